@@ -1,0 +1,54 @@
+package bus
+
+import (
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// decode returns what a reply says: an answer, nil for no opinion, or the failure it reports or is.
+func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure) {
+	if f := wire.FailureOf(m); f != nil {
+		return nil, f
+	}
+	if len(m.Data) == 0 {
+		return nil, nil
+	}
+	answer := d.NewReply()
+	if err := read(m, answer); err != nil {
+		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()}
+	}
+	if combine.Empty(answer) {
+		return nil, nil
+	}
+	complete(answer)
+	return answer, nil
+}
+
+func read(m *nats.Msg, answer proto.Message) error {
+	if wire.IsJSON(m) {
+		return wire.FromJSON(m.Data, answer, false)
+	}
+	if err := proto.Unmarshal(m.Data, answer); err != nil {
+		return err
+	}
+	return wire.CheckRaw(answer)
+}
+
+// complete gives a refusal the errcode that an empty one stands for.
+func complete(answer proto.Message) {
+	a, ok := answer.(interface{ GetRefusal() *callbacksv1.Refusal })
+	if !ok {
+		return
+	}
+	if r := a.GetRefusal(); r != nil && r.GetErrcode() == "" {
+		r.Errcode = forbidden
+	}
+}
+
+const forbidden = "M_FORBIDDEN"

@@ -1,0 +1,41 @@
+// Package bus is the homeserver's side: it asks modules that live in other processes, and makes one decision of what
+// they answer.
+//
+//	modules, err := bus.New(nc, &bus.Options{ServerName: "example.com"})
+//	…
+//	decision, err := modules.SpamChecker.UserMayCreateRoom(ctx, &callbacksv1.UserMayCreateRoomRequest{UserId: user})
+//	if err != nil {
+//		return err // a module failed whose failure the operator, or Synapse's default, does not let pass
+//	}
+//	if r := decision.Answer.GetRefusal(); r != nil {
+//		return matrixError(r.GetErrcode(), r.GetError())
+//	}
+//	// No module objected.
+//
+// # Order
+//
+// Modules count in the order of the operator's roster, whatever order their replies arrive in: the decision is the one
+// that asking them one after the other would have come to. Callbacks that are declared free of side effects are asked
+// of all modules at once, so a module may be asked whose answer turns out not to matter.
+//
+// # Silence, refusals and failures
+//
+// A nil Answer means that no module had an opinion: carry on as if there were no modules. A refusal is an answer. A
+// module that is absent, too slow, broken or confused has failed, and the roster says what that means: its failure is
+// skipped, refuses, or is the ask's error, which then is an [*Error] that names the module.
+//
+// # Deadlines
+//
+// An ask ends within the caller's context, the roster's budget and each module's own timeout, whichever is first. When
+// the budget or the context's deadline runs out, each module not heard from gets its own failure policy. When the
+// context is cancelled, the ask returns its error at once.
+//
+// # Concurrency
+//
+// A [Client] may be used from any number of goroutines. An ask runs on the goroutine of its caller and starts none.
+// Modules may ask the homeserver back, which may ask them again: nothing here is locked while a module works.
+//
+// # Testing
+//
+// Package bustest has clients that answer from a script.
+package bus

@@ -1,0 +1,100 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// metrics count asks. Labels are callbacks, modules and closed sets; never a user or a room.
+type metrics struct {
+	asks     *prometheus.CounterVec   // callback, outcome
+	seconds  *prometheus.HistogramVec // callback
+	answers  *prometheus.HistogramVec // callback, module
+	failures *prometheus.CounterVec   // callback, module, failure, policy
+	web      *prometheus.CounterVec   // module, outcome
+}
+
+var buckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "modulebus", Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		opts := prometheus.HistogramOpts{Namespace: "modulebus", Name: name, Help: help, Buckets: buckets}
+		return prometheus.NewHistogramVec(opts, labels)
+	}
+	m := &metrics{
+		asks:     counter("asks_total", "Asks that went to modules, by what came of them.", "callback", "outcome"),
+		seconds:  histogram("ask_seconds", "Time until the decision.", "callback"),
+		answers:  histogram("module_answer_seconds", "Time until a module's answer.", "callback", "module"),
+		failures: counter("module_failures_total", "Failures of modules, and what became of them.", "callback", "module", "failure", "policy"),
+		web:      counter("web_requests_total", "Requests for modules' web resources, by what came of them.", "module", "outcome"),
+	}
+	if r == nil {
+		return m, nil
+	}
+	return m, errors.Join(r.Register(m.asks), r.Register(m.seconds), r.Register(m.answers), r.Register(m.failures), r.Register(m.web))
+}
+
+// callbackMetrics are those of one callback.
+type callbackMetrics struct {
+	none, answered, refused, failed, cancelled prometheus.Counter
+	seconds                                    prometheus.Observer
+}
+
+func (m *metrics) callback(d *subjects.Declaration) *callbackMetrics {
+	outcome := func(name string) prometheus.Counter { return m.asks.WithLabelValues(d.Name, name) }
+	return &callbackMetrics{
+		none: outcome("no_opinion"), answered: outcome("answered"), refused: outcome("refused"),
+		failed: outcome("failed"), cancelled: outcome("cancelled"),
+		seconds: m.seconds.WithLabelValues(d.Name),
+	}
+}
+
+func (m *callbackMetrics) asked(d *Decision[proto.Message], err error, took time.Duration) {
+	m.seconds.Observe(took.Seconds())
+	m.outcome(d, err).Inc()
+}
+
+func (m *callbackMetrics) outcome(d *Decision[proto.Message], err error) prometheus.Counter {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return m.cancelled
+	case err != nil:
+		return m.failed
+	case d.Answer == nil:
+		return m.none
+	}
+	if a, ok := d.Answer.(interface{ GetRefusal() *callbacksv1.Refusal }); ok && a.GetRefusal() != nil {
+		return m.refused
+	}
+	return m.answered
+}
+
+// moduleMetrics are those of one callback of one module.
+type moduleMetrics struct {
+	seconds  prometheus.Observer
+	failures *prometheus.CounterVec // failure, policy
+}
+
+func (m *metrics) module(d *subjects.Declaration, module string) *moduleMetrics {
+	failures := m.failures.MustCurryWith(prometheus.Labels{"callback": d.Name, "module": module})
+	return &moduleMetrics{m.answers.WithLabelValues(d.Name, module), failures}
+}
+
+func (m *moduleMetrics) answered(took time.Duration) { m.seconds.Observe(took.Seconds()) }
+
+func (m *moduleMetrics) failed(k rosterv1.FailureKind, p callbacksv1.OnFailure) {
+	m.failures.WithLabelValues(wire.KindName(k), strings.ToLower(p.String())).Inc()
+}

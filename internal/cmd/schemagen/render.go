@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"go/format"
+	"strings"
+	"text/template"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// What each template makes: once per category where the name has a %s, and else once.
+var targets = map[string]string{
+	"subjects.go.tmpl":      "subjects/%s_gen.go",
+	"bus.go.tmpl":           "bus/%s_gen.go",
+	"categories.go.tmpl":    "bus/categories_gen.go",
+	"modulekit.go.tmpl":     "modulekit/%s_gen.go",
+	"modulekittest.go.tmpl": "modulekit/modulekittest/%s_gen.go",
+	"homeserver.go.tmpl":    "modulekit/modulekittest/homeserver_gen.go",
+	"category.md.tmpl":      "docs/callbacks/%s.md",
+	"index.md.tmpl":         "docs/callbacks/README.md",
+	"types.md.tmpl":         "docs/callbacks/types.md",
+}
+
+func render(all Catalogue) (map[string][]byte, error) {
+	parsed, err := template.New("").Funcs(functions(all)).ParseFS(templates, "templates/*")
+	if err != nil {
+		return nil, err
+	}
+	outputs := map[string][]byte{}
+	for name, target := range targets {
+		if !strings.Contains(target, "%s") {
+			if outputs[target], err = execute(parsed, name, all); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		for _, c := range all.Categories {
+			path := fmt.Sprintf(target, c.Name)
+			if outputs[path], err = execute(parsed, name, c); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return outputs, nil
+}
+
+func execute(t *template.Template, name string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	if err := t.ExecuteTemplate(&b, name, data); err != nil {
+		return nil, err
+	}
+	if !strings.HasSuffix(name, ".go.tmpl") {
+		return b.Bytes(), nil
+	}
+	out, err := format.Source(b.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\n%s", name, err, b.Bytes())
+	}
+	return out, nil
+}
+
+func functions(all Catalogue) template.FuncMap {
+	return template.FuncMap{
+		"comment": func(indent, text string) string {
+			return indent + "// " + strings.ReplaceAll(strings.ReplaceAll(text, "\n", "\n"+indent+"// "), "// \n", "//\n")
+		},
+		"dict": func(title string, m Message) titled { return titled{title, m} },
+		"cell": func(s string) string { return strings.ReplaceAll(s, "\n", " ") },
+		"type": func(s string) string { return link(all, s) },
+		// The reference pages call a callback by its own name.
+		"prose": func(c Callback) string { return "`" + c.Name + "`" + strings.TrimPrefix(c.Comment, c.Go) },
+	}
+}
+
+// link points from the name of a shared type to its description.
+func link(all Catalogue, typ string) string {
+	for _, t := range all.Types {
+		if rest, ok := strings.CutSuffix(typ, t.Go); ok && (rest == "" || strings.HasSuffix(rest, " ")) {
+			return fmt.Sprintf("%s[%s](types.md#%s)", rest, t.Go, strings.ToLower(t.Go))
+		}
+	}
+	return typ
+}
+
+type titled struct {
+	Title   string
+	Message Message
+}

@@ -1,0 +1,116 @@
+package combine
+
+import (
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// Empty reports whether an answer says nothing. Fields that this version does not know say nothing.
+func Empty(answer proto.Message) bool {
+	empty := true
+	answer.ProtoReflect().Range(func(protoreflect.FieldDescriptor, protoreflect.Value) bool {
+		empty = false
+		return false
+	})
+	return empty
+}
+
+func isRefusal(answer proto.Message) bool {
+	r, ok := answer.(interface{ GetRefusal() *callbacksv1.Refusal })
+	return ok && r.GetRefusal() != nil
+}
+
+var finals sync.Map // protoreflect.FullName → protoreflect.FieldDescriptor, nil for none; as many as message types
+
+// isFinal reports whether the answer sets a field that ends a MERGE.
+func isFinal(answer proto.Message) bool {
+	m := answer.ProtoReflect()
+	f, known := finals.Load(m.Descriptor().FullName())
+	if !known {
+		f = finalField(m.Descriptor())
+		finals.Store(m.Descriptor().FullName(), f)
+	}
+	field, ok := f.(protoreflect.FieldDescriptor)
+	return ok && m.Has(field)
+}
+
+func finalField(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
+	for i := range md.Fields().Len() {
+		f := md.Fields().Get(i)
+		if f.Options() != nil && proto.GetExtension(f.Options(), callbacksv1.E_Final).(bool) {
+			return f
+		}
+	}
+	return nil
+}
+
+// unite adds what src says to dst: lists are sets, map entries of messages are united by key, and of all else the later
+// wins. It differs from [proto.Merge], which repeats what is in both lists and replaces map entries.
+func unite(dst, src protoreflect.Message) {
+	src.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsList():
+			uniteLists(dst.Mutable(f).List(), v.List())
+		case f.IsMap():
+			uniteMaps(f, dst.Mutable(f).Map(), v.Map())
+		case f.Message() != nil:
+			unite(dst.Mutable(f).Message(), v.Message())
+		default:
+			dst.Set(f, v)
+		}
+		return true
+	})
+}
+
+func uniteMaps(f protoreflect.FieldDescriptor, dst, src protoreflect.Map) {
+	src.Range(func(key protoreflect.MapKey, v protoreflect.Value) bool {
+		if f.MapValue().Message() != nil {
+			unite(dst.Mutable(key).Message(), v.Message())
+		} else {
+			dst.Set(key, v)
+		}
+		return true
+	})
+}
+
+func uniteLists(dst, src protoreflect.List) {
+	seen := make(map[any]bool, dst.Len()+src.Len())
+	for i := range dst.Len() {
+		seen[identity(dst.Get(i))] = true
+	}
+	for i := range src.Len() {
+		if id := identity(src.Get(i)); !seen[id] {
+			seen[id] = true
+			dst.Append(src.Get(i))
+		}
+	}
+}
+
+// identity is equal for equal values.
+func identity(v protoreflect.Value) any {
+	switch v := v.Interface().(type) {
+	case protoreflect.Message:
+		raw, _ := proto.MarshalOptions{Deterministic: true}.Marshal(v.Interface()) // What was unmarshalled can be.
+		return string(raw)
+	case []byte:
+		return string(v)
+	default:
+		return v
+	}
+}
+
+// replace returns the request with what the answer says of fields that both have.
+func replace(request, answer proto.Message) proto.Message {
+	next := proto.Clone(request).ProtoReflect()
+	answer.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if g := next.Descriptor().Fields().ByName(f.Name()); g != nil && g.Kind() == f.Kind() && !f.IsList() && !f.IsMap() {
+			next.Set(g, v)
+		}
+		return true
+	})
+	return next.Interface()
+}

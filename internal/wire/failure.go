@@ -1,0 +1,117 @@
+package wire
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// Headers of requests and replies.
+const (
+	// HeaderError is the text of a failure. It has at most [MaxText] bytes, in one line.
+	HeaderError = "Nats-Service-Error"
+
+	// HeaderErrorCode is the kind of a failure: error, panic, malformed, busy or timeout. Anything else is an error.
+	HeaderErrorCode = "Nats-Service-Error-Code"
+
+	// HeaderTimeout is how many milliseconds are left to answer, where that is less than the module's own timeout.
+	HeaderTimeout = "Modulebus-Timeout"
+
+	// HeaderContentType selects the JSON mapping when it is [JSON].
+	HeaderContentType = "Content-Type"
+
+	// JSON is the media type of the JSON mapping.
+	JSON = "application/json"
+)
+
+// MaxText is the longest text of a failure, in bytes.
+const MaxText = 512
+
+const (
+	headerStatus     = "Status"
+	statusUnanswered = "503"
+)
+
+// Failure is what a module failed with. Its text is for the operator, and not for whom the ask was about.
+type Failure struct {
+	Kind rosterv1.FailureKind
+	Text string
+}
+
+// Error implements error.
+func (f *Failure) Error() string {
+	if f.Text == "" {
+		return KindName(f.Kind)
+	}
+	return KindName(f.Kind) + ": " + f.Text
+}
+
+// KindName is how a kind is spelled in headers, JSON and metrics.
+func KindName(k rosterv1.FailureKind) string { return strings.ToLower(k.String()) }
+
+// Header returns the headers of a reply that reports f.
+func (f *Failure) Header() nats.Header {
+	return nats.Header{HeaderErrorCode: {KindName(f.Kind)}, HeaderError: {OneLine(f.Text)}}
+}
+
+// FailureOf returns what a reply reports, or nil if it reports no failure. Workers cannot report to be absent: that is
+// the server's word.
+func FailureOf(m *nats.Msg) *Failure {
+	if len(m.Header) == 0 {
+		return nil
+	}
+	if len(m.Data) == 0 && m.Header.Get(headerStatus) == statusUnanswered {
+		return &Failure{Kind: rosterv1.FailureKind_ABSENT}
+	}
+	code, text := m.Header.Get(HeaderErrorCode), m.Header.Get(HeaderError)
+	if code == "" && text == "" {
+		return nil
+	}
+	return &Failure{Kind: kindOf(code), Text: OneLine(text)}
+}
+
+func kindOf(code string) rosterv1.FailureKind {
+	switch k := rosterv1.FailureKind(rosterv1.FailureKind_value[strings.ToUpper(code)]); k {
+	case rosterv1.FailureKind_TIMEOUT, rosterv1.FailureKind_BUSY, rosterv1.FailureKind_PANIC, rosterv1.FailureKind_MALFORMED:
+		return k
+	}
+	return rosterv1.FailureKind_ERROR
+}
+
+// OneLine cuts text to [MaxText] bytes and keeps it in one line, so that it can be a header.
+func OneLine(text string) string {
+	text = text[:min(len(text), MaxText)]
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, text)
+	return strings.ToValidUTF8(text, "")
+}
+
+// IsJSON reports whether the payload of m is in the JSON mapping.
+func IsJSON(m *nats.Msg) bool {
+	return len(m.Header) > 0 && m.Header.Get(HeaderContentType) == JSON
+}
+
+// Timeout returns how long there is to answer m, of which own is the most.
+func Timeout(m *nats.Msg, own time.Duration) time.Duration {
+	if len(m.Header) == 0 {
+		return own
+	}
+	ms, err := strconv.ParseUint(m.Header.Get(HeaderTimeout), 10, 31)
+	if err != nil {
+		return own
+	}
+	return min(own, time.Duration(ms)*time.Millisecond)
+}
+
+// milliseconds rounds up, so that a little time is not none.
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10)
+}

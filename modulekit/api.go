@@ -1,0 +1,109 @@
+package modulekit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// ModuleAPI is what a module is given when it is constructed: where it registers what it implements, and what it may
+// know of where it runs. It is used by the goroutine that constructs the module, until New returns; Log, ServerName,
+// Name and Worker may be called at any time, concurrently.
+type ModuleAPI struct {
+	options  Options
+	handlers map[*subjects.Declaration]handler
+	web      map[string]http.Handler
+	problems []error
+}
+
+// ServerName is the homeserver's, such as example.com.
+func (api *ModuleAPI) ServerName() string { return api.options.ServerName }
+
+// Name is the module's, as the operator's roster has it.
+func (api *ModuleAPI) Name() string { return api.options.Module }
+
+// Worker names this process among the module's workers. Another start has another name.
+func (api *ModuleAPI) Worker() string { return api.options.Worker }
+
+// Log is the module's logger. It must not be told secrets: passwords, tokens, addresses.
+func (api *ModuleAPI) Log() *zerolog.Logger { return api.options.Log }
+
+// RegisterWebResource makes the homeserver serve the path, and all below it, with the handler; of several paths that fit
+// a request, the longest counts. The path is unescaped and best lies below /_synapse/client/; what belongs to the Matrix
+// specification, Synapse or busd is refused, and constructing the module fails then. On a path that two modules
+// register, the one earlier in the operator's roster is served. The handler may be called concurrently.
+func (api *ModuleAPI) RegisterWebResource(path string, h http.Handler) {
+	if err := wire.CheckResource(path); err != nil {
+		api.problem(err)
+		return
+	}
+	if _, taken := api.web[path]; taken {
+		api.problem(fmt.Errorf("web resource %q is registered twice", path))
+	}
+	api.web[path] = h
+}
+
+func (api *ModuleAPI) problem(err error) { api.problems = append(api.problems, err) }
+
+// register takes the callbacks of a category that are implemented.
+func (api *ModuleAPI) register(c *subjects.Category, handlers []handler) {
+	implemented := 0
+	for _, h := range handlers {
+		if h.call == nil {
+			continue
+		}
+		implemented++
+		if _, taken := api.handlers[h.callback]; taken {
+			api.problem(fmt.Errorf("%s is registered twice", h.callback.FullName()))
+		}
+		api.handlers[h.callback] = h
+	}
+	if c.AllOrNone && implemented != 0 && implemented != len(handlers) {
+		api.problem(fmt.Errorf("%s: all of its %d callbacks must be registered or none, not %d", c.Name, len(handlers), implemented))
+	}
+}
+
+// handler is one callback that a module implements.
+type handler struct {
+	callback *subjects.Declaration
+	call     func(context.Context, proto.Message) (proto.Message, error) // nil when it is not implemented
+}
+
+func bind[Request, Reply proto.Message](
+	cb subjects.Callback[Request, Reply], f func(context.Context, Request) (Reply, error),
+) handler {
+	if f == nil {
+		return handler{callback: cb.Declaration}
+	}
+	return handler{cb.Declaration, func(ctx context.Context, req proto.Message) (proto.Message, error) {
+		return f(ctx, req.(Request))
+	}}
+}
+
+func newAPI(o Options) *ModuleAPI {
+	return &ModuleAPI{options: o, handlers: map[*subjects.Declaration]handler{}, web: map[string]http.Handler{}}
+}
+
+// construct calls New, and returns what it registered.
+func construct[C any](m Module[C], config C, o Options) (_ *ModuleAPI, err error) {
+	api := newAPI(o)
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("modulekit: constructing module %s panicked: %v", o.Module, v)
+		}
+	}()
+	if err := m.New(config, api); err != nil {
+		return nil, fmt.Errorf("modulekit: cannot construct module %s: %w", o.Module, err)
+	}
+	if err := errors.Join(api.problems...); err != nil {
+		return nil, fmt.Errorf("modulekit: module %s registers what it cannot: %w", o.Module, err)
+	}
+	return api, nil
+}

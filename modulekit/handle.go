@@ -1,0 +1,71 @@
+package modulekit
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// handle is the one path that every request for a callback takes: bytes in, bytes out, or a failure.
+func (h handler) handle(ctx context.Context, data []byte, json bool, log *zerolog.Logger) (reply []byte, failed *wire.Failure) {
+	req := h.callback.NewRequest()
+	if err := unmarshal(data, json, req); err != nil {
+		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot read the request: " + err.Error()}
+	}
+	answer, failed := h.answer(ctx, req, log)
+	if failed != nil {
+		return nil, failed
+	}
+	reply, err := marshal(answer, json)
+	if err != nil {
+		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot write the answer: " + err.Error()}
+	}
+	return reply, nil
+}
+
+// answer calls the module. A panic goes no further, and what it was about stays in the module's own log.
+func (h handler) answer(ctx context.Context, req proto.Message, log *zerolog.Logger) (_ proto.Message, failed *wire.Failure) {
+	defer func() {
+		if v := recover(); v != nil {
+			log.Error().Str("callback", h.callback.FullName()).Str("panic", fmt.Sprint(v)).
+				Bytes("stack", debug.Stack()).Msg("callback panicked")
+			failed = &wire.Failure{Kind: rosterv1.FailureKind_PANIC, Text: "see the module's log"}
+		}
+	}()
+	answer, err := h.call(ctx, req)
+	if err != nil {
+		return nil, h.failure(ctx, err, log)
+	}
+	return answer, nil
+}
+
+func (h handler) failure(ctx context.Context, err error, log *zerolog.Logger) *wire.Failure {
+	log.Warn().Str("callback", h.callback.FullName()).Err(err).Msg("callback failed")
+	if ctx.Err() != nil {
+		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: err.Error()}
+	}
+	return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: err.Error()}
+}
+
+func unmarshal(data []byte, json bool, m proto.Message) error {
+	if json {
+		return wire.FromJSON(data, m, false)
+	}
+	return proto.Unmarshal(data, m)
+}
+
+func marshal(m proto.Message, json bool) ([]byte, error) {
+	if m == nil || !m.ProtoReflect().IsValid() {
+		return nil, nil
+	}
+	if json {
+		return wire.ToJSON(m)
+	}
+	return proto.Marshal(m)
+}

@@ -1,0 +1,106 @@
+package modulekit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// instance is a module as constructed from one configuration. It is never changed.
+type instance struct {
+	api     *ModuleAPI
+	join    *rosterv1.Join
+	queues  []string          // subjects that the module's workers share
+	targets map[string]target // by subject
+}
+
+// target is what one subject leads to: a callback, or a web resource.
+type target struct {
+	handler handler
+	timeout time.Duration
+	web     http.Handler
+}
+
+// build parses the configuration in an entry and constructs the module.
+func build[C any](m Module[C], o Options, entry *rosterv1.Entry) (*instance, error) {
+	config, err := parse(m, entry.GetConfig(), o.Log)
+	if err != nil {
+		return nil, err
+	}
+	api, err := construct(m, config, o)
+	if err != nil {
+		return nil, err
+	}
+	return under(api, m.Version, entry), nil
+}
+
+// under is a constructed module under the terms of an entry.
+func under(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
+	o, server := api.options, subjects.Of(api.options.ServerName)
+	i := &instance{
+		api:     api,
+		join:    &rosterv1.Join{Worker: o.Worker, Version: version, ConfigRevision: entry.GetConfigRevision()},
+		targets: map[string]target{},
+	}
+	for d, h := range api.handlers {
+		i.join.Callbacks = append(i.join.Callbacks, d.FullName())
+		t := target{handler: h, timeout: timeoutOf(entry, d)}
+		i.queue(server.Callback(d, o.Module), t)
+		i.targets[server.Worker(d, o.Module, o.Worker)] = t
+	}
+	for path, h := range api.web {
+		i.join.WebResources = append(i.join.WebResources, path)
+		i.queue(server.Web(o.Module, path), target{web: h})
+	}
+	slices.Sort(i.join.Callbacks)
+	slices.Sort(i.join.WebResources)
+	return i
+}
+
+func (i *instance) queue(subject string, t target) {
+	i.queues = append(i.queues, subject)
+	i.targets[subject] = t
+}
+
+func timeoutOf(entry *rosterv1.Entry, d *subjects.Declaration) time.Duration {
+	ms, ok := entry.GetTimeoutsMs()[d.FullName()]
+	if !ok {
+		ms = entry.GetTimeoutMs()
+	}
+	if ms == 0 {
+		return time.Second
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// parse returns a [*ConfigError] for any configuration that is refused, be it by a panic.
+func parse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (config C, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg("ParseConfig panicked")
+			err = &ConfigError{"", "ParseConfig panicked; see the module's log"}
+		}
+	}()
+	if len(raw) == 0 {
+		raw = json.RawMessage("{}")
+	}
+	parse := m.ParseConfig
+	if parse == nil {
+		parse = DecodeConfig[C]
+	}
+	config, err = parse(raw)
+	var refused *ConfigError
+	if err != nil && !errors.As(err, &refused) {
+		err = &ConfigError{"", err.Error()}
+	}
+	return config, err
+}

@@ -1,0 +1,148 @@
+package modulekit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Exit statuses of [Main].
+const (
+	exitDrained = 0
+	exitCrashed = 1
+	exitUsage   = 2
+	exitRefused = 78 // EX_CONFIG of sysexits: busd does not start the module again before its configuration changes
+)
+
+// Main runs the module as a program, and does not return. Flags, or environment variables, say where it runs:
+//
+//	--nats         MODULEBUS_NATS_URL     default nats://127.0.0.1:4222
+//	--server-name  MODULEBUS_SERVER_NAME  required
+//	--module       MODULEBUS_MODULE       required
+//	--credentials  MODULEBUS_CREDENTIALS  a NATS credentials file
+//	--log-level    MODULEBUS_LOG_LEVEL    default info
+//
+// SIGTERM and SIGINT drain the module; a second one ends it at once. It exits 0 when it drained, 78 when its
+// configuration was refused, 2 when its flags are wrong and 1 when anything else ended it. Logs go to stderr.
+func Main[Config any](m Module[Config]) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop) // The second signal has its usual effect.
+	status := execute(ctx, m, os.Args[1:], os.Getenv, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// settings are what Main is told.
+type settings struct {
+	nats, credentials, level string
+	options                  Options
+}
+
+func execute[C any](ctx context.Context, m Module[C], args []string, env func(string) string, stderr io.Writer) int {
+	s, err := parseFlags(args, env, stderr)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	nc, err := s.connect(ctx)
+	if err != nil {
+		s.options.Log.Error().Err(err).Msg("module stopped")
+		return exitCrashed
+	}
+	defer nc.Close()
+	err = Run(ctx, nc, m, s.options)
+	var refused *ConfigError
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+		return exitDrained
+	case errors.As(err, &refused):
+		s.options.Log.Error().Err(refused).Msg("the configuration was refused")
+		return exitRefused
+	}
+	s.options.Log.Error().Err(err).Msg("module stopped")
+	return exitCrashed
+}
+
+func parseFlags(args []string, env func(string) string, stderr io.Writer) (*settings, error) {
+	s := &settings{}
+	flags := flag.NewFlagSet("module", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	for _, f := range []struct {
+		to                         *string
+		name, variable, value, use string
+	}{
+		{&s.nats, "nats", "MODULEBUS_NATS_URL", nats.DefaultURL, "URL of NATS"},
+		{&s.options.ServerName, "server-name", "MODULEBUS_SERVER_NAME", "", "the homeserver's server name"},
+		{&s.options.Module, "module", "MODULEBUS_MODULE", "", "the module's name in the roster"},
+		{&s.credentials, "credentials", "MODULEBUS_CREDENTIALS", "", "NATS credentials file"},
+		{&s.level, "log-level", "MODULEBUS_LOG_LEVEL", "info", "trace, debug, info, warn or error"},
+	} {
+		flags.StringVar(f.to, f.name, cmp.Or(env(f.variable), f.value), f.use+" ($"+f.variable+")")
+	}
+	if err := flags.Parse(args); err != nil {
+		flags.SetOutput(stderr)
+		flags.PrintDefaults()
+		return nil, err
+	}
+	s.options.Worker = cmp.Or(env("MODULEBUS_WORKER"), nuid.Next())
+	return s, s.check(stderr)
+}
+
+func (s *settings) check(stderr io.Writer) error {
+	if s.options.ServerName == "" || s.options.Module == "" {
+		return errors.New("--server-name and --module are required; busd sets them for the modules it runs")
+	}
+	level, err := zerolog.ParseLevel(s.level)
+	if err != nil {
+		return fmt.Errorf("--log-level %q: use trace, debug, info, warn or error", s.level)
+	}
+	log := zerolog.New(stderr).Level(level).With().Timestamp().Logger()
+	s.options.Log = &log
+	return nil
+}
+
+// connect waits for NATS, and says so.
+func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
+	o := s.options
+	opts := []nats.Option{
+		nats.Name(o.Module + "/" + o.Worker),
+		nats.CustomInboxPrefix(subjects.Of(o.ServerName).Inbox(o.Module, o.Worker)),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(200 * time.Millisecond),
+	}
+	if s.credentials != "" {
+		opts = append(opts, nats.UserCredentials(s.credentials))
+	}
+	for said := false; ; said = true {
+		nc, err := nats.Connect(s.nats, opts...)
+		if err == nil || permanent(err) {
+			return nc, err
+		}
+		if !said {
+			o.Log.Warn().Err(err).Msg("cannot reach NATS: waiting for it; is the URL right?")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(retry):
+		}
+	}
+}
+
+// permanent reports whether trying again is no use.
+func permanent(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, os.ErrNotExist)
+}

@@ -1,0 +1,193 @@
+package modulekit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+const (
+	busdTimeout = 2 * time.Second // for busd to answer
+	retry       = time.Second     // between questions that found no busd, or no entry
+	joinEvery   = 5 * time.Second // where the entry does not say
+)
+
+// membership is what a worker has to do with busd: its entry, joining, and leaving.
+type membership struct {
+	*worker
+	changes chan *nats.Msg
+	sub     *nats.Subscription
+	service micro.Service
+	refused *rosterv1.ConfigError // the latest configuration's, when it was not taken
+	said    string                // what was last logged about busd, so that it is not said twice
+}
+
+func newMembership(w *worker) (*membership, error) {
+	m := &membership{worker: w, changes: make(chan *nats.Msg, 16)} // What does not fit is made up for by joining.
+	var err error
+	if m.sub, err = w.nc.ChanSubscribe(w.server.Changed(w.options.Module), m.changes); err != nil {
+		return nil, fmt.Errorf("modulekit: cannot hear of configuration changes: %w", err)
+	}
+	m.service, err = micro.AddService(w.nc, micro.Config{
+		Name:        serviceName(w.options.Module),
+		Version:     w.version,
+		Description: "modulebus module " + w.options.Module,
+		Metadata:    map[string]string{"server_name": w.options.ServerName, "module": w.options.Module, "worker": w.options.Worker},
+	})
+	if err != nil {
+		m.close()
+		return nil, fmt.Errorf("modulekit: cannot register the service: %w", err)
+	}
+	return m, nil
+}
+
+// serviceName spells a module's name with the letters that a NATS service may have.
+func serviceName(module string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, module)
+}
+
+func (m *membership) close() {
+	_ = m.sub.Unsubscribe() // Both fail only when the connection is closed.
+	if m.service != nil {
+		_ = m.service.Stop()
+	}
+}
+
+// awaitEntry waits until busd is there and lists the module. When ctx ends, so does the wait, and the error is its own.
+func (m *membership) awaitEntry(ctx context.Context) (*rosterv1.Entry, error) {
+	for {
+		entry := &rosterv1.Entry{}
+		err := m.ask(ctx, m.server.Entry(m.options.Module), &rosterv1.Leave{Worker: m.options.Worker}, entry)
+		if err == nil && entry.GetListed() {
+			return entry, nil
+		}
+		m.say(err, entry.GetListed())
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("modulekit: module %s was stopped before it had an entry: %w", m.options.Module, ctx.Err())
+		case <-m.changes:
+		case <-time.After(retry):
+		}
+	}
+}
+
+// say logs once what the module waits for.
+func (m *membership) say(err error, listed bool) {
+	text := ""
+	switch {
+	case err != nil:
+		text = fmt.Sprintf("busd does not answer for %s: waiting for it (is it running, on this NATS, with this server_name?)", m.options.ServerName)
+	case !listed:
+		text = fmt.Sprintf("the roster does not list this module, so it is not asked: add \"- module: %s\" to busd.yaml", m.options.Module)
+	}
+	if text != "" && text != m.said {
+		m.options.Log.Warn().Err(err).Msg(text)
+	}
+	m.said = text
+}
+
+// refuse tells busd that the configuration was refused, and returns why.
+func (m *membership) refuse(ctx context.Context, entry *rosterv1.Entry, err error) error {
+	join := &rosterv1.Join{
+		Worker: m.options.Worker, Version: m.version,
+		ConfigError: configErrorOf(err), ConfigRevision: entry.GetConfigRevision(),
+	}
+	return errors.Join(err, m.ask(ctx, m.server.Join(m.options.Module), join, &rosterv1.Joined{}))
+}
+
+func configErrorOf(err error) *rosterv1.ConfigError {
+	var refused *ConfigError
+	if errors.As(err, &refused) {
+		return &rosterv1.ConfigError{Path: refused.Path, Error: refused.Reason}
+	}
+	return &rosterv1.ConfigError{Error: err.Error()}
+}
+
+// follow joins, joins again as long as ctx lasts, and takes over what changes.
+func (m *membership) follow(ctx context.Context, entry *rosterv1.Entry) {
+	every := time.NewTicker(max(time.Duration(entry.GetJoinEveryMs())*time.Millisecond, joinEvery/10))
+	defer every.Stop()
+	for {
+		m.join(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case msg := <-m.changes:
+			m.change(msg)
+		case <-every.C:
+		}
+	}
+}
+
+func (m *membership) join(ctx context.Context) {
+	join := proto.CloneOf(m.instance.Load().join)
+	join.ConfigError = m.refused
+	joined := &rosterv1.Joined{}
+	err := m.ask(ctx, m.server.Join(m.options.Module), join, joined)
+	if ctx.Err() != nil {
+		return
+	}
+	m.say(err, joined.GetListed())
+	for _, problem := range joined.GetProblems() {
+		m.options.Log.Warn().Msg(problem)
+	}
+}
+
+// change takes over a new entry. A configuration that is refused leaves the running instance as it is.
+func (m *membership) change(msg *nats.Msg) {
+	entry := &rosterv1.Entry{}
+	if err := proto.Unmarshal(msg.Data, entry); err != nil || !entry.GetListed() {
+		return // The next join says what is to be said.
+	}
+	old := m.instance.Load()
+	next := under(old.api, m.version, entry)
+	if entry.GetConfigRevision() != old.join.GetConfigRevision() {
+		var err error
+		if next, err = m.build(entry); err != nil {
+			m.options.Log.Error().Err(err).Msg("the new configuration was refused; the old one stays")
+			m.refused = configErrorOf(err)
+			return
+		}
+		m.options.Log.Info().Msg("took over the new configuration")
+	}
+	m.refused = nil
+	if err := m.swap(next); err != nil {
+		m.options.Log.Error().Err(err).Msg("cannot take over the new configuration")
+	}
+}
+
+func (m *membership) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), busdTimeout)
+	defer cancel()
+	err := m.ask(ctx, m.server.Leave(m.options.Module), &rosterv1.Leave{Worker: m.options.Worker}, &rosterv1.Joined{})
+	if err != nil {
+		m.options.Log.Debug().Err(err).Msg("busd was not told that this worker leaves")
+	}
+}
+
+func (m *membership) ask(ctx context.Context, subject string, req, reply proto.Message) error {
+	data, err := proto.Marshal(req)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
+	defer cancel()
+	msg, err := m.nc.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return err
+	}
+	return proto.Unmarshal(msg.Data, reply)
+}

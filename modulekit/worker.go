@@ -1,0 +1,189 @@
+package modulekit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/tunnel"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// worker is a module on NATS.
+type worker struct {
+	nc       *nats.Conn
+	options  Options
+	version  string
+	server   subjects.Server
+	build    func(*rosterv1.Entry) (*instance, error)
+	instance atomic.Pointer[instance]
+	subs     map[string]*nats.Subscription
+	pool     *pool
+	requests context.Context // which every request's is derived from
+}
+
+func newWorker(nc *nats.Conn, o Options, version string) *worker {
+	return &worker{
+		nc: nc, options: o, version: version,
+		server: subjects.Of(o.ServerName), subs: map[string]*nats.Subscription{},
+	}
+}
+
+// run lives the life of a module: entry, instance, requests and changes, drain.
+func (w *worker) run(ctx context.Context) error {
+	m, err := newMembership(w)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	entry, err := m.awaitEntry(ctx)
+	if err != nil {
+		return err
+	}
+	i, err := w.build(entry)
+	if err != nil {
+		return m.refuse(ctx, entry, err)
+	}
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	w.requests = requests
+	w.pool = newPool(w.options.Concurrency, w.serve, w.busy)
+	err = w.start(i)
+	if err == nil {
+		m.follow(ctx, entry)
+	}
+	return errors.Join(err, w.drain(m, cancel))
+}
+
+func (w *worker) start(i *instance) error {
+	own := w.server.WorkerAny(w.options.Module, w.options.Worker)
+	if _, err := w.nc.ChanSubscribe(own, w.pool.work); err != nil {
+		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
+	}
+	return w.swap(i)
+}
+
+// swap makes the instance the one that is asked. It subscribes what the new one registered before it unsubscribes what
+// only the old one did, so no request is lost.
+func (w *worker) swap(i *instance) error {
+	w.instance.Store(i)
+	for _, subject := range i.queues {
+		if err := w.subscribe(subject); err != nil {
+			return err
+		}
+	}
+	for subject, sub := range w.subs {
+		if !slices.Contains(i.queues, subject) {
+			_ = sub.Unsubscribe() // It fails only when the connection is closed.
+			delete(w.subs, subject)
+		}
+	}
+	return w.nc.Flush()
+}
+
+func (w *worker) subscribe(subject string) error {
+	if w.subs[subject] != nil {
+		return nil
+	}
+	sub, err := w.nc.ChanQueueSubscribe(subject, subjects.Group(w.options.Module), w.pool.work)
+	if err != nil {
+		return fmt.Errorf("modulekit: cannot subscribe %s: %w", subject, err)
+	}
+	w.subs[subject] = sub
+	return nil
+}
+
+// serve answers one request. What is not implemented is no opinion.
+func (w *worker) serve(m *nats.Msg) {
+	t := w.instance.Load().targets[m.Subject]
+	switch {
+	case t.web != nil:
+		w.respond(m, nil, tunnel.Serve(w.requests, t.web, m.Data, int(w.nc.MaxPayload()), w.webPanicked))
+	case t.handler.call != nil:
+		w.call(t, m)
+	default:
+		w.respond(m, nil, nil)
+	}
+}
+
+func (w *worker) call(t target, m *nats.Msg) {
+	ctx, cancel := context.WithTimeout(w.requests, wire.Timeout(m, t.timeout))
+	defer cancel()
+	json := wire.IsJSON(m)
+	reply, failed := t.handler.handle(ctx, m.Data, json, w.options.Log)
+	switch {
+	case failed != nil:
+		w.respond(m, failed.Header(), nil)
+	case json:
+		w.respond(m, nats.Header{wire.HeaderContentType: {wire.JSON}}, reply)
+	default:
+		w.respond(m, nil, reply)
+	}
+}
+
+func (w *worker) webPanicked(v any, stack []byte) {
+	w.options.Log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", stack).Msg("web resource panicked")
+}
+
+func (w *worker) busy(m *nats.Msg) {
+	f := wire.Failure{Kind: rosterv1.FailureKind_BUSY, Text: fmt.Sprintf("%d requests are under way", w.options.Concurrency)}
+	w.respond(m, f.Header(), nil)
+}
+
+func (w *worker) respond(m *nats.Msg, h nats.Header, data []byte) {
+	if m.Reply == "" {
+		return
+	}
+	err := w.publish(&nats.Msg{Subject: m.Reply, Header: h, Data: data})
+	if errors.Is(err, nats.ErrMaxPayload) {
+		f := wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: fmt.Sprintf("the answer of %d bytes is larger than the server's max_payload", len(data))}
+		err = w.publish(&nats.Msg{Subject: m.Reply, Header: f.Header()})
+	}
+	if err != nil {
+		w.options.Log.Warn().Err(err).Int("bytes", len(data)).Msg("cannot answer")
+	}
+}
+
+func (w *worker) publish(m *nats.Msg) error {
+	if m.Header == nil {
+		return w.nc.Publish(m.Subject, m.Data)
+	}
+	return w.nc.PublishMsg(m)
+}
+
+// drain stops taking requests, says so, and waits for those under way.
+func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
+	for _, sub := range w.subs {
+		_ = sub.Unsubscribe() // It fails only when the connection is closed.
+	}
+	m.leave()
+	ended := w.pool.stop()
+	if !within(ended, w.options.DrainTimeout) {
+		cancel() // Handlers see their contexts end, and have a last second.
+		if !within(ended, time.Second) {
+			return fmt.Errorf("modulekit: requests of module %s were still under way %v after it was told to stop", w.options.Module, w.options.DrainTimeout)
+		}
+	}
+	if err := w.nc.FlushTimeout(time.Second); err != nil {
+		return fmt.Errorf("modulekit: cannot send the last answers: %w", err)
+	}
+	return nil
+}
+
+func within(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}

@@ -1,0 +1,27 @@
+// Package subjects has the grammar of every NATS subject, and one typed descriptor per callback.
+//
+//	subject  = "modulebus." server "." rest
+//	rest     = "ask." category "." callback                          ; a homeserver asks; busd answers with a Decision
+//	         / "cb." category "." callback "." module                ; an aggregator asks a module: any worker, in a queue group
+//	         / "cb." category "." callback "." module "." worker     ; the same, one worker
+//	         / "web.1." module "." resource                          ; HTTP requests to a module: any worker, in a queue group
+//	         / "module." module "." ( "entry" / "join" / "leave" )   ; a module to busd
+//	         / "module." module ".changed"                           ; busd to a module: its Entry changed
+//	         / "module." module ".inbox." worker ".>"                ; replies to one worker
+//	         / "roster." ( "get" / "changed" )                       ; homeservers and busd
+//	server   = token                                                 ; of the server name, such as example%2Ecom
+//	module   = token                                                 ; the queue group, too
+//	worker   = token
+//	resource = token                                                 ; of the path that was registered
+//	category = "spam_checker" / …                                    ; as Synapse spells it
+//	callback = "user_may_create_room" / …                            ; as Synapse spells it
+//
+// Whatever a module publishes or subscribes has its name as a token of its own, so its permissions follow from its
+// name, and no module touches a subject of another. What a user says never becomes part of a subject.
+//
+// # Tokens
+//
+// [Token] writes any string as one legal subject token and [String] reads it back: ASCII letters, digits, '-' and '_'
+// stand for themselves, each other byte is % and two upper case hexadecimal digits, and the empty string is a lone %.
+// No string has two tokens, and no token two strings.
+package subjects

@@ -1,0 +1,93 @@
+package subjects
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Server builds the subjects of one homeserver. It is a value; its methods may be called concurrently.
+type Server struct{ root string }
+
+// Of returns the subjects of the homeserver with that server name.
+func Of(serverName string) Server { return Server{"modulebus." + Token(serverName) + "."} }
+
+// Ask is where any homeserver asks a callback, to be answered by busd.
+func (s Server) Ask(d *Declaration) string { return s.root + "ask." + d.FullName() }
+
+// AskAny matches Ask of every callback, also of those this version does not know.
+func (s Server) AskAny() string { return s.root + "ask.*.*" }
+
+// Callback is where an aggregator asks a module. Workers subscribe it with [Group].
+func (s Server) Callback(d *Declaration, module string) string {
+	return s.root + "cb." + d.FullName() + "." + Token(module)
+}
+
+// Worker is where an aggregator asks one worker of a module.
+func (s Server) Worker(d *Declaration, module, worker string) string {
+	return s.Callback(d, module) + "." + Token(worker)
+}
+
+// WorkerAny matches Worker of every callback.
+func (s Server) WorkerAny(module, worker string) string {
+	return s.root + "cb.*.*." + Token(module) + "." + Token(worker)
+}
+
+// Web is where HTTP requests for a web resource of a module go. Workers subscribe it with [Group].
+func (s Server) Web(module, resource string) string {
+	return s.root + "web.1." + Token(module) + "." + Token(resource)
+}
+
+// Entry is where a module asks for its roster entry.
+func (s Server) Entry(module string) string { return s.module(module, "entry") }
+
+// Join is where a worker says what it is and has registered.
+func (s Server) Join(module string) string { return s.module(module, "join") }
+
+// Leave is where a worker says that it takes no more work.
+func (s Server) Leave(module string) string { return s.module(module, "leave") }
+
+// Changed is where a module hears of changes of its roster entry.
+func (s Server) Changed(module string) string { return s.module(module, "changed") }
+
+// EntryAny, JoinAny and LeaveAny match those of every module; [ModuleOf] tells whose a subject is.
+func (s Server) EntryAny() string { return s.root + "module.*.entry" }
+
+// JoinAny is described at [Server.EntryAny].
+func (s Server) JoinAny() string { return s.root + "module.*.join" }
+
+// LeaveAny is described at [Server.EntryAny].
+func (s Server) LeaveAny() string { return s.root + "module.*.leave" }
+
+// Inbox is the prefix of the subjects on which one worker gets replies.
+func (s Server) Inbox(module, worker string) string { return s.module(module, "inbox."+Token(worker)) }
+
+// Roster is where homeservers ask for the roster.
+func (s Server) Roster() string { return s.root + "roster.get" }
+
+// RosterChanged is where homeservers hear of each new roster.
+func (s Server) RosterChanged() string { return s.root + "roster.changed" }
+
+func (s Server) module(module, what string) string {
+	return s.root + "module." + Token(module) + "." + what
+}
+
+// Group is the queue group of a module's workers.
+func Group(module string) string { return Token(module) }
+
+// ModuleOf returns the module of an Entry, Join, Leave or Changed subject.
+func ModuleOf(subject string) (string, error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 5 || tokens[0] != "modulebus" || tokens[2] != "module" {
+		return "", fmt.Errorf("subjects: %q is not about a module", subject)
+	}
+	return String(tokens[3])
+}
+
+// CallbackOf returns the full name, category.callback, of an Ask, Callback or Worker subject.
+func CallbackOf(subject string) (string, error) {
+	tokens := strings.SplitN(subject, ".", 6)
+	if len(tokens) < 5 || tokens[0] != "modulebus" || tokens[2] != "ask" && tokens[2] != "cb" {
+		return "", fmt.Errorf("subjects: %q is not about a callback", subject)
+	}
+	return tokens[3] + "." + tokens[4], nil
+}
