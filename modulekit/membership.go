@@ -70,7 +70,7 @@ func (m *membership) close() {
 func (m *membership) awaitEntry(ctx context.Context) (*rosterv1.Entry, error) {
 	for {
 		entry := &rosterv1.Entry{}
-		err := m.ask(ctx, m.server.Entry(m.options.Module), &rosterv1.Leave{Worker: m.options.Worker}, entry)
+		err := m.ask(ctx, m.server.Entry(m.options.Module), nil, entry)
 		if err == nil && entry.GetListed() {
 			return entry, nil
 		}

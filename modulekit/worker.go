@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/modulebus/modulebus/internal/pool"
 	"github.com/modulebus/modulebus/internal/tunnel"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -25,7 +26,7 @@ type worker struct {
 	build    func(*rosterv1.Entry) (*instance, error)
 	instance atomic.Pointer[instance]
 	subs     map[string]*nats.Subscription
-	pool     *pool
+	pool     *pool.Pool
 	requests context.Context // which every request's is derived from
 }
 
@@ -54,7 +55,7 @@ func (w *worker) run(ctx context.Context) error {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	w.requests = requests
-	w.pool = newPool(w.options.Concurrency, w.serve, w.busy)
+	w.pool = pool.New(w.options.Concurrency, w.serve, w.busy)
 	err = w.start(i)
 	if err == nil {
 		m.follow(ctx, entry)
@@ -64,7 +65,7 @@ func (w *worker) run(ctx context.Context) error {
 
 func (w *worker) start(i *instance) error {
 	own := w.server.WorkerAny(w.options.Module, w.options.Worker)
-	if _, err := w.nc.ChanSubscribe(own, w.pool.work); err != nil {
+	if _, err := w.nc.ChanSubscribe(own, w.pool.Work); err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
 	}
 	return w.swap(i)
@@ -92,7 +93,7 @@ func (w *worker) subscribe(subject string) error {
 	if w.subs[subject] != nil {
 		return nil
 	}
-	sub, err := w.nc.ChanQueueSubscribe(subject, subjects.Group(w.options.Module), w.pool.work)
+	sub, err := w.nc.ChanQueueSubscribe(subject, subjects.Group(w.options.Module), w.pool.Work)
 	if err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", subject, err)
 	}
@@ -164,7 +165,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 		_ = sub.Unsubscribe() // It fails only when the connection is closed.
 	}
 	m.leave()
-	ended := w.pool.stop()
+	ended := w.pool.Stop()
 	if !within(ended, w.options.DrainTimeout) {
 		cancel() // Handlers see their contexts end, and have a last second.
 		if !within(ended, time.Second) {

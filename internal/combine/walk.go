@@ -50,11 +50,10 @@ type Walk struct {
 	request  proto.Message
 	outcomes []Outcome
 	told     []bool
-	started  int // modules that Next has returned
+	started  int // modules that Next has returned, or that were told without it
 	settled  int // modules whose outcomes count
 	done     bool
 	decision Decision
-	owned    bool // decision.Answer is a copy of the walk's own
 }
 
 // Parallel reports whether a callback's modules may be asked at the same time: those of its rule, or its declaration,
@@ -93,6 +92,9 @@ func resize[T any](s []T, n int) []T {
 
 // Next returns a module to ask now, and with what. It is called until it returns false, and again after each Tell.
 func (w *Walk) Next() (module int, request proto.Message, ok bool) {
+	for w.started < len(w.told) && w.told[w.started] {
+		w.started++
+	}
 	if w.done || w.started == len(w.outcomes) || !w.parallel && w.started > w.settled {
 		return Nobody, nil, false
 	}
@@ -156,23 +158,17 @@ func (w *Walk) fail(module int, o Outcome) {
 }
 
 func (w *Walk) merge(module int, answer proto.Message) {
-	switch {
-	case isFinal(answer):
+	if isFinal(answer) {
 		w.decide(module, answer)
-	case w.decision.Answer == nil:
-		w.decision.Answer, w.decision.By = answer, module
-	default:
-		w.own()
-		unite(w.decision.Answer.ProtoReflect(), answer.ProtoReflect())
-		w.decision.By = Nobody
+		return
 	}
-}
-
-// own makes the answer so far a copy, since answers are only read.
-func (w *Walk) own() {
-	if !w.owned {
-		w.decision.Answer, w.owned = proto.Clone(w.decision.Answer), true
+	if w.decision.Answer == nil {
+		w.decision.Answer = answer.ProtoReflect().New().Interface() // Answers are only read.
+	} else {
+		module = Nobody // It was several.
 	}
+	unite(w.decision.Answer.ProtoReflect(), answer.ProtoReflect())
+	w.decision.By = module
 }
 
 func (w *Walk) fold(module int, answer proto.Message) {

@@ -1,0 +1,253 @@
+package config
+
+import (
+	"bufio"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// catalogue is a small one of which each callback is known by its short and its full name.
+type catalogue map[string]struct{ refuse, origin bool }
+
+var callbacks = catalogue{
+	"spam_checker.check_event_for_spam":          {refuse: true, origin: true},
+	"spam_checker.user_may_create_room":          {refuse: true},
+	"presence_router.get_users_for_states":       {},
+	"third_party_rules.on_new_event":             {origin: true},
+	"account_validity.on_user_login":             {},
+	"password_auth_provider.check_3pid_auth":     {},
+	"third_party_rules.check_event_allowed":      {refuse: true},
+	"spam_checker.check_login_for_spam":          {refuse: true},
+	"spam_checker.check_registration_for_spam":   {refuse: true},
+	"spam_checker.check_media_file_for_spam":     {refuse: true},
+	"spam_checker.user_may_send_3pid_invite":     {refuse: true},
+	"spam_checker.user_may_invite":               {refuse: true},
+	"spam_checker.user_may_join_room":            {refuse: true},
+	"spam_checker.federated_user_may_invite":     {refuse: true},
+	"spam_checker.should_drop_federated_event":   {refuse: true},
+	"media_repository.is_user_allowed_to_upload": {},
+}
+
+func (c catalogue) Find(name string) (string, bool) {
+	for full := range c {
+		if full == name || strings.HasSuffix(full, "."+name) {
+			return full, true
+		}
+	}
+	return "", false
+}
+
+func (c catalogue) CanRefuse(full string) bool   { return c[full].refuse }
+func (c catalogue) KnowsOrigin(full string) bool { return c[full].origin }
+
+func (c catalogue) Names() []string {
+	var names []string
+	for _, full := range slices.Sorted(maps.Keys(c)) {
+		_, name, _ := strings.Cut(full, ".")
+		names = append(names, name)
+	}
+	return names
+}
+
+// TestBad reads each file of testdata/bad, which says in lines "# want: 3:5: path: text" what is wrong with it.
+func TestBad(t *testing.T) {
+	t.Parallel()
+	for _, path := range files(t, "bad") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			want := wanted(t, path)
+			c, err := Read(path, callbacks)
+			var problems Errors
+			if !errors.As(err, &problems) {
+				t.Fatalf("got %v, %v; want %d problems", c, err, len(want))
+			}
+			got := strings.Split(strings.ReplaceAll(err.Error(), path+":", ""), "\n")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("want (-), got (+):\n%s", diff)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("a secret got out")
+			}
+		})
+	}
+}
+
+// TestGood reads each file of testdata/good, and compares what it means with the .txt beside it.
+func TestGood(t *testing.T) {
+	t.Parallel()
+	for _, path := range files(t, "good") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			c, err := Read(path, callbacks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := os.ReadFile(strings.TrimSuffix(path, ".yaml") + ".txt")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), c.String()); diff != "" {
+				t.Errorf("want (-), got (+):\n%s", diff)
+			}
+		})
+	}
+}
+
+func files(t *testing.T, folder string) []string {
+	paths, err := filepath.Glob(filepath.Join("testdata", folder, "*.yaml"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files in testdata/%s (%v)", folder, err)
+	}
+	return paths
+}
+
+func wanted(t *testing.T, path string) (want []string) {
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if _, line, found := strings.Cut(lines.Text(), "# want: "); found {
+			want = append(want, line)
+		}
+	}
+	return want
+}
+
+func TestEverythingIsRead(t *testing.T) {
+	t.Parallel()
+	got, err := Read("testdata/good/everything.yaml", callbacks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		ServerName: "example.com",
+		NATS: NATS{
+			URL:         "nats://a:4222,nats://b:4222",
+			Credentials: "testdata/good/busd.creds",
+			TLS:         TLS{CA: "/etc/ca.pem", Cert: "testdata/good/cert.pem", Key: "testdata/good/key.pem"},
+		},
+		HTTP:       HTTP{Listen: "0.0.0.0:8010", TokenFile: "testdata/good/http.token"},
+		Homeserver: Homeserver{URL: "http://127.0.0.1:8008/_synapse/modulebus", TokenFile: "testdata/api.token"},
+		Modules: []Module{
+			{
+				Name: "demo", Run: []string{"go", "run", "./cmd/demo-module", "8080", "yes"}, Workers: 2,
+				Config:  []byte(`{"deny":["@evilguy:example.com"]}`),
+				Timeout: 250 * time.Millisecond, OnFailure: &Policy{Skip, Skip},
+				Callbacks: map[string]Override{
+					"spam_checker.check_event_for_spam": {time.Second, &Policy{Refuse, Skip}},
+					"spam_checker.user_may_create_room": {0, &Policy{Fail, Fail}},
+					"third_party_rules.on_new_event":    {2 * time.Hour, nil},
+				},
+			},
+			{Name: "my_pkg.Mod", Workers: 1, Config: []byte(`{}`), Timeout: time.Second, OnFailure: &Policy{Unset, Refuse}},
+		},
+		Budget: 2 * time.Second,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want (-), got (+):\n%s", diff)
+	}
+}
+
+func TestDescribeKeepsSecrets(t *testing.T) {
+	t.Parallel()
+	for _, path := range files(t, "good") {
+		c, err := Read(path, callbacks)
+		if err != nil || strings.Contains(c.String(), "hunter2") {
+			t.Errorf("%s: %v, or a secret got out", path, err)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := Parse("busd.yaml", []byte("server_name: example.com"), callbacks)
+	want := &Config{
+		ServerName: "example.com",
+		NATS:       NATS{Listen: "127.0.0.1:4222"},
+		HTTP:       HTTP{Listen: "127.0.0.1:8010"},
+		Budget:     5 * time.Second,
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v; want (-), got (+):\n%s", err, diff)
+	}
+}
+
+func TestErrorsNameTheFileAndAllMistakesInOrder(t *testing.T) {
+	t.Parallel()
+	_, err := Parse("dir/busd.yaml", []byte(`
+budget: soon
+server_name: example.com
+modules:
+  - module: demo
+    tiemout: 1s
+  - module: slow
+    timeout: 5 minutes
+`), callbacks)
+	want := `dir/busd.yaml:2:9: budget: "soon" is not a duration (try 250ms, 5m or 1d)
+dir/busd.yaml:6:5: modules[0].tiemout: is not a known key (did you mean timeout?)
+dir/busd.yaml:8:14: modules[1].timeout: "5 minutes" is not a duration (try 5m)`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestReadSaysWhatTheSystemSays(t *testing.T) {
+	t.Parallel()
+	if _, err := Read("testdata/nowhere.yaml", callbacks); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want that there is no such file", err)
+	}
+	if _, err := Read("testdata", callbacks); err == nil {
+		t.Error("a folder was read")
+	}
+}
+
+func TestPolicyOf(t *testing.T) {
+	t.Parallel()
+	spam, create := "spam_checker.check_event_for_spam", "spam_checker.user_may_create_room"
+	event, login := "third_party_rules.on_new_event", "account_validity.on_user_login"
+	for _, tt := range []struct {
+		name     string
+		module   *Policy
+		callback *Policy
+		of       string
+		want     Policy
+	}{
+		{"nothing said", nil, nil, spam, Policy{}},
+		{"the module's", &Policy{Skip, Skip}, nil, spam, Policy{Skip, Skip}},
+		{"the callback's has the first word", &Policy{Skip, Skip}, &Policy{Fail, Fail}, spam, Policy{Fail, Fail}},
+		{"the module's fills in an origin", &Policy{Skip, Skip}, &Policy{Local: Refuse}, spam, Policy{Refuse, Skip}},
+		{"a difference where no origin is known", &Policy{Refuse, Skip}, nil, create, Policy{}},
+		{"no difference where no origin is known", &Policy{Refuse, Refuse}, nil, create, Policy{Refuse, Refuse}},
+		{"refuse where nothing can be", &Policy{Refuse, Refuse}, nil, login, Policy{}},
+		{"refuse for one origin where nothing can be", &Policy{Refuse, Fail}, nil, event, Policy{Unset, Fail}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := Module{OnFailure: tt.module, Callbacks: map[string]Override{tt.of: {OnFailure: tt.callback}}}
+			if got := m.PolicyOf(tt.of, callbacks); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTimeoutOf(t *testing.T) {
+	t.Parallel()
+	m := Module{Timeout: time.Second, Callbacks: map[string]Override{"a.b": {Timeout: time.Minute}, "a.c": {}}}
+	for full, want := range map[string]time.Duration{"a.b": time.Minute, "a.c": time.Second, "a.d": time.Second} {
+		if got := m.TimeoutOf(full); got != want {
+			t.Errorf("%s: got %v, want %v", full, got, want)
+		}
+	}
+}

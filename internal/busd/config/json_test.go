@@ -1,0 +1,54 @@
+package config
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+func TestModuleConfig(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, yaml, want string }{
+		{"the order of the file", `{z: 1, a: 2, m: 3}`, `{"z":1,"a":2,"m":3}`},
+		{"nested", `{a: [{b: [c, null]}, []]}`, `{"a":[{"b":["c",null]},[]]}`},
+		{"numbers as written", `[1, -1, 0, 1.50, 1e5, 2E-3, 123456789012345678901234567890]`, `[1,-1,0,1.50,1e5,2E-3,123456789012345678901234567890]`},
+		{"numbers that JSON writes otherwise", `[0x1F, 0o17, 017, +5, 1_000, .5, 5., 1_0.5, 0xFFFFFFFFFFFFFFFF]`, `[31,15,15,5,1000,0.5,5,10.5,18446744073709551615]`},
+		{"quoted numbers", `["1", '0x1F', !!str 7]`, `["1","0x1F","7"]`},
+		{"tagged numbers", `[!!int "7", !!float 1]`, `[7,1]`},
+		{"Synapse's booleans", `[true, True, FALSE, yes, No, ON, off]`, `[true,true,false,true,false,true,false]`},
+		{"no booleans", `["yes", 'no', y, n, oN, !!str on]`, `["yes","no","y","n","oN","on"]`},
+		{"text as it is", `["<&>", "é\u0000\t", "\"\\"]`, `["<&>","é\u0000\t","\"\\"]`},
+		{"blocks", "|\n      a\n      b\n", `"a\nb\n"`},
+		{"dates as written", `[2024-01-02, 2024-01-02T03:04:05Z, 22:30]`, `["2024-01-02","2024-01-02T03:04:05Z","22:30"]`},
+		{"keys as written", `{1: a, true: b, 1.50: c, 2024-01-02: d}`, `{"1":"a","true":"b","1.50":"c","2024-01-02":"d"}`},
+		{"an empty key", `{"": 1}`, `{"":1}`},
+		{"anchors", `{a: &x [1], b: *x}`, `{"a":[1],"b":[1]}`},
+		{"a list for a key", `{a: &x [1], *x : 2}`, ``},
+		{"an anchor for a key", `{&k a: *k, b: *k}`, `{"a":"a","b":"a"}`},
+		{"merged keys", `{<<: {a: 1, b: 2}, a: 3}`, `{"a":3,"b":2}`},
+		{"a quoted merge key", `{"<<": 1}`, `{"<<":1}`},
+		{"null", `null`, `{}`},
+		{"nothing", ``, `{}`},
+		{"false", `no`, `{}`},
+		{"zero", `0`, `{}`},
+		{"no text", `""`, `{}`},
+		{"no items", `[]`, `{}`},
+		{"a list", `[0]`, `[0]`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Parse("busd.yaml", []byte("server_name: a\nmodules:\n  - module: m\n    config: "+tt.yaml+"\n"), callbacks)
+			if tt.want == "" {
+				if err == nil {
+					t.Fatal("got no error")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := string(c.Modules[0].Config); got != tt.want || !json.Valid([]byte(got)) {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,186 @@
+package busd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+)
+
+// broker is NATS as busd uses it.
+type broker struct {
+	nc     *nats.Conn
+	url    string         // for the modules that busd runs
+	server *server.Server // nil when NATS is external
+}
+
+// openBroker starts the embedded server, or connects to the external one.
+func openBroker(c *config.Config, log zerolog.Logger) (*broker, error) {
+	opts := []nats.Option{
+		nats.Name("busd"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(200 * time.Millisecond),
+		nats.ReconnectBufSize(-1), // While NATS is away, an ask fails at once instead of waiting.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error().Err(err).Msg("NATS") }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn().Err(err).Msg("NATS is away") }),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("NATS is back") }),
+	}
+	if c.NATS.URL != "" {
+		return external(c.NATS, opts)
+	}
+	return embedded(c.NATS, opts, log)
+}
+
+func external(c config.NATS, opts []nats.Option) (*broker, error) {
+	if c.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(c.Credentials))
+	}
+	if c.TLS.CA != "" {
+		opts = append(opts, nats.RootCAs(c.TLS.CA))
+	}
+	if c.TLS.Cert != "" {
+		opts = append(opts, nats.ClientCert(c.TLS.Cert, c.TLS.Key))
+	}
+	nc, err := nats.Connect(c.URL, opts...)
+	if err != nil {
+		// The URL may hold a password, so it is not repeated.
+		return nil, fmt.Errorf("cannot connect to nats.url: %w: is NATS running there, and does it accept nats.credentials?", err)
+	}
+	return &broker{nc: nc, url: c.URL}, nil
+}
+
+func embedded(c config.NATS, opts []nats.Option, log zerolog.Logger) (*broker, error) {
+	options, err := serverOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(options)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start the embedded NATS server: %w", err)
+	}
+	failed := make(chan string, 1)
+	s.SetLoggerV2(natsLog{log, failed}, false, false, false)
+	go s.Start() // It ends with Shutdown.
+	if err := listening(s, c.Listen, failed); err != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+		return nil, err
+	}
+	nc, err := nats.Connect("", append(opts, nats.InProcessServer(s))...)
+	if err != nil {
+		s.Shutdown()
+		return nil, fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
+	}
+	return &broker{nc: nc, url: clientURL(s), server: s}, nil
+}
+
+func serverOptions(c config.NATS) (*server.Options, error) {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("nats.listen: %w", err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, fmt.Errorf("nats.listen: %w", err)
+	}
+	if n == 0 {
+		n = server.RANDOM_PORT
+	}
+	o := &server.Options{Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true}
+	if c.TLS.Cert == "" {
+		return o, nil
+	}
+	tls := &server.TLSConfigOpts{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, CaFile: c.TLS.CA, Verify: c.TLS.CA != "", Timeout: 5}
+	o.TLS = true
+	if o.TLSConfig, err = server.GenTLSConfig(tls); err != nil {
+		return nil, fmt.Errorf("nats.tls: %w", err)
+	}
+	return o, nil
+}
+
+// listening waits until the server takes connections.
+func listening(s *server.Server, listen string, failed <-chan string) error {
+	const patience = 10 * time.Second
+	ready := make(chan bool, 1)
+	go func() { ready <- s.ReadyForConnections(patience) }()
+	select {
+	case why := <-failed:
+		return fmt.Errorf("nats.listen: cannot listen on %s: %s: is another busd or NATS running? "+
+			"Set nats.listen to another port, or to port 0 for any free one", listen, why)
+	case ok := <-ready:
+		if !ok {
+			return errors.New("the embedded NATS server did not start in time")
+		}
+		return nil
+	}
+}
+
+// clientURL is how a process on this machine reaches the server.
+func clientURL(s *server.Server) string {
+	addr, _ := s.Addr().(*net.TCPAddr) // The server listens on TCP.
+	if addr.IP.IsUnspecified() {
+		addr.IP = net.IPv4(127, 0, 0, 1)
+	}
+	return "nats://" + addr.String()
+}
+
+// shown is the URL without what is secret in it.
+func (b *broker) shown() string {
+	var hosts []string
+	for _, one := range strings.Split(b.url, ",") {
+		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
+			hosts = append(hosts, u.Scheme+"://"+u.Host)
+		}
+	}
+	return strings.Join(hosts, ",")
+}
+
+func (b *broker) close() {
+	b.nc.Close()
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
+}
+
+// natsLog passes on what the embedded server says. Its routine news is for debugging.
+type natsLog struct {
+	log    zerolog.Logger
+	failed chan<- string
+}
+
+func (l natsLog) say(level zerolog.Level, format string, v []any) {
+	l.log.WithLevel(level).Str("from", "nats-server").Msg(fmt.Sprintf(format, v...))
+}
+
+// Noticef implements server.Logger.
+func (l natsLog) Noticef(format string, v ...any) { l.say(zerolog.DebugLevel, format, v) }
+
+// Warnf implements server.Logger.
+func (l natsLog) Warnf(format string, v ...any) { l.say(zerolog.WarnLevel, format, v) }
+
+// Errorf implements server.Logger.
+func (l natsLog) Errorf(format string, v ...any) { l.say(zerolog.ErrorLevel, format, v) }
+
+// Debugf implements server.Logger.
+func (l natsLog) Debugf(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
+
+// Tracef implements server.Logger.
+func (l natsLog) Tracef(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
+
+// Fatalf implements server.Logger. The server expects to be ended by it; here its start fails instead.
+func (l natsLog) Fatalf(format string, v ...any) {
+	select {
+	case l.failed <- fmt.Sprintf(format, v...):
+	default: // The first reason is enough.
+	}
+}

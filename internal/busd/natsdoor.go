@@ -1,0 +1,94 @@
+package busd
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// maxAsks is how many asks over NATS one busd works on at once; more are answered 503.
+const maxAsks = 1024
+
+// natsDoor answers homeservers that ask over NATS. Of several busd, one answers.
+type natsDoor struct {
+	desk desk
+	nc   *nats.Conn
+	ctx  context.Context
+	log  zerolog.Logger
+	sub  *nats.Subscription
+	pool *pool.Pool
+}
+
+func openNATSDoor(ctx context.Context, nc *nats.Conn, serverName string, d desk, log zerolog.Logger) (*natsDoor, error) {
+	door := &natsDoor{desk: d, nc: nc, ctx: ctx, log: log}
+	door.pool = pool.New(maxAsks, door.serve, door.busy)
+	var err error
+	door.sub, err = nc.ChanQueueSubscribe(subjects.Of(serverName).AskAny(), "busd", door.pool.Work)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for asks over NATS: %w", err)
+	}
+	return door, nc.Flush()
+}
+
+// close takes no more asks, and waits for those under way; each of them has a deadline.
+func (d *natsDoor) close() {
+	_ = d.sub.Unsubscribe() // Both fail only when the connection is closed.
+	_ = d.nc.Flush()
+	<-d.pool.Stop()
+	_ = d.nc.Flush()
+}
+
+func (d *natsDoor) serve(m *nats.Msg) {
+	ctx, cancel := d.ctx, context.CancelFunc(func() {})
+	if timeout := wire.Timeout(m, math.MaxInt64); m.Header.Get(wire.HeaderTimeout) != "" {
+		ctx, cancel = context.WithTimeout(ctx, max(timeout, time.Millisecond))
+	}
+	defer cancel()
+	name, err := subjects.CallbackOf(m.Subject)
+	if err != nil {
+		return // The subscription lets nothing else through.
+	}
+	out, p := d.desk.answer(ctx, name, m.Data, wire.IsJSON(m))
+	switch {
+	case p != nil:
+		d.respond(m, p.header(), p.body())
+	case wire.IsJSON(m):
+		d.respond(m, nats.Header{wire.HeaderContentType: {wire.JSON}}, out)
+	default:
+		d.respond(m, nil, out)
+	}
+}
+
+func (d *natsDoor) busy(m *nats.Msg) {
+	text := fmt.Sprintf("%d asks are under way", maxAsks)
+	p := &problem{Errcode: unknown, Text: text, status: http.StatusServiceUnavailable}
+	d.respond(m, p.header(), p.body())
+}
+
+// header reports the problem as a NATS service error, whose code is the HTTP status.
+func (p *problem) header() nats.Header {
+	return nats.Header{
+		wire.HeaderError:       {wire.OneLine(p.Text)},
+		wire.HeaderErrorCode:   {strconv.Itoa(p.status)},
+		wire.HeaderContentType: {wire.JSON},
+	}
+}
+
+func (d *natsDoor) respond(m *nats.Msg, h nats.Header, data []byte) {
+	if m.Reply == "" {
+		return
+	}
+	if err := d.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data}); err != nil {
+		d.log.Warn().Err(err).Msg("cannot answer an ask over NATS")
+	}
+}

@@ -1,0 +1,126 @@
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// update makes a new roster if anything in it has changed.
+func (r *Registry) update(now time.Time) {
+	next := &rosterv1.Roster{Revision: r.roster.GetRevision(), BudgetMs: uint32(r.budget.Milliseconds())}
+	owners := map[string]string{}
+	for _, m := range r.listed {
+		next.Modules = append(next.Modules, r.rosterOf(m, owners))
+	}
+	if next.Revision == 0 || !proto.Equal(next, r.roster) {
+		next.Revision = max(next.Revision+1, uint64(now.UnixMilli()))
+		r.roster = next
+	}
+}
+
+// rosterOf is the module's part of the roster. Of two modules with one path, the earlier has it.
+func (r *Registry) rosterOf(m *module, owners map[string]string) *rosterv1.Module {
+	out := &rosterv1.Module{Name: m.Name, Json: m.last.GetJson()}
+	for _, name := range m.last.GetCallbacks() {
+		out.Callbacks = append(out.Callbacks, r.interest(m, name))
+	}
+	m.lost = map[string]string{}
+	for _, path := range m.last.GetWebResources() {
+		if owner, taken := owners[path]; taken {
+			m.lost[path] = owner
+			continue
+		}
+		owners[path] = m.Name
+		out.WebResources = append(out.WebResources, path)
+	}
+	return out
+}
+
+func (r *Registry) interest(m *module, callback string) *rosterv1.Interest {
+	p := m.PolicyOf(callback, r.catalogue)
+	d, _ := subjects.Find(callback) // Only known ones are accepted.
+	local := cmp.Or(onFailure[p.Local], d.Options.GetOnFailure())
+	federated := cmp.Or(onFailure[p.Federated], d.Options.GetOnFailureFederated(), local)
+	return &rosterv1.Interest{
+		Callback:           callback,
+		TimeoutMs:          uint32(m.TimeoutOf(callback).Milliseconds()),
+		OnFailure:          local,
+		OnFailureFederated: federated,
+	}
+}
+
+var onFailure = map[config.Action]callbacksv1.OnFailure{
+	config.Skip:   callbacksv1.OnFailure_SKIP,
+	config.Refuse: callbacksv1.OnFailure_REFUSE,
+	config.Fail:   callbacksv1.OnFailure_FAIL,
+}
+
+const (
+	maxRegistered = 1024 // callbacks, and web resources, of one worker
+	maxVersion    = 64   // bytes
+)
+
+// accept returns what of a join can be accepted, and says what not.
+func (r *Registry) accept(j *rosterv1.Join) (*rosterv1.Join, []string) {
+	out := proto.CloneOf(j)
+	out.Version = j.GetVersion()[:min(len(j.GetVersion()), maxVersion)]
+	out.Callbacks, out.WebResources = nil, nil
+	var problems []string
+	for _, name := range limited(j.GetCallbacks()) {
+		if full, ok := r.catalogue.Find(name); ok {
+			out.Callbacks = append(out.Callbacks, full)
+		} else {
+			problems = append(problems, fmt.Sprintf("this busd knows no callback %q, so nobody asks it", wire.OneLine(name)))
+		}
+	}
+	for _, path := range limited(j.GetWebResources()) {
+		if err := wire.CheckResource(path); err != nil {
+			problems = append(problems, err.Error())
+		} else {
+			out.WebResources = append(out.WebResources, path)
+		}
+	}
+	return out, append(problems, pair(out)...)
+}
+
+func limited(names []string) []string { return names[:min(len(names), maxRegistered)] }
+
+// pair leaves out the callbacks of a category that must be registered whole, and is not.
+func pair(j *rosterv1.Join) (problems []string) {
+	for _, c := range subjects.Categories() {
+		has := func(d *subjects.Declaration) bool { return slices.Contains(j.GetCallbacks(), d.FullName()) }
+		if !c.AllOrNone || !slices.ContainsFunc(c.Callbacks, has) || !slices.ContainsFunc(c.Callbacks, func(d *subjects.Declaration) bool { return !has(d) }) {
+			continue
+		}
+		j.Callbacks = slices.DeleteFunc(j.Callbacks, func(name string) bool { return strings.HasPrefix(name, c.Name+".") })
+		problems = append(problems, fmt.Sprintf("%s: all of its callbacks must be registered or none; none counts now", c.Name))
+	}
+	return problems
+}
+
+// problems are those of the module as a whole.
+func (m *module) problems() (problems []string) {
+	for _, path := range m.last.GetWebResources() {
+		if owner := m.lost[path]; owner != "" {
+			problems = append(problems, fmt.Sprintf("web resource %s is served by module %s, which is earlier in the roster", path, owner))
+		}
+	}
+	for _, w := range m.workers {
+		if !slices.Equal(w.join.GetCallbacks(), m.last.GetCallbacks()) {
+			problems = append(problems, fmt.Sprintf("its workers do not all register the same callbacks: are two modules named %s, or two versions running?", m.Name))
+			break
+		}
+	}
+	return problems
+}

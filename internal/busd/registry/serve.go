@@ -1,0 +1,171 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Service is a registry on NATS: it answers modules and homeservers, and tells both of changes.
+type Service struct {
+	registry *Registry
+	nc       *nats.Conn
+	server   subjects.Server
+	log      zerolog.Logger
+	subs     []*nats.Subscription
+	wake     chan struct{} // something may have changed
+	cancel   context.CancelFunc
+	done     chan struct{}
+}
+
+// Serve answers for the registry until Close, which must be called.
+func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Service{
+		registry: r, nc: nc, server: subjects.Of(serverName), log: log,
+		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+	}
+	go s.run(ctx)
+	for subject, answer := range map[string]func(string, *nats.Msg) (proto.Message, error){
+		s.server.EntryAny(): s.entry,
+		s.server.JoinAny():  s.join,
+		s.server.LeaveAny(): s.leave,
+		s.server.Roster():   s.roster,
+	} {
+		sub, err := nc.Subscribe(subject, func(m *nats.Msg) { s.answer(m, answer) })
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("registry: cannot listen on %s: %w", subject, err)
+		}
+		s.subs = append(s.subs, sub)
+	}
+	return s, nc.Flush()
+}
+
+// Close stops answering.
+func (s *Service) Close() {
+	for _, sub := range s.subs {
+		_ = sub.Unsubscribe() // It fails only when the connection is closed.
+	}
+	s.cancel()
+	<-s.done
+}
+
+// Changed tells modules that their entries have changed, and homeservers of the roster. It does not block.
+func (s *Service) Changed(modules []string) {
+	for _, name := range modules {
+		s.publish(s.server.Changed(name), s.registry.Entry(name))
+	}
+	s.Wake()
+}
+
+// Wake has the roster told if it has changed. It does not block.
+func (s *Service) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // It is already going to be looked at.
+	}
+}
+
+// run tells of each new roster, in order, and lets time pass.
+func (s *Service) run(ctx context.Context) {
+	defer close(s.done)
+	const second = time.Second
+	ticker := time.NewTicker(second)
+	defer ticker.Stop()
+	told := uint64(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			s.registry.Expire(now)
+		case <-s.wake:
+		}
+		if roster := s.registry.Roster(); roster.GetRevision() != told {
+			s.publish(s.server.RosterChanged(), roster)
+			told = roster.GetRevision()
+		}
+	}
+}
+
+// answer replies in the mapping that it was asked in.
+func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (proto.Message, error)) {
+	module, _ := subjects.ModuleOf(m.Subject) // Only the roster's subject is about none.
+	reply, err := answer(module, m)
+	if err == nil && m.Reply != "" {
+		err = s.send(m.Reply, reply, wire.IsJSON(m))
+	}
+	if err != nil {
+		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be answered")
+	}
+	s.Wake()
+}
+
+func (s *Service) publish(subject string, m proto.Message) {
+	if err := s.send(subject, m, false); err != nil {
+		s.log.Warn().Err(err).Str("subject", subject).Msg("cannot publish")
+	}
+}
+
+func (s *Service) send(subject string, m proto.Message, json bool) error {
+	if !json {
+		data, err := proto.Marshal(m)
+		if err != nil {
+			return err
+		}
+		return s.nc.Publish(subject, data)
+	}
+	data, err := wire.ToJSON(m)
+	if err != nil {
+		return err
+	}
+	return s.nc.PublishMsg(&nats.Msg{Subject: subject, Data: data, Header: nats.Header{wire.HeaderContentType: {wire.JSON}}})
+}
+
+func read(m *nats.Msg, to proto.Message) error {
+	if wire.IsJSON(m) {
+		return wire.FromJSON(m.Data, to, false)
+	}
+	return proto.Unmarshal(m.Data, to)
+}
+
+func (s *Service) entry(module string, _ *nats.Msg) (proto.Message, error) {
+	return s.registry.Entry(module), nil
+}
+
+func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
+	join := &rosterv1.Join{}
+	if err := read(m, join); err != nil {
+		return nil, err
+	}
+	return s.registry.Join(module, join, time.Now()), nil
+}
+
+func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {
+	leave := &rosterv1.Leave{}
+	if err := read(m, leave); err != nil {
+		return nil, err
+	}
+	s.registry.Leave(module, leave.GetWorker(), time.Now())
+	return &rosterv1.Joined{Listed: true}, nil
+}
+
+// roster answers with nothing when the homeserver has it already.
+func (s *Service) roster(_ string, m *nats.Msg) (proto.Message, error) {
+	roster := s.registry.Roster()
+	have, err := strconv.ParseUint(string(m.Data), 10, 64)
+	if err == nil && have >= roster.GetRevision() {
+		return &rosterv1.Roster{}, nil
+	}
+	return roster, nil
+}

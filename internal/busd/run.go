@@ -1,0 +1,203 @@
+package busd
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+)
+
+// Options say how to run.
+type Options struct {
+	// Config is what the operator wants. Required.
+	Config *config.Config
+
+	// Reload brings later configurations. What of them needs a restart is left as it was, and the log says so.
+	// Default: none come.
+	Reload <-chan *config.Config
+
+	// Announce gets the one line that says that all is ready, or what is not. Default: nobody does.
+	Announce io.Writer
+
+	// Log gets what happens, and what the modules that busd runs write.
+	Log zerolog.Logger
+}
+
+const (
+	drainTimeout  = 15 * time.Second // for requests under way
+	headerTimeout = 10 * time.Second // for a client to send its request's header
+)
+
+// daemon is one run of busd.
+type daemon struct {
+	Options
+	broker   *broker
+	registry *registry.Registry
+	service  *registry.Service
+	client   *bus.Client
+	asks     *natsDoor
+	front    *front
+	server   *http.Server
+	modules  *modules
+	failed   chan error
+	closers  []func()
+}
+
+// Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the
+// modules that it runs. It returns nil after a drain, and else why it could not start or go on.
+func Run(ctx context.Context, o Options) error {
+	d := &daemon{Options: o, failed: make(chan error, 1)}
+	defer d.close()
+	if err := d.open(); err != nil {
+		return err
+	}
+	d.start()
+	go d.announce(ctx, o.Announce)
+	for {
+		select {
+		case c := <-o.Reload:
+			d.reload(c)
+		case err := <-d.failed:
+			return err
+		case <-ctx.Done():
+			d.drain()
+			return nil
+		}
+	}
+}
+
+func (d *daemon) onClose(f func()) { d.closers = append(d.closers, f) }
+
+// close undoes what was opened, the last first: doors, then modules, then what both need.
+func (d *daemon) close() {
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		d.closers[i]()
+	}
+}
+
+func (d *daemon) open() error {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if d.broker, err = openBroker(d.Config, d.Log); err != nil {
+		return err
+	}
+	d.onClose(d.broker.close)
+	if err := d.openRegistry(); err != nil {
+		return err
+	}
+	d.modules = newModules(d)
+	d.onClose(d.modules.stop)
+	o := &bus.Options{ServerName: d.Config.ServerName, Registerer: metrics, Log: &d.Log}
+	if d.client, err = bus.New(d.broker.nc, o); err != nil {
+		return err
+	}
+	d.onClose(d.client.Close)
+	d.asks, err = openNATSDoor(context.Background(), d.broker.nc, d.Config.ServerName, desk{d.client}, d.Log)
+	if err != nil {
+		return err
+	}
+	d.onClose(d.asks.close)
+	metrics.MustRegister(registry.Collector(d.registry))
+	return d.openHTTP(metrics)
+}
+
+func (d *daemon) openRegistry() (err error) {
+	d.registry = registry.New(Catalogue{})
+	d.registry.Configure(d.Config.Modules, d.Config.Budget, time.Now())
+	if d.service, err = registry.Serve(d.broker.nc, d.Config.ServerName, d.registry, d.Log); err != nil {
+		return err
+	}
+	d.onClose(d.service.Close)
+	return nil
+}
+
+func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
+	token, err := readToken(d.Config.HTTP.TokenFile)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", d.Config.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("http.listen: cannot listen on %s: %w: is another busd running? Set http.listen to another port", d.Config.HTTP.Listen, err)
+	}
+	d.front = &front{
+		desk: desk{d.client}, client: d.client, registry: d.registry, metrics: metrics, token: token,
+		alive: d.broker.nc.IsConnected,
+	}
+	d.server = &http.Server{Handler: d.front.handler(), ReadHeaderTimeout: headerTimeout}
+	d.Config.HTTP.Listen = listener.Addr().String()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := d.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			d.failed <- fmt.Errorf("the HTTP door failed: %w", err)
+		}
+	}()
+	d.onClose(func() { _ = d.server.Close(); <-served })
+	return nil
+}
+
+// readToken returns the digest of the token in the file, nil without a file.
+func readToken(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	token, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("http.token_file: %w", err)
+	}
+	if token = bytes.TrimSpace(token); len(token) == 0 {
+		return nil, fmt.Errorf("http.token_file: %s is empty: write a long random token into it", path)
+	}
+	digest := sha256.Sum256(token)
+	return digest[:], nil
+}
+
+// start runs the modules, and has those that already run join this busd.
+func (d *daemon) start() {
+	d.modules.apply(d.Config.Modules)
+	var names []string
+	for _, m := range d.Config.Modules {
+		names = append(names, m.Name)
+	}
+	d.service.Changed(names)
+}
+
+// reload takes over what can be changed while running: the list of modules, and the budget.
+func (d *daemon) reload(c *config.Config) {
+	old := d.Config
+	if c.ServerName != old.ServerName || c.NATS != old.NATS {
+		d.Log.Warn().Msg("server_name, nats and http are only read at the start: restart busd for what changed in them")
+	}
+	old.Modules, old.Budget = c.Modules, c.Budget
+	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
+	d.modules.apply(c.Modules)
+	d.service.Changed(changed)
+	d.Log.Info().Strs("changed", changed).Msg("took over the new configuration")
+}
+
+// drain finishes what is under way, door by door; then close stops the modules.
+func (d *daemon) drain() {
+	d.Log.Info().Msg("draining")
+	d.front.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := d.server.Shutdown(ctx); err != nil {
+		d.Log.Warn().Err(err).Msg("HTTP requests were still under way")
+	}
+}

@@ -1,0 +1,113 @@
+package supervise
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+
+	"github.com/rs/zerolog"
+)
+
+// entry is a line of a worker's log, as zerolog writes it.
+type entry struct {
+	level   zerolog.Level
+	message string
+	fields  []field // the others, in their order
+}
+
+type field struct {
+	name  string
+	value json.RawMessage
+}
+
+// parseEntry reads an object that has a level of zerolog's and a message. Any other line is none.
+func parseEntry(line []byte) (entry, bool) {
+	e := entry{level: zerolog.Disabled}
+	if line[0] != '{' {
+		return e, false
+	}
+	said := false
+	err := eachField(line, func(f field) error {
+		switch f.name {
+		case "level":
+			return e.setLevel(f.value)
+		case "message":
+			said = true
+			return json.Unmarshal(f.value, &e.message)
+		case "time", "module", "worker":
+			return nil
+		}
+		e.fields = append(e.fields, f)
+		return nil
+	})
+	return e, err == nil && said && e.level <= zerolog.PanicLevel
+}
+
+func (e *entry) setLevel(value json.RawMessage) error {
+	var name string
+	if err := json.Unmarshal(value, &name); err != nil {
+		return err
+	}
+	level, ok := levels[name]
+	if !ok {
+		level = zerolog.Disabled
+	}
+	e.level = level
+	return nil
+}
+
+var levels = map[string]zerolog.Level{
+	"trace": zerolog.TraceLevel,
+	"debug": zerolog.DebugLevel,
+	"info":  zerolog.InfoLevel,
+	"warn":  zerolog.WarnLevel,
+	"error": zerolog.ErrorLevel,
+	"fatal": zerolog.FatalLevel,
+	"panic": zerolog.PanicLevel,
+}
+
+// eachField gives take the fields of the object that is all of line, in their order.
+func eachField(line []byte, take func(field) error) error {
+	d := json.NewDecoder(bytes.NewReader(line))
+	if _, err := d.Token(); err != nil { // "{"
+		return err
+	}
+	for d.More() {
+		f, err := nextField(d)
+		if err != nil {
+			return err
+		}
+		if err := take(f); err != nil {
+			return err
+		}
+	}
+	return end(d)
+}
+
+func nextField(d *json.Decoder) (f field, err error) {
+	name, err := d.Token()
+	if err != nil {
+		return f, err
+	}
+	f.name, _ = name.(string) // the decoder takes nothing else for a name
+	return f, d.Decode(&f.value)
+}
+
+func end(d *json.Decoder) error {
+	if _, err := d.Token(); err != nil { // "}"
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// log writes the entry at its own level. A worker's fatal is not this process's.
+func (e entry) log(log zerolog.Logger) {
+	ev := log.WithLevel(e.level)
+	for _, f := range e.fields {
+		ev.RawJSON(f.name, f.value)
+	}
+	ev.Msg(e.message)
+}

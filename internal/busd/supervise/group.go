@@ -1,0 +1,120 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+const (
+	// Refused is the exit status of a worker whose configuration was refused (EX_CONFIG of sysexits.h).
+	Refused = 78
+
+	// WorkerEnv names the environment variable that tells a worker its id.
+	WorkerEnv = "MODULEBUS_WORKER"
+)
+
+// Options says what to run and how. Command must be set; every other zero value is a default.
+type Options struct {
+	Module  string   // in logs and errors; the log's own context should not name it again
+	Command []string // the program and its arguments; a relative path with a slash in it counts from Dir
+	Env     []string // NAME=value, added to this process's environment; the last of a name counts
+	Dir     string   // where it runs; default: this process's working directory
+	Workers int      // how many processes; default 1
+
+	Drain    time.Duration // from SIGTERM to SIGKILL; default 10s
+	MinDelay time.Duration // before the first restart, at most; default 100ms
+	MaxDelay time.Duration // before any restart, at most; default 30s
+	Steady   time.Duration // a worker that was up this long starts the delays anew; default 30s
+
+	// WorkerID names the process about to be started; it reaches it as MODULEBUS_WORKER. Called once for each start,
+	// for several workers at a time. Default: no id, and the log says the ordinal.
+	WorkerID func(ordinal int) string
+
+	// Started and Exited are told of each process: of one ordinal in order, of several at a time. The worker's life
+	// stands still until they return. Either may be nil.
+	Started func(Worker)
+	Exited  func(Exit)
+
+	Log zerolog.Logger // default: nothing is logged
+}
+
+// Worker names one process.
+type Worker struct {
+	Ordinal int    // from 0 to Workers-1; the next process in its place has the same
+	ID      string // from WorkerID; no two processes share it
+	PID     int    // also its process group; 0: it could not be started, and Started was not called
+}
+
+// Exit tells how a process ended, as soon as it did. Children that it left may still be draining.
+type Exit struct {
+	Worker
+	At     time.Time
+	Status int           // exit status; -1: ended by a signal, or could not be started
+	Err    error         // what went wrong, for the operator; nil: it stopped in time when asked to
+	Said   string        // the last complaint on its stderr, at most 1 KiB: the module's own words, with whatever is in them
+	Next   Next          // what becomes of its place
+	Delay  time.Duration // from At to the next start; only if Next is Restarts
+}
+
+// Next is what becomes of a worker's place when its process has ended.
+type Next int
+
+// What may become of it.
+const (
+	Restarts     Next = iota // a process is started after Exit.Delay, or at once by Reconfigure
+	AwaitsConfig             // a process is started by Reconfigure
+	Stops                    // the group is stopping
+)
+
+// String returns the word that the log uses.
+func (n Next) String() string {
+	return [...]string{"restarts", "awaits configuration", "stops"}[n]
+}
+
+// Group is the workers of one module. Its methods may be called from any goroutine.
+type Group struct {
+	opts    Options
+	changes changes
+}
+
+// New returns a group that runs nothing yet. It keeps o's slices.
+func New(o Options) *Group {
+	setDefault(&o.Workers, 1)
+	setDefault(&o.Drain, 10*time.Second)
+	setDefault(&o.MinDelay, 100*time.Millisecond)
+	setDefault(&o.MaxDelay, 30*time.Second)
+	setDefault(&o.Steady, 30*time.Second)
+	return &Group{opts: o}
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Run starts the workers and keeps them running until ctx ends; then it stops them and returns, after the drain time
+// and three seconds at most, unless the kernel cannot end a process, or the log does not take its last lines. It
+// returns nil when nothing is left of them. A group is run once.
+func (g *Group) Run(ctx context.Context) error {
+	if len(g.opts.Command) == 0 {
+		return fmt.Errorf("%s: nothing to run: the command is empty", g.opts.Module)
+	}
+	errs := make([]error, g.opts.Workers)
+	var wg sync.WaitGroup
+	for n := range errs {
+		wg.Go(func() { errs[n] = newWorker(g, n).run(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Reconfigure says that the module's configuration has changed: workers that refused it, and workers that wait to be
+// restarted, are started at once. A worker that runs is left alone, but is started again at once should it refuse yet.
+// It does not block.
+func (g *Group) Reconfigure() { g.changes.tell() }

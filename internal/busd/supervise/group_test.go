@@ -1,0 +1,339 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestACrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("exit", "3"), MinDelay: time.Millisecond})
+	low, high := 500*time.Microsecond, time.Millisecond
+	for range 5 {
+		w, e := next(t, r.started), next(t, r.exited)
+		if e.Worker != w || e.Status != 3 || e.Next != Restarts || e.Delay < low || e.Delay > high {
+			t.Errorf("%+v, want a delay of %v to %v", e, low, high)
+		}
+		if e.Err == nil || e.Err.Error() != "demo: worker 0: exit status 3" {
+			t.Error(e.Err)
+		}
+		low, high = 2*low, 2*high
+	}
+}
+
+func TestAnEndIsACrash(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("exit", "0"), MinDelay: time.Millisecond})
+	e := next(t, r.exited)
+	if e.Next != Restarts || e.Err == nil || e.Status != 0 {
+		t.Errorf("%+v", e)
+	}
+	next(t, r.exited)
+}
+
+func TestASignalIsACrash(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("stubborn"), MinDelay: time.Millisecond, Drain: time.Millisecond})
+	r.answer()
+	syscall.Kill(next(t, r.started).PID, syscall.SIGKILL)
+	e := next(t, r.exited)
+	if e.Next != Restarts || e.Status != -1 || !strings.HasSuffix(e.Err.Error(), "signal: killed") {
+		t.Errorf("%+v", e)
+	}
+	next(t, r.started)
+}
+
+func TestARefusalWaitsForAnotherConfiguration(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "config")
+	r := run(t, Options{Command: self("needs", file), MinDelay: time.Nanosecond, MaxDelay: time.Nanosecond})
+	e := next(t, r.exited)
+	if e.Next != AwaitsConfig || e.Status != Refused || e.Said != "refused: config.deny: not a list" || e.Err == nil {
+		t.Errorf("%+v", e)
+	}
+	r.group.Reconfigure()
+	if e := next(t, r.exited); e.Next != AwaitsConfig {
+		t.Errorf("%+v", e)
+	}
+	if n := len(r.started); n != 2 {
+		t.Errorf("started %d times", n)
+	}
+	os.WriteFile(file, nil, 0o600)
+	r.group.Reconfigure()
+	r.answer().says("up ")
+}
+
+func TestAChangeDuringARefusalIsNotMissed(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "config")
+	var r *trial
+	starts := 0
+	o := Options{Command: self("needs", file)}
+	o.Started = func(Worker) {
+		if starts++; starts == 1 {
+			r.group.Reconfigure()
+		}
+	}
+	r = prepare(t, o)
+	r.begin()
+	for range 2 {
+		if e := next(t, r.exited); e.Next != AwaitsConfig {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestReconfigureEndsAnyWait(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("exit", "3"), MinDelay: time.Hour, MaxDelay: time.Hour})
+	for range 3 {
+		if e := next(t, r.exited); e.Delay < 30*time.Minute {
+			t.Errorf("%+v", e)
+		}
+		next(t, r.started)
+		r.group.Reconfigure()
+	}
+}
+
+func TestEachProcessHasItsOwnID(t *testing.T) {
+	t.Parallel()
+	ids := make(chan string, 4)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		ids <- id
+	}
+	o := Options{Command: self("serve"), Workers: 2, MinDelay: time.Millisecond}
+	o.WorkerID = func(n int) string { return strconv.Itoa(n) + <-ids }
+	r := run(t, o)
+	seen := map[string]bool{}
+	for range 2 {
+		w := next(t, r.started)
+		seen[w.ID] = true
+		if w.ID[0] != byte('0'+w.Ordinal) {
+			t.Errorf("%+v", w)
+		}
+	}
+	first, second := r.answer(), r.answer()
+	for _, c := range []*call{first, second} {
+		if line, _ := c.lines.ReadString('\n'); !seen[strings.TrimSpace(strings.TrimPrefix(line, "up "))] {
+			t.Errorf("%q of %v", line, seen)
+		}
+	}
+	first.end() // read when it drains
+	r.stop()
+	second.end()
+	next(t, r.done)
+	if len(seen) != 2 {
+		t.Error(seen)
+	}
+}
+
+func TestAWorkerDrains(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("serve"), Drain: patience})
+	c := r.answer()
+	c.says("up ")
+	r.stop()
+	c.says("draining")
+	select {
+	case err := <-r.done:
+		t.Fatal("did not wait", err)
+	default:
+	}
+	c.end()
+	if err := next(t, r.done); err != nil {
+		t.Error(err)
+	}
+	if e := next(t, r.exited); e.Next != Stops || e.Err != nil || e.Status != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestAWorkerThatIgnoresSIGTERMIsKilled(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("stubborn"), Drain: 50 * time.Millisecond})
+	c := r.answer()
+	r.stop()
+	if err := next(t, r.done); err != nil {
+		t.Error(err)
+	}
+	c.over()
+	e := next(t, r.exited)
+	if e.Next != Stops || e.Err == nil || !strings.Contains(e.Err.Error(), "still running 50ms after SIGTERM") {
+		t.Errorf("%+v", e)
+	}
+}
+
+func shell(script string) []string {
+	return []string{"sh", "-c", strings.ReplaceAll(script, "SELF", quoted(os.Args[0]))}
+}
+
+// As under `go run`: the process that was started dies of SIGTERM, and its child is still to drain.
+func TestAChildDrains(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: shell("SELF serve & wait"), Drain: patience})
+	c := r.answer()
+	c.says("up ")
+	r.stop()
+	c.says("draining")
+	if e := next(t, r.exited); e.Next != Stops || e.Err != nil {
+		t.Errorf("%+v", e)
+	}
+	select {
+	case err := <-r.done:
+		t.Fatal("did not wait", err)
+	default:
+	}
+	c.end()
+	if err := next(t, r.done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAChildIsKilled(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: shell("SELF stubborn & wait"), Drain: 50 * time.Millisecond})
+	c := r.answer()
+	r.stop()
+	if err := next(t, r.done); err != nil {
+		t.Error(err)
+	}
+	c.over()
+}
+
+func TestWhatACrashLeavesIsGoneBeforeTheNextStart(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("leave"), Drain: 50 * time.Millisecond, MinDelay: time.Millisecond})
+	first := r.answer()
+	if e := next(t, r.exited); e.Status != 3 || e.Next != Restarts {
+		t.Errorf("%+v", e)
+	}
+	second := r.answer()
+	first.SetDeadline(time.Now().Add(time.Second)) // the kernel closes a dead process's connections
+	first.over()
+	r.stop()
+	next(t, r.done)
+	second.over()
+}
+
+func TestOutput(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", MaxLine)
+	o := Options{Command: self("say", "out\n", "err\n", `{"level":"debug","n":1,"message":"deep"}`+"\n"+long[:1000])}
+	o.WorkerID = func(int) string { return "w1" }
+	r := run(t, o)
+	want := map[string]string{"out": "info stdout", "err": "warn stderr", "deep": "debug <nil>", long[:1000]: "info stdout"}
+	for len(want) > 0 {
+		m := next(t, r.log)
+		message, _ := m["message"].(string)
+		if got := fmt.Sprint(m["level"], " ", m["stream"]); want[message] != "" && got != want[message] {
+			t.Errorf("%q: %s", message, got)
+		}
+		if m["module"] != "demo" || m["worker"] != "w1" {
+			t.Errorf("%v", m)
+		}
+		delete(want, message)
+	}
+	if e := next(t, r.exited); e.Said != "err" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestAFloodIsCut(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("flood"), MinDelay: time.Hour, MaxDelay: time.Hour})
+	m := r.line(strings.Repeat("x", MaxLine))
+	if m["cut"] != true {
+		t.Error("not marked")
+	}
+	r.line("end")
+}
+
+func TestACommandThatCannotBeStarted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	os.WriteFile(filepath.Join(dir, "text"), []byte("x"), 0o600)
+	tests := map[string]struct {
+		o    Options
+		want []string
+		is   error
+	}{
+		"not in PATH":     {Options{Command: []string{"no-such-module"}}, []string{`"no-such-module"`, "install it", os.Getenv("PATH")}, exec.ErrNotFound},
+		"no such path":    {Options{Command: []string{"./no-such-module"}, Dir: dir}, []string{`"./no-such-module"`, dir, "exists"}, os.ErrNotExist},
+		"no such folder":  {Options{Command: []string{"sh"}, Dir: filepath.Join(dir, "none")}, []string{"does not exist"}, os.ErrNotExist},
+		"not executable":  {Options{Command: []string{"./text"}, Dir: dir}, []string{"chmod +x"}, os.ErrPermission},
+		"not an argument": {Options{Command: []string{"sh", "a\x00b"}}, []string{"invalid argument"}, syscall.EINVAL},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.o.MinDelay = time.Millisecond
+			r := run(t, tt.o)
+			e := next(t, r.exited)
+			if e.Next != Restarts || e.PID != 0 || e.Status != -1 || !errors.Is(e.Err, tt.is) {
+				t.Errorf("%+v", e)
+			}
+			for _, want := range append(tt.want, "demo: worker 0: cannot start") {
+				if !strings.Contains(e.Err.Error(), want) {
+					t.Errorf("%q is not in: %v", want, e.Err)
+				}
+			}
+			if e := next(t, r.exited); len(r.started) > 0 || e.Delay < time.Millisecond {
+				t.Errorf("not later: %+v", e)
+			}
+		})
+	}
+}
+
+func TestNoCommand(t *testing.T) {
+	t.Parallel()
+	if err := New(Options{Module: "demo"}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "demo") {
+		t.Error(err)
+	}
+}
+
+func TestAWaitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	tests := map[string][]string{
+		"restart": self("exit", "3"),
+		"refusal": self("exit", "78"),
+		"start":   {"no-such-module"},
+	}
+	for name, command := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, Options{Command: command, MinDelay: time.Hour, MaxDelay: time.Hour})
+			next(t, r.exited)
+			r.stop()
+			if err := next(t, r.done); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAContextThatHasEndedStartsNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	o := Options{Command: self("exit", "3"), Exited: func(e Exit) { t.Errorf("%+v", e) }}
+	if err := New(o).Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGoRunHidesTheStatus(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: []string{"go", "run", "./testdata/refuses"}})
+	if e := next(t, r.exited); e.Status != Refused || e.Next != AwaitsConfig || e.Said != "config.deny: not a list" {
+		t.Errorf("%+v", e)
+	}
+}

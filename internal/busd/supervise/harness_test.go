@@ -1,0 +1,176 @@
+package supervise
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+// trial is a group under test.
+type trial struct {
+	t       *testing.T
+	group   *Group
+	stop    context.CancelFunc
+	done    chan error
+	started chan Worker
+	exited  chan Exit
+	log     chan map[string]any
+	calls   net.Listener
+}
+
+// run starts a group and stops it with the test.
+func run(t *testing.T, o Options) *trial {
+	t.Helper()
+	r := prepare(t, o)
+	r.begin()
+	return r
+}
+
+func prepare(t *testing.T, o Options) *trial {
+	t.Helper()
+	r := &trial{
+		t:       t,
+		done:    make(chan error, 1),
+		started: make(chan Worker, 100),
+		exited:  make(chan Exit, 100),
+		log:     make(chan map[string]any, 1000),
+		calls:   listen(t),
+	}
+	o.Module = "demo"
+	o.Env = append(o.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0", dialEnv+"="+r.calls.Addr().String())
+	if o.Started == nil {
+		o.Started = func(w Worker) { r.started <- w }
+	}
+	o.Exited = func(e Exit) { r.exited <- e }
+	o.Log = zerolog.New(r)
+	r.group = New(o)
+	return r
+}
+
+func (r *trial) begin() {
+	var ctx context.Context
+	ctx, r.stop = context.WithCancel(r.t.Context())
+	var once sync.WaitGroup
+	once.Go(func() { r.done <- r.group.Run(ctx) })
+	r.t.Cleanup(func() { r.stop(); once.Wait() })
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// Write takes a line of the group's log. What a test does not look at may be lost.
+func (r *trial) Write(line []byte) (int, error) {
+	var m map[string]any
+	if err := json.Unmarshal(line, &m); err != nil {
+		m = map[string]any{"invalid": string(line)}
+	}
+	select {
+	case r.log <- m:
+	default:
+	}
+	return len(line), nil
+}
+
+// next returns what comes out of c.
+func next[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("no %T in %v", *new(T), patience)
+		panic("unreachable")
+	}
+}
+
+// line returns the next line of the log with that message.
+func (r *trial) line(message string) map[string]any {
+	r.t.Helper()
+	for {
+		m := next(r.t, r.log)
+		if m["message"] == message {
+			return m
+		}
+	}
+}
+
+// call is a worker's connection to its test.
+type call struct {
+	t *testing.T
+	net.Conn
+	lines *bufio.Reader
+}
+
+// answer returns the next worker's connection.
+func (r *trial) answer() *call { r.t.Helper(); return answer(r.t, r.calls) }
+
+func answer(t *testing.T, l net.Listener) *call {
+	t.Helper()
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return &call{t, c, bufio.NewReader(c)}
+}
+
+// says waits for a line of the worker.
+func (c *call) says(want string) {
+	c.t.Helper()
+	got, err := c.lines.ReadString('\n')
+	if err != nil || got != want+"\n" {
+		c.t.Fatalf("worker said %q, %v; want %q", got, err, want)
+	}
+}
+
+// over waits for the worker's death.
+func (c *call) over() {
+	c.t.Helper()
+	if _, err := io.Copy(io.Discard, c.lines); isTimeout(err) {
+		c.t.Fatal("the worker lives")
+	}
+}
+
+func isTimeout(err error) bool {
+	e, ok := err.(net.Error)
+	return ok && e.Timeout()
+}
+
+// end lets a worker that drains end.
+func (c *call) end() { fmt.Fprintln(c) }
+
+// logged returns what a sink of a worker's stdout makes of a line.
+func logged(line []byte, cut bool) string {
+	var out bytes.Buffer
+	sink{log: zerolog.New(&out), name: "stdout", level: zerolog.InfoLevel}.take(line, cut)
+	return out.String()
+}
+
+func parseAny(line string) (map[string]any, bool) {
+	var m map[string]any
+	d := json.NewDecoder(strings.NewReader(line))
+	d.UseNumber()
+	return m, d.Decode(&m) == nil
+}

@@ -1,0 +1,97 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// process is one started worker: a process, the group that it leads, and where its output goes.
+type process struct {
+	cmd            *exec.Cmd
+	stdout, stderr *stream
+	heard          *words
+	module         string
+	drain          time.Duration
+	asked          time.Time // when the group got SIGTERM; zero: it did not
+}
+
+// start starts the process, to be asked to stop when ctx ends. The caller's thread must live as long as the process.
+func start(ctx context.Context, o *Options, id string, log zerolog.Logger) (*process, error) {
+	p := &process{cmd: o.command(ctx, id), module: o.Module, drain: o.Drain, heard: new(words)}
+	p.cmd.Cancel = p.terminate
+	if err := p.open(log); err != nil {
+		return nil, err
+	}
+	err := p.cmd.Start()
+	closeOutput(p.cmd)
+	if err != nil {
+		p.closeInput()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (o *Options) command(ctx context.Context, id string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, o.Command[0], o.Command[1:]...)
+	cmd.Dir = o.Dir
+	cmd.WaitDelay = o.Drain
+	cmd.Env = append(cmd.Environ(), o.Env...)
+	if id != "" {
+		cmd.Env = append(cmd.Env, WorkerEnv+"="+id)
+	}
+	cmd.SysProcAttr = attributes()
+	return cmd
+}
+
+func (p *process) open(log zerolog.Logger) error {
+	out, outW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	errR, errW, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, out.Close(), outW.Close())
+	}
+	p.cmd.Stdout, p.cmd.Stderr = outW, errW
+	p.stdout = read(out, sink{log: log, name: "stdout", level: zerolog.InfoLevel})
+	p.stderr = read(errR, sink{log: log, name: "stderr", level: zerolog.WarnLevel, words: p.heard})
+	return nil
+}
+
+// closeOutput closes this side's copies of what the child writes to, so that the last writer's end is the end.
+func closeOutput(cmd *exec.Cmd) {
+	cmd.Stdout.(*os.File).Close()
+	cmd.Stderr.(*os.File).Close()
+}
+
+// closeInput reads what is left to read.
+func (p *process) closeInput() {
+	deadline := time.Now().Add(lingerTime)
+	p.stdout.close(deadline)
+	p.stderr.close(deadline)
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// wait returns when the process has ended, of itself or because ctx did; in that case after the drain time at most.
+// How it ended is in cmd.ProcessState.
+func (p *process) wait() { _ = p.cmd.Wait() }
+
+// terminate asks the group to stop. It is called by exec until wait returns, and then by clear, and acts once.
+func (p *process) terminate() error {
+	if !p.asked.IsZero() {
+		return nil
+	}
+	p.asked = time.Now()
+	err := syscall.Kill(-p.pid(), syscall.SIGTERM)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}

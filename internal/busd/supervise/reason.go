@@ -1,0 +1,106 @@
+package supervise
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// exit returns how the process ended; wait must have returned.
+func (p *process) exit(who Worker, stopping bool) Exit {
+	e := Exit{Worker: who, Status: p.status(), Said: p.heard.said()}
+	if why := p.why(e.Status, stopping); why != "" {
+		e.Err = fmt.Errorf("%s: worker %d: %s", p.module, who.Ordinal, why)
+	}
+	return e
+}
+
+// status is the worker's own exit status, also where `go run` hides it.
+func (p *process) status() int {
+	status := p.cmd.ProcessState.ExitCode()
+	if status != 1 || !isGoRun(p.cmd.Args) {
+		return status
+	}
+	return cmp.Or(p.heard.status(), status)
+}
+
+func isGoRun(argv []string) bool {
+	return filepath.Base(argv[0]) == "go" && slices.Contains(argv, "run")
+}
+
+// why says what is wrong with how the process ended; nothing when it did as it was asked.
+func (p *process) why(status int, stopping bool) string {
+	sig := signalOf(p.cmd.ProcessState)
+	switch {
+	case stopping && (status == 0 || sig == syscall.SIGTERM || status == 128+int(syscall.SIGTERM)):
+		return ""
+	case stopping && sig == syscall.SIGKILL && time.Since(p.asked) >= p.drain:
+		return fmt.Sprintf("killed: still running %v after SIGTERM; it must end when it gets SIGTERM", p.drain)
+	case status == Refused:
+		return fmt.Sprintf("refused its configuration (exit status %d); correct it, and it is started again", status)
+	case status == 0:
+		return "ended without being asked to (exit status 0)"
+	case status > 0:
+		return fmt.Sprintf("exit status %d", status)
+	}
+	return p.cmd.ProcessState.String()
+}
+
+// signalOf returns the signal that ended a process; -1: none did.
+func signalOf(s *os.ProcessState) syscall.Signal {
+	if s == nil {
+		return -1
+	}
+	return s.Sys().(syscall.WaitStatus).Signal()
+}
+
+// cannotStart turns the error of a start into what is wrong, where, and what to do.
+func (o *Options) cannotStart(ordinal int, err error) error {
+	return fmt.Errorf("%s: worker %d: cannot start %q in %s: %w; %s",
+		o.Module, ordinal, o.Command[0], o.dir(), cause(err), o.advice(err))
+}
+
+// cause leaves out what the message says anyway.
+func cause(err error) error {
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+func (o *Options) advice(err error) string {
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Sprintf("install it, or write its path; PATH is %q", os.Getenv("PATH"))
+	case !isDir(o.dir()):
+		return "that directory does not exist; create it, or name another"
+	case errors.Is(err, fs.ErrNotExist):
+		return "write a path that exists from there; of a script, its interpreter must exist too"
+	case errors.Is(err, fs.ErrPermission):
+		return "make it executable (chmod +x) for the user that busd runs as"
+	}
+	return "it will be tried again"
+}
+
+func (o *Options) dir() string {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return o.Dir
+	}
+	return dir
+}
+
+func isDir(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
+}

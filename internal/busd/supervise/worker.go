@@ -1,0 +1,141 @@
+package supervise
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// settleTime is how long an exit waits for the last words on stderr, which a child may hold open.
+const settleTime = 200 * time.Millisecond
+
+// worker is one place in a group, filled by one process after another.
+type worker struct {
+	*Options
+	changes *changes
+	delays  delays
+	ordinal int
+	crashes int             // in a row
+	changed <-chan struct{} // closed when there is no more reason to rest
+}
+
+func newWorker(g *Group, ordinal int) *worker {
+	o := &g.opts
+	return &worker{
+		Options: o,
+		changes: &g.changes,
+		delays:  delays{first: o.MinDelay, most: o.MaxDelay, steady: o.Steady},
+		ordinal: ordinal,
+	}
+}
+
+// run returns, when ctx has ended, what could not be removed of the last process.
+func (w *worker) run(ctx context.Context) (left error) {
+	for ctx.Err() == nil {
+		w.changed = w.changes.wait() // from before the start: whoever refuses may not have known of a change since
+		var exit Exit
+		exit, left = w.live(ctx)
+		w.rest(ctx, exit)
+	}
+	return left
+}
+
+// live runs one process, from its start until nothing is left of it.
+//
+// The thread is held because Linux sends the parent-death signal when the thread that forked ends.
+func (w *worker) live(ctx context.Context) (Exit, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	who, log := w.next()
+	began := time.Now()
+	p, err := start(ctx, w.Options, who.ID, log)
+	if err != nil {
+		return w.unstarted(ctx, who, err, log), nil
+	}
+	who.PID = p.pid()
+	w.started(who, log)
+	p.wait()
+	p.stderr.settle(settleTime)
+	exit := w.exited(ctx, p.exit(who, ctx.Err() != nil), began, log)
+	return exit, p.clear(log)
+}
+
+func (w *worker) next() (Worker, zerolog.Logger) {
+	who := Worker{Ordinal: w.ordinal}
+	name := strconv.Itoa(w.ordinal)
+	if w.WorkerID != nil {
+		who.ID = w.WorkerID(w.ordinal)
+		name = who.ID
+	}
+	return who, w.Log.With().Str("module", w.Module).Str("worker", name).Logger()
+}
+
+func (w *worker) started(who Worker, log zerolog.Logger) {
+	log.Info().Int("pid", who.PID).Msg("worker started")
+	if w.Started != nil {
+		w.Started(who)
+	}
+}
+
+// unstarted tells of a command that could not be started, unless it is because the group is stopping.
+func (w *worker) unstarted(ctx context.Context, who Worker, err error, log zerolog.Logger) Exit {
+	if ctx.Err() != nil {
+		return Exit{Next: Stops}
+	}
+	return w.exited(ctx, Exit{Worker: who, Status: -1, Err: w.cannotStart(w.ordinal, err)}, time.Now(), log)
+}
+
+func (w *worker) exited(ctx context.Context, e Exit, began time.Time, log zerolog.Logger) Exit {
+	e.At = time.Now()
+	w.decide(ctx, &e, e.At.Sub(began))
+	logExit(log, e)
+	if w.Exited != nil {
+		w.Exited(e)
+	}
+	return e
+}
+
+func (w *worker) decide(ctx context.Context, e *Exit, up time.Duration) {
+	switch {
+	case ctx.Err() != nil:
+		e.Next = Stops
+	case e.Status == Refused:
+		e.Next = AwaitsConfig
+	default:
+		w.changed = w.changes.wait()
+		e.Delay, w.crashes = w.delays.after(w.crashes, up, rand.Float64())
+	}
+}
+
+func logExit(log zerolog.Logger, e Exit) {
+	level := zerolog.WarnLevel
+	switch {
+	case e.Next == AwaitsConfig:
+		level = zerolog.ErrorLevel
+	case e.Err == nil:
+		level = zerolog.InfoLevel
+	}
+	ev := log.WithLevel(level).Err(e.Err).Int("pid", e.PID).Stringer("next", e.Next)
+	if e.Next == Restarts {
+		ev.Stringer("delay", e.Delay.Round(time.Millisecond))
+	}
+	ev.Msg("worker ended")
+}
+
+// rest returns when the next process is due, or ctx ends.
+func (w *worker) rest(ctx context.Context, e Exit) {
+	var due <-chan time.Time
+	if e.Next == Restarts {
+		due = time.After(time.Until(e.At.Add(e.Delay)))
+	}
+	select {
+	case <-ctx.Done():
+	case <-due:
+	case <-w.changed:
+		w.crashes = 0
+	}
+}
