@@ -45,10 +45,9 @@ var kinds = []kind{
 	{callbacksv1.Rule_SOLE, just(&callbacksv1.UserMayInviteRequest{}), invites},
 }
 
-func just(m proto.Message) *rapid.Generator[proto.Message] { return rapid.Just(m) }
-
-func answers(draw func(t *rapid.T) proto.Message) *rapid.Generator[proto.Message] {
-	return rapid.Custom(draw)
+// just draws copies, because two tests that log the same message at once race.
+func just(m proto.Message) *rapid.Generator[proto.Message] {
+	return rapid.Map(rapid.Just(m), proto.Clone)
 }
 
 var (
@@ -63,25 +62,25 @@ var (
 		return r
 	})
 
-	invites = answers(func(t *rapid.T) proto.Message {
+	invites = rapid.Custom(func(t *rapid.T) proto.Message {
 		return &callbacksv1.UserMayInviteResponse{Refusal: refusal.Draw(t, "refusal")}
 	})
-	expiries = answers(func(t *rapid.T) proto.Message {
+	expiries = rapid.Custom(func(t *rapid.T) proto.Message {
 		return &callbacksv1.IsUserExpiredResponse{Expired: proto.Bool(rapid.Bool().Draw(t, "expired"))}
 	})
-	registrations = answers(func(t *rapid.T) proto.Message {
+	registrations = rapid.Custom(func(t *rapid.T) proto.Message {
 		if rapid.Bool().Draw(t, "shadow ban") {
 			return &callbacksv1.CheckRegistrationForSpamResponse{ShadowBan: true}
 		}
 		return &callbacksv1.CheckRegistrationForSpamResponse{Refusal: refusal.Draw(t, "refusal")}
 	})
-	replacements = answers(func(t *rapid.T) proto.Message {
+	replacements = rapid.Custom(func(t *rapid.T) proto.Message {
 		if rapid.Bool().Draw(t, "replaces") {
 			return &callbacksv1.CheckEventAllowedResponse{Replacement: []byte(content.Draw(t, "event"))}
 		}
 		return &callbacksv1.CheckEventAllowedResponse{Refusal: refusal.Draw(t, "refusal")}
 	})
-	usersForStates = answers(func(t *rapid.T) proto.Message {
+	usersForStates = rapid.Custom(func(t *rapid.T) proto.Message {
 		a := &callbacksv1.GetUsersForStatesResponse{Users: map[string]*callbacksv1.UserPresenceStates{}}
 		for _, user := range rapid.SliceOfN(users, 1, 4).Draw(t, "users") {
 			a.Users[user] = &callbacksv1.UserPresenceStates{States: rapid.SliceOfN(states, 0, 4).Draw(t, "states")}
@@ -93,19 +92,19 @@ var (
 			UserId: users.Draw(t, "user"), State: rapid.SampledFrom([]string{"online", "offline"}).Draw(t, "state"),
 		}
 	})
-	interestedUsers = answers(func(t *rapid.T) proto.Message {
+	interestedUsers = rapid.Custom(func(t *rapid.T) proto.Message {
 		return &callbacksv1.GetInterestedUsersResponse{
 			Users:    rapid.SliceOfN(users, 1, 4).Draw(t, "users"),
 			AllUsers: rapid.IntRange(0, 4).Draw(t, "all") == 0,
 		}
 	})
-	rooms = answers(func(t *rapid.T) proto.Message {
+	rooms = rapid.Custom(func(t *rapid.T) proto.Message {
 		return &callbacksv1.OnCreateRoomRequest{
 			Requester:      &callbacksv1.Requester{UserId: users.Draw(t, "user"), Scope: []string{"s"}},
 			RequestContent: []byte(content.Draw(t, "content")),
 		}
 	})
-	roomContents = answers(func(t *rapid.T) proto.Message {
+	roomContents = rapid.Custom(func(t *rapid.T) proto.Message {
 		a := &callbacksv1.OnCreateRoomResponse{}
 		if rapid.Bool().Draw(t, "changes") {
 			a.RequestContent = []byte(content.Draw(t, "content"))
