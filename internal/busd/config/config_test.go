@@ -202,6 +202,14 @@ dir/busd.yaml:8:14: modules[1].timeout: "5 minutes" is not a duration (try 5m)`
 	}
 }
 
+func TestAnEmptyFileMissesAServerName(t *testing.T) {
+	t.Parallel()
+	_, err := Parse("busd.yaml", nil, callbacks)
+	if err == nil || !strings.HasPrefix(err.Error(), "busd.yaml:1:1: server_name: is missing") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestReadSaysWhatTheSystemSays(t *testing.T) {
 	t.Parallel()
 	if _, err := Read("testdata/nowhere.yaml", callbacks); !errors.Is(err, fs.ErrNotExist) {

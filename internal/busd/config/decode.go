@@ -59,7 +59,7 @@ func (v value) problem(format string, args ...any) Problem {
 	return Problem{v.file, v.node.Line, v.node.Column, v.path(), fmt.Sprintf(format, args...)}
 }
 
-// giveUp reports a last problem. From then on, everything reads as null.
+// giveUp reports a last problem. From then on, lists and mappings read as empty, and what they hold as null.
 func (v value) giveUp(format string, args ...any) {
 	if !v.gaveUp {
 		v.gaveUp = true
@@ -183,7 +183,7 @@ func (v value) mapping() []pair {
 		return nil
 	}
 	m := mappingReader{into: v, lines: map[string]int{}}
-	for i := 0; i+1 < len(v.node.Content); i += 2 {
+	for i := 0; i+1 < len(v.node.Content) && !v.gaveUp; i += 2 {
 		m.add(v.node.Content[i], v.node.Content[i+1])
 	}
 	for _, merged := range m.merged {
@@ -285,9 +285,12 @@ func (v value) items() []value {
 		v.fail("must be a list, not %s", v.typeName())
 		return nil
 	}
-	items := make([]value, len(v.node.Content))
+	var items []value
 	for i, n := range v.node.Content {
-		items[i] = v.child(n, "["+strconv.Itoa(i)+"]")
+		if v.gaveUp {
+			return nil
+		}
+		items = append(items, v.child(n, "["+strconv.Itoa(i)+"]"))
 	}
 	return items
 }

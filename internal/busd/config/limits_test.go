@@ -27,13 +27,13 @@ func TestLimits(t *testing.T) {
 		{"a bomb of lists", laughs(30), "aliases make the file too large to read"},
 		{"a bomb of text", head + "  - module: m\n    config: [&a " + strings.Repeat("x", 500_000) + strings.Repeat(",*a", 50_000) + "]\n", "aliases make"},
 		{"a bomb of merges", head + "  - module: m\n    config: [&a {<<: [*a" + strings.Repeat(",*a", 50_000) + "]}]\n", "contains itself"},
-		{"a bomb of modules", head + "  - &a {" + keysOf(100_000) + "}\n" + strings.Repeat("  - *a\n", 30_000), "more problems after these 1000"},
+		{"a bomb of modules", head + "  - &a {" + keysOf(20_000) + "}\n" + strings.Repeat("  - *a\n", 30_000), "more problems after these 1000"},
 		{"deep lists", head + "  - {module: m, config: " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}\n", "is nested more than 100 deep"},
 		{"deeper lists", strings.Repeat("[", 100_000), "exceeded max depth"},
 		{"an anchor inside of another inside of it", head + "  - {module: m, config: &a {b: &b {c: [*a, *b]}}}\n", `modules[0].config.b.c[0]: contains itself (by the anchor "a")`},
-		{"many problems", strings.Repeat("a: 1\n", 150_000), "busd.yaml:1001:1: a: there may be more problems after these 1000"},
+		{"many problems", strings.Repeat("a: 1\n", 10_000), "busd.yaml:1001:1: a: there may be more problems after these 1000"},
 		{"no problem", head + "  - module: m\n    config: [&a [" + entries + "]" + strings.Repeat(",*a", 100) + "]\n", ""},
-		{"no problem at all", head + "  - module: m\n    config: [" + strings.Repeat("1,", 500_000) + "]\n", ""},
+		{"no problem at all", head + "  - module: m\n    config: [" + strings.Repeat("1,", 100_000) + "]\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
