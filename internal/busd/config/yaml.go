@@ -23,7 +23,8 @@ func (d *decoder) root(data []byte) (root value, ok bool) {
 	}
 	if i := unreadable(data); i >= 0 {
 		line, column := position(data, i)
-		root.at(&yaml.Node{Line: line, Column: column}, "").fail("this is not text (the file must be UTF-8, without control characters)")
+		at := &yaml.Node{Line: line, Column: column}
+		root.at(at, "").fail("this is not text (the file must be UTF-8, without control characters)")
 		return root, false
 	}
 	return root.document(data)
