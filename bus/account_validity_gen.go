@@ -28,3 +28,10 @@ func (c AccountValidity) IsUserExpired(ctx context.Context, req *callbacksv1.IsU
 func (c AccountValidity) OnUserRegistration(ctx context.Context, req *callbacksv1.OnUserRegistrationRequest) (Decision[*callbacksv1.OnUserRegistrationResponse], error) {
 	return ask(ctx, c.client, subjects.OnUserRegistration, req)
 }
+
+// OnUserLogin is told after a user logged in.
+//
+// When a module fails, the client's login request fails although the device and its token exist.
+func (c AccountValidity) OnUserLogin(ctx context.Context, req *callbacksv1.OnUserLoginRequest) (Decision[*callbacksv1.OnUserLoginResponse], error) {
+	return ask(ctx, c.client, subjects.OnUserLogin, req)
+}

@@ -4,12 +4,19 @@ package bus
 
 // Categories has one field per category of callbacks.
 type Categories struct {
-	AccountValidity AccountValidity
-	PresenceRouter  PresenceRouter
-	SpamChecker     SpamChecker
-	ThirdPartyRules ThirdPartyRules
+	AccountData                         AccountData
+	AccountValidity                     AccountValidity
+	AddExtraFieldsToUnsignedClientEvent AddExtraFieldsToUnsignedClientEvent
+	BackgroundUpdateController          BackgroundUpdateController
+	Federation                          Federation
+	MediaRepository                     MediaRepository
+	PasswordAuthProvider                PasswordAuthProvider
+	PresenceRouter                      PresenceRouter
+	Ratelimit                           Ratelimit
+	SpamChecker                         SpamChecker
+	ThirdPartyRules                     ThirdPartyRules
 }
 
 func categoriesOf(c *Client) Categories {
-	return Categories{AccountValidity{c}, PresenceRouter{c}, SpamChecker{c}, ThirdPartyRules{c}}
+	return Categories{AccountData{c}, AccountValidity{c}, AddExtraFieldsToUnsignedClientEvent{c}, BackgroundUpdateController{c}, Federation{c}, MediaRepository{c}, PasswordAuthProvider{c}, PresenceRouter{c}, Ratelimit{c}, SpamChecker{c}, ThirdPartyRules{c}}
 }

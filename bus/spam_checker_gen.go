@@ -74,3 +74,50 @@ func (c SpamChecker) CheckRegistrationForSpam(ctx context.Context, req *callback
 func (c SpamChecker) CheckMediaFileForSpam(ctx context.Context, req *callbacksv1.CheckMediaFileForSpamRequest) (Decision[*callbacksv1.CheckMediaFileForSpamResponse], error) {
 	return ask(ctx, c.client, subjects.CheckMediaFileForSpam, req)
 }
+
+// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
+// and about invites.
+//
+// An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
+// errcode and error are not shown to anybody.
+func (c SpamChecker) ShouldDropFederatedEvent(ctx context.Context, req *callbacksv1.ShouldDropFederatedEventRequest) (Decision[*callbacksv1.ShouldDropFederatedEventResponse], error) {
+	return ask(ctx, c.client, subjects.ShouldDropFederatedEvent, req)
+}
+
+// UserMayJoinRoom is asked before a local user joins a room. Server admins are not asked about, nor the creator's own
+// join of a new room.
+//
+// An empty answer lets the join go on. A refusal is returned to the user.
+func (c SpamChecker) UserMayJoinRoom(ctx context.Context, req *callbacksv1.UserMayJoinRoomRequest) (Decision[*callbacksv1.UserMayJoinRoomResponse], error) {
+	return ask(ctx, c.client, subjects.UserMayJoinRoom, req)
+}
+
+// FederatedUserMayInvite is asked when an invite arrives over federation.
+//
+// An empty answer lets the invite go on: user_may_invite is asked about it next. A refusal is returned to the inviter's
+// server.
+func (c SpamChecker) FederatedUserMayInvite(ctx context.Context, req *callbacksv1.FederatedUserMayInviteRequest) (Decision[*callbacksv1.FederatedUserMayInviteResponse], error) {
+	return ask(ctx, c.client, subjects.FederatedUserMayInvite, req)
+}
+
+// UserMaySend3PidInvite is asked before a local user invites somebody by a third-party identifier that belongs to no
+// known user.
+//
+// An empty answer lets the invite go on. A refusal is returned to the inviter.
+func (c SpamChecker) UserMaySend3PidInvite(ctx context.Context, req *callbacksv1.UserMaySend3PidInviteRequest) (Decision[*callbacksv1.UserMaySend3PidInviteResponse], error) {
+	return ask(ctx, c.client, subjects.UserMaySend3PidInvite, req)
+}
+
+// UserMaySendStateEvent is asked before a local user sets a state event through the client API.
+//
+// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
+func (c SpamChecker) UserMaySendStateEvent(ctx context.Context, req *callbacksv1.UserMaySendStateEventRequest) (Decision[*callbacksv1.UserMaySendStateEventResponse], error) {
+	return ask(ctx, c.client, subjects.UserMaySendStateEvent, req)
+}
+
+// CheckLoginForSpam is asked when a user has proved who they are, before they are logged in.
+//
+// An empty answer lets the login go on. A refusal is returned to the user.
+func (c SpamChecker) CheckLoginForSpam(ctx context.Context, req *callbacksv1.CheckLoginForSpamRequest) (Decision[*callbacksv1.CheckLoginForSpamResponse], error) {
+	return ask(ctx, c.client, subjects.CheckLoginForSpam, req)
+}

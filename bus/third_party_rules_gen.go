@@ -32,3 +32,74 @@ func (c ThirdPartyRules) CheckEventAllowed(ctx context.Context, req *callbacksv1
 func (c ThirdPartyRules) OnCreateRoom(ctx context.Context, req *callbacksv1.OnCreateRoomRequest) (Decision[*callbacksv1.OnCreateRoomResponse], error) {
 	return ask(ctx, c.client, subjects.OnCreateRoom, req)
 }
+
+// CheckThreepidCanBeInvited is asked before a local user invites somebody by a third-party identifier.
+//
+// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse has its own words for it.
+func (c ThirdPartyRules) CheckThreepidCanBeInvited(ctx context.Context, req *callbacksv1.CheckThreepidCanBeInvitedRequest) (Decision[*callbacksv1.CheckThreepidCanBeInvitedResponse], error) {
+	return ask(ctx, c.client, subjects.CheckThreepidCanBeInvited, req)
+}
+
+// CheckVisibilityCanBeModified is asked before a room is published in the room directory, and when a room is
+// created, with its visibility and an empty state.
+//
+// An empty answer lets the change go on. A refusal is returned to the user; Synapse has its own words for it.
+func (c ThirdPartyRules) CheckVisibilityCanBeModified(ctx context.Context, req *callbacksv1.CheckVisibilityCanBeModifiedRequest) (Decision[*callbacksv1.CheckVisibilityCanBeModifiedResponse], error) {
+	return ask(ctx, c.client, subjects.CheckVisibilityCanBeModified, req)
+}
+
+// OnNewEvent is told of each event that was not rejected, once by each process of the homeserver that learns of it.
+//
+// When a module fails, that is logged and nothing else.
+func (c ThirdPartyRules) OnNewEvent(ctx context.Context, req *callbacksv1.OnNewEventRequest) (Decision[*callbacksv1.OnNewEventResponse], error) {
+	return ask(ctx, c.client, subjects.OnNewEvent, req)
+}
+
+// CheckCanShutdownRoom is asked before an admin, or a module, shuts a room down.
+//
+// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse has its own words for it.
+func (c ThirdPartyRules) CheckCanShutdownRoom(ctx context.Context, req *callbacksv1.CheckCanShutdownRoomRequest) (Decision[*callbacksv1.CheckCanShutdownRoomResponse], error) {
+	return ask(ctx, c.client, subjects.CheckCanShutdownRoom, req)
+}
+
+// CheckCanDeactivateUser is asked before a user is deactivated.
+//
+// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
+func (c ThirdPartyRules) CheckCanDeactivateUser(ctx context.Context, req *callbacksv1.CheckCanDeactivateUserRequest) (Decision[*callbacksv1.CheckCanDeactivateUserResponse], error) {
+	return ask(ctx, c.client, subjects.CheckCanDeactivateUser, req)
+}
+
+// OnProfileUpdate is told after a local user's profile changed.
+//
+// When a module fails, that is logged and nothing else.
+func (c ThirdPartyRules) OnProfileUpdate(ctx context.Context, req *callbacksv1.OnProfileUpdateRequest) (Decision[*callbacksv1.OnProfileUpdateResponse], error) {
+	return ask(ctx, c.client, subjects.OnProfileUpdate, req)
+}
+
+// OnUserDeactivationStatusChanged is told after a user was deactivated or reactivated.
+//
+// When a module fails, that is logged and nothing else.
+func (c ThirdPartyRules) OnUserDeactivationStatusChanged(ctx context.Context, req *callbacksv1.OnUserDeactivationStatusChangedRequest) (Decision[*callbacksv1.OnUserDeactivationStatusChangedResponse], error) {
+	return ask(ctx, c.client, subjects.OnUserDeactivationStatusChanged, req)
+}
+
+// OnThreepidBind is told after a third-party identifier was added to an account. Deprecated in Synapse 1.79.
+//
+// When a module fails, that is logged and nothing else.
+func (c ThirdPartyRules) OnThreepidBind(ctx context.Context, req *callbacksv1.OnThreepidBindRequest) (Decision[*callbacksv1.OnThreepidBindResponse], error) {
+	return ask(ctx, c.client, subjects.OnThreepidBind, req)
+}
+
+// OnAddUserThirdPartyIdentifier is told after a third-party identifier was added to an account.
+//
+// When a module fails, that is logged and nothing else.
+func (c ThirdPartyRules) OnAddUserThirdPartyIdentifier(ctx context.Context, req *callbacksv1.OnAddUserThirdPartyIdentifierRequest) (Decision[*callbacksv1.OnAddUserThirdPartyIdentifierResponse], error) {
+	return ask(ctx, c.client, subjects.OnAddUserThirdPartyIdentifier, req)
+}
+
+// OnRemoveUserThirdPartyIdentifier is told after a third-party identifier was removed from an account.
+//
+// When a module fails, that is logged and nothing else.
+func (c ThirdPartyRules) OnRemoveUserThirdPartyIdentifier(ctx context.Context, req *callbacksv1.OnRemoveUserThirdPartyIdentifierRequest) (Decision[*callbacksv1.OnRemoveUserThirdPartyIdentifierResponse], error) {
+	return ask(ctx, c.client, subjects.OnRemoveUserThirdPartyIdentifier, req)
+}

@@ -26,6 +26,11 @@ type AccountValidityCallbacks struct {
 	//
 	// When a module fails, the client's registration request fails although the user exists.
 	OnUserRegistration func(context.Context, *callbacksv1.OnUserRegistrationRequest) (*callbacksv1.OnUserRegistrationResponse, error)
+
+	// OnUserLogin is told after a user logged in.
+	//
+	// When a module fails, the client's login request fails although the device and its token exist.
+	OnUserLogin func(context.Context, *callbacksv1.OnUserLoginRequest) (*callbacksv1.OnUserLoginResponse, error)
 }
 
 // RegisterAccountValidityCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
@@ -34,5 +39,6 @@ func (api *ModuleAPI) RegisterAccountValidityCallbacks(c AccountValidityCallback
 	api.register(subjects.AccountValidity, []handler{
 		bind(subjects.IsUserExpired, c.IsUserExpired),
 		bind(subjects.OnUserRegistration, c.OnUserRegistration),
+		bind(subjects.OnUserLogin, c.OnUserLogin),
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -19,6 +20,7 @@ import (
 type ModuleAPI struct {
 	options  Options
 	handlers map[*subjects.Declaration]handler
+	state    map[*subjects.Declaration]*rosterv1.StateFilter
 	web      map[string]http.Handler
 	problems []error
 }
@@ -74,6 +76,7 @@ func (api *ModuleAPI) register(c *subjects.Category, handlers []handler) {
 type handler struct {
 	callback *subjects.Declaration
 	call     func(context.Context, proto.Message) (proto.Message, error) // nil when it is not implemented
+	needs    *rosterv1.Needs                                             // nil for none
 }
 
 func bind[Request, Reply proto.Message](
@@ -82,13 +85,18 @@ func bind[Request, Reply proto.Message](
 	if f == nil {
 		return handler{callback: cb.Declaration}
 	}
-	return handler{cb.Declaration, func(ctx context.Context, req proto.Message) (proto.Message, error) {
+	return handler{callback: cb.Declaration, call: func(ctx context.Context, req proto.Message) (proto.Message, error) {
 		return f(ctx, req.(Request))
 	}}
 }
 
 func newAPI(o Options) *ModuleAPI {
-	return &ModuleAPI{options: o, handlers: map[*subjects.Declaration]handler{}, web: map[string]http.Handler{}}
+	return &ModuleAPI{
+		options:  o,
+		handlers: map[*subjects.Declaration]handler{},
+		state:    map[*subjects.Declaration]*rosterv1.StateFilter{},
+		web:      map[string]http.Handler{},
+	}
 }
 
 // construct calls New, and returns what it registered.

@@ -47,12 +47,17 @@ func build[C any](m Module[C], o Options, entry *rosterv1.Entry) (*instance, err
 func under(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
 	o, server := api.options, subjects.Of(api.options.ServerName)
 	i := &instance{
-		api:     api,
-		join:    &rosterv1.Join{Worker: o.Worker, Version: version, ConfigRevision: entry.GetConfigRevision()},
+		api: api,
+		join: &rosterv1.Join{
+			Worker: o.Worker, Version: version, ConfigRevision: entry.GetConfigRevision(), Needs: map[string]*rosterv1.Needs{},
+		},
 		targets: map[string]target{},
 	}
 	for d, h := range api.handlers {
 		i.join.Callbacks = append(i.join.Callbacks, d.FullName())
+		if needs := api.needsOf(d, h); needs != nil {
+			i.join.Needs[d.FullName()] = needs
+		}
 		t := target{handler: h, timeout: timeoutOf(entry, d)}
 		i.queue(server.Callback(d, o.Module), t)
 		i.targets[server.Worker(d, o.Module, o.Worker)] = t

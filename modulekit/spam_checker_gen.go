@@ -60,6 +60,41 @@ type SpamCheckerCallbacks struct {
 	//
 	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
 	CheckMediaFileForSpam func(context.Context, *callbacksv1.CheckMediaFileForSpamRequest) (*callbacksv1.CheckMediaFileForSpamResponse, error)
+
+	// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
+	// and about invites.
+	//
+	// An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
+	// errcode and error are not shown to anybody.
+	ShouldDropFederatedEvent func(context.Context, *callbacksv1.ShouldDropFederatedEventRequest) (*callbacksv1.ShouldDropFederatedEventResponse, error)
+
+	// UserMayJoinRoom is asked before a local user joins a room. Server admins are not asked about, nor the creator's own
+	// join of a new room.
+	//
+	// An empty answer lets the join go on. A refusal is returned to the user.
+	UserMayJoinRoom func(context.Context, *callbacksv1.UserMayJoinRoomRequest) (*callbacksv1.UserMayJoinRoomResponse, error)
+
+	// FederatedUserMayInvite is asked when an invite arrives over federation.
+	//
+	// An empty answer lets the invite go on: user_may_invite is asked about it next. A refusal is returned to the inviter's
+	// server.
+	FederatedUserMayInvite func(context.Context, *callbacksv1.FederatedUserMayInviteRequest) (*callbacksv1.FederatedUserMayInviteResponse, error)
+
+	// UserMaySend3PidInvite is asked before a local user invites somebody by a third-party identifier that belongs to no
+	// known user.
+	//
+	// An empty answer lets the invite go on. A refusal is returned to the inviter.
+	UserMaySend3PidInvite func(context.Context, *callbacksv1.UserMaySend3PidInviteRequest) (*callbacksv1.UserMaySend3PidInviteResponse, error)
+
+	// UserMaySendStateEvent is asked before a local user sets a state event through the client API.
+	//
+	// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
+	UserMaySendStateEvent func(context.Context, *callbacksv1.UserMaySendStateEventRequest) (*callbacksv1.UserMaySendStateEventResponse, error)
+
+	// CheckLoginForSpam is asked when a user has proved who they are, before they are logged in.
+	//
+	// An empty answer lets the login go on. A refusal is returned to the user.
+	CheckLoginForSpam func(context.Context, *callbacksv1.CheckLoginForSpamRequest) (*callbacksv1.CheckLoginForSpamResponse, error)
 }
 
 // RegisterSpamCheckerCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
@@ -74,5 +109,11 @@ func (api *ModuleAPI) RegisterSpamCheckerCallbacks(c SpamCheckerCallbacks) {
 		bind(subjects.CheckUsernameForSpam, c.CheckUsernameForSpam),
 		bind(subjects.CheckRegistrationForSpam, c.CheckRegistrationForSpam),
 		bind(subjects.CheckMediaFileForSpam, c.CheckMediaFileForSpam),
+		bind(subjects.ShouldDropFederatedEvent, c.ShouldDropFederatedEvent),
+		bind(subjects.UserMayJoinRoom, c.UserMayJoinRoom),
+		bind(subjects.FederatedUserMayInvite, c.FederatedUserMayInvite),
+		bind(subjects.UserMaySend3PidInvite, c.UserMaySend3PidInvite),
+		bind(subjects.UserMaySendStateEvent, c.UserMaySendStateEvent),
+		bind(subjects.CheckLoginForSpam, c.CheckLoginForSpam),
 	})
 }

@@ -30,6 +30,57 @@ type ThirdPartyRulesCallbacks struct {
 	// An empty answer leaves the content as it is. A request_content takes its place. A refusal is returned to the user
 	// with its own http_status.
 	OnCreateRoom func(context.Context, *callbacksv1.OnCreateRoomRequest) (*callbacksv1.OnCreateRoomResponse, error)
+
+	// CheckThreepidCanBeInvited is asked before a local user invites somebody by a third-party identifier.
+	//
+	// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse has its own words for it.
+	CheckThreepidCanBeInvited func(context.Context, *callbacksv1.CheckThreepidCanBeInvitedRequest) (*callbacksv1.CheckThreepidCanBeInvitedResponse, error)
+
+	// CheckVisibilityCanBeModified is asked before a room is published in the room directory, and when a room is
+	// created, with its visibility and an empty state.
+	//
+	// An empty answer lets the change go on. A refusal is returned to the user; Synapse has its own words for it.
+	CheckVisibilityCanBeModified func(context.Context, *callbacksv1.CheckVisibilityCanBeModifiedRequest) (*callbacksv1.CheckVisibilityCanBeModifiedResponse, error)
+
+	// OnNewEvent is told of each event that was not rejected, once by each process of the homeserver that learns of it.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnNewEvent func(context.Context, *callbacksv1.OnNewEventRequest) (*callbacksv1.OnNewEventResponse, error)
+
+	// CheckCanShutdownRoom is asked before an admin, or a module, shuts a room down.
+	//
+	// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse has its own words for it.
+	CheckCanShutdownRoom func(context.Context, *callbacksv1.CheckCanShutdownRoomRequest) (*callbacksv1.CheckCanShutdownRoomResponse, error)
+
+	// CheckCanDeactivateUser is asked before a user is deactivated.
+	//
+	// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
+	CheckCanDeactivateUser func(context.Context, *callbacksv1.CheckCanDeactivateUserRequest) (*callbacksv1.CheckCanDeactivateUserResponse, error)
+
+	// OnProfileUpdate is told after a local user's profile changed.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnProfileUpdate func(context.Context, *callbacksv1.OnProfileUpdateRequest) (*callbacksv1.OnProfileUpdateResponse, error)
+
+	// OnUserDeactivationStatusChanged is told after a user was deactivated or reactivated.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnUserDeactivationStatusChanged func(context.Context, *callbacksv1.OnUserDeactivationStatusChangedRequest) (*callbacksv1.OnUserDeactivationStatusChangedResponse, error)
+
+	// OnThreepidBind is told after a third-party identifier was added to an account. Deprecated in Synapse 1.79.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnThreepidBind func(context.Context, *callbacksv1.OnThreepidBindRequest) (*callbacksv1.OnThreepidBindResponse, error)
+
+	// OnAddUserThirdPartyIdentifier is told after a third-party identifier was added to an account.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnAddUserThirdPartyIdentifier func(context.Context, *callbacksv1.OnAddUserThirdPartyIdentifierRequest) (*callbacksv1.OnAddUserThirdPartyIdentifierResponse, error)
+
+	// OnRemoveUserThirdPartyIdentifier is told after a third-party identifier was removed from an account.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnRemoveUserThirdPartyIdentifier func(context.Context, *callbacksv1.OnRemoveUserThirdPartyIdentifierRequest) (*callbacksv1.OnRemoveUserThirdPartyIdentifierResponse, error)
 }
 
 // RegisterThirdPartyRulesCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
@@ -38,5 +89,15 @@ func (api *ModuleAPI) RegisterThirdPartyRulesCallbacks(c ThirdPartyRulesCallback
 	api.register(subjects.ThirdPartyRules, []handler{
 		bind(subjects.CheckEventAllowed, c.CheckEventAllowed),
 		bind(subjects.OnCreateRoom, c.OnCreateRoom),
+		bind(subjects.CheckThreepidCanBeInvited, c.CheckThreepidCanBeInvited),
+		bind(subjects.CheckVisibilityCanBeModified, c.CheckVisibilityCanBeModified),
+		bind(subjects.OnNewEvent, c.OnNewEvent),
+		bind(subjects.CheckCanShutdownRoom, c.CheckCanShutdownRoom),
+		bind(subjects.CheckCanDeactivateUser, c.CheckCanDeactivateUser),
+		bind(subjects.OnProfileUpdate, c.OnProfileUpdate),
+		bind(subjects.OnUserDeactivationStatusChanged, c.OnUserDeactivationStatusChanged),
+		bind(subjects.OnThreepidBind, c.OnThreepidBind),
+		bind(subjects.OnAddUserThirdPartyIdentifier, c.OnAddUserThirdPartyIdentifier),
+		bind(subjects.OnRemoveUserThirdPartyIdentifier, c.OnRemoveUserThirdPartyIdentifier),
 	})
 }

@@ -20,4 +20,9 @@ var (
 	//
 	// When a module fails, the client's registration request fails although the user exists.
 	OnUserRegistration = declare[*callbacksv1.OnUserRegistrationRequest, *callbacksv1.OnUserRegistrationResponse](AccountValidity, 1)
+
+	// OnUserLogin is told after a user logged in.
+	//
+	// When a module fails, the client's login request fails although the device and its token exist.
+	OnUserLogin = declare[*callbacksv1.OnUserLoginRequest, *callbacksv1.OnUserLoginResponse](AccountValidity, 2)
 )

@@ -38,6 +38,24 @@ type Declaration struct {
 	// Options are the facts that stand with the declaration.
 	Options *callbacksv1.Callback
 
+	// Key is the field of the request whose value a module registers for, or nil.
+	Key protoreflect.FieldDescriptor
+
+	// Keyed is the field of the request of which a module gets only what it registered for, or nil.
+	Keyed protoreflect.FieldDescriptor
+
+	// State is the field of the request of which a module gets only what it declared to need, or nil.
+	State protoreflect.FieldDescriptor
+
+	// File is the field of the request through which a module reads a file, or nil.
+	File protoreflect.FieldDescriptor
+
+	// ToModule and ToWorker are the fields of a request that name who alone is told, or nil.
+	ToModule, ToWorker protoreflect.FieldDescriptor
+
+	// FromWorker is the field of the reply that names the worker which gave it, or nil.
+	FromWorker protoreflect.FieldDescriptor
+
 	full           string
 	request, reply protoreflect.MessageType
 	refusal        protoreflect.FieldDescriptor // of the reply, or nil
@@ -48,7 +66,7 @@ type Callback[Request, Reply proto.Message] struct{ *Declaration }
 
 var all []*Declaration
 
-// All returns every callback. The slice is the caller's.
+// All returns every callback, and every follow-up of one. The slice is the caller's.
 func All() []*Declaration { return append([]*Declaration(nil), all...) }
 
 // Categories returns every category, in the order of [All].
@@ -74,6 +92,21 @@ func Find(name string) (*Declaration, bool) {
 
 // FullName is the category's and the callback's name, such as spam_checker.user_may_create_room.
 func (d *Declaration) FullName() string { return d.full }
+
+// FollowUp reports whether this is no callback of Synapse's, but the second half of some.
+func (d *Declaration) FollowUp() bool { return len(d.Options.GetFollows()) > 0 }
+
+// FollowedBy returns the follow-up of the callback, or nil.
+func (d *Declaration) FollowedBy() *Declaration {
+	for _, f := range d.Category.Callbacks {
+		for _, name := range f.Options.GetFollows() {
+			if snake(name) == d.Name {
+				return f
+			}
+		}
+	}
+	return nil
+}
 
 // NewRequest returns an empty request.
 func (d *Declaration) NewRequest() proto.Message { return d.request.New().Interface() }
@@ -125,21 +158,48 @@ func declare[Request, Reply proto.Message](c *Category, method int) Callback[Req
 		refusal:  m.Output().Fields().ByName("refusal"),
 	}
 	d.full = c.Name + "." + d.Name
+	d.Key, d.Keyed = marked(m.Input(), callbacksv1.E_Key), marked(m.Input(), callbacksv1.E_Keyed)
+	d.State, d.File = marked(m.Input(), callbacksv1.E_State), ofType(m.Input(), (*callbacksv1.FileWrapper)(nil))
+	d.ToModule, d.ToWorker = marked(m.Input(), callbacksv1.E_ToModule), marked(m.Input(), callbacksv1.E_ToWorker)
+	d.FromWorker = marked(m.Output(), callbacksv1.E_ToWorker)
 	c.Callbacks = append(c.Callbacks, d)
 	all = append(all, d)
 	return Callback[Request, Reply]{d}
 }
 
-// snake spells a Go name as Synapse does: UserMaySend3pidInvite is user_may_send_3pid_invite.
+// marked returns the field that has an option, or nil.
+func marked(m protoreflect.MessageDescriptor, option protoreflect.ExtensionType) protoreflect.FieldDescriptor {
+	return field(m, func(f protoreflect.FieldDescriptor) bool {
+		return f.Options() != nil && proto.GetExtension(f.Options(), option).(bool)
+	})
+}
+
+func ofType(m protoreflect.MessageDescriptor, message proto.Message) protoreflect.FieldDescriptor {
+	return field(m, func(f protoreflect.FieldDescriptor) bool {
+		return f.Message() != nil && f.Message().FullName() == message.ProtoReflect().Descriptor().FullName()
+	})
+}
+
+func field(m protoreflect.MessageDescriptor, is func(protoreflect.FieldDescriptor) bool) protoreflect.FieldDescriptor {
+	for i := range m.Fields().Len() {
+		if f := m.Fields().Get(i); is(f) {
+			return f
+		}
+	}
+	return nil
+}
+
+// snake spells a Go name as Synapse does: UserMaySend3PidInvite is user_may_send_3pid_invite.
 func snake(name string) string {
 	var b strings.Builder
-	letter := false
+	var last rune
 	for i, r := range name {
-		if i > 0 && (unicode.IsUpper(r) || unicode.IsDigit(r) && letter) {
+		word := unicode.IsUpper(r) && !unicode.IsDigit(last) || unicode.IsDigit(r) && unicode.IsLetter(last)
+		if i > 0 && word {
 			b.WriteByte('_')
 		}
-		letter = unicode.IsLetter(r)
 		b.WriteRune(unicode.ToLower(r))
+		last = r
 	}
 	return b.String()
 }

@@ -54,4 +54,39 @@ var (
 	//
 	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
 	CheckMediaFileForSpam = declare[*callbacksv1.CheckMediaFileForSpamRequest, *callbacksv1.CheckMediaFileForSpamResponse](SpamChecker, 7)
+
+	// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
+	// and about invites.
+	//
+	// An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
+	// errcode and error are not shown to anybody.
+	ShouldDropFederatedEvent = declare[*callbacksv1.ShouldDropFederatedEventRequest, *callbacksv1.ShouldDropFederatedEventResponse](SpamChecker, 8)
+
+	// UserMayJoinRoom is asked before a local user joins a room. Server admins are not asked about, nor the creator's own
+	// join of a new room.
+	//
+	// An empty answer lets the join go on. A refusal is returned to the user.
+	UserMayJoinRoom = declare[*callbacksv1.UserMayJoinRoomRequest, *callbacksv1.UserMayJoinRoomResponse](SpamChecker, 9)
+
+	// FederatedUserMayInvite is asked when an invite arrives over federation.
+	//
+	// An empty answer lets the invite go on: user_may_invite is asked about it next. A refusal is returned to the inviter's
+	// server.
+	FederatedUserMayInvite = declare[*callbacksv1.FederatedUserMayInviteRequest, *callbacksv1.FederatedUserMayInviteResponse](SpamChecker, 10)
+
+	// UserMaySend3PidInvite is asked before a local user invites somebody by a third-party identifier that belongs to no
+	// known user.
+	//
+	// An empty answer lets the invite go on. A refusal is returned to the inviter.
+	UserMaySend3PidInvite = declare[*callbacksv1.UserMaySend3PidInviteRequest, *callbacksv1.UserMaySend3PidInviteResponse](SpamChecker, 11)
+
+	// UserMaySendStateEvent is asked before a local user sets a state event through the client API.
+	//
+	// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
+	UserMaySendStateEvent = declare[*callbacksv1.UserMaySendStateEventRequest, *callbacksv1.UserMaySendStateEventResponse](SpamChecker, 12)
+
+	// CheckLoginForSpam is asked when a user has proved who they are, before they are logged in.
+	//
+	// An empty answer lets the login go on. A refusal is returned to the user.
+	CheckLoginForSpam = declare[*callbacksv1.CheckLoginForSpamRequest, *callbacksv1.CheckLoginForSpamResponse](SpamChecker, 13)
 )

@@ -24,4 +24,55 @@ var (
 	// An empty answer leaves the content as it is. A request_content takes its place. A refusal is returned to the user
 	// with its own http_status.
 	OnCreateRoom = declare[*callbacksv1.OnCreateRoomRequest, *callbacksv1.OnCreateRoomResponse](ThirdPartyRules, 1)
+
+	// CheckThreepidCanBeInvited is asked before a local user invites somebody by a third-party identifier.
+	//
+	// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse has its own words for it.
+	CheckThreepidCanBeInvited = declare[*callbacksv1.CheckThreepidCanBeInvitedRequest, *callbacksv1.CheckThreepidCanBeInvitedResponse](ThirdPartyRules, 2)
+
+	// CheckVisibilityCanBeModified is asked before a room is published in the room directory, and when a room is
+	// created, with its visibility and an empty state.
+	//
+	// An empty answer lets the change go on. A refusal is returned to the user; Synapse has its own words for it.
+	CheckVisibilityCanBeModified = declare[*callbacksv1.CheckVisibilityCanBeModifiedRequest, *callbacksv1.CheckVisibilityCanBeModifiedResponse](ThirdPartyRules, 3)
+
+	// OnNewEvent is told of each event that was not rejected, once by each process of the homeserver that learns of it.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnNewEvent = declare[*callbacksv1.OnNewEventRequest, *callbacksv1.OnNewEventResponse](ThirdPartyRules, 4)
+
+	// CheckCanShutdownRoom is asked before an admin, or a module, shuts a room down.
+	//
+	// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse has its own words for it.
+	CheckCanShutdownRoom = declare[*callbacksv1.CheckCanShutdownRoomRequest, *callbacksv1.CheckCanShutdownRoomResponse](ThirdPartyRules, 5)
+
+	// CheckCanDeactivateUser is asked before a user is deactivated.
+	//
+	// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
+	CheckCanDeactivateUser = declare[*callbacksv1.CheckCanDeactivateUserRequest, *callbacksv1.CheckCanDeactivateUserResponse](ThirdPartyRules, 6)
+
+	// OnProfileUpdate is told after a local user's profile changed.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnProfileUpdate = declare[*callbacksv1.OnProfileUpdateRequest, *callbacksv1.OnProfileUpdateResponse](ThirdPartyRules, 7)
+
+	// OnUserDeactivationStatusChanged is told after a user was deactivated or reactivated.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnUserDeactivationStatusChanged = declare[*callbacksv1.OnUserDeactivationStatusChangedRequest, *callbacksv1.OnUserDeactivationStatusChangedResponse](ThirdPartyRules, 8)
+
+	// OnThreepidBind is told after a third-party identifier was added to an account. Deprecated in Synapse 1.79.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnThreepidBind = declare[*callbacksv1.OnThreepidBindRequest, *callbacksv1.OnThreepidBindResponse](ThirdPartyRules, 9)
+
+	// OnAddUserThirdPartyIdentifier is told after a third-party identifier was added to an account.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnAddUserThirdPartyIdentifier = declare[*callbacksv1.OnAddUserThirdPartyIdentifierRequest, *callbacksv1.OnAddUserThirdPartyIdentifierResponse](ThirdPartyRules, 10)
+
+	// OnRemoveUserThirdPartyIdentifier is told after a third-party identifier was removed from an account.
+	//
+	// When a module fails, that is logged and nothing else.
+	OnRemoveUserThirdPartyIdentifier = declare[*callbacksv1.OnRemoveUserThirdPartyIdentifierRequest, *callbacksv1.OnRemoveUserThirdPartyIdentifierResponse](ThirdPartyRules, 11)
 )

@@ -21,3 +21,8 @@ func (c AccountValidity) IsUserExpired(ctx context.Context, req *callbacksv1.IsU
 func (c AccountValidity) OnUserRegistration(ctx context.Context, req *callbacksv1.OnUserRegistrationRequest) (*callbacksv1.OnUserRegistrationResponse, error) {
 	return ask(ctx, c.homeserver, subjects.OnUserRegistration, req)
 }
+
+// OnUserLogin asks on_user_login.
+func (c AccountValidity) OnUserLogin(ctx context.Context, req *callbacksv1.OnUserLoginRequest) (*callbacksv1.OnUserLoginResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnUserLogin, req)
+}

@@ -4,12 +4,19 @@ package modulekittest
 
 // Categories has one field per category of callbacks.
 type Categories struct {
-	AccountValidity AccountValidity
-	PresenceRouter  PresenceRouter
-	SpamChecker     SpamChecker
-	ThirdPartyRules ThirdPartyRules
+	AccountData                         AccountData
+	AccountValidity                     AccountValidity
+	AddExtraFieldsToUnsignedClientEvent AddExtraFieldsToUnsignedClientEvent
+	BackgroundUpdateController          BackgroundUpdateController
+	Federation                          Federation
+	MediaRepository                     MediaRepository
+	PasswordAuthProvider                PasswordAuthProvider
+	PresenceRouter                      PresenceRouter
+	Ratelimit                           Ratelimit
+	SpamChecker                         SpamChecker
+	ThirdPartyRules                     ThirdPartyRules
 }
 
 func categoriesOf(h *Homeserver) Categories {
-	return Categories{AccountValidity{h}, PresenceRouter{h}, SpamChecker{h}, ThirdPartyRules{h}}
+	return Categories{AccountData{h}, AccountValidity{h}, AddExtraFieldsToUnsignedClientEvent{h}, BackgroundUpdateController{h}, Federation{h}, MediaRepository{h}, PasswordAuthProvider{h}, PresenceRouter{h}, Ratelimit{h}, SpamChecker{h}, ThirdPartyRules{h}}
 }

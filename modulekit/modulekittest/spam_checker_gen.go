@@ -51,3 +51,33 @@ func (c SpamChecker) CheckRegistrationForSpam(ctx context.Context, req *callback
 func (c SpamChecker) CheckMediaFileForSpam(ctx context.Context, req *callbacksv1.CheckMediaFileForSpamRequest) (*callbacksv1.CheckMediaFileForSpamResponse, error) {
 	return ask(ctx, c.homeserver, subjects.CheckMediaFileForSpam, req)
 }
+
+// ShouldDropFederatedEvent asks should_drop_federated_event.
+func (c SpamChecker) ShouldDropFederatedEvent(ctx context.Context, req *callbacksv1.ShouldDropFederatedEventRequest) (*callbacksv1.ShouldDropFederatedEventResponse, error) {
+	return ask(ctx, c.homeserver, subjects.ShouldDropFederatedEvent, req)
+}
+
+// UserMayJoinRoom asks user_may_join_room.
+func (c SpamChecker) UserMayJoinRoom(ctx context.Context, req *callbacksv1.UserMayJoinRoomRequest) (*callbacksv1.UserMayJoinRoomResponse, error) {
+	return ask(ctx, c.homeserver, subjects.UserMayJoinRoom, req)
+}
+
+// FederatedUserMayInvite asks federated_user_may_invite.
+func (c SpamChecker) FederatedUserMayInvite(ctx context.Context, req *callbacksv1.FederatedUserMayInviteRequest) (*callbacksv1.FederatedUserMayInviteResponse, error) {
+	return ask(ctx, c.homeserver, subjects.FederatedUserMayInvite, req)
+}
+
+// UserMaySend3PidInvite asks user_may_send_3pid_invite.
+func (c SpamChecker) UserMaySend3PidInvite(ctx context.Context, req *callbacksv1.UserMaySend3PidInviteRequest) (*callbacksv1.UserMaySend3PidInviteResponse, error) {
+	return ask(ctx, c.homeserver, subjects.UserMaySend3PidInvite, req)
+}
+
+// UserMaySendStateEvent asks user_may_send_state_event.
+func (c SpamChecker) UserMaySendStateEvent(ctx context.Context, req *callbacksv1.UserMaySendStateEventRequest) (*callbacksv1.UserMaySendStateEventResponse, error) {
+	return ask(ctx, c.homeserver, subjects.UserMaySendStateEvent, req)
+}
+
+// CheckLoginForSpam asks check_login_for_spam.
+func (c SpamChecker) CheckLoginForSpam(ctx context.Context, req *callbacksv1.CheckLoginForSpamRequest) (*callbacksv1.CheckLoginForSpamResponse, error) {
+	return ask(ctx, c.homeserver, subjects.CheckLoginForSpam, req)
+}

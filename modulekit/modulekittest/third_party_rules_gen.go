@@ -21,3 +21,53 @@ func (c ThirdPartyRules) CheckEventAllowed(ctx context.Context, req *callbacksv1
 func (c ThirdPartyRules) OnCreateRoom(ctx context.Context, req *callbacksv1.OnCreateRoomRequest) (*callbacksv1.OnCreateRoomResponse, error) {
 	return ask(ctx, c.homeserver, subjects.OnCreateRoom, req)
 }
+
+// CheckThreepidCanBeInvited asks check_threepid_can_be_invited.
+func (c ThirdPartyRules) CheckThreepidCanBeInvited(ctx context.Context, req *callbacksv1.CheckThreepidCanBeInvitedRequest) (*callbacksv1.CheckThreepidCanBeInvitedResponse, error) {
+	return ask(ctx, c.homeserver, subjects.CheckThreepidCanBeInvited, req)
+}
+
+// CheckVisibilityCanBeModified asks check_visibility_can_be_modified.
+func (c ThirdPartyRules) CheckVisibilityCanBeModified(ctx context.Context, req *callbacksv1.CheckVisibilityCanBeModifiedRequest) (*callbacksv1.CheckVisibilityCanBeModifiedResponse, error) {
+	return ask(ctx, c.homeserver, subjects.CheckVisibilityCanBeModified, req)
+}
+
+// OnNewEvent asks on_new_event.
+func (c ThirdPartyRules) OnNewEvent(ctx context.Context, req *callbacksv1.OnNewEventRequest) (*callbacksv1.OnNewEventResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnNewEvent, req)
+}
+
+// CheckCanShutdownRoom asks check_can_shutdown_room.
+func (c ThirdPartyRules) CheckCanShutdownRoom(ctx context.Context, req *callbacksv1.CheckCanShutdownRoomRequest) (*callbacksv1.CheckCanShutdownRoomResponse, error) {
+	return ask(ctx, c.homeserver, subjects.CheckCanShutdownRoom, req)
+}
+
+// CheckCanDeactivateUser asks check_can_deactivate_user.
+func (c ThirdPartyRules) CheckCanDeactivateUser(ctx context.Context, req *callbacksv1.CheckCanDeactivateUserRequest) (*callbacksv1.CheckCanDeactivateUserResponse, error) {
+	return ask(ctx, c.homeserver, subjects.CheckCanDeactivateUser, req)
+}
+
+// OnProfileUpdate asks on_profile_update.
+func (c ThirdPartyRules) OnProfileUpdate(ctx context.Context, req *callbacksv1.OnProfileUpdateRequest) (*callbacksv1.OnProfileUpdateResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnProfileUpdate, req)
+}
+
+// OnUserDeactivationStatusChanged asks on_user_deactivation_status_changed.
+func (c ThirdPartyRules) OnUserDeactivationStatusChanged(ctx context.Context, req *callbacksv1.OnUserDeactivationStatusChangedRequest) (*callbacksv1.OnUserDeactivationStatusChangedResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnUserDeactivationStatusChanged, req)
+}
+
+// OnThreepidBind asks on_threepid_bind.
+func (c ThirdPartyRules) OnThreepidBind(ctx context.Context, req *callbacksv1.OnThreepidBindRequest) (*callbacksv1.OnThreepidBindResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnThreepidBind, req)
+}
+
+// OnAddUserThirdPartyIdentifier asks on_add_user_third_party_identifier.
+func (c ThirdPartyRules) OnAddUserThirdPartyIdentifier(ctx context.Context, req *callbacksv1.OnAddUserThirdPartyIdentifierRequest) (*callbacksv1.OnAddUserThirdPartyIdentifierResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnAddUserThirdPartyIdentifier, req)
+}
+
+// OnRemoveUserThirdPartyIdentifier asks on_remove_user_third_party_identifier.
+func (c ThirdPartyRules) OnRemoveUserThirdPartyIdentifier(ctx context.Context, req *callbacksv1.OnRemoveUserThirdPartyIdentifierRequest) (*callbacksv1.OnRemoveUserThirdPartyIdentifierResponse, error) {
+	return ask(ctx, c.homeserver, subjects.OnRemoveUserThirdPartyIdentifier, req)
+}

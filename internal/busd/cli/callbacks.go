@@ -64,7 +64,7 @@ func newCallbacks() *cobra.Command {
 func selected(names []string) ([]callbackJSON, error) {
 	list := []callbackJSON{}
 	for _, d := range subjects.All() {
-		if len(names) == 0 || names[0] == d.Name || names[0] == d.FullName() {
+		if len(names) == 0 && !d.FollowUp() || len(names) > 0 && (names[0] == d.Name || names[0] == d.FullName()) {
 			list = append(list, describe(d))
 		}
 	}

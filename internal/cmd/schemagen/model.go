@@ -29,6 +29,8 @@ type Callback struct {
 	OnFailureFederated string
 	Speculative        bool
 	Since              string
+	FollowUp           bool // no callback of Synapse's, but the second half of one
+	Keyed              bool // modules register for values of a field of the request
 }
 
 // Message is a message, as the templates see it.
@@ -87,6 +89,9 @@ func callbackOf(m protoreflect.MethodDescriptor) Callback {
 		Request: messageOf(m.Input()),
 		Reply:   messageOf(m.Output()),
 	}
+	for i := range m.Input().Fields().Len() {
+		c.Keyed = c.Keyed || marked(m.Input().Fields().Get(i), "key")
+	}
 	if o := option(m, "callback"); o != nil {
 		c.Rule = enum(o, "rule")
 		c.OnFailure = strings.ToLower(enum(o, "on_failure"))
@@ -95,6 +100,7 @@ func callbackOf(m protoreflect.MethodDescriptor) Callback {
 		}
 		c.Speculative = field(o, "speculative").Bool()
 		c.Since = field(o, "since").String()
+		c.FollowUp = field(o, "follows").List().Len() > 0
 	}
 	return c
 }
@@ -172,16 +178,17 @@ func enum(m protoreflect.Message, name string) string {
 	return string(f.Enum().Values().ByNumber(m.Get(f).Enum()).Name())
 }
 
-// snake spells a Go name as Synapse does: UserMaySend3pidInvite is user_may_send_3pid_invite.
+// snake spells a Go name as Synapse does: UserMaySend3PidInvite is user_may_send_3pid_invite.
 func snake(name string) string {
 	var b strings.Builder
-	letter := false
+	var last rune
 	for i, r := range name {
-		if i > 0 && (unicode.IsUpper(r) || unicode.IsDigit(r) && letter) {
+		word := unicode.IsUpper(r) && !unicode.IsDigit(last) || unicode.IsDigit(r) && unicode.IsLetter(last)
+		if i > 0 && word {
 			b.WriteByte('_')
 		}
-		letter = unicode.IsLetter(r)
 		b.WriteRune(unicode.ToLower(r))
+		last = r
 	}
 	return b.String()
 }

@@ -21,6 +21,104 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type OnUserLoginRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// How, such as "m.login.sso".
+	AuthProviderType *string `protobuf:"bytes,2,opt,name=auth_provider_type,json=authProviderType,proto3,oneof" json:"auth_provider_type,omitempty"`
+	// Identity provider of a login by single sign-on.
+	AuthProviderId *string `protobuf:"bytes,3,opt,name=auth_provider_id,json=authProviderId,proto3,oneof" json:"auth_provider_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OnUserLoginRequest) Reset() {
+	*x = OnUserLoginRequest{}
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnUserLoginRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnUserLoginRequest) ProtoMessage() {}
+
+func (x *OnUserLoginRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnUserLoginRequest.ProtoReflect.Descriptor instead.
+func (*OnUserLoginRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *OnUserLoginRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *OnUserLoginRequest) GetAuthProviderType() string {
+	if x != nil && x.AuthProviderType != nil {
+		return *x.AuthProviderType
+	}
+	return ""
+}
+
+func (x *OnUserLoginRequest) GetAuthProviderId() string {
+	if x != nil && x.AuthProviderId != nil {
+		return *x.AuthProviderId
+	}
+	return ""
+}
+
+type OnUserLoginResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnUserLoginResponse) Reset() {
+	*x = OnUserLoginResponse{}
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnUserLoginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnUserLoginResponse) ProtoMessage() {}
+
+func (x *OnUserLoginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnUserLoginResponse.ProtoReflect.Descriptor instead.
+func (*OnUserLoginResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{1}
+}
+
 type IsUserExpiredRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// User ID.
@@ -31,7 +129,7 @@ type IsUserExpiredRequest struct {
 
 func (x *IsUserExpiredRequest) Reset() {
 	*x = IsUserExpiredRequest{}
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[0]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -43,7 +141,7 @@ func (x *IsUserExpiredRequest) String() string {
 func (*IsUserExpiredRequest) ProtoMessage() {}
 
 func (x *IsUserExpiredRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[0]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -56,7 +154,7 @@ func (x *IsUserExpiredRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IsUserExpiredRequest.ProtoReflect.Descriptor instead.
 func (*IsUserExpiredRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{0}
+	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *IsUserExpiredRequest) GetUser() string {
@@ -76,7 +174,7 @@ type IsUserExpiredResponse struct {
 
 func (x *IsUserExpiredResponse) Reset() {
 	*x = IsUserExpiredResponse{}
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[1]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -88,7 +186,7 @@ func (x *IsUserExpiredResponse) String() string {
 func (*IsUserExpiredResponse) ProtoMessage() {}
 
 func (x *IsUserExpiredResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[1]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -101,7 +199,7 @@ func (x *IsUserExpiredResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IsUserExpiredResponse.ProtoReflect.Descriptor instead.
 func (*IsUserExpiredResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{1}
+	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *IsUserExpiredResponse) GetExpired() bool {
@@ -121,7 +219,7 @@ type OnUserRegistrationRequest struct {
 
 func (x *OnUserRegistrationRequest) Reset() {
 	*x = OnUserRegistrationRequest{}
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[2]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -133,7 +231,7 @@ func (x *OnUserRegistrationRequest) String() string {
 func (*OnUserRegistrationRequest) ProtoMessage() {}
 
 func (x *OnUserRegistrationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[2]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -146,7 +244,7 @@ func (x *OnUserRegistrationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnUserRegistrationRequest.ProtoReflect.Descriptor instead.
 func (*OnUserRegistrationRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{2}
+	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OnUserRegistrationRequest) GetUser() string {
@@ -164,7 +262,7 @@ type OnUserRegistrationResponse struct {
 
 func (x *OnUserRegistrationResponse) Reset() {
 	*x = OnUserRegistrationResponse{}
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[3]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -176,7 +274,7 @@ func (x *OnUserRegistrationResponse) String() string {
 func (*OnUserRegistrationResponse) ProtoMessage() {}
 
 func (x *OnUserRegistrationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_account_validity_proto_msgTypes[3]
+	mi := &file_callbacks_v1_account_validity_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -189,14 +287,21 @@ func (x *OnUserRegistrationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OnUserRegistrationResponse.ProtoReflect.Descriptor instead.
 func (*OnUserRegistrationResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{3}
+	return file_callbacks_v1_account_validity_proto_rawDescGZIP(), []int{5}
 }
 
 var File_callbacks_v1_account_validity_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_account_validity_proto_rawDesc = "" +
 	"\n" +
-	"#callbacks/v1/account_validity.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\"*\n" +
+	"#callbacks/v1/account_validity.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\"\xbb\x01\n" +
+	"\x12OnUserLoginRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x121\n" +
+	"\x12auth_provider_type\x18\x02 \x01(\tH\x00R\x10authProviderType\x88\x01\x01\x12-\n" +
+	"\x10auth_provider_id\x18\x03 \x01(\tH\x01R\x0eauthProviderId\x88\x01\x01B\x15\n" +
+	"\x13_auth_provider_typeB\x13\n" +
+	"\x11_auth_provider_id\"\x15\n" +
+	"\x13OnUserLoginResponse\"*\n" +
 	"\x14IsUserExpiredRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\"B\n" +
 	"\x15IsUserExpiredResponse\x12\x1d\n" +
@@ -205,11 +310,13 @@ const file_callbacks_v1_account_validity_proto_rawDesc = "" +
 	"\b_expired\"/\n" +
 	"\x19OnUserRegistrationRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\"\x1c\n" +
-	"\x1aOnUserRegistrationResponse2\x9f\x02\n" +
+	"\x1aOnUserRegistrationResponse2\x97\x03\n" +
 	"\x0fAccountValidity\x12~\n" +
 	"\rIsUserExpired\x12,.modulebus.callbacks.v1.IsUserExpiredRequest\x1a-.modulebus.callbacks.v1.IsUserExpiredResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.39\x12\x8b\x01\n" +
 	"\x12OnUserRegistration\x121.modulebus.callbacks.v1.OnUserRegistrationRequest\x1a2.modulebus.callbacks.v1.OnUserRegistrationResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x03*\x041.39BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\b\x02\x10\x03*\x041.39\x12v\n" +
+	"\vOnUserLogin\x12*.modulebus.callbacks.v1.OnUserLoginRequest\x1a+.modulebus.callbacks.v1.OnUserLoginResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x03*\x041.98BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_account_validity_proto_rawDescOnce sync.Once
@@ -223,20 +330,24 @@ func file_callbacks_v1_account_validity_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_account_validity_proto_rawDescData
 }
 
-var file_callbacks_v1_account_validity_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_callbacks_v1_account_validity_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_callbacks_v1_account_validity_proto_goTypes = []any{
-	(*IsUserExpiredRequest)(nil),       // 0: modulebus.callbacks.v1.IsUserExpiredRequest
-	(*IsUserExpiredResponse)(nil),      // 1: modulebus.callbacks.v1.IsUserExpiredResponse
-	(*OnUserRegistrationRequest)(nil),  // 2: modulebus.callbacks.v1.OnUserRegistrationRequest
-	(*OnUserRegistrationResponse)(nil), // 3: modulebus.callbacks.v1.OnUserRegistrationResponse
+	(*OnUserLoginRequest)(nil),         // 0: modulebus.callbacks.v1.OnUserLoginRequest
+	(*OnUserLoginResponse)(nil),        // 1: modulebus.callbacks.v1.OnUserLoginResponse
+	(*IsUserExpiredRequest)(nil),       // 2: modulebus.callbacks.v1.IsUserExpiredRequest
+	(*IsUserExpiredResponse)(nil),      // 3: modulebus.callbacks.v1.IsUserExpiredResponse
+	(*OnUserRegistrationRequest)(nil),  // 4: modulebus.callbacks.v1.OnUserRegistrationRequest
+	(*OnUserRegistrationResponse)(nil), // 5: modulebus.callbacks.v1.OnUserRegistrationResponse
 }
 var file_callbacks_v1_account_validity_proto_depIdxs = []int32{
-	0, // 0: modulebus.callbacks.v1.AccountValidity.IsUserExpired:input_type -> modulebus.callbacks.v1.IsUserExpiredRequest
-	2, // 1: modulebus.callbacks.v1.AccountValidity.OnUserRegistration:input_type -> modulebus.callbacks.v1.OnUserRegistrationRequest
-	1, // 2: modulebus.callbacks.v1.AccountValidity.IsUserExpired:output_type -> modulebus.callbacks.v1.IsUserExpiredResponse
-	3, // 3: modulebus.callbacks.v1.AccountValidity.OnUserRegistration:output_type -> modulebus.callbacks.v1.OnUserRegistrationResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
+	2, // 0: modulebus.callbacks.v1.AccountValidity.IsUserExpired:input_type -> modulebus.callbacks.v1.IsUserExpiredRequest
+	4, // 1: modulebus.callbacks.v1.AccountValidity.OnUserRegistration:input_type -> modulebus.callbacks.v1.OnUserRegistrationRequest
+	0, // 2: modulebus.callbacks.v1.AccountValidity.OnUserLogin:input_type -> modulebus.callbacks.v1.OnUserLoginRequest
+	3, // 3: modulebus.callbacks.v1.AccountValidity.IsUserExpired:output_type -> modulebus.callbacks.v1.IsUserExpiredResponse
+	5, // 4: modulebus.callbacks.v1.AccountValidity.OnUserRegistration:output_type -> modulebus.callbacks.v1.OnUserRegistrationResponse
+	1, // 5: modulebus.callbacks.v1.AccountValidity.OnUserLogin:output_type -> modulebus.callbacks.v1.OnUserLoginResponse
+	3, // [3:6] is the sub-list for method output_type
+	0, // [0:3] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -248,14 +359,15 @@ func file_callbacks_v1_account_validity_proto_init() {
 		return
 	}
 	file_callbacks_v1_options_proto_init()
-	file_callbacks_v1_account_validity_proto_msgTypes[1].OneofWrappers = []any{}
+	file_callbacks_v1_account_validity_proto_msgTypes[0].OneofWrappers = []any{}
+	file_callbacks_v1_account_validity_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_account_validity_proto_rawDesc), len(file_callbacks_v1_account_validity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

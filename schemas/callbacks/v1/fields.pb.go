@@ -40,11 +40,52 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50002,opt,name=final",
 		Filename:      "callbacks/v1/fields.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50003,
+		Name:          "modulebus.callbacks.v1.key",
+		Tag:           "varint,50003,opt,name=key",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50004,
+		Name:          "modulebus.callbacks.v1.keyed",
+		Tag:           "varint,50004,opt,name=keyed",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50005,
+		Name:          "modulebus.callbacks.v1.state",
+		Tag:           "varint,50005,opt,name=state",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50006,
+		Name:          "modulebus.callbacks.v1.to_module",
+		Tag:           "varint,50006,opt,name=to_module",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50007,
+		Name:          "modulebus.callbacks.v1.to_worker",
+		Tag:           "varint,50007,opt,name=to_worker",
+		Filename:      "callbacks/v1/fields.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
 var (
-	// The bytes are JSON: nested JSON in the JSON mapping, and never re-encoded. Empty bytes are an empty object there.
+	// The bytes are JSON: nested JSON in the JSON mapping, and never re-encoded. Empty bytes are an empty object there,
+	// and the other way round, in fields that are not optional.
 	//
 	// optional bool raw_json = 50001;
 	E_RawJson = &file_callbacks_v1_fields_proto_extTypes[0]
@@ -52,6 +93,26 @@ var (
 	//
 	// optional bool final = 50002;
 	E_Final = &file_callbacks_v1_fields_proto_extTypes[1]
+	// In a request: only modules that registered for the field's value are asked.
+	//
+	// optional bool key = 50003;
+	E_Key = &file_callbacks_v1_fields_proto_extTypes[2]
+	// In a request with a key: each module gets only those members of the JSON object that it registered for.
+	//
+	// optional bool keyed = 50004;
+	E_Keyed = &file_callbacks_v1_fields_proto_extTypes[3]
+	// In a request: each module gets only the state that it declared to need.
+	//
+	// optional bool state = 50005;
+	E_State = &file_callbacks_v1_fields_proto_extTypes[4]
+	// In a request that follows up on a decision: the module that decided, which alone is told.
+	//
+	// optional bool to_module = 50006;
+	E_ToModule = &file_callbacks_v1_fields_proto_extTypes[5]
+	// In an answer: the worker that gave it. In a request that follows up on it: the worker that alone is told.
+	//
+	// optional bool to_worker = 50007;
+	E_ToWorker = &file_callbacks_v1_fields_proto_extTypes[6]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
@@ -60,7 +121,12 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\n" +
 	"\x19callbacks/v1/fields.proto\x12\x16modulebus.callbacks.v1\x1a google/protobuf/descriptor.proto::\n" +
 	"\braw_json\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\bR\arawJson:5\n" +
-	"\x05final\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\bR\x05finalBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x05final\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\bR\x05final:1\n" +
+	"\x03key\x12\x1d.google.protobuf.FieldOptions\x18ӆ\x03 \x01(\bR\x03key:5\n" +
+	"\x05keyed\x12\x1d.google.protobuf.FieldOptions\x18Ԇ\x03 \x01(\bR\x05keyed:5\n" +
+	"\x05state\x12\x1d.google.protobuf.FieldOptions\x18Ն\x03 \x01(\bR\x05state:<\n" +
+	"\tto_module\x12\x1d.google.protobuf.FieldOptions\x18ֆ\x03 \x01(\bR\btoModule:<\n" +
+	"\tto_worker\x12\x1d.google.protobuf.FieldOptions\x18׆\x03 \x01(\bR\btoWorkerBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var file_callbacks_v1_fields_proto_goTypes = []any{
 	(*descriptorpb.FieldOptions)(nil), // 0: google.protobuf.FieldOptions
@@ -68,10 +134,15 @@ var file_callbacks_v1_fields_proto_goTypes = []any{
 var file_callbacks_v1_fields_proto_depIdxs = []int32{
 	0, // 0: modulebus.callbacks.v1.raw_json:extendee -> google.protobuf.FieldOptions
 	0, // 1: modulebus.callbacks.v1.final:extendee -> google.protobuf.FieldOptions
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	0, // [0:2] is the sub-list for extension extendee
+	0, // 2: modulebus.callbacks.v1.key:extendee -> google.protobuf.FieldOptions
+	0, // 3: modulebus.callbacks.v1.keyed:extendee -> google.protobuf.FieldOptions
+	0, // 4: modulebus.callbacks.v1.state:extendee -> google.protobuf.FieldOptions
+	0, // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
+	0, // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	0, // [0:7] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -87,7 +158,7 @@ func file_callbacks_v1_fields_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   0,
-			NumExtensions: 2,
+			NumExtensions: 7,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,

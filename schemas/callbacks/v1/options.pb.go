@@ -41,7 +41,7 @@ const (
 	Rule_MERGE Rule = 3
 	// Each module gets the request as the previous one left it; a refusal ends the walk.
 	Rule_FOLD Rule = 4
-	// Only the first module that implements the callback is asked.
+	// Only the first module that implements anything of the category is asked.
 	Rule_SOLE Rule = 5
 )
 
@@ -163,7 +163,12 @@ type Callback struct {
 	// The Synapse version that introduced the callback.
 	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	// What REFUSE answers, where Synapse has words of its own for a module that raised.
-	Refusal       *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	// Set where this is no callback of Synapse's but the second half of those whose rpcs it names: what Synapse does by
+	// calling a function that the module returned.
+	Follows []string `protobuf:"bytes,7,rep,name=follows,proto3" json:"follows,omitempty"`
+	// How long the module waits for the second half before it takes it for lost, in milliseconds.
+	WithinMs      uint32 `protobuf:"varint,8,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -238,6 +243,20 @@ func (x *Callback) GetRefusal() *Refusal {
 		return x.Refusal
 	}
 	return nil
+}
+
+func (x *Callback) GetFollows() []string {
+	if x != nil {
+		return x.Follows
+	}
+	return nil
+}
+
+func (x *Callback) GetWithinMs() uint32 {
+	if x != nil {
+		return x.WithinMs
+	}
+	return 0
 }
 
 // Category is what a service declares of itself.
@@ -321,7 +340,7 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xc6\x02\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xfd\x02\n" +
 	"\bCallback\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
@@ -329,7 +348,9 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x14on_failure_federated\x18\x03 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x12onFailureFederated\x12 \n" +
 	"\vspeculative\x18\x04 \x01(\bR\vspeculative\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\tR\x05since\x129\n" +
-	"\arefusal\x18\x06 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"*\n" +
+	"\arefusal\x18\x06 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12\x18\n" +
+	"\afollows\x18\a \x03(\tR\afollows\x12\x1b\n" +
+	"\twithin_ms\x18\b \x01(\rR\bwithinMs\"*\n" +
 	"\bCategory\x12\x1e\n" +
 	"\vall_or_none\x18\x01 \x01(\bR\tallOrNone*R\n" +
 	"\x04Rule\x12\x14\n" +

@@ -21,6 +21,647 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ShouldDropFederatedEventRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShouldDropFederatedEventRequest) Reset() {
+	*x = ShouldDropFederatedEventRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShouldDropFederatedEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShouldDropFederatedEventRequest) ProtoMessage() {}
+
+func (x *ShouldDropFederatedEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShouldDropFederatedEventRequest.ProtoReflect.Descriptor instead.
+func (*ShouldDropFederatedEventRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ShouldDropFederatedEventRequest) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+type ShouldDropFederatedEventResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShouldDropFederatedEventResponse) Reset() {
+	*x = ShouldDropFederatedEventResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShouldDropFederatedEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShouldDropFederatedEventResponse) ProtoMessage() {}
+
+func (x *ShouldDropFederatedEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShouldDropFederatedEventResponse.ProtoReflect.Descriptor instead.
+func (*ShouldDropFederatedEventResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ShouldDropFederatedEventResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type UserMayJoinRoomRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User ID.
+	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Room ID.
+	Room string `protobuf:"bytes,2,opt,name=room,proto3" json:"room,omitempty"`
+	// Whether the user was invited.
+	IsInvited     bool `protobuf:"varint,3,opt,name=is_invited,json=isInvited,proto3" json:"is_invited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserMayJoinRoomRequest) Reset() {
+	*x = UserMayJoinRoomRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserMayJoinRoomRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserMayJoinRoomRequest) ProtoMessage() {}
+
+func (x *UserMayJoinRoomRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserMayJoinRoomRequest.ProtoReflect.Descriptor instead.
+func (*UserMayJoinRoomRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UserMayJoinRoomRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *UserMayJoinRoomRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+func (x *UserMayJoinRoomRequest) GetIsInvited() bool {
+	if x != nil {
+		return x.IsInvited
+	}
+	return false
+}
+
+type UserMayJoinRoomResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserMayJoinRoomResponse) Reset() {
+	*x = UserMayJoinRoomResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserMayJoinRoomResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserMayJoinRoomResponse) ProtoMessage() {}
+
+func (x *UserMayJoinRoomResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserMayJoinRoomResponse.ProtoReflect.Descriptor instead.
+func (*UserMayJoinRoomResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *UserMayJoinRoomResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type FederatedUserMayInviteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The invite, with the stripped state of the room in its unsigned section.
+	Event         *Event `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FederatedUserMayInviteRequest) Reset() {
+	*x = FederatedUserMayInviteRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FederatedUserMayInviteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FederatedUserMayInviteRequest) ProtoMessage() {}
+
+func (x *FederatedUserMayInviteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FederatedUserMayInviteRequest.ProtoReflect.Descriptor instead.
+func (*FederatedUserMayInviteRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FederatedUserMayInviteRequest) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+type FederatedUserMayInviteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FederatedUserMayInviteResponse) Reset() {
+	*x = FederatedUserMayInviteResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FederatedUserMayInviteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FederatedUserMayInviteResponse) ProtoMessage() {}
+
+func (x *FederatedUserMayInviteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FederatedUserMayInviteResponse.ProtoReflect.Descriptor instead.
+func (*FederatedUserMayInviteResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FederatedUserMayInviteResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type UserMaySend3PidInviteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User ID of who invites.
+	Inviter string `protobuf:"bytes,1,opt,name=inviter,proto3" json:"inviter,omitempty"`
+	// What the address is: "email" or "msisdn".
+	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	RoomId        string `protobuf:"bytes,4,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserMaySend3PidInviteRequest) Reset() {
+	*x = UserMaySend3PidInviteRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserMaySend3PidInviteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserMaySend3PidInviteRequest) ProtoMessage() {}
+
+func (x *UserMaySend3PidInviteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserMaySend3PidInviteRequest.ProtoReflect.Descriptor instead.
+func (*UserMaySend3PidInviteRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UserMaySend3PidInviteRequest) GetInviter() string {
+	if x != nil {
+		return x.Inviter
+	}
+	return ""
+}
+
+func (x *UserMaySend3PidInviteRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *UserMaySend3PidInviteRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *UserMaySend3PidInviteRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+type UserMaySend3PidInviteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserMaySend3PidInviteResponse) Reset() {
+	*x = UserMaySend3PidInviteResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserMaySend3PidInviteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserMaySend3PidInviteResponse) ProtoMessage() {}
+
+func (x *UserMaySend3PidInviteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserMaySend3PidInviteResponse.ProtoReflect.Descriptor instead.
+func (*UserMaySend3PidInviteResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UserMaySend3PidInviteResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type UserMaySendStateEventRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	UserId    string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	RoomId    string                 `protobuf:"bytes,2,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	EventType string                 `protobuf:"bytes,3,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	StateKey  string                 `protobuf:"bytes,4,opt,name=state_key,json=stateKey,proto3" json:"state_key,omitempty"`
+	// JSON object.
+	Content       []byte `protobuf:"bytes,5,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserMaySendStateEventRequest) Reset() {
+	*x = UserMaySendStateEventRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserMaySendStateEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserMaySendStateEventRequest) ProtoMessage() {}
+
+func (x *UserMaySendStateEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserMaySendStateEventRequest.ProtoReflect.Descriptor instead.
+func (*UserMaySendStateEventRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *UserMaySendStateEventRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *UserMaySendStateEventRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+func (x *UserMaySendStateEventRequest) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *UserMaySendStateEventRequest) GetStateKey() string {
+	if x != nil {
+		return x.StateKey
+	}
+	return ""
+}
+
+func (x *UserMaySendStateEventRequest) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+type UserMaySendStateEventResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserMaySendStateEventResponse) Reset() {
+	*x = UserMaySendStateEventResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserMaySendStateEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserMaySendStateEventResponse) ProtoMessage() {}
+
+func (x *UserMaySendStateEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserMaySendStateEventResponse.ProtoReflect.Descriptor instead.
+func (*UserMaySendStateEventResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UserMaySendStateEventResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type CheckLoginForSpamRequest struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	UserId             string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	DeviceId           *string                `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3,oneof" json:"device_id,omitempty"`
+	InitialDisplayName *string                `protobuf:"bytes,3,opt,name=initial_display_name,json=initialDisplayName,proto3,oneof" json:"initial_display_name,omitempty"`
+	// Where the request came from: one entry.
+	RequestInfo []*RequestInfo `protobuf:"bytes,4,rep,name=request_info,json=requestInfo,proto3" json:"request_info,omitempty"`
+	// Identity provider of a login by single sign-on.
+	AuthProviderId *string `protobuf:"bytes,5,opt,name=auth_provider_id,json=authProviderId,proto3,oneof" json:"auth_provider_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CheckLoginForSpamRequest) Reset() {
+	*x = CheckLoginForSpamRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckLoginForSpamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckLoginForSpamRequest) ProtoMessage() {}
+
+func (x *CheckLoginForSpamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckLoginForSpamRequest.ProtoReflect.Descriptor instead.
+func (*CheckLoginForSpamRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CheckLoginForSpamRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *CheckLoginForSpamRequest) GetDeviceId() string {
+	if x != nil && x.DeviceId != nil {
+		return *x.DeviceId
+	}
+	return ""
+}
+
+func (x *CheckLoginForSpamRequest) GetInitialDisplayName() string {
+	if x != nil && x.InitialDisplayName != nil {
+		return *x.InitialDisplayName
+	}
+	return ""
+}
+
+func (x *CheckLoginForSpamRequest) GetRequestInfo() []*RequestInfo {
+	if x != nil {
+		return x.RequestInfo
+	}
+	return nil
+}
+
+func (x *CheckLoginForSpamRequest) GetAuthProviderId() string {
+	if x != nil && x.AuthProviderId != nil {
+		return *x.AuthProviderId
+	}
+	return ""
+}
+
+type CheckLoginForSpamResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckLoginForSpamResponse) Reset() {
+	*x = CheckLoginForSpamResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckLoginForSpamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckLoginForSpamResponse) ProtoMessage() {}
+
+func (x *CheckLoginForSpamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckLoginForSpamResponse.ProtoReflect.Descriptor instead.
+func (*CheckLoginForSpamResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckLoginForSpamResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
 type CheckEventForSpamRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Event         *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
@@ -30,7 +671,7 @@ type CheckEventForSpamRequest struct {
 
 func (x *CheckEventForSpamRequest) Reset() {
 	*x = CheckEventForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +683,7 @@ func (x *CheckEventForSpamRequest) String() string {
 func (*CheckEventForSpamRequest) ProtoMessage() {}
 
 func (x *CheckEventForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +696,7 @@ func (x *CheckEventForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckEventForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckEventForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{0}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckEventForSpamRequest) GetEvent() *Event {
@@ -74,7 +715,7 @@ type CheckEventForSpamResponse struct {
 
 func (x *CheckEventForSpamResponse) Reset() {
 	*x = CheckEventForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -86,7 +727,7 @@ func (x *CheckEventForSpamResponse) String() string {
 func (*CheckEventForSpamResponse) ProtoMessage() {}
 
 func (x *CheckEventForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -99,7 +740,7 @@ func (x *CheckEventForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckEventForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckEventForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{1}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckEventForSpamResponse) GetRefusal() *Refusal {
@@ -122,7 +763,7 @@ type UserMayInviteRequest struct {
 
 func (x *UserMayInviteRequest) Reset() {
 	*x = UserMayInviteRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -134,7 +775,7 @@ func (x *UserMayInviteRequest) String() string {
 func (*UserMayInviteRequest) ProtoMessage() {}
 
 func (x *UserMayInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -147,7 +788,7 @@ func (x *UserMayInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayInviteRequest.ProtoReflect.Descriptor instead.
 func (*UserMayInviteRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{2}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UserMayInviteRequest) GetInviter() string {
@@ -180,7 +821,7 @@ type UserMayInviteResponse struct {
 
 func (x *UserMayInviteResponse) Reset() {
 	*x = UserMayInviteResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -192,7 +833,7 @@ func (x *UserMayInviteResponse) String() string {
 func (*UserMayInviteResponse) ProtoMessage() {}
 
 func (x *UserMayInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -205,7 +846,7 @@ func (x *UserMayInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayInviteResponse.ProtoReflect.Descriptor instead.
 func (*UserMayInviteResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{3}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UserMayInviteResponse) GetRefusal() *Refusal {
@@ -226,7 +867,7 @@ type UserMayCreateRoomRequest struct {
 
 func (x *UserMayCreateRoomRequest) Reset() {
 	*x = UserMayCreateRoomRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +879,7 @@ func (x *UserMayCreateRoomRequest) String() string {
 func (*UserMayCreateRoomRequest) ProtoMessage() {}
 
 func (x *UserMayCreateRoomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +892,7 @@ func (x *UserMayCreateRoomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomRequest.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{4}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UserMayCreateRoomRequest) GetUserId() string {
@@ -277,7 +918,7 @@ type UserMayCreateRoomResponse struct {
 
 func (x *UserMayCreateRoomResponse) Reset() {
 	*x = UserMayCreateRoomResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +930,7 @@ func (x *UserMayCreateRoomResponse) String() string {
 func (*UserMayCreateRoomResponse) ProtoMessage() {}
 
 func (x *UserMayCreateRoomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +943,7 @@ func (x *UserMayCreateRoomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomResponse.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{5}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UserMayCreateRoomResponse) GetRefusal() *Refusal {
@@ -323,7 +964,7 @@ type UserMayCreateRoomAliasRequest struct {
 
 func (x *UserMayCreateRoomAliasRequest) Reset() {
 	*x = UserMayCreateRoomAliasRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -335,7 +976,7 @@ func (x *UserMayCreateRoomAliasRequest) String() string {
 func (*UserMayCreateRoomAliasRequest) ProtoMessage() {}
 
 func (x *UserMayCreateRoomAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -348,7 +989,7 @@ func (x *UserMayCreateRoomAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomAliasRequest.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomAliasRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{6}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UserMayCreateRoomAliasRequest) GetUserId() string {
@@ -374,7 +1015,7 @@ type UserMayCreateRoomAliasResponse struct {
 
 func (x *UserMayCreateRoomAliasResponse) Reset() {
 	*x = UserMayCreateRoomAliasResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +1027,7 @@ func (x *UserMayCreateRoomAliasResponse) String() string {
 func (*UserMayCreateRoomAliasResponse) ProtoMessage() {}
 
 func (x *UserMayCreateRoomAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +1040,7 @@ func (x *UserMayCreateRoomAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomAliasResponse.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomAliasResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{7}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UserMayCreateRoomAliasResponse) GetRefusal() *Refusal {
@@ -419,7 +1060,7 @@ type UserMayPublishRoomRequest struct {
 
 func (x *UserMayPublishRoomRequest) Reset() {
 	*x = UserMayPublishRoomRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +1072,7 @@ func (x *UserMayPublishRoomRequest) String() string {
 func (*UserMayPublishRoomRequest) ProtoMessage() {}
 
 func (x *UserMayPublishRoomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +1085,7 @@ func (x *UserMayPublishRoomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayPublishRoomRequest.ProtoReflect.Descriptor instead.
 func (*UserMayPublishRoomRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{8}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UserMayPublishRoomRequest) GetUserId() string {
@@ -470,7 +1111,7 @@ type UserMayPublishRoomResponse struct {
 
 func (x *UserMayPublishRoomResponse) Reset() {
 	*x = UserMayPublishRoomResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +1123,7 @@ func (x *UserMayPublishRoomResponse) String() string {
 func (*UserMayPublishRoomResponse) ProtoMessage() {}
 
 func (x *UserMayPublishRoomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +1136,7 @@ func (x *UserMayPublishRoomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayPublishRoomResponse.ProtoReflect.Descriptor instead.
 func (*UserMayPublishRoomResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{9}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UserMayPublishRoomResponse) GetRefusal() *Refusal {
@@ -517,7 +1158,7 @@ type CheckUsernameForSpamRequest struct {
 
 func (x *CheckUsernameForSpamRequest) Reset() {
 	*x = CheckUsernameForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +1170,7 @@ func (x *CheckUsernameForSpamRequest) String() string {
 func (*CheckUsernameForSpamRequest) ProtoMessage() {}
 
 func (x *CheckUsernameForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +1183,7 @@ func (x *CheckUsernameForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckUsernameForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckUsernameForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{10}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CheckUsernameForSpamRequest) GetUserProfile() *UserProfile {
@@ -568,7 +1209,7 @@ type CheckUsernameForSpamResponse struct {
 
 func (x *CheckUsernameForSpamResponse) Reset() {
 	*x = CheckUsernameForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +1221,7 @@ func (x *CheckUsernameForSpamResponse) String() string {
 func (*CheckUsernameForSpamResponse) ProtoMessage() {}
 
 func (x *CheckUsernameForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +1234,7 @@ func (x *CheckUsernameForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckUsernameForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckUsernameForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{11}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CheckUsernameForSpamResponse) GetRefusal() *Refusal {
@@ -619,7 +1260,7 @@ type CheckRegistrationForSpamRequest struct {
 
 func (x *CheckRegistrationForSpamRequest) Reset() {
 	*x = CheckRegistrationForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +1272,7 @@ func (x *CheckRegistrationForSpamRequest) String() string {
 func (*CheckRegistrationForSpamRequest) ProtoMessage() {}
 
 func (x *CheckRegistrationForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +1285,7 @@ func (x *CheckRegistrationForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRegistrationForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckRegistrationForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{12}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CheckRegistrationForSpamRequest) GetEmailThreepid() *Threepid {
@@ -687,7 +1328,7 @@ type CheckRegistrationForSpamResponse struct {
 
 func (x *CheckRegistrationForSpamResponse) Reset() {
 	*x = CheckRegistrationForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +1340,7 @@ func (x *CheckRegistrationForSpamResponse) String() string {
 func (*CheckRegistrationForSpamResponse) ProtoMessage() {}
 
 func (x *CheckRegistrationForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +1353,7 @@ func (x *CheckRegistrationForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRegistrationForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckRegistrationForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{13}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CheckRegistrationForSpamResponse) GetRefusal() *Refusal {
@@ -730,15 +1371,17 @@ func (x *CheckRegistrationForSpamResponse) GetShadowBan() bool {
 }
 
 type CheckMediaFileForSpamRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FileInfo      *FileInfo              `protobuf:"bytes,1,opt,name=file_info,json=fileInfo,proto3" json:"file_info,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FileInfo *FileInfo              `protobuf:"bytes,1,opt,name=file_info,json=fileInfo,proto3" json:"file_info,omitempty"`
+	// The file's content, for the module to read or not.
+	FileWrapper   *FileWrapper `protobuf:"bytes,2,opt,name=file_wrapper,json=fileWrapper,proto3" json:"file_wrapper,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckMediaFileForSpamRequest) Reset() {
 	*x = CheckMediaFileForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -750,7 +1393,7 @@ func (x *CheckMediaFileForSpamRequest) String() string {
 func (*CheckMediaFileForSpamRequest) ProtoMessage() {}
 
 func (x *CheckMediaFileForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -763,12 +1406,19 @@ func (x *CheckMediaFileForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMediaFileForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckMediaFileForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{14}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckMediaFileForSpamRequest) GetFileInfo() *FileInfo {
 	if x != nil {
 		return x.FileInfo
+	}
+	return nil
+}
+
+func (x *CheckMediaFileForSpamRequest) GetFileWrapper() *FileWrapper {
+	if x != nil {
+		return x.FileWrapper
 	}
 	return nil
 }
@@ -782,7 +1432,7 @@ type CheckMediaFileForSpamResponse struct {
 
 func (x *CheckMediaFileForSpamResponse) Reset() {
 	*x = CheckMediaFileForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +1444,7 @@ func (x *CheckMediaFileForSpamResponse) String() string {
 func (*CheckMediaFileForSpamResponse) ProtoMessage() {}
 
 func (x *CheckMediaFileForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +1457,7 @@ func (x *CheckMediaFileForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMediaFileForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckMediaFileForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{15}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CheckMediaFileForSpamResponse) GetRefusal() *Refusal {
@@ -821,7 +1471,50 @@ var File_callbacks_v1_spam_checker_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcallbacks/v1/spam_checker.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"O\n" +
+	"\x1fcallbacks/v1/spam_checker.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"V\n" +
+	"\x1fShouldDropFederatedEventRequest\x123\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"]\n" +
+	" ShouldDropFederatedEventResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"_\n" +
+	"\x16UserMayJoinRoomRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
+	"\x04room\x18\x02 \x01(\tR\x04room\x12\x1d\n" +
+	"\n" +
+	"is_invited\x18\x03 \x01(\bR\tisInvited\"T\n" +
+	"\x17UserMayJoinRoomResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"T\n" +
+	"\x1dFederatedUserMayInviteRequest\x123\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"[\n" +
+	"\x1eFederatedUserMayInviteResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\x83\x01\n" +
+	"\x1cUserMaySend3PidInviteRequest\x12\x18\n" +
+	"\ainviter\x18\x01 \x01(\tR\ainviter\x12\x16\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x17\n" +
+	"\aroom_id\x18\x04 \x01(\tR\x06roomId\"Z\n" +
+	"\x1dUserMaySend3PidInviteResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xac\x01\n" +
+	"\x1cUserMaySendStateEventRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x17\n" +
+	"\aroom_id\x18\x02 \x01(\tR\x06roomId\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\x03 \x01(\tR\teventType\x12\x1b\n" +
+	"\tstate_key\x18\x04 \x01(\tR\bstateKey\x12\x1e\n" +
+	"\acontent\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01R\acontent\"Z\n" +
+	"\x1dUserMaySendStateEventResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xbf\x02\n" +
+	"\x18CheckLoginForSpamRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
+	"\tdevice_id\x18\x02 \x01(\tH\x00R\bdeviceId\x88\x01\x01\x125\n" +
+	"\x14initial_display_name\x18\x03 \x01(\tH\x01R\x12initialDisplayName\x88\x01\x01\x12F\n" +
+	"\frequest_info\x18\x04 \x03(\v2#.modulebus.callbacks.v1.RequestInfoR\vrequestInfo\x12-\n" +
+	"\x10auth_provider_id\x18\x05 \x01(\tH\x02R\x0eauthProviderId\x88\x01\x01B\f\n" +
+	"\n" +
+	"_device_idB\x17\n" +
+	"\x15_initial_display_nameB\x13\n" +
+	"\x11_auth_provider_id\"V\n" +
+	"\x19CheckLoginForSpamResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"O\n" +
 	"\x18CheckEventForSpamRequest\x123\n" +
 	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"V\n" +
 	"\x19CheckEventForSpamResponse\x129\n" +
@@ -865,11 +1558,12 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	" CheckRegistrationForSpamResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12\x1d\n" +
 	"\n" +
-	"shadow_ban\x18\x02 \x01(\bR\tshadowBan\"]\n" +
+	"shadow_ban\x18\x02 \x01(\bR\tshadowBan\"\xa5\x01\n" +
 	"\x1cCheckMediaFileForSpamRequest\x12=\n" +
-	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoR\bfileInfo\"Z\n" +
+	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoR\bfileInfo\x12F\n" +
+	"\ffile_wrapper\x18\x02 \x01(\v2#.modulebus.callbacks.v1.FileWrapperR\vfileWrapper\"Z\n" +
 	"\x1dCheckMediaFileForSpamResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xa6\t\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xac\x10\n" +
 	"\vSpamChecker\x12\x8c\x01\n" +
 	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03\x18\x01 \x01*\x041.37\x12~\n" +
 	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x8a\x01\n" +
@@ -878,7 +1572,13 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x93\x01\n" +
 	"\x14CheckUsernameForSpam\x123.modulebus.callbacks.v1.CheckUsernameForSpamRequest\x1a4.modulebus.callbacks.v1.CheckUsernameForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x9f\x01\n" +
 	"\x18CheckRegistrationForSpam\x127.modulebus.callbacks.v1.CheckRegistrationForSpamRequest\x1a8.modulebus.callbacks.v1.CheckRegistrationForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x96\x01\n" +
-	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x9f\x01\n" +
+	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.60\x12\x84\x01\n" +
+	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.45\x12\x9a\x01\n" +
+	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x11\x8a\xb5\x18\r\b\x01\x10\x03 \x01*\x051.134\x12\x96\x01\n" +
+	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.45\x12\x97\x01\n" +
+	"\x15UserMaySendStateEvent\x124.modulebus.callbacks.v1.UserMaySendStateEventRequest\x1a5.modulebus.callbacks.v1.UserMaySendStateEventResponse\"\x11\x8a\xb5\x18\r\b\x01\x10\x03 \x01*\x051.132\x12\x8a\x01\n" +
+	"\x11CheckLoginForSpam\x120.modulebus.callbacks.v1.CheckLoginForSpamRequest\x1a1.modulebus.callbacks.v1.CheckLoginForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.87BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_spam_checker_proto_rawDescOnce sync.Once
@@ -892,66 +1592,101 @@ func file_callbacks_v1_spam_checker_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_spam_checker_proto_rawDescData
 }
 
-var file_callbacks_v1_spam_checker_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_callbacks_v1_spam_checker_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_callbacks_v1_spam_checker_proto_goTypes = []any{
-	(*CheckEventForSpamRequest)(nil),         // 0: modulebus.callbacks.v1.CheckEventForSpamRequest
-	(*CheckEventForSpamResponse)(nil),        // 1: modulebus.callbacks.v1.CheckEventForSpamResponse
-	(*UserMayInviteRequest)(nil),             // 2: modulebus.callbacks.v1.UserMayInviteRequest
-	(*UserMayInviteResponse)(nil),            // 3: modulebus.callbacks.v1.UserMayInviteResponse
-	(*UserMayCreateRoomRequest)(nil),         // 4: modulebus.callbacks.v1.UserMayCreateRoomRequest
-	(*UserMayCreateRoomResponse)(nil),        // 5: modulebus.callbacks.v1.UserMayCreateRoomResponse
-	(*UserMayCreateRoomAliasRequest)(nil),    // 6: modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
-	(*UserMayCreateRoomAliasResponse)(nil),   // 7: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
-	(*UserMayPublishRoomRequest)(nil),        // 8: modulebus.callbacks.v1.UserMayPublishRoomRequest
-	(*UserMayPublishRoomResponse)(nil),       // 9: modulebus.callbacks.v1.UserMayPublishRoomResponse
-	(*CheckUsernameForSpamRequest)(nil),      // 10: modulebus.callbacks.v1.CheckUsernameForSpamRequest
-	(*CheckUsernameForSpamResponse)(nil),     // 11: modulebus.callbacks.v1.CheckUsernameForSpamResponse
-	(*CheckRegistrationForSpamRequest)(nil),  // 12: modulebus.callbacks.v1.CheckRegistrationForSpamRequest
-	(*CheckRegistrationForSpamResponse)(nil), // 13: modulebus.callbacks.v1.CheckRegistrationForSpamResponse
-	(*CheckMediaFileForSpamRequest)(nil),     // 14: modulebus.callbacks.v1.CheckMediaFileForSpamRequest
-	(*CheckMediaFileForSpamResponse)(nil),    // 15: modulebus.callbacks.v1.CheckMediaFileForSpamResponse
-	(*Event)(nil),                            // 16: modulebus.callbacks.v1.Event
-	(*Refusal)(nil),                          // 17: modulebus.callbacks.v1.Refusal
-	(*UserProfile)(nil),                      // 18: modulebus.callbacks.v1.UserProfile
-	(*Threepid)(nil),                         // 19: modulebus.callbacks.v1.Threepid
-	(*RequestInfo)(nil),                      // 20: modulebus.callbacks.v1.RequestInfo
-	(*FileInfo)(nil),                         // 21: modulebus.callbacks.v1.FileInfo
+	(*ShouldDropFederatedEventRequest)(nil),  // 0: modulebus.callbacks.v1.ShouldDropFederatedEventRequest
+	(*ShouldDropFederatedEventResponse)(nil), // 1: modulebus.callbacks.v1.ShouldDropFederatedEventResponse
+	(*UserMayJoinRoomRequest)(nil),           // 2: modulebus.callbacks.v1.UserMayJoinRoomRequest
+	(*UserMayJoinRoomResponse)(nil),          // 3: modulebus.callbacks.v1.UserMayJoinRoomResponse
+	(*FederatedUserMayInviteRequest)(nil),    // 4: modulebus.callbacks.v1.FederatedUserMayInviteRequest
+	(*FederatedUserMayInviteResponse)(nil),   // 5: modulebus.callbacks.v1.FederatedUserMayInviteResponse
+	(*UserMaySend3PidInviteRequest)(nil),     // 6: modulebus.callbacks.v1.UserMaySend3PidInviteRequest
+	(*UserMaySend3PidInviteResponse)(nil),    // 7: modulebus.callbacks.v1.UserMaySend3PidInviteResponse
+	(*UserMaySendStateEventRequest)(nil),     // 8: modulebus.callbacks.v1.UserMaySendStateEventRequest
+	(*UserMaySendStateEventResponse)(nil),    // 9: modulebus.callbacks.v1.UserMaySendStateEventResponse
+	(*CheckLoginForSpamRequest)(nil),         // 10: modulebus.callbacks.v1.CheckLoginForSpamRequest
+	(*CheckLoginForSpamResponse)(nil),        // 11: modulebus.callbacks.v1.CheckLoginForSpamResponse
+	(*CheckEventForSpamRequest)(nil),         // 12: modulebus.callbacks.v1.CheckEventForSpamRequest
+	(*CheckEventForSpamResponse)(nil),        // 13: modulebus.callbacks.v1.CheckEventForSpamResponse
+	(*UserMayInviteRequest)(nil),             // 14: modulebus.callbacks.v1.UserMayInviteRequest
+	(*UserMayInviteResponse)(nil),            // 15: modulebus.callbacks.v1.UserMayInviteResponse
+	(*UserMayCreateRoomRequest)(nil),         // 16: modulebus.callbacks.v1.UserMayCreateRoomRequest
+	(*UserMayCreateRoomResponse)(nil),        // 17: modulebus.callbacks.v1.UserMayCreateRoomResponse
+	(*UserMayCreateRoomAliasRequest)(nil),    // 18: modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
+	(*UserMayCreateRoomAliasResponse)(nil),   // 19: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
+	(*UserMayPublishRoomRequest)(nil),        // 20: modulebus.callbacks.v1.UserMayPublishRoomRequest
+	(*UserMayPublishRoomResponse)(nil),       // 21: modulebus.callbacks.v1.UserMayPublishRoomResponse
+	(*CheckUsernameForSpamRequest)(nil),      // 22: modulebus.callbacks.v1.CheckUsernameForSpamRequest
+	(*CheckUsernameForSpamResponse)(nil),     // 23: modulebus.callbacks.v1.CheckUsernameForSpamResponse
+	(*CheckRegistrationForSpamRequest)(nil),  // 24: modulebus.callbacks.v1.CheckRegistrationForSpamRequest
+	(*CheckRegistrationForSpamResponse)(nil), // 25: modulebus.callbacks.v1.CheckRegistrationForSpamResponse
+	(*CheckMediaFileForSpamRequest)(nil),     // 26: modulebus.callbacks.v1.CheckMediaFileForSpamRequest
+	(*CheckMediaFileForSpamResponse)(nil),    // 27: modulebus.callbacks.v1.CheckMediaFileForSpamResponse
+	(*Event)(nil),                            // 28: modulebus.callbacks.v1.Event
+	(*Refusal)(nil),                          // 29: modulebus.callbacks.v1.Refusal
+	(*RequestInfo)(nil),                      // 30: modulebus.callbacks.v1.RequestInfo
+	(*UserProfile)(nil),                      // 31: modulebus.callbacks.v1.UserProfile
+	(*Threepid)(nil),                         // 32: modulebus.callbacks.v1.Threepid
+	(*FileInfo)(nil),                         // 33: modulebus.callbacks.v1.FileInfo
+	(*FileWrapper)(nil),                      // 34: modulebus.callbacks.v1.FileWrapper
 }
 var file_callbacks_v1_spam_checker_proto_depIdxs = []int32{
-	16, // 0: modulebus.callbacks.v1.CheckEventForSpamRequest.event:type_name -> modulebus.callbacks.v1.Event
-	17, // 1: modulebus.callbacks.v1.CheckEventForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	17, // 2: modulebus.callbacks.v1.UserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	17, // 3: modulebus.callbacks.v1.UserMayCreateRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	17, // 4: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	17, // 5: modulebus.callbacks.v1.UserMayPublishRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	18, // 6: modulebus.callbacks.v1.CheckUsernameForSpamRequest.user_profile:type_name -> modulebus.callbacks.v1.UserProfile
-	17, // 7: modulebus.callbacks.v1.CheckUsernameForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	19, // 8: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.email_threepid:type_name -> modulebus.callbacks.v1.Threepid
-	20, // 9: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
-	17, // 10: modulebus.callbacks.v1.CheckRegistrationForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	21, // 11: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_info:type_name -> modulebus.callbacks.v1.FileInfo
-	17, // 12: modulebus.callbacks.v1.CheckMediaFileForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	0,  // 13: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:input_type -> modulebus.callbacks.v1.CheckEventForSpamRequest
-	2,  // 14: modulebus.callbacks.v1.SpamChecker.UserMayInvite:input_type -> modulebus.callbacks.v1.UserMayInviteRequest
-	4,  // 15: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:input_type -> modulebus.callbacks.v1.UserMayCreateRoomRequest
-	6,  // 16: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:input_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
-	8,  // 17: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:input_type -> modulebus.callbacks.v1.UserMayPublishRoomRequest
-	10, // 18: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:input_type -> modulebus.callbacks.v1.CheckUsernameForSpamRequest
-	12, // 19: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:input_type -> modulebus.callbacks.v1.CheckRegistrationForSpamRequest
-	14, // 20: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:input_type -> modulebus.callbacks.v1.CheckMediaFileForSpamRequest
-	1,  // 21: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:output_type -> modulebus.callbacks.v1.CheckEventForSpamResponse
-	3,  // 22: modulebus.callbacks.v1.SpamChecker.UserMayInvite:output_type -> modulebus.callbacks.v1.UserMayInviteResponse
-	5,  // 23: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:output_type -> modulebus.callbacks.v1.UserMayCreateRoomResponse
-	7,  // 24: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:output_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
-	9,  // 25: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:output_type -> modulebus.callbacks.v1.UserMayPublishRoomResponse
-	11, // 26: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:output_type -> modulebus.callbacks.v1.CheckUsernameForSpamResponse
-	13, // 27: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:output_type -> modulebus.callbacks.v1.CheckRegistrationForSpamResponse
-	15, // 28: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:output_type -> modulebus.callbacks.v1.CheckMediaFileForSpamResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	28, // 0: modulebus.callbacks.v1.ShouldDropFederatedEventRequest.event:type_name -> modulebus.callbacks.v1.Event
+	29, // 1: modulebus.callbacks.v1.ShouldDropFederatedEventResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 2: modulebus.callbacks.v1.UserMayJoinRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	28, // 3: modulebus.callbacks.v1.FederatedUserMayInviteRequest.event:type_name -> modulebus.callbacks.v1.Event
+	29, // 4: modulebus.callbacks.v1.FederatedUserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 5: modulebus.callbacks.v1.UserMaySend3PidInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 6: modulebus.callbacks.v1.UserMaySendStateEventResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 7: modulebus.callbacks.v1.CheckLoginForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
+	29, // 8: modulebus.callbacks.v1.CheckLoginForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	28, // 9: modulebus.callbacks.v1.CheckEventForSpamRequest.event:type_name -> modulebus.callbacks.v1.Event
+	29, // 10: modulebus.callbacks.v1.CheckEventForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 11: modulebus.callbacks.v1.UserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 12: modulebus.callbacks.v1.UserMayCreateRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 13: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	29, // 14: modulebus.callbacks.v1.UserMayPublishRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	31, // 15: modulebus.callbacks.v1.CheckUsernameForSpamRequest.user_profile:type_name -> modulebus.callbacks.v1.UserProfile
+	29, // 16: modulebus.callbacks.v1.CheckUsernameForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	32, // 17: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.email_threepid:type_name -> modulebus.callbacks.v1.Threepid
+	30, // 18: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
+	29, // 19: modulebus.callbacks.v1.CheckRegistrationForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	33, // 20: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_info:type_name -> modulebus.callbacks.v1.FileInfo
+	34, // 21: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_wrapper:type_name -> modulebus.callbacks.v1.FileWrapper
+	29, // 22: modulebus.callbacks.v1.CheckMediaFileForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	12, // 23: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:input_type -> modulebus.callbacks.v1.CheckEventForSpamRequest
+	14, // 24: modulebus.callbacks.v1.SpamChecker.UserMayInvite:input_type -> modulebus.callbacks.v1.UserMayInviteRequest
+	16, // 25: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:input_type -> modulebus.callbacks.v1.UserMayCreateRoomRequest
+	18, // 26: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:input_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
+	20, // 27: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:input_type -> modulebus.callbacks.v1.UserMayPublishRoomRequest
+	22, // 28: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:input_type -> modulebus.callbacks.v1.CheckUsernameForSpamRequest
+	24, // 29: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:input_type -> modulebus.callbacks.v1.CheckRegistrationForSpamRequest
+	26, // 30: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:input_type -> modulebus.callbacks.v1.CheckMediaFileForSpamRequest
+	0,  // 31: modulebus.callbacks.v1.SpamChecker.ShouldDropFederatedEvent:input_type -> modulebus.callbacks.v1.ShouldDropFederatedEventRequest
+	2,  // 32: modulebus.callbacks.v1.SpamChecker.UserMayJoinRoom:input_type -> modulebus.callbacks.v1.UserMayJoinRoomRequest
+	4,  // 33: modulebus.callbacks.v1.SpamChecker.FederatedUserMayInvite:input_type -> modulebus.callbacks.v1.FederatedUserMayInviteRequest
+	6,  // 34: modulebus.callbacks.v1.SpamChecker.UserMaySend3PidInvite:input_type -> modulebus.callbacks.v1.UserMaySend3PidInviteRequest
+	8,  // 35: modulebus.callbacks.v1.SpamChecker.UserMaySendStateEvent:input_type -> modulebus.callbacks.v1.UserMaySendStateEventRequest
+	10, // 36: modulebus.callbacks.v1.SpamChecker.CheckLoginForSpam:input_type -> modulebus.callbacks.v1.CheckLoginForSpamRequest
+	13, // 37: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:output_type -> modulebus.callbacks.v1.CheckEventForSpamResponse
+	15, // 38: modulebus.callbacks.v1.SpamChecker.UserMayInvite:output_type -> modulebus.callbacks.v1.UserMayInviteResponse
+	17, // 39: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:output_type -> modulebus.callbacks.v1.UserMayCreateRoomResponse
+	19, // 40: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:output_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
+	21, // 41: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:output_type -> modulebus.callbacks.v1.UserMayPublishRoomResponse
+	23, // 42: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:output_type -> modulebus.callbacks.v1.CheckUsernameForSpamResponse
+	25, // 43: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:output_type -> modulebus.callbacks.v1.CheckRegistrationForSpamResponse
+	27, // 44: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:output_type -> modulebus.callbacks.v1.CheckMediaFileForSpamResponse
+	1,  // 45: modulebus.callbacks.v1.SpamChecker.ShouldDropFederatedEvent:output_type -> modulebus.callbacks.v1.ShouldDropFederatedEventResponse
+	3,  // 46: modulebus.callbacks.v1.SpamChecker.UserMayJoinRoom:output_type -> modulebus.callbacks.v1.UserMayJoinRoomResponse
+	5,  // 47: modulebus.callbacks.v1.SpamChecker.FederatedUserMayInvite:output_type -> modulebus.callbacks.v1.FederatedUserMayInviteResponse
+	7,  // 48: modulebus.callbacks.v1.SpamChecker.UserMaySend3PidInvite:output_type -> modulebus.callbacks.v1.UserMaySend3PidInviteResponse
+	9,  // 49: modulebus.callbacks.v1.SpamChecker.UserMaySendStateEvent:output_type -> modulebus.callbacks.v1.UserMaySendStateEventResponse
+	11, // 50: modulebus.callbacks.v1.SpamChecker.CheckLoginForSpam:output_type -> modulebus.callbacks.v1.CheckLoginForSpamResponse
+	37, // [37:51] is the sub-list for method output_type
+	23, // [23:37] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_spam_checker_proto_init() }
@@ -962,14 +1697,15 @@ func file_callbacks_v1_spam_checker_proto_init() {
 	file_callbacks_v1_options_proto_init()
 	file_callbacks_v1_types_proto_init()
 	file_callbacks_v1_fields_proto_init()
-	file_callbacks_v1_spam_checker_proto_msgTypes[12].OneofWrappers = []any{}
+	file_callbacks_v1_spam_checker_proto_msgTypes[10].OneofWrappers = []any{}
+	file_callbacks_v1_spam_checker_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_spam_checker_proto_rawDesc), len(file_callbacks_v1_spam_checker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

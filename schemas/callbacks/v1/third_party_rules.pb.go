@@ -25,7 +25,7 @@ type CheckEventAllowedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Event *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	// The room's state before the event.
-	StateEvents   []*Event `protobuf:"bytes,2,rep,name=state_events,json=stateEvents,proto3" json:"state_events,omitempty"`
+	StateEvents   []*StateEvent `protobuf:"bytes,2,rep,name=state_events,json=stateEvents,proto3" json:"state_events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -67,7 +67,7 @@ func (x *CheckEventAllowedRequest) GetEvent() *Event {
 	return nil
 }
 
-func (x *CheckEventAllowedRequest) GetStateEvents() []*Event {
+func (x *CheckEventAllowedRequest) GetStateEvents() []*StateEvent {
 	if x != nil {
 		return x.StateEvents
 	}
@@ -78,7 +78,7 @@ type CheckEventAllowedResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Refusal *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// JSON object: the whole event that takes the place of the one asked about.
-	Replacement   []byte `protobuf:"bytes,2,opt,name=replacement,proto3" json:"replacement,omitempty"`
+	Replacement   []byte `protobuf:"bytes,2,opt,name=replacement,proto3,oneof" json:"replacement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -191,8 +191,8 @@ func (x *OnCreateRoomRequest) GetIsRequesterAdmin() bool {
 type OnCreateRoomResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Refusal *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	// JSON object: what takes the place of the request's field of that name.
-	RequestContent []byte `protobuf:"bytes,2,opt,name=request_content,json=requestContent,proto3" json:"request_content,omitempty"`
+	// JSON object: what takes the place of the request's field of that name. Absent leaves it as it is.
+	RequestContent []byte `protobuf:"bytes,2,opt,name=request_content,json=requestContent,proto3,oneof" json:"request_content,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -241,29 +241,1089 @@ func (x *OnCreateRoomResponse) GetRequestContent() []byte {
 	return nil
 }
 
+type CheckThreepidCanBeInvitedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the address is: "email" or "msisdn".
+	Medium  string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// The room's current state.
+	StateEvents   []*StateEvent `protobuf:"bytes,3,rep,name=state_events,json=stateEvents,proto3" json:"state_events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckThreepidCanBeInvitedRequest) Reset() {
+	*x = CheckThreepidCanBeInvitedRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckThreepidCanBeInvitedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckThreepidCanBeInvitedRequest) ProtoMessage() {}
+
+func (x *CheckThreepidCanBeInvitedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckThreepidCanBeInvitedRequest.ProtoReflect.Descriptor instead.
+func (*CheckThreepidCanBeInvitedRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CheckThreepidCanBeInvitedRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *CheckThreepidCanBeInvitedRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *CheckThreepidCanBeInvitedRequest) GetStateEvents() []*StateEvent {
+	if x != nil {
+		return x.StateEvents
+	}
+	return nil
+}
+
+type CheckThreepidCanBeInvitedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckThreepidCanBeInvitedResponse) Reset() {
+	*x = CheckThreepidCanBeInvitedResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckThreepidCanBeInvitedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckThreepidCanBeInvitedResponse) ProtoMessage() {}
+
+func (x *CheckThreepidCanBeInvitedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckThreepidCanBeInvitedResponse.ProtoReflect.Descriptor instead.
+func (*CheckThreepidCanBeInvitedResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CheckThreepidCanBeInvitedResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type CheckVisibilityCanBeModifiedRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RoomId string                 `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	// The room's current state.
+	StateEvents []*StateEvent `protobuf:"bytes,2,rep,name=state_events,json=stateEvents,proto3" json:"state_events,omitempty"`
+	// "public" or "private".
+	NewVisibility string `protobuf:"bytes,3,opt,name=new_visibility,json=newVisibility,proto3" json:"new_visibility,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckVisibilityCanBeModifiedRequest) Reset() {
+	*x = CheckVisibilityCanBeModifiedRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckVisibilityCanBeModifiedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckVisibilityCanBeModifiedRequest) ProtoMessage() {}
+
+func (x *CheckVisibilityCanBeModifiedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckVisibilityCanBeModifiedRequest.ProtoReflect.Descriptor instead.
+func (*CheckVisibilityCanBeModifiedRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *CheckVisibilityCanBeModifiedRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+func (x *CheckVisibilityCanBeModifiedRequest) GetStateEvents() []*StateEvent {
+	if x != nil {
+		return x.StateEvents
+	}
+	return nil
+}
+
+func (x *CheckVisibilityCanBeModifiedRequest) GetNewVisibility() string {
+	if x != nil {
+		return x.NewVisibility
+	}
+	return ""
+}
+
+type CheckVisibilityCanBeModifiedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckVisibilityCanBeModifiedResponse) Reset() {
+	*x = CheckVisibilityCanBeModifiedResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckVisibilityCanBeModifiedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckVisibilityCanBeModifiedResponse) ProtoMessage() {}
+
+func (x *CheckVisibilityCanBeModifiedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckVisibilityCanBeModifiedResponse.ProtoReflect.Descriptor instead.
+func (*CheckVisibilityCanBeModifiedResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CheckVisibilityCanBeModifiedResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type OnNewEventRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Event *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// The room's current state, which may be later than the event.
+	StateEvents   []*StateEvent `protobuf:"bytes,2,rep,name=state_events,json=stateEvents,proto3" json:"state_events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnNewEventRequest) Reset() {
+	*x = OnNewEventRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnNewEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnNewEventRequest) ProtoMessage() {}
+
+func (x *OnNewEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnNewEventRequest.ProtoReflect.Descriptor instead.
+func (*OnNewEventRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OnNewEventRequest) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *OnNewEventRequest) GetStateEvents() []*StateEvent {
+	if x != nil {
+		return x.StateEvents
+	}
+	return nil
+}
+
+type OnNewEventResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnNewEventResponse) Reset() {
+	*x = OnNewEventResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnNewEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnNewEventResponse) ProtoMessage() {}
+
+func (x *OnNewEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnNewEventResponse.ProtoReflect.Descriptor instead.
+func (*OnNewEventResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{9}
+}
+
+type CheckCanShutdownRoomRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The admin; absent when a module does it.
+	UserId        *string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
+	RoomId        string  `protobuf:"bytes,2,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckCanShutdownRoomRequest) Reset() {
+	*x = CheckCanShutdownRoomRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckCanShutdownRoomRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckCanShutdownRoomRequest) ProtoMessage() {}
+
+func (x *CheckCanShutdownRoomRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckCanShutdownRoomRequest.ProtoReflect.Descriptor instead.
+func (*CheckCanShutdownRoomRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CheckCanShutdownRoomRequest) GetUserId() string {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return ""
+}
+
+func (x *CheckCanShutdownRoomRequest) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
+}
+
+type CheckCanShutdownRoomResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckCanShutdownRoomResponse) Reset() {
+	*x = CheckCanShutdownRoomResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckCanShutdownRoomResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckCanShutdownRoomResponse) ProtoMessage() {}
+
+func (x *CheckCanShutdownRoomResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckCanShutdownRoomResponse.ProtoReflect.Descriptor instead.
+func (*CheckCanShutdownRoomResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckCanShutdownRoomResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type CheckCanDeactivateUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	ByAdmin       bool                   `protobuf:"varint,2,opt,name=by_admin,json=byAdmin,proto3" json:"by_admin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckCanDeactivateUserRequest) Reset() {
+	*x = CheckCanDeactivateUserRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckCanDeactivateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckCanDeactivateUserRequest) ProtoMessage() {}
+
+func (x *CheckCanDeactivateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckCanDeactivateUserRequest.ProtoReflect.Descriptor instead.
+func (*CheckCanDeactivateUserRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CheckCanDeactivateUserRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *CheckCanDeactivateUserRequest) GetByAdmin() bool {
+	if x != nil {
+		return x.ByAdmin
+	}
+	return false
+}
+
+type CheckCanDeactivateUserResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckCanDeactivateUserResponse) Reset() {
+	*x = CheckCanDeactivateUserResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckCanDeactivateUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckCanDeactivateUserResponse) ProtoMessage() {}
+
+func (x *CheckCanDeactivateUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckCanDeactivateUserResponse.ProtoReflect.Descriptor instead.
+func (*CheckCanDeactivateUserResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CheckCanDeactivateUserResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+type OnProfileUpdateRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	UserId     string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	NewProfile *ProfileInfo           `protobuf:"bytes,2,opt,name=new_profile,json=newProfile,proto3" json:"new_profile,omitempty"`
+	ByAdmin    bool                   `protobuf:"varint,3,opt,name=by_admin,json=byAdmin,proto3" json:"by_admin,omitempty"`
+	// Whether it changed because the user was deactivated.
+	Deactivation  bool `protobuf:"varint,4,opt,name=deactivation,proto3" json:"deactivation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnProfileUpdateRequest) Reset() {
+	*x = OnProfileUpdateRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnProfileUpdateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnProfileUpdateRequest) ProtoMessage() {}
+
+func (x *OnProfileUpdateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnProfileUpdateRequest.ProtoReflect.Descriptor instead.
+func (*OnProfileUpdateRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *OnProfileUpdateRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *OnProfileUpdateRequest) GetNewProfile() *ProfileInfo {
+	if x != nil {
+		return x.NewProfile
+	}
+	return nil
+}
+
+func (x *OnProfileUpdateRequest) GetByAdmin() bool {
+	if x != nil {
+		return x.ByAdmin
+	}
+	return false
+}
+
+func (x *OnProfileUpdateRequest) GetDeactivation() bool {
+	if x != nil {
+		return x.Deactivation
+	}
+	return false
+}
+
+type OnProfileUpdateResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnProfileUpdateResponse) Reset() {
+	*x = OnProfileUpdateResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnProfileUpdateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnProfileUpdateResponse) ProtoMessage() {}
+
+func (x *OnProfileUpdateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnProfileUpdateResponse.ProtoReflect.Descriptor instead.
+func (*OnProfileUpdateResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{15}
+}
+
+type OnUserDeactivationStatusChangedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Deactivated   bool                   `protobuf:"varint,2,opt,name=deactivated,proto3" json:"deactivated,omitempty"`
+	ByAdmin       bool                   `protobuf:"varint,3,opt,name=by_admin,json=byAdmin,proto3" json:"by_admin,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnUserDeactivationStatusChangedRequest) Reset() {
+	*x = OnUserDeactivationStatusChangedRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnUserDeactivationStatusChangedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnUserDeactivationStatusChangedRequest) ProtoMessage() {}
+
+func (x *OnUserDeactivationStatusChangedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnUserDeactivationStatusChangedRequest.ProtoReflect.Descriptor instead.
+func (*OnUserDeactivationStatusChangedRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *OnUserDeactivationStatusChangedRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *OnUserDeactivationStatusChangedRequest) GetDeactivated() bool {
+	if x != nil {
+		return x.Deactivated
+	}
+	return false
+}
+
+func (x *OnUserDeactivationStatusChangedRequest) GetByAdmin() bool {
+	if x != nil {
+		return x.ByAdmin
+	}
+	return false
+}
+
+type OnUserDeactivationStatusChangedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnUserDeactivationStatusChangedResponse) Reset() {
+	*x = OnUserDeactivationStatusChangedResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnUserDeactivationStatusChangedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnUserDeactivationStatusChangedResponse) ProtoMessage() {}
+
+func (x *OnUserDeactivationStatusChangedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnUserDeactivationStatusChangedResponse.ProtoReflect.Descriptor instead.
+func (*OnUserDeactivationStatusChangedResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{17}
+}
+
+type OnThreepidBindRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// What the address is: "email" or "msisdn".
+	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnThreepidBindRequest) Reset() {
+	*x = OnThreepidBindRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnThreepidBindRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnThreepidBindRequest) ProtoMessage() {}
+
+func (x *OnThreepidBindRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnThreepidBindRequest.ProtoReflect.Descriptor instead.
+func (*OnThreepidBindRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *OnThreepidBindRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *OnThreepidBindRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *OnThreepidBindRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type OnThreepidBindResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnThreepidBindResponse) Reset() {
+	*x = OnThreepidBindResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnThreepidBindResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnThreepidBindResponse) ProtoMessage() {}
+
+func (x *OnThreepidBindResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnThreepidBindResponse.ProtoReflect.Descriptor instead.
+func (*OnThreepidBindResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{19}
+}
+
+type OnAddUserThirdPartyIdentifierRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// What the address is: "email" or "msisdn".
+	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnAddUserThirdPartyIdentifierRequest) Reset() {
+	*x = OnAddUserThirdPartyIdentifierRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnAddUserThirdPartyIdentifierRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnAddUserThirdPartyIdentifierRequest) ProtoMessage() {}
+
+func (x *OnAddUserThirdPartyIdentifierRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnAddUserThirdPartyIdentifierRequest.ProtoReflect.Descriptor instead.
+func (*OnAddUserThirdPartyIdentifierRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *OnAddUserThirdPartyIdentifierRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *OnAddUserThirdPartyIdentifierRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *OnAddUserThirdPartyIdentifierRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type OnAddUserThirdPartyIdentifierResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnAddUserThirdPartyIdentifierResponse) Reset() {
+	*x = OnAddUserThirdPartyIdentifierResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnAddUserThirdPartyIdentifierResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnAddUserThirdPartyIdentifierResponse) ProtoMessage() {}
+
+func (x *OnAddUserThirdPartyIdentifierResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnAddUserThirdPartyIdentifierResponse.ProtoReflect.Descriptor instead.
+func (*OnAddUserThirdPartyIdentifierResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{21}
+}
+
+type OnRemoveUserThirdPartyIdentifierRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// What the address is: "email" or "msisdn".
+	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
+	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierRequest) Reset() {
+	*x = OnRemoveUserThirdPartyIdentifierRequest{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnRemoveUserThirdPartyIdentifierRequest) ProtoMessage() {}
+
+func (x *OnRemoveUserThirdPartyIdentifierRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnRemoveUserThirdPartyIdentifierRequest.ProtoReflect.Descriptor instead.
+func (*OnRemoveUserThirdPartyIdentifierRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type OnRemoveUserThirdPartyIdentifierResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierResponse) Reset() {
+	*x = OnRemoveUserThirdPartyIdentifierResponse{}
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OnRemoveUserThirdPartyIdentifierResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OnRemoveUserThirdPartyIdentifierResponse) ProtoMessage() {}
+
+func (x *OnRemoveUserThirdPartyIdentifierResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_third_party_rules_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OnRemoveUserThirdPartyIdentifierResponse.ProtoReflect.Descriptor instead.
+func (*OnRemoveUserThirdPartyIdentifierResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_third_party_rules_proto_rawDescGZIP(), []int{23}
+}
+
 var File_callbacks_v1_third_party_rules_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\n" +
-	"$callbacks/v1/third_party_rules.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"\x91\x01\n" +
+	"$callbacks/v1/third_party_rules.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"\x9c\x01\n" +
 	"\x18CheckEventAllowedRequest\x123\n" +
-	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\x12@\n" +
-	"\fstate_events\x18\x02 \x03(\v2\x1d.modulebus.callbacks.v1.EventR\vstateEvents\"~\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\x12K\n" +
+	"\fstate_events\x18\x02 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\"\x93\x01\n" +
 	"\x19CheckEventAllowedResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12&\n" +
-	"\vreplacement\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\vreplacement\"\xb3\x01\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12+\n" +
+	"\vreplacement\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01H\x00R\vreplacement\x88\x01\x01B\x0e\n" +
+	"\f_replacement\"\xb3\x01\n" +
 	"\x13OnCreateRoomRequest\x12?\n" +
 	"\trequester\x18\x01 \x01(\v2!.modulebus.callbacks.v1.RequesterR\trequester\x12-\n" +
 	"\x0frequest_content\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x0erequestContent\x12,\n" +
-	"\x12is_requester_admin\x18\x03 \x01(\bR\x10isRequesterAdmin\"\x80\x01\n" +
+	"\x12is_requester_admin\x18\x03 \x01(\bR\x10isRequesterAdmin\"\x99\x01\n" +
 	"\x14OnCreateRoomResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12-\n" +
-	"\x0frequest_content\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x0erequestContent2\xd7\x02\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x122\n" +
+	"\x0frequest_content\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01H\x00R\x0erequestContent\x88\x01\x01B\x12\n" +
+	"\x10_request_content\"\xa1\x01\n" +
+	" CheckThreepidCanBeInvitedRequest\x12\x16\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12K\n" +
+	"\fstate_events\x18\x03 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\"^\n" +
+	"!CheckThreepidCanBeInvitedResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xb2\x01\n" +
+	"#CheckVisibilityCanBeModifiedRequest\x12\x17\n" +
+	"\aroom_id\x18\x01 \x01(\tR\x06roomId\x12K\n" +
+	"\fstate_events\x18\x02 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\x12%\n" +
+	"\x0enew_visibility\x18\x03 \x01(\tR\rnewVisibility\"a\n" +
+	"$CheckVisibilityCanBeModifiedResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\x95\x01\n" +
+	"\x11OnNewEventRequest\x123\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\x12K\n" +
+	"\fstate_events\x18\x02 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\"\x14\n" +
+	"\x12OnNewEventResponse\"`\n" +
+	"\x1bCheckCanShutdownRoomRequest\x12\x1c\n" +
+	"\auser_id\x18\x01 \x01(\tH\x00R\x06userId\x88\x01\x01\x12\x17\n" +
+	"\aroom_id\x18\x02 \x01(\tR\x06roomIdB\n" +
+	"\n" +
+	"\b_user_id\"Y\n" +
+	"\x1cCheckCanShutdownRoomResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"S\n" +
+	"\x1dCheckCanDeactivateUserRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x19\n" +
+	"\bby_admin\x18\x02 \x01(\bR\abyAdmin\"[\n" +
+	"\x1eCheckCanDeactivateUserResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xb6\x01\n" +
+	"\x16OnProfileUpdateRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12D\n" +
+	"\vnew_profile\x18\x02 \x01(\v2#.modulebus.callbacks.v1.ProfileInfoR\n" +
+	"newProfile\x12\x19\n" +
+	"\bby_admin\x18\x03 \x01(\bR\abyAdmin\x12\"\n" +
+	"\fdeactivation\x18\x04 \x01(\bR\fdeactivation\"\x19\n" +
+	"\x17OnProfileUpdateResponse\"~\n" +
+	"&OnUserDeactivationStatusChangedRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
+	"\vdeactivated\x18\x02 \x01(\bR\vdeactivated\x12\x19\n" +
+	"\bby_admin\x18\x03 \x01(\bR\abyAdmin\")\n" +
+	"'OnUserDeactivationStatusChangedResponse\"b\n" +
+	"\x15OnThreepidBindRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"\x18\n" +
+	"\x16OnThreepidBindResponse\"q\n" +
+	"$OnAddUserThirdPartyIdentifierRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"'\n" +
+	"%OnAddUserThirdPartyIdentifierResponse\"t\n" +
+	"'OnRemoveUserThirdPartyIdentifierRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"*\n" +
+	"(OnRemoveUserThirdPartyIdentifierResponse2\xf3\x0e\n" +
 	"\x0fThirdPartyRules\x12\x88\x01\n" +
 	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x0e\x8a\xb5\x18\n" +
 	"\b\x01\x10\x03*\x041.39\x12\xb8\x01\n" +
 	"\fOnCreateRoom\x12+.modulebus.callbacks.v1.OnCreateRoomRequest\x1a,.modulebus.callbacks.v1.OnCreateRoomResponse\"M\x8a\xb5\x18I\b\x04\x10\x02*\x041.392=\n" +
-	"\tM_UNKNOWN\x12-Room creation forbidden with these parameters \x93\x03BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\tM_UNKNOWN\x12-Room creation forbidden with these parameters \x93\x03\x12\xa2\x01\n" +
+	"\x19CheckThreepidCanBeInvited\x128.modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest\x1a9.modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.39\x12\xab\x01\n" +
+	"\x1cCheckVisibilityCanBeModified\x12;.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest\x1a<.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.39\x12s\n" +
+	"\n" +
+	"OnNewEvent\x12).modulebus.callbacks.v1.OnNewEventRequest\x1a*.modulebus.callbacks.v1.OnNewEventResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x01*\x041.47\x12\x93\x01\n" +
+	"\x14CheckCanShutdownRoom\x123.modulebus.callbacks.v1.CheckCanShutdownRoomRequest\x1a4.modulebus.callbacks.v1.CheckCanShutdownRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.55\x12\x99\x01\n" +
+	"\x16CheckCanDeactivateUser\x125.modulebus.callbacks.v1.CheckCanDeactivateUserRequest\x1a6.modulebus.callbacks.v1.CheckCanDeactivateUserResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.55\x12\x82\x01\n" +
+	"\x0fOnProfileUpdate\x12..modulebus.callbacks.v1.OnProfileUpdateRequest\x1a/.modulebus.callbacks.v1.OnProfileUpdateResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x01*\x041.54\x12\xb2\x01\n" +
+	"\x1fOnUserDeactivationStatusChanged\x12>.modulebus.callbacks.v1.OnUserDeactivationStatusChangedRequest\x1a?.modulebus.callbacks.v1.OnUserDeactivationStatusChangedResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x01*\x041.54\x12\x7f\n" +
+	"\x0eOnThreepidBind\x12-.modulebus.callbacks.v1.OnThreepidBindRequest\x1a..modulebus.callbacks.v1.OnThreepidBindResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x01*\x041.57\x12\xac\x01\n" +
+	"\x1dOnAddUserThirdPartyIdentifier\x12<.modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierRequest\x1a=.modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x01*\x041.79\x12\xb5\x01\n" +
+	" OnRemoveUserThirdPartyIdentifier\x12?.modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierRequest\x1a@.modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierResponse\"\x0e\x8a\xb5\x18\n" +
+	"\b\x02\x10\x01*\x041.79BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_third_party_rules_proto_rawDescOnce sync.Once
@@ -277,31 +1337,82 @@ func file_callbacks_v1_third_party_rules_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_third_party_rules_proto_rawDescData
 }
 
-var file_callbacks_v1_third_party_rules_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_callbacks_v1_third_party_rules_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_callbacks_v1_third_party_rules_proto_goTypes = []any{
-	(*CheckEventAllowedRequest)(nil),  // 0: modulebus.callbacks.v1.CheckEventAllowedRequest
-	(*CheckEventAllowedResponse)(nil), // 1: modulebus.callbacks.v1.CheckEventAllowedResponse
-	(*OnCreateRoomRequest)(nil),       // 2: modulebus.callbacks.v1.OnCreateRoomRequest
-	(*OnCreateRoomResponse)(nil),      // 3: modulebus.callbacks.v1.OnCreateRoomResponse
-	(*Event)(nil),                     // 4: modulebus.callbacks.v1.Event
-	(*Refusal)(nil),                   // 5: modulebus.callbacks.v1.Refusal
-	(*Requester)(nil),                 // 6: modulebus.callbacks.v1.Requester
+	(*CheckEventAllowedRequest)(nil),                 // 0: modulebus.callbacks.v1.CheckEventAllowedRequest
+	(*CheckEventAllowedResponse)(nil),                // 1: modulebus.callbacks.v1.CheckEventAllowedResponse
+	(*OnCreateRoomRequest)(nil),                      // 2: modulebus.callbacks.v1.OnCreateRoomRequest
+	(*OnCreateRoomResponse)(nil),                     // 3: modulebus.callbacks.v1.OnCreateRoomResponse
+	(*CheckThreepidCanBeInvitedRequest)(nil),         // 4: modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest
+	(*CheckThreepidCanBeInvitedResponse)(nil),        // 5: modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse
+	(*CheckVisibilityCanBeModifiedRequest)(nil),      // 6: modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest
+	(*CheckVisibilityCanBeModifiedResponse)(nil),     // 7: modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse
+	(*OnNewEventRequest)(nil),                        // 8: modulebus.callbacks.v1.OnNewEventRequest
+	(*OnNewEventResponse)(nil),                       // 9: modulebus.callbacks.v1.OnNewEventResponse
+	(*CheckCanShutdownRoomRequest)(nil),              // 10: modulebus.callbacks.v1.CheckCanShutdownRoomRequest
+	(*CheckCanShutdownRoomResponse)(nil),             // 11: modulebus.callbacks.v1.CheckCanShutdownRoomResponse
+	(*CheckCanDeactivateUserRequest)(nil),            // 12: modulebus.callbacks.v1.CheckCanDeactivateUserRequest
+	(*CheckCanDeactivateUserResponse)(nil),           // 13: modulebus.callbacks.v1.CheckCanDeactivateUserResponse
+	(*OnProfileUpdateRequest)(nil),                   // 14: modulebus.callbacks.v1.OnProfileUpdateRequest
+	(*OnProfileUpdateResponse)(nil),                  // 15: modulebus.callbacks.v1.OnProfileUpdateResponse
+	(*OnUserDeactivationStatusChangedRequest)(nil),   // 16: modulebus.callbacks.v1.OnUserDeactivationStatusChangedRequest
+	(*OnUserDeactivationStatusChangedResponse)(nil),  // 17: modulebus.callbacks.v1.OnUserDeactivationStatusChangedResponse
+	(*OnThreepidBindRequest)(nil),                    // 18: modulebus.callbacks.v1.OnThreepidBindRequest
+	(*OnThreepidBindResponse)(nil),                   // 19: modulebus.callbacks.v1.OnThreepidBindResponse
+	(*OnAddUserThirdPartyIdentifierRequest)(nil),     // 20: modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierRequest
+	(*OnAddUserThirdPartyIdentifierResponse)(nil),    // 21: modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierResponse
+	(*OnRemoveUserThirdPartyIdentifierRequest)(nil),  // 22: modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierRequest
+	(*OnRemoveUserThirdPartyIdentifierResponse)(nil), // 23: modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierResponse
+	(*Event)(nil),       // 24: modulebus.callbacks.v1.Event
+	(*StateEvent)(nil),  // 25: modulebus.callbacks.v1.StateEvent
+	(*Refusal)(nil),     // 26: modulebus.callbacks.v1.Refusal
+	(*Requester)(nil),   // 27: modulebus.callbacks.v1.Requester
+	(*ProfileInfo)(nil), // 28: modulebus.callbacks.v1.ProfileInfo
 }
 var file_callbacks_v1_third_party_rules_proto_depIdxs = []int32{
-	4, // 0: modulebus.callbacks.v1.CheckEventAllowedRequest.event:type_name -> modulebus.callbacks.v1.Event
-	4, // 1: modulebus.callbacks.v1.CheckEventAllowedRequest.state_events:type_name -> modulebus.callbacks.v1.Event
-	5, // 2: modulebus.callbacks.v1.CheckEventAllowedResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	6, // 3: modulebus.callbacks.v1.OnCreateRoomRequest.requester:type_name -> modulebus.callbacks.v1.Requester
-	5, // 4: modulebus.callbacks.v1.OnCreateRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	0, // 5: modulebus.callbacks.v1.ThirdPartyRules.CheckEventAllowed:input_type -> modulebus.callbacks.v1.CheckEventAllowedRequest
-	2, // 6: modulebus.callbacks.v1.ThirdPartyRules.OnCreateRoom:input_type -> modulebus.callbacks.v1.OnCreateRoomRequest
-	1, // 7: modulebus.callbacks.v1.ThirdPartyRules.CheckEventAllowed:output_type -> modulebus.callbacks.v1.CheckEventAllowedResponse
-	3, // 8: modulebus.callbacks.v1.ThirdPartyRules.OnCreateRoom:output_type -> modulebus.callbacks.v1.OnCreateRoomResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	24, // 0: modulebus.callbacks.v1.CheckEventAllowedRequest.event:type_name -> modulebus.callbacks.v1.Event
+	25, // 1: modulebus.callbacks.v1.CheckEventAllowedRequest.state_events:type_name -> modulebus.callbacks.v1.StateEvent
+	26, // 2: modulebus.callbacks.v1.CheckEventAllowedResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	27, // 3: modulebus.callbacks.v1.OnCreateRoomRequest.requester:type_name -> modulebus.callbacks.v1.Requester
+	26, // 4: modulebus.callbacks.v1.OnCreateRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	25, // 5: modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest.state_events:type_name -> modulebus.callbacks.v1.StateEvent
+	26, // 6: modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	25, // 7: modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest.state_events:type_name -> modulebus.callbacks.v1.StateEvent
+	26, // 8: modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	24, // 9: modulebus.callbacks.v1.OnNewEventRequest.event:type_name -> modulebus.callbacks.v1.Event
+	25, // 10: modulebus.callbacks.v1.OnNewEventRequest.state_events:type_name -> modulebus.callbacks.v1.StateEvent
+	26, // 11: modulebus.callbacks.v1.CheckCanShutdownRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	26, // 12: modulebus.callbacks.v1.CheckCanDeactivateUserResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	28, // 13: modulebus.callbacks.v1.OnProfileUpdateRequest.new_profile:type_name -> modulebus.callbacks.v1.ProfileInfo
+	0,  // 14: modulebus.callbacks.v1.ThirdPartyRules.CheckEventAllowed:input_type -> modulebus.callbacks.v1.CheckEventAllowedRequest
+	2,  // 15: modulebus.callbacks.v1.ThirdPartyRules.OnCreateRoom:input_type -> modulebus.callbacks.v1.OnCreateRoomRequest
+	4,  // 16: modulebus.callbacks.v1.ThirdPartyRules.CheckThreepidCanBeInvited:input_type -> modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest
+	6,  // 17: modulebus.callbacks.v1.ThirdPartyRules.CheckVisibilityCanBeModified:input_type -> modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest
+	8,  // 18: modulebus.callbacks.v1.ThirdPartyRules.OnNewEvent:input_type -> modulebus.callbacks.v1.OnNewEventRequest
+	10, // 19: modulebus.callbacks.v1.ThirdPartyRules.CheckCanShutdownRoom:input_type -> modulebus.callbacks.v1.CheckCanShutdownRoomRequest
+	12, // 20: modulebus.callbacks.v1.ThirdPartyRules.CheckCanDeactivateUser:input_type -> modulebus.callbacks.v1.CheckCanDeactivateUserRequest
+	14, // 21: modulebus.callbacks.v1.ThirdPartyRules.OnProfileUpdate:input_type -> modulebus.callbacks.v1.OnProfileUpdateRequest
+	16, // 22: modulebus.callbacks.v1.ThirdPartyRules.OnUserDeactivationStatusChanged:input_type -> modulebus.callbacks.v1.OnUserDeactivationStatusChangedRequest
+	18, // 23: modulebus.callbacks.v1.ThirdPartyRules.OnThreepidBind:input_type -> modulebus.callbacks.v1.OnThreepidBindRequest
+	20, // 24: modulebus.callbacks.v1.ThirdPartyRules.OnAddUserThirdPartyIdentifier:input_type -> modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierRequest
+	22, // 25: modulebus.callbacks.v1.ThirdPartyRules.OnRemoveUserThirdPartyIdentifier:input_type -> modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierRequest
+	1,  // 26: modulebus.callbacks.v1.ThirdPartyRules.CheckEventAllowed:output_type -> modulebus.callbacks.v1.CheckEventAllowedResponse
+	3,  // 27: modulebus.callbacks.v1.ThirdPartyRules.OnCreateRoom:output_type -> modulebus.callbacks.v1.OnCreateRoomResponse
+	5,  // 28: modulebus.callbacks.v1.ThirdPartyRules.CheckThreepidCanBeInvited:output_type -> modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse
+	7,  // 29: modulebus.callbacks.v1.ThirdPartyRules.CheckVisibilityCanBeModified:output_type -> modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse
+	9,  // 30: modulebus.callbacks.v1.ThirdPartyRules.OnNewEvent:output_type -> modulebus.callbacks.v1.OnNewEventResponse
+	11, // 31: modulebus.callbacks.v1.ThirdPartyRules.CheckCanShutdownRoom:output_type -> modulebus.callbacks.v1.CheckCanShutdownRoomResponse
+	13, // 32: modulebus.callbacks.v1.ThirdPartyRules.CheckCanDeactivateUser:output_type -> modulebus.callbacks.v1.CheckCanDeactivateUserResponse
+	15, // 33: modulebus.callbacks.v1.ThirdPartyRules.OnProfileUpdate:output_type -> modulebus.callbacks.v1.OnProfileUpdateResponse
+	17, // 34: modulebus.callbacks.v1.ThirdPartyRules.OnUserDeactivationStatusChanged:output_type -> modulebus.callbacks.v1.OnUserDeactivationStatusChangedResponse
+	19, // 35: modulebus.callbacks.v1.ThirdPartyRules.OnThreepidBind:output_type -> modulebus.callbacks.v1.OnThreepidBindResponse
+	21, // 36: modulebus.callbacks.v1.ThirdPartyRules.OnAddUserThirdPartyIdentifier:output_type -> modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierResponse
+	23, // 37: modulebus.callbacks.v1.ThirdPartyRules.OnRemoveUserThirdPartyIdentifier:output_type -> modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierResponse
+	26, // [26:38] is the sub-list for method output_type
+	14, // [14:26] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_third_party_rules_proto_init() }
@@ -312,13 +1423,16 @@ func file_callbacks_v1_third_party_rules_proto_init() {
 	file_callbacks_v1_options_proto_init()
 	file_callbacks_v1_types_proto_init()
 	file_callbacks_v1_fields_proto_init()
+	file_callbacks_v1_third_party_rules_proto_msgTypes[1].OneofWrappers = []any{}
+	file_callbacks_v1_third_party_rules_proto_msgTypes[3].OneofWrappers = []any{}
+	file_callbacks_v1_third_party_rules_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_third_party_rules_proto_rawDesc), len(file_callbacks_v1_third_party_rules_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -733,6 +733,549 @@ func (x *UserPresenceStates) GetStates() []*UserPresenceState {
 	return nil
 }
 
+// StateEvent is one event of a room's state.
+type StateEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	StateKey      string                 `protobuf:"bytes,2,opt,name=state_key,json=stateKey,proto3" json:"state_key,omitempty"`
+	Event         *Event                 `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateEvent) Reset() {
+	*x = StateEvent{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateEvent) ProtoMessage() {}
+
+func (x *StateEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateEvent.ProtoReflect.Descriptor instead.
+func (*StateEvent) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StateEvent) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *StateEvent) GetStateKey() string {
+	if x != nil {
+		return x.StateKey
+	}
+	return ""
+}
+
+func (x *StateEvent) GetEvent() *Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+// FileWrapper is how to read a file. It is valid until the question is answered.
+type FileWrapper struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to ask for pieces of it: see docs/protocol.md. Empty when the homeserver gave no content.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Bytes; absent when not known.
+	Size          *int64 `protobuf:"varint,2,opt,name=size,proto3,oneof" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileWrapper) Reset() {
+	*x = FileWrapper{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileWrapper) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileWrapper) ProtoMessage() {}
+
+func (x *FileWrapper) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileWrapper.ProtoReflect.Descriptor instead.
+func (*FileWrapper) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FileWrapper) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *FileWrapper) GetSize() int64 {
+	if x != nil && x.Size != nil {
+		return *x.Size
+	}
+	return 0
+}
+
+// ProfileInfo is a user's profile.
+type ProfileInfo struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	DisplayName *string                `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
+	// An mxc: URI.
+	AvatarUrl     *string `protobuf:"bytes,2,opt,name=avatar_url,json=avatarUrl,proto3,oneof" json:"avatar_url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProfileInfo) Reset() {
+	*x = ProfileInfo{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileInfo) ProtoMessage() {}
+
+func (x *ProfileInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileInfo.ProtoReflect.Descriptor instead.
+func (*ProfileInfo) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ProfileInfo) GetDisplayName() string {
+	if x != nil && x.DisplayName != nil {
+		return *x.DisplayName
+	}
+	return ""
+}
+
+func (x *ProfileInfo) GetAvatarUrl() string {
+	if x != nil && x.AvatarUrl != nil {
+		return *x.AvatarUrl
+	}
+	return ""
+}
+
+// LoginResponse is what a client gets that has logged in. It holds a live access token.
+type LoginResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	UserId       string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	AccessToken  *string                `protobuf:"bytes,2,opt,name=access_token,json=accessToken,proto3,oneof" json:"access_token,omitempty"`
+	HomeServer   string                 `protobuf:"bytes,3,opt,name=home_server,json=homeServer,proto3" json:"home_server,omitempty"`
+	DeviceId     *string                `protobuf:"bytes,4,opt,name=device_id,json=deviceId,proto3,oneof" json:"device_id,omitempty"`
+	ExpiresInMs  *int64                 `protobuf:"varint,5,opt,name=expires_in_ms,json=expiresInMs,proto3,oneof" json:"expires_in_ms,omitempty"`
+	RefreshToken *string                `protobuf:"bytes,6,opt,name=refresh_token,json=refreshToken,proto3,oneof" json:"refresh_token,omitempty"`
+	// JSON object: client well-known information.
+	WellKnown     []byte `protobuf:"bytes,7,opt,name=well_known,json=wellKnown,proto3" json:"well_known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoginResponse) Reset() {
+	*x = LoginResponse{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoginResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoginResponse) ProtoMessage() {}
+
+func (x *LoginResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoginResponse.ProtoReflect.Descriptor instead.
+func (*LoginResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LoginResponse) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *LoginResponse) GetAccessToken() string {
+	if x != nil && x.AccessToken != nil {
+		return *x.AccessToken
+	}
+	return ""
+}
+
+func (x *LoginResponse) GetHomeServer() string {
+	if x != nil {
+		return x.HomeServer
+	}
+	return ""
+}
+
+func (x *LoginResponse) GetDeviceId() string {
+	if x != nil && x.DeviceId != nil {
+		return *x.DeviceId
+	}
+	return ""
+}
+
+func (x *LoginResponse) GetExpiresInMs() int64 {
+	if x != nil && x.ExpiresInMs != nil {
+		return *x.ExpiresInMs
+	}
+	return 0
+}
+
+func (x *LoginResponse) GetRefreshToken() string {
+	if x != nil && x.RefreshToken != nil {
+		return *x.RefreshToken
+	}
+	return ""
+}
+
+func (x *LoginResponse) GetWellKnown() []byte {
+	if x != nil {
+		return x.WellKnown
+	}
+	return nil
+}
+
+// MediaUploadLimit is how much a user may upload in some time.
+type MediaUploadLimit struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	MaxBytes     int64                  `protobuf:"varint,1,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	TimePeriodMs int64                  `protobuf:"varint,2,opt,name=time_period_ms,json=timePeriodMs,proto3" json:"time_period_ms,omitempty"`
+	// Page that tells the user more. Since Synapse 1.163.
+	InfoUri *string `protobuf:"bytes,3,opt,name=info_uri,json=infoUri,proto3,oneof" json:"info_uri,omitempty"`
+	// Whether the user can get a larger limit. Since Synapse 1.163.
+	CanUpgrade    bool `protobuf:"varint,4,opt,name=can_upgrade,json=canUpgrade,proto3" json:"can_upgrade,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaUploadLimit) Reset() {
+	*x = MediaUploadLimit{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaUploadLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaUploadLimit) ProtoMessage() {}
+
+func (x *MediaUploadLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaUploadLimit.ProtoReflect.Descriptor instead.
+func (*MediaUploadLimit) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *MediaUploadLimit) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *MediaUploadLimit) GetTimePeriodMs() int64 {
+	if x != nil {
+		return x.TimePeriodMs
+	}
+	return 0
+}
+
+func (x *MediaUploadLimit) GetInfoUri() string {
+	if x != nil && x.InfoUri != nil {
+		return *x.InfoUri
+	}
+	return ""
+}
+
+func (x *MediaUploadLimit) GetCanUpgrade() bool {
+	if x != nil {
+		return x.CanUpgrade
+	}
+	return false
+}
+
+// MediaUploadLimits is a list of limits, which may be empty: no limit at all.
+type MediaUploadLimits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        []*MediaUploadLimit    `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaUploadLimits) Reset() {
+	*x = MediaUploadLimits{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaUploadLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaUploadLimits) ProtoMessage() {}
+
+func (x *MediaUploadLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaUploadLimits.ProtoReflect.Descriptor instead.
+func (*MediaUploadLimits) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *MediaUploadLimits) GetLimits() []*MediaUploadLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// RatelimitOverride takes the place of a configured rate limit.
+type RatelimitOverride struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Actions a second; 0 switches the limit off.
+	PerSecond     float64 `protobuf:"fixed64,1,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
+	BurstCount    int32   `protobuf:"varint,2,opt,name=burst_count,json=burstCount,proto3" json:"burst_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RatelimitOverride) Reset() {
+	*x = RatelimitOverride{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RatelimitOverride) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RatelimitOverride) ProtoMessage() {}
+
+func (x *RatelimitOverride) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RatelimitOverride.ProtoReflect.Descriptor instead.
+func (*RatelimitOverride) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RatelimitOverride) GetPerSecond() float64 {
+	if x != nil {
+		return x.PerSecond
+	}
+	return 0
+}
+
+func (x *RatelimitOverride) GetBurstCount() int32 {
+	if x != nil {
+		return x.BurstCount
+	}
+	return 0
+}
+
+// UnsignedFields are fields for the unsigned section of an event.
+type UnsignedFields struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Any JSON, by name.
+	Fields        map[string][]byte `protobuf:"bytes,1,rep,name=fields,proto3" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsignedFields) Reset() {
+	*x = UnsignedFields{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsignedFields) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsignedFields) ProtoMessage() {}
+
+func (x *UnsignedFields) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsignedFields.ProtoReflect.Descriptor instead.
+func (*UnsignedFields) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UnsignedFields) GetFields() map[string][]byte {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+// FederationEventDeliveryEvent says that events were delivered to another server.
+type FederationEventDeliveryEvent struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ServerName string                 `protobuf:"bytes,1,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	Events     []*Event               `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// How: "/send", "/backfill", "/get_missing_events", "/event", "/event_auth", "/state", "/send_join", or a later one.
+	// Only /send means that the other server acknowledged.
+	Method        string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FederationEventDeliveryEvent) Reset() {
+	*x = FederationEventDeliveryEvent{}
+	mi := &file_callbacks_v1_types_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FederationEventDeliveryEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FederationEventDeliveryEvent) ProtoMessage() {}
+
+func (x *FederationEventDeliveryEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_types_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FederationEventDeliveryEvent.ProtoReflect.Descriptor instead.
+func (*FederationEventDeliveryEvent) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_types_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FederationEventDeliveryEvent) GetServerName() string {
+	if x != nil {
+		return x.ServerName
+	}
+	return ""
+}
+
+func (x *FederationEventDeliveryEvent) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *FederationEventDeliveryEvent) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
 var File_callbacks_v1_types_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_types_proto_rawDesc = "" +
@@ -806,7 +1349,61 @@ const file_callbacks_v1_types_proto_rawDesc = "" +
 	"\x10currently_active\x18\a \x01(\bR\x0fcurrentlyActiveB\r\n" +
 	"\v_status_msg\"W\n" +
 	"\x12UserPresenceStates\x12A\n" +
-	"\x06states\x18\x01 \x03(\v2).modulebus.callbacks.v1.UserPresenceStateR\x06statesBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x06states\x18\x01 \x03(\v2).modulebus.callbacks.v1.UserPresenceStateR\x06states\"r\n" +
+	"\n" +
+	"StateEvent\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x1b\n" +
+	"\tstate_key\x18\x02 \x01(\tR\bstateKey\x123\n" +
+	"\x05event\x18\x03 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"I\n" +
+	"\vFileWrapper\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x17\n" +
+	"\x04size\x18\x02 \x01(\x03H\x00R\x04size\x88\x01\x01B\a\n" +
+	"\x05_size\"y\n" +
+	"\vProfileInfo\x12&\n" +
+	"\fdisplay_name\x18\x01 \x01(\tH\x00R\vdisplayName\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"avatar_url\x18\x02 \x01(\tH\x01R\tavatarUrl\x88\x01\x01B\x0f\n" +
+	"\r_display_nameB\r\n" +
+	"\v_avatar_url\"\xce\x02\n" +
+	"\rLoginResponse\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12&\n" +
+	"\faccess_token\x18\x02 \x01(\tH\x00R\vaccessToken\x88\x01\x01\x12\x1f\n" +
+	"\vhome_server\x18\x03 \x01(\tR\n" +
+	"homeServer\x12 \n" +
+	"\tdevice_id\x18\x04 \x01(\tH\x01R\bdeviceId\x88\x01\x01\x12'\n" +
+	"\rexpires_in_ms\x18\x05 \x01(\x03H\x02R\vexpiresInMs\x88\x01\x01\x12(\n" +
+	"\rrefresh_token\x18\x06 \x01(\tH\x03R\frefreshToken\x88\x01\x01\x12#\n" +
+	"\n" +
+	"well_known\x18\a \x01(\fB\x04\x88\xb5\x18\x01R\twellKnownB\x0f\n" +
+	"\r_access_tokenB\f\n" +
+	"\n" +
+	"_device_idB\x10\n" +
+	"\x0e_expires_in_msB\x10\n" +
+	"\x0e_refresh_token\"\xa3\x01\n" +
+	"\x10MediaUploadLimit\x12\x1b\n" +
+	"\tmax_bytes\x18\x01 \x01(\x03R\bmaxBytes\x12$\n" +
+	"\x0etime_period_ms\x18\x02 \x01(\x03R\ftimePeriodMs\x12\x1e\n" +
+	"\binfo_uri\x18\x03 \x01(\tH\x00R\ainfoUri\x88\x01\x01\x12\x1f\n" +
+	"\vcan_upgrade\x18\x04 \x01(\bR\n" +
+	"canUpgradeB\v\n" +
+	"\t_info_uri\"U\n" +
+	"\x11MediaUploadLimits\x12@\n" +
+	"\x06limits\x18\x01 \x03(\v2(.modulebus.callbacks.v1.MediaUploadLimitR\x06limits\"S\n" +
+	"\x11RatelimitOverride\x12\x1d\n" +
+	"\n" +
+	"per_second\x18\x01 \x01(\x01R\tperSecond\x12\x1f\n" +
+	"\vburst_count\x18\x02 \x01(\x05R\n" +
+	"burstCount\"\x9d\x01\n" +
+	"\x0eUnsignedFields\x12P\n" +
+	"\x06fields\x18\x01 \x03(\v22.modulebus.callbacks.v1.UnsignedFields.FieldsEntryB\x04\x88\xb5\x18\x01R\x06fields\x1a9\n" +
+	"\vFieldsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\x8e\x01\n" +
+	"\x1cFederationEventDeliveryEvent\x12\x1f\n" +
+	"\vserver_name\x18\x01 \x01(\tR\n" +
+	"serverName\x125\n" +
+	"\x06events\x18\x02 \x03(\v2\x1d.modulebus.callbacks.v1.EventR\x06events\x12\x16\n" +
+	"\x06method\x18\x03 \x01(\tR\x06methodBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_types_proto_rawDescOnce sync.Once
@@ -820,27 +1417,41 @@ func file_callbacks_v1_types_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_types_proto_rawDescData
 }
 
-var file_callbacks_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_callbacks_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_callbacks_v1_types_proto_goTypes = []any{
-	(*Refusal)(nil),            // 0: modulebus.callbacks.v1.Refusal
-	(*Event)(nil),              // 1: modulebus.callbacks.v1.Event
-	(*UserProfile)(nil),        // 2: modulebus.callbacks.v1.UserProfile
-	(*Threepid)(nil),           // 3: modulebus.callbacks.v1.Threepid
-	(*RequestInfo)(nil),        // 4: modulebus.callbacks.v1.RequestInfo
-	(*Requester)(nil),          // 5: modulebus.callbacks.v1.Requester
-	(*Thumbnail)(nil),          // 6: modulebus.callbacks.v1.Thumbnail
-	(*FileInfo)(nil),           // 7: modulebus.callbacks.v1.FileInfo
-	(*UserPresenceState)(nil),  // 8: modulebus.callbacks.v1.UserPresenceState
-	(*UserPresenceStates)(nil), // 9: modulebus.callbacks.v1.UserPresenceStates
+	(*Refusal)(nil),                      // 0: modulebus.callbacks.v1.Refusal
+	(*Event)(nil),                        // 1: modulebus.callbacks.v1.Event
+	(*UserProfile)(nil),                  // 2: modulebus.callbacks.v1.UserProfile
+	(*Threepid)(nil),                     // 3: modulebus.callbacks.v1.Threepid
+	(*RequestInfo)(nil),                  // 4: modulebus.callbacks.v1.RequestInfo
+	(*Requester)(nil),                    // 5: modulebus.callbacks.v1.Requester
+	(*Thumbnail)(nil),                    // 6: modulebus.callbacks.v1.Thumbnail
+	(*FileInfo)(nil),                     // 7: modulebus.callbacks.v1.FileInfo
+	(*UserPresenceState)(nil),            // 8: modulebus.callbacks.v1.UserPresenceState
+	(*UserPresenceStates)(nil),           // 9: modulebus.callbacks.v1.UserPresenceStates
+	(*StateEvent)(nil),                   // 10: modulebus.callbacks.v1.StateEvent
+	(*FileWrapper)(nil),                  // 11: modulebus.callbacks.v1.FileWrapper
+	(*ProfileInfo)(nil),                  // 12: modulebus.callbacks.v1.ProfileInfo
+	(*LoginResponse)(nil),                // 13: modulebus.callbacks.v1.LoginResponse
+	(*MediaUploadLimit)(nil),             // 14: modulebus.callbacks.v1.MediaUploadLimit
+	(*MediaUploadLimits)(nil),            // 15: modulebus.callbacks.v1.MediaUploadLimits
+	(*RatelimitOverride)(nil),            // 16: modulebus.callbacks.v1.RatelimitOverride
+	(*UnsignedFields)(nil),               // 17: modulebus.callbacks.v1.UnsignedFields
+	(*FederationEventDeliveryEvent)(nil), // 18: modulebus.callbacks.v1.FederationEventDeliveryEvent
+	nil,                                  // 19: modulebus.callbacks.v1.UnsignedFields.FieldsEntry
 }
 var file_callbacks_v1_types_proto_depIdxs = []int32{
-	6, // 0: modulebus.callbacks.v1.FileInfo.thumbnail:type_name -> modulebus.callbacks.v1.Thumbnail
-	8, // 1: modulebus.callbacks.v1.UserPresenceStates.states:type_name -> modulebus.callbacks.v1.UserPresenceState
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6,  // 0: modulebus.callbacks.v1.FileInfo.thumbnail:type_name -> modulebus.callbacks.v1.Thumbnail
+	8,  // 1: modulebus.callbacks.v1.UserPresenceStates.states:type_name -> modulebus.callbacks.v1.UserPresenceState
+	1,  // 2: modulebus.callbacks.v1.StateEvent.event:type_name -> modulebus.callbacks.v1.Event
+	14, // 3: modulebus.callbacks.v1.MediaUploadLimits.limits:type_name -> modulebus.callbacks.v1.MediaUploadLimit
+	19, // 4: modulebus.callbacks.v1.UnsignedFields.fields:type_name -> modulebus.callbacks.v1.UnsignedFields.FieldsEntry
+	1,  // 5: modulebus.callbacks.v1.FederationEventDeliveryEvent.events:type_name -> modulebus.callbacks.v1.Event
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_types_proto_init() }
@@ -857,13 +1468,17 @@ func file_callbacks_v1_types_proto_init() {
 	file_callbacks_v1_types_proto_msgTypes[6].OneofWrappers = []any{}
 	file_callbacks_v1_types_proto_msgTypes[7].OneofWrappers = []any{}
 	file_callbacks_v1_types_proto_msgTypes[8].OneofWrappers = []any{}
+	file_callbacks_v1_types_proto_msgTypes[11].OneofWrappers = []any{}
+	file_callbacks_v1_types_proto_msgTypes[12].OneofWrappers = []any{}
+	file_callbacks_v1_types_proto_msgTypes[13].OneofWrappers = []any{}
+	file_callbacks_v1_types_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_types_proto_rawDesc), len(file_callbacks_v1_types_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -204,7 +204,9 @@ type Join struct {
 	// Entry.config_revision that it runs with, or that it refused.
 	ConfigRevision uint64 `protobuf:"varint,6,opt,name=config_revision,json=configRevision,proto3" json:"config_revision,omitempty"`
 	// Whether it wants its requests in the JSON mapping. Replies may be in either, by their Content-Type.
-	Json          bool `protobuf:"varint,7,opt,name=json,proto3" json:"json,omitempty"`
+	Json bool `protobuf:"varint,7,opt,name=json,proto3" json:"json,omitempty"`
+	// What it needs to be asked, by full name of the callback, where a callback's request has such fields.
+	Needs         map[string]*Needs `protobuf:"bytes,8,rep,name=needs,proto3" json:"needs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +290,232 @@ func (x *Join) GetJson() bool {
 	return false
 }
 
+func (x *Join) GetNeeds() map[string]*Needs {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+// Needs narrow what a module is asked, and what of the request it gets.
+type Needs struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The values of the request's key that it is asked about, such as login types.
+	Keys []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The room state that it gets. Absent is none.
+	State         *StateFilter `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Needs) Reset() {
+	*x = Needs{}
+	mi := &file_roster_v1_roster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Needs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Needs) ProtoMessage() {}
+
+func (x *Needs) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Needs.ProtoReflect.Descriptor instead.
+func (*Needs) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Needs) GetKeys() []*Key {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Needs) GetState() *StateFilter {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// Key is one value of a request's key.
+type Key struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "m.login.password".
+	Value string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// Members of the keyed JSON object that the module gets.
+	Fields        []string `protobuf:"bytes,2,rep,name=fields,proto3" json:"fields,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_roster_v1_roster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Key) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Key) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+// StateFilter says which state events a module gets.
+type StateFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every one, which may be very many.
+	All           bool        `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
+	Keys          []*StateKey `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateFilter) Reset() {
+	*x = StateFilter{}
+	mi := &file_roster_v1_roster_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateFilter) ProtoMessage() {}
+
+func (x *StateFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateFilter.ProtoReflect.Descriptor instead.
+func (*StateFilter) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StateFilter) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+func (x *StateFilter) GetKeys() []*StateKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// StateKey is one kind of state events, or one of them.
+type StateKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "m.room.power_levels".
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Absent is any.
+	StateKey      *string `protobuf:"bytes,2,opt,name=state_key,json=stateKey,proto3,oneof" json:"state_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateKey) Reset() {
+	*x = StateKey{}
+	mi := &file_roster_v1_roster_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateKey) ProtoMessage() {}
+
+func (x *StateKey) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateKey.ProtoReflect.Descriptor instead.
+func (*StateKey) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StateKey) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *StateKey) GetStateKey() string {
+	if x != nil && x.StateKey != nil {
+		return *x.StateKey
+	}
+	return ""
+}
+
 // ConfigError is why a module refuses its configuration.
 type ConfigError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -300,7 +528,7 @@ type ConfigError struct {
 
 func (x *ConfigError) Reset() {
 	*x = ConfigError{}
-	mi := &file_roster_v1_roster_proto_msgTypes[2]
+	mi := &file_roster_v1_roster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +540,7 @@ func (x *ConfigError) String() string {
 func (*ConfigError) ProtoMessage() {}
 
 func (x *ConfigError) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[2]
+	mi := &file_roster_v1_roster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +553,7 @@ func (x *ConfigError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigError.ProtoReflect.Descriptor instead.
 func (*ConfigError) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{2}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ConfigError) GetPath() string {
@@ -354,7 +582,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_roster_v1_roster_proto_msgTypes[3]
+	mi := &file_roster_v1_roster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -366,7 +594,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[3]
+	mi := &file_roster_v1_roster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -379,7 +607,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{3}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Joined) GetListed() bool {
@@ -406,7 +634,7 @@ type Leave struct {
 
 func (x *Leave) Reset() {
 	*x = Leave{}
-	mi := &file_roster_v1_roster_proto_msgTypes[4]
+	mi := &file_roster_v1_roster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -418,7 +646,7 @@ func (x *Leave) String() string {
 func (*Leave) ProtoMessage() {}
 
 func (x *Leave) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[4]
+	mi := &file_roster_v1_roster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -431,7 +659,7 @@ func (x *Leave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leave.ProtoReflect.Descriptor instead.
 func (*Leave) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{4}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Leave) GetWorker() string {
@@ -449,14 +677,16 @@ type Roster struct {
 	// How long one ask may take, all modules together.
 	BudgetMs uint32 `protobuf:"varint,2,opt,name=budget_ms,json=budgetMs,proto3" json:"budget_ms,omitempty"`
 	// In the operator's order.
-	Modules       []*Module `protobuf:"bytes,3,rep,name=modules,proto3" json:"modules,omitempty"`
+	Modules []*Module `protobuf:"bytes,3,rep,name=modules,proto3" json:"modules,omitempty"`
+	// Full names of callbacks whose modules are asked one after the other, even where all might be asked at once; "*" is all.
+	Sequential    []string `protobuf:"bytes,4,rep,name=sequential,proto3" json:"sequential,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Roster) Reset() {
 	*x = Roster{}
-	mi := &file_roster_v1_roster_proto_msgTypes[5]
+	mi := &file_roster_v1_roster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +698,7 @@ func (x *Roster) String() string {
 func (*Roster) ProtoMessage() {}
 
 func (x *Roster) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[5]
+	mi := &file_roster_v1_roster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +711,7 @@ func (x *Roster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Roster.ProtoReflect.Descriptor instead.
 func (*Roster) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{5}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Roster) GetRevision() uint64 {
@@ -505,6 +735,13 @@ func (x *Roster) GetModules() []*Module {
 	return nil
 }
 
+func (x *Roster) GetSequential() []string {
+	if x != nil {
+		return x.Sequential
+	}
+	return nil
+}
+
 // Module is one entry of a Roster.
 type Module struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -514,14 +751,16 @@ type Module struct {
 	// The paths that are its own: those it registered and no earlier module did.
 	WebResources []string `protobuf:"bytes,3,rep,name=web_resources,json=webResources,proto3" json:"web_resources,omitempty"`
 	// Whether its requests are in the JSON mapping.
-	Json          bool `protobuf:"varint,4,opt,name=json,proto3" json:"json,omitempty"`
+	Json bool `protobuf:"varint,4,opt,name=json,proto3" json:"json,omitempty"`
+	// Its workers, by their tokens.
+	Workers       []string `protobuf:"bytes,5,rep,name=workers,proto3" json:"workers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_roster_v1_roster_proto_msgTypes[6]
+	mi := &file_roster_v1_roster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +772,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[6]
+	mi := &file_roster_v1_roster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +785,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{6}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Module) GetName() string {
@@ -577,6 +816,13 @@ func (x *Module) GetJson() bool {
 	return false
 }
 
+func (x *Module) GetWorkers() []string {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
 // Interest is one callback that a module registered, with the operator's word on it.
 type Interest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -586,13 +832,19 @@ type Interest struct {
 	OnFailure v1.OnFailure `protobuf:"varint,3,opt,name=on_failure,json=onFailure,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure,omitempty"`
 	// The same for events of other servers.
 	OnFailureFederated v1.OnFailure `protobuf:"varint,4,opt,name=on_failure_federated,json=onFailureFederated,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_federated,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	Needs              *Needs       `protobuf:"bytes,5,opt,name=needs,proto3" json:"needs,omitempty"`
+	// How long one worker is waited for before a second one is asked, too; 0 is never.
+	HedgeMs uint32 `protobuf:"varint,6,opt,name=hedge_ms,json=hedgeMs,proto3" json:"hedge_ms,omitempty"`
+	// Failures in a row after which the module is not asked for breaker_open_ms; 0 is never.
+	BreakerFailures uint32 `protobuf:"varint,7,opt,name=breaker_failures,json=breakerFailures,proto3" json:"breaker_failures,omitempty"`
+	BreakerOpenMs   uint32 `protobuf:"varint,8,opt,name=breaker_open_ms,json=breakerOpenMs,proto3" json:"breaker_open_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_roster_v1_roster_proto_msgTypes[7]
+	mi := &file_roster_v1_roster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +856,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[7]
+	mi := &file_roster_v1_roster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +869,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{7}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Interest) GetCallback() string {
@@ -648,6 +900,34 @@ func (x *Interest) GetOnFailureFederated() v1.OnFailure {
 	return v1.OnFailure(0)
 }
 
+func (x *Interest) GetNeeds() *Needs {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+func (x *Interest) GetHedgeMs() uint32 {
+	if x != nil {
+		return x.HedgeMs
+	}
+	return 0
+}
+
+func (x *Interest) GetBreakerFailures() uint32 {
+	if x != nil {
+		return x.BreakerFailures
+	}
+	return 0
+}
+
+func (x *Interest) GetBreakerOpenMs() uint32 {
+	if x != nil {
+		return x.BreakerOpenMs
+	}
+	return 0
+}
+
 // Failure is one module's failure to answer, and what became of it.
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -660,7 +940,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_roster_v1_roster_proto_msgTypes[8]
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +952,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[8]
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +965,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{8}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Failure) GetModule() string {
@@ -725,7 +1005,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_roster_v1_roster_proto_msgTypes[9]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +1017,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[9]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +1030,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{9}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Decision) GetAnswer() []byte {
@@ -797,7 +1077,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\rjoin_every_ms\x18\x06 \x01(\rR\vjoinEveryMs\x1a=\n" +
 	"\x0fTimeoutsMsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xfd\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x8f\x03\n" +
 	"\x04Join\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
@@ -805,7 +1085,26 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\rweb_resources\x18\x04 \x03(\tR\fwebResources\x12C\n" +
 	"\fconfig_error\x18\x05 \x01(\v2 .modulebus.roster.v1.ConfigErrorR\vconfigError\x12'\n" +
 	"\x0fconfig_revision\x18\x06 \x01(\x04R\x0econfigRevision\x12\x12\n" +
-	"\x04json\x18\a \x01(\bR\x04json\"7\n" +
+	"\x04json\x18\a \x01(\bR\x04json\x12:\n" +
+	"\x05needs\x18\b \x03(\v2$.modulebus.roster.v1.Join.NeedsEntryR\x05needs\x1aT\n" +
+	"\n" +
+	"NeedsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.modulebus.roster.v1.NeedsR\x05value:\x028\x01\"m\n" +
+	"\x05Needs\x12,\n" +
+	"\x04keys\x18\x01 \x03(\v2\x18.modulebus.roster.v1.KeyR\x04keys\x126\n" +
+	"\x05state\x18\x02 \x01(\v2 .modulebus.roster.v1.StateFilterR\x05state\"3\n" +
+	"\x03Key\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\x12\x16\n" +
+	"\x06fields\x18\x02 \x03(\tR\x06fields\"R\n" +
+	"\vStateFilter\x12\x10\n" +
+	"\x03all\x18\x01 \x01(\bR\x03all\x121\n" +
+	"\x04keys\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.StateKeyR\x04keys\"N\n" +
+	"\bStateKey\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12 \n" +
+	"\tstate_key\x18\x02 \x01(\tH\x00R\bstateKey\x88\x01\x01B\f\n" +
+	"\n" +
+	"_state_key\"7\n" +
 	"\vConfigError\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\"<\n" +
@@ -813,23 +1112,31 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06listed\x18\x01 \x01(\bR\x06listed\x12\x1a\n" +
 	"\bproblems\x18\x02 \x03(\tR\bproblems\"\x1f\n" +
 	"\x05Leave\x12\x16\n" +
-	"\x06worker\x18\x01 \x01(\tR\x06worker\"x\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\"\x98\x01\n" +
 	"\x06Roster\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
 	"\tbudget_ms\x18\x02 \x01(\rR\bbudgetMs\x125\n" +
-	"\amodules\x18\x03 \x03(\v2\x1b.modulebus.roster.v1.ModuleR\amodules\"\x92\x01\n" +
+	"\amodules\x18\x03 \x03(\v2\x1b.modulebus.roster.v1.ModuleR\amodules\x12\x1e\n" +
+	"\n" +
+	"sequential\x18\x04 \x03(\tR\n" +
+	"sequential\"\xac\x01\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\tcallbacks\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.InterestR\tcallbacks\x12#\n" +
 	"\rweb_resources\x18\x03 \x03(\tR\fwebResources\x12\x12\n" +
-	"\x04json\x18\x04 \x01(\bR\x04json\"\xdc\x01\n" +
+	"\x04json\x18\x04 \x01(\bR\x04json\x12\x18\n" +
+	"\aworkers\x18\x05 \x03(\tR\aworkers\"\xfc\x02\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +
 	"timeout_ms\x18\x02 \x01(\rR\ttimeoutMs\x12@\n" +
 	"\n" +
 	"on_failure\x18\x03 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\tonFailure\x12S\n" +
-	"\x14on_failure_federated\x18\x04 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x12onFailureFederated\"\x98\x01\n" +
+	"\x14on_failure_federated\x18\x04 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x12onFailureFederated\x120\n" +
+	"\x05needs\x18\x05 \x01(\v2\x1a.modulebus.roster.v1.NeedsR\x05needs\x12\x19\n" +
+	"\bhedge_ms\x18\x06 \x01(\rR\ahedgeMs\x12)\n" +
+	"\x10breaker_failures\x18\a \x01(\rR\x0fbreakerFailures\x12&\n" +
+	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\"\x98\x01\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\tR\x06module\x12:\n" +
 	"\afailure\x18\x02 \x01(\x0e2 .modulebus.roster.v1.FailureKindR\afailure\x129\n" +
@@ -866,37 +1173,48 @@ func file_roster_v1_roster_proto_rawDescGZIP() []byte {
 }
 
 var file_roster_v1_roster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_roster_v1_roster_proto_goTypes = []any{
 	(FailureKind)(0),    // 0: modulebus.roster.v1.FailureKind
 	(*Entry)(nil),       // 1: modulebus.roster.v1.Entry
 	(*Join)(nil),        // 2: modulebus.roster.v1.Join
-	(*ConfigError)(nil), // 3: modulebus.roster.v1.ConfigError
-	(*Joined)(nil),      // 4: modulebus.roster.v1.Joined
-	(*Leave)(nil),       // 5: modulebus.roster.v1.Leave
-	(*Roster)(nil),      // 6: modulebus.roster.v1.Roster
-	(*Module)(nil),      // 7: modulebus.roster.v1.Module
-	(*Interest)(nil),    // 8: modulebus.roster.v1.Interest
-	(*Failure)(nil),     // 9: modulebus.roster.v1.Failure
-	(*Decision)(nil),    // 10: modulebus.roster.v1.Decision
-	nil,                 // 11: modulebus.roster.v1.Entry.TimeoutsMsEntry
-	(v1.OnFailure)(0),   // 12: modulebus.callbacks.v1.OnFailure
+	(*Needs)(nil),       // 3: modulebus.roster.v1.Needs
+	(*Key)(nil),         // 4: modulebus.roster.v1.Key
+	(*StateFilter)(nil), // 5: modulebus.roster.v1.StateFilter
+	(*StateKey)(nil),    // 6: modulebus.roster.v1.StateKey
+	(*ConfigError)(nil), // 7: modulebus.roster.v1.ConfigError
+	(*Joined)(nil),      // 8: modulebus.roster.v1.Joined
+	(*Leave)(nil),       // 9: modulebus.roster.v1.Leave
+	(*Roster)(nil),      // 10: modulebus.roster.v1.Roster
+	(*Module)(nil),      // 11: modulebus.roster.v1.Module
+	(*Interest)(nil),    // 12: modulebus.roster.v1.Interest
+	(*Failure)(nil),     // 13: modulebus.roster.v1.Failure
+	(*Decision)(nil),    // 14: modulebus.roster.v1.Decision
+	nil,                 // 15: modulebus.roster.v1.Entry.TimeoutsMsEntry
+	nil,                 // 16: modulebus.roster.v1.Join.NeedsEntry
+	(v1.OnFailure)(0),   // 17: modulebus.callbacks.v1.OnFailure
 }
 var file_roster_v1_roster_proto_depIdxs = []int32{
-	11, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
-	3,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
-	7,  // 2: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
-	8,  // 3: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
-	12, // 4: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	12, // 5: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
-	0,  // 6: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	12, // 7: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	9,  // 8: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	15, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
+	7,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
+	16, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
+	4,  // 3: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
+	5,  // 4: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
+	6,  // 5: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
+	11, // 6: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
+	12, // 7: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
+	17, // 8: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	17, // 9: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	3,  // 10: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
+	0,  // 11: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
+	17, // 12: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	13, // 13: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	3,  // 14: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_roster_v1_roster_proto_init() }
@@ -904,14 +1222,15 @@ func file_roster_v1_roster_proto_init() {
 	if File_roster_v1_roster_proto != nil {
 		return
 	}
-	file_roster_v1_roster_proto_msgTypes[9].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[5].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_roster_proto_rawDesc), len(file_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,80 @@
+package modulekit
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Keyed is a callback together with what it is registered for: in Synapse, a login type and its fields.
+type Keyed[Request, Reply proto.Message] struct {
+	// Key is what the module is asked about, such as "m.login.password".
+	Key string
+
+	// Fields are what it gets of the request's keyed object, such as "password".
+	Fields []string
+
+	// Func answers. It may be called concurrently.
+	Func func(context.Context, Request) (Reply, error)
+}
+
+// bindKeyed is bind for callbacks that are registered by key. The first of two functions with one key counts.
+func bindKeyed[Request, Reply proto.Message](cb subjects.Callback[Request, Reply], all []Keyed[Request, Reply]) handler {
+	if len(all) == 0 {
+		return handler{callback: cb.Declaration}
+	}
+	h := handler{callback: cb.Declaration, needs: &rosterv1.Needs{}}
+	byKey := map[string]func(context.Context, Request) (Reply, error){}
+	for _, k := range all {
+		if byKey[k.Key] == nil {
+			byKey[k.Key] = k.Func
+			h.needs.Keys = append(h.needs.Keys, &rosterv1.Key{Value: k.Key, Fields: k.Fields})
+		}
+	}
+	h.call = func(ctx context.Context, req proto.Message) (proto.Message, error) {
+		f := byKey[req.ProtoReflect().Get(cb.Key).String()]
+		if f == nil {
+			return nil, nil
+		}
+		return f(ctx, req.(Request))
+	}
+	return h
+}
+
+// StateFilter says which room state a module needs. See [ModuleAPI.NeedState].
+type StateFilter struct {
+	// Type is an event type, such as "m.room.power_levels".
+	Type string
+
+	// StateKey is the state key; nil is any.
+	StateKey *string
+}
+
+// AllState is every state event of a room, of which there may be hundreds of thousands.
+var AllState = []StateFilter{{Type: "*"}}
+
+// NeedState says which state events the module needs in the requests of a callback that has any; it gets no others, and
+// none at all without this. It is called while the module is constructed.
+func (api *ModuleAPI) NeedState(d *subjects.Declaration, filters ...StateFilter) {
+	state := &rosterv1.StateFilter{}
+	for _, f := range filters {
+		if f.Type == "*" {
+			state.All = true
+			continue
+		}
+		state.Keys = append(state.Keys, &rosterv1.StateKey{Type: f.Type, StateKey: f.StateKey})
+	}
+	api.state[d] = state
+}
+
+// needsOf is what the module needs to be asked a callback; nil for nothing in particular.
+func (api *ModuleAPI) needsOf(d *subjects.Declaration, h handler) *rosterv1.Needs {
+	state := api.state[d]
+	if state == nil || d.State == nil {
+		return h.needs
+	}
+	return &rosterv1.Needs{Keys: h.needs.GetKeys(), State: state}
+}
