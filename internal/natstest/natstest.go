@@ -1,0 +1,199 @@
+// Package natstest has NATS for tests: real servers, in three homes, gone when the test ends.
+//
+//	nc := natstest.Connect(t, natstest.InProcess(t)) // no port, up in milliseconds
+//
+// A test that must hold wherever NATS lives runs in each home:
+//
+//	natstest.Each(t, func(t *testing.T, home *natstest.Home) { … })
+//
+// What servers complain of goes to the test's log.
+package natstest
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// patience is how long a server may take for anything.
+const patience = 30 * time.Second
+
+// Home is where NATS lives.
+type Home struct {
+	// Servers are the nodes. A test may shut one down.
+	Servers []*server.Server
+
+	connected atomic.Int64
+}
+
+// InProcess starts a server that listens on nothing: only [Connect] reaches it.
+func InProcess(tb testing.TB) *Home {
+	tb.Helper()
+	return &Home{Servers: []*server.Server{Start(tb, &server.Options{DontListen: true})}}
+}
+
+// TCP starts a server on a free port of this machine.
+func TCP(tb testing.TB) *Home {
+	tb.Helper()
+	return &Home{Servers: []*server.Server{Start(tb, &server.Options{})}}
+}
+
+// Cluster starts three servers on free ports of this machine, which know each other. [Connect] takes them in turn, so
+// that what two connections say to each other crosses from node to node.
+func Cluster(tb testing.TB) *Home {
+	tb.Helper()
+	h := &Home{}
+	for range 3 {
+		o := &server.Options{Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}}
+		if len(h.Servers) > 0 {
+			o.Routes = server.RoutesFromStr("nats://" + h.Servers[0].ClusterAddr().String())
+		}
+		h.Servers = append(h.Servers, Start(tb, o))
+	}
+	h.awaitRoutes(tb)
+	return h
+}
+
+// Each runs the test in each home, in parallel.
+func Each(t *testing.T, test func(*testing.T, *Home)) {
+	t.Helper()
+	for _, home := range []struct {
+		name  string
+		start func(testing.TB) *Home
+	}{{"in process", InProcess}, {"over TCP", TCP}, {"in a cluster", Cluster}} {
+		t.Run(home.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, home.start(t))
+		})
+	}
+}
+
+// Start starts a server with the options, on a free port of this machine unless they say otherwise. It is shut down
+// when the test ends.
+func Start(tb testing.TB, o *server.Options) *server.Server {
+	tb.Helper()
+	if o.Host == "" {
+		o.Host = "127.0.0.1"
+	}
+	if o.Port == 0 {
+		o.Port = server.RANDOM_PORT
+	}
+	o.NoSigs, o.DisableShortFirstPing = true, true
+	s, err := server.NewServer(o)
+	if err != nil {
+		tb.Fatalf("natstest: %v", err)
+	}
+	s.SetLoggerV2(logger{tb}, false, false, false)
+	s.Start()
+	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(patience) {
+		tb.Fatal("natstest: the server is not ready")
+	}
+	return s
+}
+
+// awaitRoutes returns when each node has heard of every other.
+func (h *Home) awaitRoutes(tb testing.TB) {
+	tb.Helper()
+	until(tb, "the nodes have found each other", h.routed)
+}
+
+// until waits for what the server tells nobody about.
+func until(tb testing.TB, what string, is func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("natstest: gave up waiting until %s", what)
+		}
+	}
+}
+
+// AwaitInterest returns when each node knows that somebody subscribes to the subject. In a cluster, that somebody's own
+// node knows is not enough.
+func AwaitInterest(tb testing.TB, h *Home, subject string) {
+	tb.Helper()
+	for _, s := range h.Servers {
+		until(tb, "somebody subscribes to "+subject, func() bool {
+			return !s.Running() || s.GlobalAccount().SubscriptionInterest(subject)
+		})
+	}
+}
+
+func (h *Home) routed() bool {
+	for _, s := range h.Servers {
+		peers := map[string]bool{}
+		routes, err := s.Routez(nil)
+		if err != nil {
+			return false
+		}
+		for _, r := range routes.Routes {
+			peers[r.RemoteID] = true
+		}
+		if len(peers) < len(h.Servers)-1 {
+			return false
+		}
+	}
+	return true
+}
+
+// URL names the nodes, as nats.Connect and busd.yaml take it; empty where nothing listens.
+func (h *Home) URL() string {
+	var urls []string
+	for _, s := range h.Servers {
+		if s.Addr() != nil {
+			urls = append(urls, "nats://"+s.Addr().String())
+		}
+	}
+	return strings.Join(urls, ",")
+}
+
+// Connect connects to the home; the connection is closed when the test ends. It reconnects for ever, and what it cannot
+// send at once it does not send at all.
+func Connect(tb testing.TB, h *Home, opts ...nats.Option) *nats.Conn {
+	tb.Helper()
+	s := h.Servers[int(h.connected.Add(1)-1)%len(h.Servers)]
+	all := []nats.Option{
+		nats.Name(tb.Name()), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ReconnectBufSize(-1),
+	}
+	url := h.URL()
+	if url == "" {
+		all = append(all, nats.InProcessServer(s))
+	} else {
+		all = append(all, nats.DontRandomize())
+		url = strings.Join(append([]string{"nats://" + s.Addr().String()}, strings.Split(url, ",")...), ",")
+	}
+	nc, err := nats.Connect(url, append(all, opts...)...)
+	if err != nil {
+		tb.Fatalf("natstest: %v", err)
+	}
+	tb.Cleanup(nc.Close)
+	return nc
+}
+
+// logger passes on what a server complains of.
+type logger struct{ testing.TB }
+
+// Noticef implements [server.Logger].
+func (logger) Noticef(string, ...any) {}
+
+// Warnf implements [server.Logger].
+func (l logger) Warnf(format string, v ...any) { l.Logf("nats-server: "+format, v...) }
+
+// Errorf implements [server.Logger].
+func (l logger) Errorf(format string, v ...any) { l.Logf("nats-server: "+format, v...) }
+
+// Fatalf implements [server.Logger]. It is called on the server's goroutines, where a test cannot be ended.
+func (l logger) Fatalf(format string, v ...any) {
+	l.Error("nats-server: " + fmt.Sprintf(format, v...))
+}
+
+// Debugf implements [server.Logger].
+func (logger) Debugf(string, ...any) {}
+
+// Tracef implements [server.Logger].
+func (logger) Tracef(string, ...any) {}
