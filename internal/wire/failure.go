@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go"
 
@@ -82,16 +83,15 @@ func kindOf(code string) rosterv1.FailureKind {
 	return rosterv1.FailureKind_ERROR
 }
 
-// OneLine cuts text to [MaxText] bytes and keeps it in one line, so that it can be a header.
+// OneLine cuts text to [MaxText] bytes of valid UTF-8 and keeps it in one line, so that it can be a header.
 func OneLine(text string) string {
-	text = text[:min(len(text), MaxText)]
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' {
+	text = strings.ToValidUTF8(text[:min(len(text), MaxText)], "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
 	}, text)
-	return strings.ToValidUTF8(text, "")
 }
 
 // IsJSON reports whether the payload of m is in the JSON mapping.

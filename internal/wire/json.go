@@ -20,8 +20,8 @@ import (
 // ErrNotJSON is what [FromJSON] returns for bytes that are no JSON object at all.
 var ErrNotJSON = errors.New("not a JSON object")
 
-// ToJSON returns m in the JSON mapping, in one line. Names are those of the .proto, fields that are not optional are
-// always there, and raw JSON is nested as it is.
+// ToJSON returns m in the JSON mapping. Names are those of the .proto, fields that are not optional are always there, raw
+// JSON is nested as it is, and all else is in one line.
 func ToJSON(m proto.Message) ([]byte, error) {
 	raw, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
@@ -39,7 +39,7 @@ func ToJSON(m proto.Message) ([]byte, error) {
 }
 
 // FromJSON sets m from the JSON mapping. Unknown fields are skipped, or an error if strict. Errors name the field and
-// never repeat a value.
+// never repeat a value, or the key of a map.
 func FromJSON(data []byte, m proto.Message, strict bool) error {
 	data = bytes.TrimSpace(data)
 	if !json.Valid(data) || data[0] != '{' {
@@ -52,9 +52,10 @@ func FromJSON(data []byte, m proto.Message, strict bool) error {
 	return discreet(protojson.UnmarshalOptions{DiscardUnknown: !strict}.Unmarshal(raw, m))
 }
 
+// What protojson says, up to the value. Its errors begin with one of two kinds of space, to keep anybody from this.
 var (
-	unknownField = regexp.MustCompile(`(unknown|duplicate) field "([^"]*)"`)
-	badValue     = regexp.MustCompile(`invalid value for (\w+)(?: field| type|) (\w+)`)
+	unknownField = regexp.MustCompile(`^proto:.\(line \d+:\d+\): (unknown|duplicate) field "([^"]*)"`)
+	badValue     = regexp.MustCompile(`^proto:.\(line \d+:\d+\): invalid value for (\w+) field (\w+):`)
 )
 
 // discreet says what protojson says, without the value.
@@ -80,7 +81,7 @@ func snake(name string) string {
 
 // rewriter replaces the values of raw JSON fields in the JSON of a message and leaves all other bytes alone.
 type rewriter struct {
-	leaf  func(path string, value []byte) ([]byte, error)
+	leaf  func(f protoreflect.FieldDescriptor, path string, value []byte) ([]byte, error)
 	check bool // that messages, lists and maps are objects, arrays and objects
 }
 
@@ -98,8 +99,8 @@ func (r rewriter) field(f protoreflect.FieldDescriptor, path string, value []byt
 	case string(value) == "null":
 		return value, nil
 	case f.IsMap():
-		return r.members(path, value, func(_, path string, value []byte) ([]byte, error) {
-			return r.single(f.MapValue(), isRaw(f), path, value)
+		return r.members(path, value, func(_, _ string, value []byte) ([]byte, error) {
+			return r.single(f.MapValue(), isRaw(f), path+"[*]", value)
 		})
 	case f.IsList():
 		return r.elements(f, path, value)
@@ -110,7 +111,7 @@ func (r rewriter) field(f protoreflect.FieldDescriptor, path string, value []byt
 func (r rewriter) single(f protoreflect.FieldDescriptor, raw bool, path string, value []byte) ([]byte, error) {
 	switch {
 	case raw:
-		return r.leaf(path, value)
+		return r.leaf(f, path, value)
 	case f.Message() != nil && (r.check || holdsRaw(f.Message())):
 		return r.object(f.Message(), path, value)
 	}
@@ -162,21 +163,25 @@ func (r rewriter) elements(f protoreflect.FieldDescriptor, path string, data []b
 }
 
 // nest turns base64 into the JSON it holds.
-func nest(path string, value []byte) ([]byte, error) {
+func nest(f protoreflect.FieldDescriptor, path string, value []byte) ([]byte, error) {
 	var raw []byte
 	if err := json.Unmarshal(value, &raw); err != nil {
 		return nil, err
 	}
-	if len(raw) == 0 {
+	if len(raw) == 0 && !f.HasPresence() {
 		return []byte("{}"), nil
 	}
 	return raw, checkRaw(path, raw)
 }
 
-// wrap turns a JSON object into the base64 that protojson reads.
-func wrap(path string, value []byte) ([]byte, error) {
+// wrap turns a JSON object into the base64 that protojson reads. An empty one becomes what stands for it, which is
+// nothing, unless the field can tell nothing from empty.
+func wrap(f protoreflect.FieldDescriptor, path string, value []byte) ([]byte, error) {
 	if err := checkRaw(path, value); err != nil {
 		return nil, err
+	}
+	if !f.HasPresence() && len(bytes.TrimSpace(value[1:len(value)-1])) == 0 {
+		return []byte(`""`), nil
 	}
 	return []byte(`"` + base64.StdEncoding.EncodeToString(value) + `"`), nil
 }
@@ -188,23 +193,44 @@ func checkRaw(path string, raw []byte) error {
 	return nil
 }
 
-// CheckRaw returns an error if bytes of m that should be a JSON object are not. It looks at set fields of m and of the
-// messages in it, but not into lists and maps of them.
+// CheckRaw returns an error if bytes of m, or of any message in it, that should be a JSON object are not.
 func CheckRaw(m proto.Message) error { return check(m.ProtoReflect(), "") }
 
 func check(m protoreflect.Message, path string) (err error) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		path := join(path, string(f.Name()))
-		switch {
-		case f.IsList() || f.IsMap():
-		case isRaw(f):
-			err = checkRaw(path, v.Bytes())
-		case f.Message() != nil:
-			err = check(v.Message(), path)
+		if isRaw(f) || f.Message() != nil && holdsRaw(f.Message()) {
+			err = checkField(f, v, join(path, string(f.Name())))
 		}
 		return err == nil
 	})
 	return err
+}
+
+func checkField(f protoreflect.FieldDescriptor, v protoreflect.Value, path string) (err error) {
+	switch {
+	case f.IsMap():
+		v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+			err = checkSingle(f.MapValue(), isRaw(f), v, path+"[*]")
+			return err == nil
+		})
+	case f.IsList():
+		for i := 0; i < v.List().Len() && err == nil; i++ {
+			err = checkSingle(f, isRaw(f), v.List().Get(i), fmt.Sprintf("%s[%d]", path, i))
+		}
+	default:
+		err = checkSingle(f, isRaw(f), v, path)
+	}
+	return err
+}
+
+func checkSingle(f protoreflect.FieldDescriptor, raw bool, v protoreflect.Value, path string) error {
+	if !raw {
+		return check(v.Message(), path)
+	}
+	if len(v.Bytes()) == 0 && !f.HasPresence() {
+		return nil
+	}
+	return checkRaw(path, v.Bytes())
 }
 
 func mistyped(path, want string) error {

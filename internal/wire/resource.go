@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxResource is the longest path of a web resource, in bytes.
@@ -44,6 +45,8 @@ func CheckResource(p string) error {
 		return fmt.Errorf("web resource %q: the path must begin with a slash and have a segment; use /_synapse/client/…", p)
 	case path.Clean(p) != p:
 		return fmt.Errorf("web resource %q: write the path as %q", p, path.Clean(p))
+	case !utf8.ValidString(p):
+		return fmt.Errorf("web resource %q: the path must be UTF-8", p)
 	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("?#%", r) }):
 		return fmt.Errorf("web resource %q: the path is written unescaped, without spaces and without any of ? # %%", p)
 	}
