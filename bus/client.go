@@ -48,10 +48,13 @@ type Client struct {
 	metrics *metrics
 	log     zerolog.Logger
 	roster  atomic.Pointer[roster]
+	files   *files // nil where there is no NATS
 
-	mu      sync.Mutex
-	changed chan struct{} // closed when the roster changes
-	close   func()
+	mu       sync.Mutex
+	changed  chan struct{} // closed when the roster changes
+	breakers map[place]*breaker
+	hedges   map[place]*hedges
+	close    func()
 }
 
 // New returns a client that follows the roster which busd keeps for the homeserver. It waits for the first one, for
@@ -68,12 +71,17 @@ func New(nc *nats.Conn, o *Options) (*Client, error) {
 		return nil, fmt.Errorf("bus: cannot listen for replies: %w", err)
 	}
 	c.line = mux
+	if c.files, err = newFiles(nc, c.server); err != nil {
+		mux.close()
+		return nil, fmt.Errorf("bus: cannot let modules read files: %w", err)
+	}
 	w, err := follow(nc, c)
 	if err != nil {
+		c.files.close()
 		mux.close()
 		return nil, err
 	}
-	c.close = func() { w.close(); mux.close() }
+	c.close = func() { w.close(); c.files.close(); mux.close() }
 	return c, nil
 }
 
@@ -94,6 +102,7 @@ func newClient(line wire.Line, o *Options) (*Client, error) {
 	c := &Client{
 		server: subjects.Of(o.ServerName), name: o.ServerName, opts: *o, line: line,
 		log: zerolog.Nop(), changed: make(chan struct{}), close: func() {},
+		breakers: map[place]*breaker{}, hedges: map[place]*hedges{},
 	}
 	c.opts.RosterTimeout = cmp.Or(o.RosterTimeout, 5*time.Second)
 	if o.Log != nil {
@@ -126,6 +135,11 @@ func (c *Client) Ask(ctx context.Context, d *subjects.Declaration, req proto.Mes
 // for it.
 func (c *Client) Wants(d *subjects.Declaration) bool {
 	return len(c.roster.Load().plans[d.Index].steps) > 0
+}
+
+// StateFilter returns which state events of a room any module needs in requests of the callback; nil when none does.
+func (c *Client) StateFilter(d *subjects.Declaration) *rosterv1.StateFilter {
+	return c.roster.Load().plans[d.Index].state
 }
 
 // Roster returns the roster that asks now go by. It must not be changed.

@@ -52,17 +52,17 @@ func (e *Error) Error() string {
 }
 
 // decide names what the walk numbered.
-func decide(r *roster, p *plan, w combine.Decision) (Decision[proto.Message], error) {
+func decide(r *roster, p *plan, steps []step, w combine.Decision) (Decision[proto.Message], error) {
 	d := Decision[proto.Message]{Answer: w.Answer, RosterRevision: r.revision}
 	for _, f := range w.Failures {
-		d.Failures = append(d.Failures, Failure{p.steps[f.Module].module, f.Kind, f.Policy})
+		d.Failures = append(d.Failures, Failure{steps[f.Module].module, f.Kind, f.Policy})
 	}
 	if w.FailedBy != combine.Nobody {
 		kind := w.Failures[len(w.Failures)-1].Kind
-		return d, &Error{p.callback.FullName(), p.steps[w.FailedBy].module, kind}
+		return d, &Error{p.callback.FullName(), steps[w.FailedBy].module, kind}
 	}
 	if w.By != combine.Nobody {
-		d.DecidedBy = p.steps[w.By].module
+		d.DecidedBy = steps[w.By].module
 	}
 	return d, nil
 }

@@ -21,6 +21,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec // callback
 	answers  *prometheus.HistogramVec // callback, module
 	failures *prometheus.CounterVec   // callback, module, failure, policy
+	hedges   *prometheus.CounterVec   // callback, module
 	web      *prometheus.CounterVec   // module, outcome
 }
 
@@ -39,12 +40,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		seconds:  histogram("ask_seconds", "Time until the decision.", "callback"),
 		answers:  histogram("module_answer_seconds", "Time until a module's answer.", "callback", "module"),
 		failures: counter("module_failures_total", "Failures of modules, and what became of them.", "callback", "module", "failure", "policy"),
+		hedges:   counter("hedged_requests_total", "Second requests to a module whose first worker took long.", "callback", "module"),
 		web:      counter("web_requests_total", "Requests for modules' web resources, by what came of them.", "module", "outcome"),
 	}
 	if r == nil {
 		return m, nil
 	}
-	return m, errors.Join(r.Register(m.asks), r.Register(m.seconds), r.Register(m.answers), r.Register(m.failures), r.Register(m.web))
+	return m, errors.Join(r.Register(m.asks), r.Register(m.seconds), r.Register(m.answers), r.Register(m.failures), r.Register(m.hedges), r.Register(m.web))
 }
 
 // callbackMetrics are those of one callback.
@@ -85,12 +87,13 @@ func (m *callbackMetrics) outcome(d *Decision[proto.Message], err error) prometh
 // moduleMetrics are those of one callback of one module.
 type moduleMetrics struct {
 	seconds  prometheus.Observer
+	hedged   prometheus.Counter
 	failures *prometheus.CounterVec // failure, policy
 }
 
 func (m *metrics) module(d *subjects.Declaration, module string) *moduleMetrics {
 	failures := m.failures.MustCurryWith(prometheus.Labels{"callback": d.Name, "module": module})
-	return &moduleMetrics{m.answers.WithLabelValues(d.Name, module), failures}
+	return &moduleMetrics{m.answers.WithLabelValues(d.Name, module), m.hedges.WithLabelValues(d.Name, module), failures}
 }
 
 func (m *moduleMetrics) answered(took time.Duration) { m.seconds.Observe(took.Seconds()) }

@@ -56,7 +56,7 @@ func (m *mux) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error)
 	s.mu.Lock()
 	s.waiting[t] = waiter{to, i}
 	s.mu.Unlock()
-	err := m.publish(r, m.prefix+strconv.FormatUint(uint64(t), 36))
+	err := m.publish(r, m.reply(t))
 	if err != nil {
 		m.Forget(t)
 	}
@@ -77,6 +77,14 @@ func (m *mux) Forget(t wire.Ticket) {
 	delete(s.waiting, t)
 	s.mu.Unlock()
 }
+
+// Cancel implements [wire.Line].
+func (m *mux) Cancel(t wire.Ticket, subject string) {
+	m.Forget(t)
+	_ = m.nc.Publish(subject, []byte(m.reply(t))) // The deadline covers what is lost.
+}
+
+func (m *mux) reply(t wire.Ticket) string { return m.prefix + strconv.FormatUint(uint64(t), 36) }
 
 // MaxPayload implements [wire.Line].
 func (m *mux) MaxPayload() int { return int(m.nc.MaxPayload()) }

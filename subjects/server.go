@@ -49,6 +49,19 @@ func (s Server) Leave(module string) string { return s.module(module, "leave") }
 // Changed is where a module hears of changes of its roster entry.
 func (s Server) Changed(module string) string { return s.module(module, "changed") }
 
+// Cancel is where a module hears that an answer is no longer wanted: the message is the reply subject of the request.
+func (s Server) Cancel(module string) string { return s.module(module, "cancel") }
+
+// File is where a module reads a file. The client and the file are tokens that nobody can guess.
+func (s Server) File(module, client, file string) string {
+	return s.module(module, "file."+Token(client)+"."+Token(file))
+}
+
+// FileAny matches File of every module and every file of one client.
+func (s Server) FileAny(client string) string {
+	return s.root + "module.*.file." + Token(client) + ".*"
+}
+
 // EntryAny, JoinAny and LeaveAny match those of every module; [ModuleOf] tells whose a subject is.
 func (s Server) EntryAny() string { return s.root + "module.*.entry" }
 

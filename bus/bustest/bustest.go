@@ -171,6 +171,9 @@ func (l *line) Forget(t wire.Ticket) {
 	}
 }
 
+// Cancel implements [wire.Line].
+func (l *line) Cancel(t wire.Ticket, _ string) { l.Forget(t) }
+
 // MaxPayload implements [wire.Line].
 func (l *line) MaxPayload() int { return 1 << 20 }
 

@@ -15,6 +15,9 @@ type Line interface {
 	// Forget ends the wait for a reply. When it has returned, the receiver is not called for that ticket any more.
 	Forget(Ticket)
 
+	// Cancel is Forget, and tells the module at the subject that the answer is no longer wanted.
+	Cancel(t Ticket, subject string)
+
 	// MaxPayload is the size in bytes of the largest request that can be sent now.
 	MaxPayload() int
 }

@@ -928,6 +928,61 @@ func (x *Interest) GetBreakerOpenMs() uint32 {
 	return 0
 }
 
+// ReadFile asks for a piece of a file, at FileWrapper.subject. The reply is the piece, which may be shorter than asked
+// for, and is empty at the end of the file.
+type ReadFile struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Offset int64                  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	// At most 131072 bytes come at once.
+	Length        uint32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadFile) Reset() {
+	*x = ReadFile{}
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadFile) ProtoMessage() {}
+
+func (x *ReadFile) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadFile.ProtoReflect.Descriptor instead.
+func (*ReadFile) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReadFile) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ReadFile) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 // Failure is one module's failure to answer, and what became of it.
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -940,7 +995,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1007,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1020,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Failure) GetModule() string {
@@ -1005,7 +1060,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1072,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1085,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Decision) GetAnswer() []byte {
@@ -1136,7 +1191,10 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x05needs\x18\x05 \x01(\v2\x1a.modulebus.roster.v1.NeedsR\x05needs\x12\x19\n" +
 	"\bhedge_ms\x18\x06 \x01(\rR\ahedgeMs\x12)\n" +
 	"\x10breaker_failures\x18\a \x01(\rR\x0fbreakerFailures\x12&\n" +
-	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\"\x98\x01\n" +
+	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\":\n" +
+	"\bReadFile\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\x98\x01\n" +
 	"\aFailure\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\tR\x06module\x12:\n" +
 	"\afailure\x18\x02 \x01(\x0e2 .modulebus.roster.v1.FailureKindR\afailure\x129\n" +
@@ -1173,7 +1231,7 @@ func file_roster_v1_roster_proto_rawDescGZIP() []byte {
 }
 
 var file_roster_v1_roster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_roster_v1_roster_proto_goTypes = []any{
 	(FailureKind)(0),    // 0: modulebus.roster.v1.FailureKind
 	(*Entry)(nil),       // 1: modulebus.roster.v1.Entry
@@ -1188,27 +1246,28 @@ var file_roster_v1_roster_proto_goTypes = []any{
 	(*Roster)(nil),      // 10: modulebus.roster.v1.Roster
 	(*Module)(nil),      // 11: modulebus.roster.v1.Module
 	(*Interest)(nil),    // 12: modulebus.roster.v1.Interest
-	(*Failure)(nil),     // 13: modulebus.roster.v1.Failure
-	(*Decision)(nil),    // 14: modulebus.roster.v1.Decision
-	nil,                 // 15: modulebus.roster.v1.Entry.TimeoutsMsEntry
-	nil,                 // 16: modulebus.roster.v1.Join.NeedsEntry
-	(v1.OnFailure)(0),   // 17: modulebus.callbacks.v1.OnFailure
+	(*ReadFile)(nil),    // 13: modulebus.roster.v1.ReadFile
+	(*Failure)(nil),     // 14: modulebus.roster.v1.Failure
+	(*Decision)(nil),    // 15: modulebus.roster.v1.Decision
+	nil,                 // 16: modulebus.roster.v1.Entry.TimeoutsMsEntry
+	nil,                 // 17: modulebus.roster.v1.Join.NeedsEntry
+	(v1.OnFailure)(0),   // 18: modulebus.callbacks.v1.OnFailure
 }
 var file_roster_v1_roster_proto_depIdxs = []int32{
-	15, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
+	16, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
 	7,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
-	16, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
+	17, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
 	4,  // 3: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
 	5,  // 4: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
 	6,  // 5: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
 	11, // 6: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
 	12, // 7: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
-	17, // 8: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	17, // 9: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	18, // 8: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	18, // 9: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
 	3,  // 10: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
 	0,  // 11: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	17, // 12: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	13, // 13: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	18, // 12: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	14, // 13: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
 	3,  // 14: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
 	15, // [15:15] is the sub-list for method output_type
 	15, // [15:15] is the sub-list for method input_type
@@ -1223,14 +1282,14 @@ func file_roster_v1_roster_proto_init() {
 		return
 	}
 	file_roster_v1_roster_proto_msgTypes[5].OneofWrappers = []any{}
-	file_roster_v1_roster_proto_msgTypes[13].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_roster_proto_rawDesc), len(file_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

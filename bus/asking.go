@@ -1,0 +1,189 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// asking is one ask under way. It is the driver around a [combine.Walk]: it has the clock and the network.
+type asking struct {
+	walk     combine.Walk
+	ctx      context.Context
+	client   *Client
+	plan     *plan
+	steps    []step // of the plan, those that this request is for
+	request  proto.Message
+	start    time.Time
+	until    time.Time // end of the budget
+	attempts []attempt // by step
+	replies  chan reply
+	timer    *time.Timer
+	buffer   []byte
+	encoded  encoded
+	files    []func() // which close what modules read
+}
+
+type reply struct {
+	place int
+	msg   *nats.Msg
+}
+
+// encoded is what the buffer holds.
+type encoded struct {
+	request proto.Message
+	json    bool
+}
+
+var askings = sync.Pool{New: func() any {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &asking{timer: timer}
+}}
+
+func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message) {
+	a.ctx, a.client, a.plan, a.request = ctx, c, p, req
+	a.steps = p.narrow(req)
+	a.walk.Start(p.callback.Options.GetRule(), p.parallel, len(a.steps), req)
+	a.start = time.Now()
+	a.until = a.start.Add(r.budget)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(a.until) {
+		a.until = deadline
+	}
+	if len(a.steps) > cap(a.attempts) {
+		a.attempts = make([]attempt, len(a.steps))
+		a.replies = make(chan reply, slots*len(a.steps))
+	}
+	a.attempts = a.attempts[:len(a.steps)]
+	clear(a.attempts)
+}
+
+// end returns the asking to the pool. No reply can reach it afterwards. Modules whose answers are no longer wanted are
+// told so.
+func (a *asking) end() {
+	a.timer.Stop()
+	for i := range a.attempts {
+		a.abandon(i)
+	}
+	for len(a.replies) > 0 {
+		<-a.replies
+	}
+	for _, closeFile := range a.files {
+		closeFile()
+	}
+	a.ctx, a.client, a.plan, a.steps, a.request, a.encoded, a.files = nil, nil, nil, nil, nil, encoded{}, nil
+	a.walk.Start(callbacksv1.Rule_RULE_UNSPECIFIED, false, 0, nil)
+	askings.Put(a)
+}
+
+// Receive implements [wire.Receiver]. The channel has room for a reply in each place, and there is one at most.
+func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
+
+// await drives the walk until there is a decision, or the caller no longer wants one.
+func (a *asking) await(ctx context.Context) error {
+	a.advance()
+	for !a.walk.Done() {
+		select {
+		case r := <-a.replies:
+			a.hear(r)
+		case <-a.timer.C:
+			a.expire(time.Now())
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			a.expire(a.until)
+		}
+		a.advance()
+	}
+	return nil
+}
+
+// advance asks whom the walk wants asked now, and sets the timer for what is waited for.
+func (a *asking) advance() {
+	now := a.start
+	for i, req, ok := a.walk.Next(); ok; i, req, ok = a.walk.Next() {
+		if i > 0 && !a.plan.parallel {
+			now = time.Now()
+		}
+		a.askModule(i, req, now)
+	}
+	if !a.walk.Done() {
+		a.timer.Reset(time.Until(a.next()))
+	}
+}
+
+// next is when something has to be done though no reply has come.
+func (a *asking) next() time.Time {
+	next := a.until
+	for i := range a.attempts {
+		if t := a.attempts[i].next(); !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+// encode returns the request's bytes, made once for all modules that get the same.
+func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
+	if a.encoded == (encoded{req, json}) {
+		return a.buffer, nil
+	}
+	if json {
+		a.buffer, err = wire.ToJSON(req)
+	} else {
+		a.buffer, err = proto.MarshalOptions{}.MarshalAppend(a.buffer[:0], req)
+	}
+	a.encoded = encoded{req, json}
+	return a.buffer, err
+}
+
+// expire fails what has not been heard of by now: and when it is the budget that ran out, all the rest.
+func (a *asking) expire(now time.Time) {
+	over := !now.Before(a.until)
+	for i := range a.attempts {
+		switch t := &a.attempts[i]; {
+		case over || t.waiting() && !now.Before(t.deadline):
+			t.expired = true
+			a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT})
+		case t.hedgeDue(now):
+			a.hedge(i)
+		}
+	}
+}
+
+func (a *asking) failed(i int, f *wire.Failure) {
+	if !a.walk.Waiting(i) {
+		return
+	}
+	step := &a.steps[i]
+	o := combine.Outcome{Failure: f.Kind, Policy: a.policy(step)}
+	if o.Policy == callbacksv1.OnFailure_REFUSE {
+		o.Answer = a.plan.callback.Refused(step.refusal)
+	}
+	step.metrics.failed(f.Kind, o.Policy)
+	if t := &a.attempts[i]; f.Kind == rosterv1.FailureKind_TIMEOUT && t.deadline.Sub(t.at) >= step.timeout {
+		a.judge(i, errLate) // Not where it was the caller who had less time than the module.
+	}
+	a.client.log.Warn().Str("callback", a.plan.callback.FullName()).Str("module", step.module).
+		Str("policy", strings.ToLower(o.Policy.String())).Err(f).Msg("module failed")
+	a.walk.Tell(i, o)
+}
+
+// policy looks at the origin only now, when it matters.
+func (a *asking) policy(s *step) callbacksv1.OnFailure {
+	if s.onFailure == s.onFailureFederated || !federated(a.request, a.client.name) {
+		return s.onFailure
+	}
+	return s.onFailureFederated
+}

@@ -1,0 +1,176 @@
+package bus
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// slots is how many workers of one module may be asked at the same time.
+const slots = 2
+
+// attempt is one module's part of an ask.
+type attempt struct {
+	request  proto.Message // as the module gets it
+	at       time.Time
+	deadline time.Time
+	hedgeAt  time.Time // zero when no second worker is to be asked
+	tickets  [slots]wire.Ticket
+	out      [slots]bool // whether a reply is waited for
+	worker   int         // the next worker of the module's to ask by name
+	left     int         // workers that may still be asked by name
+	expired  bool
+	verdict  func(error) // for the breaker; nil once it was given
+}
+
+func (t *attempt) waiting() bool { return t.out[0] || t.out[1] }
+
+// next is when the attempt has to be looked at; zero is never.
+func (t *attempt) next() time.Time {
+	switch {
+	case !t.waiting():
+		return time.Time{}
+	case !t.hedgeAt.IsZero():
+		return t.hedgeAt
+	}
+	return t.deadline
+}
+
+func (t *attempt) hedgeDue(now time.Time) bool {
+	return t.waiting() && !t.hedgeAt.IsZero() && !now.Before(t.hedgeAt)
+}
+
+// askModule sends the request to any worker of a module; or to one by name, where a second may be asked after it.
+func (a *asking) askModule(i int, req proto.Message, now time.Time) {
+	step, t := &a.steps[i], &a.attempts[i]
+	verdict, ok := step.breaker.admit()
+	if !ok {
+		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_BREAKER_OPEN})
+		return
+	}
+	left := a.until.Sub(now)
+	*t = attempt{
+		request: a.shape(step, req), at: now, deadline: now.Add(min(left, step.timeout)),
+		left: len(step.workers), verdict: verdict,
+	}
+	if t.left > 1 {
+		t.worker = rand.IntN(t.left)
+	}
+	if step.hedge > 0 && t.left > 1 && step.hedge < step.timeout {
+		t.hedgeAt = now.Add(step.hedge)
+		a.send(i, 0, a.nextWorker(i))
+		return
+	}
+	a.send(i, 0, step.subject)
+}
+
+// nextWorker is the subject of a worker that has not been asked by name, or the module's when there is none left.
+func (a *asking) nextWorker(i int) string {
+	step, t := &a.steps[i], &a.attempts[i]
+	if t.left == 0 {
+		return step.subject
+	}
+	subject := step.workers[t.worker%len(step.workers)]
+	t.worker++
+	t.left--
+	return subject
+}
+
+// send sends the request of an attempt. What cannot be sent has failed.
+func (a *asking) send(i, slot int, subject string) {
+	step, t := &a.steps[i], &a.attempts[i]
+	data, err := a.encode(t.request, step.json)
+	if err != nil {
+		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
+		return
+	}
+	r := wire.Request{Subject: subject, Data: data, JSON: step.json}
+	if left := t.deadline.Sub(t.at); left < step.timeout {
+		r.Timeout = max(left, time.Millisecond)
+	}
+	if t.tickets[slot], err = a.client.line.Send(a, slots*i+slot, r); err != nil {
+		a.failed(i, unsent(err))
+		return
+	}
+	t.out[slot] = true
+}
+
+// unsent is what it means that the connection did not take a request.
+func unsent(err error) *wire.Failure {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "the request is larger than the server's max_payload"}
+	}
+	return &wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: err.Error()}
+}
+
+// hedge asks a second worker, since the first takes long, as far as the budget for that goes.
+func (a *asking) hedge(i int) {
+	a.attempts[i].hedgeAt = time.Time{}
+	if a.attempts[i].left > 0 && a.steps[i].hedges.take() {
+		a.steps[i].metrics.hedged.Inc()
+		a.send(i, 1, a.nextWorker(i))
+	}
+}
+
+// hear takes in a reply. A worker that is busy, or is not there any more though others are, leaves it to another.
+func (a *asking) hear(r reply) {
+	i, slot := r.place/slots, r.place%slots
+	t, step := &a.attempts[i], &a.steps[i]
+	t.out[slot] = false
+	answer, failure := decode(a.plan.callback, r.msg)
+	switch {
+	case failure == nil:
+		a.judge(i, nil)
+		a.abandon(i)
+		step.metrics.answered(time.Since(t.at))
+		step.hedges.earn()
+		a.walk.Tell(i, combine.Outcome{Answer: answer})
+	case a.elsewhere(failure) && t.left > 0:
+		a.send(i, slot, a.nextWorker(i))
+	case !t.waiting():
+		a.failed(i, failure)
+	}
+}
+
+// judge tells the breaker, once, what came of asking a module.
+func (a *asking) judge(i int, err error) {
+	t, b := &a.attempts[i], a.steps[i].breaker
+	if t.verdict == nil {
+		return
+	}
+	t.verdict(err)
+	t.verdict = nil
+	switch {
+	case err == nil:
+		b.well()
+	case errors.Is(err, errLate) && !b.tripped.Load():
+		b.late()
+	}
+}
+
+// elsewhere reports whether another worker of the module may do better.
+func (a *asking) elsewhere(f *wire.Failure) bool {
+	return f.Kind == rosterv1.FailureKind_BUSY || f.Kind == rosterv1.FailureKind_ABSENT
+}
+
+// abandon ends the wait for what was sent to a module.
+func (a *asking) abandon(i int) {
+	for slot, out := range a.attempts[i].out {
+		switch {
+		case !out:
+		case a.attempts[i].expired: // The module's own clock has told it.
+			a.client.line.Forget(a.attempts[i].tickets[slot])
+		default:
+			a.client.line.Cancel(a.attempts[i].tickets[slot], a.steps[i].cancel)
+		}
+	}
+	a.attempts[i].out = [slots]bool{}
+	a.judge(i, errOther)
+}

@@ -1,0 +1,101 @@
+package bus
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	maxPiece    = 128 << 10 // bytes of a file in one reply
+	fileReaders = 64        // pieces read at once; a module that finds them busy asks again
+)
+
+// files lets modules read files piece by piece, each as it wants them: that is all the flow control there is to do.
+type files struct {
+	nc     *nats.Conn
+	server subjects.Server
+	client string // a token, another for each client
+	sub    *nats.Subscription
+	pool   *pool.Pool
+
+	mu     sync.Mutex
+	opened map[string]io.ReaderAt // by subject
+}
+
+func newFiles(nc *nats.Conn, server subjects.Server) (*files, error) {
+	f := &files{nc: nc, server: server, client: rand.Text(), opened: map[string]io.ReaderAt{}}
+	f.pool = pool.New(fileReaders, f.serve, f.busy)
+	var err error
+	if f.sub, err = nc.ChanSubscribe(server.FileAny(f.client), f.pool.Work); err != nil {
+		<-f.pool.Stop()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *files) close() {
+	_ = f.sub.Unsubscribe() // Both fail only when the connection is closed.
+	_ = f.nc.Flush()
+	<-f.pool.Stop()
+}
+
+// open returns where a module can read the content until it is closed. Nobody can guess it.
+func (f *files) open(module string, content io.ReaderAt) (subject string, closeFile func()) {
+	subject = f.server.File(module, f.client, rand.Text())
+	f.mu.Lock()
+	f.opened[subject] = content
+	f.mu.Unlock()
+	return subject, func() {
+		f.mu.Lock()
+		delete(f.opened, subject)
+		f.mu.Unlock()
+	}
+}
+
+// serve answers with a piece, which is empty at the end of the file.
+func (f *files) serve(m *nats.Msg) {
+	f.mu.Lock()
+	content := f.opened[m.Subject]
+	f.mu.Unlock()
+	req := &rosterv1.ReadFile{}
+	if content == nil || f.read(m, req) != nil {
+		f.fail(m, rosterv1.FailureKind_ERROR, "no such file: the question it belongs to is answered")
+		return
+	}
+	piece := make([]byte, min(int(req.GetLength()), maxPiece, int(f.nc.MaxPayload())))
+	n, err := content.ReadAt(piece, req.GetOffset())
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.fail(m, rosterv1.FailureKind_ERROR, "the file cannot be read")
+		return
+	}
+	_ = f.nc.Publish(m.Reply, piece[:n]) // The module's deadline covers what is lost.
+}
+
+func (f *files) read(m *nats.Msg, req *rosterv1.ReadFile) error {
+	err := proto.Unmarshal(m.Data, req)
+	if wire.IsJSON(m) {
+		err = wire.FromJSON(m.Data, req, false)
+	}
+	if err == nil && (req.GetOffset() < 0 || req.GetLength() == 0) {
+		err = errors.New("offset or length")
+	}
+	return err
+}
+
+func (f *files) busy(m *nats.Msg) { f.fail(m, rosterv1.FailureKind_BUSY, "ask again") }
+
+func (f *files) fail(m *nats.Msg, kind rosterv1.FailureKind, text string) {
+	h := (&wire.Failure{Kind: kind, Text: strings.TrimSpace(text)}).Header()
+	_ = f.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h}) // The module's deadline covers what is lost.
+}

@@ -1,0 +1,178 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+type (
+	stateKey struct{}
+	fileKey  struct{}
+)
+
+// StateFunc returns the state events of a room that a filter wants: in a request, [Client.StateFilter] of its callback.
+type StateFunc func(ctx context.Context, filter *rosterv1.StateFilter) ([]*callbacksv1.StateEvent, error)
+
+// WithState returns a context with which an ask fetches the room state that modules need: once, and only if any module
+// needs some. It is not called when the request has state already. Its error is the ask's.
+func WithState(ctx context.Context, fetch StateFunc) context.Context {
+	return context.WithValue(ctx, stateKey{}, fetch)
+}
+
+type file struct {
+	content io.ReaderAt
+	size    int64
+}
+
+// WithFile returns a context with which an ask lets modules read a file: as much of it as each of them wants, until the
+// ask is over. A size below 0 is unknown. Reads may be concurrent.
+func WithFile(ctx context.Context, content io.ReaderAt, size int64) context.Context {
+	return context.WithValue(ctx, fileKey{}, file{content, size})
+}
+
+// fetchState fills in what modules need of the room's state.
+func (p *plan) fetchState(ctx context.Context, req proto.Message) (proto.Message, error) {
+	f := p.callback.State
+	if f == nil || p.state == nil || req.ProtoReflect().Has(f) {
+		return req, nil
+	}
+	fetch, ok := ctx.Value(stateKey{}).(StateFunc)
+	if !ok {
+		return req, nil
+	}
+	events, err := fetch(ctx, p.state)
+	if err != nil {
+		return nil, fmt.Errorf("bus: %s: cannot fetch the room's state: %w", p.callback.FullName(), err)
+	}
+	req = proto.Clone(req)
+	list := req.ProtoReflect().Mutable(f).List()
+	for _, e := range events {
+		list.Append(protoreflect.ValueOfMessage(e.ProtoReflect()))
+	}
+	return req, nil
+}
+
+// shape is the request as a module gets it: with the state that it needs, the fields that it registered, the file.
+func (a *asking) shape(s *step, req proto.Message) proto.Message {
+	d := a.plan.callback
+	if d.State == nil && d.Keyed == nil && d.File == nil {
+		return req
+	}
+	if d.State != nil {
+		req = s.onlyState(req, d.State)
+	}
+	if d.Keyed != nil {
+		req = s.onlyFields(req, d.Key, d.Keyed)
+	}
+	if d.File != nil {
+		req = a.withFile(s, req)
+	}
+	return req
+}
+
+func (s *step) onlyState(req proto.Message, f protoreflect.FieldDescriptor) proto.Message {
+	filter := s.needs.GetState()
+	if filter.GetAll() || !req.ProtoReflect().Has(f) {
+		return req
+	}
+	out := shallow(req, f)
+	list := out.Mutable(f).List()
+	for i, all := 0, req.ProtoReflect().Get(f).List(); i < all.Len(); i++ {
+		if e := all.Get(i).Message().Interface().(*callbacksv1.StateEvent); matches(filter, e) {
+			list.Append(all.Get(i))
+		}
+	}
+	return out.Interface()
+}
+
+// shallow copies all fields but one.
+func shallow(req proto.Message, without protoreflect.FieldDescriptor) protoreflect.Message {
+	out := req.ProtoReflect().New()
+	req.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if f != without {
+			out.Set(f, v)
+		}
+		return true
+	})
+	return out
+}
+
+func matches(filter *rosterv1.StateFilter, e *callbacksv1.StateEvent) bool {
+	return slices.ContainsFunc(filter.GetKeys(), func(k *rosterv1.StateKey) bool {
+		return k.GetType() == e.GetType() && (k.StateKey == nil || k.GetStateKey() == e.GetStateKey())
+	})
+}
+
+// onlyFields leaves out the members of the keyed object that the module did not register for: they are not its business.
+func (s *step) onlyFields(req proto.Message, key, keyed protoreflect.FieldDescriptor) proto.Message {
+	k := s.keyOf(req.ProtoReflect().Get(key).String())
+	var all map[string]json.RawMessage
+	if json.Unmarshal(req.ProtoReflect().Get(keyed).Bytes(), &all) != nil {
+		all = nil // What cannot be read is nobody's.
+	}
+	only := map[string]json.RawMessage{}
+	for _, name := range k.GetFields() {
+		if value, ok := all[name]; ok {
+			only[name] = value
+		}
+	}
+	raw, _ := json.Marshal(only) // It is made of JSON.
+	out := shallow(req, keyed)
+	out.Set(keyed, protoreflect.ValueOfBytes(raw))
+	return out.Interface()
+}
+
+// withFile lets the module read the file, under a subject of its own.
+func (a *asking) withFile(s *step, req proto.Message) proto.Message {
+	f, ok := a.ctx.Value(fileKey{}).(file)
+	if !ok || a.client.files == nil {
+		return req
+	}
+	subject, closeFile := a.client.files.open(s.module, f.content)
+	a.files = append(a.files, closeFile)
+	wrapper := &callbacksv1.FileWrapper{Subject: subject}
+	if f.size >= 0 {
+		wrapper.Size = &f.size
+	}
+	out := shallow(req, a.plan.callback.File)
+	out.Set(a.plan.callback.File, protoreflect.ValueOfMessage(wrapper.ProtoReflect()))
+	return out.Interface()
+}
+
+// uniteFilters returns what either filter wants; nil is nothing.
+func uniteFilters(a, b *rosterv1.StateFilter) *rosterv1.StateFilter {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	united := &rosterv1.StateFilter{All: a.GetAll() || b.GetAll()}
+	for _, k := range slices.Concat(a.GetKeys(), b.GetKeys()) {
+		if !slices.ContainsFunc(united.Keys, func(o *rosterv1.StateKey) bool { return proto.Equal(o, k) }) {
+			united.Keys = append(united.Keys, k)
+		}
+	}
+	return united
+}
+
+// federated reports whether the request is about an event of another server than this one.
+func federated(req proto.Message, serverName string) bool {
+	r, ok := req.(interface{ GetEvent() *callbacksv1.Event })
+	var event struct{ Sender string }
+	if !ok || json.Unmarshal(r.GetEvent().GetJson(), &event) != nil {
+		return false
+	}
+	_, server, found := strings.Cut(event.Sender, ":")
+	return found && server != serverName
+}
