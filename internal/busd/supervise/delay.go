@@ -15,7 +15,7 @@ func (d delays) after(crashes int, up time.Duration, spread float64) (time.Durat
 		crashes = 0
 	}
 	half := d.base(crashes) / 2
-	return half + time.Duration(spread*float64(half)), crashes + 1
+	return half + min(half, time.Duration(spread*float64(half))), crashes + 1
 }
 
 func (d delays) base(crashes int) time.Duration {

@@ -27,8 +27,8 @@
 // worker leaves behind, before the next one starts. A process that left the group on purpose (setsid) is its own
 // master and stays; its output is no longer read.
 //
-// On Linux a worker also gets SIGTERM when the supervising process dies without a chance to do all this. That reaches
-// the process that was started, not its children: the program under a `go run` ends at its next write to stdout or
+// On Linux a worker also gets SIGTERM, perhaps more than once, when the supervising process dies without a chance to do
+// all this. That reaches the process that was started, not its children: the program under a `go run` ends at its next write to stdout or
 // stderr, which are then broken pipes.
 //
 // # Output

@@ -50,7 +50,8 @@ type Worker struct {
 	PID     int    // also its process group; 0: it could not be started, and Started was not called
 }
 
-// Exit tells how a process ended, as soon as it did. Children that it left may still be draining.
+// Exit tells how a process ended: at once, or a second later when children that it left hold its stderr open. They may
+// still be draining.
 type Exit struct {
 	Worker
 	At     time.Time

@@ -7,11 +7,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 func TestACrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
@@ -92,6 +95,24 @@ func TestAChangeDuringARefusalIsNotMissed(t *testing.T) {
 	}
 }
 
+func TestARestartWaitsForItsDelay(t *testing.T) {
+	t.Parallel()
+	var r *trial
+	starts := make(chan time.Time, 100)
+	o := Options{Command: self("exit", "3"), MinDelay: 100 * time.Millisecond}
+	o.Started = func(Worker) {
+		starts <- time.Now()
+		r.group.Reconfigure() // which is no reason to haste, once it has come to a worker that ran
+	}
+	r = prepare(t, o)
+	r.begin()
+	next(t, starts)
+	e := next(t, r.exited)
+	if got := next(t, starts).Sub(e.At); got < e.Delay {
+		t.Errorf("%v after %+v", got, e)
+	}
+}
+
 func TestReconfigureEndsAnyWait(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("exit", "3"), MinDelay: time.Hour, MaxDelay: time.Hour})
@@ -149,6 +170,9 @@ func TestAWorkerDrains(t *testing.T) {
 	default:
 	}
 	c.end()
+	if said := c.over(); said != "" {
+		t.Errorf("the worker said %q", said)
+	}
 	if err := next(t, r.done); err != nil {
 		t.Error(err)
 	}
@@ -211,7 +235,7 @@ func TestAChildIsKilled(t *testing.T) {
 
 func TestWhatACrashLeavesIsGoneBeforeTheNextStart(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("leave"), Drain: 50 * time.Millisecond, MinDelay: time.Millisecond})
+	r := run(t, Options{Command: self("leave", "stubborn"), Drain: 50 * time.Millisecond, MinDelay: time.Millisecond})
 	first := r.answer()
 	if e := next(t, r.exited); e.Status != 3 || e.Next != Restarts {
 		t.Errorf("%+v", e)
@@ -222,6 +246,44 @@ func TestWhatACrashLeavesIsGoneBeforeTheNextStart(t *testing.T) {
 	r.stop()
 	next(t, r.done)
 	second.over()
+}
+
+func TestWhatACrashLeavesMayDrain(t *testing.T) {
+	t.Parallel()
+	r := run(t, Options{Command: self("leave", "serve"), Drain: patience, MinDelay: time.Hour, MaxDelay: time.Hour})
+	c := r.answer()
+	c.says("up ")
+	next(t, r.exited)
+	c.says("draining")
+	c.end()
+	if said := c.over(); said != "" {
+		t.Errorf("the worker said %q", said)
+	}
+}
+
+func TestAGroupIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	runtime.LockOSThread() // as start wants it
+	defer runtime.UnlockOSThread()
+	calls := listen(t)
+	o := &New(Options{Command: self("serve"), Env: childOf(calls)}).opts
+	p, err := start(t.Context(), o, "", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := answer(t, calls)
+	c.says("up ")
+	p.terminate()
+	c.says("draining")
+	p.terminate()
+	c.end()
+	if said := c.over(); said != "" {
+		t.Errorf("the worker said %q", said)
+	}
+	p.wait()
+	if err := p.clear(zerolog.Nop()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestOutput(t *testing.T) {

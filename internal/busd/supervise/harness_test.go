@@ -50,7 +50,7 @@ func prepare(t *testing.T, o Options) *trial {
 		calls:   listen(t),
 	}
 	o.Module = "demo"
-	o.Env = append(o.Env, childEnv+"=1", "GORACE=atexit_sleep_ms=0", dialEnv+"="+r.calls.Addr().String())
+	o.Env = childOf(r.calls)
 	if o.Started == nil {
 		o.Started = func(w Worker) { r.started <- w }
 	}
@@ -89,6 +89,11 @@ func (r *trial) Write(line []byte) (int, error) {
 	default:
 	}
 	return len(line), nil
+}
+
+// childOf is the environment of a child that reports to l. The race detector would have it linger at its end.
+func childOf(l net.Listener) []string {
+	return []string{childEnv + "=1", dialEnv + "=" + l.Addr().String(), "GORACE=atexit_sleep_ms=0"}
 }
 
 // next returns what comes out of c.
@@ -145,12 +150,14 @@ func (c *call) says(want string) {
 	}
 }
 
-// over waits for the worker's death.
-func (c *call) over() {
+// over waits for the worker's death and returns what else it said.
+func (c *call) over() string {
 	c.t.Helper()
-	if _, err := io.Copy(io.Discard, c.lines); isTimeout(err) {
+	said, err := io.ReadAll(c.lines)
+	if isTimeout(err) {
 		c.t.Fatal("the worker lives")
 	}
+	return string(said)
 }
 
 func isTimeout(err error) bool {

@@ -76,14 +76,18 @@ func dial(say string) net.Conn {
 	return c
 }
 
-// serve runs until SIGTERM, reports that it drains, and ends when it has been read a line.
+// serve runs until SIGTERM, reports that it drains, and ends when it is told to. It reports another SIGTERM, too.
 func serve([]string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
+	asked := make(chan os.Signal, 10)
+	signal.Notify(asked, syscall.SIGTERM)
+	fmt.Println("up")
 	c := dial("up")
-	<-ctx.Done()
+	<-asked
 	fmt.Fprintln(c, "draining")
 	c.Read(make([]byte, 1))
+	if len(asked) > 0 {
+		fmt.Fprintln(c, "asked again")
+	}
 	return 0
 }
 
@@ -106,9 +110,9 @@ func needs(args []string) int {
 	return serve(nil)
 }
 
-// leave exits with status 3 and leaves a stubborn child behind.
-func leave([]string) int {
-	cmd := exec.Command(os.Args[0], "stubborn")
+// leave exits with status 3 and leaves a child behind.
+func leave(args []string) int {
+	cmd := exec.Command(os.Args[0], args...)
 	out, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
 		return 102

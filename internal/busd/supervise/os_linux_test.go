@@ -12,7 +12,7 @@ func TestWorkersDieWithTheirSupervisor(t *testing.T) {
 	t.Parallel()
 	calls := listen(t)
 	cmd := exec.Command(os.Args[0], "busd", "serve")
-	cmd.Env = append(os.Environ(), childEnv+"=1", "GORACE=atexit_sleep_ms=0", dialEnv+"="+calls.Addr().String())
+	cmd.Env = append(os.Environ(), childOf(calls)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

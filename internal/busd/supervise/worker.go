@@ -11,7 +11,7 @@ import (
 )
 
 // settleTime is how long an exit waits for the last words on stderr, which a child may hold open.
-const settleTime = 200 * time.Millisecond
+const settleTime = time.Second
 
 // worker is one place in a group, filled by one process after another.
 type worker struct {
