@@ -51,16 +51,29 @@ func (p *Pool) run() {
 }
 
 func (p *Pool) take(m *nats.Msg) {
-	busy := p.busy.Add(1)
-	defer p.busy.Add(-1)
-	if busy > p.limit {
+	busy, ok := p.admit()
+	if !ok {
 		p.refuse(m)
 		return
 	}
+	defer p.busy.Add(-1)
 	if busy >= p.size.Load() {
 		p.grow() // There is always one that waits for work.
 	}
 	p.serve(m)
+}
+
+// admit takes one of the limit places, and returns how many are taken now. What is being refused takes none.
+func (p *Pool) admit() (busy int32, ok bool) {
+	for {
+		busy = p.busy.Load()
+		if busy == p.limit {
+			return busy, false
+		}
+		if p.busy.CompareAndSwap(busy, busy+1) {
+			return busy + 1, true
+		}
+	}
 }
 
 // Stop ends each goroutine after all work that has arrived, and no more may arrive. It returns a channel that is closed
