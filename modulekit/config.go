@@ -30,19 +30,18 @@ func (e *ConfigError) Error() string {
 }
 
 // DecodeConfig reads the module's config, a JSON object, into C as encoding/json does, but refuses unknown keys. Errors
-// are [*ConfigError].
+// are [*ConfigError]; they repeat no value, unless the UnmarshalJSON of a type in C does.
 func DecodeConfig[C any](raw json.RawMessage) (C, error) {
 	var c C
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	err := d.Decode(&c)
-	if err == nil {
-		_, err = d.Token()
-		if errors.Is(err, io.EOF) {
-			return c, nil
-		}
+	if err := d.Decode(&c); err != nil {
+		return c, configError(err)
 	}
-	return c, configError(err)
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return c, &ConfigError{"", "something follows the JSON object"}
+	}
+	return c, nil
 }
 
 func configError(err error) *ConfigError {
@@ -52,10 +51,14 @@ func configError(err error) *ConfigError {
 	case errors.As(err, &config):
 		return config
 	case errors.As(err, &mistyped):
-		return &ConfigError{mistyped.Field, fmt.Sprintf("must be of type %s, not %s", mistyped.Type, mistyped.Value)}
+		kind, _, _ := strings.Cut(mistyped.Value, " ") // A number that does not fit comes with its value.
+		return &ConfigError{mistyped.Field, fmt.Sprintf("must be of type %s, not %s", mistyped.Type, kind)}
 	}
 	if key, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		return &ConfigError{strings.Trim(key, `"`), "is unknown; remove it or correct its spelling"}
+	}
+	if strings.HasPrefix(err.Error(), "json: ") {
+		return &ConfigError{"", "a value has the wrong form"} // encoding/json would repeat it.
 	}
 	return &ConfigError{"", err.Error()}
 }

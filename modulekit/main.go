@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -58,12 +60,10 @@ func execute[C any](ctx context.Context, m Module[C], args []string, env func(st
 		return exitUsage
 	}
 	nc, err := s.connect(ctx)
-	if err != nil {
-		s.options.Log.Error().Err(err).Msg("module stopped")
-		return exitCrashed
+	if err == nil {
+		defer nc.Close()
+		err = Run(ctx, nc, m, s.options)
 	}
-	defer nc.Close()
-	err = Run(ctx, nc, m, s.options)
 	var refused *ConfigError
 	switch {
 	case err == nil || errors.Is(err, context.Canceled):
@@ -90,7 +90,8 @@ func parseFlags(args []string, env func(string) string, stderr io.Writer) (*sett
 		{&s.credentials, "credentials", "MODULEBUS_CREDENTIALS", "", "NATS credentials file"},
 		{&s.level, "log-level", "MODULEBUS_LOG_LEVEL", "info", "trace, debug, info, warn or error"},
 	} {
-		flags.StringVar(f.to, f.name, cmp.Or(env(f.variable), f.value), f.use+" ($"+f.variable+")")
+		flags.StringVar(f.to, f.name, f.value, f.use+" ($"+f.variable+")")
+		*f.to = cmp.Or(env(f.variable), f.value) // Not as the default, which is printed: it may hold a password.
 	}
 	if err := flags.Parse(args); err != nil {
 		flags.SetOutput(stderr)
@@ -105,6 +106,9 @@ func (s *settings) check(stderr io.Writer) error {
 	if s.options.ServerName == "" || s.options.Module == "" {
 		return errors.New("--server-name and --module are required; busd sets them for the modules it runs")
 	}
+	if !isURL(s.nats) {
+		return errors.New("--nats is not the URL of a NATS server, such as " + nats.DefaultURL)
+	}
 	level, err := zerolog.ParseLevel(s.level)
 	if err != nil {
 		return fmt.Errorf("--log-level %q: use trace, debug, info, warn or error", s.level)
@@ -112,6 +116,20 @@ func (s *settings) check(stderr io.Writer) error {
 	log := zerolog.New(stderr).Level(level).With().Timestamp().Logger()
 	s.options.Log = &log
 	return nil
+}
+
+// isURL reports whether each of the URLs can be read, because errors about one that cannot would repeat its password.
+func isURL(list string) bool {
+	for server := range strings.SplitSeq(list, ",") {
+		server = strings.TrimSpace(server)
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server // As the client library does.
+		}
+		if u, err := url.Parse(server); err != nil || u.Host == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // connect waits for NATS, and says so.
