@@ -46,6 +46,9 @@ func (api *ModuleAPI) RegisterWebResource(path string, h http.Handler) {
 		api.problem(err)
 		return
 	}
+	if h == nil {
+		api.problem(fmt.Errorf("web resource %q has no handler", path))
+	}
 	if _, taken := api.web[path]; taken {
 		api.problem(fmt.Errorf("web resource %q is registered twice", path))
 	}
@@ -77,6 +80,7 @@ type handler struct {
 	callback *subjects.Declaration
 	call     func(context.Context, proto.Message) (proto.Message, error) // nil when it is not implemented
 	needs    *rosterv1.Needs                                             // nil for none
+	follow   *follow                                                     // nil where nothing is followed up
 }
 
 func bind[Request, Reply proto.Message](
@@ -113,5 +117,6 @@ func construct[C any](m Module[C], config C, o Options) (_ *ModuleAPI, err error
 	if err := errors.Join(api.problems...); err != nil {
 		return nil, fmt.Errorf("modulekit: module %s registers what it cannot: %w", o.Module, err)
 	}
+	api.linkFollowUps()
 	return api, nil
 }

@@ -18,10 +18,12 @@ func (h handler) handle(ctx context.Context, data []byte, json bool, log *zerolo
 	if err := unmarshal(data, json, req); err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot read the request: " + err.Error()}
 	}
+	h.follow.arrived(h.callback, req)
 	answer, failed := h.answer(ctx, req, log)
 	if failed != nil {
 		return nil, failed
 	}
+	h.follow.expect(h.callback, answer)
 	reply, err := marshal(answer, json)
 	if err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot write the answer: " + err.Error()}

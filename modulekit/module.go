@@ -48,6 +48,8 @@ type Options struct {
 
 	// Log gets what happens to the module. Default: nothing is logged.
 	Log *zerolog.Logger
+
+	nc *nats.Conn // nil for a module that is on no bus
 }
 
 func (o Options) withDefaults() Options {
@@ -71,6 +73,7 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 	if m.New == nil {
 		return fmt.Errorf("modulekit: module %s has no New", o.Module)
 	}
+	o.nc = nc
 	m.Version = cmp.Or(m.Version, "0.0.0")
 	w := newWorker(nc, o.withDefaults(), m.Version)
 	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, w.options, e) }

@@ -28,6 +28,7 @@ type worker struct {
 	subs     map[string]*nats.Subscription
 	pool     *pool.Pool
 	requests context.Context // which every request's is derived from
+	running  running
 }
 
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
@@ -67,6 +68,10 @@ func (w *worker) start(i *instance) error {
 	own := w.server.WorkerAny(w.options.Module, w.options.Worker)
 	if _, err := w.nc.ChanSubscribe(own, w.pool.Work); err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
+	}
+	cancel := w.server.Cancel(w.options.Module)
+	if _, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.cancel(string(m.Data)) }); err != nil {
+		return fmt.Errorf("modulekit: cannot subscribe %s: %w", cancel, err)
 	}
 	return w.swap(i)
 }
@@ -117,6 +122,7 @@ func (w *worker) serve(m *nats.Msg) {
 func (w *worker) call(t target, m *nats.Msg) {
 	ctx, cancel := context.WithTimeout(w.requests, wire.Timeout(m, t.timeout))
 	defer cancel()
+	defer w.running.add(m.Reply, cancel)()
 	json := wire.IsJSON(m)
 	reply, failed := t.handler.handle(ctx, m.Data, json, w.options.Log)
 	switch {
@@ -165,6 +171,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 		_ = sub.Unsubscribe() // It fails only when the connection is closed.
 	}
 	m.leave()
+	defer w.instance.Load().api.stopFollowUps()
 	ended := w.pool.Stop()
 	if !within(ended, w.options.DrainTimeout) {
 		cancel() // Handlers see their contexts end, and have a last second.

@@ -56,6 +56,9 @@ type Declaration struct {
 	// FromWorker is the field of the reply that names the worker which gave it, or nil.
 	FromWorker protoreflect.FieldDescriptor
 
+	// FollowIf is the field of the reply that must be set for it to be followed up, or nil.
+	FollowIf protoreflect.FieldDescriptor
+
 	full           string
 	request, reply protoreflect.MessageType
 	refusal        protoreflect.FieldDescriptor // of the reply, or nil
@@ -161,7 +164,7 @@ func declare[Request, Reply proto.Message](c *Category, method int) Callback[Req
 	d.Key, d.Keyed = marked(m.Input(), callbacksv1.E_Key), marked(m.Input(), callbacksv1.E_Keyed)
 	d.State, d.File = marked(m.Input(), callbacksv1.E_State), ofType(m.Input(), (*callbacksv1.FileWrapper)(nil))
 	d.ToModule, d.ToWorker = marked(m.Input(), callbacksv1.E_ToModule), marked(m.Input(), callbacksv1.E_ToWorker)
-	d.FromWorker = marked(m.Output(), callbacksv1.E_ToWorker)
+	d.FromWorker, d.FollowIf = marked(m.Output(), callbacksv1.E_ToWorker), marked(m.Output(), callbacksv1.E_FollowedUp)
 	c.Callbacks = append(c.Callbacks, d)
 	all = append(all, d)
 	return Callback[Request, Reply]{d}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"hash/fnv"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -191,7 +192,12 @@ func (m *module) together() *rosterv1.Join {
 	slices.Sort(all.Callbacks)
 	slices.Sort(all.WebResources)
 	all.Callbacks, all.WebResources = slices.Compact(all.Callbacks), slices.Compact(all.WebResources)
-	all.Version, all.Json = latest.join.GetVersion(), latest.join.GetJson()
+	all.Version, all.Json, all.Needs = latest.join.GetVersion(), latest.join.GetJson(), map[string]*rosterv1.Needs{}
+	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
+		for name, needs := range m.workers[id].join.GetNeeds() {
+			all.Needs[name] = uniteNeeds(all.Needs[name], needs)
+		}
+	}
 	return all
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (r *Registry) update(now time.Time) {
 
 // rosterOf is the module's part of the roster. Of two modules with one path, the earlier has it.
 func (r *Registry) rosterOf(m *module, owners map[string]string) *rosterv1.Module {
-	out := &rosterv1.Module{Name: m.Name, Json: m.last.GetJson()}
+	out := &rosterv1.Module{Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers))}
 	for _, name := range m.last.GetCallbacks() {
 		out.Callbacks = append(out.Callbacks, r.interest(m, name))
 	}
@@ -57,6 +58,7 @@ func (r *Registry) interest(m *module, callback string) *rosterv1.Interest {
 		TimeoutMs:          uint32(m.TimeoutOf(callback).Milliseconds()),
 		OnFailure:          local,
 		OnFailureFederated: federated,
+		Needs:              m.last.GetNeeds()[callback],
 	}
 }
 
@@ -123,4 +125,24 @@ func (m *module) problems() (problems []string) {
 		}
 	}
 	return problems
+}
+
+// uniteNeeds is what either of two workers needs.
+func uniteNeeds(a, b *rosterv1.Needs) *rosterv1.Needs {
+	if a == nil || proto.Equal(a, b) {
+		return b
+	}
+	u := proto.CloneOf(a)
+	for _, k := range b.GetKeys() {
+		if !slices.ContainsFunc(u.Keys, func(o *rosterv1.Key) bool { return o.GetValue() == k.GetValue() }) {
+			u.Keys = append(u.Keys, k)
+		}
+	}
+	if b.GetState() != nil {
+		u.State = &rosterv1.StateFilter{
+			All:  u.GetState().GetAll() || b.GetState().GetAll(),
+			Keys: append(u.GetState().GetKeys(), b.GetState().GetKeys()...),
+		}
+	}
+	return u
 }

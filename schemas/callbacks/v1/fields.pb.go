@@ -80,6 +80,14 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50007,opt,name=to_worker",
 		Filename:      "callbacks/v1/fields.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50008,
+		Name:          "modulebus.callbacks.v1.followed_up",
+		Tag:           "varint,50008,opt,name=followed_up",
+		Filename:      "callbacks/v1/fields.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
@@ -113,6 +121,10 @@ var (
 	//
 	// optional bool to_worker = 50007;
 	E_ToWorker = &file_callbacks_v1_fields_proto_extTypes[6]
+	// In an answer that may be followed up: it is only if the field is set.
+	//
+	// optional bool followed_up = 50008;
+	E_FollowedUp = &file_callbacks_v1_fields_proto_extTypes[7]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
@@ -126,7 +138,9 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\x05keyed\x12\x1d.google.protobuf.FieldOptions\x18Ԇ\x03 \x01(\bR\x05keyed:5\n" +
 	"\x05state\x12\x1d.google.protobuf.FieldOptions\x18Ն\x03 \x01(\bR\x05state:<\n" +
 	"\tto_module\x12\x1d.google.protobuf.FieldOptions\x18ֆ\x03 \x01(\bR\btoModule:<\n" +
-	"\tto_worker\x12\x1d.google.protobuf.FieldOptions\x18׆\x03 \x01(\bR\btoWorkerBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\tto_worker\x12\x1d.google.protobuf.FieldOptions\x18׆\x03 \x01(\bR\btoWorker:@\n" +
+	"\vfollowed_up\x12\x1d.google.protobuf.FieldOptions\x18؆\x03 \x01(\bR\n" +
+	"followedUpBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var file_callbacks_v1_fields_proto_goTypes = []any{
 	(*descriptorpb.FieldOptions)(nil), // 0: google.protobuf.FieldOptions
@@ -139,10 +153,11 @@ var file_callbacks_v1_fields_proto_depIdxs = []int32{
 	0, // 4: modulebus.callbacks.v1.state:extendee -> google.protobuf.FieldOptions
 	0, // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
 	0, // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	0, // [0:7] is the sub-list for extension extendee
+	0, // 7: modulebus.callbacks.v1.followed_up:extendee -> google.protobuf.FieldOptions
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	0, // [0:8] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -158,7 +173,7 @@ func file_callbacks_v1_fields_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   0,
-			NumExtensions: 7,
+			NumExtensions: 8,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,

@@ -806,11 +806,11 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\n" +
 	"login_type\x18\x02 \x01(\tB\x04\x98\xb5\x18\x01R\tloginType\x12'\n" +
 	"\n" +
-	"login_dict\x18\x03 \x01(\fB\b\x88\xb5\x18\x01\xa0\xb5\x18\x01R\tloginDict\"\x82\x01\n" +
+	"login_dict\x18\x03 \x01(\fB\b\x88\xb5\x18\x01\xa0\xb5\x18\x01R\tloginDict\"\x88\x01\n" +
 	"\x14AuthCheckersResponse\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12#\n" +
 	"\n" +
-	"tell_login\x18\x02 \x01(\bR\ttellLogin\x12\x14\n" +
+	"tell_login\x18\x02 \x01(\bB\x04\xc0\xb5\x18\x01R\ttellLogin\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12\x1c\n" +
 	"\x06worker\x18\x04 \x01(\tB\x04\xb8\xb5\x18\x01R\x06worker\"\xb1\x01\n" +
 	"\x1aOnAuthCheckersLoginRequest\x12\x1c\n" +
@@ -822,11 +822,11 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\x14Check3PidAuthRequest\x12\x16\n" +
 	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
-	"\bpassword\x18\x03 \x01(\tR\bpassword\"\x83\x01\n" +
+	"\bpassword\x18\x03 \x01(\tR\bpassword\"\x89\x01\n" +
 	"\x15Check3PidAuthResponse\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12#\n" +
 	"\n" +
-	"tell_login\x18\x02 \x01(\bR\ttellLogin\x12\x14\n" +
+	"tell_login\x18\x02 \x01(\bB\x04\xc0\xb5\x18\x01R\ttellLogin\x12\x14\n" +
 	"\x05token\x18\x03 \x01(\tR\x05token\x12\x1c\n" +
 	"\x06worker\x18\x04 \x01(\tB\x04\xb8\xb5\x18\x01R\x06worker\"\x80\x01\n" +
 	"\x12OnLoggedOutRequest\x12\x17\n" +

@@ -1,0 +1,138 @@
+package modulekit
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// maxPending is how many follow-ups a worker waits for. One that is over it is not missed when it does not come.
+const maxPending = 4096
+
+// follow waits for one kind of follow-up, so that the module is always told: by the homeserver, or in its place when
+// nothing was heard in time. A nil follow does nothing.
+type follow struct {
+	worker string
+	up     handler
+	log    *zerolog.Logger
+
+	mu      sync.Mutex
+	pending map[string]*time.Timer // by token
+	closed  bool
+}
+
+// linkFollowUps gives callbacks and their follow-ups what they share, where the module registered both.
+func (api *ModuleAPI) linkFollowUps() {
+	follows := map[*subjects.Declaration]*follow{}
+	for d, h := range api.handlers {
+		up := api.handlers[d.FollowedBy()]
+		if up.call == nil {
+			continue
+		}
+		if follows[up.callback] == nil {
+			follows[up.callback] = &follow{worker: api.Worker(), up: up, log: api.Log(), pending: map[string]*time.Timer{}}
+		}
+		h.follow = follows[up.callback]
+		api.handlers[d] = h
+	}
+	for d, f := range follows {
+		up := api.handlers[d]
+		up.follow = f
+		api.handlers[d] = up
+	}
+}
+
+// stopFollowUps ends all waiting: the worker ends, and what it knew of them with it.
+func (api *ModuleAPI) stopFollowUps() {
+	for _, h := range api.handlers {
+		h.follow.close()
+	}
+}
+
+func (f *follow) close() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for token, timer := range f.pending {
+		timer.Stop()
+		delete(f.pending, token)
+	}
+}
+
+// expect completes an answer that will be followed up, and starts to wait for that.
+func (f *follow) expect(d *subjects.Declaration, answer proto.Message) {
+	if f == nil || d.FromWorker == nil || answer == nil || !answer.ProtoReflect().IsValid() || proto.Size(answer) == 0 {
+		return
+	}
+	m := answer.ProtoReflect()
+	if d.FollowIf != nil && !m.Get(d.FollowIf).Bool() {
+		return
+	}
+	m.Set(d.FromWorker, protoreflect.ValueOfString(f.worker))
+	token := tokenOf(d.ReplyFields())
+	if !m.Has(token) {
+		m.Set(token, protoreflect.ValueOfString(rand.Text()))
+	}
+	f.wait(m.Get(token).String())
+}
+
+func (f *follow) wait(token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || len(f.pending) >= maxPending {
+		return
+	}
+	within := time.Duration(f.up.callback.Options.GetWithinMs()) * time.Millisecond
+	f.pending[token] = time.AfterFunc(within, func() { f.lost(token) })
+}
+
+// arrived ends the wait for a follow-up.
+func (f *follow) arrived(d *subjects.Declaration, req proto.Message) {
+	if f == nil || d != f.up.callback {
+		return
+	}
+	f.take(req.ProtoReflect().Get(tokenOf(d.RequestFields())).String())
+}
+
+func (f *follow) take(token string) (waiting bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	timer, waiting := f.pending[token]
+	if waiting {
+		timer.Stop()
+		delete(f.pending, token)
+	}
+	return waiting
+}
+
+// lost tells the module what nobody else will. What it answers does not matter.
+func (f *follow) lost(token string) {
+	if !f.take(token) {
+		return
+	}
+	d := f.up.callback
+	req := d.NewRequest()
+	m := req.ProtoReflect()
+	m.Set(tokenOf(d.RequestFields()), protoreflect.ValueOfString(token))
+	if lost := d.RequestFields().ByName("lost"); lost != nil {
+		m.Set(lost, protoreflect.ValueOfBool(true))
+	}
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, _ = f.up.answer(ctx, req, f.log)
+}
+
+func tokenOf(fields protoreflect.FieldDescriptors) protoreflect.FieldDescriptor {
+	return fields.ByName("token")
+}
