@@ -20,12 +20,10 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
-	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 const (
-	maxBody    = 1 << 20          // bytes of a request message
-	maxWait    = 60 * time.Second // of GET wants
+	maxBody    = 1 << 20 // bytes of a request message
 	protobuf   = "application/x-protobuf"
 	retryAfter = "1" // seconds
 )
@@ -114,19 +112,13 @@ func (f *front) authenticate(r *http.Request) *problem {
 }
 
 func (f *front) ask(w http.ResponseWriter, r *http.Request) {
-	body, p := readBody(w, r)
-	if p != nil {
-		writeProblem(w, p)
-		return
-	}
 	ctx, cancel, p := deadline(r)
 	if p != nil {
 		writeProblem(w, p)
 		return
 	}
 	defer cancel()
-	inJSON := mediaType(r) != protobuf
-	out, p := f.desk.answer(ctx, r.PathValue("category")+"."+r.PathValue("callback"), body, inJSON)
+	out, inJSON, p := f.askIn(ctx, w, r, r.PathValue("category")+"."+r.PathValue("callback"))
 	switch {
 	case p != nil && r.Context().Err() != nil: // Nobody is there to read it.
 	case p != nil:
@@ -136,6 +128,19 @@ func (f *front) ask(w http.ResponseWriter, r *http.Request) {
 	default:
 		write(w, http.StatusOK, protobuf, out)
 	}
+}
+
+// askIn asks in the form that the request has: JSON, protobuf, or either of them with a file.
+func (f *front) askIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) (out []byte, inJSON bool, p *problem) {
+	if mediaType(r) == "multipart/form-data" {
+		return f.askUpload(ctx, w, r, name)
+	}
+	inJSON = mediaType(r) != protobuf
+	body, p := readBody(w, r)
+	if p == nil {
+		out, p = f.desk.answer(ctx, name, body, inJSON)
+	}
+	return out, inJSON, p
 }
 
 func mediaType(r *http.Request) string {
@@ -169,37 +174,6 @@ func deadline(r *http.Request) (context.Context, context.CancelFunc, *problem) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	return ctx, cancel, nil
-}
-
-// wants lists the callbacks that any module wants, at once or when the roster has changed.
-func (f *front) wants(w http.ResponseWriter, r *http.Request) {
-	roster := f.client.Roster()
-	if text := r.URL.Query().Get("after"); text != "" {
-		after, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			writeProblem(w, &problem{Errcode: "M_INVALID_PARAM", Text: "after is not a revision", status: http.StatusBadRequest})
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
-		defer cancel()
-		roster, _ = f.client.AwaitRoster(ctx, after) // Without a newer one, the one there is.
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"roster_revision": roster.GetRevision(), "callbacks": wanted(roster)})
-}
-
-// wanted lists callbacks by category.
-func wanted(roster *rosterv1.Roster) map[string][]string {
-	all, seen := map[string][]string{}, map[string]bool{}
-	for _, m := range roster.GetModules() {
-		for _, i := range m.GetCallbacks() {
-			if !seen[i.GetCallback()] {
-				seen[i.GetCallback()] = true
-				category, name, _ := strings.Cut(i.GetCallback(), ".")
-				all[category] = append(all[category], name)
-			}
-		}
-	}
-	return all
 }
 
 func (f *front) modules(w http.ResponseWriter, _ *http.Request) {
