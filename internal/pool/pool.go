@@ -8,24 +8,32 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Pool works on what arrives on its channel, limit at a time. What is over that is refused at once: one goroutine more
-// than limit is always left to do it, so nothing waits in the channel. Goroutines are started as they are needed, and
-// stay.
+// Pool works on what arrives on its channel, limit at a time. What is over that is refused at once: a goroutine is
+// always left to do it, so nothing waits in the channel for another message to be served.
+//
+// A goroutine that has served a message takes the next one if it is there already. So quick work is done by few
+// goroutines, one message after the other, and the client library sends their replies together; a system call for each
+// of them would be most of their cost. Goroutines are started as messages take long, and end when few do.
 type Pool struct {
 	// Work is where messages arrive; it is meant for the client library's channel subscriptions.
 	Work chan *nats.Msg
 
-	limit  int32
-	serve  func(*nats.Msg)
-	refuse func(*nats.Msg)
-	size   atomic.Int32
-	busy   atomic.Int32
-	owned  sync.WaitGroup
+	limit   int32
+	serve   func(*nats.Msg)
+	refuse  func(*nats.Msg)
+	waiting atomic.Int32 // goroutines that wait for a message: one at least, or one is being started
+	busy    atomic.Int32
+	owned   sync.WaitGroup
 }
 
-// backlog is how many requests may arrive while the goroutine that takes them is not scheduled. The client library
-// drops what is over it, and the homeserver's deadline covers that.
-const backlog = 8192
+const (
+	// backlog is how many requests may arrive while the goroutine that takes them is not scheduled. The client library
+	// drops what is over it, and the homeserver's deadline covers that.
+	backlog = 8192
+
+	// spare is how many goroutines wait for a message. With one, each message would start another.
+	spare = 2
+)
 
 // New returns a pool that calls serve for a message, or refuse if limit of them are being served. Stop must be called.
 func New(limit int, serve, refuse func(*nats.Msg)) *Pool {
@@ -35,43 +43,74 @@ func New(limit int, serve, refuse func(*nats.Msg)) *Pool {
 }
 
 func (p *Pool) grow() {
-	p.size.Add(1)
+	p.waiting.Add(1)
 	p.owned.Go(p.run)
 }
 
-// run takes work until it gets nil, which it leaves for the next.
+// run waits for work, one of those that do, until there are enough others or it gets nil, which it leaves for the next.
 func (p *Pool) run() {
-	for m := range p.Work {
+	for {
+		m := <-p.Work
 		if m == nil {
 			p.Work <- nil
 			return
 		}
-		p.take(m)
+		if p.waiting.Add(-1) == 0 {
+			p.grow()
+		}
+		for ; m != nil; m = p.next() {
+			p.take(m)
+		}
+		if !p.wait() {
+			return
+		}
+	}
+}
+
+// next returns a message that has already arrived, or nil.
+func (p *Pool) next() *nats.Msg {
+	select {
+	case m := <-p.Work:
+		if m == nil {
+			p.Work <- nil
+		}
+		return m
+	default:
+		return nil
+	}
+}
+
+// wait reports whether the goroutine is to wait for a message, and counts it then.
+func (p *Pool) wait() bool {
+	for {
+		n := p.waiting.Load()
+		if n >= spare {
+			return false
+		}
+		if p.waiting.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
 }
 
 func (p *Pool) take(m *nats.Msg) {
-	busy, ok := p.admit()
-	if !ok {
+	if !p.admit() {
 		p.refuse(m)
 		return
 	}
 	defer p.busy.Add(-1)
-	if busy >= p.size.Load() {
-		p.grow() // There is always one that waits for work.
-	}
 	p.serve(m)
 }
 
-// admit takes one of the limit places, and returns how many are taken now. What is being refused takes none.
-func (p *Pool) admit() (busy int32, ok bool) {
+// admit takes one of the limit places, if one is free. What is being refused takes none.
+func (p *Pool) admit() bool {
 	for {
-		busy = p.busy.Load()
+		busy := p.busy.Load()
 		if busy == p.limit {
-			return busy, false
+			return false
 		}
 		if p.busy.CompareAndSwap(busy, busy+1) {
-			return busy + 1, true
+			return true
 		}
 	}
 }
