@@ -119,6 +119,7 @@ func (d *daemon) open() error {
 func (d *daemon) openRegistry() (err error) {
 	d.registry = registry.New(Catalogue{})
 	d.registry.Configure(d.Config.Modules, d.Config.Budget, time.Now())
+	registry.Recall(d.broker.nc, d.Config.ServerName, d.registry)
 	if d.service, err = registry.Serve(d.broker.nc, d.Config.ServerName, d.registry, d.Log); err != nil {
 		return err
 	}

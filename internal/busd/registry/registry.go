@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"hash/fnv"
 	"maps"
 	"slices"
@@ -23,7 +24,8 @@ const (
 
 const (
 	maxUnlisted = 64   // modules that join without being listed; more are not remembered
-	maxWorkers  = 4096 // of one module; more are turned away
+	maxWorkers  = 1024 // of one module; more are turned away
+	maxWorker   = 128  // bytes of a worker's name
 )
 
 // Registry is the roster as it is. Its methods may be called concurrently.
@@ -41,6 +43,7 @@ type Registry struct {
 type module struct {
 	config.Module
 	workers map[string]worker
+	asked   time.Time      // when it last wanted its entry, while it is not listed
 	last    *rosterv1.Join // what its workers register; while there are none, what the last ones did
 	refused *rosterv1.ConfigError
 	crash   string            // why its last process ended
@@ -69,20 +72,60 @@ func (r *Registry) Configure(modules []config.Module, budget time.Duration, now 
 	}
 	r.budget, r.listed = budget, nil
 	for _, c := range modules {
-		m := old[c.Name]
-		if m == nil {
+		m, known := old[c.Name]
+		if !known {
 			m = r.enlist(c.Name)
 		}
 		before := r.entry(m)
 		m.Module = c
-		if old[c.Name] == nil || !proto.Equal(before, r.entry(m)) {
+		after := r.entry(m)
+		if after.GetConfigRevision() != before.GetConfigRevision() {
 			m.refused, m.crash = nil, ""
+		}
+		if !known || !proto.Equal(before, after) {
 			changed = append(changed, c.Name)
 		}
 		r.listed = append(r.listed, m)
+		delete(old, c.Name)
+	}
+	for name, m := range old {
+		r.delist(name, m)
 	}
 	r.update(now)
 	return changed
+}
+
+// delist keeps in sight what is not listed any more and still there.
+func (r *Registry) delist(name string, m *module) {
+	if len(m.workers) > 0 && len(r.unlisted) < maxUnlisted {
+		m.Module = config.Module{Name: name}
+		m.refused, m.crash = nil, ""
+		r.unlisted[name] = m
+	}
+}
+
+// Recall takes from an earlier roster what listed modules registered that have not joined here yet: another busd's, when
+// this one has just started. It is called after Configure.
+func (r *Registry) Recall(earlier *rosterv1.Roster, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range earlier.GetModules() {
+		if m := r.find(e.GetName()); m != nil && len(m.workers) == 0 {
+			m.last, _ = r.accept(registered(e))
+		}
+	}
+	r.roster = &rosterv1.Roster{Revision: max(r.roster.GetRevision(), earlier.GetRevision())}
+	r.update(now)
+}
+
+// registered is the Join that made a module's part of a roster.
+func registered(m *rosterv1.Module) *rosterv1.Join {
+	j := &rosterv1.Join{WebResources: m.GetWebResources(), Json: m.GetJson(), Needs: map[string]*rosterv1.Needs{}}
+	for _, i := range m.GetCallbacks() {
+		j.Callbacks = append(j.Callbacks, i.GetCallback())
+		j.Needs[i.GetCallback()] = i.GetNeeds()
+	}
+	return j
 }
 
 // enlist returns a module that was not listed so far, with what is known of it.
@@ -92,15 +135,19 @@ func (r *Registry) enlist(name string) *module {
 	if m == nil {
 		m = &module{workers: map[string]worker{}, last: &rosterv1.Join{}}
 	}
+	m.asked = time.Time{}
 	return m
 }
 
-// Entry returns what the operator says of a module.
-func (r *Registry) Entry(name string) *rosterv1.Entry {
+// Entry returns what the operator says of a module. One that asks and is not listed is remembered, to be reported.
+func (r *Registry) Entry(name string, now time.Time) *rosterv1.Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.find(name); m != nil {
 		return r.entry(m)
+	}
+	if m := r.guest(name); m != nil {
+		m.asked = now
 	}
 	return &rosterv1.Entry{}
 }
@@ -147,7 +194,9 @@ func (r *Registry) Join(name string, j *rosterv1.Join, now time.Time) *rosterv1.
 		}
 	}
 	j, problems := r.accept(j)
-	if len(m.workers) < maxWorkers || m.workers[j.GetWorker()].join != nil {
+	if problem := m.room(j.GetWorker()); problem != "" {
+		problems = append(problems, problem)
+	} else {
 		m.join(j, now)
 	}
 	r.update(now)
@@ -162,6 +211,17 @@ func (r *Registry) guest(name string) *module {
 		r.unlisted[name] = m
 	}
 	return m
+}
+
+// room says why a worker with that name cannot be one of the module's, or nothing.
+func (m *module) room(worker string) string {
+	switch {
+	case worker == "" || len(worker) > maxWorker:
+		return fmt.Sprintf("a worker needs a name of 1 to %d bytes, so this one does not count", maxWorker)
+	case len(m.workers) >= maxWorkers && m.workers[worker].join == nil:
+		return fmt.Sprintf("module %s has %d workers, so this one does not count", m.Name, maxWorkers)
+	}
+	return ""
 }
 
 // join makes the worker one of the module's. One whose configuration was refused before it registered anything is none.
@@ -181,10 +241,15 @@ func (m *module) together() *rosterv1.Join {
 	if len(m.workers) == 0 {
 		return m.last
 	}
-	all, latest := &rosterv1.Join{}, worker{}
-	for _, w := range m.workers {
+	all, latest := &rosterv1.Join{Needs: map[string]*rosterv1.Needs{}}, worker{}
+	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
+		w := m.workers[id]
 		all.Callbacks = append(all.Callbacks, w.join.GetCallbacks()...)
 		all.WebResources = append(all.WebResources, w.join.GetWebResources()...)
+		all.Json = all.Json || w.join.GetJson() // Whoever does not want it reads it all the same.
+		for name, needs := range w.join.GetNeeds() {
+			all.Needs[name] = uniteNeeds(all.Needs[name], needs)
+		}
 		if latest.join == nil || w.seen.After(latest.seen) {
 			latest = w
 		}
@@ -192,12 +257,7 @@ func (m *module) together() *rosterv1.Join {
 	slices.Sort(all.Callbacks)
 	slices.Sort(all.WebResources)
 	all.Callbacks, all.WebResources = slices.Compact(all.Callbacks), slices.Compact(all.WebResources)
-	all.Version, all.Json, all.Needs = latest.join.GetVersion(), latest.join.GetJson(), map[string]*rosterv1.Needs{}
-	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
-		for name, needs := range m.workers[id].join.GetNeeds() {
-			all.Needs[name] = uniteNeeds(all.Needs[name], needs)
-		}
-	}
+	all.Version = latest.join.GetVersion()
 	return all
 }
 
@@ -230,6 +290,9 @@ func (r *Registry) Expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.all() {
+		if now.Sub(m.asked) > Lifetime {
+			m.asked = time.Time{}
+		}
 		r.drop(m, func(id string) bool { return now.Sub(m.workers[id].seen) > Lifetime })
 	}
 	r.update(now)
@@ -250,7 +313,7 @@ func (r *Registry) drop(m *module, gone func(id string) bool) {
 		}
 	}
 	m.last = m.together()
-	if r.unlisted[m.Name] == m && len(m.workers) == 0 {
+	if r.unlisted[m.Name] == m && len(m.workers) == 0 && m.asked.IsZero() {
 		delete(r.unlisted, m.Name)
 	}
 }

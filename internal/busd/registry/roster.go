@@ -69,22 +69,36 @@ var onFailure = map[config.Action]callbacksv1.OnFailure{
 }
 
 const (
-	maxRegistered = 1024 // callbacks, and web resources, of one worker
-	maxVersion    = 64   // bytes
+	maxRegistered = 256     // callbacks, and web resources, of one worker
+	maxNeeds      = 4 << 10 // bytes of what one worker needs of one callback
+	maxVersion    = 64      // bytes
 )
 
 // accept returns what of a join can be accepted, and says what not.
 func (r *Registry) accept(j *rosterv1.Join) (*rosterv1.Join, []string) {
-	out := proto.CloneOf(j)
-	out.Version = j.GetVersion()[:min(len(j.GetVersion()), maxVersion)]
-	out.Callbacks, out.WebResources = nil, nil
+	out := &rosterv1.Join{Worker: j.GetWorker(), ConfigRevision: j.GetConfigRevision(), Json: j.GetJson(), Needs: map[string]*rosterv1.Needs{}}
+	out.Version = wire.OneLine(j.GetVersion()[:min(len(j.GetVersion()), maxVersion)])
+	if e := j.GetConfigError(); e != nil {
+		out.ConfigError = &rosterv1.ConfigError{Path: wire.OneLine(e.GetPath()), Error: wire.OneLine(e.GetError())}
+	}
 	var problems []string
+	if max(len(j.GetCallbacks()), len(j.GetWebResources())) > maxRegistered {
+		problems = append(problems, fmt.Sprintf("of callbacks, and of web resources, only the first %d count", maxRegistered))
+	}
 	for _, name := range limited(j.GetCallbacks()) {
-		if full, ok := r.catalogue.Find(name); ok {
-			out.Callbacks = append(out.Callbacks, full)
-		} else {
+		full, ok := r.catalogue.Find(name)
+		needs := j.GetNeeds()[name]
+		switch {
+		case !ok:
 			problems = append(problems, fmt.Sprintf("this busd knows no callback %q, so nobody asks it", wire.OneLine(name)))
+			continue
+		case proto.Size(needs) > maxNeeds:
+			problems = append(problems, fmt.Sprintf("what it needs of %s takes more than %d bytes, so nobody asks it", full, maxNeeds))
+			continue
+		case needs != nil:
+			out.Needs[full] = needs
 		}
+		out.Callbacks = append(out.Callbacks, full)
 	}
 	for _, path := range limited(j.GetWebResources()) {
 		if err := wire.CheckResource(path); err != nil {
@@ -93,6 +107,9 @@ func (r *Registry) accept(j *rosterv1.Join) (*rosterv1.Join, []string) {
 			out.WebResources = append(out.WebResources, path)
 		}
 	}
+	slices.Sort(out.Callbacks)
+	slices.Sort(out.WebResources)
+	out.Callbacks, out.WebResources = slices.Compact(out.Callbacks), slices.Compact(out.WebResources)
 	return out, append(problems, pair(out)...)
 }
 
@@ -102,11 +119,12 @@ func limited(names []string) []string { return names[:min(len(names), maxRegiste
 func pair(j *rosterv1.Join) (problems []string) {
 	for _, c := range subjects.Categories() {
 		has := func(d *subjects.Declaration) bool { return slices.Contains(j.GetCallbacks(), d.FullName()) }
-		if !c.AllOrNone || !slices.ContainsFunc(c.Callbacks, has) || !slices.ContainsFunc(c.Callbacks, func(d *subjects.Declaration) bool { return !has(d) }) {
+		hasNot := func(d *subjects.Declaration) bool { return !has(d) }
+		if !c.AllOrNone || !slices.ContainsFunc(c.Callbacks, has) || !slices.ContainsFunc(c.Callbacks, hasNot) {
 			continue
 		}
 		j.Callbacks = slices.DeleteFunc(j.Callbacks, func(name string) bool { return strings.HasPrefix(name, c.Name+".") })
-		problems = append(problems, fmt.Sprintf("%s: all of its callbacks must be registered or none; none counts now", c.Name))
+		problems = append(problems, c.Name+": all of its callbacks must be registered or none; none counts now")
 	}
 	return problems
 }
@@ -120,7 +138,8 @@ func (m *module) problems() (problems []string) {
 	}
 	for _, w := range m.workers {
 		if !slices.Equal(w.join.GetCallbacks(), m.last.GetCallbacks()) {
-			problems = append(problems, fmt.Sprintf("its workers do not all register the same callbacks: are two modules named %s, or two versions running?", m.Name))
+			problems = append(problems, fmt.Sprintf("its workers do not all register the same callbacks: "+
+				"are two modules named %s, or two versions running?", m.Name))
 			break
 		}
 	}

@@ -31,7 +31,8 @@ type Service struct {
 func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		registry: r, nc: nc, server: subjects.Of(serverName), log: log,
+		registry: r, nc: nc, server: subjects.Of(serverName),
+		log:  log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
 		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	go s.run(ctx)
@@ -51,6 +52,19 @@ func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*
 	return s, nc.Flush()
 }
 
+// Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not begin
+// as if none had.
+func Recall(nc *nats.Conn, serverName string, r *Registry) {
+	m, err := nc.Request(subjects.Of(serverName).Roster(), nil, time.Second)
+	if err != nil {
+		return // There is none, as a rule.
+	}
+	earlier := &rosterv1.Roster{}
+	if proto.Unmarshal(m.Data, earlier) == nil {
+		r.Recall(earlier, time.Now())
+	}
+}
+
 // Close stops answering.
 func (s *Service) Close() {
 	for _, sub := range s.subs {
@@ -63,7 +77,7 @@ func (s *Service) Close() {
 // Changed tells modules that their entries have changed, and homeservers of the roster. It does not block.
 func (s *Service) Changed(modules []string) {
 	for _, name := range modules {
-		s.publish(s.server.Changed(name), s.registry.Entry(name))
+		s.publish(s.server.Changed(name), s.registry.Entry(name, time.Now()))
 	}
 	s.Wake()
 }
@@ -102,13 +116,26 @@ func (s *Service) run(ctx context.Context) {
 func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (proto.Message, error)) {
 	module, _ := subjects.ModuleOf(m.Subject) // Only the roster's subject is about none.
 	reply, err := answer(module, m)
-	if err == nil && m.Reply != "" {
+	switch {
+	case err != nil:
+		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be read")
+		err = s.refuse(m, err)
+	case m.Reply != "":
 		err = s.send(m.Reply, reply, wire.IsJSON(m))
 	}
 	if err != nil {
-		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be answered")
+		s.log.Warn().Err(err).Str("module", module).Msg("cannot answer a module")
 	}
 	s.Wake()
+}
+
+// refuse reports a message that cannot be read as a NATS service error.
+func (s *Service) refuse(m *nats.Msg, why error) error {
+	if m.Reply == "" {
+		return nil
+	}
+	header := nats.Header{wire.HeaderError: {wire.OneLine(why.Error())}, wire.HeaderErrorCode: {"400"}}
+	return s.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: header})
 }
 
 func (s *Service) publish(subject string, m proto.Message) {
@@ -140,7 +167,7 @@ func read(m *nats.Msg, to proto.Message) error {
 }
 
 func (s *Service) entry(module string, _ *nats.Msg) (proto.Message, error) {
-	return s.registry.Entry(module), nil
+	return s.registry.Entry(module, time.Now()), nil
 }
 
 func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {

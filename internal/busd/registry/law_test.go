@@ -1,0 +1,168 @@
+package registry_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// names are few, so that modules, workers and paths meet.
+func names(prefix string) *rapid.Generator[string] {
+	return rapid.Map(rapid.IntRange(1, 4), func(i int) string { return fmt.Sprint(prefix, i) })
+}
+
+var registrations = rapid.SliceOfN(rapid.OneOf(
+	rapid.SampledFrom([]string{createRoom, checkEvent, registered, states, interested, "spam_checker.unknown", "/_matrix/x"}),
+	names(hello+"/"),
+), 0, 6)
+
+// arrival is a join as a worker says it.
+type arrival struct {
+	module string
+	join   *rosterv1.Join
+}
+
+var arrivals = rapid.Custom(func(t *rapid.T) arrival {
+	return arrival{names("module-").Draw(t, "module"), join(names("worker-").Draw(t, "worker"), registrations.Draw(t, "registers")...)}
+})
+
+// lists are the operator's: some of the modules there are, in some order.
+var lists = rapid.Custom(func(t *rapid.T) []config.Module {
+	var list []config.Module
+	for _, name := range rapid.SliceOfNDistinct(names("module-"), 0, 4, rapid.ID[string]).Draw(t, "listed") {
+		list = append(list, listed(name))
+	}
+	return list
+})
+
+// content is a roster but for its revision.
+func content(r *registry.Registry) *rosterv1.Roster {
+	c := proto.CloneOf(r.Roster())
+	c.Revision = 0
+	return c
+}
+
+// workless is the content but for who the workers are.
+func workless(r *registry.Registry) *rosterv1.Roster {
+	c := content(r)
+	for _, m := range c.GetModules() {
+		m.Workers = nil
+	}
+	return c
+}
+
+func TestTheOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		list := lists.Draw(t, "list")
+		identity := func(a arrival) string { return a.module + " " + a.join.GetWorker() }
+		some := rapid.SliceOfDistinct(arrivals, identity).Draw(t, "joins")
+		one, other := listing(list...), listing(list...)
+		for _, a := range some {
+			one.Join(a.module, a.join, start)
+		}
+		for _, a := range rapid.Permutation(some).Draw(t, "another order") {
+			other.Join(a.module, a.join, start)
+		}
+		if !proto.Equal(content(one), content(other)) {
+			t.Fatalf("%v\nis not\n%v", one.Roster(), other.Roster())
+		}
+	})
+}
+
+func TestASecondWorkerOfTheSameChangesNothingButTheirNumber(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := listing(lists.Draw(t, "list")...)
+		for _, a := range rapid.SliceOf(arrivals).Draw(t, "joins") {
+			a.join.Worker = "only" // Workers that differ are another test's.
+			r.Join(a.module, a.join, start)
+		}
+		last := arrivals.Draw(t, "last")
+		last.join.Worker = "only"
+		r.Join(last.module, last.join, start)
+		roster, before := workless(r), r.Modules()
+		last.join.Worker = "another"
+		r.Join(last.module, last.join, start.Add(time.Second))
+		if !proto.Equal(workless(r), roster) {
+			t.Fatalf("%v\nis not\n%v", workless(r), roster)
+		}
+		i := slices.IndexFunc(before, func(s registry.Status) bool { return s.Name == last.module })
+		before[i].Workers++
+		equalStatus(t, before, r.Modules())
+	})
+}
+
+func equalStatus(t *rapid.T, want, got []registry.Status) {
+	if fmt.Sprint(want) != fmt.Sprint(got) {
+		t.Fatalf("want %+v\ngot  %+v", want, got)
+	}
+}
+
+func TestTheRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r, now := listing(), start
+		last, lastContent := r.Roster(), content(r)
+		t.Repeat(map[string]func(*rapid.T){
+			"configure": func(t *rapid.T) { r.Configure(lists.Draw(t, "list"), 2*time.Second, now) },
+			"join": func(t *rapid.T) {
+				a := arrivals.Draw(t, "join")
+				r.Join(a.module, a.join, now)
+			},
+			"leave": func(t *rapid.T) {
+				r.Leave(names("module-").Draw(t, "module"), names("worker-").Draw(t, "worker"), now)
+			},
+			"entry":  func(t *rapid.T) { r.Entry(names("module-").Draw(t, "module"), now) },
+			"crash":  func(t *rapid.T) { r.Crashed(names("module-").Draw(t, "module"), "exit status 1", now) },
+			"expire": func(*rapid.T) { r.Expire(now) },
+			"time passes": func(t *rapid.T) {
+				now = now.Add(time.Duration(rapid.IntRange(-5, 20).Draw(t, "seconds")) * time.Second) // Clocks are set back, too.
+			},
+			"": func(t *rapid.T) {
+				same := proto.Equal(content(r), lastContent)
+				if got := r.Roster(); same != (got == last) || got.GetRevision() < last.GetRevision() || !same && got.GetRevision() == last.GetRevision() {
+					t.Fatalf("after %v came %v", last, got)
+				}
+				last, lastContent = r.Roster(), content(r)
+			},
+		})
+	})
+}
+
+func TestEveryListedModuleIsInTheRosterInOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		r := listing(lists.Draw(t, "first list")...)
+		for _, a := range rapid.SliceOf(arrivals).Draw(t, "joins") {
+			r.Join(a.module, a.join, start)
+		}
+		list := lists.Draw(t, "list")
+		r.Configure(list, 2*time.Second, start)
+		var want, got []string
+		for _, m := range list {
+			want = append(want, m.Name)
+		}
+		paths := map[string]bool{}
+		for _, m := range r.Roster().GetModules() {
+			got = append(got, m.GetName())
+			for _, path := range m.GetWebResources() {
+				if paths[path] {
+					t.Fatalf("two modules have %s", path)
+				}
+				paths[path] = true
+			}
+		}
+		if !slices.Equal(want, got) {
+			t.Fatalf("listed are %q, in the roster %q", want, got)
+		}
+	})
+}

@@ -1,0 +1,245 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const serverName = "example.com"
+
+var server = subjects.Of(serverName)
+
+// bench is a registry that is served, and who talks to it.
+type bench struct {
+	*testing.T
+	*registry.Registry
+	*registry.Service
+	home *natstest.Home
+	nc   *nats.Conn
+}
+
+func serve(t *testing.T, modules ...config.Module) *bench {
+	t.Helper()
+	b := &bench{T: t, Registry: listing(modules...), home: natstest.InProcess(t)}
+	b.nc = natstest.Connect(t, b.home)
+	b.Service = b.serve(b.Registry)
+	return b
+}
+
+// serve serves a registry beside those that are served already.
+func (b *bench) serve(r *registry.Registry) *registry.Service {
+	b.Helper()
+	s, err := registry.Serve(natstest.Connect(b, b.home), serverName, r, zerolog.New(zerolog.NewTestWriter(b)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(s.Close)
+	return s
+}
+
+// ask returns what is answered to bytes with that content type.
+func (b *bench) ask(subject, contentType string, data []byte) *nats.Msg {
+	b.Helper()
+	m := nats.NewMsg(subject)
+	m.Data = data
+	if contentType != "" {
+		m.Header.Set("Content-Type", contentType)
+	}
+	reply, err := b.nc.RequestMsgWithContext(b.Context(), m)
+	if err != nil {
+		b.Fatalf("%s: %v", subject, err)
+	}
+	return reply
+}
+
+// tell asks with a message, and reads the reply.
+func (b *bench) tell(subject string, m, reply proto.Message) {
+	b.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := proto.Unmarshal(b.ask(subject, "", data).Data, reply); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// listen returns what is published to the subject from now on.
+func (b *bench) listen(subject string) *nats.Subscription {
+	b.Helper()
+	sub, err := b.nc.SubscribeSync(subject)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := b.nc.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	return sub
+}
+
+func hear(t *testing.T, sub *nats.Subscription, m proto.Message) {
+	t.Helper()
+	msg, err := sub.NextMsgWithContext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proto.Unmarshal(msg.Data, m); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAModuleJoinsAndLeavesOverNATS(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	rosters := b.listen(server.RosterChanged())
+	entry := &rosterv1.Entry{}
+	b.tell(server.Entry("gate"), &rosterv1.Entry{}, entry)
+	equal(t, b.Entry("gate", start), entry)
+	joined := &rosterv1.Joined{}
+	b.tell(server.Join("gate"), join("1", createRoom), joined)
+	equal(t, &rosterv1.Joined{Listed: true}, joined)
+	equal(t, 1, status(t, b.Registry, "gate").Workers)
+	for roster := (&rosterv1.Roster{}); len(roster.GetModules()) == 0 || len(roster.GetModules()[0].GetCallbacks()) == 0; {
+		hear(t, rosters, roster) // The first one may be from before it joined.
+	}
+	b.tell(server.Leave("gate"), &rosterv1.Leave{Worker: "1"}, joined)
+	equal(t, registry.Absent, status(t, b.Registry, "gate").State)
+}
+
+func TestAModuleJoinsInJSON(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	entry := b.ask(server.Entry("gate"), "application/json", nil)
+	equal(t, "application/json", entry.Header.Get("Content-Type"))
+	var e struct {
+		Listed bool
+		Config map[string]any
+	}
+	if err := json.Unmarshal(entry.Data, &e); err != nil || !e.Listed || e.Config == nil {
+		t.Errorf("the entry is %s", entry.Data)
+	}
+	got := b.ask(server.Join("gate"), "application/json",
+		[]byte(`{"worker": "1", "version": "0.1", "callbacks": ["spam_checker.user_may_create_room", "spam_checker.typo"], "json": true, "later": 1}`))
+	var joined struct {
+		Listed   bool
+		Problems []string
+	}
+	if err := json.Unmarshal(got.Data, &joined); err != nil || !joined.Listed {
+		t.Errorf("joining was answered %s", got.Data)
+	}
+	says(t, joined.Problems, "spam_checker.typo")
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(b.Registry))
+	equal(t, true, b.Roster().GetModules()[0].GetJson())
+	b.ask(server.Leave("gate"), "application/json", []byte(`{"worker": "1"}`))
+	equal(t, 0, status(t, b.Registry, "gate").Workers)
+}
+
+func TestOneJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	script := join("script", createRoom)
+	script.Json = true
+	r.Join("gate", script, start)
+	r.Join("gate", join("program", createRoom), start)
+	before := r.Roster()
+	r.Join("gate", join("program", createRoom), start.Add(time.Second))
+	r.Join("gate", script, start.Add(2*time.Second))
+	r.Join("gate", join("program", createRoom), start.Add(3*time.Second))
+	equal(t, before, r.Roster()) // It does not flip with whoever joined last.
+	equal(t, true, r.Roster().GetModules()[0].GetJson())
+}
+
+func TestWhatCannotBeReadIsAnsweredSo(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	for _, subject := range []string{server.Join("gate"), server.Leave("gate")} {
+		for contentType, garbage := range map[string]string{"": "\xff\xff", "application/json": `{"worker": 5}`} {
+			got := b.ask(subject, contentType, []byte(garbage))
+			equal(t, "400", got.Header.Get("Nats-Service-Error-Code"))
+			if got.Header.Get("Nats-Service-Error") == "" {
+				t.Errorf("%s: nothing says what is wrong with %q", subject, garbage)
+			}
+		}
+	}
+	equal(t, 0, status(t, b.Registry, "gate").Workers)
+}
+
+func TestAHomeserverGetsTheRosterOnce(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	roster := &rosterv1.Roster{}
+	if err := proto.Unmarshal(b.ask(server.Roster(), "", nil).Data, roster); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, b.Roster(), roster)
+	have := []byte(strconv.FormatUint(roster.GetRevision(), 10))
+	equal(t, 0, len(b.ask(server.Roster(), "", have).Data))
+	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	if len(b.ask(server.Roster(), "", have).Data) == 0 {
+		t.Error("a newer roster is kept back")
+	}
+}
+
+func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	entries, rosters := b.listen(server.Changed("gate")), b.listen(server.RosterChanged())
+	m := listed("gate")
+	m.Config = json.RawMessage(`{"deny":[]}`)
+	changed := b.Configure([]config.Module{m, listed("new")}, 2*time.Second, start.Add(time.Second))
+	equal(t, []string{"gate", "new"}, changed)
+	b.Changed(changed)
+	entry, roster := &rosterv1.Entry{}, &rosterv1.Roster{}
+	hear(t, entries, entry)
+	equal(t, b.Entry("gate", start), entry)
+	for len(roster.GetModules()) < 2 {
+		hear(t, rosters, roster)
+	}
+	equal(t, b.Roster(), roster)
+}
+
+func TestASecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	second := listing(listed("gate"))
+	registry.Recall(b.nc, serverName, second)
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(second))
+	b.serve(second)
+	both := b.listen("both.answer")
+	for range 2 {
+		if err := b.nc.PublishRequest(server.Roster(), "both.answer", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revisions := map[uint64]bool{}
+	for range 4 {
+		roster := &rosterv1.Roster{}
+		hear(t, both, roster)
+		revisions[roster.GetRevision()] = true
+	}
+	equal(t, map[uint64]bool{b.Roster().GetRevision(): true, second.Roster().GetRevision(): true}, revisions)
+}
+
+func TestABusdThatIsAloneRecallsNothing(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	before := r.Roster()
+	registry.Recall(natstest.Connect(t, natstest.InProcess(t)), serverName, r)
+	equal(t, before, r.Roster())
+}
