@@ -1,5 +1,5 @@
 // Command schemagen writes all that follows from schemas/: the Go of the messages, the typed Go of subjects, bus and
-// modulekit, and the reference pages in docs/callbacks.
+// modulekit, the reference pages in docs/callbacks, and the table that the bridge in Synapse is driven by.
 //
 //	go run -C internal/cmd/schemagen .         # writes
 //	go run -C internal/cmd/schemagen . -check  # writes nothing; names what is stale and exits 1
@@ -43,6 +43,11 @@ func run(ctx context.Context, check bool) error {
 		return err
 	}
 	maps.Copy(outputs, pages)
+	table, err := bridge(files)
+	if err != nil {
+		return err
+	}
+	maps.Copy(outputs, table)
 	if check {
 		return compare(outputs)
 	}
