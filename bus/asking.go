@@ -145,6 +145,9 @@ func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
 		a.buffer, err = proto.MarshalOptions{}.MarshalAppend(a.buffer[:0], req)
 	}
 	a.encoded = encoded{req, json}
+	if err != nil {
+		a.encoded = encoded{} // Half a request must not go to the next module.
+	}
 	return a.buffer, err
 }
 

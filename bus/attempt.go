@@ -35,7 +35,7 @@ func (t *attempt) waiting() bool { return t.out[0] || t.out[1] }
 // next is when the attempt has to be looked at; zero is never.
 func (t *attempt) next() time.Time {
 	switch {
-	case !t.waiting():
+	case t.expired || !t.waiting():
 		return time.Time{}
 	case !t.hedgeAt.IsZero():
 		return t.hedgeAt
@@ -65,10 +65,10 @@ func (a *asking) askModule(i int, req proto.Message, now time.Time) {
 	}
 	if step.hedge > 0 && t.left > 1 && step.hedge < step.timeout {
 		t.hedgeAt = now.Add(step.hedge)
-		a.send(i, 0, a.nextWorker(i))
+		a.send(i, 0, a.nextWorker(i), now)
 		return
 	}
-	a.send(i, 0, step.subject)
+	a.send(i, 0, step.subject, now)
 }
 
 // nextWorker is the subject of a worker that has not been asked by name, or the module's when there is none left.
@@ -83,8 +83,8 @@ func (a *asking) nextWorker(i int) string {
 	return subject
 }
 
-// send sends the request of an attempt. What cannot be sent has failed.
-func (a *asking) send(i, slot int, subject string) {
+// send sends the request of an attempt. What cannot be sent has failed, unless another worker has it.
+func (a *asking) send(i, slot int, subject string, now time.Time) {
 	step, t := &a.steps[i], &a.attempts[i]
 	data, err := a.encode(t.request, step.json)
 	if err != nil {
@@ -92,14 +92,14 @@ func (a *asking) send(i, slot int, subject string) {
 		return
 	}
 	r := wire.Request{Subject: subject, Data: data, JSON: step.json}
-	if left := t.deadline.Sub(t.at); left < step.timeout {
+	if left := t.deadline.Sub(now); left < step.timeout {
 		r.Timeout = max(left, time.Millisecond)
 	}
-	if t.tickets[slot], err = a.client.line.Send(a, slots*i+slot, r); err != nil {
+	t.tickets[slot], err = a.client.line.Send(a, slots*i+slot, r)
+	t.out[slot] = err == nil
+	if !t.waiting() {
 		a.failed(i, unsent(err))
-		return
 	}
-	t.out[slot] = true
 }
 
 // unsent is what it means that the connection did not take a request.
@@ -115,7 +115,7 @@ func (a *asking) hedge(i int) {
 	a.attempts[i].hedgeAt = time.Time{}
 	if a.attempts[i].left > 0 && a.steps[i].hedges.take() {
 		a.steps[i].metrics.hedged.Inc()
-		a.send(i, 1, a.nextWorker(i))
+		a.send(i, 1, a.nextWorker(i), time.Now())
 	}
 }
 
@@ -132,8 +132,8 @@ func (a *asking) hear(r reply) {
 		step.metrics.answered(time.Since(t.at))
 		step.hedges.earn()
 		a.walk.Tell(i, combine.Outcome{Answer: answer})
-	case a.elsewhere(failure) && t.left > 0:
-		a.send(i, slot, a.nextWorker(i))
+	case a.elsewhere(failure) && t.left > 0 && !t.expired:
+		a.send(i, slot, a.nextWorker(i), time.Now())
 	case !t.waiting():
 		a.failed(i, failure)
 	}

@@ -48,7 +48,8 @@ type Client struct {
 	metrics *metrics
 	log     zerolog.Logger
 	roster  atomic.Pointer[roster]
-	files   *files // nil where there is no NATS
+	nc      *nats.Conn // nil where there is no NATS, like files
+	files   *files
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when the roster changes
@@ -70,7 +71,7 @@ func New(nc *nats.Conn, o *Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bus: cannot listen for replies: %w", err)
 	}
-	c.line = mux
+	c.line, c.nc = mux, nc
 	if c.files, err = newFiles(nc, c.server); err != nil {
 		mux.close()
 		return nil, fmt.Errorf("bus: cannot let modules read files: %w", err)

@@ -64,7 +64,7 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		timeout:            milliseconds(i.GetTimeoutMs(), defaultTimeout),
 		json:               m.GetJson(),
 		onFailure:          local,
-		onFailureFederated: policy(d, i.GetOnFailureFederated(), local),
+		onFailureFederated: policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local)),
 		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
 		hedges:             c.hedgesOf(d, m.GetName()),

@@ -15,6 +15,7 @@ type roster struct {
 	budget   time.Duration
 	plans    []plan // by Declaration.Index
 	routes   routes
+	grants   map[string][]string // by module
 }
 
 const (
@@ -28,12 +29,14 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 		revision: source.GetRevision(),
 		budget:   milliseconds(source.GetBudgetMs(), defaultBudget),
 		routes:   routesOf(source),
+		grants:   map[string][]string{},
 	}
 	for _, d := range subjects.All() {
 		r.plans = append(r.plans, plan{callback: d, server: c.server, parallel: parallel(d, source)})
 	}
 	soles := map[*subjects.Category]string{}
 	for _, m := range source.GetModules() {
+		r.grants[m.GetName()] = m.GetGrants()
 		for _, interest := range m.GetCallbacks() {
 			// What this version does not know, nobody can ask.
 			if d, ok := subjects.Find(interest.GetCallback()); ok {

@@ -169,10 +169,11 @@ func uniteFilters(a, b *rosterv1.StateFilter) *rosterv1.StateFilter {
 // federated reports whether the request is about an event of another server than this one.
 func federated(req proto.Message, serverName string) bool {
 	r, ok := req.(interface{ GetEvent() *callbacksv1.Event })
-	var event struct{ Sender string }
-	if !ok || json.Unmarshal(r.GetEvent().GetJson(), &event) != nil {
+	var event map[string]json.RawMessage // A struct would take SENDER for sender.
+	var sender string
+	if !ok || json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
 		return false
 	}
-	_, server, found := strings.Cut(event.Sender, ":")
+	_, server, found := strings.Cut(sender, ":")
 	return found && server != serverName
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/running"
 	"github.com/modulebus/modulebus/internal/tunnel"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -28,7 +29,7 @@ type worker struct {
 	subs     map[string]*nats.Subscription
 	pool     *pool.Pool
 	requests context.Context // which every request's is derived from
-	running  running
+	running  running.Set
 }
 
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
@@ -70,7 +71,7 @@ func (w *worker) start(i *instance) error {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
 	}
 	cancel := w.server.Cancel(w.options.Module)
-	if _, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.cancel(string(m.Data)) }); err != nil {
+	if _, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.Cancel(string(m.Data)) }); err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", cancel, err)
 	}
 	return w.swap(i)
@@ -122,7 +123,7 @@ func (w *worker) serve(m *nats.Msg) {
 func (w *worker) call(t target, m *nats.Msg) {
 	ctx, cancel := context.WithTimeout(w.requests, wire.Timeout(m, t.timeout))
 	defer cancel()
-	defer w.running.add(m.Reply, cancel)()
+	defer w.running.Add(m.Reply, cancel)()
 	json := wire.IsJSON(m)
 	reply, failed := t.handler.handle(ctx, m.Data, json, w.options.Log)
 	switch {

@@ -7,6 +7,8 @@
 //	         / "web.1." module "." resource                          ; HTTP requests to a module: any worker, in a queue group
 //	         / "module." module "." ( "entry" / "join" / "leave" )   ; a module to busd
 //	         / "module." module ".changed"                           ; busd to a module: its Entry changed
+//	         / "module." module ".api." method                       ; a module to its homeserver
+//	         / "module." module ".api_cancel"                        ; a reply of it is no longer wanted
 //	         / "module." module ".cancel"                            ; an aggregator to a module: an answer is no longer wanted
 //	         / "module." module ".file." client "." file             ; a module reads a file that a request is about
 //	         / "module." module ".inbox." worker ".>"                ; replies to one worker

@@ -112,18 +112,36 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.onClose(d.asks.close)
+	if err := d.openModuleAPI(); err != nil {
+		return err
+	}
 	metrics.MustRegister(registry.Collector(d.registry))
 	return d.openHTTP(metrics)
 }
 
 func (d *daemon) openRegistry() (err error) {
 	d.registry = registry.New(Catalogue{})
+	d.registry.Evaluate(d.Config.Sequential)
 	d.registry.Configure(d.Config.Modules, d.Config.Budget, time.Now())
 	registry.Recall(d.broker.nc, d.Config.ServerName, d.registry)
 	if d.service, err = registry.Serve(d.broker.nc, d.Config.ServerName, d.registry, d.Log); err != nil {
 		return err
 	}
 	d.onClose(d.service.Close)
+	return nil
+}
+
+// openModuleAPI forwards modules' calls, unless the homeserver is a Go program, or another busd does.
+func (d *daemon) openModuleAPI() error {
+	f, err := newForwarder(d.Config.Homeserver)
+	if err != nil || f == nil {
+		return err
+	}
+	stop, err := d.client.ServeCalls(f.call)
+	if err != nil {
+		return err
+	}
+	d.onClose(func() { stop(); f.close() })
 	return nil
 }
 
@@ -179,13 +197,14 @@ func (d *daemon) start() {
 	d.service.Changed(names)
 }
 
-// reload takes over what can be changed while running: the list of modules, and the budget.
+// reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
 func (d *daemon) reload(c *config.Config) {
 	old := d.Config
 	if c.ServerName != old.ServerName || c.NATS != old.NATS {
 		d.Log.Warn().Msg("server_name, nats and http are only read at the start: restart busd for what changed in them")
 	}
-	old.Modules, old.Budget = c.Modules, c.Budget
+	old.Modules, old.Budget, old.Sequential = c.Modules, c.Budget, c.Sequential
+	d.registry.Evaluate(c.Sequential)
 	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
 	d.modules.apply(c.Modules)
 	d.service.Changed(changed)

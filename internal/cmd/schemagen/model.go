@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-const options = "modulebus.callbacks.v1."
+const options = "modulebus."
 
 // Category is a service, as the templates see it.
 type Category struct {
@@ -46,12 +46,27 @@ type Field struct{ Name, Type, Comment string }
 type Catalogue struct {
 	Categories []Category
 	Types      []Message // those that several callbacks share
+	API        []Method  // what modules may ask of the homeserver
+}
+
+// Method is an rpc of the Module API, as the templates see it.
+type Method struct {
+	Go, Name       string
+	Index          int
+	Comment        string
+	Request, Reply Message
+	Scope, Since   string
+	ByDefault      bool
 }
 
 func categoriesOf(files []protoreflect.FileDescriptor) Catalogue {
 	var all Catalogue
 	for _, f := range files {
 		for i := range f.Services().Len() {
+			if s := f.Services().Get(i); s.Name() == "ModuleApi" {
+				all.API = methodsOf(s)
+				continue
+			}
 			all.Categories = append(all.Categories, categoryOf(f.Services().Get(i)))
 		}
 		if strings.HasSuffix(f.Path(), "/types.proto") {
@@ -59,6 +74,22 @@ func categoriesOf(files []protoreflect.FileDescriptor) Catalogue {
 				all.Types = append(all.Types, messageOf(f.Messages().Get(i)))
 			}
 		}
+	}
+	return all
+}
+
+func methodsOf(s protoreflect.ServiceDescriptor) []Method {
+	var all []Method
+	for i := range s.Methods().Len() {
+		d := s.Methods().Get(i)
+		m := Method{
+			Go: string(d.Name()), Name: snake(string(d.Name())), Index: i, Comment: comment(d),
+			Request: messageOf(d.Input()), Reply: messageOf(d.Output()),
+		}
+		if o := option(d, "method"); o != nil {
+			m.Scope, m.Since, m.ByDefault = field(o, "scope").String(), field(o, "since").String(), field(o, "by_default").Bool()
+		}
+		all = append(all, m)
 	}
 	return all
 }
@@ -161,7 +192,7 @@ func marked(d protoreflect.Descriptor, name string) bool {
 
 func extension(d protoreflect.Descriptor, name string) (value protoreflect.Value, found bool) {
 	d.Options().(proto.Message).ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if f.FullName() == protoreflect.FullName(options+name) {
+		if f.Name() == protoreflect.Name(name) && strings.HasPrefix(string(f.FullName()), options) {
 			value, found = v, true
 		}
 		return !found

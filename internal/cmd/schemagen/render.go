@@ -22,6 +22,10 @@ var targets = map[string]string{
 	"homeserver.go.tmpl":    "modulekit/modulekittest/homeserver_gen.go",
 	"category.md.tmpl":      "docs/callbacks/%s.md",
 	"index.md.tmpl":         "docs/callbacks/README.md",
+	"api_subjects.go.tmpl":  "subjects/module_api_gen.go",
+	"api_bus.go.tmpl":       "bus/module_api_gen.go",
+	"api_modulekit.go.tmpl": "modulekit/module_api_gen.go",
+	"api.md.tmpl":           "docs/callbacks/module_api.md",
 	"types.md.tmpl":         "docs/callbacks/types.md",
 }
 

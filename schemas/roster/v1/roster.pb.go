@@ -753,7 +753,9 @@ type Module struct {
 	// Whether its requests are in the JSON mapping.
 	Json bool `protobuf:"varint,4,opt,name=json,proto3" json:"json,omitempty"`
 	// Its workers, by their tokens.
-	Workers       []string `protobuf:"bytes,5,rep,name=workers,proto3" json:"workers,omitempty"`
+	Workers []string `protobuf:"bytes,5,rep,name=workers,proto3" json:"workers,omitempty"`
+	// Scopes of the Module API that the operator granted it.
+	Grants        []string `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -819,6 +821,13 @@ func (x *Module) GetJson() bool {
 func (x *Module) GetWorkers() []string {
 	if x != nil {
 		return x.Workers
+	}
+	return nil
+}
+
+func (x *Module) GetGrants() []string {
+	if x != nil {
+		return x.Grants
 	}
 	return nil
 }
@@ -1174,13 +1183,14 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\amodules\x18\x03 \x03(\v2\x1b.modulebus.roster.v1.ModuleR\amodules\x12\x1e\n" +
 	"\n" +
 	"sequential\x18\x04 \x03(\tR\n" +
-	"sequential\"\xac\x01\n" +
+	"sequential\"\xc4\x01\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\tcallbacks\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.InterestR\tcallbacks\x12#\n" +
 	"\rweb_resources\x18\x03 \x03(\tR\fwebResources\x12\x12\n" +
 	"\x04json\x18\x04 \x01(\bR\x04json\x12\x18\n" +
-	"\aworkers\x18\x05 \x03(\tR\aworkers\"\xfc\x02\n" +
+	"\aworkers\x18\x05 \x03(\tR\aworkers\x12\x16\n" +
+	"\x06grants\x18\x06 \x03(\tR\x06grants\"\xfc\x02\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +

@@ -1,0 +1,199 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/running"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// MatrixError is an error of the Module API, with a Matrix error code and an HTTP status.
+type MatrixError = wire.MatrixError
+
+const (
+	maxCalls    = 512              // of the Module API at once; more are answered 429
+	callTimeout = 60 * time.Second // of a call that came without a deadline
+)
+
+// method is one method of the Module API that is implemented.
+type method struct {
+	*subjects.Method
+	call func(context.Context, proto.Message) (proto.Message, error)
+}
+
+func bind[Request, Reply proto.Message](
+	m subjects.APIMethod[Request, Reply], f func(context.Context, Request) (Reply, error),
+) method {
+	return method{m.Method, func(ctx context.Context, req proto.Message) (proto.Message, error) {
+		return f(ctx, req.(Request))
+	}}
+}
+
+func unimplemented(m *subjects.Method) error {
+	return &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: fmt.Sprintf("this homeserver does not implement %s", m.Name)}
+}
+
+// ServeModuleAPI lets modules call the implementation, each of them what the operator granted it, until the returned
+// function is called; that waits for calls under way. Of several processes of a homeserver that serve, one gets a call.
+func (c *Client) ServeModuleAPI(api ModuleAPI) (stop func(), err error) {
+	byName := map[string]method{}
+	for _, m := range methodsOf(api) {
+		byName[m.Name] = m
+	}
+	return c.ServeCalls(func(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
+		return byName[m.Name].call(ctx, req)
+	})
+}
+
+// ServeCalls is ServeModuleAPI for who handles all methods alike.
+func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
+	if c.nc == nil {
+		return nil, errors.New("bus: the Module API needs NATS")
+	}
+	s := &calls{client: c, handle: handle}
+	s.pool = pool.New(maxCalls, s.serve, s.busy)
+	if s.sub, err = c.nc.ChanQueueSubscribe(c.server.APIAny(), "homeserver", s.pool.Work); err == nil {
+		s.cancels, err = c.nc.Subscribe(c.server.APICancelAny(), func(m *nats.Msg) { s.running.Cancel(string(m.Data)) })
+	}
+	if err != nil {
+		<-s.pool.Stop()
+		return nil, fmt.Errorf("bus: cannot serve the Module API: %w", err)
+	}
+	return s.stop, c.nc.Flush()
+}
+
+// CallFunc answers a call of the Module API.
+type CallFunc func(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error)
+
+// calls serves the Module API.
+type calls struct {
+	client       *Client
+	handle       CallFunc
+	pool         *pool.Pool
+	sub, cancels *nats.Subscription
+	running      running.Set
+}
+
+func (s *calls) stop() {
+	_ = s.sub.Unsubscribe() // Both fail only when the connection is closed.
+	_ = s.cancels.Unsubscribe()
+	_ = s.client.nc.Flush()
+	<-s.pool.Stop()
+}
+
+func (s *calls) serve(m *nats.Msg) {
+	reply, err := s.answer(m)
+	if err != nil {
+		s.refuse(m, err)
+		return
+	}
+	json := wire.IsJSON(m)
+	data, err := marshal(reply, json)
+	if err != nil {
+		s.refuse(m, err)
+		return
+	}
+	out := &nats.Msg{Subject: m.Reply, Data: data}
+	if json {
+		out.Header = nats.Header{wire.HeaderContentType: {wire.JSON}}
+	}
+	s.publish(m, out)
+}
+
+func (s *calls) publish(m, out *nats.Msg) {
+	err := s.client.nc.PublishMsg(out)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		e := &MatrixError{Status: http.StatusBadGateway, Errcode: "M_TOO_LARGE", Text: "the reply is larger than the server's max_payload: ask for less"}
+		err = s.client.nc.PublishMsg(e.Message(m.Reply))
+	}
+	if err != nil {
+		s.client.log.Warn().Err(err).Msg("cannot answer a call of the Module API")
+	}
+}
+
+// answer decodes a call, checks that the module may make it, and makes it.
+func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
+	module, name, err := subjects.MethodOf(m.Subject)
+	if err != nil {
+		return nil, err
+	}
+	method, ok := subjects.FindMethod(name)
+	if !ok {
+		return nil, &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: fmt.Sprintf("the Module API has no method %q", wire.OneLine(name))}
+	}
+	if err := s.client.granted(module, method); err != nil {
+		return nil, err
+	}
+	req := method.NewRequest()
+	if err := unmarshal(m, req); err != nil {
+		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wire.Timeout(m, callTimeout))
+	defer cancel()
+	defer s.running.Add(m.Header.Get(wire.HeaderCall), cancel)()
+	return s.call(ctx, method, req)
+}
+
+// call lets no panic through.
+func (s *calls) call(ctx context.Context, m *subjects.Method, req proto.Message) (_ proto.Message, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.client.log.Error().Str("method", m.Name).Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg("the Module API panicked")
+			err = &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "internal error"}
+		}
+	}()
+	return s.handle(ctx, m, req)
+}
+
+// granted says which grant is missing.
+func (c *Client) granted(module string, m *subjects.Method) error {
+	scope := m.Options.GetScope()
+	if m.Options.GetByDefault() || slices.Contains(c.roster.Load().grants[module], scope) {
+		return nil
+	}
+	text := fmt.Sprintf(`module %s may not call %s: grant it with "grants: [%s]" at the module in busd.yaml`, module, m.Name, scope)
+	return &MatrixError{Status: http.StatusForbidden, Errcode: "M_FORBIDDEN", Text: text}
+}
+
+// refuse says what a homeserver says: what is no MatrixError stays inside.
+func (s *calls) refuse(m *nats.Msg, err error) {
+	var e *MatrixError
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(err, context.DeadlineExceeded):
+		e = &MatrixError{Status: http.StatusGatewayTimeout, Errcode: "M_UNKNOWN", Text: "the homeserver did not answer in time"}
+	default:
+		s.client.log.Error().Err(err).Str("subject", m.Subject).Msg("a call of the Module API failed")
+		e = &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "Internal server error"}
+	}
+	s.publish(m, e.Message(m.Reply))
+}
+
+func (s *calls) busy(m *nats.Msg) {
+	s.publish(m, (&MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}).Message(m.Reply))
+}
+
+func marshal(m proto.Message, json bool) ([]byte, error) {
+	if json {
+		return wire.ToJSON(m)
+	}
+	return proto.Marshal(m)
+}
+
+func unmarshal(m *nats.Msg, to proto.Message) error {
+	if wire.IsJSON(m) {
+		return wire.FromJSON(m.Data, to, false)
+	}
+	return proto.Unmarshal(m.Data, to)
+}

@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+)
+
+// HeaderCall names a call of the Module API, so that it can be cancelled.
+const HeaderCall = "Modulebus-Call"
+
+// MatrixError is an error of the Module API: what Synapse raises as a SynapseError.
+type MatrixError struct {
+	// Status is the HTTP status. 0 means 500.
+	Status int
+
+	// Errcode is the Matrix error code. Empty means M_UNKNOWN.
+	Errcode string
+
+	// Text is for people.
+	Text string
+}
+
+// Error implements error.
+func (e *MatrixError) Error() string { return fmt.Sprintf("%d %s: %s", e.Status, e.Errcode, e.Text) }
+
+// matrixJSON is the body of a Matrix error.
+type matrixJSON struct {
+	Errcode string `json:"errcode"`
+	Error   string `json:"error"`
+}
+
+// complete fills in what is left out.
+func (e MatrixError) complete() MatrixError {
+	if e.Status == 0 {
+		e.Status = http.StatusInternalServerError
+	}
+	if e.Errcode == "" {
+		e.Errcode = "M_UNKNOWN"
+	}
+	return e
+}
+
+// Message returns the message that reports the error: a NATS service error with the status as its code, and a body as
+// Matrix has it.
+func (e *MatrixError) Message(subject string) *nats.Msg {
+	c := e.complete()
+	body, _ := json.Marshal(matrixJSON{c.Errcode, c.Text}) // It is made of strings.
+	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
+		HeaderError:       {OneLine(c.Text)},
+		HeaderErrorCode:   {strconv.Itoa(c.Status)},
+		HeaderContentType: {JSON},
+	}}
+}
+
+// MatrixErrorOf returns the error that a message reports, or nil.
+func MatrixErrorOf(m *nats.Msg) *MatrixError {
+	if len(m.Header) == 0 || m.Header.Get(HeaderErrorCode) == "" {
+		return nil
+	}
+	status, _ := strconv.Atoi(m.Header.Get(HeaderErrorCode)) // What is no number is a 500.
+	e := ParseMatrixError(status, m.Data)
+	if e.Text == "" {
+		e.Text = m.Header.Get(HeaderError)
+	}
+	return e
+}
+
+// ParseMatrixError reads the body of an HTTP response that reports an error. What is no Matrix error is M_UNKNOWN.
+func ParseMatrixError(status int, body []byte) *MatrixError {
+	var j matrixJSON
+	if json.Unmarshal(body, &j) != nil {
+		j = matrixJSON{}
+	}
+	e := MatrixError{status, j.Errcode, j.Error}.complete()
+	return &e
+}

@@ -1,0 +1,98 @@
+package subjects
+
+import (
+	"errors"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
+)
+
+// Method is a method of the Module API, as its rpc in schemas declares it.
+type Method struct {
+	// Name is Synapse's, such as get_userinfo_by_id.
+	Name string
+
+	// Options are the facts that stand with the declaration.
+	Options *moduleapiv1.Method
+
+	request, reply protoreflect.MessageType
+}
+
+// APIMethod is a method together with the types of its messages.
+type APIMethod[Request, Reply proto.Message] struct{ *Method }
+
+var methods []*Method
+
+// Methods returns every method of the Module API, in order of their declaration. The slice is the caller's.
+func Methods() []*Method { return append([]*Method(nil), methods...) }
+
+// FindMethod returns the method with that name.
+func FindMethod(name string) (*Method, bool) {
+	for _, m := range methods {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return nil, false
+}
+
+// Scopes returns what an operator can grant: the scopes that not every module has.
+func Scopes() []string {
+	var scopes []string
+	seen := map[string]bool{}
+	for _, m := range methods {
+		if s := m.Options.GetScope(); !m.Options.GetByDefault() && !seen[s] {
+			seen[s] = true
+			scopes = append(scopes, s)
+		}
+	}
+	return scopes
+}
+
+// NewRequest returns an empty request.
+func (m *Method) NewRequest() proto.Message { return m.request.New().Interface() }
+
+// NewReply returns an empty reply.
+func (m *Method) NewReply() proto.Message { return m.reply.New().Interface() }
+
+func declareMethod[Request, Reply proto.Message](s protoreflect.ServiceDescriptor, i int) APIMethod[Request, Reply] {
+	var request Request
+	var reply Reply
+	d := s.Methods().Get(i)
+	m := &Method{
+		Name:    snake(string(d.Name())),
+		Options: proto.GetExtension(d.Options(), moduleapiv1.E_Method).(*moduleapiv1.Method),
+		request: request.ProtoReflect().Type(),
+		reply:   reply.ProtoReflect().Type(),
+	}
+	methods = append(methods, m)
+	return APIMethod[Request, Reply]{m}
+}
+
+// API is where a module calls a method of the Module API.
+func (s Server) API(m *Method, module string) string { return s.module(module, "api."+m.Name) }
+
+// APIAny matches API of every module and every method.
+func (s Server) APIAny() string { return s.root + "module.*.api.*" }
+
+// APICancel is where a module says that it no longer wants the reply to a call.
+func (s Server) APICancel(module string) string { return s.module(module, "api_cancel") }
+
+// APICancelAny matches APICancel of every module.
+func (s Server) APICancelAny() string { return s.root + "module.*.api_cancel" }
+
+var errNoMethod = errors.New("subjects: this is not about a method of the Module API")
+
+// MethodOf returns the module and the method's name of an API subject.
+func MethodOf(subject string) (module, name string, err error) {
+	dot := strings.LastIndexByte(subject, '.')
+	prefix, ok := strings.CutSuffix(subject[:max(dot, 0)], ".api")
+	if !ok {
+		return "", "", errNoMethod
+	}
+	module, err = ModuleOf(prefix + ".api")
+	return module, subject[dot+1:], err
+}
