@@ -26,6 +26,12 @@ func (Catalogue) KnowsOrigin(full string) bool {
 	return ok && d.KnowsOrigin()
 }
 
+// Speculative implements config.Catalogue.
+func (Catalogue) Speculative(full string) bool {
+	d, ok := subjects.Find(full)
+	return ok && d.Options.GetSpeculative()
+}
+
 // Names implements config.Catalogue.
 func (Catalogue) Names() []string {
 	var names []string

@@ -39,6 +39,12 @@ const (
 	DefaultBudget     = 5 * time.Second
 )
 
+// DefaultBreaker holds where the file says nothing.
+var DefaultBreaker = Breaker{Failures: 5, Open: 5 * time.Second}
+
+// Everything is what [Config.Sequential] says instead of the names of all callbacks.
+const Everything = "*"
+
 // Catalogue tells which callbacks there are.
 type Catalogue interface {
 	// Find returns the full name, category.callback, of the callback with that name.
@@ -49,6 +55,10 @@ type Catalogue interface {
 
 	// KnowsOrigin reports whether on_failure may tell local from federated for the callback with that full name.
 	KnowsOrigin(full string) bool
+
+	// Speculative reports whether modules may be asked the callback with that full name though their answers turn out not
+	// to matter: it has no side effects.
+	Speculative(full string) bool
 
 	// Names returns the names that Find knows, to suggest one.
 	Names() []string
@@ -74,6 +84,10 @@ type Config struct {
 
 	// Budget bounds one ask of all modules. Default 5s.
 	Budget time.Duration
+
+	// Sequential names, in order, the callbacks whose modules are asked one after the other although all of them may be
+	// asked at once; or [Everything]. Default none.
+	Sequential []string
 }
 
 // NATS says which NATS to use: an embedded server if Listen is set, else the external one at URL.
@@ -134,6 +148,12 @@ type Module struct {
 	// OnFailure holds for each callback that Callbacks does not mention. Default nil: the callback's own.
 	OnFailure *Policy
 
+	// Hedge is after which time without an answer a second worker is asked, too. Default 0: never.
+	Hedge time.Duration
+
+	// Breaker holds for each callback that Callbacks does not mention. Default [DefaultBreaker].
+	Breaker Breaker
+
 	// Callbacks holds what differs, by the callback's full name. Default nil.
 	Callbacks map[string]Override
 }
@@ -145,6 +165,21 @@ type Override struct {
 
 	// OnFailure is the policy for the callback. Default nil: the module's.
 	OnFailure *Policy
+
+	// Hedge is that of the callback, which is [Catalogue.Speculative] unless it is 0. Default nil: the module's.
+	Hedge *time.Duration
+
+	// Breaker is that of the callback. Default nil: the module's.
+	Breaker *Breaker
+}
+
+// Breaker says when a module that does not answer in time is left alone. The zero Breaker never does.
+type Breaker struct {
+	// Failures is how many timeouts in a row it takes. Default 5.
+	Failures int
+
+	// Open is how long the module is then not asked. Default 5s.
+	Open time.Duration
 }
 
 // TimeoutOf returns what bounds the callback with that full name.
@@ -153,6 +188,27 @@ func (m *Module) TimeoutOf(full string) time.Duration {
 		return timeout
 	}
 	return m.Timeout
+}
+
+// HedgeOf returns after which time a second worker is asked, too, 0 for never. What the operator said of the module as a
+// whole is left out where asking twice could do something twice, or would come too late.
+func (m *Module) HedgeOf(full string, catalogue Catalogue) time.Duration {
+	hedge := m.Hedge
+	if of := m.Callbacks[full].Hedge; of != nil {
+		hedge = *of
+	}
+	if !catalogue.Speculative(full) || hedge >= m.TimeoutOf(full) {
+		return 0
+	}
+	return hedge
+}
+
+// BreakerOf returns when the module is left alone with the callback with that full name.
+func (m *Module) BreakerOf(full string) Breaker {
+	if of := m.Callbacks[full].Breaker; of != nil {
+		return *of
+	}
+	return m.Breaker
 }
 
 // PolicyOf returns the policy for the callback with that full name. What the operator said of the module as a whole is

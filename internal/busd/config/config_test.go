@@ -16,11 +16,11 @@ import (
 )
 
 // catalogue is a small one of which each callback is known by its short and its full name.
-type catalogue map[string]struct{ refuse, origin bool }
+type catalogue map[string]struct{ refuse, origin, speculative bool }
 
 var callbacks = catalogue{
-	"spam_checker.check_event_for_spam":          {refuse: true, origin: true},
-	"spam_checker.user_may_create_room":          {refuse: true},
+	"spam_checker.check_event_for_spam":          {refuse: true, origin: true, speculative: true},
+	"spam_checker.user_may_create_room":          {refuse: true, speculative: true},
 	"presence_router.get_users_for_states":       {},
 	"third_party_rules.on_new_event":             {origin: true},
 	"account_validity.on_user_login":             {},
@@ -30,7 +30,7 @@ var callbacks = catalogue{
 	"spam_checker.check_registration_for_spam":   {refuse: true},
 	"spam_checker.check_media_file_for_spam":     {refuse: true},
 	"spam_checker.user_may_send_3pid_invite":     {refuse: true},
-	"spam_checker.user_may_invite":               {refuse: true},
+	"spam_checker.user_may_invite":               {refuse: true, speculative: true},
 	"spam_checker.user_may_join_room":            {refuse: true},
 	"spam_checker.federated_user_may_invite":     {refuse: true},
 	"spam_checker.should_drop_federated_event":   {refuse: true},
@@ -48,6 +48,7 @@ func (c catalogue) Find(name string) (string, bool) {
 
 func (c catalogue) CanRefuse(full string) bool   { return c[full].refuse }
 func (c catalogue) KnowsOrigin(full string) bool { return c[full].origin }
+func (c catalogue) Speculative(full string) bool { return c[full].speculative }
 
 func (c catalogue) Names() []string {
 	var names []string
@@ -144,15 +145,22 @@ func TestEverythingIsRead(t *testing.T) {
 				Name: "demo", Run: []string{"go", "run", "./cmd/demo-module", "8080", "yes"}, Workers: 2,
 				Config:  []byte(`{"deny":["@evilguy:example.com"]}`),
 				Timeout: 250 * time.Millisecond, OnFailure: &Policy{Skip, Skip},
+				Hedge: 50 * time.Millisecond, Breaker: Breaker{10, time.Minute},
 				Callbacks: map[string]Override{
-					"spam_checker.check_event_for_spam": {time.Second, &Policy{Refuse, Skip}},
-					"spam_checker.user_may_create_room": {0, &Policy{Fail, Fail}},
-					"third_party_rules.on_new_event":    {2 * time.Hour, nil},
+					"spam_checker.check_event_for_spam": {
+						Timeout: time.Second, OnFailure: &Policy{Refuse, Skip}, Hedge: new(200 * time.Millisecond),
+					},
+					"spam_checker.user_may_create_room": {OnFailure: &Policy{Fail, Fail}, Hedge: new(time.Duration(0)), Breaker: &Breaker{}},
+					"third_party_rules.on_new_event":    {Timeout: 2 * time.Hour, Breaker: &Breaker{5, 10 * time.Second}},
 				},
 			},
-			{Name: "my_pkg.Mod", Workers: 1, Config: []byte(`{}`), Timeout: time.Second, OnFailure: &Policy{Unset, Refuse}},
+			{
+				Name: "my_pkg.Mod", Workers: 1, Config: []byte(`{}`), Timeout: time.Second, OnFailure: &Policy{Unset, Refuse},
+				Breaker: Breaker{5, 5 * time.Second},
+			},
 		},
-		Budget: 2 * time.Second,
+		Budget:     2 * time.Second,
+		Sequential: []string{"spam_checker.check_event_for_spam", "spam_checker.user_may_invite"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
@@ -247,6 +255,43 @@ func TestPolicyOf(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestHedgeOf(t *testing.T) {
+	t.Parallel()
+	spam, event := "spam_checker.check_event_for_spam", "third_party_rules.on_new_event"
+	for _, tt := range []struct {
+		name     string
+		module   time.Duration
+		override Override
+		of       string
+		want     time.Duration
+	}{
+		{"nothing said", 0, Override{}, spam, 0},
+		{"the module's", time.Millisecond, Override{}, spam, time.Millisecond},
+		{"the callback's has the first word", time.Millisecond, Override{Hedge: new(time.Second)}, spam, time.Second},
+		{"the callback's is off", time.Millisecond, Override{Hedge: new(time.Duration(0))}, spam, 0},
+		{"the module's where asking twice does something twice", time.Millisecond, Override{}, event, 0},
+		{"the module's where it comes too late", time.Second, Override{Timeout: time.Second}, spam, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := Module{Timeout: time.Minute, Hedge: tt.module, Callbacks: map[string]Override{tt.of: tt.override}}
+			if got := m.HedgeOf(tt.of, callbacks); got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestBreakerOf(t *testing.T) {
+	t.Parallel()
+	m := Module{Breaker: DefaultBreaker, Callbacks: map[string]Override{"a.b": {Breaker: &Breaker{}}, "a.c": {}}}
+	for full, want := range map[string]Breaker{"a.b": {}, "a.c": DefaultBreaker, "a.d": DefaultBreaker} {
+		if got := m.BreakerOf(full); got != want {
+			t.Errorf("%s: got %v, want %v", full, got, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -27,7 +28,7 @@ func (c *Config) String() string {
 
 var description = template.Must(template.New("busd.yaml").Funcs(template.FuncMap{
 	"text": describeText, "urls": describeURLs, "list": describeList, "size": describeSize, "time": describeTime,
-	"override": describeOverride,
+	"hedge": describeHedge, "override": describeOverride, "evaluate": describeEvaluate,
 }).Parse(`server_name: {{text .ServerName}}
 nats:
 {{- with .NATS.Listen}}
@@ -63,6 +64,8 @@ modules:{{if not .Modules}} none{{end}}
     config: {{size .Config}}
     timeout: {{time .Timeout}}
     on_failure: {{with .OnFailure}}{{.}}{{else}}default{{end}}
+    hedge: {{hedge .Hedge}}
+    breaker: {{.Breaker}}
 {{- with .Callbacks}}
     callbacks:
 {{- range $name, $override := .}}
@@ -70,6 +73,7 @@ modules:{{if not .Modules}} none{{end}}
 {{- end}}{{end}}
 {{- end}}
 budget: {{time .Budget}}
+evaluate: {{evaluate .Sequential}}
 `))
 
 var plainText = regexp.MustCompile(`^[A-Za-z0-9_./+][A-Za-z0-9_./@+=:-]*$`)
@@ -112,6 +116,41 @@ func describeOverride(o Override) string {
 	}
 	if o.OnFailure != nil {
 		parts = append(parts, "on_failure: "+o.OnFailure.String())
+	}
+	if o.Hedge != nil {
+		parts = append(parts, "hedge: "+describeHedge(*o.Hedge))
+	}
+	if o.Breaker != nil {
+		parts = append(parts, "breaker: "+o.Breaker.String())
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func describeHedge(d time.Duration) string {
+	if d == 0 {
+		return off
+	}
+	return describeTime(d)
+}
+
+// String returns the breaker as it is written in busd.yaml.
+func (b Breaker) String() string {
+	if b.Failures == 0 {
+		return off
+	}
+	return fmt.Sprintf("{failures: %d, open: %s}", b.Failures, describeTime(b.Open))
+}
+
+func describeEvaluate(sequential []string) string {
+	switch {
+	case len(sequential) == 0:
+		return evaluations[0]
+	case slices.Contains(sequential, Everything):
+		return evaluations[1]
+	}
+	var parts []string
+	for _, name := range sequential {
+		parts = append(parts, name+": "+evaluations[1])
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

@@ -32,7 +32,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("got %+v", *c)
 		}
 		for _, m := range c.Modules {
-			if m.Name == "" || m.Workers < 1 || m.Timeout <= 0 || !json.Valid(m.Config) {
+			if m.Name == "" || m.Workers < 1 || m.Timeout <= 0 || m.Hedge < 0 || m.Hedge >= m.Timeout || !json.Valid(m.Config) {
 				t.Errorf("got %+v", m)
 			}
 		}

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
+	"time"
 )
 
 // schema knows the keys of busd.yaml.
@@ -24,6 +27,7 @@ func (s schema) config(v value, c *Config) {
 		field{"homeserver", func(v value) { s.homeserver(v, &c.Homeserver) }},
 		field{"modules", func(v value) { c.Modules = s.modules(v) }},
 		field{"budget", duration(&c.Budget)},
+		field{"evaluate", func(v value) { c.Sequential = s.evaluate(v) }},
 	)
 	if !found.has("server_name") {
 		v.named("server_name", v.node).fail("is missing (it is what follows the colon in user IDs, such as example.com)")
@@ -93,7 +97,10 @@ func (s schema) modules(v value) []Module {
 
 // module reads an entry, and returns also where its name is.
 func (s schema) module(v value) (m Module, name value) {
-	m = Module{Workers: DefaultWorkers, Config: json.RawMessage("{}"), Timeout: DefaultTimeout}
+	m = Module{
+		Workers: DefaultWorkers, Config: json.RawMessage("{}"), Timeout: DefaultTimeout, Breaker: DefaultBreaker,
+	}
+	hedge, breaker := &m.Hedge, &m.Breaker
 	found := v.fields(
 		field{"module", text(&m.Name, moduleName)},
 		field{"run", arguments(&m.Run)},
@@ -101,8 +108,15 @@ func (s schema) module(v value) (m Module, name value) {
 		field{"config", func(v value) { m.Config = v.config() }},
 		field{"timeout", duration(&m.Timeout)},
 		field{"on_failure", s.policy(&m.OnFailure, "")},
-		field{"callbacks", func(v value) { m.Callbacks = s.callbacks(v) }},
+		field{"hedge", s.hedge(&hedge, "")},
+		field{"breaker", breakerOf(&breaker)},
+		field{"callbacks", func(value) {}}, // Read when the module's own timeout is.
 	)
+	m.Hedge, m.Breaker = *hedge, *breaker
+	found.checkHedge(m.Hedge, m.Timeout)
+	if found.has("callbacks") {
+		m.Callbacks = s.callbacks(found["callbacks"], m.Timeout)
+	}
 	if !found.has("module") && v.tag() == tagMap {
 		v.named("module", v.node).fail("is missing (the name of the module)")
 	}
@@ -112,30 +126,123 @@ func (s schema) module(v value) (m Module, name value) {
 	return m, found["module"]
 }
 
-func (s schema) callbacks(v value) map[string]Override {
+func (s schema) callbacks(v value, timeout time.Duration) map[string]Override {
 	overrides := map[string]Override{}
+	s.byCallback(v, func(full string, p pair) { overrides[full] = s.override(p.value, full, timeout) })
+	return overrides
+}
+
+// byCallback reads a mapping whose keys are callbacks.
+func (s schema) byCallback(v value, read func(full string, p pair)) {
+	given := map[string]bool{}
 	for _, p := range v.mapping() {
 		full, ok := s.catalogue.Find(p.name)
 		if !ok {
 			p.key.fail("is not a callback (%s)", didYouMean(p.name, s.catalogue.Names(), "busd callbacks lists them"))
 			continue
 		}
-		if _, twice := overrides[full]; twice {
+		if given[full] {
 			p.key.fail("is %s, which is given already", full)
 		}
-		overrides[full] = s.override(p.value, full)
+		given[full] = true
+		read(full, p)
 	}
-	return overrides
 }
 
-func (s schema) override(v value, full string) (o Override) {
-	if !v.null() {
-		v.fields(
-			field{"timeout", duration(&o.Timeout)},
-			field{"on_failure", s.policy(&o.OnFailure, full)},
-		)
+// override reads what differs from the module, whose timeout is given.
+func (s schema) override(v value, full string, timeout time.Duration) (o Override) {
+	if v.null() {
+		return o
+	}
+	found := v.fields(
+		field{"timeout", duration(&o.Timeout)},
+		field{"on_failure", s.policy(&o.OnFailure, full)},
+		field{"hedge", s.hedge(&o.Hedge, full)},
+		field{"breaker", breakerOf(&o.Breaker)},
+	)
+	if o.Hedge != nil {
+		found.checkHedge(*o.Hedge, cmp.Or(o.Timeout, timeout))
 	}
 	return o
+}
+
+// off is what switches a thing off.
+const off = "off"
+
+func (v value) off() bool { return v.tag() == tagText && v.node.Value == off }
+
+// hedge reads hedge of the callback with that full name, or of a whole module if the name is empty.
+func (s schema) hedge(dst **time.Duration, full string) func(value) {
+	return func(v value) {
+		d := new(time.Duration)
+		switch {
+		case v.off():
+		case full != "" && !s.catalogue.Speculative(full):
+			v.fail("cannot be: asking %s twice may do something twice (remove it, or write off)", full)
+			return
+		default:
+			duration(d)(v)
+		}
+		*dst = d
+	}
+}
+
+// checkHedge reports a second request that would never be sent.
+func (o object) checkHedge(hedge, timeout time.Duration) {
+	if o.has("hedge") && hedge >= timeout {
+		o["hedge"].fail("must be less than the timeout, which is %s", describeTime(timeout))
+	}
+}
+
+func breakerOf(dst **Breaker) func(value) {
+	return func(v value) {
+		b := DefaultBreaker
+		switch {
+		case v.off():
+			b = Breaker{}
+		case v.tag() != tagMap:
+			v.fail("must be off or a mapping (try {failures: 5, open: 5s})")
+			return
+		default:
+			v.fields(field{"failures", positive(&b.Failures)}, field{"open", duration(&b.Open)})
+		}
+		*dst = &b
+	}
+}
+
+// evaluations are how the modules of a callback are asked. The first is the default.
+var evaluations = []string{"speculative", "sequential"}
+
+// evaluate returns what is evaluated sequentially.
+func (s schema) evaluate(v value) (sequential []string) {
+	if v.tag() != tagMap {
+		if v.sequential() {
+			return []string{Everything}
+		}
+		return nil
+	}
+	s.byCallback(v, func(full string, p pair) {
+		switch {
+		case p.value.null():
+		case !s.catalogue.Speculative(full):
+			p.key.fail("cannot be: %s is never evaluated speculatively (remove it)", full)
+		case p.value.sequential():
+			sequential = append(sequential, full)
+		}
+	})
+	slices.Sort(sequential)
+	return slices.Compact(sequential)
+}
+
+func (v value) sequential() bool {
+	var how string
+	text(&how, func(s string) string {
+		if slices.Contains(evaluations, s) {
+			return ""
+		}
+		return quote(s) + " is not known (" + didYouMean(s, evaluations, strings.Join(evaluations, " or ")) + ")"
+	})(v)
+	return how == evaluations[1]
 }
 
 // policy reads on_failure of the callback with that full name, or of a whole module if the name is empty.

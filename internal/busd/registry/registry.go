@@ -32,11 +32,12 @@ const (
 type Registry struct {
 	catalogue config.Catalogue
 
-	mu       sync.Mutex
-	budget   time.Duration
-	listed   []*module
-	unlisted map[string]*module
-	roster   *rosterv1.Roster
+	mu         sync.Mutex
+	budget     time.Duration
+	sequential []string
+	listed     []*module
+	unlisted   map[string]*module
+	roster     *rosterv1.Roster
 }
 
 // module is what is known of one module.
@@ -59,6 +60,14 @@ type worker struct {
 // New returns a registry with nobody listed.
 func New(catalogue config.Catalogue) *Registry {
 	return &Registry{catalogue: catalogue, unlisted: map[string]*module{}, roster: &rosterv1.Roster{}}
+}
+
+// Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
+// on.
+func (r *Registry) Evaluate(sequential []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sequential = sequential
 }
 
 // Configure takes over the operator's list. Who had joined stays joined. It returns the modules that are new or whose
@@ -166,11 +175,11 @@ func (r *Registry) entry(m *module) *rosterv1.Entry {
 		ConfigRevision: revisionOf(m.Config),
 		Config:         m.Config,
 		TimeoutsMs:     map[string]uint32{},
-		TimeoutMs:      uint32(m.Timeout.Milliseconds()),
-		JoinEveryMs:    uint32(JoinEvery.Milliseconds()),
+		TimeoutMs:      milliseconds(m.Timeout),
+		JoinEveryMs:    milliseconds(JoinEvery),
 	}
 	for name := range m.Callbacks {
-		e.TimeoutsMs[name] = uint32(m.TimeoutOf(name).Milliseconds())
+		e.TimeoutsMs[name] = milliseconds(m.TimeoutOf(name))
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -404,5 +405,36 @@ func bounded(t *testing.T, what string, got, most int) {
 	t.Helper()
 	if got > most {
 		t.Errorf("%s: %d, want %d at most", what, got, most)
+	}
+}
+
+func TestTheRosterSaysHowToAsk(t *testing.T) {
+	t.Parallel()
+	gate := listed("gate")
+	gate.Timeout, gate.Hedge, gate.Breaker = 100*365*24*time.Hour, 1500*time.Microsecond, config.Breaker{Failures: 3, Open: time.Minute}
+	gate.Callbacks = map[string]config.Override{
+		checkEvent: {Timeout: time.Microsecond, Hedge: new(time.Duration(0)), Breaker: &config.Breaker{}},
+	}
+	r := registry.New(busd.Catalogue{})
+	r.Evaluate([]string{createRoom})
+	r.Configure([]config.Module{gate}, time.Second, start)
+	r.Join("gate", join("1", createRoom, checkEvent, registered), start)
+	type how struct{ Timeout, Hedge, Failures, Open uint32 }
+	got := map[string]how{}
+	for _, i := range r.Roster().GetModules()[0].GetCallbacks() {
+		got[i.GetCallback()] = how{i.GetTimeoutMs(), i.GetHedgeMs(), i.GetBreakerFailures(), i.GetBreakerOpenMs()}
+	}
+	equal(t, map[string]how{
+		createRoom: {math.MaxUint32, 2, 3, 60_000}, // The longest that can be said.
+		checkEvent: {1, 0, 0, 0},                   // The shortest.
+		registered: {math.MaxUint32, 0, 3, 60_000}, // Nothing with side effects is asked twice.
+	}, got)
+	equal(t, []string{createRoom}, r.Roster().GetSequential())
+
+	revision := r.Roster().GetRevision()
+	r.Evaluate(nil)
+	r.Configure([]config.Module{gate}, time.Second, start)
+	if r.Roster().GetRevision() == revision || len(r.Roster().GetSequential()) > 0 {
+		t.Errorf("still evaluates %v sequentially", r.Roster().GetSequential())
 	}
 }

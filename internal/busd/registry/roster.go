@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ import (
 
 // update makes a new roster if anything in it has changed.
 func (r *Registry) update(now time.Time) {
-	next := &rosterv1.Roster{Revision: r.roster.GetRevision(), BudgetMs: uint32(r.budget.Milliseconds())}
+	next := &rosterv1.Roster{Revision: r.roster.GetRevision(), BudgetMs: milliseconds(r.budget), Sequential: r.sequential}
 	owners := map[string]string{}
 	for _, m := range r.listed {
 		next.Modules = append(next.Modules, r.rosterOf(m, owners))
@@ -53,13 +54,22 @@ func (r *Registry) interest(m *module, callback string) *rosterv1.Interest {
 	d, _ := subjects.Find(callback) // Only known ones are accepted.
 	local := cmp.Or(onFailure[p.Local], d.Options.GetOnFailure())
 	federated := cmp.Or(onFailure[p.Federated], d.Options.GetOnFailureFederated(), local)
+	breaker := m.BreakerOf(callback)
 	return &rosterv1.Interest{
 		Callback:           callback,
-		TimeoutMs:          uint32(m.TimeoutOf(callback).Milliseconds()),
+		TimeoutMs:          milliseconds(m.TimeoutOf(callback)),
 		OnFailure:          local,
 		OnFailureFederated: federated,
 		Needs:              m.last.GetNeeds()[callback],
+		HedgeMs:            milliseconds(m.HedgeOf(callback, r.catalogue)),
+		BreakerFailures:    uint32(breaker.Failures),
+		BreakerOpenMs:      milliseconds(breaker.Open),
 	}
+}
+
+// milliseconds rounds up, so that a little time is not none, to at most what can be said: seven weeks.
+func milliseconds(d time.Duration) uint32 {
+	return uint32(min((d+time.Millisecond-1)/time.Millisecond, math.MaxUint32))
 }
 
 var onFailure = map[config.Action]callbacksv1.OnFailure{
