@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,19 +24,22 @@ const (
 // membership is what a worker has to do with busd: its entry, joining, and leaving.
 type membership struct {
 	*worker
-	changes chan *nats.Msg
-	sub     *nats.Subscription
-	service micro.Service
-	refused *rosterv1.ConfigError // the latest configuration's, when it was not taken
-	said    string                // what was last logged about busd, so that it is not said twice
+	changes   chan *nats.Msg
+	sub       *nats.Subscription
+	connected chan nats.Status // tells when the connection is there again
+	service   micro.Service
+	refused   *rosterv1.ConfigError // the latest configuration's, when it was not taken
+	said      string                // what was last logged about busd, so that it is not said twice
+	problems  []string              // what busd last did not accept, likewise
 }
 
 func newMembership(w *worker) (*membership, error) {
-	m := &membership{worker: w, changes: make(chan *nats.Msg, 16)} // What does not fit is made up for by joining.
+	m := &membership{worker: w, changes: make(chan *nats.Msg, 16)}
 	var err error
 	if m.sub, err = w.nc.ChanSubscribe(w.server.Changed(w.options.Module), m.changes); err != nil {
 		return nil, fmt.Errorf("modulekit: cannot hear of configuration changes: %w", err)
 	}
+	m.connected = w.nc.StatusChanged(nats.CONNECTED)
 	m.service, err = micro.AddService(w.nc, micro.Config{
 		Name:        serviceName(w.options.Module),
 		Version:     w.version,
@@ -61,6 +65,7 @@ func serviceName(module string) string {
 
 func (m *membership) close() {
 	_ = m.sub.Unsubscribe() // Both fail only when the connection is closed.
+	m.nc.RemoveStatusListener(m.connected)
 	if m.service != nil {
 		_ = m.service.Stop()
 	}
@@ -118,38 +123,57 @@ func configErrorOf(err error) *rosterv1.ConfigError {
 
 // follow joins, joins again as long as ctx lasts, and takes over what changes.
 func (m *membership) follow(ctx context.Context, entry *rosterv1.Entry) {
-	every := time.NewTicker(max(time.Duration(entry.GetJoinEveryMs())*time.Millisecond, joinEvery/10))
-	defer every.Stop()
+	every := max(time.Duration(entry.GetJoinEveryMs())*time.Millisecond, joinEvery/10)
 	for {
-		m.join(ctx)
+		pause := every
+		if !m.join(ctx) {
+			pause = min(every, retry)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case msg := <-m.changes:
-			m.change(msg)
-		case <-every.C:
+			changed := &rosterv1.Entry{}
+			if proto.Unmarshal(msg.Data, changed) == nil {
+				m.change(changed)
+			}
+		case <-m.connected:
+			m.catchUp(ctx)
+		case <-time.After(pause):
 		}
 	}
 }
 
-func (m *membership) join(ctx context.Context) {
+// catchUp takes over what changed while NATS was away. Of a busd that is not there yet, the news is still to come.
+func (m *membership) catchUp(ctx context.Context) {
+	entry := &rosterv1.Entry{}
+	if m.ask(ctx, m.server.Entry(m.options.Module), nil, entry) == nil {
+		m.change(entry)
+	}
+}
+
+// join reports whether busd answered.
+func (m *membership) join(ctx context.Context) bool {
 	join := proto.CloneOf(m.instance.Load().join)
 	join.ConfigError = m.refused
 	joined := &rosterv1.Joined{}
 	err := m.ask(ctx, m.server.Join(m.options.Module), join, joined)
 	if ctx.Err() != nil {
-		return
+		return true
 	}
 	m.say(err, joined.GetListed())
-	for _, problem := range joined.GetProblems() {
-		m.options.Log.Warn().Msg(problem)
+	if err == nil && !slices.Equal(joined.GetProblems(), m.problems) {
+		m.problems = joined.GetProblems()
+		for _, problem := range m.problems {
+			m.options.Log.Warn().Msg(problem)
+		}
 	}
+	return err == nil
 }
 
 // change takes over a new entry. A configuration that is refused leaves the running instance as it is.
-func (m *membership) change(msg *nats.Msg) {
-	entry := &rosterv1.Entry{}
-	if err := proto.Unmarshal(msg.Data, entry); err != nil || !entry.GetListed() {
+func (m *membership) change(entry *rosterv1.Entry) {
+	if !entry.GetListed() {
 		return // The next join says what is to be said.
 	}
 	old := m.instance.Load()

@@ -26,7 +26,8 @@ type worker struct {
 	server   subjects.Server
 	build    func(*rosterv1.Entry) (*instance, error)
 	instance atomic.Pointer[instance]
-	subs     map[string]*nats.Subscription
+	subs     map[string]*nats.Subscription // of the queue group
+	own      []*nats.Subscription          // of this worker alone
 	pool     *pool.Pool
 	requests context.Context // which every request's is derived from
 	running  running.Set
@@ -67,13 +68,17 @@ func (w *worker) run(ctx context.Context) error {
 
 func (w *worker) start(i *instance) error {
 	own := w.server.WorkerAny(w.options.Module, w.options.Worker)
-	if _, err := w.nc.ChanSubscribe(own, w.pool.Work); err != nil {
+	requests, err := w.nc.ChanSubscribe(own, w.pool.Work)
+	if err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
 	}
+	w.own = append(w.own, requests)
 	cancel := w.server.Cancel(w.options.Module)
-	if _, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.Cancel(string(m.Data)) }); err != nil {
+	cancels, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.Cancel(string(m.Data)) })
+	if err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", cancel, err)
 	}
+	w.own = append(w.own, cancels)
 	return w.swap(i)
 }
 
@@ -88,7 +93,7 @@ func (w *worker) swap(i *instance) error {
 	}
 	for subject, sub := range w.subs {
 		if !slices.Contains(i.queues, subject) {
-			_ = sub.Unsubscribe() // It fails only when the connection is closed.
+			_ = sub.Drain() // It fails only when the connection is closed.
 			delete(w.subs, subject)
 		}
 	}
@@ -166,13 +171,16 @@ func (w *worker) publish(m *nats.Msg) error {
 	return w.nc.PublishMsg(m)
 }
 
-// drain stops taking requests, says so, and waits for those under way.
+// drain stops taking requests, says so, and waits for those under way. A request that NATS gave to this worker before it
+// knew is under way, too: nobody else gets it.
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	for _, sub := range w.subs {
-		_ = sub.Unsubscribe() // It fails only when the connection is closed.
+		_ = sub.Drain() // It fails only when the connection is closed.
 	}
+	_ = w.nc.FlushTimeout(busdTimeout) // Now all of them have arrived, unless NATS is away.
 	m.leave()
 	defer w.instance.Load().api.stopFollowUps()
+	defer w.disown()
 	ended := w.pool.Stop()
 	if !within(ended, w.options.DrainTimeout) {
 		cancel() // Handlers see their contexts end, and have a last second.
@@ -184,6 +192,12 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 		return fmt.Errorf("modulekit: cannot send the last answers: %w", err)
 	}
 	return nil
+}
+
+func (w *worker) disown() {
+	for _, sub := range w.own {
+		_ = sub.Unsubscribe() // It fails only when the connection is closed.
+	}
 }
 
 func within(done <-chan struct{}, d time.Duration) bool {
