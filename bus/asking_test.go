@@ -1,0 +1,48 @@
+package bus
+
+import (
+	"testing"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// silent is a line on which nobody replies.
+type silent struct{ wire.Line }
+
+func (silent) Send(wire.Receiver, int, wire.Request) (wire.Ticket, error) { return 1, nil }
+func (silent) Forget(wire.Ticket)                                         {}
+func (silent) Cancel(wire.Ticket, string)                                 {}
+
+// A timer that is set for a past that nothing ends keeps a whole processor busy until the other modules have answered.
+func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
+	t.Parallel()
+	d := subjects.UserMayCreateRoom.Declaration
+	roster := &rosterv1.Roster{Revision: 1}
+	for i, name := range []string{"a", "b"} {
+		roster.Modules = append(roster.Modules, &rosterv1.Module{Name: name, Callbacks: []*rosterv1.Interest{{
+			Callback: d.FullName(), TimeoutMs: 1000 * uint32(i+1), OnFailure: callbacksv1.OnFailure_SKIP,
+		}}})
+	}
+	c, err := Over(silent{}, roster, &Options{ServerName: "example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := c.roster.Load()
+	a := askings.New().(*asking)
+	a.begin(t.Context(), c, r, &r.plans[d.Index], &callbacksv1.UserMayCreateRoomRequest{})
+	defer a.end()
+	a.advance()
+	for _, want := range []time.Duration{time.Second, 2 * time.Second} {
+		if got := a.next().Sub(a.start); got != want {
+			t.Errorf("the next timeout is after %v, want %v", got, want)
+		}
+		a.expire(a.start.Add(want))
+	}
+	if !a.walk.Done() {
+		t.Error("both timed out, and there is no decision")
+	}
+}
