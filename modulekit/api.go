@@ -22,6 +22,7 @@ type ModuleAPI struct {
 	handlers map[*subjects.Declaration]handler
 	state    map[*subjects.Declaration]*rosterv1.StateFilter
 	web      map[string]http.Handler
+	loops    []loop
 	problems []error
 }
 

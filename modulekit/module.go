@@ -49,7 +49,8 @@ type Options struct {
 	// Log gets what happens to the module. Default: nothing is logged.
 	Log *zerolog.Logger
 
-	nc *nats.Conn // nil for a module that is on no bus
+	nc    *nats.Conn    // nil for a module that is on no bus
+	lease time.Duration // shorter in tests
 }
 
 func (o Options) withDefaults() Options {
@@ -58,6 +59,7 @@ func (o Options) withDefaults() Options {
 	o.Concurrency = cmp.Or(o.Concurrency, 256)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	o.Log = cmp.Or(o.Log, &nop)
+	o.lease = cmp.Or(o.lease, Lease)
 	return o
 }
 

@@ -20,23 +20,24 @@ import (
 
 // worker is a module on NATS.
 type worker struct {
-	nc       *nats.Conn
-	options  Options
-	version  string
-	server   subjects.Server
-	build    func(*rosterv1.Entry) (*instance, error)
-	instance atomic.Pointer[instance]
-	subs     map[string]*nats.Subscription // of the queue group
-	own      []*nats.Subscription          // of this worker alone
-	pool     *pool.Pool
-	requests context.Context // which every request's is derived from
-	running  running.Set
+	nc        *nats.Conn
+	options   Options
+	version   string
+	server    subjects.Server
+	build     func(*rosterv1.Entry) (*instance, error)
+	instance  atomic.Pointer[instance]
+	subs      map[string]*nats.Subscription // of the queue group
+	own       []*nats.Subscription          // of this worker alone
+	pool      *pool.Pool
+	requests  context.Context // which every request's is derived from
+	running   running.Set
+	stopLoops func() // of the instance
 }
 
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
 	return &worker{
 		nc: nc, options: o, version: version,
-		server: subjects.Of(o.ServerName), subs: map[string]*nats.Subscription{},
+		server: subjects.Of(o.ServerName), subs: map[string]*nats.Subscription{}, stopLoops: func() {},
 	}
 }
 
@@ -85,7 +86,10 @@ func (w *worker) start(i *instance) error {
 // swap makes the instance the one that is asked. It subscribes what the new one registered before it unsubscribes what
 // only the old one did, so no request is lost.
 func (w *worker) swap(i *instance) error {
-	w.instance.Store(i)
+	if old := w.instance.Swap(i); old == nil || old.api != i.api {
+		w.stopLoops()
+		w.stopLoops = i.api.startLoops(w.requests)
+	}
 	for _, subject := range i.queues {
 		if err := w.subscribe(subject); err != nil {
 			return err
@@ -179,6 +183,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	}
 	_ = w.nc.FlushTimeout(busdTimeout) // Now all of them have arrived, unless NATS is away.
 	m.leave()
+	w.stopLoops()
 	defer w.instance.Load().api.stopFollowUps()
 	defer w.disown()
 	ended := w.pool.Stop()

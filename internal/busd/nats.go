@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type broker struct {
 	nc     *nats.Conn
 	url    string         // for the modules that busd runs
 	server *server.Server // nil when NATS is external
+	temp   string         // folder that goes when busd does
 }
 
 // openBroker starts the embedded server, or connects to the external one.
@@ -63,24 +65,37 @@ func embedded(c config.NATS, opts []nats.Option, log zerolog.Logger) (*broker, e
 	if err != nil {
 		return nil, err
 	}
+	b := &broker{}
+	if options.StoreDir == "" {
+		if b.temp, err = os.MkdirTemp("", "busd-nats-"); err != nil {
+			return nil, fmt.Errorf("cannot make a folder for modules' stores: %w: set nats.store_dir", err)
+		}
+		options.StoreDir = b.temp
+	}
+	if err := b.start(options, c.Listen, opts, log); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *broker) start(options *server.Options, listen string, opts []nats.Option, log zerolog.Logger) error {
 	s, err := server.NewServer(options)
 	if err != nil {
-		return nil, fmt.Errorf("cannot start the embedded NATS server: %w", err)
+		return fmt.Errorf("cannot start the embedded NATS server: %w", err)
 	}
+	b.server = s
 	failed := make(chan string, 1)
 	s.SetLoggerV2(natsLog{log, failed}, false, false, false)
 	go s.Start() // It ends with Shutdown.
-	if err := listening(s, c.Listen, failed); err != nil {
-		s.Shutdown()
-		s.WaitForShutdown()
-		return nil, err
+	if err := listening(s, listen, failed); err != nil {
+		return err
 	}
-	nc, err := nats.Connect("", append(opts, nats.InProcessServer(s))...)
-	if err != nil {
-		s.Shutdown()
-		return nil, fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
+	if b.nc, err = nats.Connect("", append(opts, nats.InProcessServer(s))...); err != nil {
+		return fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
 	}
-	return &broker{nc: nc, url: clientURL(s), server: s}, nil
+	b.url = clientURL(s)
+	return nil
 }
 
 func serverOptions(c config.NATS) (*server.Options, error) {
@@ -95,7 +110,7 @@ func serverOptions(c config.NATS) (*server.Options, error) {
 	if n == 0 {
 		n = server.RANDOM_PORT
 	}
-	o := &server.Options{Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true}
+	o := &server.Options{Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true, JetStream: true}
 	if c.TLS.Cert == "" {
 		return o, nil
 	}
@@ -145,10 +160,15 @@ func (b *broker) shown() string {
 }
 
 func (b *broker) close() {
-	b.nc.Close()
+	if b.nc != nil {
+		b.nc.Close()
+	}
 	if b.server != nil {
 		b.server.Shutdown()
 		b.server.WaitForShutdown()
+	}
+	if b.temp != "" {
+		_ = os.RemoveAll(b.temp) // What is left of it is the system's to clean.
 	}
 }
 
