@@ -40,3 +40,6 @@ func (Catalogue) Names() []string {
 	}
 	return names
 }
+
+// Scopes implements config.Catalogue.
+func (Catalogue) Scopes() []string { return subjects.Scopes() }

@@ -110,7 +110,7 @@ func serverOptions(c config.NATS) (*server.Options, error) {
 	if n == 0 {
 		n = server.RANDOM_PORT
 	}
-	o := &server.Options{Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true, JetStream: true}
+	o := &server.Options{Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true, JetStream: true, StoreDir: c.StoreDir}
 	if c.TLS.Cert == "" {
 		return o, nil
 	}

@@ -62,6 +62,9 @@ type Catalogue interface {
 
 	// Names returns the names that Find knows, to suggest one.
 	Names() []string
+
+	// Scopes returns the scopes of the Module API that can be granted.
+	Scopes() []string
 }
 
 // Config is a busd.yaml as understood, with all defaults filled in. The paths of files in it start from the folder in
@@ -101,6 +104,9 @@ type NATS struct {
 
 	// Credentials is the path of a NATS credentials file. Default none.
 	Credentials string
+
+	// StoreDir is the folder in which the embedded server keeps modules' stores. Default none: they go with busd.
+	StoreDir string
 
 	// TLS is used towards the external cluster, or by the embedded server.
 	TLS TLS
@@ -153,6 +159,9 @@ type Module struct {
 
 	// Breaker holds for each callback that Callbacks does not mention. Default [DefaultBreaker].
 	Breaker Breaker
+
+	// Grants are the scopes of the Module API that the module has beside those that each has. Default none.
+	Grants []string
 
 	// Callbacks holds what differs, by the callback's full name. Default nil.
 	Callbacks map[string]Override

@@ -48,6 +48,7 @@ func (c catalogue) Find(name string) (string, bool) {
 
 func (c catalogue) CanRefuse(full string) bool   { return c[full].refuse }
 func (c catalogue) KnowsOrigin(full string) bool { return c[full].origin }
+func (c catalogue) Scopes() []string             { return []string{"rooms.send", "tokens"} }
 func (c catalogue) Speculative(full string) bool { return c[full].speculative }
 
 func (c catalogue) Names() []string {

@@ -39,10 +39,14 @@ func (s schema) nats(v value, n *NATS) {
 		field{"listen", text(&n.Listen, listenAddress(DefaultNATSListen, -1))},
 		field{"url", text(&n.URL, natsURLs)},
 		field{"credentials", file(&n.Credentials, s.folder)},
+		field{"store_dir", file(&n.StoreDir, s.folder)},
 		field{"tls", func(v value) { s.tls(v, &n.TLS) }},
 	)
 	if !found.has("url") {
 		return
+	}
+	if found.has("store_dir") {
+		found["store_dir"].fail("is for the embedded server, and nats.url names another (remove one of the two)")
 	}
 	if found.has("listen") {
 		found["listen"].fail("is for the embedded server, and nats.url names another (remove one of the two)")
@@ -110,6 +114,7 @@ func (s schema) module(v value) (m Module, name value) {
 		field{"on_failure", s.policy(&m.OnFailure, "")},
 		field{"hedge", s.hedge(&hedge, "")},
 		field{"breaker", breakerOf(&breaker)},
+		field{"grants", s.grants(&m.Grants)},
 		field{"callbacks", func(value) {}}, // Read when the module's own timeout is.
 	)
 	m.Hedge, m.Breaker = *hedge, *breaker
@@ -124,6 +129,26 @@ func (s schema) module(v value) (m Module, name value) {
 		found["workers"].fail("is for what busd runs itself (add run, or remove workers)")
 	}
 	return m, found["module"]
+}
+
+// grants reads scopes of the Module API.
+func (s schema) grants(dst *[]string) func(value) {
+	return func(v value) {
+		for _, item := range v.items() {
+			var scope string
+			text(&scope, s.scope)(item)
+			*dst = append(*dst, scope)
+		}
+	}
+}
+
+// scope says what is wrong with a scope.
+func (s schema) scope(name string) string {
+	known := s.catalogue.Scopes()
+	if slices.Contains(known, name) {
+		return ""
+	}
+	return quote(name) + " is no scope of the Module API (" + didYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
 }
 
 func (s schema) callbacks(v value, timeout time.Duration) map[string]Override {

@@ -33,7 +33,7 @@ func (r *Registry) update(now time.Time) {
 
 // rosterOf is the module's part of the roster. Of two modules with one path, the earlier has it.
 func (r *Registry) rosterOf(m *module, owners map[string]string) *rosterv1.Module {
-	out := &rosterv1.Module{Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers))}
+	out := &rosterv1.Module{Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers)), Grants: m.Grants}
 	for _, name := range m.last.GetCallbacks() {
 		out.Callbacks = append(out.Callbacks, r.interest(m, name))
 	}
