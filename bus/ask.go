@@ -32,7 +32,7 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	if err != nil {
 		return d, err
 	}
-	a := askings.Get().(*asking)
+	a := c.askings.Get().(*asking)
 	a.begin(ctx, c, r, p, req)
 	if err = a.await(ctx); err == nil {
 		d, err = decide(r, p, a.steps, a.walk.Decision())

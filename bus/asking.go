@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,11 +44,13 @@ type encoded struct {
 	json    bool
 }
 
-var askings = sync.Pool{New: func() any {
+// newAsking makes what the pool of a client has none of. Each client has a pool of its own, because what is made in one
+// bubble of testing/synctest is of no use in another.
+func newAsking() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	return &asking{timer: timer}
-}}
+}
 
 func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message) {
 	a.ctx, a.client, a.plan, a.request = ctx, c, p, req
@@ -81,9 +82,10 @@ func (a *asking) end() {
 	for _, closeFile := range a.files {
 		closeFile()
 	}
+	pool := &a.client.askings
 	a.ctx, a.client, a.plan, a.steps, a.request, a.encoded, a.files = nil, nil, nil, nil, nil, encoded{}, nil
 	a.walk.Start(callbacksv1.Rule_RULE_UNSPECIFIED, false, 0, nil)
-	askings.Put(a)
+	pool.Put(a)
 }
 
 // Receive implements [wire.Receiver]. The channel has room for a reply in each place, and there is one at most.

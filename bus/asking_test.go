@@ -32,7 +32,7 @@ func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.roster.Load()
-	a := askings.New().(*asking)
+	a := newAsking().(*asking)
 	a.begin(t.Context(), c, r, &r.plans[d.Index], &callbacksv1.UserMayCreateRoomRequest{})
 	defer a.end()
 	a.advance()

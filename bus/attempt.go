@@ -27,7 +27,8 @@ type attempt struct {
 	worker   int         // the next worker of the module's to ask by name
 	left     int         // workers that may still be asked by name
 	expired  bool
-	verdict  func(error) // for the breaker; nil once it was given
+	verdict  func(error) // for the breaker, where it wants one
+	judged   bool        // whether it was given
 }
 
 func (t *attempt) waiting() bool { return t.out[0] || t.out[1] }
@@ -141,17 +142,9 @@ func (a *asking) hear(r reply) {
 
 // judge tells the breaker, once, what came of asking a module.
 func (a *asking) judge(i int, err error) {
-	t, b := &a.attempts[i], a.steps[i].breaker
-	if t.verdict == nil {
-		return
-	}
-	t.verdict(err)
-	t.verdict = nil
-	switch {
-	case err == nil:
-		b.well()
-	case errors.Is(err, errLate) && !b.tripped.Load():
-		b.late()
+	if t := &a.attempts[i]; !t.judged {
+		t.judged = true
+		a.steps[i].breaker.judge(t.verdict, err)
 	}
 }
 

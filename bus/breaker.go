@@ -15,8 +15,15 @@ import (
 // failures are known at once, and asking again is how one learns that they are over. While it is open, the module is not
 // asked and its policy applies; then one ask tries. A nil breaker never opens.
 type breaker struct {
+	terms   terms
 	library *gobreaker.TwoStepCircuitBreaker[struct{}]
 	tripped atomic.Bool // whether the library has anything to say; it is not asked before
+}
+
+// terms are when a breaker opens, and for how long.
+type terms struct {
+	failures uint32
+	open     time.Duration
 }
 
 // place is one callback of one module.
@@ -25,45 +32,59 @@ type place struct {
 	module   string
 }
 
-const (
-	breakerFailures = 5
-	breakerOpen     = 5 * time.Second
-)
+const breakerOpen = 5 * time.Second
 
 // What came of an ask that the breaker was told of.
 var (
-	errLate   = errors.New("no answer in time")
-	errOther  = errors.New("another failure, or nothing")
-	noVerdict = func(error) {}
+	errLate  = errors.New("no answer in time")
+	errOther = errors.New("another failure, or nothing")
 )
 
-// breakerOf returns the breaker of a module's callback, which lives longer than a roster does.
+// breakerOf returns the breaker of a module's callback, which lives longer than a roster does, as long as its terms are
+// the same.
 func (c *Client) breakerOf(d *subjects.Declaration, module string, i *rosterv1.Interest) *breaker {
-	key := place{d, module}
-	if b, ok := c.breakers[key]; ok {
-		return b
+	key, t := place{d, module}, terms{i.GetBreakerFailures(), milliseconds(i.GetBreakerOpenMs(), breakerOpen)}
+	if t.failures == 0 {
+		delete(c.breakers, key)
+		return nil
 	}
-	failures, open := uint32(breakerFailures), milliseconds(i.GetBreakerOpenMs(), breakerOpen)
-	if i.GetBreakerFailures() > 0 {
-		failures = i.GetBreakerFailures()
+	if b := c.breakers[key]; b == nil || b.terms != t {
+		c.breakers[key] = newBreaker(t)
 	}
-	b := &breaker{library: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Timeout:     open,
-		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= failures },
-		IsExcluded:  func(err error) bool { return errors.Is(err, errOther) },
-	})}
-	c.breakers[key] = b
-	return b
+	return c.breakers[key]
 }
 
-// admit reports whether the module may be asked now. The verdict must be told what came of it: nil, errLate or errOther.
-// As long as all is well, the library is not bothered.
+func newBreaker(t terms) *breaker {
+	return &breaker{terms: t, library: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Timeout:     t.open,
+		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= t.failures },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errOther) },
+	})}
+}
+
+// admit reports whether the module may be asked now. Judge must be told with that verdict what came of it. As long as all
+// is well, the library is not bothered.
 func (b *breaker) admit() (verdict func(error), ok bool) {
-	if !b.tripped.Load() {
-		return noVerdict, true
+	if b == nil || !b.tripped.Load() {
+		return nil, true
 	}
 	done, err := b.library.Allow()
 	return done, err == nil
+}
+
+// judge takes in what came of an ask that was admitted: nil, errLate or errOther.
+func (b *breaker) judge(verdict func(error), err error) {
+	switch {
+	case b == nil:
+		return
+	case verdict != nil:
+		verdict(err)
+	case errors.Is(err, errLate):
+		b.late()
+	}
+	if err == nil {
+		b.well()
+	}
 }
 
 // late counts a timeout of an ask that was admitted before the library was bothered.

@@ -50,6 +50,7 @@ type Client struct {
 	roster  atomic.Pointer[roster]
 	nc      *nats.Conn // nil where there is no NATS, like files
 	files   *files
+	askings sync.Pool // of *asking
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when the roster changes
@@ -103,7 +104,7 @@ func newClient(line wire.Line, o *Options) (*Client, error) {
 	c := &Client{
 		server: subjects.Of(o.ServerName), name: o.ServerName, opts: *o, line: line,
 		log: zerolog.Nop(), changed: make(chan struct{}), close: func() {},
-		breakers: map[place]*breaker{}, hedges: map[place]*hedges{},
+		breakers: map[place]*breaker{}, hedges: map[place]*hedges{}, askings: sync.Pool{New: newAsking},
 	}
 	c.opts.RosterTimeout = cmp.Or(o.RosterTimeout, 5*time.Second)
 	if o.Log != nil {
