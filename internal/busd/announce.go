@@ -3,8 +3,10 @@ package busd
 import (
 	"context"
 	"fmt"
-	"io"
+	"net"
+	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -19,12 +21,20 @@ const (
 	patience = 5 * time.Second       // for modules that busd does not run
 )
 
-// announce says once how the start went: when all modules are ready, or those that are not have failed, or are others'
-// to start and have not come.
-func (d *daemon) announce(ctx context.Context, to io.Writer) {
-	if to == nil {
+// announceUntil has the start announced, unless ctx or the daemon ends first.
+func (d *daemon) announceUntil(ctx context.Context) {
+	if d.Announce == nil {
 		return
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var announcing sync.WaitGroup
+	announcing.Go(func() { d.announce(ctx) })
+	d.onClose(func() { cancel(); announcing.Wait() })
+}
+
+// announce says once how the start went: when all modules are ready, with all the workers that busd runs of them, or
+// those that are not have failed, or are others' to start and have not come.
+func (d *daemon) announce(ctx context.Context) {
 	start, reminded := time.Now(), time.Now()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -33,9 +43,10 @@ func (d *daemon) announce(ctx context.Context, to io.Writer) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			missing := notReady(d.registry.Modules())
-			if settled(missing, now.Sub(start)) && d.client.Roster().GetRevision() == d.registry.Roster().GetRevision() {
-				_, _ = fmt.Fprintln(to, d.line(missing)) // Nobody may be reading.
+			missing := incomplete(d.registry.Modules())
+			// The client may follow another busd, which is ahead.
+			if settled(missing, now.Sub(start)) && d.client.Roster().GetRevision() >= d.registry.Roster().GetRevision() {
+				_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // Nobody may be reading.
 				return
 			}
 			if now.Sub(reminded) > remind {
@@ -46,9 +57,23 @@ func (d *daemon) announce(ctx context.Context, to io.Writer) {
 	}
 }
 
+// incomplete are the modules that are not ready, or not yet with all their workers.
+func incomplete(all []registry.Status) (some []registry.Status) {
+	for _, m := range all {
+		if m.State != registry.Unlisted && (m.State != registry.Ready || m.Workers < m.Processes) {
+			some = append(some, m)
+		}
+	}
+	return some
+}
+
+// settled reports whether there is nothing more to wait for.
 func settled(missing []registry.Status, waited time.Duration) bool {
 	for _, m := range missing {
-		if m.State == registry.Starting || m.State == registry.Absent && waited < patience {
+		switch {
+		case m.State == registry.Starting,
+			m.State == registry.Absent && waited < patience,
+			m.State == registry.Ready && m.LastError == "":
 			return false
 		}
 	}
@@ -61,14 +86,25 @@ func (d *daemon) line(missing []registry.Status) string {
 	if len(missing) > 0 {
 		how = "running, but not ready: " + describe(missing)
 	}
-	url := "http://" + d.Config.HTTP.Listen
-	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, url, d.broker.shown(), d.tryAsk(), d.tryWeb())
+	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, d.url(), d.broker.shown(), d.tryAsk(), d.tryWeb())
+}
+
+// url is where the HTTP door is, from this machine.
+func (d *daemon) url() string {
+	listen := d.Config.HTTP.Listen
+	if host, port, err := net.SplitHostPort(listen); err == nil && net.ParseIP(host).IsUnspecified() {
+		listen = net.JoinHostPort("127.0.0.1", port)
+	}
+	return "http://" + listen
 }
 
 func describe(missing []registry.Status) string {
 	var all []string
 	for _, m := range missing {
 		text := fmt.Sprintf("module %s is %s", m.Name, m.State)
+		if m.State == registry.Ready {
+			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
+		}
 		if m.LastError != "" {
 			text += " (" + m.LastError + ")"
 		}
@@ -79,24 +115,27 @@ func describe(missing []registry.Status) string {
 
 // tryAsk is a command that asks the first callback that a module wants.
 func (d *daemon) tryAsk() string {
-	base := "http://" + d.Config.HTTP.Listen
 	for _, m := range d.client.Roster().GetModules() {
 		for _, i := range m.GetCallbacks() {
 			c, ok := subjects.Find(i.GetCallback())
 			if ok {
-				return fmt.Sprintf("curl%s -d '%s' %s/_modulebus/v1/ask/%s/%s", d.authorization(), sample(c, d.Config.ServerName), base, c.Category.Name, c.Name)
+				path := "/_modulebus/v1/ask/" + c.Category.Name + "/" + c.Name
+				return fmt.Sprintf("curl%s -d %s %s%s", d.authorization(), quote(sample(c, d.Config.ServerName)), d.url(), path)
 			}
 		}
 	}
-	return fmt.Sprintf("curl%s %s/_modulebus/v1/modules", d.authorization(), base)
+	return fmt.Sprintf("curl%s %s/_modulebus/v1/modules", d.authorization(), d.url())
 }
 
 func (d *daemon) authorization() string {
 	if d.Config.HTTP.TokenFile == "" {
 		return ""
 	}
-	return fmt.Sprintf(` -H "Authorization: Bearer $(cat '%s')"`, d.Config.HTTP.TokenFile)
+	return fmt.Sprintf(` -H "Authorization: Bearer $(cat %s)"`, quote(d.Config.HTTP.TokenFile))
 }
+
+// quote makes a text one word of a shell command.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // sample is a request in which the first thing that may be a user ID is the founding page's.
 func sample(c *subjects.Declaration, serverName string) string {
@@ -110,11 +149,10 @@ func sample(c *subjects.Declaration, serverName string) string {
 
 // tryWeb is a command that gets the first web resource of a module.
 func (d *daemon) tryWeb() string {
-	base := "http://" + d.Config.HTTP.Listen
 	for _, m := range d.client.Roster().GetModules() {
 		for _, path := range m.GetWebResources() {
-			return fmt.Sprintf("curl '%s%s?name=alice'", base, path)
+			return "curl " + quote(d.url()+(&url.URL{Path: path, RawQuery: "name=alice"}).String())
 		}
 	}
-	return "curl " + base + "/readyz"
+	return "curl " + d.url() + "/readyz"
 }

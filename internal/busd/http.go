@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -37,6 +36,27 @@ type front struct {
 	token    []byte // its SHA-256; nil when none is needed
 	alive    func() bool
 	draining atomic.Bool
+	refused  atomic.Int64  // requests turned away while draining
+	drained  chan struct{} // closed when draining begins: who waits for news is let go
+}
+
+// drain turns new requests away from now on.
+func (f *front) drain() {
+	f.draining.Store(true)
+	close(f.drained)
+}
+
+// untilDrain is ctx that ends when draining begins, too.
+func (f *front) untilDrain(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		select {
+		case <-f.drained:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // handler routes what is busd's own, and hands the rest to the modules.
@@ -71,6 +91,7 @@ func unrecognizedPath(w http.ResponseWriter, _ *http.Request) {
 func (f *front) open(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f.draining.Load() {
+			f.refused.Add(1)
 			w.Header().Set("Retry-After", retryAfter)
 			w.Header().Set("Connection", "close")
 			writeProblem(w, &problem{Errcode: unknown, Text: "busd is shutting down", status: http.StatusServiceUnavailable})

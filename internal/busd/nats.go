@@ -1,6 +1,7 @@
 package busd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -23,17 +24,26 @@ type broker struct {
 	url    string         // for the modules that busd runs
 	server *server.Server // nil when NATS is external
 	temp   string         // folder that goes when busd does
+	lent   bool           // nc is somebody else's
 }
 
-// openBroker starts the embedded server, or connects to the external one.
-func openBroker(c *config.Config, log zerolog.Logger) (*broker, error) {
+// openBroker takes the connection that there is, starts the embedded server, or connects to the external one.
+func openBroker(o Options) (*broker, error) {
+	c, log := o.Config, o.Log
+	if o.Conn != nil {
+		return &broker{nc: o.Conn, url: cmp.Or(c.NATS.URL, o.Conn.ConnectedUrl()), lent: true}, nil
+	}
 	opts := []nats.Option{
 		nats.Name("busd"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(200 * time.Millisecond),
 		nats.ReconnectBufSize(-1), // While NATS is away, an ask fails at once instead of waiting.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error().Err(err).Msg("NATS") }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn().Err(err).Msg("NATS is away") }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // It is nil when busd closes the connection.
+				log.Warn().Err(err).Msg("NATS is away")
+			}
+		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("NATS is back") }),
 	}
 	if c.NATS.URL != "" {
@@ -151,7 +161,7 @@ func clientURL(s *server.Server) string {
 // shown is the URL without what is secret in it.
 func (b *broker) shown() string {
 	var hosts []string
-	for _, one := range strings.Split(b.url, ",") {
+	for one := range strings.SplitSeq(b.url, ",") {
 		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
 			hosts = append(hosts, u.Scheme+"://"+u.Host)
 		}
@@ -160,6 +170,9 @@ func (b *broker) shown() string {
 }
 
 func (b *broker) close() {
+	if b.lent {
+		return
+	}
 	if b.nc != nil {
 		b.nc.Close()
 	}

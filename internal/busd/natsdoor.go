@@ -2,6 +2,7 @@ package busd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -16,8 +17,10 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// maxAsks is how many asks over NATS one busd works on at once; more are answered 503.
-const maxAsks = 1024
+const (
+	maxAsks   = 1024            // over NATS that one busd works on at once; more are answered 503
+	flushTime = 2 * time.Second // for NATS to take, or to bring, what there is
+)
 
 // natsDoor answers homeservers that ask over NATS. Of several busd, one answers.
 type natsDoor struct {
@@ -40,12 +43,13 @@ func openNATSDoor(ctx context.Context, nc *nats.Conn, serverName string, d desk,
 	return door, nc.Flush()
 }
 
-// close takes no more asks, and waits for those under way; each of them has a deadline.
+// close takes no more asks, and waits for those under way; each of them has a deadline. An ask that NATS gave to this busd
+// before it knew is under way, too: nobody else gets it.
 func (d *natsDoor) close() {
-	_ = d.sub.Unsubscribe() // Both fail only when the connection is closed.
-	_ = d.nc.Flush()
+	_ = d.sub.Drain() // All of these fail only when the connection is closed, or NATS is away.
+	_ = d.nc.FlushTimeout(flushTime)
 	<-d.pool.Stop()
-	_ = d.nc.Flush()
+	_ = d.nc.FlushTimeout(flushTime)
 }
 
 func (d *natsDoor) serve(m *nats.Msg) {
@@ -88,7 +92,13 @@ func (d *natsDoor) respond(m *nats.Msg, h nats.Header, data []byte) {
 	if m.Reply == "" {
 		return
 	}
-	if err := d.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data}); err != nil {
+	err := d.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data})
+	if errors.Is(err, nats.ErrMaxPayload) {
+		text := fmt.Sprintf("the decision of %d bytes is larger than the server's max_payload", len(data))
+		p := &problem{Errcode: "M_TOO_LARGE", Text: text, status: http.StatusInternalServerError}
+		err = d.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: p.header(), Data: p.body()})
+	}
+	if err != nil {
 		d.log.Warn().Err(err).Msg("cannot answer an ask over NATS")
 	}
 }

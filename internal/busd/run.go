@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/rs/zerolog"
@@ -33,13 +35,18 @@ type Options struct {
 	// Announce gets the one line that says that all is ready, or what is not. Default: nobody does.
 	Announce io.Writer
 
+	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
+	Conn *nats.Conn
+
 	// Log gets what happens, and what the modules that busd runs write.
 	Log zerolog.Logger
 }
 
 const (
-	drainTimeout  = 15 * time.Second // for requests under way
-	headerTimeout = 10 * time.Second // for a client to send its request's header
+	drainTimeout  = 15 * time.Second       // for requests under way
+	quietTime     = 250 * time.Millisecond // without a request that had to be turned away, until nobody seems to be left
+	turnAwayTime  = 5 * time.Second        // for clients that do not take that for an answer
+	headerTimeout = 10 * time.Second       // for a client to send its request's header
 )
 
 // daemon is one run of busd.
@@ -52,6 +59,7 @@ type daemon struct {
 	asks     *natsDoor
 	front    *front
 	server   *http.Server
+	http     config.HTTP // as configured, where Config has the address that came of it
 	modules  *modules
 	failed   chan error
 	closers  []func()
@@ -66,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	d.start()
-	go d.announce(ctx, o.Announce)
+	d.announceUntil(ctx)
 	for {
 		select {
 		case c := <-o.Reload:
@@ -93,7 +101,7 @@ func (d *daemon) open() error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var err error
-	if d.broker, err = openBroker(d.Config, d.Log); err != nil {
+	if d.broker, err = openBroker(d.Options); err != nil {
 		return err
 	}
 	d.onClose(d.broker.close)
@@ -156,10 +164,10 @@ func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
 	}
 	d.front = &front{
 		desk: desk{d.client}, client: d.client, registry: d.registry, metrics: metrics, token: token,
-		alive: d.broker.nc.IsConnected,
+		alive: d.broker.nc.IsConnected, drained: make(chan struct{}),
 	}
-	d.server = &http.Server{Handler: d.front.handler(), ReadHeaderTimeout: headerTimeout}
-	d.Config.HTTP.Listen = listener.Addr().String()
+	d.server = &http.Server{Handler: d.front.handler(), ReadHeaderTimeout: headerTimeout, ErrorLog: log.New(complaints{d.Log}, "", 0)}
+	d.http, d.Config.HTTP.Listen = d.Config.HTTP, listener.Addr().String()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -169,6 +177,15 @@ func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
 	}()
 	d.onClose(func() { _ = d.server.Close(); <-served })
 	return nil
+}
+
+// complaints are what net/http logs.
+type complaints struct{ log zerolog.Logger }
+
+// Write implements [io.Writer].
+func (c complaints) Write(line []byte) (int, error) {
+	c.log.Warn().Str("from", "http").Msg(string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
 
 // readToken returns the digest of the token in the file, nil without a file.
@@ -200,8 +217,8 @@ func (d *daemon) start() {
 // reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
 func (d *daemon) reload(c *config.Config) {
 	old := d.Config
-	if c.ServerName != old.ServerName || c.NATS != old.NATS {
-		d.Log.Warn().Msg("server_name, nats and http are only read at the start: restart busd for what changed in them")
+	if c.ServerName != old.ServerName || c.NATS != old.NATS || c.HTTP != d.http || c.Homeserver != old.Homeserver {
+		d.Log.Warn().Msg("server_name, nats, http and homeserver are only read at the start: restart busd for what changed in them")
 	}
 	old.Modules, old.Budget, old.Sequential = c.Modules, c.Budget, c.Sequential
 	d.registry.Evaluate(c.Sequential)
@@ -211,13 +228,29 @@ func (d *daemon) reload(c *config.Config) {
 	d.Log.Info().Strs("changed", changed).Msg("took over the new configuration")
 }
 
-// drain finishes what is under way, door by door; then close stops the modules.
+// drain turns new requests away until they stop coming, so that clients learn of it from an answer and not from a
+// connection that breaks, and finishes what is under way; then close stops the doors and the modules.
 func (d *daemon) drain() {
 	d.Log.Info().Msg("draining")
-	d.front.draining.Store(true)
+	d.front.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	d.awaitQuiet()
 	if err := d.server.Shutdown(ctx); err != nil {
 		d.Log.Warn().Err(err).Msg("HTTP requests were still under way")
+	}
+}
+
+func (d *daemon) awaitQuiet() {
+	ticker := time.NewTicker(quietTime)
+	defer ticker.Stop()
+	last := int64(-1)
+	for start := time.Now(); time.Since(start) < turnAwayTime; {
+		now := d.front.refused.Load()
+		if now == last {
+			return
+		}
+		last = now
+		<-ticker.C
 	}
 }

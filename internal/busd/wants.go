@@ -27,6 +27,8 @@ func (f *front) wants(w http.ResponseWriter, r *http.Request) {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
 		defer cancel()
+		ctx, release := f.untilDrain(ctx)
+		defer release()
 		roster, _ = f.client.AwaitRoster(ctx, after) // Without a newer one, the one there is.
 	}
 	answer := map[string]any{"roster_revision": roster.GetRevision(), "callbacks": wanted(roster), "state": f.state(roster)}

@@ -106,7 +106,11 @@ func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan *config
 			case <-ticker.C:
 			}
 			now, err := os.ReadFile(file)
-			if err != nil || bytes.Equal(now, last) && !forced {
+			switch {
+			case err != nil && forced:
+				log.Error().Err(err).Msg("the configuration cannot be read; the old one stays")
+				continue
+			case err != nil || bytes.Equal(now, last) && !forced:
 				continue
 			}
 			last = now

@@ -26,6 +26,7 @@ type Status struct {
 	State        State    `json:"state"`
 	Version      string   `json:"version,omitempty"`
 	Workers      int      `json:"workers"`
+	Processes    int      `json:"-"` // of the module that busd runs
 	Callbacks    []string `json:"callbacks"`
 	WebResources []string `json:"web_resources"`
 	LastError    string   `json:"last_error,omitempty"`
@@ -58,10 +59,18 @@ func (m *module) status() Status {
 		State:        m.state(),
 		Version:      m.last.GetVersion(),
 		Workers:      len(m.workers),
+		Processes:    m.processes(),
 		Callbacks:    append([]string{}, m.last.GetCallbacks()...),
 		WebResources: append([]string{}, m.last.GetWebResources()...),
 		LastError:    m.lastError(),
 	}
+}
+
+func (m *module) processes() int {
+	if len(m.Run) == 0 {
+		return 0
+	}
+	return m.Workers
 }
 
 func (m *module) state() State {
