@@ -1,0 +1,2 @@
+// Package layers holds, as tests, what the parts of the house may know of each other.
+package layers

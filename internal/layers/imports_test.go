@@ -1,0 +1,214 @@
+package layers_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module     = "github.com/modulebus/modulebus/"
+	natsServer = "github.com/nats-io/nats-server/"
+	anything   = "…"
+)
+
+// row says what one package may import: of this module, and of others, where … is anything but the NATS server. Tests
+// may import that and what is in tests; packages that only tests have are theirs, too. A name that ends in / is all that
+// begins with it.
+type row struct{ own, others, tests string }
+
+const (
+	schemas  = "schemas/"
+	protobuf = "google.golang.org/protobuf/"
+	nats     = "github.com/nats-io/nats.go"
+	logger   = "github.com/rs/zerolog"
+)
+
+// The house, from the ground up. Whoever adds a package adds a row.
+var house = map[string]row{
+	"schemas":              {},
+	"schemas/callbacks/v1": {others: protobuf},
+	"schemas/moduleapi/v1": {own: schemas, others: protobuf},
+	"schemas/roster/v1":    {own: schemas, others: protobuf},
+	"subjects":             {own: schemas, others: protobuf},
+
+	"internal/combine": {own: schemas, others: protobuf, tests: "subjects"},
+	"internal/pool":    {others: nats},
+	"internal/running": {},
+	"internal/tunnel":  {},
+	"internal/wire":    {own: "subjects " + schemas, others: protobuf + " " + nats},
+
+	"bus": {
+		own:    "internal/combine internal/pool internal/running internal/tunnel internal/wire subjects " + schemas,
+		others: anything, tests: "bus/bustest internal/natstest",
+	},
+	"bus/bustest": {own: "bus internal/wire subjects " + schemas, others: protobuf + " " + nats},
+
+	"modulekit": {
+		own:    "internal/pool internal/running internal/tunnel internal/wire subjects " + schemas,
+		others: anything, tests: "modulekit/modulekittest internal/natstest",
+	},
+	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
+
+	"internal/busd": {
+		own:    "bus internal/busd/ internal/pool internal/running internal/tunnel internal/wire subjects " + schemas,
+		others: anything + " " + natsServer, tests: "internal/natstest",
+	},
+	"internal/busd/cli":       {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},
+	"internal/busd/config":    {others: anything},
+	"internal/busd/registry":  {own: "internal/busd/config internal/wire subjects " + schemas, others: anything, tests: "internal/busd internal/natstest"},
+	"internal/busd/supervise": {others: anything},
+
+	"cmd/busd":        {own: "internal/busd/cli"},
+	"cmd/demo-module": {own: "modulekit " + schemas},
+
+	"docs":              {tests: anything},
+	"integration":       {own: "bus bus/ modulekit modulekit/ internal/ cmd/ subjects " + schemas, others: anything + " " + natsServer},
+	"internal/layers":   {tests: "subjects"},
+	"internal/natstest": {others: nats + " " + natsServer},
+}
+
+// pkg is what go list says of a package.
+type pkg struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+	Deps                               []string
+}
+
+func (p pkg) name() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-tags", "none", "-json=ImportPath,Imports,TestImports,XTestImports,Deps", "./...")
+	list.Dir = root
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		switch err := d.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// covers reports whether one of the names in list is that of the import, or one that it begins with.
+func covers(list, imported string) bool {
+	return slices.ContainsFunc(strings.Fields(list), func(name string) bool {
+		switch {
+		case name == anything:
+			return !strings.HasPrefix(imported, natsServer)
+		case strings.HasSuffix(name, "/"):
+			return strings.HasPrefix(imported, name)
+		}
+		return imported == name || strings.HasPrefix(imported, name+"/") && strings.Contains(name, ".")
+	})
+}
+
+// standard reports whether a package is one of Go's own.
+func standard(imported string) bool {
+	first, _, _ := strings.Cut(imported, "/")
+	return !strings.Contains(first, ".")
+}
+
+func TestWhoImportsWhom(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		r, ok := house[p.name()]
+		if !ok {
+			t.Errorf("package %s has no row in %s: say there what it may import", p.name(), "internal/layers/imports_test.go")
+			continue
+		}
+		for _, imported := range p.Imports {
+			own, ours := strings.CutPrefix(imported, module)
+			switch {
+			case standard(imported):
+			case ours && !covers(r.own, own):
+				t.Errorf("%s imports %s; of this module it may import: %s", p.name(), own, r.own)
+			case !ours && !covers(r.others, imported):
+				t.Errorf("%s imports %s; of other modules it may import: %s", p.name(), imported, r.others)
+			}
+		}
+		for _, imported := range slices.Concat(p.TestImports, p.XTestImports) {
+			own, ours := strings.CutPrefix(imported, module)
+			if ours && own != p.name() && !covers(r.own, own) && !covers(r.tests, own) {
+				t.Errorf("the tests of %s import %s; they may import: %s %s", p.name(), own, r.own, r.tests)
+			}
+		}
+	}
+}
+
+// A module author has no aggregator in their program, a homeserver no module's side, and neither a NATS server.
+func TestTheTwoSidesNeverMeet(t *testing.T) {
+	t.Parallel()
+	side := func(name string) string {
+		first, _, _ := strings.Cut(name, "/")
+		return first
+	}
+	other := map[string]string{"bus": "modulekit", "modulekit": "bus"}
+	for _, p := range packages(t) {
+		forbidden := other[side(p.name())]
+		if forbidden == "" {
+			continue
+		}
+		for _, imported := range slices.Concat(p.Deps, p.TestImports, p.XTestImports) {
+			own, ours := strings.CutPrefix(imported, module)
+			if ours && side(own) == forbidden {
+				t.Errorf("%s depends on %s", p.name(), own)
+			}
+		}
+		for _, imported := range p.Deps {
+			if strings.HasPrefix(imported, natsServer) {
+				t.Errorf("%s depends on %s", p.name(), imported)
+			}
+		}
+	}
+}
+
+// The deciding and the framing have no network, no clock and no logger, so that they can be tested without.
+func TestWhatIsPureStaysPure(t *testing.T) {
+	t.Parallel()
+	never := map[string]string{
+		"internal/combine": "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net net/http os time",
+		"internal/tunnel":  "github.com/nats-io/ " + logger,
+	}
+	for _, p := range packages(t) {
+		for _, imported := range p.Imports {
+			if covers(never[p.name()], imported) {
+				t.Errorf("%s imports %s", p.name(), imported)
+			}
+		}
+		for _, imported := range p.Deps {
+			if !standard(imported) && covers(never[p.name()], imported) {
+				t.Errorf("%s depends on %s", p.name(), imported)
+			}
+		}
+	}
+}
+
+func TestTheServerIsOnlyWhereItRuns(t *testing.T) {
+	t.Parallel()
+	runs := "internal/busd internal/busd/ cmd/busd integration internal/natstest"
+	for _, p := range packages(t) {
+		for _, imported := range p.Deps {
+			if strings.HasPrefix(imported, natsServer) && !covers(runs, p.name()) {
+				t.Errorf("%s depends on %s", p.name(), path.Dir(imported))
+				break
+			}
+		}
+	}
+}
