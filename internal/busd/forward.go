@@ -48,6 +48,15 @@ func newForwarder(c config.Homeserver) (*forwarder, error) {
 	return f, nil
 }
 
+// Forward returns what answers calls of the Module API by passing them on to a homeserver.
+func Forward(c config.Homeserver) (bus.CallFunc, error) {
+	f, err := newForwarder(c)
+	if err != nil {
+		return nil, err
+	}
+	return f.call, nil
+}
+
 // call implements bus.CallFunc.
 func (f *forwarder) call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
 	body, err := wire.ToJSON(req)

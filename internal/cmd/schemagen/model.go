@@ -47,6 +47,7 @@ type Catalogue struct {
 	Categories []Category
 	Types      []Message // those that several callbacks share
 	API        []Method  // what modules may ask of the homeserver
+	APITypes   []Message // those of the Module API that are no request and no reply
 }
 
 // Method is an rpc of the Module API, as the templates see it.
@@ -64,7 +65,7 @@ func categoriesOf(files []protoreflect.FileDescriptor) Catalogue {
 	for _, f := range files {
 		for i := range f.Services().Len() {
 			if s := f.Services().Get(i); s.Name() == "ModuleApi" {
-				all.API = methodsOf(s)
+				all.API, all.APITypes = methodsOf(s), sharedIn(f)
 				continue
 			}
 			all.Categories = append(all.Categories, categoryOf(f.Services().Get(i)))
@@ -73,6 +74,19 @@ func categoriesOf(files []protoreflect.FileDescriptor) Catalogue {
 			for i := range f.Messages().Len() {
 				all.Types = append(all.Types, messageOf(f.Messages().Get(i)))
 			}
+		}
+	}
+	return all
+}
+
+// sharedIn are the messages of a file that are no request and no reply, nor options.
+func sharedIn(f protoreflect.FileDescriptor) []Message {
+	var all []Message
+	for i := range f.Messages().Len() {
+		m := f.Messages().Get(i)
+		name := string(m.Name())
+		if m.Name() != "Method" && !strings.HasSuffix(name, "Request") && !strings.HasSuffix(name, "Response") {
+			all = append(all, messageOf(m))
 		}
 	}
 	return all

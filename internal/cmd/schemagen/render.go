@@ -25,7 +25,7 @@ var targets = map[string]string{
 	"api_subjects.go.tmpl":  "subjects/module_api_gen.go",
 	"api_bus.go.tmpl":       "bus/module_api_gen.go",
 	"api_modulekit.go.tmpl": "modulekit/module_api_gen.go",
-	"api.md.tmpl":           "docs/callbacks/module_api.md",
+	"api.md.tmpl":           "docs/module-api.md",
 	"types.md.tmpl":         "docs/callbacks/types.md",
 }
 
@@ -56,6 +56,9 @@ func execute(t *template.Template, name string, data any) ([]byte, error) {
 	var b bytes.Buffer
 	if err := t.ExecuteTemplate(&b, name, data); err != nil {
 		return nil, err
+	}
+	if name == "api.md.tmpl" { // It is one folder up.
+		return bytes.ReplaceAll(b.Bytes(), []byte("](types.md#"), []byte("](callbacks/types.md#")), nil
 	}
 	if !strings.HasSuffix(name, ".go.tmpl") {
 		return b.Bytes(), nil
