@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/combine/combinetest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -25,120 +26,20 @@ type question struct {
 	modules []combine.Outcome
 }
 
-// kind is what questions are drawn from.
-type kind struct {
-	rule    callbacksv1.Rule
-	request *rapid.Generator[proto.Message]
-	answer  *rapid.Generator[proto.Message]
-}
-
-// kinds are each rule, with each shape of reply.
-var kinds = []kind{
-	{callbacksv1.Rule_FIRST, just(&callbacksv1.UserMayInviteRequest{}), invites},
-	{callbacksv1.Rule_FIRST, just(&callbacksv1.IsUserExpiredRequest{}), expiries},
-	{callbacksv1.Rule_FIRST, just(&callbacksv1.CheckRegistrationForSpamRequest{}), registrations},
-	{callbacksv1.Rule_FIRST, just(&callbacksv1.CheckEventAllowedRequest{}), replacements},
-	{callbacksv1.Rule_NOTIFY, just(&callbacksv1.OnUserRegistrationRequest{User: "@a:x"}), just(&callbacksv1.OnUserRegistrationResponse{})},
-	{callbacksv1.Rule_MERGE, just(&callbacksv1.GetUsersForStatesRequest{}), usersForStates},
-	{callbacksv1.Rule_MERGE, just(&callbacksv1.GetInterestedUsersRequest{UserId: "@a:x"}), interestedUsers},
-	{callbacksv1.Rule_FOLD, rooms, roomContents},
-	{callbacksv1.Rule_SOLE, just(&callbacksv1.UserMayInviteRequest{}), invites},
-}
-
-// just draws copies, because two tests that log the same message at once race.
-func just(m proto.Message) *rapid.Generator[proto.Message] {
-	return rapid.Map(rapid.Just(m), proto.Clone)
-}
-
-var (
-	users   = rapid.SampledFrom([]string{"@a:x", "@b:x", "@c:y", "@d:z"})
-	content = rapid.SampledFrom([]string{`{}`, `{"preset":"private_chat"}`, `{ "name" : "A" }`, `{"name":"B"}`})
-	refusal = rapid.Custom(func(t *rapid.T) *callbacksv1.Refusal {
-		r := &callbacksv1.Refusal{Errcode: rapid.SampledFrom([]string{"", "M_FORBIDDEN", "ORG_X"}).Draw(t, "errcode")}
-		if rapid.Bool().Draw(t, "more") {
-			r.Error, r.HttpStatus = rapid.String().Draw(t, "error"), proto.Uint32(rapid.Uint32().Draw(t, "status"))
-			r.AdditionalFields = []byte(content.Draw(t, "fields"))
-		}
-		return r
-	})
-
-	invites = rapid.Custom(func(t *rapid.T) proto.Message {
-		return &callbacksv1.UserMayInviteResponse{Refusal: refusal.Draw(t, "refusal")}
-	})
-	expiries = rapid.Custom(func(t *rapid.T) proto.Message {
-		return &callbacksv1.IsUserExpiredResponse{Expired: proto.Bool(rapid.Bool().Draw(t, "expired"))}
-	})
-	registrations = rapid.Custom(func(t *rapid.T) proto.Message {
-		if rapid.Bool().Draw(t, "shadow ban") {
-			return &callbacksv1.CheckRegistrationForSpamResponse{ShadowBan: true}
-		}
-		return &callbacksv1.CheckRegistrationForSpamResponse{Refusal: refusal.Draw(t, "refusal")}
-	})
-	replacements = rapid.Custom(func(t *rapid.T) proto.Message {
-		if rapid.Bool().Draw(t, "replaces") {
-			return &callbacksv1.CheckEventAllowedResponse{Replacement: []byte(content.Draw(t, "event"))}
-		}
-		return &callbacksv1.CheckEventAllowedResponse{Refusal: refusal.Draw(t, "refusal")}
-	})
-	usersForStates = rapid.Custom(func(t *rapid.T) proto.Message {
-		a := &callbacksv1.GetUsersForStatesResponse{Users: map[string]*callbacksv1.UserPresenceStates{}}
-		for _, user := range rapid.SliceOfN(users, 1, 4).Draw(t, "users") {
-			a.Users[user] = &callbacksv1.UserPresenceStates{States: rapid.SliceOfN(states, 0, 4).Draw(t, "states")}
-		}
-		return a
-	})
-	states = rapid.Custom(func(t *rapid.T) *callbacksv1.UserPresenceState {
-		return &callbacksv1.UserPresenceState{
-			UserId: users.Draw(t, "user"), State: rapid.SampledFrom([]string{"online", "offline"}).Draw(t, "state"),
-		}
-	})
-	interestedUsers = rapid.Custom(func(t *rapid.T) proto.Message {
-		return &callbacksv1.GetInterestedUsersResponse{
-			Users:    rapid.SliceOfN(users, 1, 4).Draw(t, "users"),
-			AllUsers: rapid.IntRange(0, 4).Draw(t, "all") == 0,
-		}
-	})
-	rooms = rapid.Custom(func(t *rapid.T) proto.Message {
-		return &callbacksv1.OnCreateRoomRequest{
-			Requester:      &callbacksv1.Requester{UserId: users.Draw(t, "user"), Scope: []string{"s"}},
-			RequestContent: []byte(content.Draw(t, "content")),
-		}
-	})
-	roomContents = rapid.Custom(func(t *rapid.T) proto.Message {
-		a := &callbacksv1.OnCreateRoomResponse{}
-		if rapid.Bool().Draw(t, "changes") {
-			a.RequestContent = []byte(content.Draw(t, "content"))
-		}
-		if a.RequestContent == nil || rapid.IntRange(0, 4).Draw(t, "both") == 0 {
-			a.Refusal = refusal.Draw(t, "refusal")
-		}
-		return a
-	})
-)
-
 var questions = rapid.Custom(func(t *rapid.T) question {
-	kind := rapid.SampledFrom(kinds).Draw(t, "kind")
-	refuses := rapid.Custom(func(t *rapid.T) proto.Message {
-		answer := kind.answer.Draw(t, "refused").ProtoReflect().New()
-		field := answer.Descriptor().Fields().ByName("refusal")
-		if field == nil {
-			return nil
-		}
-		answer.Set(field, answer.NewField(field))
-		return answer.Interface()
-	})
+	kind := rapid.SampledFrom(combinetest.Kinds).Draw(t, "kind")
 	module := rapid.Custom(func(t *rapid.T) combine.Outcome {
 		switch rapid.IntRange(0, 3).Draw(t, "does") {
 		case 0:
 			return combine.Outcome{}
 		case 1:
-			return failure(t, refuses.Draw(t, "instead"))
+			return combinetest.Failure(t, kind.Refused())
 		}
-		return combine.Outcome{Answer: kind.answer.Draw(t, "answer")}
+		return combine.Outcome{Answer: kind.Answer.Draw(t, "answer")}
 	})
 	return question{
-		rule:    kind.rule,
-		request: kind.request.Draw(t, "request"),
+		rule:    kind.Rule(),
+		request: kind.Request.Draw(t, "request"),
 		modules: rapid.SliceOfN(module, 0, 7).Draw(t, "modules"),
 	}
 })
@@ -146,22 +47,6 @@ var questions = rapid.Custom(func(t *rapid.T) question {
 // parallel draws whether the modules are asked at the same time, where the rule allows for it.
 func (q question) parallel(t *rapid.T) bool {
 	return q.rule != callbacksv1.Rule_FOLD && rapid.Bool().Draw(t, "parallel")
-}
-
-// failure draws a failure of a module that instead can refuse with an answer, or with nothing if that is nil.
-func failure(t *rapid.T, instead proto.Message) combine.Outcome {
-	policies := []callbacksv1.OnFailure{callbacksv1.OnFailure_SKIP, callbacksv1.OnFailure_FAIL}
-	if instead != nil {
-		policies = append(policies, callbacksv1.OnFailure_REFUSE)
-	}
-	o := combine.Outcome{
-		Failure: rosterv1.FailureKind(rapid.Int32Range(1, int32(rosterv1.FailureKind_BREAKER_OPEN)).Draw(t, "failure")),
-		Policy:  rapid.SampledFrom(policies).Draw(t, "policy"),
-	}
-	if o.Policy == callbacksv1.OnFailure_REFUSE {
-		o.Answer = instead
-	}
-	return o
 }
 
 // run is one way that a walk can take.
@@ -234,7 +119,7 @@ func (r *run) noise(t *rapid.T, w *combine.Walk, pending []int) {
 	before := w.Decision()
 	for i := range len(r.modules) + 2 {
 		if !w.Waiting(i) && !slices.Contains(pending, i) {
-			w.Tell(i, failure(t, nil))
+			w.Tell(i, combinetest.Failure(t, nil))
 		}
 	}
 	if diff := compare(before, w.Decision()); diff != "" {
@@ -262,7 +147,7 @@ func TestTheDecisionIsThatOfAskingInOrder(t *testing.T) {
 		q := questions.Draw(t, "question")
 		parallel := q.parallel(t)
 		r := drive(t, &combine.Walk{}, q, parallel)
-		want := interpret(q.rule, r.modules, q.request)
+		want := combinetest.Interpret(q.rule, r.modules, q.request)
 		if diff := compare(want.Decision, r.decision); diff != "" {
 			t.Fatalf("the decision differs (-want +got):\n%s", diff)
 		}
@@ -367,7 +252,7 @@ func renumber(d combine.Decision, at int) combine.Decision {
 func TestEveryDeclaredRuleIsQuestioned(t *testing.T) {
 	t.Parallel()
 	for _, d := range subjects.All() {
-		if rule := d.Options.GetRule(); !slices.ContainsFunc(kinds, func(k kind) bool { return k.rule == rule }) {
+		if rule := d.Options.GetRule(); !slices.ContainsFunc(combinetest.Kinds, func(k combinetest.Kind) bool { return k.Rule() == rule }) {
 			t.Errorf("%s: no question of rule %v", d.FullName(), rule)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/combine/combinetest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -125,7 +126,7 @@ func TestWalk(t *testing.T) {
 			t.Parallel()
 			want := combine.Decision{Answer: tt.answer, By: tt.by, FailedBy: tt.failedBy, Failures: tt.failures}
 			request := &callbacksv1.OnCreateRoomRequest{}
-			if diff := compare(want, interpret(tt.rule, tt.modules, request).Decision); diff != "" {
+			if diff := compare(want, combinetest.Interpret(tt.rule, tt.modules, request).Decision); diff != "" {
 				t.Errorf("the interpreter disagrees (-want +got):\n%s", diff)
 			}
 			var w combine.Walk

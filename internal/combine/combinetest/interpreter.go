@@ -1,4 +1,5 @@
-package combine_test
+// Package combinetest has the truth about combining, and questions to hold it against whatever claims to combine.
+package combinetest
 
 import (
 	"slices"
@@ -10,18 +11,18 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// verdict is what asking in order comes to.
-type verdict struct {
+// Verdict is what asking in order comes to.
+type Verdict struct {
 	combine.Decision
 
 	// Saw is the request that each module which was asked got, in roster order.
 	Saw []proto.Message
 }
 
-// interpret asks the modules one after the other. It is the truth about combining: slow and obvious, with each rule
+// Interpret asks the modules one after the other. It is the truth about combining: slow and obvious, with each rule
 // written out by hand for the messages it is used with.
-func interpret(rule callbacksv1.Rule, modules []combine.Outcome, request proto.Message) verdict {
-	v := verdict{Decision: combine.Decision{By: combine.Nobody, FailedBy: combine.Nobody}}
+func Interpret(rule callbacksv1.Rule, modules []combine.Outcome, request proto.Message) Verdict {
+	v := Verdict{Decision: combine.Decision{By: combine.Nobody, FailedBy: combine.Nobody}}
 	if rule == callbacksv1.Rule_SOLE && len(modules) > 1 {
 		modules = modules[:1]
 	}
