@@ -413,7 +413,7 @@ func TestFalseIsAnOpinion(t *testing.T) {
 	says := func(module string, expired *bool) bustest.Script {
 		return bustest.Answer(subjects.IsUserExpired, &callbacksv1.IsUserExpiredResponse{Expired: expired}).By(module)
 	}
-	c := bustest.New(t, says("a", nil), says("b", proto.Bool(false)), says("c", proto.Bool(true)))
+	c := bustest.New(t, says("a", nil), says("b", new(false)), says("c", new(true)))
 	got, err := c.AccountValidity.IsUserExpired(t.Context(), &callbacksv1.IsUserExpiredRequest{})
 	if got.DecidedBy != "b" || got.Answer.GetExpired() || err != nil {
 		t.Errorf("got %v, %v", got, err)
@@ -444,7 +444,7 @@ func TestAskByDeclarationIsTheSameAsk(t *testing.T) {
 	}
 }
 
-// Not parallel: what other tests allocate would count.
+//nolint:paralleltest // What other tests allocate would count.
 func TestAskingNobodyAllocatesNothing(t *testing.T) {
 	c := bustest.New(t, abstains("a"))
 	ctx, req := t.Context(), &callbacksv1.UserMayInviteRequest{}

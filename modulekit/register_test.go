@@ -149,10 +149,8 @@ func TestACallback(t *testing.T) {
 		"an error is a failure":            {func(context.Context, *createRoom) (*createdRoom, error) { return nil, errors.New("no database") }, nil, "error: no database"},
 		"an error is one beside an answer": {func(context.Context, *createRoom) (*createdRoom, error) { return refusal, errors.New("oh") }, nil, "error: oh"},
 		"a panic is a failure, unrepeated": {func(context.Context, *createRoom) (*createdRoom, error) { panic("531747") }, nil, "panic: see the module's log"},
-		"a bug is a failure": {func(context.Context, *createRoom) (*createdRoom, error) {
-			var m map[string]int
-			m["a"] = 1
-			return nil, nil
+		"a bug is a failure": {func(_ context.Context, r *createRoom) (*createdRoom, error) {
+			return nil, []error{}[len(r.GetUserId())]
 		}, nil, "panic: see the module's log"},
 		"an answer that cannot be sent": {func(context.Context, *createRoom) (*createdRoom, error) {
 			return &createdRoom{Refusal: modulekit.Refuse("\xff", "")}, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,7 +38,7 @@ func TestWhatIsOverTheLimitIsRefusedAtOnce(t *testing.T) {
 	const limit = 3
 	w := newWorker(limit)
 	for i := range limit {
-		w.Work <- message(fmt.Sprint(i))
+		w.Work <- message(strconv.Itoa(i))
 		<-w.started
 	}
 	for i := range 2 * limit { // Nothing is finished meanwhile.
@@ -56,7 +57,7 @@ func TestAPlaceThatIsFreeAgainIsTaken(t *testing.T) {
 	t.Parallel()
 	w := newWorker(1)
 	for i := range 100 {
-		m := message(fmt.Sprint(i))
+		m := message(strconv.Itoa(i))
 		for w.Work <- m; ; w.Work <- m {
 			select {
 			case <-w.refused: // Who served the one before is not back yet.
@@ -78,7 +79,7 @@ func TestAllThatArrivedBeforeStopIsHandled(t *testing.T) {
 	w := newWorker(2)
 	const many = 500
 	for i := range many {
-		w.Work <- message(fmt.Sprint(i))
+		w.Work <- message(strconv.Itoa(i))
 	}
 	ended := w.Stop()
 	close(w.finish)

@@ -32,7 +32,7 @@ func TestJSONMapping(t *testing.T) {
 			`{"inviter":"@a:x","invitee":"","room_id":""}`,
 		},
 		"optional fields are there when they are set": {
-			&callbacksv1.IsUserExpiredResponse{Expired: proto.Bool(false)}, `{"expired":false}`,
+			&callbacksv1.IsUserExpiredResponse{Expired: new(false)}, `{"expired":false}`,
 		},
 		"optional fields are absent when they are not": {&callbacksv1.IsUserExpiredResponse{}, `{}`},
 		"messages are absent when they are not set":    {&callbacksv1.UserMayInviteResponse{}, `{}`},
@@ -373,6 +373,8 @@ func value(t *rapid.T, f protoreflect.FieldDescriptor, empty protoreflect.Value,
 		return protoreflect.ValueOfInt64(rapid.Int64().Draw(t, "int64"))
 	case protoreflect.Uint32Kind:
 		return protoreflect.ValueOfUint32(rapid.Uint32().Draw(t, "uint32"))
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(rapid.Float64().Draw(t, "double"))
 	case protoreflect.Uint64Kind:
 		return protoreflect.ValueOfUint64(rapid.Uint64().Draw(t, "uint64"))
 	}

@@ -42,16 +42,16 @@ var notes = func() protoreflect.MessageDescriptor {
 		key := field(1, "key", false, "", nil)
 		key.Type = descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum()
 		return &descriptorpb.DescriptorProto{
-			Name:    proto.String(name + entry),
+			Name:    new(name + entry),
 			Field:   []*descriptorpb.FieldDescriptorProto{key, field(2, "value", false, of, nil)},
-			Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+			Options: &descriptorpb.MessageOptions{MapEntry: new(true)},
 		}
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("notes.proto"), Package: proto.String("notes"), Syntax: proto.String("proto3"),
+		Name: new("notes.proto"), Package: new("notes"), Syntax: new("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{
 			{
-				Name: proto.String("Notes"),
+				Name: new("Notes"),
 				Field: []*descriptorpb.FieldDescriptorProto{
 					field(1, "list", true, ".notes.Note", nil),
 					field(2, "by_name", true, ".notes.Notes.ByName"+entry, nil),
@@ -60,7 +60,7 @@ var notes = func() protoreflect.MessageDescriptor {
 				},
 				NestedType: []*descriptorpb.DescriptorProto{mapEntry("ByName", ".notes.Note"), mapEntry("RawByName", "")},
 			},
-			{Name: proto.String("Note"), Field: []*descriptorpb.FieldDescriptorProto{field(1, "raw", false, "", rawJSON)}},
+			{Name: new("Note"), Field: []*descriptorpb.FieldDescriptorProto{field(1, "raw", false, "", rawJSON)}},
 		},
 	}, protoregistry.GlobalFiles)
 	if err != nil {

@@ -14,7 +14,7 @@ func TestCheckResource(t *testing.T) {
 	long := "/" + strings.Repeat("a", wire.MaxResource-1)
 	for _, path := range []string{
 		"/_synapse/client/demo", "/_synapse/client/demo/v1/greet", "/_synapse/client/oidcx", "/_synapse/module", "/demo",
-		"/.well-known/security.txt", "/.well-known/matrixx", "/_matrixx", "/healthy", "/a.b/..c/~d@e:f", "/ä/日本", long,
+		"/.well-known/security.txt", "/.well-known/matrixx", "/_matrixx", "/healthy", "/a.b/..c/~d@e:f", "/ä/é", long,
 	} {
 		if err := wire.CheckResource(path); err != nil {
 			t.Errorf("%v", err)
