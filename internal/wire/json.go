@@ -171,22 +171,28 @@ func nest(f protoreflect.FieldDescriptor, path string, value []byte) ([]byte, er
 	if len(raw) == 0 && !f.HasPresence() {
 		return []byte("{}"), nil
 	}
-	return raw, checkRaw(path, raw)
+	return raw, checkRaw(f, path, raw)
 }
 
 // wrap turns a JSON object into the base64 that protojson reads. An empty one becomes what stands for it, which is
 // nothing, unless the field can tell nothing from empty.
 func wrap(f protoreflect.FieldDescriptor, path string, value []byte) ([]byte, error) {
-	if err := checkRaw(path, value); err != nil {
+	if err := checkRaw(f, path, value); err != nil {
 		return nil, err
 	}
-	if !f.HasPresence() && len(bytes.TrimSpace(value[1:len(value)-1])) == 0 {
+	if !f.HasPresence() && value[0] == '{' && len(bytes.TrimSpace(value[1:len(value)-1])) == 0 {
 		return []byte(`""`), nil
 	}
 	return []byte(`"` + base64.StdEncoding.EncodeToString(value) + `"`), nil
 }
 
-func checkRaw(path string, raw []byte) error {
+func checkRaw(f protoreflect.FieldDescriptor, path string, raw []byte) error {
+	if f.ContainingMessage().IsMapEntry() {
+		if !json.Valid(raw) {
+			return mistyped(path, "JSON")
+		}
+		return nil
+	}
 	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(raw) {
 		return mistyped(path, "a JSON object")
 	}
@@ -230,7 +236,7 @@ func checkSingle(f protoreflect.FieldDescriptor, raw bool, v protoreflect.Value,
 	if len(v.Bytes()) == 0 && !f.HasPresence() {
 		return nil
 	}
-	return checkRaw(path, v.Bytes())
+	return checkRaw(f, path, v.Bytes())
 }
 
 func mistyped(path, want string) error {
