@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// row is one line of the table.
+type row interface {
+	name() string
+	measure(ctx context.Context, o options) (line string, err error)
+}
+
+// rows are the promises, in the order of docs and issues.
+func rows() []row {
+	var all []row
+	for _, n := range []int{1, 128} {
+		all = append(all,
+			versus{what: by(n, "ask of one module, no opinion, against a bare NATS request"), bar: atMost(1.15), open: askBare(n, abstain)},
+			versus{what: by(n, "ask of one module, refused, against a bare NATS request"), bar: atMost(1.15), open: askBare(n, refuse)},
+		)
+	}
+	all = append(all,
+		versus{what: by(128, "ask, against HTTP/1.1 JSON"), bar: atLeast(2), open: askHTTP(128)},
+		versus{what: by(128, "ask, against gRPC unary"), bar: atLeast(2), open: askGRPC(128)},
+		unasked{},
+		versus{what: by(1, "ask of ten modules that take 5 ms, against one such module"), bar: atMost(1.3), open: askTen},
+		versus{what: by(128, "ask with a roster of 1,000 modules, against a roster of one"), bar: atMost(1.1), open: askThousand(128)},
+		versus{what: "four worker processes of a module that waits 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
+	)
+	for _, n := range []int{16, 128} {
+		what := by(n, "GET of a web resource, against httputil.ReverseProxy")
+		all = append(all, versus{what: what, bar: atLeast(1.5), open: getResource(n)})
+	}
+	return all
+}
+
+func by(callers int, what string) string {
+	if callers == 1 {
+		return what + ", 1 caller"
+	}
+	return fmt.Sprintf("%s, %d callers", what, callers)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/modulekit"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+)
+
+// patience is how long anything may take to be ready, or to end.
+const patience = 30 * time.Second
+
+// stage is where a row is measured: a NATS server, and all that the row puts there. What is opened on it, close closes,
+// the last first.
+type stage struct {
+	url     string
+	closers []func() error
+}
+
+// newStage starts the NATS server that both sides use, listening on TCP.
+func newStage() (*stage, error) {
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		return nil, err
+	}
+	go srv.Start()
+	s := &stage{}
+	s.onClose(func() error { srv.Shutdown(); srv.WaitForShutdown(); return nil })
+	if !srv.ReadyForConnections(patience) {
+		return nil, errors.Join(errors.New("the NATS server does not start"), s.close())
+	}
+	s.url = srv.ClientURL()
+	return s, nil
+}
+
+func (s *stage) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *stage) close() error {
+	var errs []error
+	for _, f := range slices.Backward(s.closers) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// connect returns a connection of its own, for each part of each side the same kind.
+func (s *stage) connect() (*nats.Conn, error) {
+	nc, err := nats.Connect(s.url, nats.ReconnectBufSize(-1))
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func() error { nc.Close(); return nil })
+	return nc, nil
+}
+
+// homeserver is our side: a roster, and the client that goes by it.
+type homeserver struct {
+	stage    *stage
+	name     string
+	registry *registry.Registry
+	client   *bus.Client
+}
+
+// newHomeserver serves a roster that lists the modules, and connects a client with metrics.
+func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error) {
+	h := &homeserver{stage: s, name: name, registry: registry.New(busd.Catalogue{})}
+	var list []config.Module
+	for _, m := range modules {
+		list = append(list, config.Module{Name: m, Timeout: config.DefaultTimeout})
+	}
+	h.registry.Configure(list, config.DefaultBudget, time.Now())
+	nc, err := s.connect()
+	if err != nil {
+		return nil, err
+	}
+	service, err := registry.Serve(nc, name, h.registry, zerolog.Nop())
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func() error { service.Close(); return nil })
+	if nc, err = s.connect(); err != nil {
+		return nil, err
+	}
+	h.client, err = bus.New(nc, &bus.Options{ServerName: name, Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func() error { h.client.Close(); return nil })
+	return h, nil
+}
+
+// module runs a module, on a connection of its own, and returns when the client would ask it.
+func (h *homeserver) module(name string, register func(*modulekit.ModuleAPI)) error {
+	nc, err := h.stage.connect()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	m := modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error { register(api); return nil }}
+	go func() { ended <- modulekit.Run(ctx, nc, m, modulekit.Options{ServerName: h.name, Module: name}) }()
+	h.stage.onClose(func() error { cancel(); return <-ended })
+	return h.await(name, 1)
+}
+
+// await waits until the client knows that the module has joined, with that many workers.
+func (h *homeserver) await(name string, workers int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		i := slices.IndexFunc(h.registry.Modules(), func(m registry.Status) bool { return m.Name == name })
+		revision := h.registry.Roster().GetRevision()
+		if i >= 0 && h.registry.Modules()[i].Workers == workers {
+			_, err := h.client.AwaitRoster(ctx, revision-1)
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("module %s has not joined with %d workers", name, workers)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
