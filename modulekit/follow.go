@@ -69,21 +69,23 @@ func (f *follow) close() {
 	}
 }
 
-// expect completes an answer that will be followed up, and starts to wait for that.
-func (f *follow) expect(d *subjects.Declaration, answer proto.Message) {
+// expect returns an answer that will be followed up with what that takes, and starts to wait for it. The answer may be one
+// that the module gives again and again, so it is only read.
+func (f *follow) expect(d *subjects.Declaration, answer proto.Message) proto.Message {
 	if f == nil || d.FromWorker == nil || answer == nil || !answer.ProtoReflect().IsValid() || proto.Size(answer) == 0 {
-		return
+		return answer
 	}
-	m := answer.ProtoReflect()
-	if d.FollowIf != nil && !m.Get(d.FollowIf).Bool() {
-		return
+	if d.FollowIf != nil && !answer.ProtoReflect().Get(d.FollowIf).Bool() {
+		return answer
 	}
+	m := proto.Clone(answer).ProtoReflect()
 	m.Set(d.FromWorker, protoreflect.ValueOfString(f.worker))
 	token := tokenOf(d.ReplyFields())
 	if !m.Has(token) {
 		m.Set(token, protoreflect.ValueOfString(rand.Text()))
 	}
 	f.wait(m.Get(token).String())
+	return m.Interface()
 }
 
 func (f *follow) wait(token string) {

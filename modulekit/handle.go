@@ -23,8 +23,7 @@ func (h handler) handle(ctx context.Context, data []byte, json bool, log *zerolo
 	if failed != nil {
 		return nil, failed
 	}
-	h.follow.expect(h.callback, answer)
-	reply, err := marshal(answer, json)
+	reply, err := marshal(h.follow.expect(h.callback, answer), json)
 	if err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot write the answer: " + err.Error()}
 	}
