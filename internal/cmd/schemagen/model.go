@@ -29,8 +29,9 @@ type Callback struct {
 	OnFailureFederated string
 	Speculative        bool
 	Since              string
-	FollowUp           bool // no callback of Synapse's, but the second half of one
-	Keyed              bool // modules register for values of a field of the request
+	FollowUp           bool     // no callback of Synapse's, but the second half of one
+	Follows            []string // names of the callbacks that it is the second half of
+	Keyed              bool     // modules register for values of a field of the request
 }
 
 // Message is a message, as the templates see it.
@@ -145,7 +146,10 @@ func callbackOf(m protoreflect.MethodDescriptor) Callback {
 		}
 		c.Speculative = field(o, "speculative").Bool()
 		c.Since = field(o, "since").String()
-		c.FollowUp = field(o, "follows").List().Len() > 0
+		for i := range field(o, "follows").List().Len() {
+			c.Follows = append(c.Follows, snake(field(o, "follows").List().Get(i).String()))
+		}
+		c.FollowUp = len(c.Follows) > 0
 	}
 	return c
 }
