@@ -32,8 +32,11 @@ const (
 	malformed = rosterv1.FailureKind_MALFORMED
 )
 
-// soon is the timeout of modules that shall have one: long enough for those that answer, and waited for by no test.
-const soon = 20 * time.Millisecond
+// Times of modules that do not answer, and of those that do: a test waits for the first, and for the second only to fail.
+const (
+	soon = 20 * time.Millisecond
+	ages = time.Minute
+)
 
 type (
 	question = callbacksv1.UserMayCreateRoomRequest
@@ -46,17 +49,21 @@ func denied(errcode string) *verdict {
 
 // denies is a module that refuses, with its own name.
 func denies(module string) bustest.Script {
-	return bustest.Answer(subjects.UserMayCreateRoom, denied(module)).By(module)
+	return bustest.Answer(subjects.UserMayCreateRoom, denied(module)).By(module).Timeout(ages)
 }
 
 // abstains is a module without an opinion.
 func abstains(module string) bustest.Script {
-	return bustest.Answer(subjects.UserMayCreateRoom, nil).By(module)
+	return bustest.Answer(subjects.UserMayCreateRoom, nil).By(module).Timeout(ages)
 }
 
 // fails is a module that fails.
 func fails(module string, kind rosterv1.FailureKind, policy callbacksv1.OnFailure) bustest.Script {
-	return bustest.Fail(subjects.UserMayCreateRoom.Declaration, kind).By(module).OnFailure(policy).Timeout(soon)
+	within := ages
+	if kind == timeout {
+		within = soon
+	}
+	return bustest.Fail(subjects.UserMayCreateRoom.Declaration, kind).By(module).OnFailure(policy).Timeout(within)
 }
 
 // thinks is a module that answers when nobody waits for it any more.
@@ -250,7 +257,11 @@ func TestWhenTimeRunsOutEachModuleHasItsOwnPolicy(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), soon)
+			within := soon
+			if tt.answer.GetRefusal().GetErrcode() == "b" {
+				within = time.Second // So that b is heard of.
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), within)
 			defer cancel()
 			got, err := bustest.New(t, tt.modules...).SpamChecker.UserMayCreateRoom(ctx, &question{})
 			if diff := cmp.Diff(tt.answer, got.Answer, protocmp.Transform()); diff != "" {
@@ -472,7 +483,7 @@ func TestManyAskAtOnce(t *testing.T) {
 	t.Parallel()
 	c := bustest.New(t, abstains("a"), fails("b", timeout, skip), bustest.Func(subjects.UserMayCreateRoom, func(_ context.Context, req *question) (*verdict, error) {
 		return denied(req.GetUserId()), nil
-	}).By("c"))
+	}).By("c").Timeout(ages))
 	var asks sync.WaitGroup
 	for i := range 200 {
 		asks.Go(func() {
