@@ -27,7 +27,8 @@ type worker struct {
 	build     func(*rosterv1.Entry) (*instance, error)
 	instance  atomic.Pointer[instance]
 	subs      map[string]*nats.Subscription // of the queue group
-	own       []*nats.Subscription          // of this worker alone
+	named     *nats.Subscription            // requests for this worker alone
+	own       []*nats.Subscription          // what else is for this worker alone
 	pool      *pool.Pool
 	requests  context.Context // which every request's is derived from
 	running   running.Set
@@ -73,7 +74,7 @@ func (w *worker) start(i *instance) error {
 	if err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
 	}
-	w.own = append(w.own, requests)
+	w.named = requests
 	cancel := w.server.Cancel(w.options.Module)
 	cancels, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.Cancel(string(m.Data)) })
 	if err != nil {
@@ -180,6 +181,9 @@ func (w *worker) publish(m *nats.Msg) error {
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	for _, sub := range w.subs {
 		_ = sub.Drain() // It fails only when the connection is closed.
+	}
+	if w.named != nil {
+		_ = w.named.Drain()
 	}
 	_ = w.nc.FlushTimeout(busdTimeout) // Now all of them have arrived, unless NATS is away.
 	m.leave()

@@ -96,7 +96,11 @@ func OneLine(text string) string {
 
 // IsJSON reports whether the payload of m is in the JSON mapping.
 func IsJSON(m *nats.Msg) bool {
-	return len(m.Header) > 0 && m.Header.Get(HeaderContentType) == JSON
+	if len(m.Header) == 0 {
+		return false
+	}
+	mediaType, _, _ := strings.Cut(m.Header.Get(HeaderContentType), ";")
+	return strings.EqualFold(strings.TrimSpace(mediaType), JSON)
 }
 
 // Timeout returns how long there is to answer m, of which own is the most.
