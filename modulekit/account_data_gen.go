@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// AccountDataCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // AccountData lets modules hear of changes of users' account data.
 //
 // Source: Synapse, "Account data callbacks" (docs/modules/account_data_callbacks.md).

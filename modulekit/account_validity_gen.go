@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// AccountValidityCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // AccountValidity lets modules decide how long accounts are valid.
 //
 // Source: Synapse, "Account validity callbacks" (docs/modules/account_validity_callbacks.md).

@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// AddExtraFieldsToUnsignedClientEventCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // AddExtraFieldsToUnsignedClientEvent lets modules say more about events to clients.
 //
 // Source: Synapse, "Add extra fields to client events unsigned section callbacks"

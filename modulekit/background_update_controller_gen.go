@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// BackgroundUpdateControllerCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // BackgroundUpdateController lets a module pace the homeserver's background updates of its database.
 //
 // Source: Synapse, "Background update controller callbacks" (docs/modules/background_update_controller_callbacks.md).

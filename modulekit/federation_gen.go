@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// FederationCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // Federation lets modules hear of what happens between homeservers.
 //
 // Source: Synapse, "Federation callbacks" (docs/modules/federation_callbacks.md).

@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// MediaRepositoryCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // MediaRepository lets modules decide what users may upload. Experimental in Synapse.
 //
 // Source: Synapse, "Media repository callbacks" (docs/modules/media_repository_callbacks.md).

@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// PasswordAuthProviderCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // PasswordAuthProvider lets modules decide who a user is. Passwords and tokens reach only the modules that registered for
 // them, one after the other.
 //

@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// PresenceRouterCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // PresenceRouter lets modules send users' presence to more users than those they share rooms with.
 //
 // Source: Synapse, "Presence router callbacks" (docs/modules/presence_router_callbacks.md).

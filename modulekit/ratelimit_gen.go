@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// RatelimitCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // Ratelimit lets modules change users' rate limits. Experimental in Synapse.
 //
 // Source: Synapse, "Ratelimit callbacks" (docs/modules/ratelimit_callbacks.md).

@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// SpamCheckerCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // SpamChecker lets modules refuse what users and remote servers try to do.
 //
 // Source: Synapse, "Spam checker callbacks" (docs/modules/spam_checker_callbacks.md).

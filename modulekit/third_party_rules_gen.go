@@ -9,6 +9,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// ThirdPartyRulesCallbacks has the functions with which a module answers the callbacks of a category.
+//
 // ThirdPartyRules lets modules add rules of their own to those of the room version.
 //
 // Source: Synapse, "Third party rules callbacks" (docs/modules/third_party_rules_callbacks.md).

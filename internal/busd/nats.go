@@ -192,7 +192,15 @@ type natsLog struct {
 }
 
 func (l natsLog) say(level zerolog.Level, format string, v []any) {
-	l.log.WithLevel(level).Str("from", "nats-server").Msg(fmt.Sprintf(format, v...))
+	l.log.WithLevel(level).Str("from", "nats-server").Msg(sprintf(format, v))
+}
+
+// sprintf leaves text alone that was formatted already: subjects have percent signs in them.
+func sprintf(format string, v []any) string {
+	if len(v) == 0 {
+		return format
+	}
+	return fmt.Sprintf(format, v...)
 }
 
 // Noticef implements server.Logger.
@@ -213,7 +221,7 @@ func (l natsLog) Tracef(format string, v ...any) { l.say(zerolog.TraceLevel, for
 // Fatalf implements server.Logger. The server expects to be ended by it; here its start fails instead.
 func (l natsLog) Fatalf(format string, v ...any) {
 	select {
-	case l.failed <- fmt.Sprintf(format, v...):
+	case l.failed <- sprintf(format, v):
 	default: // The first reason is enough.
 	}
 }
