@@ -1,0 +1,236 @@
+"""busd's HTTP door, as a client on Synapse's reactor."""
+
+import json
+import logging
+import os
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from typing import IO, Any, TypeVar
+
+from synapse.logging.context import make_deferred_yieldable, run_in_background
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import cooperate
+from twisted.web.client import (
+    Agent,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    readBody,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from modulebus_synapse.config import Config
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_CONNECTIONS = 64  # Kept alive. More are opened when more is asked at once.
+_IDLE = 60.0  # Seconds; busd keeps them longer.
+_SHARE = 0.9  # Of the timeout is busd's, so that it has an answer before this side gives up.
+_CHUNK = 1 << 16
+_WANTS = 70.0  # Seconds; busd answers within 60.
+
+
+class Unreachable(Exception):
+    """busd could not be asked, or gave no answer in time."""
+
+    def __init__(self, text: str, outage: bool = True):
+        super().__init__(text)
+        self.outage = outage  # Rather than this one question that took too long.
+
+
+class Failed(Exception):
+    """busd was asked, and there is no decision: a module failed whose policy is to fail."""
+
+
+@implementer(IBodyProducer)
+class BytesBody:
+    """A body that is there already."""
+
+    def __init__(self, body: bytes):
+        self.body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: Any) -> "Deferred[None]":
+        consumer.write(self.body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None: ...
+
+
+@implementer(IBodyProducer)
+class StreamBody:
+    """A file, with something before it and behind it, of which a chunk is in memory at a time."""
+
+    def __init__(self, file: IO[bytes], size: int, head: bytes = b"", tail: bytes = b""):
+        self.file, self.head, self.tail = file, head, tail
+        self.length = len(head) + size + len(tail)
+        self.task: Any = None
+
+    def startProducing(self, consumer: Any) -> "Deferred[None]":
+        self.task = cooperate(self._write(consumer))
+        done: Deferred[Any] = self.task.whenDone()
+        return done.addCallback(lambda _: None)
+
+    def _write(self, consumer: Any) -> Iterator[None]:
+        consumer.write(self.head)
+        while chunk := self.file.read(_CHUNK):
+            consumer.write(chunk)
+            yield
+        consumer.write(self.tail)
+
+    def pauseProducing(self) -> None:
+        if self.task:
+            self.task.pause()
+
+    def resumeProducing(self) -> None:
+        if self.task:
+            self.task.resume()
+
+    def stopProducing(self) -> None:
+        if self.task:
+            self.task.stop()
+
+
+class Door:
+    def __init__(self, config: Config, reactor: Any):
+        self.config = config
+        self.reactor: IReactorTime = reactor
+        pool = HTTPConnectionPool(reactor, persistent=True)
+        pool.maxPersistentPerHost = _CONNECTIONS
+        pool.cachedConnectionTimeout = int(_IDLE)
+        self.agent = Agent(reactor, pool=pool, connectTimeout=config.timeout)
+        self.headers = Headers({b"Content-Type": [b"application/json"]})
+        if config.token:
+            self.headers.addRawHeader(b"Authorization", b"Bearer " + config.token.encode())
+        asking = self.headers.copy()
+        asking.addRawHeader(b"X-Modulebus-Timeout", b"%dms" % max(1, int(config.timeout * _SHARE * 1000)))
+        self.asking = asking
+        self.away = False
+
+    async def ask(self, callback: str, message: bytes, again: bool, path: str | None = None) -> dict[str, Any]:
+        """The decision about a callback, by its category/name. With a path, that file goes along.
+
+        With again, it is asked once more when the connection turns out to be gone: the question has no side effects.
+        """
+        url = f"{self.config.url}/_modulebus/v1/ask/{callback}".encode()
+
+        async def exchange() -> tuple[int, bytes]:
+            try:
+                return await self._post(url, message, path)
+            except (ResponseFailed, RequestTransmissionFailed):
+                if not again:
+                    raise
+                return await self._post(url, message, path)
+
+        status, body = await self._within(self.config.timeout, exchange)
+        if status == 200:
+            self._back()
+            return _object(body)
+        if status == 502:
+            self._back()
+            raise Failed(_reason(body))
+        text = f"busd answered {status}: {_reason(body)}"
+        self._gone(text)
+        raise Unreachable(text)
+
+    async def _post(self, url: bytes, message: bytes, path: str | None) -> tuple[int, bytes]:
+        if path is None:
+            return await self._read(b"POST", url, self.asking, BytesBody(message))
+        boundary = b"modulebus-" + os.urandom(16).hex().encode()
+        headers = self.asking.copy()
+        headers.setRawHeaders(b"Content-Type", [b"multipart/form-data; boundary=" + boundary])
+        part = b"--%b\r\nContent-Disposition: form-data; name=%b\r\nContent-Type: %b\r\n\r\n"
+        head = part % (boundary, b'"request"', b"application/json") + message + b"\r\n"
+        head += part % (boundary, b'"file"; filename="file"', b"application/octet-stream")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            body = StreamBody(file, size, head, b"\r\n--%b--\r\n" % boundary)
+            return await self._read(b"POST", url, headers, body)
+
+    async def _read(self, method: bytes, url: bytes, headers: Headers, body: Any = None) -> tuple[int, bytes]:
+        response = await self.agent.request(method, url, headers, body)
+        return response.code, await readBody(response)
+
+    async def _within(self, seconds: float, exchange: Callable[[], Awaitable[T]]) -> T:
+        """Runs the exchange, in no log context, and gives up on it in time."""
+        outcome: Deferred[T] = run_in_background(exchange)
+        outcome.addTimeout(seconds, self.reactor)
+        try:
+            return await make_deferred_yieldable(outcome)
+        except CancelledError:
+            raise
+        except TimeoutError:
+            text = f"busd gave no answer within {seconds:g} s"
+            logger.warning("%s", text)
+            raise Unreachable(text, outage=False) from None
+        except Exception as e:
+            text = f"cannot reach busd at {self.config.url}: {_cause(e)}"
+            self._gone(text)
+            raise Unreachable(text) from None
+
+    def _gone(self, text: str) -> None:
+        if not self.away:
+            self.away = True
+            logger.error("%s; until it is back, callbacks do as on_failure says", text)
+
+    def _back(self) -> None:
+        if self.away:
+            self.away = False
+            logger.info("busd is back")
+
+    async def wants(self, after: int) -> dict[str, Any]:
+        """What is wanted, when it is something else than in revision after."""
+        url = f"{self.config.url}/_modulebus/v1/wants?after={after}".encode()
+        status, body = await self._within(_WANTS, lambda: self._read(b"GET", url, self.headers))
+        if status != 200:
+            text = f"busd answered {status}: {_reason(body)}"
+            self._gone(text)
+            raise Unreachable(text)
+        self._back()
+        return _object(body)
+
+    def wants_now(self) -> dict[str, Any] | None:
+        """What is wanted, at once. It blocks: it is for the start, when nothing is served yet."""
+        request = urllib.request.Request(f"{self.config.url}/_modulebus/v1/wants")
+        if self.config.token:
+            request.add_header("Authorization", f"Bearer {self.config.token}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=self.config.timeout) as response:
+                return _object(response.read())
+        except (OSError, ValueError, Unreachable) as e:
+            self._gone(f"cannot reach busd at {self.config.url}: {_cause(e)}")
+            return None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Unreachable("busd answered something that is not its JSON; is the url right?")
+    return found
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return "without a reason"
+
+
+def _cause(e: Exception) -> str:
+    reasons = getattr(e, "reasons", None)
+    if reasons:
+        e = reasons[-1].value
+    return str(e) or type(e).__name__
