@@ -27,8 +27,28 @@ type Options struct {
 	// RosterTimeout is how long [New] waits for a first roster. Default: 5 s.
 	RosterTimeout time.Duration
 
-	// ResponseTimeout is how long a module may take to answer a request for one of its web resources. Default: 90 s.
+	// AcceptTimeout is how long it may take until a worker says that it has a request for a web resource. Default: 2 s.
+	AcceptTimeout time.Duration
+
+	// ResponseTimeout is how long a module may take to begin its response to a request for a web resource, counted from
+	// when the last part of the request was passed on; negative is for ever. Default: 90 s.
 	ResponseTimeout time.Duration
+
+	// IdleTimeout is how long a response of a web resource may pause once it has begun. It does not suit server-sent
+	// events, and is not applied to WebSockets. Default: for ever.
+	IdleTimeout time.Duration
+
+	// StallTimeout is how long a client of a web resource may take none of what it is sent; negative is for ever.
+	// Default: 60 s.
+	StallTimeout time.Duration
+
+	// TotalTimeout is how long a request for a web resource may take, first to last; the module is told. WebSockets
+	// may take longer. Default: for ever.
+	TotalTimeout time.Duration
+
+	// BodyLimit is the largest body of a request for a web resource, in bytes; larger ones are answered 413. Default:
+	// none.
+	BodyLimit int64
 
 	// Registerer gets the client's metrics. Default: nobody does.
 	Registerer prometheus.Registerer
@@ -51,6 +71,7 @@ type Client struct {
 	nc      *nats.Conn // nil where there is no NATS, like files
 	files   *files
 	askings sync.Pool // of *asking
+	web     web
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when the roster changes
@@ -72,7 +93,7 @@ func New(nc *nats.Conn, o *Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bus: cannot listen for replies: %w", err)
 	}
-	c.line, c.nc = mux, nc
+	c.line, c.nc, c.web.nc = mux, nc, nc
 	if c.files, err = newFiles(nc, c.server); err != nil {
 		mux.close()
 		return nil, fmt.Errorf("bus: cannot let modules read files: %w", err)
@@ -83,7 +104,7 @@ func New(nc *nats.Conn, o *Options) (*Client, error) {
 		mux.close()
 		return nil, err
 	}
-	c.close = func() { w.close(); c.files.close(); mux.close() }
+	c.close = func() { c.web.close(); w.close(); c.files.close(); mux.close() }
 	return c, nil
 }
 
@@ -119,7 +140,8 @@ func newClient(line wire.Line, o *Options) (*Client, error) {
 	return c, nil
 }
 
-// Close stops following the roster and listening for replies. Asks under way fail. It does not block on modules.
+// Close stops following the roster and listening for replies. Asks and web requests under way fail. It does not block on
+// modules.
 func (c *Client) Close() { c.close() }
 
 // Ask is the way to ask a callback that is known only at run time: the request must be one of the callback's, and the

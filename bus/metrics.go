@@ -22,7 +22,7 @@ type metrics struct {
 	answers  *prometheus.HistogramVec // callback, module
 	failures *prometheus.CounterVec   // callback, module, failure, policy
 	hedges   *prometheus.CounterVec   // callback, module
-	web      *prometheus.CounterVec   // module, outcome
+	web      *webMetrics
 }
 
 var buckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
@@ -41,12 +41,16 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		answers:  histogram("module_answer_seconds", "Time until a module's answer.", "callback", "module"),
 		failures: counter("module_failures_total", "Failures of modules, and what became of them.", "callback", "module", "failure", "policy"),
 		hedges:   counter("hedged_requests_total", "Second requests to a module whose first worker took long.", "callback", "module"),
-		web:      counter("web_requests_total", "Requests for modules' web resources, by what came of them.", "module", "outcome"),
+		web:      newWebMetrics(r),
 	}
 	if r == nil {
 		return m, nil
 	}
-	return m, errors.Join(r.Register(m.asks), r.Register(m.seconds), r.Register(m.answers), r.Register(m.failures), r.Register(m.hedges), r.Register(m.web))
+	var errs []error
+	for _, c := range append(m.web.collectors(), m.asks, m.seconds, m.answers, m.failures, m.hedges) {
+		errs = append(errs, r.Register(c))
+	}
+	return m, errors.Join(errs...)
 }
 
 // callbackMetrics are those of one callback.

@@ -1,16 +1,16 @@
 package bus
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 
 	"github.com/modulebus/modulebus/internal/tunnel"
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/tunnel/natsline"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
@@ -41,66 +41,111 @@ func (r routes) find(path string) (tunnel.Destination, bool) {
 }
 
 // Handler returns a handler that serves the web resources of all modules, under the paths they registered; all else is
-// a 404 with M_UNRECOGNIZED. The longest path that fits wins. It follows the roster; see package tunnel for what
-// clients get when a module is not there. It may be called concurrently.
-func (c *Client) Handler() http.Handler {
-	return tunnel.NewGateway(carrier{c}, tunnel.GatewayOptions{
+// a 404 with M_UNRECOGNIZED. The longest path that fits wins. It follows the roster at once, and may be called
+// concurrently.
+//
+// Bodies are streamed in both directions, as fast as they are read; upgrades (WebSocket), trailers, informational
+// responses and cancelling pass. When a response breaks off, so does the connection to the client: the handler panics
+// with [http.ErrAbortHandler], which whatever is around it must let pass. Errors that are not the module's have the
+// field Modulebus-Error.
+//
+// The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
+// bodies do not delay asks; where that fails, bodies go over the first. Close ends requests under way.
+func (c *Client) Handler() http.Handler { return c.web.handler(c) }
+
+// web is a client's gateway, made when it is first needed.
+type web struct {
+	nc      *nats.Conn // nil over a line that is not NATS
+	once    sync.Once
+	gateway *tunnel.Gateway
+	line    *natsline.Line
+}
+
+func (w *web) handler(c *Client) http.Handler {
+	w.once.Do(func() { w.open(c) })
+	return w.gateway
+}
+
+func (w *web) open(c *Client) {
+	carrier := &carrier{client: c}
+	w.gateway = tunnel.NewGateway(carrier, tunnel.GatewayOptions{
+		AcceptTimeout:   c.opts.AcceptTimeout,
 		ResponseTimeout: c.opts.ResponseTimeout,
-		OnFailure:       c.webFailed,
+		IdleTimeout:     c.opts.IdleTimeout,
+		StallTimeout:    c.opts.StallTimeout,
+		TotalTimeout:    c.opts.TotalTimeout,
+		BodyLimit:       c.opts.BodyLimit,
+		Done:            c.webDone,
 	})
-}
-
-func (c *Client) webFailed(to tunnel.Destination, err error) {
-	outcome := "failed"
-	if errors.Is(err, context.Canceled) {
-		outcome = "client_gone"
+	if w.nc != nil {
+		carrier.Line = w.connect(c)
 	}
-	c.metrics.web.WithLabelValues(to.Module, outcome).Inc()
-	c.log.Warn().Str("module", to.Module).Str("resource", to.Resource).Err(err).Msg("web resource did not answer")
+	c.metrics.web.watch(w)
 }
 
-// carrier is the [tunnel.Carrier] over a client's line.
-type carrier struct{ client *Client }
+func (w *web) connect(c *Client) tunnel.Line {
+	line := natsline.Gateway(w.nc, c.server, nuid.Next())
+	g := w.gateway
+	if err := line.Open(natsline.Side{Receive: g.Receive, Unheard: g.Unheard, Lost: g.Lost, Beat: g.Beat}); err != nil {
+		c.log.Error().Err(err).Msg("web resources cannot be served: every request is answered 503")
+		return nil
+	}
+	w.line = line
+	return line
+}
+
+func (w *web) close() {
+	w.once.Do(func() {}) // From now on, none is made.
+	if w.line == nil {
+		return
+	}
+	w.gateway.Lost()
+	w.line.Close()
+}
+
+// webDone counts what came of a request, and tells the log what the client was not told.
+func (c *Client) webDone(r *tunnel.Report) {
+	c.metrics.web.done(r)
+	if r.Err == nil || r.Outcome == tunnel.ClientGone || r.Outcome == tunnel.BadRequest {
+		return
+	}
+	c.log.Warn().Str("module", r.To.Module).Str("resource", r.To.Resource).Str("outcome", string(r.Outcome)).
+		Err(r.Err).Msg("web resource did not answer, or broke off")
+}
+
+// carrier is the [tunnel.Carrier] of a client.
+type carrier struct {
+	tunnel.Line // nil where there is no NATS
+	client      *Client
+}
 
 // Route implements [tunnel.Carrier].
-func (c carrier) Route(path string) (tunnel.Destination, bool) {
+func (c *carrier) Route(path string) (tunnel.Destination, bool) {
 	return c.client.roster.Load().routes.find(path)
 }
 
-// MaxFrame implements [tunnel.Carrier].
-func (c carrier) MaxFrame() int { return c.client.line.MaxPayload() }
+var errNoLine = errors.New("bus: no NATS for web resources")
 
-// Exchange implements [tunnel.Carrier].
-func (c carrier) Exchange(ctx context.Context, to tunnel.Destination, frame []byte) ([]byte, error) {
-	w := make(waiting, 1)
-	subject := c.client.server.Web(to.Module, to.Resource)
-	ticket, err := c.client.line.Send(w, 0, wire.Request{Subject: subject, Data: frame})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", tunnel.ErrAbsent, err)
+// Ask implements [tunnel.Line].
+func (c *carrier) Ask(to tunnel.Destination, token string, frame []byte) error {
+	if c.Line == nil {
+		return errNoLine
 	}
-	select {
-	case m := <-w:
-		return c.read(to, m)
-	case <-ctx.Done():
-		c.client.line.Forget(ticket)
-		return nil, ctx.Err()
-	}
+	return c.Line.Ask(to, token, frame)
 }
 
-func (c carrier) read(to tunnel.Destination, m *nats.Msg) ([]byte, error) {
-	switch f := wire.FailureOf(m); {
-	case f == nil:
-		c.client.metrics.web.WithLabelValues(to.Module, "answered").Inc()
-		return m.Data, nil
-	case f.Kind == rosterv1.FailureKind_ABSENT || f.Kind == rosterv1.FailureKind_BUSY:
-		return nil, fmt.Errorf("%w: %w", tunnel.ErrAbsent, f)
-	default:
-		return nil, f
+// Send implements [tunnel.Line].
+func (c *carrier) Send(by tunnel.Channel, to tunnel.Address, token string, frame []byte) error {
+	if c.Line == nil {
+		return errNoLine
 	}
+	return c.Line.Send(by, to, token, frame)
 }
 
-// waiting is the receiver of the one reply to an exchange.
-type waiting chan *nats.Msg
-
-// Receive implements [wire.Receiver].
-func (w waiting) Receive(_ int, m *nats.Msg) { w <- m }
+// MaxFrame implements [tunnel.Line].
+func (c *carrier) MaxFrame() int {
+	if c.Line == nil {
+		return c.client.line.MaxPayload()
+	}
+	return c.Line.MaxFrame()
+}

@@ -428,7 +428,7 @@ func (c *conversation) isRequest(frame []byte) {
 		return
 	}
 	frame = frame[2:]
-	size, deadline, length := number(), number(), number()
+	size, deadline, credit, length := number(), number(), number(), number()
 	remote, scheme, method, authority, target := text(), text(), text(), text(), text()
 	for range number() { // fields
 		if name, value := text(), text(); name == "" || value == "" {
@@ -438,8 +438,8 @@ func (c *conversation) isRequest(frame []byte) {
 	trailers := number()
 	got := []any{size, length, scheme, method, target, trailers, len(frame)}
 	want := []any{0, 1, "http", "GET", "/_synapse/client/gate?name=alice", 0, size}
-	if diff := cmp.Diff(want, got); diff != "" || deadline == 0 || remote == "" || authority == "" {
-		c.Errorf("%d ms for %s at %s (-want +got):\n%s", deadline, remote, authority, diff)
+	if diff := cmp.Diff(want, got); diff != "" || deadline != 0 || credit == 0 || remote == "" || authority == "" {
+		c.Errorf("%d ms, %d bytes for %s at %s (-want +got):\n%s", deadline, credit, remote, authority, diff)
 	}
 }
 

@@ -43,6 +43,10 @@ type Options struct {
 	// Concurrency is how many requests are worked on at once; what is over it is answered "busy". Default: 256.
 	Concurrency int
 
+	// WebConcurrency is how many requests for web resources are worked on at once, a stream of events or a WebSocket
+	// being one; what is over it goes to another worker, or is answered 503. Default: 16384.
+	WebConcurrency int
+
 	// DrainTimeout is how long requests under way may take when the module stops. Default: 10 s.
 	DrainTimeout time.Duration
 
@@ -57,6 +61,7 @@ func (o Options) withDefaults() Options {
 	nop := zerolog.Nop()
 	o.Worker = cmp.Or(o.Worker, nuid.Next())
 	o.Concurrency = cmp.Or(o.Concurrency, 256)
+	o.WebConcurrency = cmp.Or(o.WebConcurrency, 16<<10)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	o.Log = cmp.Or(o.Log, &nop)
 	o.lease = cmp.Or(o.lease, Lease)
@@ -64,10 +69,13 @@ func (o Options) withDefaults() Options {
 }
 
 // Run runs the module until ctx ends; then it drains: takes no more requests, finishes those under way, and returns nil.
+// Streams and WebSockets that do not end by themselves within DrainTimeout are ended, visibly for their clients.
 // It waits, and says so in the log, while busd is not there or the roster does not list the module.
 //
 // It returns a [*ConfigError] when the configuration is refused, of which busd is told; and another error when the
-// module cannot be constructed or NATS fails for good. The connection stays the caller's.
+// module cannot be constructed or NATS fails for good. The connection stays the caller's. A second one is made with its
+// options, but none of its callbacks, for the bodies of web resources, so that they do not delay questions; where that
+// fails, they go over the first.
 func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Options) error {
 	if o.ServerName == "" || o.Module == "" {
 		return errors.New("modulekit: Options.ServerName and Options.Module are required")

@@ -12,7 +12,6 @@ import (
 
 	"github.com/modulebus/modulebus/internal/pool"
 	"github.com/modulebus/modulebus/internal/running"
-	"github.com/modulebus/modulebus/internal/tunnel"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -30,6 +29,7 @@ type worker struct {
 	named     *nats.Subscription            // requests for this worker alone
 	own       []*nats.Subscription          // what else is for this worker alone
 	pool      *pool.Pool
+	web       web
 	requests  context.Context // which every request's is derived from
 	running   running.Set
 	stopLoops func() // of the instance
@@ -65,7 +65,9 @@ func (w *worker) run(ctx context.Context) error {
 	if err == nil {
 		m.follow(ctx, entry)
 	}
-	return errors.Join(err, w.drain(m, cancel))
+	err = errors.Join(err, w.drain(m, cancel))
+	w.web.close()
+	return err
 }
 
 func (w *worker) start(i *instance) error {
@@ -92,7 +94,7 @@ func (w *worker) swap(i *instance) error {
 		w.stopLoops = i.api.startLoops(w.requests)
 	}
 	for _, subject := range i.queues {
-		if err := w.subscribe(subject); err != nil {
+		if err := w.subscribe(subject, i.targets[subject]); err != nil {
 			return err
 		}
 	}
@@ -105,11 +107,18 @@ func (w *worker) swap(i *instance) error {
 	return w.nc.Flush()
 }
 
-func (w *worker) subscribe(subject string) error {
+func (w *worker) subscribe(subject string, t target) error {
 	if w.subs[subject] != nil {
 		return nil
 	}
-	sub, err := w.nc.ChanQueueSubscribe(subject, subjects.Group(w.options.Module), w.pool.Work)
+	work := w.pool.Work
+	if t.web != nil {
+		if err := w.web.open(w); err != nil {
+			return err
+		}
+		work = w.web.pool.Work
+	}
+	sub, err := w.nc.ChanQueueSubscribe(subject, subjects.Group(w.options.Module), work)
 	if err != nil {
 		return fmt.Errorf("modulekit: cannot subscribe %s: %w", subject, err)
 	}
@@ -121,8 +130,6 @@ func (w *worker) subscribe(subject string) error {
 func (w *worker) serve(m *nats.Msg) {
 	t := w.instance.Load().targets[m.Subject]
 	switch {
-	case t.web != nil:
-		w.respond(m, nil, tunnel.Serve(w.requests, t.web, m.Data, int(w.nc.MaxPayload()), w.webPanicked))
 	case t.handler.call != nil:
 		w.call(t, m)
 	default:
@@ -144,10 +151,6 @@ func (w *worker) call(t target, m *nats.Msg) {
 	default:
 		w.respond(m, nil, reply)
 	}
-}
-
-func (w *worker) webPanicked(v any, stack []byte) {
-	w.options.Log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", stack).Msg("web resource panicked")
 }
 
 func (w *worker) busy(m *nats.Msg) {
@@ -191,6 +194,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	defer w.instance.Load().api.stopFollowUps()
 	defer w.disown()
 	ended := w.pool.Stop()
+	w.web.drain(w.options.DrainTimeout)
 	if !within(ended, w.options.DrainTimeout) {
 		cancel() // Handlers see their contexts end, and have a last second.
 		if !within(ended, time.Second) {

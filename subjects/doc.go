@@ -5,6 +5,8 @@
 //	         / "cb." category "." callback "." module                ; an aggregator asks a module: any worker, in a queue group
 //	         / "cb." category "." callback "." module "." worker     ; the same, one worker
 //	         / "web.1." module "." resource                          ; HTTP requests to a module: any worker, in a queue group
+//	         / "webg.1." module "." gateway "." channel "." stream   ; frames of an HTTP stream to the gateway that asked
+//	         / "webw.1." module "." worker "." channel "." stream    ; frames of an HTTP stream to the worker that answers
 //	         / "module." module "." ( "entry" / "join" / "leave" )   ; a module to busd
 //	         / "module." module ".changed"                           ; busd to a module: its Entry changed
 //	         / "module." module ".api." method                       ; a module to its homeserver
@@ -16,6 +18,9 @@
 //	server   = token                                                 ; of the server name, such as example%2Ecom
 //	module   = token                                                 ; the queue group, too
 //	worker   = token
+//	gateway  = token                                                 ; random, made anew by each gateway
+//	channel  = "c" / "b"                                             ; control, and bodies
+//	stream   = token                                                 ; random, or "_ctl" for what is between two processes
 //	resource = token                                                 ; of the path that was registered
 //	category = "spam_checker" / …                                    ; as Synapse spells it
 //	callback = "user_may_create_room" / …                            ; as Synapse spells it

@@ -61,11 +61,29 @@ func TestSubjects(t *testing.T) {
 		{s.Worker(d, "pkg.Mod", "w1"), "modulebus.example%2Ecom.cb.spam_checker.user_may_create_room.pkg%2EMod.w1"},
 		{s.WorkerAny("demo", "w1"), "modulebus.example%2Ecom.cb.*.*.demo.w1"},
 		{s.Web("demo", "/a"), "modulebus.example%2Ecom.web.1.demo.%2Fa"},
+		{s.GatewayStream(subjects.Process("pkg.Mod", "g"), subjects.Bulk, "t"), "modulebus.example%2Ecom.webg.1.pkg%2EMod.g.b.t"},
+		{s.GatewayStreams("g", subjects.Control), "modulebus.example%2Ecom.webg.1.*.g.c.*"},
+		{s.WorkerStream(subjects.Process("demo", "w1"), subjects.Control, "*"), "modulebus.example%2Ecom.webw.1.demo.w1.c.*"},
 		{s.Inbox("demo", "w1"), "modulebus.example%2Ecom.module.demo.inbox.w1"},
 	}
 	for _, tt := range tests {
 		if tt.got != tt.want {
 			t.Errorf("got %s, want %s", tt.got, tt.want)
+		}
+	}
+}
+
+func TestStreamsTellWhoseTheyAre(t *testing.T) {
+	t.Parallel()
+	s, process := subjects.Of("a.*"), subjects.Process("m.x", "w")
+	for _, subject := range []string{s.GatewayStream(process, subjects.Bulk, "t"), s.WorkerStream(process, subjects.Control, "t")} {
+		if got, token := subjects.StreamOf(subject); got != process || token != "t" {
+			t.Errorf("%s is of %q, %q", subject, got, token)
+		}
+	}
+	for _, subject := range []string{"", "a.b", "webg.1.a.b.c.d", s.Web("m", "/a"), s.Inbox("m", "w") + ".a.b.c.d"} {
+		if got, token := subjects.StreamOf(subject); got != "" || token != "" {
+			t.Errorf("%s is of %q, %q", subject, got, token)
 		}
 	}
 }

@@ -45,22 +45,24 @@ var house = map[string]row{
 
 	"internal/combine/combinetest": {own: "internal/combine subjects " + schemas, others: protobuf + " pgregory.net/rapid"},
 
+	"internal/tunnel/natsline": {own: "internal/tunnel internal/wire subjects " + schemas, others: nats},
+
 	"internal/wire": {own: "subjects " + schemas, others: protobuf + " " + nats},
 
 	"bus": {
-		own:    "internal/combine internal/pool internal/running internal/tunnel internal/wire subjects " + schemas,
+		own:    "internal/combine internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"bus/bustest": {own: "bus internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
 	"modulekit": {
-		own:    "internal/pool internal/running internal/tunnel internal/wire subjects " + schemas,
+		own:    "internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
-		own:    "bus internal/busd/ internal/pool internal/running internal/tunnel internal/wire subjects " + schemas,
+		own:    "bus internal/busd/ internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything + " " + natsServer,
 	},
 	"internal/busd/cli":       {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},

@@ -12,7 +12,7 @@ import (
 // ErrorHeader is set to "tunnel" on every answer that the gateway made itself, and on no answer of a module.
 const ErrorHeader = ReservedPrefix + "Error"
 
-// What a [Carrier] reports. Clients see 503 and 502; any other error is a 502 too.
+// What a stream ends with before it is whole.
 var (
 	// ErrAbsent says that nobody was there to take the frame. Nothing was delivered, so asking again is safe.
 	ErrAbsent = errors.New("tunnel: no worker")
@@ -31,8 +31,30 @@ const (
 	retryAfter   = 1 // seconds
 )
 
-// failure is an answer of the gateway's own.
+// Outcome is what came of a request, for metrics.
+type Outcome string
+
+// The outcomes there are.
+const (
+	OK              Outcome = "ok"
+	ClientGone      Outcome = "client_gone"      // the client left
+	ClientStalled   Outcome = "client_stalled"   // the client took nothing for too long
+	BadRequest      Outcome = "bad_request"      // what the gateway refused itself: 400, 413, 431, 501
+	NoResponders    Outcome = "no_responders"    // there is no worker
+	Refused         Outcome = "refused"          // the workers have too much to do, or the gateway has
+	AcceptTimeout   Outcome = "accept_timeout"   // no worker took the request
+	ResponseTimeout Outcome = "response_timeout" // the response did not begin
+	IdleTimeout     Outcome = "idle_timeout"     // the response paused for too long
+	TotalTimeout    Outcome = "total_timeout"    // the request took too long
+	WorkerLost      Outcome = "worker_lost"      // the worker, or the way to it, was lost
+	LostFrames      Outcome = "lost_frames"      // a frame was lost, doubled, or sent without credit
+	WorkerFailed    Outcome = "worker_failed"    // the handler panicked or broke its response off
+	BadResponse     Outcome = "bad_response"     // what came cannot be passed on
+)
+
+// failure is an answer of the gateway's own, as long as there was no other.
 type failure struct {
+	outcome Outcome
 	status  int
 	errcode string
 	text    string // for the client
@@ -65,41 +87,69 @@ func (f *failure) writeTo(w http.ResponseWriter, text string) {
 	_, _ = w.Write(body)
 }
 
-// exchangeFailure says what an error of [Carrier.Exchange] means to the client. The client's own context is looked at
-// first: whoever has left needs no answer, whatever else went wrong.
-func exchangeFailure(client, exchange context.Context, err error) error {
+// failureOf says what an error means to the client.
+func failureOf(err error) *failure {
+	var f *failure
 	switch {
-	case errors.Is(client.Err(), context.Canceled):
-		return errGone
+	case errors.As(err, &f):
+		return f
 	case errors.Is(err, ErrAbsent):
-		return &failure{http.StatusServiceUnavailable, unknown, "is not running", true, err}
-	case exchange.Err() != nil || errors.Is(err, context.DeadlineExceeded):
-		return &failure{http.StatusGatewayTimeout, unknown, "did not answer in time", false, err}
+		return &failure{NoResponders, http.StatusServiceUnavailable, unknown, "is not running", true, err}
 	case errors.Is(err, ErrLost):
-		return &failure{http.StatusBadGateway, unknown, "was lost before it answered", false, err}
+		return &failure{WorkerLost, http.StatusBadGateway, unknown, "was lost before it answered", false, err}
 	}
-	return &failure{http.StatusBadGateway, unknown, "could not be reached", false, err}
+	return &failure{WorkerLost, http.StatusBadGateway, unknown, "could not be reached", false, err}
+}
+
+func timedOut(o Outcome, text string) *failure {
+	return &failure{o, http.StatusGatewayTimeout, unknown, text, false, nil}
+}
+
+func lostFrames(c Code) *failure {
+	return &failure{LostFrames, http.StatusBadGateway, unknown, "was lost before it answered", false, fmt.Errorf("reset: %v", c)}
+}
+
+func tooBusy() *failure {
+	return &failure{Refused, http.StatusServiceUnavailable, unknown, "is behind a gateway with too many requests under way", true, nil}
 }
 
 // resetFailure takes the worker's word for the status, as far as it blames nobody but the server's side.
-func resetFailure(r *Reset) error {
+func resetFailure(r *Reset) *failure {
 	status := http.StatusBadGateway
 	if r.Status >= 500 && r.Status <= 599 {
 		status = r.Status
 	}
-	return &failure{status, unknown, r.Text, r.Retryable, fmt.Errorf("reset: %v", r.Code)}
+	return &failure{outcomeOf(r), status, unknown, r.Text, r.Retryable, fmt.Errorf("reset: %v", r.Code)}
 }
 
-func badReply(cause error) error {
-	return &failure{http.StatusBadGateway, unknown, "gave an answer that cannot be passed on", false, cause}
+func outcomeOf(r *Reset) Outcome {
+	switch r.Code {
+	case CodeRefused:
+		return Refused
+	case CodeLost, CodeFlow:
+		return LostFrames
+	case CodeGoingAway:
+		return WorkerLost
+	case CodeMalformed, CodeTooLarge:
+		return BadResponse
+	}
+	return WorkerFailed
 }
 
-func bodyTooLarge(limit int) error {
+func badReply(cause error) *failure {
+	return &failure{BadResponse, http.StatusBadGateway, unknown, "gave an answer that cannot be passed on", false, cause}
+}
+
+func bodyTooLarge(limit int64) *failure {
 	text := fmt.Sprintf("takes requests of at most %d bytes", limit)
-	return &failure{status: http.StatusRequestEntityTooLarge, errcode: tooLarge, text: text}
+	return &failure{BadRequest, http.StatusRequestEntityTooLarge, tooLarge, text, false, nil}
 }
 
-func headTooLarge(limit int) error {
+func brokenBody(err error) *failure {
+	return &failure{BadRequest, http.StatusBadRequest, unknown, "was not asked: the request body is broken", false, err}
+}
+
+func headTooLarge(limit int) *failure {
 	text := fmt.Sprintf("takes at most %d bytes of header in at most %d fields", limit, MaxFields)
-	return &failure{status: http.StatusRequestHeaderFieldsTooLarge, errcode: tooLarge, text: text}
+	return &failure{BadRequest, http.StatusRequestHeaderFieldsTooLarge, tooLarge, text, false, nil}
 }

@@ -20,6 +20,7 @@ var (
 	name   = rapid.Map(rapid.StringMatching(`[A-Za-z0-9!#$%&'*+.^_|~-]{1,20}`), http.CanonicalHeaderKey)
 	value  = rapid.StringMatching(`[^\r\n\x00]{0,40}`)
 	length = rapid.Int64Range(-1, math.MaxInt64-1)
+	offset = rapid.Uint64Range(0, math.MaxInt64)
 	body   = rapid.SliceOfN(rapid.Byte(), 0, 300)
 	fields = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) tunnel.Field {
 		return tunnel.Field{Name: name.Draw(t, "name"), Value: value.Draw(t, "value")}
@@ -29,6 +30,9 @@ var (
 func anyRequest(t *rapid.T) *tunnel.Request {
 	text := func(label string) string { return rapid.String().Draw(t, label) }
 	return &tunnel.Request{
+		More:          rapid.Bool().Draw(t, "more"),
+		Upgrade:       rapid.Bool().Draw(t, "upgrade"),
+		Credit:        offset.Draw(t, "credit"),
 		Deadline:      time.Duration(rapid.Int64Range(0, 1e6).Draw(t, "deadline")) * time.Millisecond,
 		ContentLength: length.Draw(t, "length"),
 		RemoteAddr:    text("remote"),
@@ -44,6 +48,8 @@ func anyRequest(t *rapid.T) *tunnel.Request {
 
 func anyResponse(t *rapid.T) *tunnel.Response {
 	return &tunnel.Response{
+		More:          rapid.Bool().Draw(t, "more"),
+		Upgrade:       rapid.Bool().Draw(t, "upgrade"),
 		Status:        rapid.IntRange(0, 999).Draw(t, "status"),
 		ContentLength: length.Draw(t, "length"),
 		Fields:        fields.Draw(t, "fields"),
@@ -61,10 +67,29 @@ func anyReset(t *rapid.T) *tunnel.Reset {
 	}
 }
 
+// anyOther is one frame of each other type.
+func anyOther(t *rapid.T) []tunnel.Frame {
+	states := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) tunnel.State {
+		return tunnel.State{
+			Token: rapid.StringN(0, 10, -1).Draw(t, "token"), Credit: offset.Draw(t, "credit"),
+			Sent: offset.Draw(t, "sent"), Gone: rapid.Bool().Draw(t, "gone"),
+		}
+	}), 0, 10)
+	return []tunnel.Frame{
+		&tunnel.Info{Status: rapid.SampledFrom([]int{100, 103, 199}).Draw(t, "info"), Fields: fields.Draw(t, "fields")},
+		&tunnel.Data{Last: rapid.Bool().Draw(t, "last"), Offset: offset.Draw(t, "offset"), Bytes: body.Draw(t, "bytes")},
+		&tunnel.End{Offset: offset.Draw(t, "offset"), Trailers: fields.Draw(t, "trailers")},
+		&tunnel.Accept{Credit: offset.Draw(t, "credit")},
+		&tunnel.Credit{Offset: offset.Draw(t, "credit")},
+		&tunnel.Ping{Answer: rapid.Bool().Draw(t, "answer"), States: states.Draw(t, "states")},
+		&tunnel.Pong{States: states.Draw(t, "states")},
+	}
+}
+
 func TestWhatIsWrittenIsRead(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		for _, want := range []tunnel.Frame{anyRequest(t), anyResponse(t), anyReset(t)} {
+		for _, want := range append(anyOther(t), anyRequest(t), anyResponse(t), anyReset(t)) {
 			got, err := tunnel.Decode(encode(want))
 			if err != nil {
 				t.Fatal(err)
@@ -94,7 +119,7 @@ func TestEveryPartOfAFrameIsNoFrame(t *testing.T) {
 func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
 	field := func(name, value string) string {
-		return string(tunnel.AppendResponse(nil, &tunnel.Response{Status: 200, Fields: []tunnel.Field{{Name: name, Value: value}}}))
+		return string(encode(&tunnel.Response{Status: 200, Fields: []tunnel.Field{{Name: name, Value: value}}}))
 	}
 	many := &tunnel.Response{Status: 200}
 	for range tunnel.MaxFields + 1 {
@@ -102,7 +127,11 @@ func TestMalformedFrames(t *testing.T) {
 	}
 	tests := map[string]string{
 		"another version":             "\x28\x01\x01\x00\x00",
-		"an unknown type":             "\x13\x01\x01\x00\x00",
+		"an unknown type":             "\x1b\x00\x01\x00\x00",
+		"a state beyond the frame":    "\x1a\x00\x7f\x00\x00",
+		"a final status as info":      "\x13\x00\xc8\x01\x00",
+		"a switch as info":            "\x13\x00\x65\x00",
+		"an end that is not one":      "\x15\x00\x01\x00",
 		"not whole":                   "\x18\x00\x01\x00\x00",
 		"an unknown flag":             "\x18\x03\x01\x00\x00",
 		"a long spelling of a number": "\x18\x01\x81\x00\x00\x00",
@@ -161,7 +190,7 @@ func FuzzServe(f *testing.F) {
 	}
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = r.Write(w) })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		reply, err := tunnel.Decode(tunnel.Serve(t.Context(), echo, b, 1<<20, nil))
+		reply, err := tunnel.Decode(answerOf(t.Context(), echo, b, nil))
 		if _, asked := reply.(*tunnel.Request); err != nil || asked {
 			t.Errorf("got %T, %v", reply, err)
 		}
@@ -175,7 +204,7 @@ func BenchmarkCodec(b *testing.B) {
 		b.ReportAllocs()
 		dst := make([]byte, 0, 2*len(frame))
 		for b.Loop() {
-			dst = tunnel.AppendRequest(dst[:0], request)
+			dst = tunnel.Append(dst[:0], request)
 		}
 	})
 	b.Run("decode", func(b *testing.B) {
@@ -188,17 +217,7 @@ func BenchmarkCodec(b *testing.B) {
 	})
 }
 
-func encode(f tunnel.Frame) []byte {
-	switch f := f.(type) {
-	case *tunnel.Request:
-		return tunnel.AppendRequest(nil, f)
-	case *tunnel.Response:
-		return tunnel.AppendResponse(nil, f)
-	case *tunnel.Reset:
-		return tunnel.AppendReset(nil, f)
-	}
-	return nil
-}
+func encode(f tunnel.Frame) []byte { return tunnel.Append(nil, f) }
 
 func room(f tunnel.Frame) int {
 	switch f := f.(type) {
@@ -206,6 +225,12 @@ func room(f tunnel.Frame) int {
 		return cap(f.Fields) + cap(f.Trailers)
 	case *tunnel.Response:
 		return cap(f.Fields) + cap(f.Trailers)
+	case *tunnel.Info:
+		return cap(f.Fields)
+	case *tunnel.End:
+		return cap(f.Trailers)
+	case *tunnel.Ping:
+		return cap(f.States)
 	}
 	return 0
 }
@@ -216,6 +241,12 @@ func samples() []tunnel.Frame {
 		&tunnel.Request{Method: "POST", Target: "/a", ContentLength: 2, Body: []byte("hi")},
 		&tunnel.Response{Status: 200, ContentLength: -1, Body: []byte("x"), Trailers: []tunnel.Field{{Name: "A", Value: "b"}}},
 		&tunnel.Reset{Code: tunnel.CodePanic, Status: 502, Retryable: true, Text: "panicked"},
+		&tunnel.Info{Status: 103, Fields: []tunnel.Field{{Name: "Link", Value: "</a>"}}},
+		&tunnel.End{Offset: 300, Trailers: []tunnel.Field{{Name: "A", Value: "b"}}},
+		&tunnel.Accept{Credit: 1 << 18},
+		&tunnel.Credit{Offset: 1 << 20},
+		&tunnel.Ping{Answer: true, States: []tunnel.State{{Token: "a", Credit: 1, Sent: 2}}},
+		&tunnel.Pong{States: []tunnel.State{{Token: "a", Gone: true}}},
 	}
 }
 

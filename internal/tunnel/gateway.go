@@ -2,268 +2,175 @@ package tunnel
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
 // Carrier moves frames between a gateway and the workers of modules. Its methods may be called concurrently.
 type Carrier interface {
+	Line
+
 	// Route returns whose path it is, or false when it is nobody's. The path is unescaped.
 	Route(path string) (Destination, bool)
-
-	// Exchange sends one frame to any one worker of to and returns its one reply frame, which the caller then owns.
-	// The frame is not used after it returns. It returns early, with an error, when ctx ends; nothing delivered is
-	// [ErrAbsent], and no answer to come is [ErrLost].
-	Exchange(ctx context.Context, to Destination, frame []byte) ([]byte, error)
-
-	// MaxFrame returns the size in bytes of the largest frame that can be sent now. It is asked for each request.
-	MaxFrame() int
 }
 
-// Destination is a web resource that a module serves.
-type Destination struct{ Module, Resource string }
-
-// GatewayOptions tune a gateway. Zero values mean the defaults.
+// GatewayOptions tune a gateway. Zero values mean the defaults; a negative time means never.
 type GatewayOptions struct {
-	// ResponseTimeout is how long a module may take to answer, counted from when the request was read whole. The
-	// module is told. Past it the client is answered 504. Default: 90 s.
+	// AcceptTimeout is how long it may take until a worker says that it has a request. Default: 2 s.
+	AcceptTimeout time.Duration
+
+	// ResponseTimeout is how long a module may take to begin its response, counted from when the last part of the
+	// request was passed on. Past it the client is answered 504. Default: 90 s.
 	ResponseTimeout time.Duration
+
+	// IdleTimeout is how long a response may pause once it has begun. It does not suit server-sent events. It is not
+	// applied to upgrades. Default: never.
+	IdleTimeout time.Duration
+
+	// StallTimeout is how long a client may take none of what it is sent. Default: 60 s.
+	StallTimeout time.Duration
+
+	// TotalTimeout is how long a request may take, first to last, but for upgrades. The module is told what is left.
+	// Default: never.
+	TotalTimeout time.Duration
+
+	// BodyLimit is the largest request body in bytes; larger ones are answered 413. Default: none.
+	BodyLimit int64
 
 	// HeaderLimit is the largest request target and header, in bytes, that is passed on; larger ones are answered
 	// 431. What does not fit a frame is refused in any case. Default: 64 KiB.
 	HeaderLimit int
 
-	// OnFailure is told of each routed request that got no answer of the module, with the cause that the client does
-	// not see; it matches [context.Canceled] when the client left. It may be called concurrently. Default: nobody is
-	// told.
-	OnFailure func(to Destination, err error)
+	// Silence is how long nothing may be heard of a worker before its streams end. Default: 15 s.
+	Silence time.Duration
+
+	// Done is told what came of each routed request. It may be called concurrently. Default: nobody is told.
+	Done func(*Report)
 }
 
-// NewGateway returns a handler that passes each request to the module whose path it is, as one frame, and answers
-// with the module's response. It may be called concurrently.
-//
-// Its own answers are Matrix errors that name the module and carry [ErrorHeader]: 404 for a path without a route, 413
-// and 431 for a request that does not fit a frame, 501 for upgrades, 502 for a module that failed or answered
-// nonsense, 503 with Retry-After for a module that is not running, 504 for one too slow. When the client leaves, it
-// stops waiting and panics with [http.ErrAbortHandler], as net/http's server wants it.
-func NewGateway(c Carrier, opts GatewayOptions) http.Handler {
-	opts.ResponseTimeout = cmp.Or(opts.ResponseTimeout, 90*time.Second)
-	opts.HeaderLimit = cmp.Or(opts.HeaderLimit, 64<<10)
-	if opts.OnFailure == nil {
-		opts.OnFailure = func(Destination, error) {}
+func (o GatewayOptions) withDefaults() GatewayOptions {
+	o.AcceptTimeout = cmp.Or(o.AcceptTimeout, 2*time.Second)
+	o.ResponseTimeout = cmp.Or(o.ResponseTimeout, 90*time.Second)
+	o.StallTimeout = cmp.Or(o.StallTimeout, 60*time.Second)
+	o.HeaderLimit = cmp.Or(o.HeaderLimit, 64<<10)
+	o.Silence = cmp.Or(o.Silence, 15*time.Second)
+	if o.Done == nil {
+		o.Done = func(*Report) {}
 	}
-	return &gateway{c, opts}
+	return o
 }
 
-type gateway struct {
+// Report is what came of one request.
+type Report struct {
+	To        Destination
+	Status    int           // that the client was answered; 0 when it was not
+	Outcome   Outcome       // why it ended
+	Err       error         // of what failed, for the operator; the client was not told
+	Retries   int           // how often another worker was asked
+	Fast      bool          // it took one frame each way
+	Accept    time.Duration // until a worker was heard of
+	FirstByte time.Duration // until the response began; 0 when it did not
+}
+
+// Gateway is the [http.Handler] on the internet's side. Its methods may be called concurrently.
+type Gateway struct {
 	carrier Carrier
 	opts    GatewayOptions
+	streams *table[*call]
+	peers   *peers
+	budget  budget
+	stats   Stats
+}
+
+// NewGateway returns a gateway, whose frames are to be given to Receive.
+//
+// It answers each request with the response of the module whose path it is. Bodies are streamed in both directions, as
+// fast as their readers take them. When a response breaks off, so does the connection to the client, so that nobody
+// takes it for a whole one.
+//
+// Its own answers are Matrix errors that name the module and carry [ErrorHeader]: 404 for a path without a route, 413
+// and 431 for a request over the limits, 501 for CONNECT, 502 for a module that failed or answered nonsense, 503 with
+// Retry-After for a module that is not running or has too much to do, 504 for one too slow. When the client leaves,
+// the module is told, and ServeHTTP panics with [http.ErrAbortHandler], as net/http's server wants it. A handler
+// around it must let that panic pass.
+func NewGateway(c Carrier, opts GatewayOptions) *Gateway {
+	return &Gateway{carrier: c, opts: opts.withDefaults(), streams: newTable[*call](), peers: newPeers()}
 }
 
 // ServeHTTP implements [http.Handler].
-func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to, ok := g.carrier.Route(r.URL.Path)
 	if !ok {
 		f := &failure{status: http.StatusNotFound, errcode: unrecognized}
 		f.writeTo(w, "Unrecognized request")
 		return
 	}
-	rsp, err := g.ask(w, r, to)
-	if err != nil {
-		g.fail(w, to, err)
+	q := &request{g: g, w: w, r: r, began: time.Now(), report: Report{To: to}}
+	defer g.opts.Done(&q.report)
+	q.serve()
+}
+
+// Stats are counted by the gateway.
+func (g *Gateway) Stats() *Stats { return &g.stats }
+
+// Lent is how many streams there are, and how much may be under way to them, at most, in bytes.
+func (g *Gateway) Lent() (streams int, credit int64) { return g.budget.out() }
+
+// Receive takes a frame for a stream, or for [Peers]. It does not block.
+func (g *Gateway) Receive(token string, from Address, frame []byte) {
+	g.stats.FramesIn.Add(1)
+	g.stats.BytesIn.Add(int64(len(frame)))
+	f, err := Decode(frame)
+	if p, ok := f.(*Pong); ok && token == Peers {
+		g.peers.answered(from, p)
 		return
 	}
-	rsp.writeTo(w, r.Method)
-}
-
-// ask is the one path of a request: read it, send it, read the reply.
-func (g *gateway) ask(w http.ResponseWriter, r *http.Request, to Destination) (*Response, error) {
-	limit := g.carrier.MaxFrame()
-	req, err := g.read(w, r, limit)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.opts.ResponseTimeout)
-	defer cancel()
-	frame, err := encode(ctx, req, limit)
-	if err != nil {
-		return nil, err
-	}
-	reply, err := g.carrier.Exchange(ctx, to, frame)
-	if err != nil {
-		return nil, exchangeFailure(r.Context(), ctx, err)
-	}
-	return readReply(r.Method, reply)
-}
-
-func (g *gateway) fail(w http.ResponseWriter, to Destination, err error) {
-	g.opts.OnFailure(to, err)
-	var f *failure
-	if !errors.As(err, &f) {
-		panic(http.ErrAbortHandler) // To return here would say 200 to whoever still listens.
-	}
-	f.writeTo(w, fmt.Sprintf("module %s %s", to.Module, f.text))
-}
-
-// read takes in the whole request, never more than limit bytes of body. Nothing of the body is read, and no 100
-// Continue is sent, before all else was found good.
-func (g *gateway) read(w http.ResponseWriter, r *http.Request, limit int) (*Request, error) {
-	if upgrades(r) {
-		text := "is behind a gateway that does not carry upgrades yet"
-		return nil, &failure{status: http.StatusNotImplemented, errcode: unrecognized, text: text}
-	}
-	req := newRequest(r)
-	if headSize(req) > g.opts.HeaderLimit || len(req.Fields) > MaxFields {
-		return nil, headTooLarge(g.opts.HeaderLimit)
-	}
-	var err error
-	req.Body, err = readBody(w, r, limit)
-	req.Trailers = endToEnd(fieldsOf(r.Trailer)) // Complete only now.
-	return req, err
-}
-
-// upgrades reports whether the request asks for another protocol. An offer of h2c is not refused but ignored, as
-// RFC 9110, section 7.8 allows: some clients make it with every request.
-func upgrades(r *http.Request) bool {
-	protocol := r.Header.Get("Upgrade")
-	if protocol == "" || strings.EqualFold(protocol, "h2c") {
-		return r.Method == http.MethodConnect
-	}
-	for _, s := range tokens(fieldsOf(r.Header), "Connection") {
-		if s == "Upgrade" {
-			return true
-		}
-	}
-	return false
-}
-
-func newRequest(r *http.Request) *Request {
-	req := &Request{
-		ContentLength: r.ContentLength,
-		RemoteAddr:    r.RemoteAddr,
-		Scheme:        "http",
-		Method:        r.Method,
-		Authority:     r.Host,
-		Target:        cmp.Or(r.RequestURI, r.URL.RequestURI()),
-	}
-	if r.TLS != nil {
-		req.Scheme = "https"
-	}
-	req.Fields = forwarded(endToEnd(fieldsOf(r.Header)), req)
-	return req
-}
-
-// headSize is what the client chose of the head, in bytes.
-func headSize(r *Request) int {
-	n := len(r.Method) + len(r.Authority) + len(r.Target)
-	for _, f := range r.Fields {
-		n += len(f.Name) + len(f.Value)
-	}
-	return n
-}
-
-func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, error) {
-	if r.ContentLength >= int64(limit) {
-		return nil, bodyTooLarge(limit)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)-1)) // It reads one byte more, to know.
-	var large *http.MaxBytesError
+	s, ok := g.streams.find(token)
 	switch {
-	case err == nil:
-		return body, nil
-	case errors.As(err, &large):
-		return nil, bodyTooLarge(limit)
-	case r.Context().Err() != nil:
-		return nil, errGone
+	case ok && err != nil:
+		s.lose(badReply(err))
+	case ok:
+		s.take(from, f)
+	default:
+		g.disown(from, f)
 	}
-	return nil, &failure{http.StatusBadRequest, unknown, "was not asked: the request body is broken", false, err}
 }
 
-// encode gives the module the time that ctx has left, and refuses what does not fit.
-func encode(ctx context.Context, r *Request, limit int) ([]byte, error) {
-	deadline, _ := ctx.Deadline()
-	r.Deadline = max(time.Until(deadline), time.Millisecond)
-	frame := AppendRequest(nil, r)
-	switch {
-	case len(frame)-len(r.Body) > limit || len(r.Trailers) > MaxFields:
-		return nil, headTooLarge(limit)
-	case len(frame) > limit:
-		return nil, bodyTooLarge(limit)
-	}
-	return frame, nil
-}
-
-// readReply returns the response in a reply frame, if it is one that may answer the method.
-func readReply(method string, reply []byte) (*Response, error) {
-	frame, err := Decode(reply)
-	if err != nil {
-		return nil, badReply(err)
-	}
-	switch f := frame.(type) {
-	case *Reset:
-		return nil, resetFailure(f)
+// disown tells a worker that nobody waits for what it sends.
+func (g *Gateway) disown(from Address, f Frame) {
+	switch f := f.(type) {
 	case *Response:
-		return f, f.check(method)
-	}
-	return nil, badReply(fmt.Errorf("reply is a %T", frame))
-}
-
-// check refuses what would put the client out of step with the server.
-func (r *Response) check(method string) error {
-	if r.Status < 200 {
-		return badReply(fmt.Errorf("status %d", r.Status))
-	}
-	if bodyless(method, r.Status) {
-		if len(r.Body) > 0 {
-			return badReply(fmt.Errorf("%d bytes of body to a %s with status %d", len(r.Body), method, r.Status))
+		if !f.More {
+			return
 		}
-		return nil
+	case *Accept, *Info, *Data:
+	default:
+		return
 	}
-	if r.ContentLength >= 0 && r.ContentLength != int64(len(r.Body)) {
-		return badReply(fmt.Errorf("%d bytes of body, %d declared", len(r.Body), r.ContentLength))
-	}
-	return nil
-}
-
-// writeTo answers with the response. The trailers are there before the head is written, so that the server chooses a
-// framing that can carry them, and alone afterwards, so that a name in both sections is not sent twice.
-func (r *Response) writeTo(w http.ResponseWriter, method string) {
-	h := w.Header()
-	h["Content-Type"] = nil // The module's worker has sniffed, or was told not to.
-	for _, f := range endToEnd(r.Fields) {
-		h.Add(f.Name, f.Value)
-	}
-	h.Del("Content-Length")
-	if r.ContentLength >= 0 {
-		h.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
-	}
-	trailers := endToEnd(r.Trailers)
-	addTrailers(h, trailers)
-	w.WriteHeader(r.Status)
-	if !bodyless(method, r.Status) {
-		_, _ = w.Write(r.Body) // It fails only when the client is gone.
-	}
-	if len(trailers) > 0 {
-		clear(h)
-		addTrailers(h, trailers)
+	if from.Token != "" {
+		count(&g.stats.ResetsOut, CodeCancelled)
+		_ = g.carrier.Send(Control, from, "", Append(nil, reset(CodeCancelled, "gone"))) // Its next frame tries again.
 	}
 }
 
-func addTrailers(h http.Header, trailers []Field) {
-	for _, f := range trailers {
-		if f.Name != "Content-Length" && f.Name != "Trailer" {
-			h.Add(http.TrailerPrefix+f.Name, f.Value)
-		}
+// Unheard says that nobody got what a stream sent last, or what was sent to the process, if token is [Peers]. It does
+// not block.
+func (g *Gateway) Unheard(token, process string) {
+	if token == Peers {
+		g.peers.gone(process, ErrLost)
+		return
+	}
+	if s, ok := g.streams.find(token); ok {
+		s.unheard()
 	}
 }
 
-// bodyless reports whether a response never has a body, whatever its Content-Length says.
-func bodyless(method string, status int) bool {
-	return method == http.MethodHead || status == http.StatusNoContent || status == http.StatusNotModified
+// Lost ends all streams: what they were sent may be lost. It does not block.
+func (g *Gateway) Lost() {
+	for _, s := range g.streams.all() {
+		s.lose(ErrLost)
+	}
 }
+
+// Beat exchanges heartbeats with the workers of the streams there are. It is to be called about twice a second.
+func (g *Gateway) Beat(now time.Time) { g.peers.beat(now, g.carrier, g.opts.Silence) }

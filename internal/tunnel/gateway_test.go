@@ -1,11 +1,8 @@
 package tunnel_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -25,57 +22,77 @@ var (
 	epoch = time.Unix(1_000_000_000, 0)
 )
 
-// exchange is a carrier that is all exchange.
-type exchange func(ctx context.Context, frame []byte) ([]byte, error)
+// scripted is a carrier with one worker, who answers each request as the script says.
+type scripted struct {
+	gateway *tunnel.Gateway
+	limit   func() int
+	script  func(g *tunnel.Gateway, token string, frame []byte) error
+}
 
-func (exchange) Route(string) (tunnel.Destination, bool) {
+// script builds a gateway over a script.
+func script(opts tunnel.GatewayOptions, f func(g *tunnel.Gateway, token string, frame []byte) error) *tunnel.Gateway {
+	s := &scripted{script: f}
+	s.gateway = tunnel.NewGateway(s, opts)
+	return s.gateway
+}
+
+func (*scripted) Route(string) (tunnel.Destination, bool) {
 	return tunnel.Destination{Module: "gate", Resource: "web"}, true
 }
 
-func (e exchange) Exchange(ctx context.Context, _ tunnel.Destination, frame []byte) ([]byte, error) {
-	return e(ctx, frame)
+func (s *scripted) Ask(_ tunnel.Destination, token string, frame []byte) error {
+	return s.script(s.gateway, token, frame)
 }
 
-func (exchange) MaxFrame() int { return frameLimit }
+func (*scripted) Send(tunnel.Channel, tunnel.Address, string, []byte) error { return nil }
 
-func replying(reply []byte) exchange {
-	return func(context.Context, []byte) ([]byte, error) { return reply, nil }
+func (*scripted) MaxFrame() int { return frameLimit }
+
+func replying(reply []byte) *tunnel.Gateway {
+	return script(tunnel.GatewayOptions{}, func(g *tunnel.Gateway, token string, _ []byte) error {
+		g.Receive(token, tunnel.Address{}, reply)
+		return nil
+	})
 }
 
-func failing(err error) exchange {
-	return func(context.Context, []byte) ([]byte, error) { return nil, err }
+func failing(err error) *tunnel.Gateway {
+	return script(tunnel.GatewayOptions{}, func(*tunnel.Gateway, string, []byte) error { return err })
+}
+
+func silent(opts tunnel.GatewayOptions) *tunnel.Gateway {
+	return script(opts, func(*tunnel.Gateway, string, []byte) error { return nil })
 }
 
 func TestErrorsOfTheGateway(t *testing.T) {
 	t.Parallel()
 	get := request("GET", "/", nil)
 	big := strings.Repeat("x", frameLimit)
-	response := func(r tunnel.Response) exchange { return replying(encode(&r)) }
-	silent := exchange(func(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() })
-	lying := exchange(func(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, tunnel.ErrLost })
+	response := func(r tunnel.Response) http.Handler { return replying(encode(&r)) }
+	line := func(h http.HandlerFunc) http.Handler { return tunnelled(t, h) }
+	quick := tunnel.GatewayOptions{AcceptTimeout: time.Millisecond, ResponseTimeout: time.Millisecond}
+	limited := connect(t, tunnel.GatewayOptions{BodyLimit: 1000}, http.HandlerFunc(mirror)).gateway
 	tests := map[string]struct {
-		carrier tunnel.Carrier
+		gateway http.Handler
 		ask     func(string) *http.Request
 		status  int
 		errcode string
 		says    string
 	}{
-		"no route":          {line{}, request("GET", "/nowhere", nil), 404, "M_UNRECOGNIZED", "Unrecognized request"},
-		"absent":            {failing(fmt.Errorf("x: %w", tunnel.ErrAbsent)), get, 503, "M_UNKNOWN", "is not running"},
-		"lost":              {failing(tunnel.ErrLost), get, 502, "M_UNKNOWN", "was lost before it answered"},
-		"unreachable":       {failing(errors.New("secret")), get, 502, "M_UNKNOWN", "could not be reached"},
-		"too slow":          {silent, get, 504, "M_UNKNOWN", "did not answer in time"},
-		"too slow and lost": {lying, get, 504, "M_UNKNOWN", "did not answer in time"},
+		"no route":     {connect(t, tunnel.GatewayOptions{}).gateway, request("GET", "/nowhere", nil), 404, "M_UNRECOGNIZED", "Unrecognized request"},
+		"absent":       {connect(t, tunnel.GatewayOptions{}).gateway, get, 503, "M_UNKNOWN", "is not running"},
+		"unreachable":  {failing(errors.New("secret")), get, 503, "M_UNKNOWN", "is not running"},
+		"not accepted": {silent(quick), get, 504, "M_UNKNOWN", "did not answer in time"},
+		"too slow":     {connect(t, tunnel.GatewayOptions{ResponseTimeout: time.Millisecond}, waiting).gateway, get, 504, "M_UNKNOWN", "did not answer in time"},
+		"too long":     {silent(tunnel.GatewayOptions{TotalTimeout: time.Millisecond}), get, 504, "M_UNKNOWN", "took too long"},
 
-		"a panic":             {line{panicking("secret")}, get, 502, "M_UNKNOWN", "panicked"},
-		"a panic after bytes": {line{http.HandlerFunc(late)}, get, 502, "M_UNKNOWN", "panicked"},
-		"an invalid status":   {line{status(42)}, get, 502, "M_UNKNOWN", "panicked"},
-		"an abort":            {line{panicking(http.ErrAbortHandler)}, get, 502, "M_UNKNOWN", "aborted the request"},
-		"less than declared":  {line{with("Content-Length", "9", text("x"))}, get, 502, "M_UNKNOWN", "cannot be passed on"},
-		"a protocol switch":   {line{status(101)}, get, 502, "M_UNKNOWN", "cannot be passed on"},
-		"an answer too large": {line{text(big)}, get, 502, "M_UNKNOWN", "over the limit of 65536 bytes; it was not sent"},
-		"a head too large":    {line{with("X", big, status(200))}, get, 502, "M_UNKNOWN", "over the limit"},
-		"too many fields":     {line{http.HandlerFunc(manyFields)}, get, 502, "M_UNKNOWN", "over the limit"},
+		"a panic":             {line(panicking("secret")), get, 502, "M_UNKNOWN", "panicked"},
+		"a panic after bytes": {line(late), get, 502, "M_UNKNOWN", "panicked"},
+		"an invalid status":   {line(status(42)), get, 502, "M_UNKNOWN", "panicked"},
+		"an abort":            {line(panicking(http.ErrAbortHandler)), get, 502, "M_UNKNOWN", "aborted the request"},
+		"less than declared":  {line(with("Content-Length", "9", text("x"))), get, 502, "M_UNKNOWN", "less than it had declared"},
+		"a protocol switch":   {line(status(101)), get, 502, "M_UNKNOWN", "cannot be passed on"},
+		"a head too large":    {line(with("X", big, status(200))), get, 502, "M_UNKNOWN", "over the limit"},
+		"too many fields":     {line(manyFields), get, 502, "M_UNKNOWN", "over the limit"},
 
 		"an empty reply":        {replying(nil), get, 502, "M_UNKNOWN", "cannot be passed on"},
 		"half a reply":          {replying([]byte("\x12\x01\x05")), get, 502, "M_UNKNOWN", "cannot be passed on"},
@@ -87,22 +104,17 @@ func TestErrorsOfTheGateway(t *testing.T) {
 		"a refusal":             {replying(encode(&tunnel.Reset{Status: 503, Retryable: true, Text: "is busy"})), get, 503, "M_UNKNOWN", "is busy"},
 		"blame on the client":   {replying(encode(&tunnel.Reset{Status: 401, Text: "says so"})), get, 502, "M_UNKNOWN", "says so"},
 
-		"a body too large":           {line{}, request("POST", "/", strings.NewReader(big)), 413, "M_TOO_LARGE", "at most 65536 bytes"},
-		"one of unknown length":      {line{}, request("POST", "/", unsized(big+big)), 413, "M_TOO_LARGE", "at most 65536 bytes"},
-		"a body too large by a head": {line{}, request("POST", "/", strings.NewReader(big[1:])), 413, "M_TOO_LARGE", "at most 65536 bytes"},
-		"a header too large":         {line{}, fielded("X", big), 431, "M_TOO_LARGE", "65536 bytes of header"},
-		"a target too large":         {line{}, request("GET", "/"+big, nil), 431, "M_TOO_LARGE", "65536 bytes of header"},
-		"a head beyond the frame":    {&shrinking{line{}, []int{100}}, get, 431, "M_TOO_LARGE", "100 bytes of header"},
-		"an upgrade":                 {line{}, fielded("Connection", "Upgrade", "Upgrade", "websocket"), 501, "M_UNRECOGNIZED", "does not carry upgrades yet"},
+		"a body too large":      {limited, request("POST", "/", strings.NewReader(big)), 413, "M_TOO_LARGE", "at most 1000 bytes"},
+		"one of unknown length": {limited, request("POST", "/", unsized(big)), 413, "M_TOO_LARGE", "at most 1000 bytes"},
+		"a header too large":    {line(nil), fielded("X", big), 431, "M_TOO_LARGE", "32768 bytes of header"},
+		"a target too large":    {line(nil), request("GET", "/"+big, nil), 431, "M_TOO_LARGE", "32768 bytes of header"},
+		"an end without data":   {response(tunnel.Response{Status: 200, More: true, Body: []byte("x")}), get, 502, "M_UNKNOWN", "cannot be passed on"},
+		"a switch nobody asked": {response(tunnel.Response{Status: 101, More: true, Upgrade: true}), get, 502, "M_UNKNOWN", "cannot be passed on"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := tunnel.GatewayOptions{}
-			if strings.HasPrefix(name, "too slow") {
-				opts.ResponseTimeout = time.Millisecond
-			}
-			got := receive(t, serve(t, tunnel.NewGateway(tt.carrier, opts)), tt.ask)
+			got := receive(t, serve(t, tt.gateway), tt.ask)
 			var body struct{ Errcode, Error string }
 			if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
 				t.Fatalf("%v: %s", err, got.Body)
@@ -136,7 +148,7 @@ func TestOnlyTheGatewaySpeaksUnderItsPrefix(t *testing.T) {
 		w.Header().Set(http.TrailerPrefix+"modulebus-c", "x")
 		w.Header().Set("B", "x")
 	}
-	s := serve(t, tunnel.NewGateway(line{http.HandlerFunc(h)}, tunnel.GatewayOptions{}))
+	s := serve(t, tunnelled(t, http.HandlerFunc(h)))
 	got := receive(t, s, fielded("modulebus-trust", "me"))
 	for name := range <-saw {
 		if strings.HasPrefix(name, tunnel.ReservedPrefix) {
@@ -161,7 +173,7 @@ func TestFieldsOfTheHopStayThere(t *testing.T) {
 		w.Header().Set("Keep-Alive", "timeout=5")
 		w.Header().Set("Upgrade", "h2c")
 	}
-	s := serve(t, tunnel.NewGateway(line{http.HandlerFunc(h)}, tunnel.GatewayOptions{}))
+	s := serve(t, tunnelled(t, http.HandlerFunc(h)))
 	got := receive(t, s, fielded("Connection", "x-hop, Upgrade", "X-Hop", "1", "Upgrade", "h2c", "Keep-Alive", "1",
 		"Te", "gzip, trailers", "Proxy-Authorization", "x", "X-Forwarded-For", "6.6.6.6", "X-Forwarded-Proto", "https",
 		"X-Forwarded-Host", "evil", "Forwarded", "for=6.6.6.6", "User-Agent", ""))
@@ -180,60 +192,18 @@ func TestFieldsOfTheHopStayThere(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeavesEndsTheExchange(t *testing.T) {
-	t.Parallel()
-	started, failed := make(chan struct{}), make(chan error, 1)
-	carrier := exchange(func(ctx context.Context, _ []byte) ([]byte, error) {
-		close(started)
-		<-ctx.Done()
-		return nil, ctx.Err()
-	})
-	told := func(_ tunnel.Destination, err error) { failed <- err }
-	s := serve(t, tunnel.NewGateway(carrier, tunnel.GatewayOptions{OnFailure: told}))
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { <-started; cancel() }()
-	_, err := client(s).Do(request("POST", "/", strings.NewReader("x"))(s.URL).WithContext(ctx))
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-	if err := <-failed; !errors.Is(err, context.Canceled) {
-		t.Errorf("told %v", err)
-	}
-}
-
-func TestTheLargestFrameIsAskedForEachRequest(t *testing.T) {
-	t.Parallel()
-	h := http.HandlerFunc(mirror)
-	limits := &shrinking{line{h}, []int{1 << 10, 100}}
-	s := serve(t, tunnel.NewGateway(limits, tunnel.GatewayOptions{}))
-	ask := request("POST", "/", bytes.NewBufferString(strings.Repeat("x", 300)))
-	for _, want := range []int{200, 413} {
-		if got := receive(t, s, ask); got.Status != want {
-			t.Errorf("got %d, want %d: %s", got.Status, want, got.Body)
-		}
-	}
-}
-
-// shrinking has one limit for each request to come.
-type shrinking struct {
-	line
-	limits []int
-}
-
-func (s *shrinking) MaxFrame() int {
-	limit := s.limits[0]
-	s.limits = s.limits[1:]
-	return limit
-}
+// waiting is a handler that does nothing until nobody waits for it.
+var waiting http.HandlerFunc = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 func TestTheCauseOfAFailureIsTold(t *testing.T) {
 	t.Parallel()
-	cause, failed := errors.New("cause"), make(chan error, 1)
-	told := func(to tunnel.Destination, err error) { failed <- fmt.Errorf("%s: %w", to.Module, err) }
-	g := tunnel.NewGateway(failing(cause), tunnel.GatewayOptions{OnFailure: told})
+	cause, told := errors.New("cause"), make(chan *tunnel.Report, 1)
+	opts := tunnel.GatewayOptions{Done: func(r *tunnel.Report) { told <- r }}
+	g := script(opts, func(*tunnel.Gateway, string, []byte) error { return cause })
 	g.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
-	if err := <-failed; !errors.Is(err, cause) || err.Error() != "gate: tunnel: could not be reached: cause" {
-		t.Errorf("told %v", err)
+	r := <-told
+	if !errors.Is(r.Err, cause) || r.Outcome != tunnel.NoResponders || r.Status != 503 || r.To.Module != "gate" {
+		t.Errorf("told %+v", r)
 	}
 }
 
@@ -261,41 +231,23 @@ func manyFields(w http.ResponseWriter, _ *http.Request) {
 
 func TestABrokenBodyIsNotPassedOn(t *testing.T) {
 	t.Parallel()
-	asked := exchange(func(context.Context, []byte) ([]byte, error) {
+	asked := script(tunnel.GatewayOptions{}, func(*tunnel.Gateway, string, []byte) error {
 		t.Error("the module was asked")
-		return nil, tunnel.ErrAbsent
+		return tunnel.ErrAbsent
 	})
 	r := httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))
+	r.ContentLength = 10
 	w := httptest.NewRecorder()
-	tunnel.NewGateway(asked, tunnel.GatewayOptions{}).ServeHTTP(w, r)
+	asked.ServeHTTP(w, r)
 	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "the request body is broken") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
 
-func TestABodyIsNotReadPastTheFrame(t *testing.T) {
-	t.Parallel()
-	body := &counter{}
-	r := httptest.NewRequest("POST", "/", body)
-	w := httptest.NewRecorder()
-	tunnel.NewGateway(line{}, tunnel.GatewayOptions{}).ServeHTTP(w, r)
-	if w.Code != http.StatusRequestEntityTooLarge || body.read > frameLimit {
-		t.Errorf("got %d after %d bytes", w.Code, body.read)
-	}
-}
-
-// counter is an endless body.
-type counter struct{ read int }
-
-func (c *counter) Read(p []byte) (int, error) {
-	c.read += len(p)
-	return len(p), nil
-}
-
 func TestConnectIsAnUpgrade(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	g := tunnel.NewGateway(line{}, tunnel.GatewayOptions{})
+	g := connect(t, tunnel.GatewayOptions{}).gateway
 	g.ServeHTTP(w, httptest.NewRequest("CONNECT", "example.org:443", nil))
 	if w.Code != http.StatusNotImplemented {
 		t.Errorf("got %d %s", w.Code, w.Body)
@@ -307,7 +259,7 @@ func TestHTTP2InFrontOfTheGateway(t *testing.T) {
 	h := func(w http.ResponseWriter, r *http.Request) {
 		trailers("Trailer", "A", "A", r.Header.Get("X-Forwarded-Proto"))(w, r)
 	}
-	s := httptest.NewUnstartedServer(tunnel.NewGateway(line{http.HandlerFunc(h)}, tunnel.GatewayOptions{}))
+	s := httptest.NewUnstartedServer(tunnelled(t, http.HandlerFunc(h)))
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -321,13 +273,13 @@ func TestAReplyCannotContradictItsLength(t *testing.T) {
 	t.Parallel()
 	lies := []tunnel.Field{{Name: "Content-Length", Value: "99"}, {Name: "Transfer-Encoding", Value: "chunked"}}
 	reply := &tunnel.Response{Status: 200, ContentLength: -1, Fields: lies, Body: []byte("x")}
-	got := receive(t, serve(t, tunnel.NewGateway(replying(encode(reply)), tunnel.GatewayOptions{})), request("GET", "/", nil))
+	got := receive(t, serve(t, replying(encode(reply))), request("GET", "/", nil))
 	if got.Status != 200 || got.Length != 1 || got.Body != "x" {
 		t.Errorf("got %+v", got)
 	}
 	lies = append(lies, tunnel.Field{Name: "A", Value: "b"})
 	reply = &tunnel.Response{Status: 200, ContentLength: -1, Trailers: lies}
-	got = receive(t, serve(t, tunnel.NewGateway(replying(encode(reply)), tunnel.GatewayOptions{})), request("GET", "/", nil))
+	got = receive(t, serve(t, replying(encode(reply))), request("GET", "/", nil))
 	if diff := cmp.Diff(http.Header{"A": {"b"}}, got.Trailer); diff != "" {
 		t.Error(diff)
 	}

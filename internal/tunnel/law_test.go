@@ -3,36 +3,22 @@ package tunnel_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/modulebus/modulebus/internal/tunnel"
 )
 
 const frameLimit = 64 << 10
-
-// line is a carrier without a bus: the worker runs within the exchange.
-type line struct{ handler http.Handler }
-
-func (l line) Route(path string) (tunnel.Destination, bool) {
-	return tunnel.Destination{Module: "gate", Resource: "web"}, path != "/nowhere"
-}
-
-func (l line) Exchange(ctx context.Context, _ tunnel.Destination, frame []byte) ([]byte, error) {
-	return tunnel.Serve(ctx, l.handler, frame, frameLimit, nil), nil
-}
-
-func (l line) MaxFrame() int { return frameLimit }
 
 // The law: a client cannot tell a handler behind the tunnel from the same handler mounted directly.
 func TestTunnelledIsDirect(t *testing.T) {
@@ -76,6 +62,19 @@ func TestTunnelledIsDirect(t *testing.T) {
 		"more than its length":         {get("/"), overflow(t)},
 		"a second status":              {get("/"), func(w http.ResponseWriter, r *http.Request) { status(201)(w, r); status(500)(w, r) }},
 		"a field after the status":     {get("/"), func(w http.ResponseWriter, r *http.Request) { status(201)(w, r); w.Header().Set("Late", "x") }},
+		"early hints with fields":      {get("/"), hints},
+		"a file over a frame":          {get("/"), file(200_000)},
+		"a POST over a frame":          {request("POST", "/", strings.NewReader(strings.Repeat("x", 300_000))), mirror},
+		"one of unknown length":        {request("POST", "/", unsized(strings.Repeat("x", 300_000))), mirror},
+		"one that is expected":         {expecting(strings.Repeat("x", 300_000)), mirror},
+		"one that is refused":          {expecting(strings.Repeat("x", 300_000)), status(413)},
+		"endless small writes":         {get("/"), text(strings.Split(strings.Repeat("x", 100_000), "")...)},
+		"a long answer that flushes":   {get("/"), flushed(strings.Repeat("a", 100_000), "b", strings.Repeat("c", 100_000))},
+		"long trailers":                {get("/"), trailers("Trailer", "A", "A", strings.Repeat("1", 2000))},
+		"a flushed HEAD":               {request("HEAD", "/", nil), flushed("hello")},
+		"a flushed 304":                {get("/"), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(304); w.(http.Flusher).Flush() }},
+		"a hijacked answer":            {get("/"), hijacked("HTTP/1.1 202 Accepted\r\nDate: x\r\nX: y\r\nContent-Length: 5\r\n\r\nhello")},
+		"a hijacked one with chunks":   {get("/"), hijacked("HTTP/1.1 202 Accepted\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")},
 		"early hints":                  {get("/"), func(w http.ResponseWriter, r *http.Request) { status(103)(w, r); text("x")(w, r) }},
 		"a redirect":                   {get("/a/b?c"), http.RedirectHandler("../d", http.StatusFound).ServeHTTP},
 		"not found":                    {get("/"), http.NotFound},
@@ -115,7 +114,7 @@ func TestTunnelledIsDirect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := receive(t, serve(t, tt.handler), tt.ask)
-			got := receive(t, serve(t, tunnel.NewGateway(line{tt.handler}, tunnel.GatewayOptions{})), tt.ask)
+			got := receive(t, serve(t, tunnelled(t, tt.handler)), tt.ask)
 			if want.Length < 0 && got.Body != "" && got.Length == int64(len(got.Body)) {
 				want.Length = got.Length // net/http sent chunks where the tunnel knows the length.
 			}
@@ -128,6 +127,7 @@ func TestTunnelledIsDirect(t *testing.T) {
 
 // answer is what a client can tell.
 type answer struct {
+	Infos   []http.Header
 	Status  int
 	Header  http.Header
 	Trailer http.Header
@@ -137,7 +137,13 @@ type answer struct {
 
 func receive(t *testing.T, s *httptest.Server, ask func(string) *http.Request) answer {
 	t.Helper()
-	rsp, err := client(s).Do(ask(s.URL))
+	var infos []http.Header
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(_ int, h textproto.MIMEHeader) error {
+		infos = append(infos, http.Header(h).Clone())
+		return nil
+	}}
+	r := ask(s.URL)
+	rsp, err := client(s).Do(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +159,7 @@ func receive(t *testing.T, s *httptest.Server, ask func(string) *http.Request) a
 		rsp.Header.Del("Date")
 	}
 	rsp.Header.Del("Content-Length") // It is Length.
-	return answer{rsp.StatusCode, rsp.Header, rsp.Trailer, rsp.ContentLength, string(body)}
+	return answer{infos, rsp.StatusCode, rsp.Header, rsp.Trailer, rsp.ContentLength, string(body)}
 }
 
 func serve(t *testing.T, h http.Handler) *httptest.Server {
@@ -245,6 +251,28 @@ func trailers(name, value, trailer, last string) http.HandlerFunc {
 	}
 }
 
+func hints(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Link", "</a.css>; rel=preload")
+	w.WriteHeader(http.StatusEarlyHints)
+	w.Header().Add("Link", "</b.css>; rel=preload")
+	w.WriteHeader(http.StatusEarlyHints)
+	_, _ = io.WriteString(w, "x")
+}
+
+func hijacked(raw string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer c.Close()
+		_, _ = rw.WriteString(raw[:9])
+		_ = rw.Flush()
+		_, _ = rw.WriteString(raw[9:])
+		_ = rw.Flush()
+	}
+}
+
 func mux(w http.ResponseWriter, r *http.Request) {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /rooms/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -309,6 +337,14 @@ func fielded(pairs ...string) func(string) *http.Request {
 }
 
 func ranged(spec string) func(string) *http.Request { return fielded("Range", spec) }
+
+func expecting(s string) func(string) *http.Request {
+	return func(base string) *http.Request {
+		r := request("POST", "/", strings.NewReader(s))(base)
+		r.Header.Set("Expect", "100-continue")
+		return r
+	}
+}
 
 func form(s string) func(string) *http.Request {
 	return func(base string) *http.Request {

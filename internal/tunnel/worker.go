@@ -2,41 +2,150 @@ package tunnel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"runtime/debug"
+	"time"
 )
 
-// Serve lets h answer one request frame and returns the reply frame, always, of at most maxFrame bytes. It returns
-// when h does.
+// WorkerOptions tune a worker. Zero values mean the defaults.
+type WorkerOptions struct {
+	// AcceptAfter is how long a handler may be silent before the gateway is told that it is at work. Default: 50 ms.
+	AcceptAfter time.Duration
+
+	// Silence is how long nothing may be heard of a gateway before its streams end. Default: 20 s.
+	Silence time.Duration
+
+	// OnPanic is told what a handler panicked with, and the stack, but not of [http.ErrAbortHandler]. It may be called
+	// concurrently. Default: nobody is told.
+	OnPanic func(v any, stack []byte)
+}
+
+// Worker answers requests that come over a line with handlers. Its methods may be called concurrently.
+type Worker struct {
+	line    Line
+	opts    WorkerOptions
+	streams *table[*exchange]
+	budget  budget
+	stats   Stats
+}
+
+// NewWorker returns a worker on the line, whose frames are to be given to Receive and Serve.
+func NewWorker(l Line, opts WorkerOptions) *Worker {
+	opts.AcceptAfter = cmp.Or(opts.AcceptAfter, 50*time.Millisecond)
+	opts.Silence = cmp.Or(opts.Silence, 20*time.Second)
+	if opts.OnPanic == nil {
+		opts.OnPanic = func(any, []byte) {}
+	}
+	return &Worker{line: l, opts: opts, streams: newTable[*exchange]()}
+}
+
+// Serve lets h answer one request, and returns when h does and all it wrote was sent. What it hijacked lives on, until
+// it is closed.
 //
-// The handler sees what net/http's server would show it; its context is ctx with the request's deadline. The response
-// is held until h returns, up to maxFrame bytes: writing more fails, and the reply then says so in place of the
-// response. Informational responses (1xx) are dropped, and Flush sends nothing early.
+// The handler sees what net/http's server would show it; its context is ctx with the request's deadline, and ends too
+// when the client leaves or the gateway is lost. A small response is one frame; what is longer, is flushed, or stays
+// unfinished for a moment is streamed, as fast as the client reads.
 //
-// When h panics, the reply is a [Reset] and onPanic, if not nil, is given the value and the stack before Serve
-// returns; [http.ErrAbortHandler] is a panic on purpose and not reported. The panic goes no further.
-//
-// maxFrame must leave room for a Reset: [MaxText] bytes and 16 more.
-func Serve(ctx context.Context, h http.Handler, frame []byte, maxFrame int, onPanic func(v any, stack []byte)) []byte {
+// When h panics, the client gets an error, or a response that is visibly cut. The panic goes no further.
+func (wk *Worker) Serve(ctx context.Context, h http.Handler, from Address, frame []byte) {
 	req, err := openRequest(frame)
 	if err != nil {
-		return AppendReset(nil, reset(CodeMalformed, "cannot read the request: "+err.Error()))
+		wk.Refuse(from, reset(CodeMalformed, "cannot read the request: "+err.Error()))
+		return
 	}
-	ctx, cancel := withDeadline(ctx, req)
-	defer cancel()
-	r, err := req.open(ctx)
+	x := wk.newExchange(ctx, req, from)
+	defer x.cancel(context.Canceled)
+	r, err := x.open()
 	if err != nil {
-		return AppendReset(nil, reset(CodeMalformed, "cannot read the request: "+err.Error()))
+		wk.Refuse(from, reset(CodeMalformed, "cannot read the request: "+err.Error()))
+		return
 	}
-	w := newWriter(r.Method, maxFrame)
-	if failed := run(h, w, r, onPanic); failed != nil {
-		return AppendReset(nil, failed)
+	x.serve(h, r)
+}
+
+// Refuse answers a request without a handler.
+func (wk *Worker) Refuse(to Address, r *Reset) {
+	count(&wk.stats.ResetsOut, r.Code)
+	_ = wk.line.Send(Control, to, "", Append(nil, r)) // If that fails, the gateway hears nothing, and gives up in time.
+}
+
+// Busy is what a worker refuses a request with that it has no room for.
+func Busy(limit int) *Reset {
+	text := fmt.Sprintf("has %d requests under way", limit)
+	return &Reset{Code: CodeRefused, Status: http.StatusServiceUnavailable, Retryable: true, Text: text}
+}
+
+// Receive takes a frame for a stream, or for [Peers]. It does not block.
+func (wk *Worker) Receive(token string, from Address, frame []byte) {
+	wk.stats.FramesIn.Add(1)
+	wk.stats.BytesIn.Add(int64(len(frame)))
+	f, err := Decode(frame)
+	if err != nil {
+		f = reset(CodeMalformed, err.Error())
 	}
-	return w.frame()
+	if p, ok := f.(*Ping); ok && token == Peers {
+		wk.pong(from, p)
+		return
+	}
+	if x, ok := wk.streams.find(token); ok {
+		x.take(f)
+	} else if _, ok := f.(*Data); ok {
+		wk.Refuse(from, reset(CodeCancelled, "takes no more of the request"))
+	}
+}
+
+// Unheard says that nobody got what a stream sent last: its gateway is gone. It does not block.
+func (wk *Worker) Unheard(token string) {
+	if x, ok := wk.streams.find(token); ok {
+		x.end(errGatewayLost)
+	}
+}
+
+// Lost ends all streams: what they were sent may be lost. It does not block.
+func (wk *Worker) Lost() {
+	for _, x := range wk.streams.all() {
+		x.end(errGatewayLost)
+	}
+}
+
+// GoAway ends all streams, and tells the gateways.
+func (wk *Worker) GoAway() {
+	for _, x := range wk.streams.all() {
+		x.abort(&Reset{Code: CodeGoingAway, Status: http.StatusServiceUnavailable, Text: "stops"}, errGoingAway)
+	}
+}
+
+// Open is the number of streams there are: requests that took a while, bodies under way, and what was hijacked.
+func (wk *Worker) Open() int { return int(wk.stats.Open.Load()) }
+
+// Beat ends the streams of gateways that nothing was heard of for too long. It is to be called about every second.
+func (wk *Worker) Beat(now time.Time) {
+	for _, x := range wk.streams.all() {
+		if x.silent(now) > wk.opts.Silence {
+			x.end(errGatewayLost)
+		}
+	}
+}
+
+func (wk *Worker) pong(to Address, p *Ping) {
+	states := make([]State, 0, len(p.States))
+	for _, other := range p.States {
+		x, ok := wk.streams.find(other.Token)
+		if !ok {
+			states = append(states, State{Token: other.Token, Gone: true})
+			continue
+		}
+		states = append(states, x.state(other.Token))
+		x.hear(other)
+	}
+	if p.Answer {
+		_ = wk.line.Send(Control, to, Peers, Append(nil, &Pong{states})) // The next one will do.
+	}
 }
 
 func reset(code Code, text string) *Reset {
@@ -52,21 +161,18 @@ func openRequest(frame []byte) (*Request, error) {
 	if !ok {
 		return nil, fmt.Errorf("frame is a %T", f)
 	}
-	if req.ContentLength >= 0 && req.ContentLength != int64(len(req.Body)) {
+	if !req.More && req.ContentLength >= 0 && req.ContentLength != int64(len(req.Body)) {
 		return nil, fmt.Errorf("%d bytes of body, %d declared", len(req.Body), req.ContentLength)
+	}
+	if req.More && len(req.Body) > 0 {
+		return nil, fmt.Errorf("part of a body with the head")
 	}
 	return req, nil
 }
 
-func withDeadline(ctx context.Context, r *Request) (context.Context, context.CancelFunc) {
-	if r.Deadline == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, r.Deadline)
-}
-
 // open makes the request that net/http's server would have made.
-func (r *Request) open(ctx context.Context) (*http.Request, error) {
+func (x *exchange) open() (*http.Request, error) {
+	r := x.req
 	if !token(r.Method) {
 		return nil, fmt.Errorf("method %q", r.Method)
 	}
@@ -87,12 +193,24 @@ func (r *Request) open(ctx context.Context) (*http.Request, error) {
 		RemoteAddr:    r.RemoteAddr,
 		RequestURI:    r.Target,
 	}
-	r.attachBody(h)
-	return h.WithContext(ctx), nil
+	if r.Scheme == "https" {
+		h.TLS = &tls.ConnectionState{HandshakeComplete: true}
+	}
+	h = h.WithContext(x.ctx)
+	x.attachBody(h)
+	return h, nil
 }
 
-func (r *Request) attachBody(h *http.Request) {
-	if r.ContentLength != 0 {
+func (x *exchange) attachBody(h *http.Request) {
+	r := x.req
+	switch {
+	case r.Upgrade:
+		return
+	case r.More:
+		x.body = body{x: x, request: h}
+		h.Body = &x.body
+		announce(h)
+	case r.ContentLength != 0:
 		h.Body = io.NopCloser(bytes.NewReader(r.Body))
 	}
 	if r.ContentLength < 0 {
@@ -103,25 +221,14 @@ func (r *Request) attachBody(h *http.Request) {
 	}
 }
 
-// run calls the handler and turns a panic into a reset, which tells the client nothing of what was panicked with.
-func run(h http.Handler, w http.ResponseWriter, r *http.Request, onPanic func(any, []byte)) (failed *Reset) {
-	defer func() {
-		v := recover()
-		if v == nil {
-			return
+// announce turns the Trailer field into the names that net/http's server shows before the body is read.
+func announce(h *http.Request) {
+	names := tokens(fieldsOf(http.Header{"Trailer": h.Header["Trailer"]}), "Trailer")
+	delete(h.Header, "Trailer")
+	for _, name := range names {
+		if h.Trailer == nil {
+			h.Trailer = http.Header{}
 		}
-		failed = caught(v)
-		if failed.Code == CodePanic && onPanic != nil {
-			onPanic(v, debug.Stack())
-		}
-	}()
-	h.ServeHTTP(w, r)
-	return nil
-}
-
-func caught(v any) *Reset {
-	if v == http.ErrAbortHandler {
-		return reset(CodeAborted, "aborted the request")
+		h.Trailer[name] = nil
 	}
-	return reset(CodePanic, "panicked")
 }

@@ -2,7 +2,6 @@ package tunnel_test
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,13 +29,12 @@ func TestResets(t *testing.T) {
 		"a method of no form": {encode(&tunnel.Request{Method: "G T", Target: "/"}), nil, tunnel.CodeMalformed},
 		"a panic":             {encode(get), panicking("x"), tunnel.CodePanic},
 		"an abort":            {encode(get), panicking(http.ErrAbortHandler), tunnel.CodeAborted},
-		"an answer too large": {encode(get), text(strings.Repeat("x", frameLimit)), tunnel.CodeTooLarge},
-		"one in small writes": {encode(get), text(strings.Split(strings.Repeat("x", frameLimit), "")...), tunnel.CodeTooLarge},
+		"a head too large":    {encode(get), with("X", strings.Repeat("x", frameLimit), text("x")), tunnel.CodeTooLarge},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			reply := tunnel.Serve(t.Context(), tt.handler, tt.frame, frameLimit, nil)
+			reply := answerOf(t.Context(), tt.handler, tt.frame, nil)
 			f, err := tunnel.Decode(reply)
 			if err != nil {
 				t.Fatal(err)
@@ -46,34 +44,6 @@ func TestResets(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestAnEndlessAnswerIsNotHeld(t *testing.T) {
-	t.Parallel()
-	var taken int64
-	h := func(w http.ResponseWriter, _ *http.Request) {
-		n, err := io.Copy(w, zeros{})
-		if taken = n; err == nil {
-			t.Error("no error")
-		}
-		if _, err := w.Write([]byte("x")); err == nil {
-			t.Error("no error afterwards")
-		}
-		if _, err := io.WriteString(w, "x"); err == nil {
-			t.Error("no error for a string")
-		}
-	}
-	tunnel.Serve(t.Context(), http.HandlerFunc(h), encode(&tunnel.Request{Method: "GET", Target: "/"}), frameLimit, nil)
-	if taken > frameLimit {
-		t.Errorf("took %d bytes", taken)
-	}
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
 }
 
 func TestAPanicIsReportedWithItsStack(t *testing.T) {
@@ -95,7 +65,7 @@ func TestAPanicIsReportedWithItsStack(t *testing.T) {
 					t.Errorf("stack without the handler:\n%s", stack)
 				}
 			}
-			tunnel.Serve(t.Context(), panicking(tt.value), encode(&tunnel.Request{Method: "GET", Target: "/"}), frameLimit, told)
+			answerOf(t.Context(), panicking(tt.value), encode(&tunnel.Request{Method: "GET", Target: "/"}), told)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -115,7 +85,7 @@ func TestTheDeadlineIsTheHandlers(t *testing.T) {
 			}
 		}
 		frame := encode(&tunnel.Request{Method: "GET", Target: "/", Deadline: d})
-		tunnel.Serve(context.Background(), http.HandlerFunc(h), frame, frameLimit, nil)
+		answerOf(context.Background(), http.HandlerFunc(h), frame, nil)
 	}
 }
 
@@ -127,11 +97,8 @@ func TestTheGatewayTellsTheTimeLeft(t *testing.T) {
 			t.Errorf("left: %v, %v", left, ok)
 		}
 	}
-	detached := exchange(func(_ context.Context, frame []byte) ([]byte, error) {
-		return tunnel.Serve(context.Background(), http.HandlerFunc(h), frame, frameLimit, nil), nil
-	})
-	g := tunnel.NewGateway(detached, tunnel.GatewayOptions{ResponseTimeout: time.Hour})
-	receive(t, serve(t, g), request("GET", "/", nil))
+	n := connect(t, tunnel.GatewayOptions{TotalTimeout: time.Hour}, http.HandlerFunc(h))
+	receive(t, serve(t, n.gateway), request("GET", "/", nil))
 }
 
 func TestInterleavedNamesKeepTheirOrder(t *testing.T) {
@@ -145,7 +112,7 @@ func TestInterleavedNamesKeepTheirOrder(t *testing.T) {
 	req := &tunnel.Request{Method: "GET", Target: "/", Fields: []tunnel.Field{
 		{Name: "A", Value: "1"}, {Name: "B", Value: "2"}, {Name: "A", Value: "3"}, {Name: "B", Value: "4"}, {Name: "A", Value: "5"},
 	}}
-	tunnel.Serve(t.Context(), http.HandlerFunc(h), encode(req), frameLimit, nil)
+	answerOf(t.Context(), http.HandlerFunc(h), encode(req), nil)
 }
 
 func BenchmarkServe(b *testing.B) {
@@ -153,6 +120,26 @@ func BenchmarkServe(b *testing.B) {
 	h := with("Content-Type", "application/json", text(strings.Repeat("x", 256)))
 	b.ReportAllocs()
 	for b.Loop() {
-		tunnel.Serve(b.Context(), h, frame, frameLimit, nil)
+		answerOf(b.Context(), h, frame, nil)
 	}
+}
+
+// answers keeps the last frame that a worker sends.
+type answers struct{ last []byte }
+
+func (*answers) Ask(tunnel.Destination, string, []byte) error { return tunnel.ErrAbsent }
+
+func (a *answers) Send(_ tunnel.Channel, _ tunnel.Address, _ string, frame []byte) error {
+	a.last = append([]byte(nil), frame...)
+	return nil
+}
+
+func (*answers) MaxFrame() int { return frameLimit }
+
+// answerOf is the frame with which a worker answers another.
+func answerOf(ctx context.Context, h http.Handler, frame []byte, told func(any, []byte)) []byte {
+	a := &answers{}
+	w := tunnel.NewWorker(a, tunnel.WorkerOptions{OnPanic: told})
+	w.Serve(ctx, h, tunnel.Address{Process: "gateway", Token: "t"}, frame)
+	return a.last
 }

@@ -1,23 +1,30 @@
 package tunnel
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
-
-// errFull is what a handler gets for writing more than a frame holds.
-var errFull = errors.New("tunnel: response does not fit one frame")
 
 // sniffLen is how much [http.DetectContentType] looks at, and all that is kept of a body that is not sent.
 const sniffLen = 512
 
-// writer is the [http.ResponseWriter] of one request. It keeps the promises of net/http's own, but holds the response
-// until the end. Like that one, it is for one goroutine at a time.
+// flushAfter is how long something that was written may lie around while the handler works.
+const flushAfter = 10 * time.Millisecond
+
+// writer is the [http.ResponseWriter] of one request. It keeps the promises of net/http's own: like that one, it is for
+// one goroutine at a time. A small response is held, and sent as one frame when the handler returns; anything else is
+// streamed.
 type writer struct {
+	x        *exchange
+	mu       sync.Mutex // held by the handler's goroutine or by the clock
 	method   string
 	limit    int         // of body bytes held
 	header   http.Header // the handler's; after the head, it matters only for trailers
@@ -25,34 +32,58 @@ type writer struct {
 	status   int         // 0 until then
 	declared int64       // Content-Length of the handler, or -1
 	written  int64       // body bytes accepted or refused so far
-	body     []byte      // what was written, or only its beginning where none is sent
+	buf      []byte      // what was written and not sent, behind maxDataHead bytes of room; nil when empty
+	pooled   bool        // buf is from chunks
+	began    bool        // the head was sent
+	armed    bool        // the clock is going to look
 	sniffed  bool
-	full     bool
+	err      error // of the first write that failed
+	conn     *conn // when hijacked
+	until    deadline
 }
 
-func newWriter(method string, limit int) *writer {
-	return &writer{method: method, limit: limit, header: make(http.Header), declared: -1}
+// chunks has buffers that hold one DATA frame each.
+var chunks = sync.Pool{New: func() any { return new([maxDataHead + chunk]byte) }}
+
+func newWriter(x *exchange, method string) writer {
+	return writer{
+		x: x, method: method, limit: inlineOf(x.line.MaxFrame()),
+		header: make(http.Header), declared: -1, armed: true,
+	}
 }
 
 // Header implements [http.ResponseWriter].
 func (w *writer) Header() http.Header { return w.header }
 
-// WriteHeader implements [http.ResponseWriter]. Only the first call counts, and calls with 1xx do nothing, except for
-// 101, which the gateway will refuse. Like net/http's, it panics if the code does not have three digits.
+// WriteHeader implements [http.ResponseWriter]. Only the first call counts, except that 1xx other than 101 are sent at
+// once. Like net/http's, it panics if the code does not have three digits.
 func (w *writer) WriteHeader(code int) {
-	if w.status != 0 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(code)
+}
+
+func (w *writer) writeHeader(code int) {
+	if w.status != 0 || w.conn != nil {
 		return
 	}
 	if code < 100 || code > 999 {
 		panic(fmt.Sprintf("invalid WriteHeader code %v", code))
 	}
 	if code < 200 && code != http.StatusSwitchingProtocols {
+		w.inform(code)
 		return
 	}
 	w.status = code
 	w.head = w.header.Clone()
 	w.declared = contentLength(w.head)
 	w.head.Del("Content-Length") // It travels as a number.
+}
+
+// inform sends an informational response. It needs the gateway to know the stream, so that nobody asks again.
+func (w *writer) inform(code int) {
+	w.x.accept(0)
+	w.x.send(Control, &Info{code, fieldsOf(w.header)})
 }
 
 // contentLength is -1 where the header has none, or none that is valid.
@@ -65,38 +96,82 @@ func contentLength(h http.Header) int64 {
 }
 
 // Write implements [http.ResponseWriter]. It fails with [http.ErrBodyNotAllowed] and [http.ErrContentLength] where
-// net/http's does, and when the response outgrows the frame.
-func (w *writer) Write(p []byte) (int, error) {
+// net/http's does, and when the client or the gateway is gone.
+func (w *writer) Write(p []byte) (int, error) { return write(w, p) }
+
+// WriteString implements [io.StringWriter]. It is Write without a copy of s.
+func (w *writer) WriteString(s string) (int, error) { return write(w, s) }
+
+func write[T string | []byte](w *writer, p T) (n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err := w.admit(len(p)); err != nil || len(p) == 0 {
 		return 0, err
 	}
-	w.body = append(w.body, p[:w.room(len(p))]...)
-	return len(p), nil
+	if !w.sent() {
+		if w.buf == nil {
+			w.buf = make([]byte, maxDataHead, maxDataHead+sniffLen)
+		}
+		w.buf = append(w.buf, p[:min(len(p), cap(w.buf)-len(w.buf))]...)
+		return len(p), nil
+	}
+	for n < len(p) {
+		some := min(len(p)-n, w.room())
+		w.buf = append(w.buf, p[n:n+some]...)
+		if n += some; n < len(p) {
+			if err := w.flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	w.arm()
+	return n, nil
 }
 
-// WriteString implements [io.StringWriter]. It is Write without a copy of s.
-func (w *writer) WriteString(s string) (int, error) {
-	if err := w.admit(len(s)); err != nil || s == "" {
-		return 0, err
+// room is how much may be appended to buf before it must be flushed; there is always some.
+func (w *writer) room() int {
+	if !w.began {
+		if w.buf == nil {
+			w.buf = make([]byte, maxDataHead, maxDataHead+sniffLen)
+		}
+		if room := maxDataHead + w.limit - len(w.buf); room > 0 {
+			return room
+		}
+		_ = w.flush() // The next one fails as well.
 	}
-	w.body = append(w.body, s[:w.room(len(s))]...)
-	return len(s), nil
+	if w.buf == nil {
+		w.buf, w.pooled = chunks.Get().(*[maxDataHead + chunk]byte)[:maxDataHead], true
+	}
+	return cap(w.buf) - len(w.buf)
 }
 
 // ReadFrom implements [io.ReaderFrom]. It stops reading at the first error of Write.
 func (w *writer) ReadFrom(src io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{w}, src)
+	buf := chunks.Get().(*[maxDataHead + chunk]byte)
+	defer chunks.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, buf[maxDataHead:])
 }
 
-// Flush implements [http.Flusher]. It fixes the head, as net/http's does, but nothing is sent before the end.
-func (w *writer) Flush() {
-	w.WriteHeader(http.StatusOK)
-	w.sniff()
+// Flush implements [http.Flusher].
+func (w *writer) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush for [http.ResponseController].
+func (w *writer) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		return http.ErrHijacked
+	}
+	w.writeHeader(http.StatusOK)
+	return w.flush()
 }
 
 // admit decides whether n more bytes of body may be written.
 func (w *writer) admit(n int) error {
-	w.WriteHeader(http.StatusOK)
+	if w.conn != nil {
+		return http.ErrHijacked
+	}
+	w.writeHeader(http.StatusOK)
 	if n == 0 {
 		return nil
 	}
@@ -107,27 +182,94 @@ func (w *writer) admit(n int) error {
 	if w.declared >= 0 && w.written > w.declared {
 		return http.ErrContentLength
 	}
-	if w.full = w.full || w.sent() && w.written > int64(w.limit); w.full {
-		w.body = nil
-		return errFull
-	}
-	return nil
+	return w.err
 }
 
-// room is how many of n admitted bytes are worth keeping.
-func (w *writer) room(n int) int {
-	if w.sent() {
-		return n
-	}
-	return min(n, sniffLen-len(w.body))
-}
-
-// sent reports whether the body goes into the reply.
+// sent reports whether the body goes into the response.
 func (w *writer) sent() bool { return w.method != http.MethodHead }
 
 // bodyAllowed is net/http's, for statuses that end a response.
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// flush sends the head, if it was not sent, and all that lies around, as fast as there is credit.
+func (w *writer) flush() error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.err = w.begin(); w.err != nil || !w.sent() || w.buf == nil {
+		return w.err
+	}
+	_, w.err = w.x.write(w.buf, limits{ctx: w.x.ctx, deadline: w.until.channel()})
+	w.drop()
+	return w.err
+}
+
+// drop gives the buffer back: a stream that waits holds none.
+func (w *writer) drop() {
+	if w.pooled {
+		chunks.Put((*[maxDataHead + chunk]byte)(w.buf[:maxDataHead+chunk]))
+	}
+	w.buf, w.pooled = nil, false
+}
+
+// begin sends the head of a response that goes on.
+func (w *writer) begin() error {
+	if w.began {
+		return nil
+	}
+	w.began = true
+	w.sniff()
+	if _, ok := w.x.reach(); !ok {
+		return http.ErrHandlerTimeout
+	}
+	w.x.accepted.Store(true)
+	rsp := &Response{More: true, Status: w.status, ContentLength: w.declared, Fields: fieldsOf(w.head)}
+	frame := Append(nil, rsp)
+	if len(frame) > w.x.line.MaxFrame() || len(rsp.Fields) > MaxFields {
+		return errHead
+	}
+	return w.x.post(Control, frame)
+}
+
+// errHead is what a handler gets for a header that does not fit a frame.
+var errHead = errors.New("tunnel: the header does not fit a frame")
+
+// arm lets the clock look after what lies around.
+func (w *writer) arm() {
+	if !w.armed && w.buf != nil {
+		w.armed = true
+		w.x.clock.Reset(flushAfter)
+	}
+}
+
+// tick sends what lies around, as far as that is possible now.
+func (w *writer) tick() {
+	if !w.mu.TryLock() {
+		return // It is being written to; that arms the clock again.
+	}
+	defer w.mu.Unlock()
+	w.armed = false
+	if w.conn != nil || w.status == 0 || len(w.buf) <= maxDataHead || !w.sent() {
+		return
+	}
+	if w.began && !w.x.creditFor(len(w.buf)-maxDataHead) {
+		w.arm()
+		return
+	}
+	if w.err = w.begin(); w.err == nil && w.x.creditFor(len(w.buf)-maxDataHead) {
+		_ = w.flush() // The next write tells.
+		return
+	}
+	w.arm()
+}
+
+// creditFor reports whether n bytes can be sent without waiting.
+func (s *stream) creditFor(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err != nil || s.credit-s.sent >= uint64(n)
 }
 
 // sniff fills in the Content-Type, under net/http's conditions, from the body as far as it was written.
@@ -138,22 +280,67 @@ func (w *writer) sniff() {
 	w.sniffed = true
 	_, typed := w.head["Content-Type"]
 	encoded := w.head.Get("Content-Encoding") != "" || w.head.Get("Transfer-Encoding") != ""
-	if !typed && !encoded && len(w.body) > 0 {
-		w.head.Set("Content-Type", http.DetectContentType(w.body))
+	if !typed && !encoded && len(w.buf) > maxDataHead {
+		w.head.Set("Content-Type", http.DetectContentType(w.buf[maxDataHead:]))
 	}
 }
 
-// frame ends the response and returns it, or a reset where it does not fit.
-func (w *writer) frame() []byte {
-	w.Flush()
-	rsp := w.response()
-	if !w.full && len(rsp.Fields) <= MaxFields && len(rsp.Trailers) <= MaxFields {
-		if frame := AppendResponse(nil, rsp); len(frame) <= w.limit {
-			return frame
+// complete ends the response. It returns what to tell instead, if the response is not whole.
+func (w *writer) complete() *Reset {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(http.StatusOK)
+	defer w.drop()
+	if !w.began {
+		if done, failed := w.whole(); done || failed != nil {
+			return failed
 		}
 	}
-	text := fmt.Sprintf("gave an answer over the limit of %d bytes; it was not sent", w.limit)
-	return AppendReset(nil, reset(CodeTooLarge, text))
+	err := w.flush()
+	switch {
+	case errors.Is(err, errHead) || len(w.trailers()) > MaxFields:
+		return reset(CodeTooLarge, "gave a header over the limit; the answer was not sent")
+	case err != nil:
+		return reset(CodeCancelled, "could not send its answer")
+	case w.short():
+		return reset(CodeAborted, "sent less than it had declared")
+	}
+	if err := w.x.finish(fieldsOf(w.trailers())); err != nil {
+		return reset(CodeLost, "could not send its answer")
+	}
+	return nil
+}
+
+// short reports whether the handler wrote less than it declared.
+func (w *writer) short() bool {
+	return w.declared >= 0 && w.sent() && bodyAllowed(w.status) && w.written < w.declared
+}
+
+// whole sends the response as one frame, if it fits one.
+func (w *writer) whole() (done bool, failed *Reset) {
+	w.sniff()
+	rsp := w.response()
+	if len(rsp.Fields) > MaxFields || len(rsp.Trailers) > MaxFields {
+		return false, reset(CodeTooLarge, "gave a header over the limit; the answer was not sent")
+	}
+	if w.short() {
+		return false, reset(CodeAborted, "sent less than it had declared")
+	}
+	frame := Append(nil, rsp)
+	if len(frame) > w.x.line.MaxFrame() {
+		return false, nil
+	}
+	if err := w.x.answer(frame); err != nil {
+		return false, reset(CodeLost, "could not send its answer")
+	}
+	return true, nil
+}
+
+// answer sends the only frame of a response, or its last. Nobody needs to answer it.
+func (x *exchange) answer(frame []byte) error {
+	x.stats.FramesOut.Add(1)
+	x.stats.BytesOut.Add(int64(len(frame)))
+	return x.line.Send(Control, x.peer, "", frame)
 }
 
 func (w *writer) response() *Response {
@@ -163,8 +350,8 @@ func (w *writer) response() *Response {
 		Fields:        fieldsOf(w.head),
 		Trailers:      fieldsOf(w.trailers()),
 	}
-	if w.sent() {
-		rsp.Body = w.body
+	if w.sent() && w.buf != nil {
+		rsp.Body = w.buf[maxDataHead:]
 	}
 	if rsp.ContentLength < 0 && w.lengthKnown(rsp) {
 		rsp.ContentLength = w.written
@@ -184,14 +371,54 @@ func (w *writer) lengthKnown(r *Response) bool {
 // trailers are the fields that the handler declared before the head, and those it marked with [http.TrailerPrefix] at
 // any time.
 func (w *writer) trailers() http.Header {
-	trailers := make(http.Header)
+	trailers := http.Header{}
 	for key, values := range w.header {
 		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
 			trailers[name] = values
 		}
 	}
+	if w.head["Trailer"] == nil {
+		return trailers
+	}
 	for _, name := range tokens(fieldsOf(http.Header{"Trailer": w.head["Trailer"]}), "Trailer") {
 		trailers[name] = append(trailers[name], w.header[name]...)
 	}
 	return trailers
+}
+
+// SetReadDeadline is for [http.ResponseController].
+func (w *writer) SetReadDeadline(t time.Time) error {
+	w.x.body.until.set(t)
+	return nil
+}
+
+// SetWriteDeadline is for [http.ResponseController].
+func (w *writer) SetWriteDeadline(t time.Time) error {
+	w.until.set(t)
+	return nil
+}
+
+// EnableFullDuplex is for [http.ResponseController]. The tunnel always is.
+func (w *writer) EnableFullDuplex() error { return nil }
+
+// Hijack implements [http.Hijacker]. After an upgrade the connection carries the other protocol, with half-close and
+// deadlines; what the handler writes before is read as a response, as on a socket.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		return nil, nil, http.ErrHijacked
+	}
+	c, err := w.x.hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	w.conn = c
+	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
+}
+
+func (w *writer) hijacked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conn != nil
 }

@@ -1,0 +1,123 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync/atomic"
+)
+
+// body is the body of a request, as it comes in. The first read lets the gateway send it, and thereby a client that
+// expects 100 Continue.
+type body struct {
+	x       *exchange
+	request *http.Request
+	rest    []byte
+	opened  bool
+	closed  atomic.Bool
+	err     error
+	until   deadline
+}
+
+// Read implements [io.Reader]. A body that breaks off ends with [io.ErrUnexpectedEOF].
+func (b *body) Read(p []byte) (int, error) {
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if len(b.rest) == 0 && b.err == nil && len(p) > 0 {
+		if err := b.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, b.rest)
+	if b.rest = b.rest[n:]; n > 0 {
+		b.x.took(n)
+		return n, nil
+	}
+	return 0, b.err
+}
+
+// WriteTo implements [io.WriterTo]. It writes what came in as it came in.
+func (b *body) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		if b.closed.Load() {
+			return total, http.ErrBodyReadAfterClose
+		}
+		if len(b.rest) == 0 && b.err == nil {
+			if err := b.fill(); err != nil && !errors.Is(err, io.EOF) {
+				return total, err
+			}
+		}
+		if len(b.rest) == 0 {
+			if errors.Is(b.err, io.EOF) {
+				return total, nil
+			}
+			return total, b.err
+		}
+		n, err := w.Write(b.rest)
+		total += int64(n)
+		b.rest = b.rest[n:]
+		b.x.took(n)
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// fill waits for the next part. A deadline that passed may be moved; any other error stays.
+func (b *body) fill() error {
+	if err := b.open(); err != nil {
+		return err
+	}
+	part, _, err := b.x.next(limits{ctx: b.x.ctx, deadline: b.until.channel()})
+	b.rest = part
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	b.err = b.translate(err)
+	return b.err
+}
+
+func (b *body) open() error {
+	if b.opened {
+		return nil
+	}
+	credit, ok := b.x.lend()
+	if !ok {
+		return errors.New("tunnel: too many request bodies are under way")
+	}
+	b.opened = true
+	b.x.accept(credit)
+	return nil
+}
+
+func (b *body) translate(err error) error {
+	declared := b.request.ContentLength
+	switch {
+	case errors.Is(err, io.EOF) && (declared < 0 || uint64(declared) == b.x.consumed):
+		b.finish()
+	case errors.Is(err, io.EOF) || errors.Is(err, errClientGone) || errors.Is(err, errGatewayLost):
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// finish fills in the trailers, where the handler looks for them.
+func (b *body) finish() {
+	if len(b.x.trailers) == 0 {
+		return
+	}
+	if b.request.Trailer == nil {
+		b.request.Trailer = http.Header{}
+	}
+	for name, values := range headerOf(b.x.trailers) {
+		b.request.Trailer[name] = values
+	}
+}
+
+// Close implements [io.Closer]. Nothing is read after it.
+func (b *body) Close() error {
+	b.closed.Store(true)
+	return nil
+}

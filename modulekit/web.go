@@ -1,0 +1,103 @@
+package modulekit
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/tunnel"
+	"github.com/modulebus/modulebus/internal/tunnel/natsline"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// web is the part of a worker that serves web resources. It has a pool of its own, since its requests may last for
+// hours. Its zero value is closed; nothing is opened before there is a web resource.
+type web struct {
+	owner  *worker
+	line   *natsline.Line
+	tunnel *tunnel.Worker
+	pool   *pool.Pool
+}
+
+// open listens for the streams of the worker, so that none is lost when requests come.
+func (s *web) open(w *worker) error {
+	if s.line != nil {
+		return nil
+	}
+	line := natsline.Worker(w.nc, w.server, w.options.Module, w.options.Worker)
+	s.owner, s.tunnel = w, tunnel.NewWorker(line, tunnel.WorkerOptions{OnPanic: s.panicked})
+	err := line.Open(natsline.Side{
+		Receive: s.tunnel.Receive,
+		Unheard: func(token, _ string) { s.tunnel.Unheard(token) },
+		Lost:    s.tunnel.Lost,
+		Beat:    s.tunnel.Beat,
+	})
+	if err != nil {
+		return fmt.Errorf("modulekit: cannot serve web resources: %w", err)
+	}
+	s.line = line
+	s.pool = pool.New(w.options.WebConcurrency, s.serve, s.busy)
+	return nil
+}
+
+func (s *web) close() {
+	if s.line != nil {
+		s.line.Close()
+	}
+}
+
+// serve answers one request with the handler that the instance of now has.
+func (s *web) serve(m *nats.Msg) {
+	h := s.owner.instance.Load().targets[m.Subject].web
+	if h == nil {
+		s.refuse(m, &tunnel.Reset{Code: tunnel.CodeRefused, Status: 503, Retryable: true, Text: "has no such web resource any more"})
+		return
+	}
+	s.tunnel.Serve(s.owner.requests, h, addressOf(m), m.Data)
+}
+
+func (s *web) busy(m *nats.Msg) { s.refuse(m, tunnel.Busy(s.owner.options.WebConcurrency)) }
+
+func (s *web) refuse(m *nats.Msg, r *tunnel.Reset) {
+	if m.Reply != "" {
+		s.tunnel.Refuse(addressOf(m), r)
+	}
+}
+
+func addressOf(m *nats.Msg) tunnel.Address {
+	process, token := subjects.StreamOf(m.Reply)
+	return tunnel.Address{Process: process, Token: token}
+}
+
+func (s *web) panicked(v any, stack []byte) {
+	s.owner.options.Log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", stack).Msg("web resource panicked")
+}
+
+// drain waits for requests and connections under way, as long as it may, and ends the rest. No more requests may come.
+func (s *web) drain(timeout time.Duration) {
+	if s.line == nil {
+		return
+	}
+	ended := s.pool.Stop()
+	until := time.Now().Add(timeout)
+	if !within(ended, timeout) || !s.quiet(until) {
+		s.tunnel.GoAway()
+		within(ended, time.Second)
+	}
+	_ = s.line.Flush(time.Second) // What did not get away now is lost, and looks lost.
+}
+
+// quiet waits until what handlers have hijacked is closed. It reports whether it is.
+func (s *web) quiet(until time.Time) bool {
+	const often = 20 * time.Millisecond
+	ticker := time.NewTicker(often)
+	defer ticker.Stop()
+	for s.tunnel.Open() > 0 {
+		if now := <-ticker.C; now.After(until) {
+			return false
+		}
+	}
+	return true
+}

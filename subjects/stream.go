@@ -1,0 +1,52 @@
+package subjects
+
+import "strings"
+
+// Channels of a stream of tunnelled HTTP. Frames on one channel keep their order.
+const (
+	Control = "c" // all but bodies
+	Bulk    = "b" // bodies
+)
+
+// Process names a gateway or a worker among those that carry HTTP for a module: two subject tokens.
+func Process(module, name string) string { return Token(module) + "." + Token(name) }
+
+// GatewayStream is where a gateway gets frames of a stream. Both names are random, so only who was asked knows it.
+func (s Server) GatewayStream(process, channel, token string) string {
+	return s.root + "webg.1." + process + "." + channel + "." + token
+}
+
+// GatewayStreams matches GatewayStream of every stream of a gateway.
+func (s Server) GatewayStreams(gateway, channel string) string {
+	return s.root + "webg.1.*." + Token(gateway) + "." + channel + ".*"
+}
+
+// WorkerStream is where a worker gets frames of a stream.
+func (s Server) WorkerStream(process, channel, token string) string {
+	return s.root + "webw.1." + process + "." + channel + "." + token
+}
+
+// StreamOf returns the process and the token of a GatewayStream or WorkerStream; both are empty for other subjects. It
+// allocates nothing.
+func StreamOf(subject string) (process, token string) {
+	rest, token, ok := cutLast(subject)
+	if !ok {
+		return "", ""
+	}
+	rest, _, _ = cutLast(rest) // The channel.
+	end := len(rest)
+	rest, _, _ = cutLast(rest)
+	rest, _, ok = cutLast(rest)
+	if !ok || !strings.HasSuffix(rest, ".webg.1") && !strings.HasSuffix(rest, ".webw.1") {
+		return "", ""
+	}
+	return subject[len(rest)+1 : end], token
+}
+
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
