@@ -118,7 +118,8 @@ type ModuleAPI interface {
 	// SendMail sends an email with the homeserver's settings.
 	SendMail(ctx context.Context, req *moduleapiv1.SendMailRequest) (*moduleapiv1.SendMailResponse, error)
 
-	// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key.
+	// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
+	// release yet.
 	SendFederationHttpRequest(ctx context.Context, req *moduleapiv1.SendFederationHttpRequestRequest) (*moduleapiv1.SendFederationHttpRequestResponse, error)
 
 	// GetGlobal returns account data of a local user.

@@ -254,7 +254,8 @@ func (api *ModuleAPI) SendMail(ctx context.Context, req *moduleapiv1.SendMailReq
 	return callHomeserver(ctx, api, subjects.APISendMail, req)
 }
 
-// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key.
+// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
+// release yet.
 //
 // Scope: federation, which the operator grants.
 func (api *ModuleAPI) SendFederationHttpRequest(ctx context.Context, req *moduleapiv1.SendFederationHttpRequestRequest) (*moduleapiv1.SendFederationHttpRequestResponse, error) {

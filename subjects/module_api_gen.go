@@ -112,7 +112,8 @@ var (
 	// APISendMail sends an email with the homeserver's settings.
 	APISendMail = declareMethod[*moduleapiv1.SendMailRequest, *moduleapiv1.SendMailResponse](moduleAPI, 34)
 
-	// APISendFederationHttpRequest sends a request to another server, signed with the homeserver's key.
+	// APISendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
+	// release yet.
 	APISendFederationHttpRequest = declareMethod[*moduleapiv1.SendFederationHttpRequestRequest, *moduleapiv1.SendFederationHttpRequestResponse](moduleAPI, 35)
 
 	// APIGetGlobal returns account data of a local user.

@@ -8,7 +8,10 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-const bridgeTable = "bridges/synapse/modulebus_synapse/callbacks.json"
+const (
+	bridgeTable   = "bridges/synapse/modulebus_synapse/callbacks.json"
+	bridgeMethods = "bridges/synapse/modulebus_synapse/module_api.json"
+)
 
 // bridgeCallback is an rpc, as homeservers that are not Go programs see it.
 type bridgeCallback struct {
@@ -35,9 +38,19 @@ type bridgeField struct {
 	Marks    []string `json:"marks,omitempty"` // of fields.proto, but raw_json, which is a type here
 }
 
+// bridgeMethod is an rpc of the Module API, as homeservers that are not Go programs see it.
+type bridgeMethod struct {
+	Method    string        `json:"method"`
+	Scope     string        `json:"scope"`
+	ByDefault bool          `json:"by_default,omitempty"`
+	Since     string        `json:"since"`
+	Request   []bridgeField `json:"request"`
+	Reply     []bridgeField `json:"reply"`
+}
+
 var marks = []string{"final", "key", "keyed", "state", "to_module", "to_worker", "followed_up"}
 
-// bridge returns the table that the bridge in Synapse is driven by.
+// bridge returns the tables that the bridge in Synapse is driven by.
 func bridge(files []protoreflect.FileDescriptor) (map[string][]byte, error) {
 	table := struct {
 		Callbacks []bridgeCallback         `json:"callbacks"`
@@ -59,12 +72,61 @@ func bridge(files []protoreflect.FileDescriptor) (map[string][]byte, error) {
 			}
 		}
 	}
+	callbacks, err := encode(table)
+	if err != nil {
+		return nil, err
+	}
+	methods, err := encode(bridgeMethodsOf(files))
+	return map[string][]byte{bridgeTable: callbacks, bridgeMethods: methods}, err
+}
+
+func encode(table any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", " ")
 	err := e.Encode(table)
-	return map[string][]byte{bridgeTable: b.Bytes()}, err
+	return b.Bytes(), err
+}
+
+// bridgeMethodsOf is the table of the Module API, with the types that its methods use and no others.
+func bridgeMethodsOf(files []protoreflect.FileDescriptor) any {
+	table := struct {
+		Methods []bridgeMethod           `json:"methods"`
+		Types   map[string][]bridgeField `json:"types"`
+	}{Types: map[string][]bridgeField{}}
+	for _, f := range files {
+		s := f.Services().ByName("ModuleApi")
+		if s == nil {
+			continue
+		}
+		for i, m := range methodsOf(s) {
+			d := s.Methods().Get(i)
+			table.Methods = append(table.Methods, bridgeMethod{
+				Method: m.Name, Scope: m.Scope, ByDefault: m.ByDefault, Since: m.Since,
+				Request: bridgeFieldsOf(d.Input()), Reply: bridgeFieldsOf(d.Output()),
+			})
+			addTypes(table.Types, d.Input())
+			addTypes(table.Types, d.Output())
+		}
+	}
+	return table
+}
+
+// addTypes adds the messages that a message has in its fields.
+func addTypes(types map[string][]bridgeField, m protoreflect.MessageDescriptor) {
+	for i := range m.Fields().Len() {
+		f := m.Fields().Get(i)
+		if f.IsMap() {
+			f = f.MapValue()
+		}
+		inner := f.Message()
+		if inner == nil || types[string(inner.Name())] != nil {
+			continue
+		}
+		types[string(inner.Name())] = bridgeFieldsOf(inner)
+		addTypes(types, inner)
+	}
 }
 
 func bridgeCallbackOf(s protoreflect.ServiceDescriptor, m protoreflect.MethodDescriptor) bridgeCallback {

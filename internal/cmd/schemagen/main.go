@@ -1,5 +1,5 @@
 // Command schemagen writes all that follows from schemas/: the Go of the messages, the typed Go of subjects, bus and
-// modulekit, the reference pages in docs/callbacks, and the table that the bridge in Synapse is driven by.
+// modulekit, the reference pages in docs, and the tables that the bridge in Synapse is driven by.
 //
 //	go run -C internal/cmd/schemagen .         # writes
 //	go run -C internal/cmd/schemagen . -check  # writes nothing; names what is stale and exits 1

@@ -2114,9 +2114,10 @@ func (x *GetMonthlyActiveUsersByServiceRequest) GetEndTimestamp() int64 {
 
 // ActiveUser is a user that was active.
 type ActiveUser struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppserviceId  string                 `protobuf:"bytes,1,opt,name=appservice_id,json=appserviceId,proto3" json:"appservice_id,omitempty"`
-	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "native" for users of no application service.
+	AppserviceId  string `protobuf:"bytes,1,opt,name=appservice_id,json=appserviceId,proto3" json:"appservice_id,omitempty"`
+	UserId        string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2465,9 +2466,10 @@ func (x *GetRoomStateResponse) GetState() []*v1.StateEvent {
 }
 
 type GetStateEventsInRoomRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RoomId        string                 `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
-	Types         []*StateEventType      `protobuf:"bytes,2,rep,name=types,proto3" json:"types,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	RoomId string                 `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
+	// Empty is none.
+	Types         []*StateEventType `protobuf:"bytes,2,rep,name=types,proto3" json:"types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2789,8 +2791,8 @@ type CreateRoomRequest struct {
 	Config []byte `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
 	// Default: true.
 	Ratelimit *bool `protobuf:"varint,3,opt,name=ratelimit,proto3,oneof" json:"ratelimit,omitempty"`
-	// JSON object: more content of the creator's membership event.
-	CreatorJoinProfile []byte `protobuf:"bytes,4,opt,name=creator_join_profile,json=creatorJoinProfile,proto3" json:"creator_join_profile,omitempty"`
+	// JSON object: more content of the creator's membership event. Absent is the user's profile.
+	CreatorJoinProfile []byte `protobuf:"bytes,4,opt,name=creator_join_profile,json=creatorJoinProfile,proto3,oneof" json:"creator_join_profile,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -3765,7 +3767,7 @@ type SetPushRuleActionRequest struct {
 	Scope  string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
 	Kind   string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	RuleId string                 `protobuf:"bytes,4,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
-	// Any JSON each, written as text: "notify", {"set_tweak": "highlight"} …
+	// Each a word, such as notify, or the text of a JSON object, such as {"set_tweak": "highlight"}.
 	Actions       []string `protobuf:"bytes,5,rep,name=actions,proto3" json:"actions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3983,8 +3985,8 @@ type SendFederationHttpRequestRequest struct {
 	RemoteServerName string            `protobuf:"bytes,2,opt,name=remote_server_name,json=remoteServerName,proto3" json:"remote_server_name,omitempty"`
 	Path             string            `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	QueryParameters  map[string]string `protobuf:"bytes,4,rep,name=query_parameters,json=queryParameters,proto3" json:"query_parameters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// JSON object.
-	Body []byte `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	// JSON object; absent for a request without a body.
+	Body []byte `protobuf:"bytes,5,opt,name=body,proto3,oneof" json:"body,omitempty"`
 	// Milliseconds.
 	Timeout       *int64 `protobuf:"varint,6,opt,name=timeout,proto3,oneof" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4163,7 +4165,7 @@ func (x *GetGlobalRequest) GetDataType() string {
 type GetGlobalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// JSON object; absent when there is none.
-	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3,oneof" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4526,14 +4528,15 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\acontent\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01R\acontent\x12*\n" +
 	"\x11remote_room_hosts\x18\x06 \x03(\tR\x0fremoteRoomHosts\"S\n" +
 	"\x1cUpdateRoomMembershipResponse\x123\n" +
-	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"\xb3\x01\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"\xd1\x01\n" +
 	"\x11CreateRoomRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1c\n" +
 	"\x06config\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x06config\x12!\n" +
-	"\tratelimit\x18\x03 \x01(\bH\x00R\tratelimit\x88\x01\x01\x126\n" +
-	"\x14creator_join_profile\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01R\x12creatorJoinProfileB\f\n" +
+	"\tratelimit\x18\x03 \x01(\bH\x00R\tratelimit\x88\x01\x01\x12;\n" +
+	"\x14creator_join_profile\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01H\x01R\x12creatorJoinProfile\x88\x01\x01B\f\n" +
 	"\n" +
-	"_ratelimit\"`\n" +
+	"_ratelimitB\x17\n" +
+	"\x15_creator_join_profile\"`\n" +
 	"\x12CreateRoomResponse\x12\x17\n" +
 	"\aroom_id\x18\x01 \x01(\tR\x06roomId\x12\"\n" +
 	"\n" +
@@ -4604,31 +4607,33 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
 	"\x04html\x18\x03 \x01(\tR\x04html\x12\x12\n" +
 	"\x04text\x18\x04 \x01(\tR\x04text\"\x12\n" +
-	"\x10SendMailResponse\"\xff\x02\n" +
+	"\x10SendMailResponse\"\x8d\x03\n" +
 	" SendFederationHttpRequestRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12,\n" +
 	"\x12remote_server_name\x18\x02 \x01(\tR\x10remoteServerName\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12x\n" +
-	"\x10query_parameters\x18\x04 \x03(\v2M.modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntryR\x0fqueryParameters\x12\x18\n" +
-	"\x04body\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01R\x04body\x12\x1d\n" +
-	"\atimeout\x18\x06 \x01(\x03H\x00R\atimeout\x88\x01\x01\x1aB\n" +
+	"\x10query_parameters\x18\x04 \x03(\v2M.modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntryR\x0fqueryParameters\x12\x1d\n" +
+	"\x04body\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01H\x00R\x04body\x88\x01\x01\x12\x1d\n" +
+	"\atimeout\x18\x06 \x01(\x03H\x01R\atimeout\x88\x01\x01\x1aB\n" +
 	"\x14QueryParametersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
+	"\x05_bodyB\n" +
 	"\n" +
 	"\b_timeout\"=\n" +
 	"!SendFederationHttpRequestResponse\x12\x18\n" +
 	"\x04body\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\x04body\"H\n" +
 	"\x10GetGlobalRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n" +
-	"\tdata_type\x18\x02 \x01(\tR\bdataType\"-\n" +
-	"\x11GetGlobalResponse\x12\x18\n" +
-	"\x04data\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\x04data\"i\n" +
+	"\tdata_type\x18\x02 \x01(\tR\bdataType\";\n" +
+	"\x11GetGlobalResponse\x12\x1d\n" +
+	"\x04data\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01H\x00R\x04data\x88\x01\x01B\a\n" +
+	"\x05_data\"i\n" +
 	"\x10PutGlobalRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n" +
 	"\tdata_type\x18\x02 \x01(\tR\bdataType\x12\x1f\n" +
 	"\bnew_data\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\anewData\"\x13\n" +
-	"\x11PutGlobalResponse2\x83,\n" +
+	"\x11PutGlobalResponse2\x85,\n" +
 	"\tModuleApi\x12}\n" +
 	"\n" +
 	"Properties\x12).modulebus.moduleapi.v1.PropertiesRequest\x1a*.modulebus.moduleapi.v1.PropertiesResponse\"\x18\x92\xb5\x18\x14\n" +
@@ -4716,10 +4721,10 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x11SetPushRuleAction\x120.modulebus.moduleapi.v1.SetPushRuleActionRequest\x1a1.modulebus.moduleapi.v1.SetPushRuleActionResponse\"\x10\x92\xb5\x18\f\n" +
 	"\x04push\x1a\x041.59\x12o\n" +
 	"\bSendMail\x12'.modulebus.moduleapi.v1.SendMailRequest\x1a(.modulebus.moduleapi.v1.SendMailResponse\"\x10\x92\xb5\x18\f\n" +
-	"\x04mail\x1a\x041.39\x12\xa9\x01\n" +
-	"\x19SendFederationHttpRequest\x128.modulebus.moduleapi.v1.SendFederationHttpRequestRequest\x1a9.modulebus.moduleapi.v1.SendFederationHttpRequestResponse\"\x17\x92\xb5\x18\x13\n" +
+	"\x04mail\x1a\x041.39\x12\xab\x01\n" +
+	"\x19SendFederationHttpRequest\x128.modulebus.moduleapi.v1.SendFederationHttpRequestRequest\x1a9.modulebus.moduleapi.v1.SendFederationHttpRequestResponse\"\x19\x92\xb5\x18\x15\n" +
 	"\n" +
-	"federation\x1a\x051.158\x12z\n" +
+	"federation\x1a\anot yet\x12z\n" +
 	"\tGetGlobal\x12(.modulebus.moduleapi.v1.GetGlobalRequest\x1a).modulebus.moduleapi.v1.GetGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
 	"\faccount_data\x1a\x041.57\x12z\n" +
 	"\tPutGlobal\x12(.modulebus.moduleapi.v1.PutGlobalRequest\x1a).modulebus.moduleapi.v1.PutGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
@@ -4958,6 +4963,7 @@ func file_moduleapi_v1_module_api_proto_init() {
 	file_moduleapi_v1_module_api_proto_msgTypes[68].OneofWrappers = []any{}
 	file_moduleapi_v1_module_api_proto_msgTypes[71].OneofWrappers = []any{}
 	file_moduleapi_v1_module_api_proto_msgTypes[77].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[80].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
