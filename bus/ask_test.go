@@ -186,6 +186,18 @@ func TestAFailureRefusesOnlyWhereThatCanBeSaid(t *testing.T) {
 	}
 }
 
+func TestADecisionIsTheCallersOwn(t *testing.T) {
+	t.Parallel()
+	c := bustest.New(t, bustest.Fail(subjects.OnCreateRoom.Declaration, failed))
+	for range 2 {
+		got, err := c.ThirdPartyRules.OnCreateRoom(t.Context(), &callbacksv1.OnCreateRoomRequest{})
+		if err != nil || got.Answer.GetRefusal().GetError() == "" {
+			t.Fatalf("got %v, %v; want a refusal with words", got, err)
+		}
+		got.Answer.Refusal.Error = ""
+	}
+}
+
 func TestTheOriginOfAnEventDecidesWhatAFailureMeans(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -174,7 +174,7 @@ func (a *asking) failed(i int, f *wire.Failure) {
 	step := &a.steps[i]
 	o := combine.Outcome{Failure: f.Kind, Policy: a.policy(step)}
 	if o.Policy == callbacksv1.OnFailure_REFUSE {
-		o.Answer = a.plan.callback.Refused(step.refusal)
+		o.Answer = a.plan.callback.Refused(proto.CloneOf(step.refusal))
 	}
 	step.metrics.failed(f.Kind, o.Policy)
 	if t := &a.attempts[i]; f.Kind == rosterv1.FailureKind_TIMEOUT && t.deadline.Sub(t.at) >= step.timeout {
