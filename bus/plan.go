@@ -83,7 +83,7 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 // parallel reports whether the modules may be asked at the same time, by the declaration and the operator.
 func parallel(d *subjects.Declaration, r *rosterv1.Roster) bool {
 	forced := slices.ContainsFunc(r.GetSequential(), func(name string) bool { return name == "*" || name == d.FullName() })
-	return combine.Parallel(d.Options) && !(forced && d.Options.GetSpeculative())
+	return combine.Parallel(d.Options) && (!forced || !d.Options.GetSpeculative())
 }
 
 // narrow returns the steps that a request is for: all, those that registered for its key, or the one that it names.

@@ -35,12 +35,7 @@ func Interpret(rule callbacksv1.Rule, modules []combine.Outcome, request proto.M
 			if module.Policy == callbacksv1.OnFailure_SKIP {
 				continue
 			}
-			if module.Policy == callbacksv1.OnFailure_REFUSE {
-				v.Answer, v.By = answer, i
-				return v
-			}
-			v.Answer, v.By, v.FailedBy = nil, combine.Nobody, i
-			return v
+			return v.failed(i, module)
 		}
 		if answer == nil || rule == callbacksv1.Rule_NOTIFY {
 			continue
@@ -73,6 +68,16 @@ func Interpret(rule callbacksv1.Rule, modules []combine.Outcome, request proto.M
 			v.By = i
 		}
 	}
+	return v
+}
+
+// failed is the verdict when a module failed that may not be passed over.
+func (v Verdict) failed(i int, module combine.Outcome) Verdict {
+	if module.Policy == callbacksv1.OnFailure_REFUSE {
+		v.Answer, v.By = module.Answer, i
+		return v
+	}
+	v.Answer, v.By, v.FailedBy = nil, combine.Nobody, i
 	return v
 }
 

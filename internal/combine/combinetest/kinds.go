@@ -28,7 +28,7 @@ var Kinds = []Kind{
 	{subjects.IsUserExpired.Declaration, just(&callbacksv1.IsUserExpiredRequest{}), expiries},
 	{subjects.CheckRegistrationForSpam.Declaration, just(&callbacksv1.CheckRegistrationForSpamRequest{}), registrations},
 	{subjects.CheckEventAllowed.Declaration, just(&callbacksv1.CheckEventAllowedRequest{}), replacements},
-	{subjects.OnUserRegistration.Declaration, just(&callbacksv1.OnUserRegistrationRequest{User: "@a:x"}), just(&callbacksv1.OnUserRegistrationResponse{})},
+	{subjects.OnUserLogin.Declaration, just(&callbacksv1.OnUserLoginRequest{UserId: "@a:x"}), just(&callbacksv1.OnUserLoginResponse{})},
 	{subjects.GetUsersForStates.Declaration, just(&callbacksv1.GetUsersForStatesRequest{}), usersForStates},
 	{subjects.GetInterestedUsers.Declaration, just(&callbacksv1.GetInterestedUsersRequest{UserId: "@a:x"}), interestedUsers},
 	{subjects.OnCreateRoom.Declaration, rooms, roomContents},
@@ -53,7 +53,7 @@ var (
 	refusal = rapid.Custom(func(t *rapid.T) *callbacksv1.Refusal {
 		r := &callbacksv1.Refusal{Errcode: rapid.SampledFrom([]string{"", "M_FORBIDDEN", "ORG_X"}).Draw(t, "errcode")}
 		if rapid.Bool().Draw(t, "more") {
-			r.Error, r.HttpStatus = rapid.String().Draw(t, "error"), proto.Uint32(rapid.Uint32().Draw(t, "status"))
+			r.Error, r.HttpStatus = rapid.String().Draw(t, "error"), new(rapid.Uint32().Draw(t, "status"))
 			r.AdditionalFields = []byte(content.Draw(t, "fields"))
 		}
 		return r
@@ -70,10 +70,10 @@ var (
 		return &callbacksv1.CheckEventForSpamResponse{Refusal: refusal.Draw(t, "refusal")}
 	})
 	durations = rapid.Custom(func(t *rapid.T) proto.Message {
-		return &callbacksv1.OnUpdateResponse{TargetDurationMs: proto.Int64(rapid.Int64Range(0, 3).Draw(t, "duration"))}
+		return &callbacksv1.OnUpdateResponse{TargetDurationMs: new(rapid.Int64Range(0, 3).Draw(t, "duration"))}
 	})
 	expiries = rapid.Custom(func(t *rapid.T) proto.Message {
-		return &callbacksv1.IsUserExpiredResponse{Expired: proto.Bool(rapid.Bool().Draw(t, "expired"))}
+		return &callbacksv1.IsUserExpiredResponse{Expired: new(rapid.Bool().Draw(t, "expired"))}
 	})
 	registrations = rapid.Custom(func(t *rapid.T) proto.Message {
 		if rapid.Bool().Draw(t, "shadow ban") {
