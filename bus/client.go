@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,10 @@ type Options struct {
 	// BodyLimit is the largest body of a request for a web resource, in bytes; larger ones are answered 413. Default:
 	// none.
 	BodyLimit int64
+
+	// TrustedProxies say themselves where a request for a web resource comes from: their X-Forwarded-* fields are passed
+	// on as they are. Those of others are replaced by what is known here. Default: nobody is trusted.
+	TrustedProxies []netip.Prefix
 
 	// Registerer gets the client's metrics. Default: nobody does.
 	Registerer prometheus.Registerer

@@ -75,6 +75,7 @@ func (w *web) open(c *Client) {
 		StallTimeout:    c.opts.StallTimeout,
 		TotalTimeout:    c.opts.TotalTimeout,
 		BodyLimit:       c.opts.BodyLimit,
+		TrustedProxies:  c.opts.TrustedProxies,
 		Done:            c.webDone,
 	})
 	if w.nc != nil {

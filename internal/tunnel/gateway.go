@@ -3,6 +3,7 @@ package tunnel
 import (
 	"cmp"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -40,6 +41,10 @@ type GatewayOptions struct {
 	// HeaderLimit is the largest request target and header, in bytes, that is passed on; larger ones are answered
 	// 431. What does not fit a frame is refused in any case. Default: 64 KiB.
 	HeaderLimit int
+
+	// TrustedProxies say themselves where a request comes from: their X-Forwarded-* fields are passed on as they are. Those
+	// of others are replaced by what the gateway saw. Default: nobody is trusted.
+	TrustedProxies []netip.Prefix
 
 	// Silence is how long nothing may be heard of a worker before its streams end. Default: 15 s.
 	Silence time.Duration

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 )
 
@@ -16,7 +17,7 @@ func (q *request) read() error {
 		return &failure{BadRequest, http.StatusNotImplemented, unrecognized, text, false, nil}
 	}
 	limit := q.g.carrier.MaxFrame()
-	q.head = newRequest(q.r)
+	q.head = newRequest(q.r, q.g.opts.TrustedProxies)
 	if most := min(q.g.opts.HeaderLimit, limit/2); headSize(q.head) > most || len(q.head.Fields) > MaxFields {
 		return headTooLarge(most)
 	}
@@ -95,7 +96,7 @@ func upgrades(r *http.Request) string {
 	return ""
 }
 
-func newRequest(r *http.Request) *Request {
+func newRequest(r *http.Request, trusted []netip.Prefix) *Request {
 	req := &Request{
 		ContentLength: r.ContentLength,
 		RemoteAddr:    r.RemoteAddr,
@@ -107,7 +108,7 @@ func newRequest(r *http.Request) *Request {
 	if r.TLS != nil {
 		req.Scheme = "https"
 	}
-	req.Fields = forwarded(endToEnd(fieldsOf(r.Header)), req)
+	req.Fields = forwarded(endToEnd(fieldsOf(r.Header)), req, trusted)
 	if protocol := upgrades(r); protocol != "" {
 		req.Upgrade = true
 		req.Fields = append(req.Fields, Field{"Connection", "Upgrade"}, Field{"Upgrade", unsafeBytes.Replace(protocol)})

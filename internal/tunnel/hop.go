@@ -1,8 +1,8 @@
 package tunnel
 
 import (
-	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -34,14 +34,20 @@ func ofHop(name string) bool {
 	return false
 }
 
-// forwarded removes, in place, what the client claims about its origin, and adds what the gateway saw.
-func forwarded(fields []Field, r *Request) []Field {
+// forwarded removes, in place, what the client claims about its origin, and adds what the gateway saw. What a trusted
+// proxy says stays as it is.
+func forwarded(fields []Field, r *Request, trusted []netip.Prefix) []Field {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	peer := from.Addr().Unmap()
+	if slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
+		return fields
+	}
 	fields = slices.DeleteFunc(fields, func(f Field) bool {
 		return f.Name == "Forwarded" || strings.HasPrefix(f.Name, "X-Forwarded-")
 	})
 	fields = append(fields, Field{"X-Forwarded-Host", r.Authority}, Field{"X-Forwarded-Proto", r.Scheme})
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		fields = append(fields, Field{"X-Forwarded-For", host})
+	if from.IsValid() {
+		fields = append(fields, Field{"X-Forwarded-For", peer.String()})
 	}
 	return fields
 }

@@ -1,0 +1,450 @@
+package tunnel_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/tunnel"
+)
+
+// pattern is n bytes no two stretches of which are alike.
+func pattern(n int) []byte {
+	b := make([]byte, 0, n+32)
+	for sum := sha256.Sum256(nil); len(b) < n; sum = sha256.Sum256(sum[:]) {
+		b = append(b, sum[:]...)
+	}
+	return b[:n]
+}
+
+// The law of loss: whatever happens to frames, nobody takes for whole what is not.
+func TestNothingPassesAsWholeThatIsNot(t *testing.T) {
+	t.Parallel()
+	response, body := pattern(300_000), pattern(200_000)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got, err := io.ReadAll(r.Body)
+		if err == nil && !bytes.Equal(got, body) {
+			t.Error("the handler took a body for whole that is not")
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write(response)
+	})
+	rapid.Check(t, func(rt *rapid.T) {
+		f := &fault{
+			at:   rapid.IntRange(0, 40).Draw(rt, "frame"),
+			what: rapid.SampledFrom([]string{"drop", "double", "delay"}).Draw(rt, "fault"),
+		}
+		n := connect(t, tunnel.GatewayOptions{AcceptTimeout: 50 * time.Millisecond, ResponseTimeout: time.Second}, h)
+		n.meddle = f.meddle
+		stop := n.hasten()
+		defer stop()
+		s := httptest.NewServer(n.gateway)
+		defer s.Close()
+		rsp, err := s.Client().Post(s.URL, "", bytes.NewReader(body))
+		if err != nil {
+			return // Visibly no success.
+		}
+		defer rsp.Body.Close()
+		got, err := io.ReadAll(rsp.Body)
+		if err == nil && rsp.StatusCode == http.StatusOK && !bytes.Equal(got, response) {
+			rt.Errorf("200 with %d bytes of %d", len(got), len(response))
+		}
+	})
+}
+
+// fault does something to one frame.
+type fault struct {
+	mu   sync.Mutex
+	at   int
+	what string
+	held func()
+}
+
+func (f *fault) meddle(frame tunnel.Frame, deliver func()) {
+	f.mu.Lock()
+	held := f.held
+	f.held = nil
+	hit := f.at == 0
+	f.at--
+	if hit && f.what == "delay" {
+		f.held = deliver
+	}
+	f.mu.Unlock()
+	switch {
+	case !hit:
+		deliver()
+	case f.what == "double":
+		deliver()
+		deliver()
+	}
+	if held != nil {
+		held()
+	}
+}
+
+// hasten lets time fly for heartbeats.
+func (n *network) hasten() (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		for now := time.Now(); ; now = now.Add(5 * time.Second) {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				n.gateway.Beat(now)
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+// stalled is a client that takes nothing before it may.
+type stalled struct {
+	*httptest.ResponseRecorder
+	may  chan struct{}
+	took int
+}
+
+func (s *stalled) Write(p []byte) (int, error) {
+	<-s.may
+	s.took += len(p)
+	return len(p), nil
+}
+
+func (*stalled) Flush() {}
+
+func TestStalledClientsHoldLittle(t *testing.T) {
+	t.Parallel()
+	const clients, size = 1000, 1 << 20
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.CopyN(w, zeros{}, size) })
+	n := connect(t, tunnel.GatewayOptions{StallTimeout: -1}, h)
+	may, all := make(chan struct{}), make([]*stalled, clients)
+	var done sync.WaitGroup
+	for i := range all {
+		all[i] = &stalled{httptest.NewRecorder(), may, 0}
+		done.Go(func() { n.gateway.ServeHTTP(all[i], httptest.NewRequest("GET", "/", nil)) })
+	}
+	const bound = 32 << 20
+	n.until(t, "all have sent what they may", func() bool { return n.gateway.Stats().Open.Load() == clients && n.exhausted() })
+	if streams, lent := n.gateway.Lent(); streams != clients || lent > bound {
+		t.Errorf("%d streams, %d bytes", streams, lent)
+	}
+	if in := n.gateway.Stats().BytesIn.Load(); in > bound+clients*1000 {
+		t.Errorf("%d bytes came in", in)
+	}
+	close(may)
+	done.Wait()
+	for _, c := range all {
+		if c.took != size {
+			t.Fatalf("a client got %d bytes", c.took)
+		}
+	}
+	if streams, lent := n.gateway.Lent(); streams != 0 || lent != 0 {
+		t.Errorf("left: %d streams, %d bytes", streams, lent)
+	}
+}
+
+// exhausted reports whether no frame was sent between two looks.
+func (n *network) exhausted() bool {
+	before := n.count("DATA")
+	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // it is polled: a look that is too early is followed by another
+	return before > 0 && n.count("DATA") == before
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// until waits for a condition.
+func (n *network) until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for end := time.After(30 * time.Second); !is(); {
+		select {
+		case <-ticker.C:
+		case <-end:
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func TestAClientThatLeavesEndsTheHandler(t *testing.T) {
+	t.Parallel()
+	started, ended := make(chan struct{}), make(chan error, 1)
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		close(started)
+		<-r.Context().Done()
+		ended <- context.Cause(r.Context())
+	})
+	told := make(chan *tunnel.Report, 1)
+	n := connect(t, tunnel.GatewayOptions{Done: func(r *tunnel.Report) { told <- r }}, h)
+	s := serve(t, n.gateway)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-started; cancel() }()
+	rsp, err := client(s).Do(request("GET", "/", nil)(s.URL).WithContext(ctx))
+	if err == nil {
+		_, err = io.ReadAll(rsp.Body)
+		rsp.Body.Close()
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the handler's context: %v", err)
+	}
+	if r := <-told; r.Outcome != tunnel.ClientGone {
+		t.Errorf("told %+v", r)
+	}
+}
+
+// Before it is known who has the request, nobody can be told; so who says that he has it is told then.
+func TestAClientThatLeavesEarlyEndsTheHandler(t *testing.T) {
+	t.Parallel()
+	started, ended := make(chan struct{}), make(chan error, 1)
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+		ended <- context.Cause(r.Context())
+	})
+	n := connect(t, tunnel.GatewayOptions{}, h)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-started; cancel() }()
+	func() {
+		defer func() { _ = recover() }()
+		n.gateway.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil).WithContext(ctx))
+	}()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the handler's context: %v", err)
+	}
+}
+
+func TestABodyThatBreaksOffIsNotWhole(t *testing.T) {
+	t.Parallel()
+	broken := make(chan error, 1)
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		broken <- err
+	})
+	n := connect(t, tunnel.GatewayOptions{}, h)
+	r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader("half"), failingReader{}))
+	r.ContentLength = -1
+	w := httptest.NewRecorder()
+	n.gateway.ServeHTTP(w, r)
+	if err := <-broken; !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the handler read %v", err)
+	}
+	if w.Code != http.StatusBadRequest {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+type failingReader struct{}
+
+func (failingReader) Read([]byte) (int, error) { return 0, errors.New("gone") }
+
+// begun answers with some bytes, and goes on when it may.
+func begun(may <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "begun")
+		w.(http.Flusher).Flush()
+		select {
+		case <-may:
+		case <-r.Context().Done():
+		}
+	}
+}
+
+func TestAWorkerThatIsLostBreaksItsResponses(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(n *network){
+		"killed":       func(n *network) { n.workers[0].gone = true; n.gateway.Beat(time.Now()) },
+		"stopped":      func(n *network) { n.workers[0].mute = true; n.gateway.Beat(time.Now().Add(time.Minute)) },
+		"NATS lost":    func(n *network) { n.gateway.Lost() },
+		"going away":   func(n *network) { n.workers[0].GoAway() },
+		"unheard":      func(n *network) { n.workers[0].Lost() },
+		"gateway mute": func(n *network) { n.workers[0].Beat(time.Now().Add(time.Minute)) },
+	}
+	for name, lose := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := connect(t, tunnel.GatewayOptions{}, begun(nil))
+			s := serve(t, n.gateway)
+			rsp, err := client(s).Get(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rsp.Body.Close()
+			if _, err := io.ReadFull(rsp.Body, make([]byte, 5)); err != nil {
+				t.Fatal(err)
+			}
+			lose(n)
+			if _, err := io.ReadAll(rsp.Body); err == nil && name != "gateway mute" && name != "unheard" {
+				t.Error("the response looks whole")
+			}
+		})
+	}
+}
+
+func TestAnotherWorkerIsAsked(t *testing.T) {
+	t.Parallel()
+	opts := tunnel.GatewayOptions{AcceptTimeout: 20 * time.Millisecond}
+	tests := map[string]struct {
+		ask  func(string) *http.Request
+		lose func(w *worker)
+		want int
+	}{
+		"a GET":                 {request("GET", "/", nil), func(w *worker) { w.mute = true }, 200},
+		"a PUT":                 {request("PUT", "/", strings.NewReader("x")), func(w *worker) { w.mute = true }, 200},
+		"a POST":                {request("POST", "/", strings.NewReader("x")), func(w *worker) { w.mute = true }, 504},
+		"a POST with a key":     {keyed, func(w *worker) { w.mute = true }, 200},
+		"a POST that is absent": {request("POST", "/", strings.NewReader("x")), func(w *worker) { w.gone = true }, 200},
+		"a large PUT":           {request("PUT", "/", strings.NewReader(strings.Repeat("x", 100_000))), func(w *worker) { w.mute = true }, 504},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+			n := connect(t, opts, h, h)
+			tt.lose(n.workers[0])
+			if got := receive(t, serve(t, n.gateway), tt.ask); got.Status != tt.want {
+				t.Errorf("got %d %s", got.Status, got.Body)
+			}
+		})
+	}
+}
+
+func keyed(base string) *http.Request {
+	r := request("POST", "/", strings.NewReader("x"))(base)
+	r.Header.Set("Idempotency-Key", "1")
+	return r
+}
+
+func TestSmallRequestsTakeOneFrameEachWay(t *testing.T) {
+	t.Parallel()
+	told := make(chan *tunnel.Report, 1)
+	n := connect(t, tunnel.GatewayOptions{Done: func(r *tunnel.Report) { told <- r }}, text("hello"))
+	receive(t, serve(t, n.gateway), request("POST", "/", strings.NewReader("x")))
+	if r := <-told; !r.Fast || n.count("REQ") != 1 || n.count("RSP") != 1 || len(n.sent) != 2 {
+		t.Errorf("%+v: %v", r, n.sent)
+	}
+}
+
+func TestFramesFitWhatTheLineCarriesNow(t *testing.T) {
+	t.Parallel()
+	var n *network
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(pattern(100_000))
+		n.mu.Lock()
+		n.limit = 2000
+		n.mu.Unlock()
+		_, _ = w.Write(pattern(100_000))
+	})
+	n = connect(t, tunnel.GatewayOptions{}, h)
+	n.meddle = func(f tunnel.Frame, deliver func()) {
+		if size := len(encode(f)); size > (end{n, ""}).MaxFrame() {
+			t.Errorf("a %T of %d bytes", f, size)
+		}
+		deliver()
+	}
+	if got := receive(t, serve(t, n.gateway), request("GET", "/", nil)); len(got.Body) != 200_000 {
+		t.Errorf("got %d bytes", len(got.Body))
+	}
+}
+
+func TestWritesReachTheClientWithoutAFlush(t *testing.T) {
+	t.Parallel()
+	may := make(chan struct{})
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "now")
+		<-may
+	})
+	s := serve(t, tunnelled(t, h))
+	rsp, err := client(s).Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	if _, err := io.ReadFull(rsp.Body, make([]byte, 3)); err != nil {
+		t.Error(err)
+	}
+	close(may)
+	if _, err := io.ReadAll(rsp.Body); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnAnswerDuringTheUpload(t *testing.T) {
+	t.Parallel()
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 10))
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "enough")
+	})
+	s := serve(t, tunnelled(t, h))
+	body, more := io.Pipe()
+	go func() { _, _ = more.Write(make([]byte, 100)) }() // It never ends.
+	defer more.Close()
+	rsp, err := client(s).Post(s.URL, "", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	if got, err := io.ReadAll(rsp.Body); err != nil || string(got) != "enough" || rsp.StatusCode != 403 {
+		t.Errorf("got %d %q, %v", rsp.StatusCode, got, err)
+	}
+}
+
+func TestAnEchoWhileTheUploadGoesOn(t *testing.T) {
+	t.Parallel()
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		buf := make([]byte, 100)
+		for {
+			n, err := r.Body.Read(buf)
+			_, _ = w.Write(buf[:n])
+			w.(http.Flusher).Flush()
+			if err != nil {
+				return
+			}
+		}
+	})
+	s := serve(t, tunnelled(t, h))
+	body, more := io.Pipe()
+	go func() { _, _ = io.WriteString(more, "ping") }()
+	rsp, err := client(s).Post(s.URL, "", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	for range 3 {
+		if got := make([]byte, 4); readFull(rsp.Body, got) != nil || string(got) != "ping" {
+			t.Fatalf("got %q", got)
+		}
+		_, _ = io.WriteString(more, "ping")
+	}
+	more.Close()
+	if got, err := io.ReadAll(rsp.Body); err != nil || string(got) != "ping" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func readFull(r io.Reader, b []byte) error { _, err := io.ReadFull(r, b); return err }
