@@ -16,6 +16,7 @@ type mux struct {
 	nc     *nats.Conn
 	prefix string
 	sub    *nats.Subscription
+	out    outbox
 	shards [16]shard
 }
 
@@ -31,6 +32,7 @@ type waiter struct {
 
 func newMux(nc *nats.Conn) (*mux, error) {
 	m := &mux{nc: nc, prefix: nc.NewInbox() + "."}
+	m.out.publish = m.publish
 	for i := range m.shards {
 		m.shards[i].waiting = map[wire.Ticket]waiter{}
 	}
@@ -49,25 +51,28 @@ func (m *mux) close() { _ = m.sub.Unsubscribe() } // It fails only when the conn
 
 func (m *mux) shard(t wire.Ticket) *shard { return &m.shards[t%wire.Ticket(len(m.shards))] }
 
-// Send implements [wire.Line].
+// Send implements [wire.Line]. A request that turns out not to be sent is answered as NATS does when nobody is there.
 func (m *mux) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error) {
 	t := wire.Ticket(rand.Uint64())
 	s := m.shard(t)
 	s.mu.Lock()
 	s.waiting[t] = waiter{to, i}
+	crowd := len(s.waiting) > 1 // A sixteenth of all who wait.
 	s.mu.Unlock()
-	err := m.publish(r, m.reply(t))
-	if err != nil {
-		m.Forget(t)
-	}
-	return t, err
+	m.out.send(t, r, crowd)
+	return t, nil
 }
 
-func (m *mux) publish(r wire.Request, reply string) error {
+func (m *mux) publish(t wire.Ticket, r wire.Request) {
+	var err error
 	if h := r.Header(); h != nil {
-		return m.nc.PublishMsg(&nats.Msg{Subject: r.Subject, Reply: reply, Header: h, Data: r.Data})
+		err = m.nc.PublishMsg(&nats.Msg{Subject: r.Subject, Reply: m.reply(t), Header: h, Data: r.Data})
+	} else {
+		err = m.nc.PublishRequest(r.Subject, m.reply(t), r.Data)
 	}
-	return m.nc.PublishRequest(r.Subject, reply, r.Data)
+	if err != nil {
+		m.give(t, wire.Unsent(err))
+	}
 }
 
 // Forget implements [wire.Line].
@@ -84,19 +89,23 @@ func (m *mux) Cancel(t wire.Ticket, subject string) {
 	_ = m.nc.Publish(subject, []byte(m.reply(t))) // The deadline covers what is lost.
 }
 
-func (m *mux) reply(t wire.Ticket) string { return m.prefix + strconv.FormatUint(uint64(t), 36) }
+func (m *mux) reply(t wire.Ticket) string {
+	var space [64]byte
+	return string(strconv.AppendUint(append(space[:0], m.prefix...), uint64(t), 36))
+}
 
 // MaxPayload implements [wire.Line].
 func (m *mux) MaxPayload() int { return int(m.nc.MaxPayload()) }
 
-// deliver gives a reply to who waits for it. It holds the shard meanwhile, which is what Forget relies on. Replies that
-// nobody waits for are late, doubled or made up.
+// deliver gives a reply to who waits for it. Replies that nobody waits for are late, doubled or made up.
 func (m *mux) deliver(msg *nats.Msg) {
-	n, err := strconv.ParseUint(msg.Subject[len(m.prefix):], 36, 64)
-	if err != nil {
-		return
+	if n, err := strconv.ParseUint(msg.Subject[len(m.prefix):], 36, 64); err == nil {
+		m.give(wire.Ticket(n), msg)
 	}
-	t := wire.Ticket(n)
+}
+
+// give holds the shard while the reply is received, which is what Forget relies on.
+func (m *mux) give(t wire.Ticket, msg *nats.Msg) {
 	s := m.shard(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -59,6 +60,15 @@ func (f *Failure) Header() nats.Header {
 	return nats.Header{HeaderErrorCode: {KindName(f.Kind)}, HeaderError: {OneLine(f.Text)}}
 }
 
+// Unsent returns what stands for the reply to a request that was not sent.
+func Unsent(err error) *nats.Msg {
+	h := nats.Header{headerStatus: {statusUnanswered}, HeaderError: {OneLine(err.Error())}}
+	if errors.Is(err, nats.ErrMaxPayload) {
+		h = (&Failure{rosterv1.FailureKind_ERROR, "the request is larger than the server's max_payload"}).Header()
+	}
+	return &nats.Msg{Header: h}
+}
+
 // FailureOf returns what a reply reports, or nil if it reports no failure. Workers cannot report to be absent: that is
 // the server's word.
 func FailureOf(m *nats.Msg) *Failure {
@@ -66,7 +76,7 @@ func FailureOf(m *nats.Msg) *Failure {
 		return nil
 	}
 	if len(m.Data) == 0 && m.Header.Get(headerStatus) == statusUnanswered {
-		return &Failure{Kind: rosterv1.FailureKind_ABSENT}
+		return &Failure{Kind: rosterv1.FailureKind_ABSENT, Text: OneLine(m.Header.Get(HeaderError))}
 	}
 	code, text := m.Header.Get(HeaderErrorCode), m.Header.Get(HeaderError)
 	if code == "" && text == "" {

@@ -60,6 +60,21 @@ func TestAWorkersFailureArrivesAsItWasReported(t *testing.T) {
 	})
 }
 
+func TestWhatWasNotSentIsKnownByItsReply(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err  error
+		want wire.Failure
+	}{
+		{nats.ErrConnectionClosed, wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: "nats: connection closed"}},
+		{nats.ErrMaxPayload, wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "the request is larger than the server's max_payload"}},
+	} {
+		if diff := cmp.Diff(&tt.want, wire.FailureOf(wire.Unsent(tt.err))); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // lines draws what a module might say to have a header, or a message, of its own making.
 var lines = rapid.StringOf(rapid.OneOf(rapid.SampledFrom([]rune("\r\n\t\x00\x7f\u0085 :äé😀")), rapid.Rune()))
 
