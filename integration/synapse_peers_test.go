@@ -5,13 +5,51 @@ package integration
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
 
-// peer is another homeserver.
-type peer struct{ s *synapse }
+// peer is another homeserver, without modules, and a user of it; and an identity server.
+type peer struct {
+	s        *synapse
+	carol    user
+	identity string // host and port
+}
+
+func startPeer(t *testing.T) *peer {
+	t.Helper()
+	p := &peer{s: startSynapse(t, " []", ""), identity: identityServer(t)}
+	p.carol = p.s.register(t, "carol", false)
+	return p
+}
+
+// identityServer knows nobody, and stores invites.
+func identityServer(t *testing.T) string {
+	t.Helper()
+	answers := map[string]string{
+		"/_matrix/identity/v2/hash_details": `{"lookup_pepper": "pepper", "algorithms": ["sha256"]}`,
+		"/_matrix/identity/v2/lookup":       `{"mappings": {}}`,
+		"/_matrix/identity/v2/store-invite": `{"token": "t", "display_name": "f...@example.org", "public_key": "` + identityKey + `",
+			"public_keys": [{"public_key": "` + identityKey + `", "key_validity_url": "https://localhost/valid"}]}`,
+	}
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		answer, ok := answers[r.URL.Path]
+		if !ok {
+			w.WriteHeader(http.StatusNotFound)
+			answer = `{"errcode": "M_UNRECOGNIZED", "error": "no"}`
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+const identityKey = "ta8IQ0u1sp44HVpxYi7dFOdS/bfwDjcy4xLFlfY5KOA"
 
 // emailConfig has Synapse send email to a server that throws it away.
 func emailConfig(t *testing.T) string {

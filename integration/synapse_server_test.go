@@ -127,6 +127,7 @@ form_secret: "` + sharedSecret + `"
 bcrypt_rounds: 4
 report_stats: false
 dynamic_thumbnails: true
+background_updates: {sleep_enabled: false}
 user_directory: {enabled: true, search_all_users: true, prefer_local_users: true}
 room_list_publication_rules: [{user_id: "*", alias: "*", room_id: "*", action: allow}]
 rc_message: ` + limit + `

@@ -66,7 +66,7 @@ func pythonWorld(t *testing.T, more string) *world {
 func (w *world) files(t *testing.T) {
 	t.Helper()
 	w.script, w.record = filepath.Join(w.s.dir, "script.json"), filepath.Join(w.s.dir, "record.jsonl")
-	write(t, w.script, "{}")
+	write(t, w.script, firstScript)
 	write(t, w.record, "")
 }
 
@@ -103,6 +103,20 @@ func (w *world) say(t *testing.T, entries map[string]string) {
 	if err := os.Rename(w.script+".new", w.script); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// entry is what the script says of a callback.
+func (w *world) entry(t *testing.T, callback string) string {
+	t.Helper()
+	raw, err := os.ReadFile(w.script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := map[string]json.RawMessage{}
+	if err := json.Unmarshal(raw, &script); err != nil {
+		t.Fatal(err)
+	}
+	return string(script[callback])
 }
 
 // call is a line of the record.

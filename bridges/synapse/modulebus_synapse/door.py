@@ -108,6 +108,8 @@ class Door:
         pool.maxPersistentPerHost = _CONNECTIONS
         pool.cachedConnectionTimeout = int(_IDLE)
         self.agent = Agent(reactor, pool=pool, connectTimeout=config.timeout)
+        # busd answers before it has read all of a file. What such a connection has left in it is not to be reused.
+        self.uploader = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False), connectTimeout=config.timeout)
         self.headers = Headers({b"Content-Type": [b"application/json"]})
         if config.token:
             self.headers.addRawHeader(b"Authorization", b"Bearer " + config.token.encode())
@@ -154,10 +156,12 @@ class Door:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             body = StreamBody(file, size, head, b"\r\n--%b--\r\n" % boundary)
-            return await self._read(b"POST", url, headers, body)
+            return await self._read(b"POST", url, headers, body, self.uploader)
 
-    async def _read(self, method: bytes, url: bytes, headers: Headers, body: Any = None) -> tuple[int, bytes]:
-        response = await self.agent.request(method, url, headers, body)
+    async def _read(
+        self, method: bytes, url: bytes, headers: Headers, body: Any = None, agent: Agent | None = None
+    ) -> tuple[int, bytes]:
+        response = await (agent or self.agent).request(method, url, headers, body)
         return response.code, await readBody(response)
 
     async def _within(self, seconds: float, exchange: Callable[[], Awaitable[T]]) -> T:
