@@ -150,5 +150,5 @@ func module(d *subjects.Declaration, name string, i *rosterv1.Interest, workers 
 func simulated(t testing.TB, script func(*exchange) []arrival, modules ...*rosterv1.Module) (*bus.Client, *sim) {
 	t.Helper()
 	s := &sim{script: script}
-	return over(t, s, &rosterv1.Roster{Revision: 1, Modules: modules}), s
+	return over(t, s, &rosterv1.Roster{Revision: 1, BudgetMs: 60_000, Modules: modules}), s
 }

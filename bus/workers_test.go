@@ -1,0 +1,142 @@
+package bus_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+var (
+	mayCreate = subjects.UserMayCreateRoom.Declaration
+	gone      = &nats.Msg{Header: nats.Header{"Status": {"503"}}}
+)
+
+// then plays replies in the order of a module's requests; each takes its time. Then nothing comes.
+func then(all ...arrival) func(*exchange) []arrival {
+	return func(x *exchange) []arrival {
+		if x.nth >= len(all) || all[x.nth].reply == nil {
+			return nil
+		}
+		return all[x.nth : x.nth+1]
+	}
+}
+
+// ask asks whether a room may be created, and how long that took.
+func ask(ctx context.Context, c *bus.Client) (bus.Decision[*verdict], time.Duration, error) {
+	start := time.Now()
+	got, err := c.SpamChecker.UserMayCreateRoom(ctx, &question{})
+	return got, time.Since(start), err
+}
+
+func TestWorkers(t *testing.T) {
+	t.Parallel()
+	const second = time.Second
+	one, three := []string{"w0"}, []string{"w0", "w1", "w2"}
+	refusal := data(denied("A"))
+	for name, tt := range map[string]struct {
+		workers []string
+		hedge   time.Duration
+		script  func(*exchange) []arrival
+		want    rosterv1.FailureKind // 0 for the refusal
+		asked   int
+		named   int // of those asked
+		took    time.Duration
+	}{
+		"one that is idle answers":                      {three, 0, then(arrival{1 * second, refusal}), 0, 1, 0, 1 * second},
+		"one that is busy leaves it to another at once": {three, 0, then(arrival{1 * second, failure(busy)}, arrival{1 * second, refusal}), 0, 2, 1, 2 * second},
+		"one that is gone leaves it to another at once": {three, 0, then(arrival{0, gone}, arrival{0, refusal}), 0, 2, 1, 0},
+		"all are busy":                                {three, 0, replies(failure(busy)), busy, 4, 3, 0},
+		"all are gone":                                {three, 0, replies(gone), absent, 4, 3, 0},
+		"nobody is known by name":                     {nil, 0, replies(failure(busy)), busy, 1, 0, 0},
+		"one that fails fails for all":                {three, 0, replies(failure(failed)), failed, 1, 0, 0},
+		"a second is asked when the first takes long": {three, 2 * second, then(arrival{}, arrival{1 * second, refusal}), 0, 2, 2, 3 * second},
+		"no second is asked when the first does not":  {three, 2 * second, then(arrival{1 * second, refusal}), 0, 1, 1, 1 * second},
+		"the first may be the first after all":        {three, 2 * second, then(arrival{3 * second, refusal}, arrival{4 * second, data(denied("B"))}), 0, 2, 2, 3 * second},
+		"an error of the first waits for the second":  {three, 2 * second, then(arrival{3 * second, failure(failed)}, arrival{4 * second, refusal}), 0, 2, 2, 6 * second},
+		"an error of the second waits for the first":  {three, 2 * second, then(arrival{5 * second, refusal}, arrival{1 * second, failure(failed)}), 0, 2, 2, 5 * second},
+		"an error of the first alone is the module's": {three, 2 * second, then(arrival{1 * second, failure(failed)}), failed, 1, 1, 1 * second},
+		"errors of both are the module's":             {three, 2 * second, then(arrival{3 * second, failure(failed)}, arrival{2 * second, failure(panicked)}), panicked, 2, 2, 4 * second},
+		"a second that is busy leaves it to a third":  {three, 2 * second, then(arrival{}, arrival{0, failure(busy)}, arrival{1 * second, refusal}), 0, 3, 3, 3 * second},
+		"nobody is asked twice":                       {three, 2 * second, then(arrival{1 * second, failure(busy)}, arrival{0, failure(busy)}, arrival{4 * second, refusal}), 0, 3, 3, 5 * second},
+		"neither answers":                             {three, 2 * second, then(), timeout, 2, 2, 10 * second},
+		"there is no second":                          {one, 2 * second, then(arrival{3 * second, refusal}), 0, 1, 0, 3 * second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				i := &rosterv1.Interest{TimeoutMs: 10_000, HedgeMs: uint32(tt.hedge.Milliseconds()), OnFailure: skip}
+				c, line := simulated(t, tt.script, module(mayCreate, "a", i, tt.workers...))
+				got, took, err := ask(t.Context(), c)
+				wanted := bus.Decision[*verdict]{Answer: denied("A"), DecidedBy: "a", RosterRevision: 1}
+				if tt.want != 0 {
+					wanted = bus.Decision[*verdict]{Failures: []bus.Failure{{Module: "a", Kind: tt.want, Policy: skip}}, RosterRevision: 1}
+				}
+				if diff := cmp.Diff(wanted, got, protocmp.Transform()); diff != "" || err != nil {
+					t.Errorf("%v (-want +got):\n%s", err, diff)
+				}
+				if took != tt.took {
+					t.Errorf("it took %v, want %v", took, tt.took)
+				}
+				if xs := line.of("a"); len(xs) != tt.asked || named(xs) != tt.named {
+					t.Errorf("asked %s, want %d of whom %d by name", asked(xs), tt.asked, tt.named)
+				}
+				if line.waiting != 0 {
+					t.Errorf("%d replies are still waited for", line.waiting)
+				}
+			})
+		})
+	}
+}
+
+// named counts workers that were asked by name.
+func named(xs []*exchange) int {
+	names := map[string]bool{}
+	for _, x := range xs {
+		names[x.worker] = true
+	}
+	delete(names, "")
+	return len(names)
+}
+
+func TestNothingWithSideEffectsIsAskedTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := subjects.CheckEventAllowed.Declaration
+		i := &rosterv1.Interest{TimeoutMs: 3000, HedgeMs: 1000, OnFailure: skip}
+		c, line := simulated(t, then(), module(d, "a", i, "w0", "w1"))
+		got, err := c.ThirdPartyRules.CheckEventAllowed(t.Context(), &callbacksv1.CheckEventAllowedRequest{})
+		if err != nil || len(got.Failures) != 1 || got.Failures[0].Kind != timeout || asked(line.of("a")) != "*" {
+			t.Errorf("got %v, %v; asked %s", got, err, asked(line.of("a")))
+		}
+	})
+}
+
+// Each ten answers pay for one second request, so that a module that is slow everywhere is not asked twice as often.
+func TestSecondRequestsHaveABudget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		reply := arrival{2 * time.Second, data(&verdict{})}
+		c, line := simulated(t, func(*exchange) []arrival { return []arrival{reply} },
+			module(mayCreate, "a", &rosterv1.Interest{TimeoutMs: 10_000, HedgeMs: 1000, OnFailure: skip}, "w0", "w1"))
+		const asks = 1000
+		for range asks {
+			if _, _, err := ask(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		saved, earned := 10, asks/10
+		if hedged := len(line.of("a")) - asks; hedged < earned || hedged > saved+earned {
+			t.Errorf("%d of %d requests were sent twice, want %d and at most %d more", hedged, asks, earned, saved)
+		}
+	})
+}
