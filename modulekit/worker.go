@@ -138,9 +138,9 @@ func (w *worker) serve(m *nats.Msg) {
 }
 
 func (w *worker) call(t target, m *nats.Msg) {
-	ctx, cancel := context.WithTimeout(w.requests, wire.Timeout(m, t.timeout))
-	defer cancel()
-	defer w.running.Add(m.Reply, cancel)()
+	ctx := newRequest(w.requests, wire.Timeout(m, t.timeout))
+	defer ctx.end()
+	defer w.running.Add(m.Reply, ctx.end)()
 	json := wire.IsJSON(m)
 	reply, failed := t.handler.handle(ctx, m.Data, json, w.options.Log)
 	switch {
@@ -162,21 +162,21 @@ func (w *worker) respond(m *nats.Msg, h nats.Header, data []byte) {
 	if m.Reply == "" {
 		return
 	}
-	err := w.publish(&nats.Msg{Subject: m.Reply, Header: h, Data: data})
+	err := w.publish(m.Reply, h, data)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		f := wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: fmt.Sprintf("the answer of %d bytes is larger than the server's max_payload", len(data))}
-		err = w.publish(&nats.Msg{Subject: m.Reply, Header: f.Header()})
+		err = w.publish(m.Reply, f.Header(), nil)
 	}
 	if err != nil {
 		w.options.Log.Warn().Err(err).Int("bytes", len(data)).Msg("cannot answer")
 	}
 }
 
-func (w *worker) publish(m *nats.Msg) error {
-	if m.Header == nil {
-		return w.nc.Publish(m.Subject, m.Data)
+func (w *worker) publish(subject string, h nats.Header, data []byte) error {
+	if h == nil {
+		return w.nc.Publish(subject, data)
 	}
-	return w.nc.PublishMsg(m)
+	return w.nc.PublishMsg(&nats.Msg{Subject: subject, Header: h, Data: data})
 }
 
 // drain stops taking requests, says so, and waits for those under way. A request that NATS gave to this worker before it
