@@ -194,6 +194,9 @@ func (m *membership) change(entry *rosterv1.Entry) {
 }
 
 func (m *membership) leave() {
+	if !m.nc.IsConnected() {
+		return // It is known.
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), busdTimeout)
 	defer cancel()
 	err := m.ask(ctx, m.server.Leave(m.options.Module), &rosterv1.Leave{Worker: m.options.Worker}, &rosterv1.Joined{})

@@ -188,7 +188,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	if w.named != nil {
 		_ = w.named.Drain()
 	}
-	_ = w.nc.FlushTimeout(busdTimeout) // Now all of them have arrived, unless NATS is away.
+	_ = w.flush(busdTimeout) // Now all of them have arrived.
 	m.leave()
 	w.stopLoops()
 	defer w.instance.Load().api.stopFollowUps()
@@ -201,10 +201,18 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 			return fmt.Errorf("modulekit: requests of module %s were still under way %v after it was told to stop", w.options.Module, w.options.DrainTimeout)
 		}
 	}
-	if err := w.nc.FlushTimeout(time.Second); err != nil {
+	if err := w.flush(time.Second); err != nil {
 		return fmt.Errorf("modulekit: cannot send the last answers: %w", err)
 	}
 	return nil
+}
+
+// flush waits until NATS has taken, and brought, what there is. Where NATS is away, there is nobody to wait for.
+func (w *worker) flush(most time.Duration) error {
+	if !w.nc.IsConnected() {
+		return nil
+	}
+	return w.nc.FlushTimeout(most)
 }
 
 func (w *worker) disown() {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	look     = 50 * time.Millisecond // between looks at who is ready
+	look     = 20 * time.Millisecond // between looks at who is ready
 	remind   = 10 * time.Second      // between words in the log about who is not
 	patience = 5 * time.Second       // for modules that busd does not run
 )

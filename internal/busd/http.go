@@ -122,8 +122,8 @@ func (f *front) authenticate(r *http.Request) *problem {
 	if f.token == nil {
 		return nil
 	}
-	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return &problem{Errcode: "M_MISSING_TOKEN", Text: "send Authorization: Bearer with the token of http.token_file", status: http.StatusUnauthorized}
 	}
 	if got := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(got[:], f.token) != 1 {

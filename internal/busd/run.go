@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,10 +44,11 @@ type Options struct {
 }
 
 const (
-	drainTimeout  = 15 * time.Second       // for requests under way
-	quietTime     = 250 * time.Millisecond // without a request that had to be turned away, until nobody seems to be left
-	turnAwayTime  = 5 * time.Second        // for clients that do not take that for an answer
-	headerTimeout = 10 * time.Second       // for a client to send its request's header
+	drainTimeout  = 15 * time.Second      // for requests under way
+	quietTime     = 50 * time.Millisecond // between looks at whether requests still come
+	quietTicks    = 5                     // looks that saw none, until nobody seems to be left
+	turnAwayTime  = 5 * time.Second       // for clients that do not take that for an answer
+	headerTimeout = 10 * time.Second      // for a client to send its request's header
 )
 
 // daemon is one run of busd.
@@ -63,6 +65,8 @@ type daemon struct {
 	modules  *modules
 	failed   chan error
 	closers  []func()
+
+	connections atomic.Int64 // of HTTP clients
 }
 
 // Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the
@@ -166,7 +170,10 @@ func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
 		desk: desk{d.client}, client: d.client, registry: d.registry, metrics: metrics, token: token,
 		alive: d.broker.nc.IsConnected, drained: make(chan struct{}),
 	}
-	d.server = &http.Server{Handler: d.front.handler(), ReadHeaderTimeout: headerTimeout, ErrorLog: log.New(complaints{d.Log}, "", 0)}
+	d.server = &http.Server{
+		Handler: d.front.handler(), ReadHeaderTimeout: headerTimeout, ConnState: d.count,
+		ErrorLog: log.New(complaints{d.Log}, "", 0),
+	}
 	d.http, d.Config.HTTP.Listen = d.Config.HTTP, listener.Addr().String()
 	served := make(chan struct{})
 	go func() {
@@ -241,16 +248,29 @@ func (d *daemon) drain() {
 	}
 }
 
+// awaitQuiet returns when no request has been turned away for a while: a short one where no client is connected.
 func (d *daemon) awaitQuiet() {
 	ticker := time.NewTicker(quietTime)
 	defer ticker.Stop()
-	last := int64(-1)
+	quiet, last := 0, d.front.refused.Load()
 	for start := time.Now(); time.Since(start) < turnAwayTime; {
-		now := d.front.refused.Load()
-		if now == last {
+		<-ticker.C
+		if now := d.front.refused.Load(); now != last {
+			quiet, last = 0, now
+			continue
+		}
+		if quiet++; quiet == quietTicks || d.connections.Load() == 0 {
 			return
 		}
-		last = now
-		<-ticker.C
+	}
+}
+
+// count follows how many clients are connected.
+func (d *daemon) count(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		d.connections.Add(1)
+	case http.StateHijacked, http.StateClosed:
+		d.connections.Add(-1)
 	}
 }

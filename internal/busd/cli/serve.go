@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,13 +49,34 @@ ends it at once. SIGHUP, or a change of the file, takes over a new list of modul
 }
 
 func serve(ctx context.Context, file string, conf *config.Config, log zerolog.Logger, out io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop) // The second signal has its usual effect.
 	watching, cancel := context.WithCancel(ctx)
 	reload, watched := watch(watching, file, log)
 	defer func() { cancel(); <-watched }()
 	return busd.Run(ctx, busd.Options{Config: conf, Reload: reload, Announce: out, Log: log})
+}
+
+// untilSignal is ctx that SIGTERM or SIGINT ends. A second one has its usual effect, however soon it comes.
+func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals, done := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	go func() {
+		for range 2 {
+			select {
+			case s := <-signals:
+				if ctx.Err() != nil {
+					signal.Reset(s)
+					_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
+				}
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, sync.OnceFunc(func() { signal.Stop(signals); close(done); cancel() })
 }
 
 // readConfig says each mistake in the file in a line of its own.
