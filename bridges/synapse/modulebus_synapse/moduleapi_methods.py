@@ -127,6 +127,18 @@ async def _set_push_rule_action(api: ModuleApi, method: Method, keywords: JsonDi
     return await _by_keywords(api, method, keywords)
 
 
+async def _invalidate_access_token(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
+    try:
+        return await _by_keywords(api, method, keywords)
+    except AttributeError:  # Synapse 1.163.2 takes a Requester for a dict here, before it has done anything.
+        token = keywords["access_token"]
+        requester = await api._auth.get_user_by_access_token(token)
+        if requester.device_id:
+            await api._device_handler.delete_devices(requester.user.to_string(), [requester.device_id])
+        else:
+            await api._auth_handler.delete_access_token(token)
+
+
 async def _put_global(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
     if await api.get_userinfo_by_id(keywords["user_id"]) is None:
         raise SynapseError(404, "There is no such user", Codes.NOT_FOUND)
@@ -142,6 +154,7 @@ _ADAPTERS: dict[str, Callable[[ModuleApi, Method, JsonDict], Awaitable[Any]]] = 
     "create_and_send_event_into_room": _create_and_send_event_into_room,
     "get_room_state": _get_room_state,
     "get_user_by_req": _get_user_by_req,
+    "invalidate_access_token": _invalidate_access_token,
     "properties": _properties,
     "put_global": _put_global,
     "send_local_online_presence_to": _on_the_presence_writer,

@@ -442,6 +442,27 @@ def test_errors_of_synapse_keep_their_meaning(method: str, error: Exception, exp
     assert refused(Api(**{method: error}), method, message).startswith(expected)
 
 
+@pytest.mark.parametrize(("device", "expected"), [("D", "devices @u:example.com ['D']"), (None, "token t")])
+def test_a_token_is_invalidated_although_synapse_fails_to(device: str | None, expected: str) -> None:
+    done: list[str] = []
+
+    async def whose(token: str) -> Any:
+        return create_requester("@u:example.com", device_id=device)
+
+    async def delete_devices(user: str, devices: list[str]) -> None:
+        done.append(f"devices {user} {devices}")
+
+    async def delete_access_token(token: str) -> None:
+        done.append(f"token {token}")
+
+    api = Api(invalidate_access_token=AttributeError("get"))
+    api._auth = SimpleNamespace(get_user_by_access_token=whose)
+    api._device_handler = SimpleNamespace(delete_devices=delete_devices)
+    api._auth_handler = SimpleNamespace(delete_access_token=delete_access_token)
+    assert post(api, "invalidate_access_token", {"access_token": "t"}) == {}
+    assert done == [expected]
+
+
 def test_a_fault_is_left_to_synapse_to_log_and_hide() -> None:
     with pytest.raises(RuntimeError):
         post(Api(delete_room=RuntimeError("inside")), "delete_room", ROOM)
