@@ -202,14 +202,16 @@ func checkRaw(f protoreflect.FieldDescriptor, path string, raw []byte) error {
 // CheckRaw returns an error if bytes of m, or of any message in it, that should be a JSON object are not.
 func CheckRaw(m proto.Message) error { return check(m.ProtoReflect(), "") }
 
-func check(m protoreflect.Message, path string) (err error) {
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if isRaw(f) || f.Message() != nil && holdsRaw(f.Message()) {
-			err = checkField(f, v, join(path, string(f.Name())))
+func check(m protoreflect.Message, path string) error {
+	for _, f := range rawFields(m.Descriptor()) {
+		if !m.Has(f) {
+			continue
 		}
-		return err == nil
-	})
-	return err
+		if err := checkField(f, m.Get(f), join(path, string(f.Name()))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkField(f protoreflect.FieldDescriptor, v protoreflect.Value, path string) (err error) {
@@ -274,6 +276,22 @@ func holdsRaw(md protoreflect.MessageDescriptor) bool {
 	holds := searchRaw(md, map[protoreflect.FullName]bool{})
 	raws.Store(md.FullName(), holds)
 	return holds
+}
+
+var rawFieldsOf sync.Map // protoreflect.FullName → []protoreflect.FieldDescriptor; likewise
+
+// rawFields are the fields of a message that are raw JSON, or can hold such at any depth.
+func rawFields(md protoreflect.MessageDescriptor) (fields []protoreflect.FieldDescriptor) {
+	if known, ok := rawFieldsOf.Load(md.FullName()); ok {
+		return known.([]protoreflect.FieldDescriptor)
+	}
+	for i := range md.Fields().Len() {
+		if f := md.Fields().Get(i); isRaw(f) || f.Message() != nil && holdsRaw(f.Message()) {
+			fields = append(fields, f)
+		}
+	}
+	rawFieldsOf.Store(md.FullName(), fields)
+	return fields
 }
 
 func searchRaw(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]bool) bool {
