@@ -42,9 +42,26 @@ func (wk *Worker) newExchange(ctx context.Context, req *Request, from Address) *
 	if req.Deadline > 0 {
 		ctx, x.free = context.WithTimeout(ctx, req.Deadline)
 	}
-	x.ctx, x.cancel = context.WithCancelCause(ctx)
+	x.ctx, x.cancel = context.WithCancelCause(serverContext{ctx})
 	x.w = newWriter(x, req.Method)
 	return x
+}
+
+// serverContext has what net/http's server puts into contexts. Handlers look there to find out whether they may panic
+// to break a response off: without it, [net/http/httputil.ReverseProxy] ends one that is cut as if it were whole.
+type serverContext struct{ context.Context }
+
+var server = &http.Server{ReadHeaderTimeout: time.Minute} // It serves nobody.
+
+// Value implements [context.Context].
+func (c serverContext) Value(key any) any {
+	switch key {
+	case http.ServerContextKey:
+		return server
+	case http.LocalAddrContextKey:
+		return addr("modulebus")
+	}
+	return c.Context.Value(key)
 }
 
 // serve runs the handler, and sends what it left.
@@ -61,7 +78,7 @@ func (x *exchange) serve(h http.Handler, r *http.Request) {
 		failed = x.w.complete()
 	}
 	if failed != nil {
-		x.abort(failed, http.ErrAbortHandler)
+		x.breakOff(failed)
 	}
 	x.leave()
 }
@@ -154,6 +171,16 @@ func (x *exchange) abort(r *Reset, cause error) {
 	count(&x.stats.ResetsOut, r.Code)
 	x.send(Control, r)
 	x.end(cause)
+}
+
+// breakOff is abort behind what was written: the client gets it, and sees that there is more to come.
+func (x *exchange) breakOff(r *Reset) {
+	if x.w.began {
+		count(&x.stats.ResetsOut, r.Code)
+		x.send(Bulk, r)
+		return
+	}
+	x.abort(r, http.ErrAbortHandler)
 }
 
 // take takes a frame. It does not block.

@@ -39,7 +39,7 @@ const (
 	OK              Outcome = "ok"
 	ClientGone      Outcome = "client_gone"      // the client left
 	ClientStalled   Outcome = "client_stalled"   // the client took nothing for too long
-	BadRequest      Outcome = "bad_request"      // what the gateway refused itself: 400, 413, 431, 501
+	BadRequest      Outcome = "bad_request"      // what the gateway refused itself: 400, 413, 431
 	NoResponders    Outcome = "no_responders"    // there is no worker
 	Refused         Outcome = "refused"          // the workers have too much to do, or the gateway has
 	AcceptTimeout   Outcome = "accept_timeout"   // no worker took the request

@@ -94,7 +94,7 @@ type Gateway struct {
 // takes it for a whole one.
 //
 // Its own answers are Matrix errors that name the module and carry [ErrorHeader]: 404 for a path without a route, 413
-// and 431 for a request over the limits, 501 for CONNECT, 502 for a module that failed or answered nonsense, 503 with
+// and 431 for a request over the limits, 502 for a module that failed or answered nonsense, 503 with
 // Retry-After for a module that is not running or has too much to do, 504 for one too slow. When the client leaves,
 // the module is told, and ServeHTTP panics with [http.ErrAbortHandler], as net/http's server wants it. A handler
 // around it must let that panic pass.

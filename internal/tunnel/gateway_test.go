@@ -244,16 +244,6 @@ func TestABrokenBodyIsNotPassedOn(t *testing.T) {
 	}
 }
 
-func TestConnectIsAnUpgrade(t *testing.T) {
-	t.Parallel()
-	w := httptest.NewRecorder()
-	g := connect(t, tunnel.GatewayOptions{}).gateway
-	g.ServeHTTP(w, httptest.NewRequest("CONNECT", "example.org:443", nil))
-	if w.Code != http.StatusNotImplemented {
-		t.Errorf("got %d %s", w.Code, w.Body)
-	}
-}
-
 func TestHTTP2InFrontOfTheGateway(t *testing.T) {
 	t.Parallel()
 	h := func(w http.ResponseWriter, r *http.Request) {

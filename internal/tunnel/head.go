@@ -12,10 +12,6 @@ import (
 // read takes in the head, and the body if it is small and surely on its way. Nothing of the body is read, and no 100
 // Continue is sent, before all else was found good.
 func (q *request) read() error {
-	if q.r.Method == http.MethodConnect {
-		text := "is behind a gateway that does not carry CONNECT"
-		return &failure{BadRequest, http.StatusNotImplemented, unrecognized, text, false, nil}
-	}
 	limit := q.g.carrier.MaxFrame()
 	q.head = newRequest(q.r, q.g.opts.TrustedProxies)
 	if most := min(q.g.opts.HeaderLimit, limit/2); headSize(q.head) > most || len(q.head.Fields) > MaxFields {

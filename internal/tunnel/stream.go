@@ -82,7 +82,7 @@ func (s *stream) wait(l limits) error {
 	}
 }
 
-// fail ends the stream, unless it has ended. It reports whether it did.
+// fail ends the stream, unless it has ended. It reports whether it did. What came in before can still be read.
 func (s *stream) fail(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,9 +90,6 @@ func (s *stream) fail(err error) bool {
 		return false
 	}
 	s.err = err
-	if !s.ended {
-		s.queue = nil
-	}
 	s.wake()
 	return true
 }
@@ -171,7 +168,7 @@ func (s *stream) end(offset uint64, trailers []Field) Code {
 }
 
 // next waits for the next piece of what comes in. It returns [io.EOF] after the last, and more is whether another piece
-// is there already. What came in whole is read whole, however the stream ended.
+// is there already. What came in before the stream failed is read first.
 func (s *stream) next(l limits) (b []byte, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -305,6 +305,27 @@ func TestAWorkerThatIsLostBreaksItsResponses(t *testing.T) {
 	}
 }
 
+func TestAHandlerThatGivesUpBreaksItsResponse(t *testing.T) {
+	t.Parallel()
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := r.Context().Value(http.ServerContextKey).(*http.Server); !ok {
+			t.Error("httputil.ReverseProxy would not panic here")
+		}
+		_, _ = io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	s := serve(t, tunnelled(t, h))
+	rsp, err := client(s).Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	if got, err := io.ReadAll(rsp.Body); err == nil || string(got) != "half" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestAnotherWorkerIsAsked(t *testing.T) {
 	t.Parallel()
 	opts := tunnel.GatewayOptions{AcceptTimeout: 20 * time.Millisecond}

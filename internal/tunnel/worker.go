@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -176,7 +177,7 @@ func (x *exchange) open() (*http.Request, error) {
 	if !token(r.Method) {
 		return nil, fmt.Errorf("method %q", r.Method)
 	}
-	target, err := url.ParseRequestURI(r.Target)
+	target, err := r.url()
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +200,19 @@ func (x *exchange) open() (*http.Request, error) {
 	h = h.WithContext(x.ctx)
 	x.attachBody(h)
 	return h, nil
+}
+
+// url reads the target as net/http's server does: that of a CONNECT may be a host and a port.
+func (r *Request) url() (*url.URL, error) {
+	if r.Method != http.MethodConnect || strings.HasPrefix(r.Target, "/") {
+		return url.ParseRequestURI(r.Target)
+	}
+	u, err := url.ParseRequestURI("http://" + r.Target)
+	if err != nil {
+		return nil, err
+	}
+	u.Scheme = ""
+	return u, nil
 }
 
 func (x *exchange) attachBody(h *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,8 @@ func (w *writer) writeHeader(code int) {
 // inform sends an informational response. It needs the gateway to know the stream, so that nobody asks again.
 func (w *writer) inform(code int) {
 	w.x.accept(0)
-	w.x.send(Control, &Info{code, fieldsOf(w.header)})
+	fields := slices.DeleteFunc(fieldsOf(w.header), func(f Field) bool { return f.Name == "Content-Length" })
+	w.x.send(Control, &Info{code, fields})
 }
 
 // contentLength is -1 where the header has none, or none that is valid.
