@@ -111,7 +111,11 @@ var classes = []class{
 
 // classOf is the class that explains the differences; nil for none.
 func classOf(p *performance) *class {
-	i := slices.IndexFunc(classes, func(c class) bool { return c.is(p.vector) && c.does(p) })
+	candidates := classes
+	if !p.known() {
+		candidates = classes[:1]
+	}
+	i := slices.IndexFunc(candidates, func(c class) bool { return c.is(p.vector) && c.does(p) })
 	if i < 0 {
 		return nil
 	}

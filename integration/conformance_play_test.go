@@ -41,7 +41,7 @@ type difference struct {
 func (s *stage) perform(t *testing.T, r *vector) *performance {
 	t.Helper()
 	p := &performance{vector: r, stage: s}
-	if r.declaration == nil || r.dialectOf(r.Callback).say == nil {
+	if !r.known() {
 		p.differ("value", "no callback has that name, or no dialect")
 		return p
 	}
@@ -63,6 +63,9 @@ func (s *stage) perform(t *testing.T, r *vector) *performance {
 	p.compare()
 	return p
 }
+
+// known reports whether there is such a callback, and how to say what it returns.
+func (r *vector) known() bool { return r.declaration != nil && r.dialectOf(r.Callback).say != nil }
 
 // play is what the homeserver does.
 func (p *performance) play(ctx context.Context) any {

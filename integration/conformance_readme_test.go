@@ -24,6 +24,21 @@ func TestConformanceReadsTheFormat(t *testing.T) {
 	}
 }
 
+func TestConformanceKnowsNoOtherCallbacks(t *testing.T) {
+	t.Parallel()
+	all, err := parseVectors(strings.NewReader(`
+{"id": "x", "synapse": "9", "callback": "user_may_fly", "modules": [{"name": "m", "registers": true, "outcome": {"kind": "return", "value": 1}}],
+ "called": ["m"], "result": {"kind": "return", "value": true}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tally := newTally()
+	tally.add((&stage{}).perform(t, all[0]))
+	if len(tally.errors) != 1 {
+		t.Errorf("errors are %q", tally.errors)
+	}
+}
+
 const formatExamples = `
 {"id": "changes in place, and a result with the content", "synapse": "1.163.2", "category": "third_party_rules", "callback": "on_create_room",
  "args": {"requester": {"$": "Requester", "user_id": "@a:example.com", "scope": {"$": "set", "items": ["x"]}, "unknown": 1},
