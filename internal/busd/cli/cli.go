@@ -53,6 +53,8 @@ func newRoot(s Streams) *cobra.Command {
 		Short:             "Out-of-process modules for Matrix homeservers, over NATS",
 		SilenceUsage:      true,
 		SilenceErrors:     true,
+		Args:              known,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) },
 	}
 	root.SetIn(s.In)
@@ -63,6 +65,14 @@ func newRoot(s Streams) *cobra.Command {
 	})
 	root.AddCommand(newServe(s), newCheck(), newAsk(), newModules(), newCallbacks(), newVersion())
 	return root
+}
+
+// known wants no arguments that are not commands.
+func known(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("%s: unknown command %q; see %s --help", c.CommandPath(), args[0], c.CommandPath())}
 }
 
 // fromEnvironment sets the flags that were not given from BUSD_… .

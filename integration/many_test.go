@@ -1,0 +1,145 @@
+package integration_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/modulebus/modulebus/internal/natstest"
+)
+
+func TestTwoBusdOnOneNATSSeeTheSameModules(t *testing.T) {
+	t.Parallel()
+	home := natstest.TCP(t)
+	config := "nats: {url: '" + home.URL() + "'}\nmodules: [{module: gate}]\n"
+	gate := worker(t, home.URL(), "faulty", "gate")
+	first := serve(t, config)
+	second := serve(t, config)
+	for _, d := range []*daemon{first, second} {
+		contains(t, "the announcement", d.announce, "busd: ready")
+		if v := d.create("@refused:example.com"); v.DecidedBy != "gate" {
+			t.Error(v)
+		}
+		if m := d.module("gate"); m.State != "ready" || m.Workers != 1 {
+			t.Errorf("%+v", m)
+		}
+	}
+	first.stop()
+	if v := second.create("@refused:example.com"); v.DecidedBy != "gate" {
+		t.Errorf("without the other busd: %v", v)
+	}
+	gate.stop()
+	eventually(t, "the one that is left knows", func() bool { return second.module("gate").State == "absent" })
+	second.stop()
+}
+
+// TestASecondBusdDoesNotMakeTheFirstForget would find asks that were not made, because the roster of a busd that has just
+// started knows of nobody.
+func TestASecondBusdDoesNotMakeTheFirstForget(t *testing.T) {
+	t.Parallel()
+	home := natstest.TCP(t)
+	config := "nats: {url: '" + home.URL() + "'}\nmodules: [{module: gate}]\n"
+	worker(t, home.URL(), "faulty", "gate")
+	first := serve(t, config)
+	a := first.ask(4)
+	a.more(t, 50)
+	for range 3 {
+		second := serve(t, config)
+		a.more(t, 50)
+		second.stop()
+	}
+	a.more(t, 50)
+	close(a.stop)
+	a.owned.Wait()
+	if len(a.failed) > 0 {
+		t.Errorf("asks were not made, or failed: %v", a.failed)
+	}
+	first.stop()
+}
+
+func TestModulesJoinAgainWhenBusdIsRestarted(t *testing.T) {
+	t.Parallel()
+	for name, home := range map[string]func(*testing.T) (nats, config string){
+		"with NATS in it": func(t *testing.T) (string, string) {
+			address := freeAddress(t)
+			return "nats://" + address, "nats: {listen: '" + address + "'}\n"
+		},
+		"beside NATS": func(t *testing.T) (string, string) {
+			url := natstest.TCP(t).URL()
+			return url, "nats: {url: '" + url + "'}\n"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, config := home(t)
+			config += "modules: [{module: gate}]\n"
+			gate := worker(t, url, "faulty", "gate")
+			for range 2 {
+				d := serve(t, config)
+				contains(t, "the announcement", d.announce, "busd: ready")
+				if v := d.create("@refused:example.com"); v.DecidedBy != "gate" {
+					t.Error(v)
+				}
+				d.stop()
+			}
+			d := serve(t, config)
+			contains(t, "the announcement", d.announce, "busd: ready")
+			d.stop()
+			gate.stop()
+		})
+	}
+}
+
+func TestAConfigurationThatChangedWhileBusdWasDownIsTakenOver(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	config := "nats: {listen: '" + address + "'}\nmodules:\n  - module: demo\n    config: {deny: ['@evilguy:example.com']}\n"
+	demo := worker(t, "nats://"+address, "demo-module", "demo")
+	d := serve(t, config)
+	if v := d.create("@evilguy:example.com"); !v.refused() {
+		t.Error(v)
+	}
+	d.stop()
+	d = serve(t, strings.ReplaceAll(config, "@evilguy", "@mallory"))
+	eventually(t, "the new list holds", func() bool {
+		return d.create("@mallory:example.com").refused() && !d.create("@evilguy:example.com").refused()
+	})
+	demo.stop()
+	d.stop()
+}
+
+// TestTheComposeTopology is docker-compose.yml without containers: three NATS nodes, two busd, three workers.
+func TestTheComposeTopology(t *testing.T) {
+	t.Parallel()
+	home := natstest.Cluster(t)
+	config := "nats: {url: '" + strings.TrimSpace(home.URL()) + "'}\nmodules:\n  - module: demo\n    config: {deny: ['@evilguy:example.com']}\n"
+	for range 3 {
+		worker(t, home.URL(), "demo-module", "demo")
+	}
+	busds := []*daemon{serve(t, config), serve(t, config)}
+	agree := func() {
+		t.Helper()
+		for _, d := range busds {
+			eventually(t, "all workers are there", func() bool { return d.module("demo").Workers == 3 })
+			eventually(t, "the decision is made", func() bool {
+				refused, allowed := d.create("@evilguy:example.com"), d.create("@alice:example.com")
+				for _, v := range []verdict{refused, allowed} {
+					if v.status != 200 && v.Failure != "timeout" && v.Failure != "absent" {
+						t.Errorf("%v; want a decision, or what a retry can do better", v)
+					}
+				}
+				if refused.status == 200 && !refused.refused() || allowed.status == 200 && allowed.refused() {
+					t.Errorf("decided wrongly: %v, %v", refused, allowed)
+				}
+				return refused.status == 200 && allowed.status == 200
+			})
+		}
+	}
+	agree()
+	for _, node := range home.Servers[:2] {
+		node.Shutdown()
+		agree()
+	}
+	for _, d := range busds {
+		d.stop()
+	}
+}
