@@ -4,12 +4,13 @@ import json
 import logging
 import os
 import urllib.request
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import IO, Any, TypeVar
 
 from synapse.logging.context import make_deferred_yieldable, run_in_background
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.task import cooperate
 from twisted.web.client import (
     Agent,
@@ -28,10 +29,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CONNECTIONS = 64  # Kept alive. More are opened when more is asked at once.
+_CONNECTIONS = 128  # At once; they are kept alive.
 _IDLE = 60.0  # Seconds; busd keeps them longer.
 _SHARE = 0.9  # Of the timeout is busd's, so that it has an answer before this side gives up.
+_LEAST = 0.1  # Of the timeout must be left to ask at all.
 _CHUNK = 1 << 16
+_WORDS = 10.0  # Seconds between two lines about answers that are late.
 _WANTS = 70.0  # Seconds; busd answers within 60.
 
 
@@ -45,6 +48,73 @@ class Unreachable(Exception):
 
 class Failed(Exception):
     """busd was asked, and there is no decision: a module failed whose policy is to fail."""
+
+
+class Limit:
+    """The end of an exchange's time, at which it is cancelled."""
+
+    reached = False
+
+    def reach(self, outcome: "Deferred[Any]") -> None:
+        self.reached = True
+        outcome.cancel()
+
+
+class Slots:
+    """Lets so many ask at once, and others wait their turn, for as long as there is progress.
+
+    Synapse may want to know of ten thousand events at once, which is more than there can be connections. What counts
+    as waiting for busd is the time in which busd has answered nobody.
+    """
+
+    def __init__(self, reactor: Any, count: int, patience: float):
+        self.reactor, self.free, self.patience = reactor, count, patience
+        self.progress = 0.0
+        self.waiting: deque[tuple[Deferred[bool], float]] = deque()  # With the time since when.
+        self.timer: Any = None  # While somebody is waiting.
+
+    def left(self, began: float) -> float:
+        """Seconds of patience with busd, for who has waited since then."""
+        return max(began, self.progress) + self.patience - float(self.reactor.seconds())
+
+    def acquire(self) -> "Deferred[bool]":
+        """Fires with whether there was a slot in time."""
+        if self.free > 0:
+            self.free -= 1
+            return succeed(True)
+        turn: Deferred[bool] = Deferred(self._forget)
+        self.waiting.append((turn, self.reactor.seconds()))
+        self._watch()
+        return turn
+
+    def release(self, progress: bool) -> None:
+        if progress:
+            self.progress = self.reactor.seconds()
+        while self.waiting:
+            turn, began = self.waiting.popleft()
+            if self.left(began) > self.patience * _LEAST:
+                turn.callback(True)
+                return
+            turn.callback(False)
+        self.free += 1
+        self._watch()
+
+    def _watch(self) -> None:
+        """Sees to it that the first in the queue, whose patience ends first, does not wait longer than that."""
+        if self.timer is not None and not self.waiting:
+            self.timer.cancel()
+            self.timer = None
+        elif self.timer is None and self.waiting:
+            self.timer = self.reactor.callLater(max(0.001, self.left(self.waiting[0][1])), self._expire)
+
+    def _expire(self) -> None:
+        self.timer = None
+        while self.waiting and self.left(self.waiting[0][1]) <= 0:
+            self.waiting.popleft()[0].callback(False)
+        self._watch()
+
+    def _forget(self, turn: "Deferred[bool]") -> None:
+        self.waiting = deque(w for w in self.waiting if w[0] is not turn)
 
 
 @implementer(IBodyProducer)
@@ -103,8 +173,8 @@ class StreamBody:
 class Door:
     def __init__(self, config: Config, reactor: Any):
         self.config = config
-        self.reactor: IReactorTime = reactor
-        pool = HTTPConnectionPool(reactor, persistent=True)
+        self.reactor = reactor
+        self.pool = pool = HTTPConnectionPool(reactor, persistent=True)
         pool.maxPersistentPerHost = _CONNECTIONS
         pool.cachedConnectionTimeout = int(_IDLE)
         self.agent = Agent(reactor, pool=pool, connectTimeout=config.timeout)
@@ -116,7 +186,9 @@ class Door:
         asking = self.headers.copy()
         asking.addRawHeader(b"X-Modulebus-Timeout", b"%dms" % max(1, int(config.timeout * _SHARE * 1000)))
         self.asking = asking
+        self.slots = Slots(self.reactor, _CONNECTIONS, config.timeout)
         self.away = False
+        self.next_word = 0.0
 
     async def ask(self, callback: str, message: bytes, again: bool, path: str | None = None) -> dict[str, Any]:
         """The decision about a callback, by its category/name. With a path, that file goes along.
@@ -125,15 +197,23 @@ class Door:
         """
         url = f"{self.config.url}/_modulebus/v1/ask/{callback}".encode()
 
-        async def exchange() -> tuple[int, bytes]:
+        async def exchange(limit: Limit) -> tuple[int, bytes]:
             try:
                 return await self._post(url, message, path)
             except (ResponseFailed, RequestTransmissionFailed):
-                if not again:
+                if not again or limit.reached:
                     raise
                 return await self._post(url, message, path)
 
-        status, body = await self._within(self.config.timeout, exchange)
+        began = self.reactor.seconds()
+        if not await make_deferred_yieldable(self.slots.acquire()):
+            raise self._late()
+        answered = False
+        try:
+            status, body = await self._within(self.slots.left(began), exchange)
+            answered = True
+        finally:
+            self.slots.release(answered)
         if status == 200:
             self._back()
             return _object(body)
@@ -164,22 +244,33 @@ class Door:
         response = await (agent or self.agent).request(method, url, headers, body)
         return response.code, await readBody(response)
 
-    async def _within(self, seconds: float, exchange: Callable[[], Awaitable[T]]) -> T:
-        """Runs the exchange, in no log context, and gives up on it in time."""
-        outcome: Deferred[T] = run_in_background(exchange)
-        outcome.addTimeout(seconds, self.reactor)
+    async def _within(self, seconds: float, exchange: Callable[["Limit"], Awaitable[T]]) -> T:
+        """Runs the exchange, and gives up on it in time."""
+        limit = Limit()
+        outcome: Deferred[T] = run_in_background(exchange, limit)
+        timer = self.reactor.callLater(max(0, seconds), limit.reach, outcome)
         try:
             return await make_deferred_yieldable(outcome)
-        except CancelledError:
-            raise
-        except TimeoutError:
-            text = f"busd gave no answer within {seconds:g} s"
-            logger.warning("%s", text)
-            raise Unreachable(text, outage=False) from None
         except Exception as e:
+            if isinstance(e, CancelledError) and not limit.reached:
+                raise  # Synapse has given up.
+            if limit.reached and not isinstance(e, (ConnectError, ConnectingCancelledError)):
+                raise self._late() from None
             text = f"cannot reach busd at {self.config.url}: {_cause(e)}"
             self._gone(text)
             raise Unreachable(text) from None
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def _late(self) -> "Unreachable":
+        """One question took too long. That busd is there is all that others need."""
+        text = f"busd gave no answer within {self.config.timeout:g} s"
+        now = self.reactor.seconds()
+        if now >= self.next_word:
+            self.next_word = now + _WORDS
+            logger.warning("%s", text)
+        return Unreachable(text, outage=False)
 
     def _gone(self, text: str) -> None:
         if not self.away:
@@ -191,10 +282,13 @@ class Door:
             self.away = False
             logger.info("busd is back")
 
+    def close(self) -> Any:
+        return self.pool.closeCachedConnections()
+
     async def wants(self, after: int) -> dict[str, Any]:
         """What is wanted, when it is something else than in revision after."""
         url = f"{self.config.url}/_modulebus/v1/wants?after={after}".encode()
-        status, body = await self._within(_WANTS, lambda: self._read(b"GET", url, self.headers))
+        status, body = await self._within(_WANTS, lambda _: self._read(b"GET", url, self.headers))
         if status != 200:
             text = f"busd answered {status}: {_reason(body)}"
             self._gone(text)
