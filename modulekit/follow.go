@@ -56,9 +56,19 @@ func (api *ModuleAPI) stopFollowUps() {
 	}
 }
 
-func (f *follow) close() {
+// adoptFollowUps waits for what the instance before this one waited for: follow-ups come here from now on.
+func (api *ModuleAPI) adoptFollowUps(old *ModuleAPI) {
+	for _, h := range old.handlers {
+		for _, token := range h.follow.close() {
+			api.handlers[h.follow.up.callback].follow.wait(token)
+		}
+	}
+}
+
+// close ends all waiting, and returns what was waited for.
+func (f *follow) close() (tokens []string) {
 	if f == nil {
-		return
+		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,7 +76,9 @@ func (f *follow) close() {
 	for token, timer := range f.pending {
 		timer.Stop()
 		delete(f.pending, token)
+		tokens = append(tokens, token)
 	}
+	return tokens
 }
 
 // expect returns an answer that will be followed up with what that takes, and starts to wait for it. The answer may be one
@@ -89,10 +101,16 @@ func (f *follow) expect(d *subjects.Declaration, answer proto.Message) proto.Mes
 }
 
 func (f *follow) wait(token string) {
+	if f == nil {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed || len(f.pending) >= maxPending {
 		return
+	}
+	if before := f.pending[token]; before != nil { // A token of the module's that it gave before.
+		before.Stop()
 	}
 	within := time.Duration(f.up.callback.Options.GetWithinMs()) * time.Millisecond
 	f.pending[token] = time.AfterFunc(within, func() { f.lost(token) })

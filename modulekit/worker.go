@@ -92,6 +92,9 @@ func (w *worker) swap(i *instance) error {
 	if old := w.instance.Swap(i); old == nil || old.api != i.api {
 		w.stopLoops()
 		w.stopLoops = i.api.startLoops(w.requests)
+		if old != nil {
+			i.api.adoptFollowUps(old.api)
+		}
 	}
 	for _, subject := range i.queues {
 		if err := w.subscribe(subject, i.targets[subject]); err != nil {
