@@ -41,7 +41,10 @@ func directory() string {
 	return dir
 }
 
-// TestConformance replays over TCP what real Synapses decided, and compares.
+// TestConformance replays over TCP what real Synapses decided, and compares. It prints how many records agree, by callback,
+// which go test shows with -v:
+//
+//	MODULEBUS_CONFORMANCE=DIR go test -v ./integration -run Conformance
 //
 // Each record says what modules did when the homeserver asked them something, and what it got. Here, one fake module
 // for each of them says the same on the wire, a homeserver asks through bus.Client, and must get the same: the value, or
