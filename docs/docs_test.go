@@ -308,7 +308,7 @@ func TestPackageTable(t *testing.T) {
 }
 
 // house is the order of the folders in the table.
-var house = []string{"schemas", "subjects", "bus", "modulekit", "cmd", "internal"}
+var house = []string{"schemas", "subjects", "bus", "modulekit", "cmd", "examples", "internal"}
 
 func packageTable(t *testing.T) string {
 	t.Helper()
