@@ -1,11 +1,12 @@
-# What a contributor does by hand. Tools are pinned, and live in .cache; only Go is needed for test, generate and bench.
+# What a contributor does by hand. Tools are pinned, and live in .cache, but for a browser; only Go is needed for test,
+# generate and bench.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench integration
+.PHONY: help test law lint generate bench integration chromium
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -14,6 +15,7 @@ SHELLCHECK    := 0.11.0.1
 LAW := ^TestTheDecisionIsThatOfAskingInOrder$$
 
 PYTHON    ?= python3
+CHROMIUM  ?= chromium
 TESTFLAGS ?=
 
 CACHE   := $(CURDIR)/.cache
@@ -46,8 +48,8 @@ bench: ## the ratios that we promise, measured side by side
 own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration \
 	| xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | paste -sd '|' -)
 
-integration: $(CACHE)/venv/ready ## the tests that need more than Go: Python, a real Synapse
-	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+integration: $(CACHE)/venv/ready $(CACHE)/browser/ready chromium ## the tests that need more than Go: Python, a real Synapse, a browser
+	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
 		go test -v -count=1 -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... \
 		| awk '{ print } /^--- PASS/ { n++ } END { if (!n) print "make integration: no test passed" > "/dev/stderr"; exit !n }'
 
@@ -64,3 +66,23 @@ $(CACHE)/venv/ready: integration/requirements.txt
 	$(PYTHON) -m venv --clear $(CACHE)/venv
 	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
+
+$(CACHE)/browser/ready: integration/browser/package.json integration/browser/package-lock.json
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $@
+
+# A browser is the system's, and as new as its security updates.
+chromium:
+	@if command -v '$(CHROMIUM)' >/dev/null; then exit; fi; \
+	if [[ '$(CHROMIUM)' = chromium && $$EUID = 0 ]] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update --quiet --quiet && \
+		apt-get install --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=300 chromium || :; \
+	fi; \
+	if ! command -v '$(CHROMIUM)' >/dev/null; then \
+		printf '%s\n' 'make integration: there is no $(CHROMIUM) to open pages with. Install it (on Debian: apt-get install chromium),' \
+			'or say which program it is: make integration CHROMIUM=/path/of/chrome' >&2; \
+		exit 1; \
+	fi
