@@ -138,11 +138,11 @@ var apiScenes = []apiScene{
 
 	{"get_user_ip_and_agents", func(t *testing.T, w *apiWorld) string {
 		u := w.as(t, "seen")
-		u.must(t, "GET", "/_matrix/client/v3/account/whoami", nil)
+		u.must(t, "POST", callerBase+"/whoami", nil)
 		got := w.done(t, "get_user_ip_and_agents", request{"user_id": u.id}).body["ip_and_agents"]
 		later := w.done(t, "get_user_ip_and_agents", request{"user_id": u.id, "since_ts": "9000000000000"}).body["ip_and_agents"]
 		return w.text([]any{list(got, "ip"), list(got, "user_agent"), list(later, "ip")})
-	}, `[["127.0.0.1"],["Go-http-client/1.1"],null]`},
+	}, `[["203.0.113.7"],["Browser/1"],null]`},
 
 	{"get_monthly_active_users_by_service", func(t *testing.T, w *apiWorld) string {
 		users := w.done(t, "get_monthly_active_users_by_service", nil).body["users"]

