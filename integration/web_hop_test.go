@@ -43,6 +43,7 @@ func forward(backend string) http.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: backend})
 			r.Out.Host = r.In.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery
 			for name, values := range r.In.Header {
 				if strings.HasPrefix(name, "X-Forwarded-") {
 					r.Out.Header[name] = values

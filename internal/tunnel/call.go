@@ -157,11 +157,10 @@ type event struct {
 	info     *Info
 	response *Response
 	reached  bool // for the first time
-	upload   bool // the body may be sent, for the first time
 }
 
-// next waits for the next event, which is neither told twice: met and uploading are what was told already.
-func (s *call) event(l limits, met, uploading bool) (e event, err error) {
+// event waits for the next event; met says that the worker was heard of before.
+func (s *call) event(l limits, met bool) (e event, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -174,9 +173,8 @@ func (s *call) event(l limits, met, uploading bool) (e event, err error) {
 		case s.err != nil:
 			return e, s.err
 		}
-		e = event{reached: s.reached && !met, upload: s.credit > 0 && !uploading}
-		if e.reached || e.upload {
-			return e, nil
+		if s.reached && !met {
+			return event{reached: true}, nil
 		}
 		if err := s.wait(l); err != nil {
 			return e, err

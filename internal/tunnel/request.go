@@ -118,6 +118,9 @@ func (q *request) attempt(s *call) (*Response, error) {
 	}
 	s.stats.FramesOut.Add(1)
 	s.stats.BytesOut.Add(int64(len(frame)))
+	if q.head.More && !q.head.Upgrade {
+		q.startUpload(s)
+	}
 	return q.await(s)
 }
 
@@ -125,9 +128,9 @@ func (q *request) attempt(s *call) (*Response, error) {
 func (q *request) await(s *call) (*Response, error) {
 	timer := newTimer(q.g.opts.AcceptTimeout)
 	defer timer.stop()
-	met, wantsBody := false, q.head.More && !q.head.Upgrade
+	met := false
 	for {
-		e, err := s.event(limits{ctx: q.ctx, timer: timer.c()}, met, q.upload != nil || !wantsBody)
+		e, err := s.event(limits{ctx: q.ctx, timer: timer.c()}, met)
 		switch {
 		case errors.Is(err, errTimer):
 			if err := q.late(s, met, timer); err != nil {
@@ -144,9 +147,6 @@ func (q *request) await(s *call) (*Response, error) {
 			met = true
 			q.report.Accept = time.Since(q.began)
 			timer.reset(q.g.opts.ResponseTimeout)
-		}
-		if e.upload {
-			q.startUpload(s)
 		}
 	}
 }

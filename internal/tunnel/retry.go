@@ -15,7 +15,7 @@ const (
 // only what does no harm when it is done twice, and only as long as nothing of a response was seen. A body that was
 // read is gone, unless it went with the head.
 func (q *request) mayRetry(s *call, err error) bool {
-	if q.report.Retries >= maxRetries || q.upload != nil || q.out.informed || q.ctx.Err() != nil {
+	if q.report.Retries >= maxRetries || q.upload != nil && q.upload.touched.Load() || q.out.informed || q.ctx.Err() != nil {
 		return false
 	}
 	if errors.Is(err, ErrAbsent) {

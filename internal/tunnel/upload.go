@@ -4,20 +4,23 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
-// upload sends the body of a request to the worker. It is a goroutine of its own, which the request waits for.
+// upload sends the body of a request to the worker, from when the worker wants it. It is a goroutine of its own, which
+// the request waits for.
 type upload struct {
-	ended chan struct{} // closed when nothing more is sent
-	err   error         // before ended is closed
-	whole bool          // as err: the body was read to its end
+	touched atomic.Bool   // something of the body may have been read
+	ended   chan struct{} // closed when nothing more is sent
+	err     error         // before ended is closed
+	whole   bool          // as err: the body was read to its end
 }
 
 func (u *upload) done() bool { return isClosed(u.ended) }
 
-// startUpload lets the body flow, now that the worker wants it. Only now, since a client that expects 100 Continue
-// gets it when its body is read.
+// startUpload lets the body flow as soon as there is credit. The body is not touched before, since a client that expects
+// 100 Continue gets it when its body is read.
 func (q *request) startUpload(s *call) {
 	if q.r.ProtoMajor == 1 {
 		_ = http.NewResponseController(q.w).EnableFullDuplex() // Where it is not known, it is not needed.
@@ -26,8 +29,23 @@ func (q *request) startUpload(s *call) {
 	q.upload = u
 	go func() {
 		defer close(u.ended)
-		u.err = q.sendBody(s, u)
+		if s.wanted(limits{ctx: q.ctx}, &u.touched) {
+			u.err = q.sendBody(s, u)
+		}
 	}()
+}
+
+// wanted waits for the first credit. It reports whether there is some, and says so before the stream can fail.
+func (s *stream) wanted(l limits, touched *atomic.Bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && s.credit == 0 {
+		if s.wait(l) != nil {
+			return false
+		}
+	}
+	touched.Store(s.err == nil)
+	return s.err == nil
 }
 
 func (q *request) sendBody(s *call, u *upload) error {
@@ -76,6 +94,10 @@ func (q *request) stopUpload(s *call) {
 		return
 	}
 	s.fail(errors.New("tunnel: the response is whole"))
+	if !q.upload.touched.Load() {
+		<-q.upload.ended
+		return
+	}
 	if err := http.NewResponseController(q.w).SetReadDeadline(time.Unix(1, 0)); err != nil {
 		_ = q.r.Body.Close() // It is not net/http's, whose Close would wait for the read.
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type Line struct {
 	subs          []*nats.Subscription
 	side          Side
 	slow          atomic.Int64
+	closing       sync.Once
 	stop          chan struct{}
 	done          chan struct{}
 }
@@ -172,11 +174,13 @@ func (l *Line) look() {
 // Dropped is how many messages the client library has dropped. It stays 0, or the bounds of package tunnel are wrong.
 func (l *Line) Dropped() int64 { return l.slow.Load() }
 
-// Close stops listening. What is under way is lost.
+// Close stops listening. What is under way is lost. It may be called again.
 func (l *Line) Close() {
-	close(l.stop)
-	<-l.done
-	l.leave()
+	l.closing.Do(func() {
+		close(l.stop)
+		<-l.done
+		l.leave()
+	})
 }
 
 func (l *Line) leave() {
