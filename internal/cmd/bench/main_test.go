@@ -18,8 +18,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestQuick runs every row once, and asserts nothing about time.
-func TestQuick(t *testing.T) {
-	t.Parallel()
+func TestQuick(t *testing.T) { //nolint:paralleltest // It counts allocations of the whole process.
 	var stdout, stderr bytes.Buffer
 	o := options{rounds: 1, round: 10 * time.Millisecond, match: pattern{regexp.MustCompile("")}, profiles: t.TempDir()}
 	if err := run(t.Context(), o, &stdout, &stderr); err != nil {

@@ -26,7 +26,7 @@ func rows() []row {
 		unasked{},
 		versus{what: by(1, "ask of ten modules that take 5 ms, against one such module"), bar: atMost(1.3), open: askTen},
 		versus{what: by(128, "ask with a roster of 1,000 modules, against a roster of one"), bar: atMost(1.1), open: askThousand(128)},
-		versus{what: "four worker processes of a module that waits 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
+		versus{what: "four worker processes, each with 8 requests that wait 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
 	)
 	for _, n := range []int{16, 128} {
 		what := by(n, "GET of a web resource, against httputil.ReverseProxy")

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 
 	"github.com/modulebus/modulebus/modulekit"
 )
@@ -19,7 +22,7 @@ func page(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `{"hello":"alice"}`) // It fails only when the client is gone.
 }
 
-// getResource puts both behind an HTTP server of the homeserver's, and one HTTP client in front.
+// getResource puts both behind an HTTP server, as a homeserver has one.
 func getResource(callers int) func(*stage) (ours, peer side, err error) {
 	return func(s *stage) (ours, peer side, err error) {
 		if ours, err = tunnelled(s, callers); err == nil {
@@ -60,18 +63,50 @@ func proxied(s *stage, callers int) (side, error) {
 	return s.getting(proxy, callers)
 }
 
+// getting asks a server with the handler for the page. Its callers cost little, as a load generator's do: net/http's
+// client would cost more than what the two sides differ in.
 func (s *stage) getting(h http.Handler, callers int) (side, error) {
 	front, err := s.serve(h)
-	c := s.httpClient(callers)
-	return side{callers, func(ctx context.Context) error { return get(ctx, c, front+resource) }}, err
+	if err != nil {
+		return side{}, err
+	}
+	idle := make(chan *browser, callers)
+	for range callers {
+		b, err := s.browse(strings.TrimPrefix(front, "http://"))
+		if err != nil {
+			return side{}, err
+		}
+		idle <- b
+	}
+	return side{callers, func(context.Context) error {
+		b := <-idle
+		defer func() { idle <- b }()
+		return b.get()
+	}}, nil
 }
 
-func get(ctx context.Context, c *http.Client, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// browser has one connection, on which it gets one page after the other.
+type browser struct {
+	conn    net.Conn
+	read    *bufio.Reader
+	request []byte
+}
+
+func (s *stage) browse(address string) (*browser, error) {
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
+		return nil, err
+	}
+	s.onClose(conn.Close)
+	request := "GET " + resource + " HTTP/1.1\r\nHost: " + address + "\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n"
+	return &browser{conn, bufio.NewReader(conn), []byte(request)}, nil
+}
+
+func (b *browser) get() error {
+	if _, err := b.conn.Write(b.request); err != nil {
 		return err
 	}
-	rsp, err := c.Do(req)
+	rsp, err := http.ReadResponse(b.read, nil)
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// atOnce is how many requests one worker works on, and so how many callers it has work for.
-const atOnce = 32
+// atOnce is how many requests one worker works on, and so how many callers it has work for. It is few, so that what four
+// workers can do is far from what two processors can.
+const atOnce = 8
 
 // askWorkers compares a module of four processes with the same of one, each asked as much as it can do.
 func askWorkers(s *stage) (ours, peer side, err error) {
