@@ -33,6 +33,8 @@ async def call(api: ModuleApi, name: str, message: JsonDict) -> JsonDict:
     for (of, argument), convert in _CONVERT.items():
         if of == name and argument in keywords:
             keywords[argument] = convert(keywords[argument])
+    if not keywords.get("access_token", "").isascii():
+        raise SynapseError(401, "Invalid access token passed.", Codes.UNKNOWN_TOKEN)
     if name in _LOCAL and not api.is_mine(keywords[_LOCAL[name]]):
         raise SynapseError(400, f"field {_LOCAL[name]}: must be a user of this server", Codes.INVALID_PARAM)
     try:
@@ -70,11 +72,15 @@ _CONVERT: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("set_push_rule_action", "actions"): _actions,
 }
 
-# Arguments that have to name a local user, where Synapse raises what would be a fault of its own.
+# Arguments that have to name a local user, where Synapse raises what would be a fault of its own, or believes its caller.
 _LOCAL = {
+    "complete_sso_login_async": "registered_user_id",
+    "create_login_token": "user_id",
     "create_room": "user_id",
     "get_global": "user_id",
     "put_global": "user_id",
+    "record_user_external_id": "registered_user_id",
+    "register_device": "user_id",
     "update_room_membership": "sender",
 }
 
@@ -84,10 +90,8 @@ async def _properties(api: ModuleApi, method: Method, keywords: JsonDict) -> Any
 
 
 async def _get_user_by_req(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    token = keywords.pop("access_token")
-    if not token.isascii():
-        raise SynapseError(401, "Invalid access token passed.", Codes.UNKNOWN_TOKEN)
-    request = RequestElsewhere(keywords.pop("ip", ""), keywords.pop("user_agent", ""), token)
+    token, ip, user_agent = keywords.pop("access_token"), keywords.pop("ip", ""), keywords.pop("user_agent", "")
+    request = RequestElsewhere(ip, user_agent, token)
     return await api.get_user_by_req(cast(Any, request), **keywords)
 
 

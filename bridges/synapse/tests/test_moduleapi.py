@@ -348,7 +348,8 @@ def test_an_access_token_shows_whose_it_is_and_where_it_was_used() -> None:
 
 
 def test_a_token_that_cannot_be_one_is_unknown() -> None:
-    assert refused(Api(), "get_user_by_req", {"access_token": "ä"}).startswith("401 M_UNKNOWN_TOKEN")
+    for method in ("get_user_by_req", "invalidate_access_token"):
+        assert refused(Api(), method, {"access_token": "ä"}).startswith("401 M_UNKNOWN_TOKEN")
 
 
 def test_a_login_is_completed_by_the_modules_response() -> None:
@@ -377,9 +378,22 @@ def test_account_data_is_of_users_that_there_are() -> None:
     assert post(Api(get_global={}), "get_global", {**USER, "data_type": "m.x"}) == {"data": {}}
 
 
-@pytest.mark.parametrize("method", ["create_room", "get_global", "put_global", "update_room_membership"])
-def test_some_things_are_done_for_local_users_only(method: str) -> None:
-    message = {"user_id": "@u:elsewhere", "sender": "@u:elsewhere"}
+LOCAL = {
+    "complete_sso_login_async",
+    "create_login_token",
+    "create_room",
+    "get_global",
+    "put_global",
+    "record_user_external_id",
+    "register_device",
+    "update_room_membership",
+}
+
+
+@pytest.mark.parametrize("method", sorted(LOCAL))
+@pytest.mark.parametrize("user", ["@u:elsewhere", "", "u"])
+def test_some_things_are_done_for_local_users_only(method: str, user: str) -> None:
+    message = {"user_id": user, "sender": user, "registered_user_id": user}
     assert "must be a user of this server" in refused(Api(), method, message)
 
 
@@ -450,7 +464,7 @@ def test_what_this_synapse_lacks_is_named() -> None:
     ],
 )
 def test_errors_of_synapse_keep_their_meaning(method: str, error: Exception, expected: str) -> None:
-    message = {"scope": "global"}
+    message = {"scope": "global", "registered_user_id": "@u:example.com"}
     assert refused(Api(**{method: error}), method, message).startswith(expected)
 
 
