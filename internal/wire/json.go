@@ -214,19 +214,27 @@ func check(m protoreflect.Message, path string) error {
 	return nil
 }
 
-func checkField(f protoreflect.FieldDescriptor, v protoreflect.Value, path string) (err error) {
+func checkField(f protoreflect.FieldDescriptor, v protoreflect.Value, path string) error {
 	switch {
 	case f.IsMap():
-		v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
-			err = checkSingle(f.MapValue(), isRaw(f), v, path+"[*]")
-			return err == nil
-		})
+		return checkMap(f, v.Map(), path)
 	case f.IsList():
-		for i := 0; i < v.List().Len() && err == nil; i++ {
-			err = checkSingle(f, isRaw(f), v.List().Get(i), fmt.Sprintf("%s[%d]", path, i))
-		}
-	default:
-		err = checkSingle(f, isRaw(f), v, path)
+		return checkList(f, v.List(), path)
+	}
+	return checkSingle(f, isRaw(f), v, path)
+}
+
+func checkMap(f protoreflect.FieldDescriptor, m protoreflect.Map, path string) (err error) {
+	m.Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+		err = checkSingle(f.MapValue(), isRaw(f), v, path+"[*]")
+		return err == nil
+	})
+	return err
+}
+
+func checkList(f protoreflect.FieldDescriptor, l protoreflect.List, path string) (err error) {
+	for i := 0; i < l.Len() && err == nil; i++ {
+		err = checkSingle(f, isRaw(f), l.Get(i), fmt.Sprintf("%s[%d]", path, i))
 	}
 	return err
 }
