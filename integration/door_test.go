@@ -31,6 +31,10 @@ func furnished(t *testing.T, config string) *world {
 			switch user := req.(*callbacksv1.UserMayCreateRoomRequest).GetUserId(); {
 			case strings.HasPrefix(user, "@evil"):
 				return &callbacksv1.UserMayCreateRoomResponse{Refusal: &callbacksv1.Refusal{Error: "Not you"}}, nil
+			case strings.HasPrefix(user, "@large"): // It fits one message, but not as JSON.
+				return &callbacksv1.UserMayCreateRoomResponse{Refusal: &callbacksv1.Refusal{Error: strings.Repeat("\x01", 1<<19)}}, nil
+			case strings.HasPrefix(user, "@toolarge"):
+				return &callbacksv1.UserMayCreateRoomResponse{Refusal: &callbacksv1.Refusal{Error: strings.Repeat("x", 2<<20)}}, nil
 			case strings.HasPrefix(user, "@hang"):
 				<-ctx.Done()
 				return nil, ctx.Err()
@@ -72,6 +76,7 @@ func TestTheHTTPDoorSaysWhatIsWrong(t *testing.T) {
 		{"a timeout that is none", "POST", createPath, `{}`, []string{"X-Modulebus-Timeout", "soon"}, 400, "M_INVALID_PARAM", []string{"X-Modulebus-Timeout"}},
 		{"a negative timeout", "POST", createPath, `{}`, []string{"X-Modulebus-Timeout", "-1s"}, 400, "M_INVALID_PARAM", []string{"X-Modulebus-Timeout"}},
 		{"a module that is too late for the caller", "POST", createPath, `{"user_id": "@hang:example.com"}`, []string{"X-Modulebus-Timeout", "50ms"}, 502, "M_UNKNOWN", []string{"gate", "timeout"}},
+		{"too large an answer of a module", "POST", createPath, `{"user_id": "@toolarge:example.com"}`, nil, 502, "M_UNKNOWN", []string{"gate", "error"}},
 		{"a revision that is none", "GET", "/_modulebus/v1/wants?after=x", ``, nil, 400, "M_INVALID_PARAM", []string{"after"}},
 		{"nobody's path", "GET", "/_synapse/client/nobody", ``, nil, 404, "M_UNRECOGNIZED", nil},
 		{"a path beside a module's", "GET", "/_synapse/client/gateway", ``, nil, 404, "M_UNRECOGNIZED", nil},
@@ -113,6 +118,7 @@ func TestTheNATSDoorSaysWhatIsWrong(t *testing.T) {
 		{"no protobuf", ask + "spam_checker.user_may_create_room", "\xff\xff", nil, "400", "M_BAD_JSON", ""},
 		{"an unknown callback", ask + "spam_checker.user_may_fly", ``, nil, "404", "M_UNRECOGNIZED", "user_may_fly"},
 		{"an unknown category", ask + "weather.user_may_fly", ``, nil, "404", "M_UNRECOGNIZED", "weather"},
+		{"too large a decision", ask + "spam_checker.user_may_create_room", `{"user_id": "@large:example.com"}`, nats.Header{"Content-Type": {"application/json"}}, "500", "M_TOO_LARGE", "max_payload"},
 		{"a module that is too late for the caller", ask + "spam_checker.user_may_create_room", `{"user_id": "@hang:example.com"}`, nats.Header{"Content-Type": {"application/json"}, "Modulebus-Timeout": {"50"}}, "502", "M_UNKNOWN", "gate"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,8 +1,14 @@
 package integration_test
 
 import (
+	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/natstest"
 )
@@ -54,6 +60,81 @@ func TestASecondBusdDoesNotMakeTheFirstForget(t *testing.T) {
 		t.Errorf("asks were not made, or failed: %v", a.failed)
 	}
 	first.stop()
+}
+
+func TestNoAskOverNATSIsLostWhenOneOfTwoBusdIsStopped(t *testing.T) {
+	t.Parallel()
+	home := natstest.TCP(t)
+	config := "nats: {url: '" + home.URL() + "'}\nmodules:\n  - module: gate\n    timeout: 30s\nbudget: 40s\n"
+	worker(t, home.URL(), "faulty", "gate")
+	first, second := serve(t, config), serve(t, config)
+	ask := &nats.Msg{
+		Subject: "modulebus.example%2Ecom.ask.spam_checker.user_may_create_room", Data: []byte(`{"user_id": "@refused:example.com"}`),
+		Header: nats.Header{"Content-Type": {"application/json"}},
+	}
+	var asking sync.WaitGroup
+	var asked atomic.Int64
+	stop := make(chan struct{})
+	for range 8 {
+		nc := natstest.Connect(t, home)
+		asking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				reply, err := nc.RequestMsgWithContext(bounded(t), ask)
+				if err != nil || !strings.Contains(string(reply.Data), `"decided_by":"gate"`) {
+					t.Errorf("an ask got %v, %v", reply, err)
+					return
+				}
+				asked.Add(1)
+			}
+		})
+	}
+	more := func() {
+		t.Helper()
+		until := asked.Load() + 200
+		eventually(t, "asks are made", func() bool { return asked.Load() >= until || t.Failed() })
+	}
+	more()
+	first.stop()
+	more()
+	close(stop)
+	asking.Wait()
+	second.stop()
+}
+
+func TestNATSMayGoAndComeBack(t *testing.T) {
+	t.Parallel()
+	address, err := net.ResolveTCPAddr("tcp", freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker := natstest.Start(t, &server.Options{Port: address.Port})
+	gate := worker(t, broker.ClientURL(), "faulty", "gate")
+	d := serve(t, "nats: {url: '"+broker.ClientURL()+"'}\nmodules: [{module: gate}]\n")
+	if v := d.create("@refused:example.com"); v.DecidedBy != "gate" {
+		t.Error(v)
+	}
+	broker.Shutdown()
+	broker.WaitForShutdown()
+	d.stderr.line(t, "NATS is away")
+	if v := d.create("@refused:example.com"); v.status != 502 || v.Failure != "absent" {
+		t.Errorf("%v; want the module to be absent", v)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if rsp, out := d.request("GET", path, nil); rsp.StatusCode != 503 {
+			t.Errorf("%s: %s %s; want 503", path, rsp.Status, out)
+		}
+	}
+	natstest.Start(t, &server.Options{Port: address.Port})
+	d.stderr.line(t, "NATS is back")
+	eventually(t, "the module is asked again", func() bool { return d.create("@refused:example.com").DecidedBy == "gate" })
+	eventually(t, "busd is ready again", func() bool { rsp, _ := d.request("GET", "/readyz", nil); return rsp.StatusCode == 200 })
+	gate.stop()
+	d.stop()
 }
 
 func TestModulesJoinAgainWhenBusdIsRestarted(t *testing.T) {
