@@ -92,6 +92,7 @@ func (s *synapse) configure(t *testing.T, modules, more string) {
 	write(t, filepath.Join(s.dir, "signing.key"), "ed25519 a_test "+base64.RawStdEncoding.EncodeToString(seed)+"\n")
 	write(t, filepath.Join(s.dir, "log.yaml"), `
 version: 1
+disable_existing_loggers: false
 formatters: {line: {format: "%(asctime)s %(levelname)s %(name)s %(message)s"}}
 handlers: {out: {class: logging.StreamHandler, formatter: line}}
 root: {level: INFO, handlers: [out]}

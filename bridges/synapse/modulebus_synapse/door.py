@@ -9,18 +9,27 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import IO, Any, TypeVar
 
 from synapse.logging.context import make_deferred_yieldable, run_in_background
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.task import cooperate
 from twisted.web.client import (
+    URI,
     Agent,
+    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseFailed,
     readBody,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from modulebus_synapse.config import Config
@@ -117,6 +126,28 @@ class Slots:
         self.waiting = deque(w for w in self.waiting if w[0] is not turn)
 
 
+@implementer(IAgentEndpointFactory)
+class Endpoints:
+    """Connects, and says at once that it cannot: Twisted's own way is to wait for another address of the host's."""
+
+    def __init__(self, reactor: Any, timeout: float):
+        self.reactor, self.timeout = reactor, timeout
+        self.policy = BrowserLikePolicyForHTTPS()
+
+    def endpointForURI(self, uri: URI) -> Any:
+        endpoint: Any
+        host = uri.host.decode("ascii").strip("[]")
+        if isIPAddress(host):
+            endpoint = TCP4ClientEndpoint(self.reactor, host, uri.port, self.timeout)
+        elif isIPv6Address(host):
+            endpoint = TCP6ClientEndpoint(self.reactor, host, uri.port, self.timeout)
+        else:
+            endpoint = HostnameEndpoint(self.reactor, host, uri.port, self.timeout, attemptDelay=0.02)
+        if uri.scheme == b"https":
+            return wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return endpoint
+
+
 @implementer(IBodyProducer)
 class BytesBody:
     """A body that is there already."""
@@ -177,9 +208,11 @@ class Door:
         self.pool = pool = HTTPConnectionPool(reactor, persistent=True)
         pool.maxPersistentPerHost = _CONNECTIONS
         pool.cachedConnectionTimeout = int(_IDLE)
-        self.agent = Agent(reactor, pool=pool, connectTimeout=config.timeout)
+        self.endpoints = Endpoints(reactor, config.timeout)
+        self.agent = Agent.usingEndpointFactory(reactor, self.endpoints, pool)
         # busd answers before it has read all of a file. What such a connection has left in it is not to be reused.
-        self.uploader = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False), connectTimeout=config.timeout)
+        single = HTTPConnectionPool(reactor, persistent=False)
+        self.uploader = Agent.usingEndpointFactory(reactor, self.endpoints, single)
         self.headers = Headers({b"Content-Type": [b"application/json"]})
         if config.token:
             self.headers.addRawHeader(b"Authorization", b"Bearer " + config.token.encode())

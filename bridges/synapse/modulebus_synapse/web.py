@@ -11,7 +11,6 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -92,7 +91,7 @@ class _Exchange:
         self.body = _Body(self)
         cast(Any, response).deliverBody(self.body)
 
-    async def _ask(self) -> IResponse:
+    async def _ask(self) -> Any:
         request = self.request
         headers = _forwarded(request.requestHeaders)
         headers.removeHeader(b"content-length")  # It is the body producer's to say.

@@ -62,7 +62,21 @@ func newScripted(c config, api *modulekit.ModuleAPI) error {
 		}
 	}
 	api.RegisterWebResource("/_synapse/client/scripted", http.HandlerFunc(echo))
+	api.RegisterWebResource("/_synapse/client/scripted/ticks", http.HandlerFunc(s.ticks))
 	return nil
+}
+
+// ticks goes on for as long as somebody listens.
+func (s *scripted) ticks(w http.ResponseWriter, r *http.Request) {
+	for r.Context().Err() == nil {
+		_, _ = io.WriteString(w, "tick\n") // It fails when nobody listens any more.
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+	}
+	s.record(map[string]any{"callback": "ticks", "request": map[string]any{}})
 }
 
 // echo returns the body as it comes, and says what else came.
