@@ -1,0 +1,139 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// told is a module that authenticates everybody, paces updates, and says which worker of which module heard of what.
+func told(heard chan<- string) func(*modulekit.ModuleAPI) {
+	return func(api *modulekit.ModuleAPI) {
+		say := func(format string, args ...any) {
+			heard <- api.Name() + "/" + api.Worker() + " " + fmt.Sprintf(format, args...)
+		}
+		api.RegisterPasswordAuthProviderCallbacks(modulekit.PasswordAuthProviderCallbacks{
+			Check3PidAuth: func(_ context.Context, req *callbacksv1.Check3PidAuthRequest) (*callbacksv1.Check3PidAuthResponse, error) {
+				if req.GetMedium() != api.Name() {
+					return nil, nil
+				}
+				return &callbacksv1.Check3PidAuthResponse{UserId: "@a:x", TellLogin: true}, nil
+			},
+			OnAuthCheckersLogin: func(_ context.Context, req *callbacksv1.OnAuthCheckersLoginRequest) (*callbacksv1.OnAuthCheckersLoginResponse, error) {
+				say("login %s %s", req.GetToken(), req.GetResponse().GetDeviceId())
+				return nil, nil
+			},
+		})
+		api.RegisterBackgroundUpdateControllerCallbacks(modulekit.BackgroundUpdateControllerCallbacks{
+			OnUpdate: func(context.Context, *callbacksv1.OnUpdateRequest) (*callbacksv1.OnUpdateResponse, error) {
+				return &callbacksv1.OnUpdateResponse{TargetDurationMs: new(int64(100))}, nil
+			},
+			OnUpdateEnd: func(_ context.Context, req *callbacksv1.OnUpdateEndRequest) (*callbacksv1.OnUpdateEndResponse, error) {
+				say("end %s", req.GetToken())
+				return nil, nil
+			},
+		})
+	}
+}
+
+// What a worker answered, it alone knows more about: so it alone is told what came of it.
+func TestTheWorkerThatAnsweredIsToldWhatCameOfIt(t *testing.T) {
+	t.Parallel()
+	natstest.Each(t, func(t *testing.T, home *natstest.Home) {
+		s := newStage(t, home, entry("a"), entry("b"))
+		heard := make(chan string, 16)
+		workers := []string{"w1", "w2", "w3"}
+		stop := map[string]func(){}
+		for _, w := range workers {
+			s.run("a", w, told(heard))
+			stop[w] = s.run("b", w, told(heard))
+		}
+		seen := map[string]bool{}
+		for i := 0; len(seen) < len(workers); i++ {
+			d, err := s.PasswordAuthProvider.Check3PidAuth(t.Context(), &callbacksv1.Check3PidAuthRequest{Medium: "b"})
+			if err != nil || d.DecidedBy != "b" {
+				t.Fatalf("got %v, %v", d, err)
+			}
+			seen[d.Answer.GetWorker()] = true
+			device := fmt.Sprint(i)
+			end, err := s.PasswordAuthProvider.OnAuthCheckersLogin(t.Context(), &callbacksv1.OnAuthCheckersLoginRequest{
+				Module: d.DecidedBy, Worker: d.Answer.GetWorker(), Token: d.Answer.GetToken(), Response: &callbacksv1.LoginResponse{DeviceId: &device},
+			})
+			if err != nil || end.Failures != nil {
+				t.Errorf("got %v, %v", end, err)
+			}
+			want := "b/" + d.Answer.GetWorker() + " login " + d.Answer.GetToken() + " " + device
+			if got := <-heard; got != want {
+				t.Errorf("heard %q, want %q", got, want)
+			}
+		}
+
+		d, err := s.BackgroundUpdateController.OnUpdate(t.Context(), &callbacksv1.OnUpdateRequest{})
+		if err != nil || d.DecidedBy != "a" {
+			t.Fatalf("got %v, %v", d, err)
+		}
+		_, err = s.BackgroundUpdateController.OnUpdateEnd(t.Context(), &callbacksv1.OnUpdateEndRequest{
+			Module: d.DecidedBy, Worker: d.Answer.GetWorker(), Token: d.Answer.GetToken(),
+		})
+		if got, want := <-heard, "a/"+d.Answer.GetWorker()+" end "+d.Answer.GetToken(); got != want || err != nil {
+			t.Errorf("heard %q, want %q; %v", got, want, err)
+		}
+
+		// A worker that is gone cannot be told, and another would not know of what.
+		stop["w2"]()
+		got, err := s.PasswordAuthProvider.OnAuthCheckersLogin(t.Context(), &callbacksv1.OnAuthCheckersLoginRequest{Module: "b", Worker: "w2", Token: "x"})
+		var failed *bus.Error
+		if !errors.As(err, &failed) || failed.Module != "b" || failed.Kind != absent {
+			t.Errorf("got %v, %v", got, err)
+		}
+		if len(heard) > 0 {
+			t.Errorf("heard %q", <-heard)
+		}
+	})
+}
+
+func TestWhatNamesNobodyIsToldToNobody(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, natstest.InProcess(t), entry("a"))
+	heard := make(chan string, 16)
+	s.run("a", "w1", told(heard))
+	sent := s.spy("modulebus.*.cb.>")
+	for _, req := range []*callbacksv1.OnUpdateEndRequest{{}, {Worker: "w1"}, {Module: "b", Worker: "w1"}, {Module: "a.*"}} {
+		got, err := s.BackgroundUpdateController.OnUpdateEnd(t.Context(), req)
+		if diff := cmp.Diff(bus.Decision[*callbacksv1.OnUpdateEndResponse]{RosterRevision: got.RosterRevision}, got); err != nil || diff != "" {
+			t.Errorf("%v: got %v, %v", req, got, err)
+		}
+	}
+	if m := sent.heard(); len(m) > 0 {
+		t.Errorf("sent %s", m[0].Subject)
+	}
+	// A worker that does not say who it is, is any: there may be but one.
+	if _, err := s.BackgroundUpdateController.OnUpdateEnd(t.Context(), &callbacksv1.OnUpdateEndRequest{Module: "a", Token: "x"}); err != nil {
+		t.Error(err)
+	}
+	if got := <-heard; got != "a/w1 end x" {
+		t.Errorf("heard %q", got)
+	}
+	// A name is one token of a subject, whatever it is: no star finds anybody.
+	if err := sent.sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := sent.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for _, worker := range []string{"*", ">", "w2"} {
+		var failed *bus.Error
+		_, err := s.BackgroundUpdateController.OnUpdateEnd(t.Context(), &callbacksv1.OnUpdateEndRequest{Module: "a", Worker: worker})
+		if !errors.As(err, &failed) || failed.Kind != absent || len(heard) > 0 {
+			t.Errorf("worker %s: %v", worker, err)
+		}
+	}
+}
