@@ -66,7 +66,9 @@ func TestNoSecretIsSaid(t *testing.T) {
 		request("GET", path, "")
 	}
 	for _, args := range [][]string{
-		{"check", "--config", d.file}, {"modules", "--url", d.url, "--token-file", token}, {"modules", "--json", "--url", d.url, "--token-file", token},
+		{"check", "--config", d.file},
+		{"modules", "--url", d.url, "--token-file", token},
+		{"modules", "--json", "--url", d.url, "--token-file", token},
 		{"ask", "user_may_create_room", `{"user_id": "@error:` + secrets["email"] + `"}`, "--url", d.url, "--token-file", token},
 	} {
 		_, stdout, stderr := execute(t, args...)

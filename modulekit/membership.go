@@ -114,8 +114,7 @@ func (m *membership) refuse(ctx context.Context, entry *rosterv1.Entry, err erro
 }
 
 func configErrorOf(err error) *rosterv1.ConfigError {
-	var refused *ConfigError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*ConfigError](err); ok {
 		return &rosterv1.ConfigError{Path: refused.Path, Error: refused.Reason}
 	}
 	return &rosterv1.ConfigError{Error: err.Error()}

@@ -99,8 +99,7 @@ func decode(body []byte, inJSON bool, req proto.Message) *problem {
 }
 
 func failed(err error) *problem {
-	var f *bus.Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*bus.Error](err); ok {
 		return &problem{unknown, f.Error(), f.Module, wire.KindName(f.Kind), http.StatusBadGateway}
 	}
 	return &problem{Errcode: unknown, Text: err.Error(), status: http.StatusServiceUnavailable}

@@ -139,6 +139,7 @@ func (f *front) ask(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer cancel()
+	//nolint:contextcheck // It is the request's, or ends earlier.
 	out, inJSON, p := f.askIn(ctx, w, r, r.PathValue("category")+"."+r.PathValue("callback"))
 	switch {
 	case p != nil && r.Context().Err() != nil: // Nobody is there to read it.

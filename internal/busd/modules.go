@@ -17,7 +17,7 @@ import (
 type modules struct {
 	daemon *daemon
 	groups map[string]*group
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // of all processes: it ends when they shall
 	cancel context.CancelFunc
 	owned  sync.WaitGroup
 }

@@ -26,14 +26,13 @@ const (
 type natsDoor struct {
 	desk desk
 	nc   *nats.Conn
-	ctx  context.Context
 	log  zerolog.Logger
 	sub  *nats.Subscription
 	pool *pool.Pool
 }
 
-func openNATSDoor(ctx context.Context, nc *nats.Conn, serverName string, d desk, log zerolog.Logger) (*natsDoor, error) {
-	door := &natsDoor{desk: d, nc: nc, ctx: ctx, log: log}
+func openNATSDoor(nc *nats.Conn, serverName string, d desk, log zerolog.Logger) (*natsDoor, error) {
+	door := &natsDoor{desk: d, nc: nc, log: log}
 	door.pool = pool.New(maxAsks, door.serve, door.busy)
 	var err error
 	door.sub, err = nc.ChanQueueSubscribe(subjects.Of(serverName).AskAny(), "busd", door.pool.Work)
@@ -53,7 +52,7 @@ func (d *natsDoor) close() {
 }
 
 func (d *natsDoor) serve(m *nats.Msg) {
-	ctx, cancel := d.ctx, context.CancelFunc(func() {})
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if timeout := wire.Timeout(m, math.MaxInt64); m.Header.Get(wire.HeaderTimeout) != "" {
 		ctx, cancel = context.WithTimeout(ctx, max(timeout, time.Millisecond))
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,8 @@ type daemon struct {
 
 // Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the
 // modules that it runs. It returns nil after a drain, and else why it could not start or go on.
+//
+//nolint:contextcheck // ctx says when to stop; what is opened lives until it is stopped.
 func Run(ctx context.Context, o Options) error {
 	d := &daemon{Options: o, failed: make(chan error, 1)}
 	defer d.close()
@@ -96,8 +99,8 @@ func (d *daemon) onClose(f func()) { d.closers = append(d.closers, f) }
 
 // close undoes what was opened, the last first: doors, then modules, then what both need.
 func (d *daemon) close() {
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		d.closers[i]()
+	for _, undo := range slices.Backward(d.closers) {
+		undo()
 	}
 }
 
@@ -119,7 +122,7 @@ func (d *daemon) open() error {
 		return err
 	}
 	d.onClose(d.client.Close)
-	d.asks, err = openNATSDoor(context.Background(), d.broker.nc, d.Config.ServerName, desk{d.client}, d.Log)
+	d.asks, err = openNATSDoor(d.broker.nc, d.Config.ServerName, desk{d.client}, d.Log)
 	if err != nil {
 		return err
 	}
@@ -162,7 +165,7 @@ func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", d.Config.HTTP.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", d.Config.HTTP.Listen)
 	if err != nil {
 		return fmt.Errorf("http.listen: cannot listen on %s: %w: is another busd running? Set http.listen to another port", d.Config.HTTP.Listen, err)
 	}

@@ -143,7 +143,9 @@ func newModules() *cobra.Command {
 }
 
 func printModules(w io.Writer, raw []byte) error {
-	var list struct{ Modules []registry.Status }
+	var list struct {
+		Modules []registry.Status `json:"modules"`
+	}
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return errors.New("busd's answer is not what this version knows: is --url right?")
 	}

@@ -32,7 +32,7 @@ type Streams struct {
 // Execute runs the command that args say, until it is done or ctx ends, and returns its exit status. stdout carries
 // answers only; errors and logs go to stderr. Each flag is also an environment variable, BUSD_ and its name.
 func Execute(ctx context.Context, args []string, s Streams) int {
-	root := newRoot(s)
+	root := newRoot(s) //nolint:contextcheck // Commands get ctx when they run.
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
