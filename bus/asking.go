@@ -99,16 +99,25 @@ func (a *asking) await(ctx context.Context) error {
 		case r := <-a.replies:
 			a.hear(r)
 		case <-a.timer.C:
+			a.hearAll()
 			a.expire(time.Now())
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
+			a.hearAll()
 			a.expire(a.until)
 		}
 		a.advance()
 	}
 	return nil
+}
+
+// hearAll takes in what has come before time ran out, however late this goroutine was to see either.
+func (a *asking) hearAll() {
+	for len(a.replies) > 0 {
+		a.hear(<-a.replies)
+	}
 }
 
 // advance asks whom the walk wants asked now, and sets the timer for what is waited for.

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -139,4 +141,38 @@ func TestSecondRequestsHaveABudget(t *testing.T) {
 			t.Errorf("%d of %d requests were sent twice, want %d and at most %d more", hedged, asks, earned, saved)
 		}
 	})
+}
+
+// stalled is a line that holds up whoever sends to one module, as if the process had been stopped for a while.
+type stalled struct {
+	*sim
+
+	module string
+}
+
+// Send implements [wire.Line].
+func (s stalled) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error) {
+	ticket, err := s.sim.Send(to, i, r)
+	if strings.HasSuffix(r.Subject, "."+s.module) {
+		after(2 * time.Second)
+	}
+	return ticket, err
+}
+
+func TestWhatHasComeCountsThoughItIsSeenLate(t *testing.T) {
+	t.Parallel()
+	for range 20 { // Of an answer and a timer, either might be seen first.
+		synctest.Test(t, func(t *testing.T) {
+			line := &sim{script: func(x *exchange) []arrival {
+				return []arrival{{time.Second / 2, data(&verdict{})}}
+			}}
+			i := func() *rosterv1.Interest { return &rosterv1.Interest{TimeoutMs: 1000, OnFailure: fail} }
+			roster := &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{module(mayCreate, "a", i()), module(mayCreate, "b", i())}}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second/2)
+			defer cancel()
+			if got, _, err := ask(ctx, over(t, stalled{line, "b"}, roster)); err != nil || got.Failures != nil {
+				t.Errorf("got %v, %v", got, err)
+			}
+		})
+	}
 }
