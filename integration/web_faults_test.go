@@ -224,12 +224,7 @@ func TestWebNATSRestarted(t *testing.T) {
 		t.Error("the response looks whole")
 	}
 	// It is back, and takes smaller messages than before.
-	again, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: addr.Port, NoLog: true, NoSigs: true, MaxPayload: 20_000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go again.Start()
-	t.Cleanup(func() { again.Shutdown(); again.WaitForShutdown() })
+	startNATS(t, &server.Options{Port: addr.Port, MaxPayload: 20_000})
 	body := strings.Repeat("x", 300_000)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) { //nolint:forbidigo // it is polled
 		rsp, err := s.ask(t, "POST", "/f/", body)

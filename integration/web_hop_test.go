@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
@@ -44,6 +45,7 @@ func forward(backend string) http.Handler {
 			r.SetURL(&url.URL{Scheme: "http", Host: backend})
 			r.Out.Host = r.In.Host
 			r.Out.URL.RawQuery = r.In.URL.RawQuery
+			r.Out.Trailer = r.In.Trailer // It is filled in as the body ends.
 			for name, values := range r.In.Header {
 				if strings.HasPrefix(name, "X-Forwarded-") {
 					r.Out.Header[name] = values
@@ -59,11 +61,11 @@ func forward(backend string) http.Handler {
 // tunnelHop is a gateway, NATS, and a worker whose handler is the plain hop: what is lost is the tunnel's fault.
 func tunnelHop(t *testing.T) hop {
 	t.Helper()
-	s := startNATS(t, -1)
-	server := subjects.Of(serverName)
+	s := startNATS(t, &server.Options{MaxPayload: 4 << 20}) // A header must fit a message, and one test has 1 MiB of it.
+	at := subjects.Of(serverName)
 	control := connectTo(t, s.ClientURL())
 	nc := connectTo(t, s.ClientURL())
-	line := natsline.Worker(nc, server, "m", "w")
+	line := natsline.Worker(nc, at, "m", "w")
 	worker := tunnel.NewWorker(line, tunnel.WorkerOptions{})
 	open(t, line, natsline.Side{
 		Receive: worker.Receive, Lost: worker.Lost, Beat: worker.Beat,
@@ -72,7 +74,7 @@ func tunnelHop(t *testing.T) hop {
 	return func(t *testing.T, backend string) http.Handler {
 		t.Helper()
 		handler := forward(backend)
-		_, err := nc.Subscribe(server.Web("m", backend), func(m *nats.Msg) {
+		_, err := nc.Subscribe(at.Web("m", backend), func(m *nats.Msg) {
 			process, token := subjects.StreamOf(m.Reply)
 			go worker.Serve(context.Background(), handler, tunnel.Address{Process: process, Token: token}, m.Data)
 		})

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -33,7 +34,7 @@ type site struct {
 // newSite starts a site whose operator lists the modules.
 func newSite(t *testing.T, o bus.Options, modules ...string) *site {
 	t.Helper()
-	s := &site{nats: startNATS(t, -1)}
+	s := &site{nats: startNATS(t, &server.Options{})}
 	s.url = s.nats.ClientURL()
 	nc := s.connect(t)
 	r := registry.New(busd.Catalogue{})
@@ -57,9 +58,10 @@ func newSite(t *testing.T, o bus.Options, modules ...string) *site {
 	return s
 }
 
-func startNATS(t *testing.T, port int) *server.Server {
+func startNATS(t *testing.T, o *server.Options) *server.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true})
+	o.Host, o.Port, o.NoLog, o.NoSigs = "127.0.0.1", cmp.Or(o.Port, server.RANDOM_PORT), true, true
+	s, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}

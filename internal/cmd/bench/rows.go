@@ -32,6 +32,11 @@ func rows() []row {
 		what := by(n, "GET of a web resource, against httputil.ReverseProxy")
 		all = append(all, versus{what: what, bar: atLeast(1.5), open: getResource(n)})
 	}
+	all = append(all,
+		bulk{what: "response of 1 GiB of a web resource, against httputil.ReverseProxy"},
+		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
+		beside{}, idle{}, leaving{},
+	)
 	return all
 }
 

@@ -92,7 +92,11 @@ func work(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
-	m := modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error { answering(slow)(api); return nil }}
+	m := modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		answering(slow)(api)
+		api.RegisterWebResource(resource, streams(nil))
+		return nil
+	}}
 	return modulekit.Run(ctx, nc, m, modulekit.Options{
 		ServerName: os.Getenv(workerServer), Module: os.Getenv(workerModule), Concurrency: atOnce,
 	})

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// beside measures small requests while four bodies are under way, against the same without.
+type beside struct{}
+
+func (beside) name() string { return "GET beside four bulk streams, p50, against without" }
+
+func (r beside) measure(ctx context.Context, o options) (_ string, err error) {
+	s, err := newStage()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	ours, peer, err := pair(s, streams(nil))
+	if err != nil {
+		return "", err
+	}
+	a, b, err := r.both(ctx, s, o, ours)
+	if err != nil {
+		return "", err
+	}
+	x, y, err := r.both(ctx, s, o, peer)
+	ratio := float64(b) / float64(a)
+	return fmt.Sprintf("| %s | %v beside, %v without | %v beside, %v without | %.2f (peer %.2f) | %v | %s |", r.name(), b, a, y, x,
+		ratio, float64(y)/float64(x), atMost(2), verdict(ratio <= 2)), err
+}
+
+// both are the medians without and with streams.
+func (beside) both(ctx context.Context, s *stage, o options, base string) (without, with time.Duration, err error) {
+	n := 200 * o.rounds
+	if without, err = median(ctx, s, base, n); err != nil {
+		return 0, 0, err
+	}
+	bulks, cancel := context.WithCancel(ctx)
+	var running, begun sync.WaitGroup
+	c := s.httpClient(4)
+	begun.Add(4)
+	for range 4 {
+		running.Go(func() {
+			var once sync.Once
+			_ = bulk{}.transfer(bulks, c, base, 1<<40, func() { once.Do(begun.Done) }) // It ends when it is cancelled.
+		})
+	}
+	defer running.Wait()
+	defer cancel()
+	begun.Wait()
+	with, err = median(ctx, s, base, n)
+	return without, with, err
+}
+
+func median(ctx context.Context, s *stage, base string, n int) (time.Duration, error) {
+	c := s.httpClient(1)
+	took := make([]time.Duration, n)
+	for i := range took {
+		start := time.Now()
+		if err := get(ctx, c, base+pagePath); err != nil {
+			return 0, err
+		}
+		took[i] = time.Since(start)
+	}
+	slices.Sort(took)
+	return took[n/2], nil
+}
+
+func get(ctx context.Context, c *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	rsp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer rsp.Body.Close()
+	_, err = io.Copy(io.Discard, rsp.Body)
+	return err
+}
+
+// idle measures what streams that say nothing cost the gateway: its worker is another process.
+type idle struct{}
+
+func (idle) name() string { return "10,000 idle streams of events, memory of the gateway for each" }
+
+func (r idle) measure(ctx context.Context, o options) (_ string, err error) {
+	n := 10_000
+	if o.rounds == 1 {
+		n = 10
+	}
+	s, err := newStage()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	h, err := newHomeserver(s, "example.com", "module")
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(h.process("module"), h.await("module", 1)); err != nil {
+		return "", err
+	}
+	each, err := r.each(ctx, h.client.Handler(), n)
+	return fmt.Sprintf("| %s | %.1f KiB | | | ≤ 16 KiB | %s |", r.name(), each/1024, verdict(each <= 16<<10)), err
+}
+
+// each opens the streams, without HTTP in front: that costs what it costs.
+func (idle) each(ctx context.Context, gateway http.Handler, n int) (float64, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	before := memory()
+	began := make(chan struct{}, n)
+	for range n {
+		running.Go(func() {
+			defer func() { _ = recover() }() // It panics when the client leaves.
+			gateway.ServeHTTP(&listener{httptest.NewRecorder().Header(), began}, httptest.NewRequest(http.MethodGet, idlePath, nil).WithContext(ctx))
+		})
+	}
+	for range n {
+		select {
+		case <-began:
+		case <-time.After(patience):
+			return 0, errors.New("not all streams began")
+		}
+	}
+	return (memory() - before) / float64(n), nil
+}
+
+// listener is a client that says when it heard something.
+type listener struct {
+	header http.Header
+	began  chan<- struct{}
+}
+
+func (l *listener) Header() http.Header { return l.header }
+func (l *listener) WriteHeader(int)     {}
+func (l *listener) Flush()              {}
+func (l *listener) Write(p []byte) (int, error) {
+	if strings.HasPrefix(string(p), "data") {
+		l.began <- struct{}{}
+	}
+	return len(p), nil
+}
+
+// memory is what is in use, with stacks.
+func memory() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc + m.StackInuse)
+}
+
+// leaving measures how long it takes until a handler knows that its client left.
+type leaving struct{}
+
+func (leaving) name() string { return "client leaves until the handler's context ends, p50 and worst" }
+
+func (r leaving) measure(ctx context.Context, o options) (_ string, err error) {
+	s, err := newStage()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	left := make(chan time.Time, 1)
+	ours, peer, err := pair(s, streams(left))
+	if err != nil {
+		return "", err
+	}
+	a, err := r.times(ctx, s, ours, left, 10*o.rounds)
+	if err != nil {
+		return "", err
+	}
+	b, err := r.times(ctx, s, peer, left, 10*o.rounds)
+	if err != nil {
+		return "", err
+	}
+	worst := a[len(a)-1]
+	return fmt.Sprintf("| %s | %v, %v | %v, %v | | < 100 ms | %s |", r.name(), a[len(a)/2], worst, b[len(b)/2], b[len(b)-1],
+		verdict(worst < 100*time.Millisecond)), nil
+}
+
+func (leaving) times(ctx context.Context, s *stage, base string, left <-chan time.Time, n int) ([]time.Duration, error) {
+	c := s.httpClient(1)
+	took := make([]time.Duration, n)
+	for i := range took {
+		at, err := leave(ctx, c, base)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case then := <-left:
+			took[i] = then.Sub(at)
+		case <-time.After(patience):
+			return nil, errors.New("the handler never knew")
+		}
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+// leave opens a stream and leaves it.
+func leave(ctx context.Context, c *http.Client, base string) (time.Time, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+idlePath, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	rsp, err := c.Do(req)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer rsp.Body.Close()
+	_, err = rsp.Body.Read(make([]byte, 1))
+	return time.Now(), err
+}
