@@ -13,7 +13,7 @@ import (
 const httpbin = "github.com/mccutchen/go-httpbin/v2@v2.26.0"
 
 // TestSuiteHTTPBin runs go-httpbin's own tests: streams, ranges, trailers, events, redirects, WebSocket.
-func TestSuiteHTTPBin(t *testing.T) {
+func TestSuiteHTTPBin(t *testing.T) { //nolint:paralleltest // its tests measure time
 	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", httpbin).Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

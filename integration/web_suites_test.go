@@ -218,7 +218,7 @@ func exactly(test string) []string {
 	return []string{"-test.run", strings.Join(parts, "/"), "-test.v", "-test.short"}
 }
 
-func TestSuiteHTTPUtil(t *testing.T) {
+func TestSuiteHTTPUtil(t *testing.T) { //nolint:paralleltest // its tests measure time
 	dir := filepath.Join(goroot(t), "src/net/http/httputil")
 	s := suite{name: "net/http/httputil", dir: dir, args: exactly}
 	s.binary = compile(t, dir, ".", overlay(t))
@@ -226,7 +226,7 @@ func TestSuiteHTTPUtil(t *testing.T) {
 	s.compare(t, 40, map[string]string{})
 }
 
-func TestSuiteHTTP(t *testing.T) {
+func TestSuiteHTTP(t *testing.T) { //nolint:paralleltest // its tests measure time
 	dir := filepath.Join(goroot(t), "src/net/http")
 	s := suite{name: "net/http", dir: dir, args: exactly}
 	s.binary = compile(t, dir, ".", overlay(t))

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"sync/atomic"
@@ -111,9 +112,7 @@ func (b *body) finish() {
 	if b.request.Trailer == nil {
 		b.request.Trailer = http.Header{}
 	}
-	for name, values := range headerOf(b.x.trailers) {
-		b.request.Trailer[name] = values
-	}
+	maps.Copy(b.request.Trailer, headerOf(b.x.trailers))
 }
 
 // Close implements [io.Closer]. Nothing is read after it.

@@ -146,7 +146,8 @@ func (c *conn) answer() error {
 		return nil
 	}
 	rest := c.head[end+4:]
-	rsp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(c.head[:end+4])), &http.Request{Method: c.x.req.Method})
+	asked := &http.Request{Method: c.x.req.Method}
+	rsp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(c.head[:end+4])), asked) //nolint:bodyclose // it is bytes in memory, and read by pass
 	switch {
 	case err != nil:
 		c.head = nil
@@ -181,7 +182,7 @@ func (c *conn) pass() error {
 
 // copyResponse sends a response that was written by hand. It is as whole as it says to be.
 func (c *conn) copyResponse(from io.Reader) error {
-	rsp, err := http.ReadResponse(bufio.NewReader(from), &http.Request{Method: c.x.req.Method})
+	rsp, err := http.ReadResponse(bufio.NewReader(from), &http.Request{Method: c.x.req.Method}) //nolint:bodyclose // what it reads from is closed
 	if err != nil {
 		c.x.abort(reset(CodeAborted, "answered what is not HTTP"), err)
 		return err

@@ -31,7 +31,7 @@ func Decode(b []byte) (Frame, error) {
 // Flags that each type may have, and must have.
 var (
 	allowed = [16]byte{
-		typeRequest: flagFin | flagUpgrade, typeResponse: flagFin | flagUpgrade,
+		typeRequest: flagFin | flagUpgrade | flagHTTP2, typeResponse: flagFin | flagUpgrade,
 		typeData: flagFin, typeEnd: flagFin, typePing: flagFin, typeReset: flagFin | flagRetryable,
 	}
 	required = [16]byte{typeEnd: flagFin, typeReset: flagFin}
@@ -78,6 +78,7 @@ func decodeRequest(flags byte, b []byte) (Frame, error) {
 	r := &Request{
 		More:          flags&flagFin == 0,
 		Upgrade:       flags&flagUpgrade != 0,
+		HTTP2:         flags&flagHTTP2 != 0,
 		Deadline:      time.Duration(d.uint(uint64(MaxDeadline/time.Millisecond))) * time.Millisecond,
 		Credit:        d.uint(math.MaxInt64),
 		ContentLength: int64(d.uint(math.MaxInt64)) - 1,

@@ -46,7 +46,11 @@ func Append(dst []byte, f Frame) []byte {
 }
 
 func appendRequest(dst []byte, r *Request) []byte {
-	dst = prelude(dst, typeRequest, headFlags(r.More, r.Upgrade))
+	flags := headFlags(r.More, r.Upgrade)
+	if r.HTTP2 {
+		flags |= flagHTTP2
+	}
+	dst = prelude(dst, typeRequest, flags)
 	dst = binary.AppendUvarint(dst, uint64(len(r.Body)))
 	dst = binary.AppendUvarint(dst, milliseconds(r.Deadline))
 	dst = binary.AppendUvarint(dst, r.Credit)

@@ -23,7 +23,7 @@ type exchange struct {
 	stream
 	worker   *Worker
 	req      *Request
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // it is the request's, as long as the request
 	cancel   context.CancelCauseFunc
 	free     context.CancelFunc // of the deadline
 	w        writer
@@ -49,7 +49,7 @@ func (wk *Worker) newExchange(ctx context.Context, req *Request, from Address) *
 
 // serverContext has what net/http's server puts into contexts. Handlers look there to find out whether they may panic
 // to break a response off: without it, [net/http/httputil.ReverseProxy] ends one that is cut as if it were whole.
-type serverContext struct{ context.Context }
+type serverContext struct{ context.Context } //nolint:containedctx // it is one
 
 var server = &http.Server{ReadHeaderTimeout: time.Minute} // It serves nobody.
 
@@ -112,27 +112,26 @@ func (x *exchange) tick() {
 	x.w.tick()
 }
 
-// reach makes the stream one that the gateway can send to. It reports whether it is the first to do so, and whether
-// that is still possible.
-func (x *exchange) reach() (first, ok bool) {
+// reach makes the stream one that the gateway can send to. It reports whether that is still possible.
+func (x *exchange) reach() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over {
-		return false, false
+		return false
 	}
 	if x.token != "" {
-		return false, true
+		return true
 	}
 	x.token = newToken()
 	x.heard.Store(time.Now().UnixNano())
 	x.worker.streams.add(x.token, x)
 	x.stats.Open.Add(1)
-	return true, true
+	return true
 }
 
 // accept tells the gateway where the stream is, and how much of the request's body it may send.
 func (x *exchange) accept(credit uint64) {
-	if _, ok := x.reach(); !ok {
+	if !x.reach() {
 		return
 	}
 	if !x.accepted.Swap(true) {

@@ -39,10 +39,11 @@ const (
 	typePong     = 10
 )
 
-// Bits 4 and 8 are reserved.
+// Bit 8 is reserved.
 const (
 	flagFin       = 1  // Nothing follows in this direction. On PING: an answer is wanted.
 	flagUpgrade   = 2  // REQ and RSP only: what follows is another protocol.
+	flagHTTP2     = 4  // REQ only: the client speaks HTTP/2.
 	flagRetryable = 16 // RESET only: the handler was not started.
 )
 
@@ -70,6 +71,7 @@ type Frame interface{ isFrame() }
 type Request struct {
 	More          bool          // the body follows, as [Data] and [End]
 	Upgrade       bool          // the client asks for another protocol
+	HTTP2         bool          // the client speaks HTTP/2, or what came after it
 	Deadline      time.Duration // time left to answer, rounded up to milliseconds on the wire; 0 is none
 	Credit        uint64        // how much of the response may be sent at once
 	ContentLength int64         // as the client declared it; -1 is unknown

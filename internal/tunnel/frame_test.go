@@ -32,6 +32,7 @@ func anyRequest(t *rapid.T) *tunnel.Request {
 	return &tunnel.Request{
 		More:          rapid.Bool().Draw(t, "more"),
 		Upgrade:       rapid.Bool().Draw(t, "upgrade"),
+		HTTP2:         rapid.Bool().Draw(t, "http2"),
 		Credit:        offset.Draw(t, "credit"),
 		Deadline:      time.Duration(rapid.Int64Range(0, 1e6).Draw(t, "deadline")) * time.Millisecond,
 		ContentLength: length.Draw(t, "length"),

@@ -25,7 +25,6 @@ var (
 // scripted is a carrier with one worker, who answers each request as the script says.
 type scripted struct {
 	gateway *tunnel.Gateway
-	limit   func() int
 	script  func(g *tunnel.Gateway, token string, frame []byte) error
 }
 
@@ -247,6 +246,9 @@ func TestABrokenBodyIsNotPassedOn(t *testing.T) {
 func TestHTTP2InFrontOfTheGateway(t *testing.T) {
 	t.Parallel()
 	h := func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || r.TLS == nil {
+			t.Errorf("the module saw %s", r.Proto)
+		}
 		trailers("Trailer", "A", "A", r.Header.Get("X-Forwarded-Proto"))(w, r)
 	}
 	s := httptest.NewUnstartedServer(tunnelled(t, http.HandlerFunc(h)))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -84,16 +85,15 @@ func upgrades(r *http.Request) string {
 	if protocol == "" || strings.EqualFold(protocol, "h2c") || r.ProtoMajor != 1 {
 		return ""
 	}
-	for _, s := range tokens(fieldsOf(http.Header{"Connection": r.Header["Connection"]}), "Connection") {
-		if s == "Upgrade" {
-			return protocol
-		}
+	if slices.Contains(tokens(fieldsOf(http.Header{"Connection": r.Header["Connection"]}), "Connection"), "Upgrade") {
+		return protocol
 	}
 	return ""
 }
 
 func newRequest(r *http.Request, trusted []netip.Prefix) *Request {
 	req := &Request{
+		HTTP2:         r.ProtoMajor >= 2,
 		ContentLength: r.ContentLength,
 		RemoteAddr:    r.RemoteAddr,
 		Scheme:        "http",

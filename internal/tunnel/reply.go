@@ -33,7 +33,7 @@ func (q *request) inform(i *Info) {
 // pass writes the response. An error after its head means that it is not whole.
 func (q *request) pass(s *call, rsp *Response) error {
 	q.settleUpload()
-	q.out.head(rsp, q.r)
+	q.out.head(rsp)
 	q.report.Status, q.report.Outcome = rsp.Status, OK
 	trailers, err := q.passBody(s, rsp)
 	if err != nil {
@@ -115,7 +115,7 @@ func writeError(err error) error {
 
 // head writes the head. The trailers that are there already are set before it, so that the server chooses a framing
 // that can carry them.
-func (c *client) head(rsp *Response, r *http.Request) {
+func (c *client) head(rsp *Response) {
 	c.began = true
 	h := c.w.Header()
 	h["Content-Type"] = nil // The module's worker has sniffed, or was told not to.

@@ -14,7 +14,7 @@ type request struct {
 	g      *Gateway
 	w      http.ResponseWriter
 	r      *http.Request
-	ctx    context.Context // ends when the client leaves, or the whole took too long
+	ctx    context.Context //nolint:containedctx // ends when the client leaves, or the whole took too long
 	began  time.Time
 	head   *Request
 	upload *upload // nil until the body is sent
@@ -93,7 +93,7 @@ func (q *request) ask() (*call, *Response, error) {
 		if err == nil {
 			return s, rsp, nil
 		}
-		again := q.mayRetry(s, err)
+		again := q.mayRetry(err)
 		q.giveUp(s, err)
 		if !again || !q.pause(err) {
 			return nil, nil, err

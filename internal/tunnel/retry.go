@@ -14,7 +14,7 @@ const (
 // mayRetry reports whether another worker may be asked. Where no handler has begun, anything may be asked again; else
 // only what does no harm when it is done twice, and only as long as nothing of a response was seen. A body that was
 // read is gone, unless it went with the head.
-func (q *request) mayRetry(s *call, err error) bool {
+func (q *request) mayRetry(err error) bool {
 	if q.report.Retries >= maxRetries || q.upload != nil && q.upload.touched.Load() || q.out.informed || q.ctx.Err() != nil {
 		return false
 	}

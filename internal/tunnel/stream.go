@@ -45,7 +45,7 @@ type stream struct {
 
 // limits say how long to wait. Each may be nil.
 type limits struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // it is passed on at once
 	deadline <-chan struct{}
 	timer    <-chan time.Time
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -58,7 +59,8 @@ func hijacking(conns chan<- net.Conn, byHand bool) http.HandlerFunc {
 func TestConn(t *testing.T) {
 	t.Parallel()
 	for _, byHand := range []bool{true, false} {
-		t.Run(fmt.Sprint(byHand), func(t *testing.T) {
+		t.Run(strconv.FormatBool(byHand), func(t *testing.T) {
+			t.Parallel()
 			conns := make(chan net.Conn, 1)
 			s := serve(t, tunnelled(t, hijacking(conns, byHand)))
 			nettest.TestConn(t, func() (outer, inner net.Conn, stop func(), err error) {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -166,7 +167,7 @@ func openRequest(frame []byte) (*Request, error) {
 		return nil, fmt.Errorf("%d bytes of body, %d declared", len(req.Body), req.ContentLength)
 	}
 	if req.More && len(req.Body) > 0 {
-		return nil, fmt.Errorf("part of a body with the head")
+		return nil, errors.New("part of a body with the head")
 	}
 	return req, nil
 }
@@ -193,6 +194,9 @@ func (x *exchange) open() (*http.Request, error) {
 		Host:          r.Authority,
 		RemoteAddr:    r.RemoteAddr,
 		RequestURI:    r.Target,
+	}
+	if r.HTTP2 {
+		h.Proto, h.ProtoMajor, h.ProtoMinor = "HTTP/2.0", 2, 0
 	}
 	if r.Scheme == "https" {
 		h.TLS = &tls.ConnectionState{HandshakeComplete: true}
@@ -227,7 +231,7 @@ func (x *exchange) attachBody(h *http.Request) {
 	case r.ContentLength != 0:
 		h.Body = io.NopCloser(bytes.NewReader(r.Body))
 	}
-	if r.ContentLength < 0 {
+	if r.ContentLength < 0 && !r.HTTP2 {
 		h.TransferEncoding = []string{"chunked"}
 	}
 	if len(r.Trailers) > 0 {

@@ -69,7 +69,7 @@ func (w *writer) writeHeader(code int) {
 		return
 	}
 	if code < 100 || code > 999 {
-		panic(fmt.Sprintf("invalid WriteHeader code %v", code))
+		panic(fmt.Sprintf("invalid WriteHeader code %v", code)) //nolint:forbidigo // as net/http's
 	}
 	if code < 200 && code != http.StatusSwitchingProtocols {
 		w.inform(code)
@@ -223,7 +223,7 @@ func (w *writer) begin() error {
 	}
 	w.began = true
 	w.sniff()
-	if _, ok := w.x.reach(); !ok {
+	if !w.x.reach() {
 		return http.ErrHandlerTimeout
 	}
 	w.x.accepted.Store(true)
