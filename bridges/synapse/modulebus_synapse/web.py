@@ -2,19 +2,19 @@
 
 import logging
 import os
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import URI
+from twisted.web.http import _ChunkedTransferDecoder
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from modulebus_synapse.door import Door, StreamBody
+from modulebus_synapse.door import Door
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +29,14 @@ _HOP_BY_HOP = {
     b"transfer-encoding",
     b"upgrade",
 }
+_HEAD = 1 << 16  # Bytes of a response's head.
 
 
 class ProxyResource(Resource):
     """Hands requests of a path, and of all below it, to busd.
 
-    Synapse has read a request's body into a temporary file before it gets here. From there, and all the way back, the
-    bytes are streamed.
+    Synapse has read a request's body, into a temporary file if it is large, before it gets here. From there on bytes
+    are streamed, both ways at once: a module may answer before it has read all.
     """
 
     isLeaf = True
@@ -45,106 +46,150 @@ class ProxyResource(Resource):
         self.door = door
 
     def render(self, request: Request) -> int:
-        exchange = _Exchange(self.door, request)
-        exchange.start()
+        exchange = Exchange(request)
+        endpoint = self.door.endpoints.endpointForURI(URI.fromBytes(self.door.config.url.encode()))
+        connecting: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: exchange))
+        connecting.addErrback(exchange.failed)
+        request.notifyFinish().addErrback(exchange.client_left, connecting)
         return NOT_DONE_YET
 
 
-class _Exchange:
-    def __init__(self, door: Door, request: Request):
-        self.door = door
-        self.request = request
-        self.gone = False
-        self.body: _Body | None = None
-        self.running: Deferred[None] | None = None
+class Exchange(Protocol):
+    """One request to busd, on a connection of its own, and its response.
 
-    def start(self) -> None:
-        self.request.notifyFinish().addErrback(self._client_left)
-        self.running = ensureDeferred(self._run())
-        self.running.addErrback(_ignore_cancelled)
+    Twisted's client hands a response over when the request has been sent, which a module that answers while it reads
+    would wait for in vain.
+    """
 
-    def _client_left(self, _: Failure) -> None:
-        self.gone = True
-        if self.running:
-            self.running.cancel()
-        if self.body:
-            self.body.stop()
+    transport: Any
 
-    async def _run(self) -> None:
-        request = self.request
-        try:
-            response = await self._ask()
-        except CancelledError:
-            raise
-        except Exception as e:
-            if not self.gone:
-                logger.warning("cannot hand %s to busd: %s", request.path.decode("ascii", "replace"), e)
-                _unavailable(request)
-            return
-        if self.gone:
-            return
-        request.setResponseCode(response.code, response.phrase)
-        for name, values in _forwarded(response.headers).getAllRawHeaders():
-            request.responseHeaders.setRawHeaders(name, values)
-        if response.length and isinstance(response.length, int) and request.method != b"HEAD":
-            request.responseHeaders.setRawHeaders(b"content-length", [b"%d" % response.length])
-        self.body = _Body(self)
-        cast(Any, response).deliverBody(self.body)
-
-    async def _ask(self) -> Any:
-        request = self.request
-        headers = _forwarded(request.requestHeaders)
-        headers.removeHeader(b"content-length")  # It is the body producer's to say.
-        address = request.getClientAddress()
-        headers.addRawHeader(b"X-Forwarded-For", str(getattr(address, "host", "")).encode())
-        headers.setRawHeaders(b"X-Forwarded-Proto", [b"https" if request.isSecure() else b"http"])
-        content = request.content
-        assert content is not None
-        content.seek(0, os.SEEK_END)
-        size = content.tell()
-        content.seek(0)
-        body: Any = StreamBody(cast(Any, content), size) if size else None
-        url = self.door.config.url.encode() + request.uri
-        return await self.door.agent.request(request.method, url, headers, body)
-
-
-class _Body(Protocol):
-    """Passes the response's body on, no faster than the client takes it."""
-
-    def __init__(self, exchange: _Exchange):
-        self.exchange = exchange
-        self.producing = False
+    def __init__(self, request: Request):
+        self.request: Any = request
+        self.head = b""
+        self.begun = False  # The response's head has gone to the client.
+        self.over = False
+        self.decoder: Any = None  # Of a body in chunks.
+        self.left: int | None = None  # Bytes of a body whose length is known.
 
     def connectionMade(self) -> None:
-        if self.exchange.gone:
-            self.stop()
+        if self.over:
+            self.transport.abortConnection()
             return
-        self.producing = True
-        self.exchange.request.registerProducer(cast(IPushProducer, self.transport), True)
+        content = self.request.content
+        size = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        self.transport.write(self._request_head(size))
+        if size:
+            sending: Deferred[Any] = FileSender().beginFileTransfer(content, self.transport)
+            sending.addErrback(lambda _: None)  # The connection is gone, of which connectionLost hears.
+
+    def _request_head(self, size: int) -> bytes:
+        request = self.request
+        headers = _forwarded(request.requestHeaders)
+        headers.removeHeader(b"content-length")
+        if size or request.method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
+            headers.setRawHeaders(b"Content-Length", [b"%d" % size])
+        headers.removeHeader(b"expect")  # The client has sent it all.
+        headers.setRawHeaders(b"Connection", [b"close"])
+        lines = [request.method + b" " + request.uri + b" HTTP/1.1"]
+        for name, values in headers.getAllRawHeaders():
+            lines += [name + b": " + value for value in values]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.exchange.gone:
-            self.exchange.request.write(data)
+        if self.over:
+            return
+        if self.begun:
+            self._body(data)
+            return
+        self.head += data
+        head, end, rest = self.head.partition(b"\r\n\r\n")
+        if not end:
+            if len(self.head) > _HEAD:
+                self.failed("the head of its response is too large")
+            return
+        self.head = b""
+        try:
+            self._response_head(head, rest)
+        except (ValueError, IndexError):
+            self.failed("its response is not HTTP")
+
+    def _response_head(self, head: bytes, rest: bytes) -> None:
+        lines = head.split(b"\r\n")
+        _, status, phrase = (lines[0] + b" ").split(b" ", 2)
+        code = int(status)
+        if code < 200:  # There is more to come.
+            self.dataReceived(rest)
+            return
+        headers = Headers()
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            headers.addRawHeader(name.strip(), value.strip())
+        self.begun = True
+        request = self.request
+        request.setResponseCode(code, phrase.strip())
+        for name, values in _forwarded(headers).getAllRawHeaders():
+            request.responseHeaders.setRawHeaders(name, values)
+        length = headers.getRawHeaders(b"content-length")
+        if request.method == b"HEAD" or code in (204, 304):
+            self._finish()
+            return
+        if b"chunked" in b",".join(headers.getRawHeaders(b"transfer-encoding", [])).lower():
+            self.decoder = _ChunkedTransferDecoder(request.write, lambda _: self._finish())
+        elif length:
+            self.left = int(length[0])
+        request.registerProducer(self.transport, True)  # The client sets the pace.
+        request.write(b"")  # So that the head is sent before there is a body.
+        self._body(rest)
+
+    def _body(self, data: bytes) -> None:
+        if self.decoder is not None:
+            self.decoder.dataReceived(data)
+            return
+        if self.left is not None:
+            data = data[: self.left]
+            self.left -= len(data)
+        if data:
+            self.request.write(data)
+        if self.left == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._end()
+        self.request.finish()
+
+    def _end(self) -> None:
+        """Nothing of the exchange is of interest any more."""
+        if self.begun and not self.over and self.request.producer is self.transport:
+            self.request.unregisterProducer()
+        self.over = True
+        if self.transport:
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        request = self.exchange.request
-        if self.exchange.gone:
+        if self.over:
             return
-        if self.producing:
-            request.unregisterProducer()
-        if reason.check(ResponseDone, PotentialDataLoss):
-            request.finish()
-        elif request.channel:
-            request.channel.loseConnection()  # So that the client does not take it for whole.
+        if not self.begun:
+            self.failed("it has closed the connection")
+        elif self.decoder is None and self.left is None:
+            self._finish()  # A body that ends with the connection.
+        else:
+            channel = self.request.channel
+            self._end()
+            if channel:
+                channel.loseConnection()  # So that no client takes it for whole.
 
-    def stop(self) -> None:
-        transport: Any = self.transport
-        if transport:
-            transport.loseConnection()
+    def failed(self, reason: object) -> None:
+        if self.over:
+            return
+        self._end()
+        logger.warning("cannot hand a request to busd: %s", reason.value if isinstance(reason, Failure) else reason)
+        _unavailable(self.request)
 
-
-def _ignore_cancelled(failure: Failure) -> None:
-    failure.trap(CancelledError)
+    def client_left(self, _: Failure, connecting: "Deferred[Any]") -> None:
+        self.begun = False  # There is nobody to take anything from.
+        self._end()
+        connecting.cancel()
 
 
 def _forwarded(headers: Headers) -> Headers:
@@ -159,7 +204,7 @@ def _forwarded(headers: Headers) -> Headers:
     return out
 
 
-def _unavailable(request: Request) -> None:
+def _unavailable(request: Any) -> None:
     body = b'{"errcode":"M_UNKNOWN","error":"The module that serves this cannot be reached"}'
     request.setResponseCode(502)
     request.setHeader(b"Content-Type", b"application/json")

@@ -1,0 +1,121 @@
+"""The reverse proxy, between a busd that says what the test says and a client that sees every byte."""
+
+from typing import Any
+
+from modulebus_synapse.config import Config
+from modulebus_synapse.door import Door
+from modulebus_synapse.web import ProxyResource
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+REACTOR: Any = reactor
+GET = b"GET /web/a%2Fb?c HTTP/1.1\r\nHost: example.org\r\nX-Own: 1\r\nConnection: close\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
+
+
+class Busd(Protocol):
+    def __init__(self, says: bytes):
+        self.says, self.heard = says, b""
+
+    def dataReceived(self, data: bytes) -> None:
+        transport: Any = self.transport
+        self.heard += data
+        if b"\r\n\r\n" in self.heard:
+            transport.write(self.says)
+            transport.loseConnection()
+
+
+class Client(Protocol):
+    def __init__(self, says: bytes):
+        self.says, self.heard = says, b""
+        self.done: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.write(self.says)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.done.callback(self.heard)
+
+
+class WebTest(TestCase):
+    timeout = 20
+
+    async def exchange(self, response: bytes | None, request: bytes = GET) -> tuple[bytes, bytes]:
+        """What busd heard, and what the client did."""
+        busd = Busd(response or b"")
+        port = REACTOR.listenTCP(0, Factory.forProtocol(lambda: busd), interface="127.0.0.1")
+        url = f"http://127.0.0.1:{port.getHost().port}"
+        if response is None:
+            await port.stopListening()
+        else:
+            self.addCleanup(port.stopListening)
+        root: Any = Resource()  # type: ignore[no-untyped-call]
+        root.putChild(b"web", ProxyResource(Door(Config(url=url), REACTOR)))
+        front = REACTOR.listenTCP(0, Site(root), interface="127.0.0.1")
+        self.addCleanup(front.stopListening)
+        client = Client(request)
+        endpoint = TCP4ClientEndpoint(REACTOR, "127.0.0.1", front.getHost().port)
+        await endpoint.connect(Factory.forProtocol(lambda: client))
+        seen = await client.done
+        return busd.heard, seen
+
+    async def test_head_and_body(self) -> None:
+        heard, seen = await self.exchange(
+            b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+            b"HTTP/1.1 201 Made\r\nContent-Length: 3\r\nX-Own: a\r\nX-Own: b\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\nyes"
+        )
+        head, _, body = seen.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 201 Made\r\n")
+        assert body == b"yes"
+        assert head.lower().count(b"\r\nx-own: ") == 2
+        assert b"x-hop" not in head.lower()
+        assert b"link" not in head.lower()
+
+    async def test_what_busd_hears(self) -> None:
+        body = b"x" * 200_000
+        request = b"POST /web/a%2Fb?c HTTP/1.1\r\nHost: example.org\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n"
+        busd, _ = await self.exchange(b"HTTP/1.1 204 No Content\r\n\r\n", request + body)
+        assert busd.startswith(b"POST /web/a%2Fb?c HTTP/1.1\r\n")
+        busd, _ = await self.exchange(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert b"x-hop" not in busd.lower()
+
+    async def test_chunks(self) -> None:
+        _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        chunks = seen.partition(b"\r\n\r\n")[2].split(b"\r\n")
+        assert b"".join(chunks[1::2]) == b"abcde"
+        assert seen.endswith(b"0\r\n\r\n")
+
+    async def test_a_body_that_ends_with_the_connection_is_whole(self) -> None:
+        _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+        assert b"all of it" in seen
+        assert seen.endswith(b"0\r\n\r\n")
+
+    async def test_what_breaks_off_is_not_taken_for_whole(self) -> None:
+        _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        assert not seen.endswith(b"0\r\n\r\n")
+        _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        assert not seen.endswith(b"0\r\n\r\n")
+
+    async def test_no_body(self) -> None:
+        head = GET.replace(b"GET", b"HEAD", 1)
+        _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", head)
+        assert seen.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert seen.endswith(b"\r\n\r\n")
+        _, seen = await self.exchange(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+        assert seen.startswith(b"HTTP/1.1 304 ")
+
+    async def test_busd_that_is_not_there_or_makes_no_sense(self) -> None:
+        for response in (None, b"", b"SSH-2.0\r\n\r\n", b"x" * 100_000):
+            _, seen = await self.exchange(response)
+            assert seen.startswith(b"HTTP/1.1 502 "), response
+            assert b"M_UNKNOWN" in seen
+
+
