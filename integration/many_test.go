@@ -170,6 +170,32 @@ func TestModulesJoinAgainWhenBusdIsRestarted(t *testing.T) {
 	}
 }
 
+// TestTheFirstAskAfterARestartIsAskedOfModulesThatRun would find a busd that answers before modules have joined again, as
+// if there were none.
+func TestTheFirstAskAfterARestartIsAskedOfModulesThatRun(t *testing.T) {
+	t.Parallel()
+	home, address := natstest.TCP(t), freeAddress(t)
+	config := "nats: {url: '" + home.URL() + "'}\nhttp: {listen: '" + address + "'}\nmodules: [{module: gate}]\n"
+	worker(t, home.URL(), "faulty", "gate")
+	serve(t, config).stop()
+	for range 5 {
+		d := prepare(t, config)
+		d.url = "http://" + address
+		d.start()
+		var v verdict
+		eventually(t, "busd answers", func() (answers bool) {
+			var err error
+			v, err = d.tryCreate("@refused:example.com")
+			return err == nil
+		})
+		if v.DecidedBy != "gate" {
+			t.Errorf("the first ask: %v", v)
+		}
+		d.announced()
+		d.stop()
+	}
+}
+
 func TestAConfigurationThatChangedWhileBusdWasDownIsTakenOver(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)

@@ -49,6 +49,7 @@ const (
 	quietTime     = 50 * time.Millisecond // between looks at whether requests still come
 	quietTicks    = 5                     // looks that saw none, until nobody seems to be left
 	turnAwayTime  = 5 * time.Second       // for clients that do not take that for an answer
+	joinTime      = time.Second           // for modules that run already to join a busd that starts
 	headerTimeout = 10 * time.Second      // for a client to send its request's header
 )
 
@@ -80,7 +81,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := d.open(); err != nil {
 		return err
 	}
-	d.start()
+	d.modules.apply(d.Config.Modules)
 	d.announceUntil(ctx)
 	for {
 		select {
@@ -139,10 +140,19 @@ func (d *daemon) openRegistry() (err error) {
 	d.registry.Evaluate(d.Config.Sequential)
 	d.registry.Configure(d.Config.Modules, d.Config.Budget, time.Now())
 	registry.Recall(d.broker.nc, d.Config.ServerName, d.registry)
-	if d.service, err = registry.Serve(d.broker.nc, d.Config.ServerName, d.registry, d.Log); err != nil {
+	if d.service, err = registry.Prepare(d.broker.nc, d.Config.ServerName, d.registry, d.Log); err != nil {
 		return err
 	}
 	d.onClose(d.service.Close)
+	var names []string
+	for _, m := range d.Config.Modules {
+		names = append(names, m.Name)
+	}
+	d.service.Changed(names)
+	ctx, cancel := context.WithTimeout(context.Background(), joinTime)
+	defer cancel()
+	d.service.AwaitModules(ctx)
+	d.service.Open()
 	return nil
 }
 
@@ -212,16 +222,6 @@ func readToken(path string) ([]byte, error) {
 	}
 	digest := sha256.Sum256(token)
 	return digest[:], nil
-}
-
-// start runs the modules, and has those that already run join this busd.
-func (d *daemon) start() {
-	d.modules.apply(d.Config.Modules)
-	var names []string
-	for _, m := range d.Config.Modules {
-		names = append(names, m.Name)
-	}
-	d.service.Changed(names)
 }
 
 // reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.

@@ -137,6 +137,15 @@ func registered(m *rosterv1.Module) *rosterv1.Join {
 	return j
 }
 
+// expectant reports whether a module may be there, though busd does not run it, that nothing is known of.
+func (r *Registry) expectant() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.listed, func(m *module) bool {
+		return len(m.Run) == 0 && len(m.workers) == 0 && m.refused == nil && len(m.last.GetCallbacks())+len(m.last.GetWebResources()) == 0
+	})
+}
+
 // enlist returns a module that was not listed so far, with what is known of it.
 func (r *Registry) enlist(name string) *module {
 	m := r.unlisted[name]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,12 +24,23 @@ type Service struct {
 	log      zerolog.Logger
 	subs     []*nats.Subscription
 	wake     chan struct{} // something may have changed
+	open     atomic.Bool   // whether homeservers are told
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
 
 // Serve answers for the registry until Close, which must be called.
 func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
+	s, err := Prepare(nc, serverName, r, log)
+	if err == nil {
+		s.Open()
+	}
+	return s, err
+}
+
+// Prepare is Serve that keeps the roster from homeservers until Open: modules can join before anybody is told that there
+// are none.
+func Prepare(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		registry: r, nc: nc, server: subjects.Of(serverName),
@@ -50,6 +62,27 @@ func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*
 		s.subs = append(s.subs, sub)
 	}
 	return s, nc.Flush()
+}
+
+// Open tells homeservers of the roster from now on.
+func (s *Service) Open() {
+	s.open.Store(true)
+	s.Wake()
+}
+
+// AwaitModules gives modules that run already, though busd does not run them, the time to join: all there is, if one of
+// them is not there.
+func (s *Service) AwaitModules(ctx context.Context) {
+	const pause = 5 * time.Millisecond
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for s.registry.expectant() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not begin
@@ -105,7 +138,7 @@ func (s *Service) run(ctx context.Context) {
 			s.registry.Expire(now)
 		case <-s.wake:
 		}
-		if roster := s.registry.Roster(); roster.GetRevision() != told {
+		if roster := s.registry.Roster(); s.open.Load() && roster.GetRevision() != told {
 			s.publish(s.server.RosterChanged(), roster)
 			told = roster.GetRevision()
 		}
@@ -187,11 +220,11 @@ func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {
 	return &rosterv1.Joined{Listed: true}, nil
 }
 
-// roster answers with nothing when the homeserver has it already.
+// roster answers with nothing when the homeserver has it already, or is not to be told yet.
 func (s *Service) roster(_ string, m *nats.Msg) (proto.Message, error) {
 	roster := s.registry.Roster()
 	have, err := strconv.ParseUint(string(m.Data), 10, 64)
-	if err == nil && have >= roster.GetRevision() {
+	if !s.open.Load() || err == nil && have >= roster.GetRevision() {
 		return &rosterv1.Roster{}, nil
 	}
 	return roster, nil

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 	"testing"
@@ -193,6 +194,41 @@ func TestAHomeserverGetsTheRosterOnce(t *testing.T) {
 	if len(b.ask(server.Roster(), "", have).Data) == 0 {
 		t.Error("a newer roster is kept back")
 	}
+}
+
+func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
+	t.Parallel()
+	b := &bench{T: t, Registry: listing(listed("gate")), home: natstest.InProcess(t)}
+	b.nc = natstest.Connect(t, b.home)
+	rosters := b.listen(server.RosterChanged())
+	s, err := registry.Prepare(natstest.Connect(t, b.home), serverName, b.Registry, zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	s.Wake()
+	equal(t, 0, len(b.ask(server.Roster(), "", nil).Data))
+	awaited := make(chan struct{})
+	go func() { defer close(awaited); s.AwaitModules(t.Context()) }()
+	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	<-awaited
+	s.Open()
+	roster := &rosterv1.Roster{}
+	hear(t, rosters, roster)
+	equal(t, b.Roster(), roster) // It is the first that is heard of.
+	equal(t, createRoom, roster.GetModules()[0].GetCallbacks()[0].GetCallback())
+}
+
+func TestNobodyIsAwaitedForEver(t *testing.T) {
+	t.Parallel()
+	run := listed("run by busd")
+	run.Run = []string{"gate"}
+	b := serve(t, run)
+	b.AwaitModules(t.Context()) // It is busd's to know when it is there.
+	b.Configure([]config.Module{listed("elsewhere")}, time.Second, start)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.AwaitModules(ctx)
 }
 
 func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
