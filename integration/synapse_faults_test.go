@@ -104,10 +104,20 @@ func TestSynapseWithoutBusd(t *testing.T) {
 		t.Error("the log does not say that busd is back")
 	}
 
+	// A module that hangs has its timeout of a second, and then Synapse is told that it failed.
+	w.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 60000}`})
+	if slowest := w.crowd(t, 50, "hangs", broken); slowest > 2500*time.Millisecond {
+		t.Errorf("while a module hung, a client waited for %v", slowest)
+	} else {
+		fmt.Printf("| %-64s | slowest of 50 clients: %v\n", "a module hangs: nobody waits longer than its timeout", slowest.Round(time.Millisecond))
+	}
+	w.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
+	expect("the module answers again", refused, send)
+
 	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	slowest := w.crowd(t, 50, broken)
+	slowest := w.crowd(t, 50, "refused", broken)
 	if err := d.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -120,14 +130,14 @@ func TestSynapseWithoutBusd(t *testing.T) {
 }
 
 // crowd has so many clients send at once, and returns how long the slowest took.
-func (w *world) crowd(t *testing.T, n int, want string) (slowest time.Duration) {
+func (w *world) crowd(t *testing.T, n int, text, want string) (slowest time.Duration) {
 	t.Helper()
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	for i := range n {
 		group.Go(func() {
 			started := time.Now()
-			r, err := w.alice.try(t.Context(), "PUT", room(w.room, "send", "m.room.message", fmt.Sprint("crowd", i)), message("refused"))
+			r, err := w.alice.try(t.Context(), "PUT", room(w.room, "send", "m.room.message", fmt.Sprint(text, i)), message(text))
 			mu.Lock()
 			defer mu.Unlock()
 			slowest = max(slowest, time.Since(started))
