@@ -45,8 +45,7 @@ func newFiles(nc *nats.Conn, server subjects.Server) (*files, error) {
 }
 
 func (f *files) close() {
-	_ = f.sub.Unsubscribe() // Both fail only when the connection is closed.
-	_ = f.nc.Flush()
+	_ = f.sub.Unsubscribe() // It fails only when the connection is closed.
 	<-f.pool.Stop()
 }
 

@@ -88,7 +88,6 @@ type calls struct {
 func (s *calls) stop() {
 	_ = s.sub.Unsubscribe() // Both fail only when the connection is closed.
 	_ = s.cancels.Unsubscribe()
-	_ = s.client.nc.Flush()
 	<-s.pool.Stop()
 }
 
