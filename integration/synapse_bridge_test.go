@@ -17,6 +17,7 @@ func TestSynapseBridgeAlone(t *testing.T) {
 		"mypy":   {"-m", "mypy", "--cache-dir", filepath.Join(t.TempDir(), "mypy")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := exec.CommandContext(t.Context(), python(t), args...)
 			c.Dir = filepath.Join(root, "bridges", "synapse")
 			c.Env = append(os.Environ(), "PYTHONPATH=.", "PYTHONDONTWRITEBYTECODE=1")

@@ -505,6 +505,8 @@ func (w *world) search(t *testing.T, u user) string {
 
 // TestSynapseCallbacks has a client of a real Synapse do what makes it call a callback, and a module answer in each way it
 // can: once over the bus, and once inside Synapse's process. What the client sees must be the same.
+//
+//nolint:paralleltest // Its scenes play on one stage, and some of them measure time.
 func TestSynapseCallbacks(t *testing.T) {
 	every := slices.Concat(scenes, moreScenes, lastScenes)
 	covered(t, every)

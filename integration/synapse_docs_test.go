@@ -23,7 +23,7 @@ var (
 
 // TestSynapseInFiveMinutes does what docs/synapse.md says, in order, and compares what it shows. Only places differ: where
 // things are installed, and on which ports they listen. Synapse is not downloaded again.
-func TestSynapseInFiveMinutes(t *testing.T) {
+func TestSynapseInFiveMinutes(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	text, err := os.ReadFile(filepath.Join(root, "docs", "synapse.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func answers(t *testing.T, url string) {
 				return
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		wait(t)
 	}
 	t.Fatalf("%s does not answer", url)
 }

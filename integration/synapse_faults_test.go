@@ -27,7 +27,7 @@ modules:
 
 // TestSynapseWithoutBusd has a Synapse that starts before busd does, is asked for more and for less while it runs, and
 // loses busd and finds it again.
-func TestSynapseWithoutBusd(t *testing.T) {
+func TestSynapseWithoutBusd(t *testing.T) { //nolint:paralleltest // it measures time
 	bins, port := buildAll(t), freePort(t)
 	w := &world{s: prepareSynapse(t)}
 	w.files(t)

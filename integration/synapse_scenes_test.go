@@ -71,7 +71,7 @@ var moreScenes = []scene{
 			}
 			waits <- r.String() + ", " + seen(r, w.bob)
 		}()
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // nothing tells that the server has begun to wait
 		w.say(t, map[string]string{
 			"get_users_for_states": strings.ReplaceAll(w.entry(t, "get_users_for_states"), "WATCHING", watching.id),
 			"get_interested_users": `{"when": "` + watching.id + `", "reply": {"users": ["` + w.bob.id + `"]},

@@ -11,7 +11,7 @@ import (
 )
 
 // TestSynapseServesWebResources has a module's web resources under Synapse's own listener.
-func TestSynapseServesWebResources(t *testing.T) {
+func TestSynapseServesWebResources(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	w := busWorld(t, buildAll(t), "")
 	w.s.start(t)
 	body := make([]byte, 3<<20)
