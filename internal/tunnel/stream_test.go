@@ -328,7 +328,7 @@ func TestAHandlerThatGivesUpBreaksItsResponse(t *testing.T) {
 
 func TestAnotherWorkerIsAsked(t *testing.T) {
 	t.Parallel()
-	opts := tunnel.GatewayOptions{AcceptTimeout: 20 * time.Millisecond}
+	opts := tunnel.GatewayOptions{AcceptTimeout: 300 * time.Millisecond}
 	tests := map[string]struct {
 		ask  func(string) *http.Request
 		lose func(w *worker)
