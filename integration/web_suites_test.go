@@ -47,7 +47,7 @@ type suite struct {
 	tests  []string
 }
 
-const patience = 10 * time.Second
+const patience = 6 * time.Second
 
 // run runs every test behind the hop at addr; an empty one is none.
 func (s suite) run(t *testing.T, addr string) verdict {
