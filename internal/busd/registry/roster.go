@@ -163,9 +163,12 @@ func uniteNeeds(a, b *rosterv1.Needs) *rosterv1.Needs {
 	}
 	u := proto.CloneOf(a)
 	for _, k := range b.GetKeys() {
-		if !slices.ContainsFunc(u.Keys, func(o *rosterv1.Key) bool { return o.GetValue() == k.GetValue() }) {
+		i := slices.IndexFunc(u.Keys, func(o *rosterv1.Key) bool { return o.GetValue() == k.GetValue() })
+		if i < 0 {
 			u.Keys = append(u.Keys, k)
+			continue
 		}
+		u.Keys[i].Fields = slices.Compact(slices.Sorted(slices.Values(slices.Concat(u.Keys[i].Fields, k.GetFields()))))
 	}
 	if b.GetState() != nil {
 		u.State = &rosterv1.StateFilter{
