@@ -77,10 +77,11 @@ var house = map[string]row{
 	"examples/echo":   {own: "modulekit", others: anything},
 	"examples/upload": {own: "modulekit"},
 
-	"docs":              {tests: anything},
-	"integration":       {own: "bus bus/ modulekit modulekit/ internal/ cmd/ subjects " + schemas, others: anything + " " + natsServer},
-	"internal/layers":   {tests: "subjects"},
-	"internal/natstest": {others: nats + " " + natsServer},
+	"docs":                    {tests: anything},
+	"integration/exploration": {own: "bus bus/ modulekit modulekit/ internal/ subjects " + schemas, others: anything + " " + natsServer},
+	"integration":             {own: "bus bus/ modulekit modulekit/ internal/ cmd/ subjects " + schemas, others: anything + " " + natsServer},
+	"internal/layers":         {tests: "subjects"},
+	"internal/natstest":       {others: nats + " " + natsServer},
 }
 
 // pkg is what go list says of a package.
@@ -212,7 +213,7 @@ func TestWhatIsPureStaysPure(t *testing.T) {
 
 func TestTheServerIsOnlyWhereItRuns(t *testing.T) {
 	t.Parallel()
-	runs := "internal/busd internal/busd/ cmd/busd integration internal/natstest"
+	runs := "internal/busd internal/busd/ cmd/busd integration integration/ internal/natstest"
 	for _, p := range packages(t) {
 		for _, imported := range p.Deps {
 			if strings.HasPrefix(imported, natsServer) && !covers(runs, p.name()) {
