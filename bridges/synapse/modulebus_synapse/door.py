@@ -233,8 +233,8 @@ class Door:
         async def exchange(limit: Limit) -> tuple[int, bytes]:
             try:
                 return await self._post(url, message, path)
-            except (ResponseFailed, RequestTransmissionFailed):
-                if not again or limit.reached:
+            except (ResponseFailed, RequestTransmissionFailed) as e:
+                if not again or limit.reached or _cancelled(e):
                     raise
                 return await self._post(url, message, path)
 
@@ -285,8 +285,8 @@ class Door:
         try:
             return await make_deferred_yieldable(outcome)
         except Exception as e:
-            if isinstance(e, CancelledError) and not limit.reached:
-                raise  # Synapse has given up.
+            if _cancelled(e) and not limit.reached:
+                raise CancelledError() from None  # Synapse has given up.
             if limit.reached and not isinstance(e, (ConnectError, ConnectingCancelledError)):
                 raise self._late() from None
             text = f"cannot reach busd at {self.config.url}: {_cause(e)}"
@@ -358,6 +358,12 @@ def _reason(body: bytes) -> str:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
         return "without a reason"
+
+
+def _cancelled(e: Exception) -> bool:
+    """Whether it is what comes of cancelling an exchange, of which Twisted has several forms."""
+    kinds = (CancelledError, ConnectingCancelledError)
+    return isinstance(e, kinds) or any(isinstance(r.value, kinds) for r in getattr(e, "reasons", ()))
 
 
 def _cause(e: Exception) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from modulebus_synapse.config import Config
 from modulebus_synapse.door import Door, Failed, Unreachable
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -90,6 +90,18 @@ class DoorTest(TestCase):
             self.assertFalse(e.outage)
 
         return self.assertFailure(self.ask(door), Unreachable).addCallback(check)
+
+    def test_who_gives_up_hears_of_that(self) -> Any:
+        """Synapse cancels callbacks of clients that left. That is no outage, and nothing to ask again."""
+        door, busd = self.busd(lambda _: NOT_DONE_YET, timeout=5.0)
+        asking = self.ask(door, again=True)
+        REACTOR.callLater(0.2, asking.cancel)
+
+        def check(_: Any) -> None:
+            self.assertFalse(door.away)
+            self.assertEqual((len(busd.seen), door.slots.free), (1, 128))
+
+        return self.assertFailure(asking, CancelledError).addCallback(check)
 
     def test_one_line_per_outage_and_recovery_by_itself(self) -> Any:
         status = 503
