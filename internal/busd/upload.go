@@ -83,7 +83,8 @@ func (f *front) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Re
 	file := &spool{source: u.file}
 	defer file.close()
 	out, p := f.desk.answer(bus.WithFile(ctx, file, -1), name, u.request, u.inJSON)
-	if !file.ended() { // A read that is under way must not keep the decision back.
+	if !file.ended() { // A read that is under way must not keep the decision back; the connection is of no use then.
+		w.Header().Set("Connection", "close")
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	}
 	return out, u.inJSON, p
