@@ -51,7 +51,7 @@ own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration
 
 integration: $(CACHE)/venv/ready $(CACHE)/browser/ready chromium ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
-		go test -v -count=1 -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... \
+		go test -v -count=1 -timeout 20m -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... \
 		| awk '{ print } /^--- PASS/ { n++ } END { if (!n) print "make integration: no test passed" > "/dev/stderr"; exit !n }'
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):
