@@ -60,7 +60,7 @@ func (w *worker) run(ctx context.Context) error {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	w.requests = requests
-	w.pool = pool.New(w.options.Concurrency, w.serve, w.busy)
+	w.pool = pool.Answering(w.options.Concurrency, w.serve, w.respond, w.busy)
 	err = w.start(i)
 	if err == nil {
 		m.follow(ctx, entry)
@@ -130,17 +130,11 @@ func (w *worker) subscribe(subject string, t target) error {
 }
 
 // serve answers one request. What is not implemented is no opinion.
-func (w *worker) serve(m *nats.Msg) {
+func (w *worker) serve(m *nats.Msg) (nats.Header, []byte) {
 	t := w.instance.Load().targets[m.Subject]
-	switch {
-	case t.handler.call != nil:
-		w.call(t, m)
-	default:
-		w.respond(m, nil, nil)
+	if t.handler.call == nil {
+		return nil, nil
 	}
-}
-
-func (w *worker) call(t target, m *nats.Msg) {
 	ctx := newRequest(w.requests, wire.Timeout(m, t.timeout))
 	defer ctx.end()
 	defer w.running.Add(m.Reply, ctx.end)()
@@ -148,12 +142,11 @@ func (w *worker) call(t target, m *nats.Msg) {
 	reply, failed := t.handler.handle(ctx, m.Data, json, w.options.Log)
 	switch {
 	case failed != nil:
-		w.respond(m, failed.Header(), nil)
+		return failed.Header(), nil
 	case json:
-		w.respond(m, nats.Header{wire.HeaderContentType: {wire.JSON}}, reply)
-	default:
-		w.respond(m, nil, reply)
+		return nats.Header{wire.HeaderContentType: {wire.JSON}}, reply
 	}
+	return nil, reply
 }
 
 func (w *worker) busy(m *nats.Msg) {

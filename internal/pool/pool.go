@@ -19,7 +19,8 @@ type Pool struct {
 	Work chan *nats.Msg
 
 	limit   int32
-	serve   func(*nats.Msg)
+	serve   func(*nats.Msg) (nats.Header, []byte)
+	reply   func(*nats.Msg, nats.Header, []byte)
 	refuse  func(*nats.Msg)
 	waiting atomic.Int32 // goroutines that wait for a message: one at least, or one is being started
 	busy    atomic.Int32
@@ -37,7 +38,16 @@ const (
 
 // New returns a pool that calls serve for a message, or refuse if limit of them are being served. Stop must be called.
 func New(limit int, serve, refuse func(*nats.Msg)) *Pool {
-	p := &Pool{Work: make(chan *nats.Msg, backlog), limit: int32(limit), serve: serve, refuse: refuse}
+	silent := func(m *nats.Msg) (nats.Header, []byte) { serve(m); return nil, nil }
+	return Answering(limit, silent, func(*nats.Msg, nats.Header, []byte) {}, refuse)
+}
+
+// Answering returns a pool as New does, which passes what serve returns to reply. The message is not being served any
+// more then: who gets the last reply may send the next message at once, and it is not refused.
+func Answering(
+	limit int, serve func(*nats.Msg) (nats.Header, []byte), reply func(*nats.Msg, nats.Header, []byte), refuse func(*nats.Msg),
+) *Pool {
+	p := &Pool{Work: make(chan *nats.Msg, backlog), limit: int32(limit), serve: serve, reply: reply, refuse: refuse}
 	p.grow()
 	return p
 }
@@ -98,8 +108,13 @@ func (p *Pool) take(m *nats.Msg) {
 		p.refuse(m)
 		return
 	}
+	header, data := p.answer(m)
+	p.reply(m, header, data)
+}
+
+func (p *Pool) answer(m *nats.Msg) (nats.Header, []byte) {
 	defer p.busy.Add(-1)
-	p.serve(m)
+	return p.serve(m)
 }
 
 // admit takes one of the limit places, if one is free. What is being refused takes none.

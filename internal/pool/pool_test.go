@@ -74,6 +74,27 @@ func TestAPlaceThatIsFreeAgainIsTaken(t *testing.T) {
 	<-w.Stop()
 }
 
+func TestWhoGetsAReplyIsNotRefusedNext(t *testing.T) {
+	t.Parallel()
+	const many = 1000
+	var p *pool.Pool
+	served, done := 0, make(chan struct{})
+	answer := func(*nats.Msg) (nats.Header, []byte) { served++; return nil, []byte{byte(served)} }
+	p = pool.Answering(1, answer, func(m *nats.Msg, _ nats.Header, data []byte) {
+		if want := byte(served); len(data) != 1 || data[0] != want {
+			t.Errorf("reply %v, not %d", data, want)
+		}
+		if served == many {
+			close(done)
+			return
+		}
+		p.Work <- m
+	}, func(*nats.Msg) { t.Error("refused") })
+	p.Work <- message("")
+	<-done
+	<-p.Stop()
+}
+
 func TestAllThatArrivedBeforeStopIsHandled(t *testing.T) {
 	t.Parallel()
 	w := newWorker(2)
