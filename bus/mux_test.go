@@ -22,9 +22,12 @@ func onNATS(t *testing.T, modules ...string) (*bus.Client, *nats.Conn) {
 	home := natstest.InProcess(t)
 	nc := natstest.Connect(t, home, nats.ReconnectBufSize(-1))
 	const name = "example.com"
-	answer := func(m *nats.Msg) {
-		_ = m.Respond(data(rosterOf(subjects.UserMayCreateRoom.Declaration, modules...)).Data)
+	roster := rosterOf(subjects.UserMayCreateRoom.Declaration, modules...)
+	roster.BudgetMs = uint32(time.Minute.Milliseconds())
+	for _, m := range roster.GetModules() {
+		m.Callbacks[0].TimeoutMs = roster.GetBudgetMs()
 	}
+	answer := func(m *nats.Msg) { _ = m.Respond(data(roster).Data) }
 	if _, err := natstest.Connect(t, home).Subscribe(subjects.Of(name).Roster(), answer); err != nil {
 		t.Fatal(err)
 	}
