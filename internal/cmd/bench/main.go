@@ -2,7 +2,7 @@
 //
 //	go run -C internal/cmd/bench .                   # all rows, some minutes
 //	go run -C internal/cmd/bench . -run 'ask.*128'   # those that match
-//	go run -C internal/cmd/bench . -profile /tmp/p   # CPU profiles too, one for each side of each row
+//	go run -C internal/cmd/bench . -profile profiles  # CPU profiles too, one for each side of each row
 //	go run -C internal/cmd/bench . -quick            # measures nothing well, but shows that all of it works
 //
 // Both sides of a row run in this process, on the same embedded NATS server over TCP, in turns: one round of ours, one

@@ -25,6 +25,9 @@ func rows() []row {
 		versus{what: by(128, "ask, against gRPC unary"), bar: atLeast(2), open: askGRPC(128)},
 		unasked{},
 		versus{what: by(1, "ask of ten modules that take 5 ms, against one such module"), bar: atMost(1.3), open: askTen},
+		versus{what: by(1, "ask of ten modules without an opinion, against ten bare requests at once"), bar: atMost(1.5), open: askFan(10)},
+		versus{what: "ask about 100 events at once, no opinion on any, against 100 asks", bar: atLeast(20), open: askBatch(false)},
+		versus{what: "ask about 100 events at once, a field for each, against 100 asks", bar: atLeast(20), open: askBatch(true)},
 		versus{what: by(128, "ask with a roster of 1,000 modules, against a roster of one"), bar: atMost(1.1), open: askThousand(128)},
 		versus{what: "four worker processes, each with 8 requests that wait 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
 	)
