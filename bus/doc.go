@@ -30,6 +30,13 @@
 // the budget or the context's deadline runs out, each module not heard from gets its own failure policy. When the
 // context is cancelled, the ask returns its error at once.
 //
+// # Workers
+//
+// Workers of a module stand in for each other: one that is busy, or gone, leaves a request to another at once. Where the
+// operator wants it, a second worker is asked when the first takes long; the first answer counts, and nothing that has
+// side effects is asked twice. A module that again and again does not answer in time is left alone for a while: its policy
+// applies at once, until one ask has tried and was answered. The answers that are no longer wanted are called off.
+//
 // # Concurrency
 //
 // A [Client] may be used from any number of goroutines. An ask runs on the goroutine of its caller and starts none.
