@@ -31,6 +31,7 @@ func rows() []row {
 		versus{what: by(128, "ask with a roster of 1,000 modules, against a roster of one"), bar: atMost(1.1), open: askThousand(128)},
 		versus{what: "four worker processes, each with 8 requests that wait 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
 	)
+	all = append(all, hedging{})
 	for _, n := range []int{16, 128} {
 		what := by(n, "GET of a web resource, against httputil.ReverseProxy")
 		all = append(all, versus{what: what, bar: atLeast(1.5), open: getResource(n)})

@@ -102,6 +102,14 @@ func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error
 
 // module runs a module, on a connection of its own, and returns when the client would ask it.
 func (h *homeserver) module(name string, register func(*modulekit.ModuleAPI)) error {
+	if err := h.start(name, register); err != nil {
+		return err
+	}
+	return h.await(name, 1)
+}
+
+// start runs one more worker of a module, on a connection of its own.
+func (h *homeserver) start(name string, register func(*modulekit.ModuleAPI)) error {
 	nc, err := h.stage.connect()
 	if err != nil {
 		return err
@@ -111,7 +119,7 @@ func (h *homeserver) module(name string, register func(*modulekit.ModuleAPI)) er
 	m := modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error { register(api); return nil }}
 	go func() { ended <- modulekit.Run(ctx, nc, m, modulekit.Options{ServerName: h.name, Module: name}) }()
 	h.stage.onClose(func() error { cancel(); return <-ended })
-	return h.await(name, 1)
+	return nil
 }
 
 // await waits until the client knows that the module has joined, with that many workers.
