@@ -223,7 +223,12 @@ func TestSuiteHTTPUtil(t *testing.T) { //nolint:paralleltest // its tests measur
 	s := suite{name: "net/http/httputil", dir: dir, args: exactly}
 	s.binary = compile(t, dir, ".", overlay(t))
 	s.tests = s.passing(t, `Test\w+`)
-	s.compare(t, 40, map[string]string{})
+	// Which of the two it is depends on whether the head was under way when the response broke off.
+	const whole = "a response that breaks off before its head was sent is answered 502, whole, where a plain proxy cuts it"
+	s.compare(t, 40, map[string]string{
+		"TestReverseProxy_PanicBodyError":          whole,
+		"TestReverseProxy_PanicClosesIncomingBody": whole,
+	})
 }
 
 func TestSuiteHTTP(t *testing.T) { //nolint:paralleltest // its tests measure time
