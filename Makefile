@@ -28,9 +28,9 @@ help: ## this list
 test: ## every test that needs Go alone, with the race detector
 	go test -race $(TESTFLAGS) ./...
 
-law: ## a million cases of what decisions must be, half as many over a network, and hundreds of faults: half an hour
+law: ## a million cases of what decisions must be, another million over a network, and hundreds of faults: a quarter of an hour
 	go test -count=1 -timeout 0 -run '$(LAW)' ./internal/combine -rapid.checks=1000000
-	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=50000
+	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=100000
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
