@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -57,24 +58,8 @@ func TestTheWorkerThatAnsweredIsToldWhatCameOfIt(t *testing.T) {
 			s.run("a", w, told(heard))
 			stop[w] = s.run("b", w, told(heard))
 		}
-		seen := map[string]bool{}
-		for i := 0; len(seen) < len(workers); i++ {
-			d, err := s.PasswordAuthProvider.Check3PidAuth(t.Context(), &callbacksv1.Check3PidAuthRequest{Medium: "b"})
-			if err != nil || d.DecidedBy != "b" {
-				t.Fatalf("got %v, %v", d, err)
-			}
-			seen[d.Answer.GetWorker()] = true
-			device := fmt.Sprint(i)
-			end, err := s.PasswordAuthProvider.OnAuthCheckersLogin(t.Context(), &callbacksv1.OnAuthCheckersLoginRequest{
-				Module: d.DecidedBy, Worker: d.Answer.GetWorker(), Token: d.Answer.GetToken(), Response: &callbacksv1.LoginResponse{DeviceId: &device},
-			})
-			if err != nil || end.Failures != nil {
-				t.Errorf("got %v, %v", end, err)
-			}
-			want := "b/" + d.Answer.GetWorker() + " login " + d.Answer.GetToken() + " " + device
-			if got := <-heard; got != want {
-				t.Errorf("heard %q, want %q", got, want)
-			}
+		for seen := map[string]bool{}; len(seen) < len(workers); {
+			seen[s.logIn(heard, strconv.Itoa(len(seen)))] = true
 		}
 
 		d, err := s.BackgroundUpdateController.OnUpdate(t.Context(), &callbacksv1.OnUpdateRequest{})
@@ -104,6 +89,26 @@ func TestTheWorkerThatAnsweredIsToldWhatCameOfIt(t *testing.T) {
 			t.Errorf("heard %q", <-heard)
 		}
 	})
+}
+
+// logIn has module b authenticate a login and tells what came of it. It returns the worker that must have heard of it.
+func (s *stage) logIn(heard <-chan string, device string) (worker string) {
+	s.t.Helper()
+	d, err := s.PasswordAuthProvider.Check3PidAuth(s.t.Context(), &callbacksv1.Check3PidAuthRequest{Medium: "b"})
+	if err != nil || d.DecidedBy != "b" {
+		s.t.Fatalf("got %v, %v", d, err)
+	}
+	end, err := s.PasswordAuthProvider.OnAuthCheckersLogin(s.t.Context(), &callbacksv1.OnAuthCheckersLoginRequest{
+		Module: d.DecidedBy, Worker: d.Answer.GetWorker(), Token: d.Answer.GetToken(), Response: &callbacksv1.LoginResponse{DeviceId: &device},
+	})
+	if err != nil || end.Failures != nil {
+		s.t.Errorf("got %v, %v", end, err)
+	}
+	want := "b/" + d.Answer.GetWorker() + " login " + d.Answer.GetToken() + " " + device
+	if got := <-heard; got != want {
+		s.t.Errorf("heard %q, want %q", got, want)
+	}
+	return d.Answer.GetWorker()
 }
 
 func TestWhatNamesNobodyIsToldToNobody(t *testing.T) {

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,7 @@ func TestASecondReplyIsNobodys(t *testing.T) {
 		}
 	})
 	for i := range 200 {
-		user := fmt.Sprint(i)
+		user := strconv.Itoa(i)
 		s.create(user, user)
 	}
 	if n := s.Waiting(); n != 0 {
@@ -107,7 +108,7 @@ func TestALateReplyIsNobodys(t *testing.T) {
 	}
 	// The test's machine may be slow, too: that is a failure, and never another's answer.
 	for i := range 50 {
-		user := fmt.Sprint(i)
+		user := strconv.Itoa(i)
 		got, _ := s.SpamChecker.UserMayCreateRoom(t.Context(), &question{UserId: user})
 		if got.Answer != nil && got.Answer.GetRefusal().GetErrcode() != user {
 			t.Errorf("of %s, the module said %v", user, got)
@@ -180,7 +181,7 @@ func TestAWorkerThatLeavesWithARequest(t *testing.T) {
 	close(alive)
 	s.crude("a", "stayer", stay)
 	for i := range 10 {
-		user := fmt.Sprint(i)
+		user := strconv.Itoa(i)
 		s.create(user, user)
 	}
 }

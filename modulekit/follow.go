@@ -136,6 +136,8 @@ func (f *follow) take(token string) (waiting bool) {
 }
 
 // lost tells the module what nobody else will. What it answers does not matter.
+//
+//nolint:contextcheck,nolintlint // It comes long after the request is over whose context there was; callers would be blamed.
 func (f *follow) lost(token string) {
 	if !f.take(token) {
 		return
