@@ -142,7 +142,6 @@ func raw(t *rapid.T, d combine.Decision) string {
 
 // The law of the package. With -rapid.checks=100000 it looks for longer.
 func TestTheDecisionIsThatOfAskingInOrder(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		parallel := q.parallel(t)
@@ -163,7 +162,6 @@ func TestTheDecisionIsThatOfAskingInOrder(t *testing.T) {
 }
 
 func TestTheOrderOfArrivalCannotBeTold(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		var walk combine.Walk // Used twice, as by a driver that pools them.
@@ -181,7 +179,6 @@ func TestTheOrderOfArrivalCannotBeTold(t *testing.T) {
 }
 
 func TestAnswersAndRequestsAreOnlyRead(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		said := []proto.Message{q.request}
@@ -210,7 +207,6 @@ func deterministic(t *rapid.T, m proto.Message) []byte {
 }
 
 func TestAnAbstainingModuleChangesNothing(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		first := 0
@@ -250,7 +246,6 @@ func renumber(d combine.Decision, at int) combine.Decision {
 
 // What modules make of a callback is what its rule says, so every rule that is declared must be among the questions.
 func TestEveryDeclaredRuleIsQuestioned(t *testing.T) {
-	t.Parallel()
 	for _, d := range subjects.All() {
 		if rule := d.Options.GetRule(); !slices.ContainsFunc(combinetest.Kinds, func(k combinetest.Kind) bool { return k.Rule() == rule }) {
 			t.Errorf("%s: no question of rule %v", d.FullName(), rule)

@@ -88,7 +88,6 @@ func anyOther(t *rapid.T) []tunnel.Frame {
 }
 
 func TestWhatIsWrittenIsRead(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		for _, want := range append(anyOther(t), anyRequest(t), anyResponse(t), anyReset(t)) {
 			got, err := tunnel.Decode(encode(want))
@@ -103,7 +102,6 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 }
 
 func TestEveryPartOfAFrameIsNoFrame(t *testing.T) {
-	t.Parallel()
 	for _, f := range samples() {
 		whole := encode(f)
 		for n := range whole {
@@ -118,7 +116,6 @@ func TestEveryPartOfAFrameIsNoFrame(t *testing.T) {
 }
 
 func TestMalformedFrames(t *testing.T) {
-	t.Parallel()
 	field := func(name, value string) string {
 		return string(encode(&tunnel.Response{Status: 200, Fields: []tunnel.Field{{Name: name, Value: value}}}))
 	}
@@ -150,7 +147,6 @@ func TestMalformedFrames(t *testing.T) {
 	}
 	for name, frame := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			if f, err := tunnel.Decode([]byte(frame)); !errors.Is(err, tunnel.ErrMalformed) || f != nil {
 				t.Errorf("got %v, %v", f, err)
 			}
@@ -159,7 +155,6 @@ func TestMalformedFrames(t *testing.T) {
 }
 
 func TestADeadlineAboutToPassIsNotNone(t *testing.T) {
-	t.Parallel()
 	f, err := tunnel.Decode(encode(&tunnel.Request{Deadline: 1}))
 	if err != nil || f.(*tunnel.Request).Deadline != time.Millisecond {
 		t.Errorf("got %v, %v", f, err)

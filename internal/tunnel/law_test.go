@@ -22,7 +22,6 @@ const frameLimit = 64 << 10
 
 // The law: a client cannot tell a handler behind the tunnel from the same handler mounted directly.
 func TestTunnelledIsDirect(t *testing.T) {
-	t.Parallel()
 	type ask = func(base string) *http.Request
 	get := func(path string) ask { return request("GET", path, nil) }
 	tests := map[string]struct {
@@ -112,7 +111,6 @@ func TestTunnelledIsDirect(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			want := receive(t, serve(t, tt.handler), tt.ask)
 			got := receive(t, serve(t, tunnelled(t, tt.handler)), tt.ask)
 			if want.Length < 0 && got.Body != "" && got.Length == int64(len(got.Body)) {

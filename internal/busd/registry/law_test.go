@@ -60,7 +60,6 @@ func workless(r *registry.Registry) *rosterv1.Roster {
 }
 
 func TestTheOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		list := lists.Draw(t, "list")
 		identity := func(a arrival) string { return a.module + " " + a.join.GetWorker() }
@@ -79,7 +78,6 @@ func TestTheOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
 }
 
 func TestASecondWorkerOfTheSameChangesNothingButTheirNumber(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := listing(lists.Draw(t, "list")...)
 		for _, a := range rapid.SliceOf(arrivals).Draw(t, "joins") {
@@ -108,7 +106,6 @@ func equalStatus(t *rapid.T, want, got []registry.Status) {
 }
 
 func TestTheRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r, now := listing(), start
 		last, lastContent := r.Roster(), content(r)
@@ -139,7 +136,6 @@ func TestTheRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
 }
 
 func TestEveryListedModuleIsInTheRosterInOrder(t *testing.T) {
-	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := listing(lists.Draw(t, "first list")...)
 		for _, a := range rapid.SliceOf(arrivals).Draw(t, "joins") {
