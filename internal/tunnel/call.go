@@ -65,9 +65,7 @@ func (s *call) take(from Address, f Frame) {
 	case *Credit:
 		s.grant(f.Offset)
 	case *Data:
-		if wrong = s.push(f.Offset, f.Bytes); wrong == 0 && f.Last {
-			wrong = s.end(f.Offset+uint64(len(f.Bytes)), nil)
-		}
+		wrong = s.push(f)
 	case *End:
 		wrong = s.end(f.Offset, f.Trailers)
 	case *Reset:

@@ -128,7 +128,7 @@ func (c *conn) send(p []byte) (n int, err error) {
 	defer chunks.Put(buf)
 	for n < len(p) {
 		some := copy(buf[maxDataHead:], p[n:])
-		sent, err := c.x.write(buf[:maxDataHead+some], limits{deadline: c.writeBy.channel()})
+		sent, err := c.x.write(buf[:maxDataHead+some], false, limits{deadline: c.writeBy.channel()})
 		if n += sent; err != nil {
 			return n, c.failure(err)
 		}

@@ -188,9 +188,7 @@ func (x *exchange) take(f Frame) {
 	var wrong Code
 	switch f := f.(type) {
 	case *Data:
-		if wrong = x.push(f.Offset, f.Bytes); wrong == 0 && f.Last {
-			wrong = x.stream.end(f.Offset+uint64(len(f.Bytes)), nil)
-		}
+		wrong = x.push(f)
 	case *End:
 		wrong = x.stream.end(f.Offset, f.Trailers)
 	case *Credit:

@@ -116,20 +116,22 @@ func (s *stream) settle() {
 	}
 }
 
-// push takes in data. It returns why the stream must be reset, or 0.
-func (s *stream) push(offset uint64, b []byte) Code {
+// push takes in data, and the end with the last of it, so that who reads the one knows of the other. It returns why the
+// stream must be reset, or 0.
+func (s *stream) push(d *Data) Code {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.err != nil:
 		return 0
-	case s.ended || offset != s.received:
+	case s.ended || d.Offset != s.received:
 		return CodeLost
-	case s.received+uint64(len(b)) > s.granted:
+	case s.received+uint64(len(d.Bytes)) > s.granted:
 		return CodeFlow
 	}
-	s.received += uint64(len(b))
-	s.enqueue(b)
+	s.received += uint64(len(d.Bytes))
+	s.enqueue(d.Bytes)
+	s.ended = d.Last
 	s.wake()
 	return 0
 }
@@ -250,19 +252,23 @@ func (s *stream) reserve(n int, l limits) (offset uint64, got int, err error) {
 	return offset, got, nil
 }
 
-// write sends buf[maxDataHead:], and may write over buf. One goroutine at a time may send, or the order is lost. It
-// returns how much of it was sent.
-func (s *stream) write(buf []byte, l limits) (n int, err error) {
+// write sends buf[maxDataHead:], and may write over buf; after the last, all was sent. One goroutine at a time may send,
+// or the order is lost. It returns how much of it was sent.
+func (s *stream) write(buf []byte, last bool, l limits) (n int, err error) {
 	at := maxDataHead
 	for at < len(buf) {
 		offset, got, err := s.reserve(min(len(buf)-at, chunkOf(s.line.MaxFrame())), l)
 		if err != nil {
 			return at - maxDataHead, err
 		}
+		end := last && at+got == len(buf)
 		var head [maxDataHead]byte
-		h := appendDataHead(head[:0], offset, false)
+		h := appendDataHead(head[:0], offset, end)
 		frame := buf[at-len(h) : at+got]
 		copy(frame, h)
+		if end {
+			s.conclude()
+		}
 		if err := s.post(Bulk, frame); err != nil {
 			return at - maxDataHead, err
 		}
@@ -271,13 +277,21 @@ func (s *stream) write(buf []byte, l limits) (n int, err error) {
 	return at - maxDataHead, nil
 }
 
-// finish sends that all was sent.
+// finish sends that all was sent, unless the last of it said so.
 func (s *stream) finish(trailers []Field) error {
-	s.mu.Lock()
-	sent := s.sent
-	s.done = true
-	s.mu.Unlock()
+	sent, said := s.conclude()
+	if said {
+		return nil
+	}
 	return s.post(Bulk, Append(nil, &End{sent, trailers}))
+}
+
+// conclude notes that all was sent. It returns how much that is, and whether it was noted before.
+func (s *stream) conclude() (sent uint64, before bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.done = s.done, true
+	return s.sent, before
 }
 
 // send sends a frame that may get lost: what it says is said again, or comes to light otherwise.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -389,6 +390,40 @@ func TestFramesFitWhatTheLineCarriesNow(t *testing.T) {
 	}
 	if got := receive(t, serve(t, n.gateway), request("GET", "/", nil)); len(got.Body) != 200_000 {
 		t.Errorf("got %d bytes", len(got.Body))
+	}
+}
+
+// A client that has all of a body when the handler returns has its end, too: in one frame, and with no flush between.
+func TestTheLastOfABodySaysSo(t *testing.T) {
+	t.Parallel()
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.(http.Flusher).Flush()
+		_, _ = io.WriteString(w, "hello")
+	})
+	n := connect(t, tunnel.GatewayOptions{}, h)
+	client := &flushes{ResponseRecorder: httptest.NewRecorder()}
+	r := httptest.NewRequest("POST", "/", iotest.DataErrReader(bytes.NewReader(make([]byte, 40_000))))
+	r.ContentLength = 40_000
+	n.gateway.ServeHTTP(client, r)
+	if client.Body.String() != "hello" || client.bare != 1 || client.flushes != 1 {
+		t.Errorf("got %q, %d flushes, %d of them before the body", client.Body, client.flushes, client.bare)
+	}
+	if ends := n.count("END"); ends != 0 {
+		t.Errorf("%d ends of their own", ends)
+	}
+}
+
+// flushes counts them: all, and those before the body.
+type flushes struct {
+	*httptest.ResponseRecorder
+	flushes, bare int
+}
+
+func (f *flushes) Flush() {
+	f.flushes++
+	if f.Body.Len() == 0 {
+		f.bare++
 	}
 }
 

@@ -96,7 +96,7 @@ func (p *pipe) forward(r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.s.write(buf[:maxDataHead+n], limits{})
+	_, err = p.s.write(buf[:maxDataHead+n], false, limits{})
 	return err
 }
 

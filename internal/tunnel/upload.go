@@ -58,7 +58,8 @@ func (q *request) sendBody(s *call, u *upload) error {
 	for {
 		n, err := body.Read(buf[maxDataHead:])
 		u.whole = errors.Is(err, io.EOF)
-		if _, lost := s.write(buf[:maxDataHead+n], limits{ctx: q.ctx}); lost != nil {
+		last := u.whole && len(q.r.Trailer) == 0
+		if _, lost := s.write(buf[:maxDataHead+n], last, limits{ctx: q.ctx}); lost != nil {
 			return nil // The stream knows why.
 		}
 		s.progress.Store(time.Now().UnixNano())

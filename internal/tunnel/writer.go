@@ -196,14 +196,17 @@ func bodyAllowed(status int) bool {
 }
 
 // flush sends the head, if it was not sent, and all that lies around, as fast as there is credit.
-func (w *writer) flush() error {
+func (w *writer) flush() error { return w.send(false) }
+
+// send is flush, after which all was sent if what lay around was the last.
+func (w *writer) send(last bool) error {
 	if w.err != nil {
 		return w.err
 	}
 	if w.err = w.begin(); w.err != nil || !w.sent() || w.buf == nil {
 		return w.err
 	}
-	_, w.err = w.x.write(w.buf, limits{ctx: w.x.ctx, deadline: w.until.channel()})
+	_, w.err = w.x.write(w.buf, last, limits{ctx: w.x.ctx, deadline: w.until.channel()})
 	w.drop()
 	return w.err
 }
@@ -298,16 +301,17 @@ func (w *writer) complete() *Reset {
 			return failed
 		}
 	}
-	err := w.flush()
+	trailers := fieldsOf(w.trailers())
+	err := w.send(len(trailers) == 0 && !w.short())
 	switch {
-	case errors.Is(err, errHead) || len(w.trailers()) > MaxFields:
+	case errors.Is(err, errHead) || len(trailers) > MaxFields:
 		return reset(CodeTooLarge, "gave a header over the limit; the answer was not sent")
 	case err != nil:
 		return reset(CodeCancelled, "could not send its answer")
 	case w.short():
 		return reset(CodeAborted, "sent less than it had declared")
 	}
-	if err := w.x.finish(fieldsOf(w.trailers())); err != nil {
+	if err := w.x.finish(trailers); err != nil {
 		return reset(CodeLost, "could not send its answer")
 	}
 	return nil
