@@ -34,10 +34,7 @@ func read(m *nats.Msg, answer proto.Message) error {
 	if wire.IsJSON(m) {
 		return wire.FromJSON(m.Data, answer, false)
 	}
-	if err := proto.Unmarshal(m.Data, answer); err != nil {
-		return err
-	}
-	return wire.CheckRaw(answer)
+	return wire.FromProtobuf(m.Data, answer)
 }
 
 // complete gives a refusal the errcode that an empty one stands for.

@@ -187,66 +187,10 @@ func wrap(f protoreflect.FieldDescriptor, path string, value []byte) ([]byte, er
 }
 
 func checkRaw(f protoreflect.FieldDescriptor, path string, raw []byte) error {
-	if f.ContainingMessage().IsMapEntry() {
-		if !json.Valid(raw) {
-			return mistyped(path, "JSON")
-		}
-		return nil
-	}
-	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(raw) {
-		return mistyped(path, "a JSON object")
+	if want := wantedRaw(f, raw); want != "" {
+		return mistyped(path, want)
 	}
 	return nil
-}
-
-// CheckRaw returns an error if bytes of m, or of any message in it, that should be a JSON object are not.
-func CheckRaw(m proto.Message) error { return check(m.ProtoReflect(), "") }
-
-func check(m protoreflect.Message, path string) error {
-	for _, f := range rawFields(m.Descriptor()) {
-		if !m.Has(f) {
-			continue
-		}
-		if err := checkField(f, m.Get(f), join(path, string(f.Name()))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkField(f protoreflect.FieldDescriptor, v protoreflect.Value, path string) error {
-	switch {
-	case f.IsMap():
-		return checkMap(f, v.Map(), path)
-	case f.IsList():
-		return checkList(f, v.List(), path)
-	}
-	return checkSingle(f, isRaw(f), v, path)
-}
-
-func checkMap(f protoreflect.FieldDescriptor, m protoreflect.Map, path string) (err error) {
-	m.Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
-		err = checkSingle(f.MapValue(), isRaw(f), v, path+"[*]")
-		return err == nil
-	})
-	return err
-}
-
-func checkList(f protoreflect.FieldDescriptor, l protoreflect.List, path string) (err error) {
-	for i := 0; i < l.Len() && err == nil; i++ {
-		err = checkSingle(f, isRaw(f), l.Get(i), fmt.Sprintf("%s[%d]", path, i))
-	}
-	return err
-}
-
-func checkSingle(f protoreflect.FieldDescriptor, raw bool, v protoreflect.Value, path string) error {
-	if !raw {
-		return check(v.Message(), path)
-	}
-	if len(v.Bytes()) == 0 && !f.HasPresence() {
-		return nil
-	}
-	return checkRaw(f, path, v.Bytes())
 }
 
 func mistyped(path, want string) error {
@@ -284,22 +228,6 @@ func holdsRaw(md protoreflect.MessageDescriptor) bool {
 	holds := searchRaw(md, map[protoreflect.FullName]bool{})
 	raws.Store(md.FullName(), holds)
 	return holds
-}
-
-var rawFieldsOf sync.Map // protoreflect.FullName → []protoreflect.FieldDescriptor; likewise
-
-// rawFields are the fields of a message that are raw JSON, or can hold such at any depth.
-func rawFields(md protoreflect.MessageDescriptor) (fields []protoreflect.FieldDescriptor) {
-	if known, ok := rawFieldsOf.Load(md.FullName()); ok {
-		return known.([]protoreflect.FieldDescriptor)
-	}
-	for i := range md.Fields().Len() {
-		if f := md.Fields().Get(i); isRaw(f) || f.Message() != nil && holdsRaw(f.Message()) {
-			fields = append(fields, f)
-		}
-	}
-	rawFieldsOf.Store(md.FullName(), fields)
-	return fields
 }
 
 func searchRaw(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]bool) bool {

@@ -218,33 +218,90 @@ func TestRawJSONThatIsNoneIsNotSent(t *testing.T) {
 	}
 }
 
-func TestCheckRaw(t *testing.T) {
+func TestFromProtobuf(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		message proto.Message
 		want    string
 	}{
-		"nothing":             {&callbacksv1.CheckEventAllowedResponse{}, ""},
-		"a typed nil":         {(*callbacksv1.CheckEventAllowedResponse)(nil), ""},
-		"an object":           {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(" {} ")}, ""},
-		"text":                {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(`""`)}, "field replacement: must be a JSON object"},
-		"set, and nothing":    {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte{}}, "field replacement: must be a JSON object"},
-		"half an object":      {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(`{`)}, "field replacement: must be a JSON object"},
-		"two objects":         {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(`{}{}`)}, "field replacement: must be a JSON object"},
-		"in a message":        {&callbacksv1.UserMayInviteResponse{Refusal: &callbacksv1.Refusal{AdditionalFields: []byte("1")}}, "field refusal.additional_fields: must be a JSON object"},
-		"in a list":           {note("list", "x"), "field list[0].raw: must be a JSON object"},
-		"in a map":            {note("by_name", "x"), "field by_name[*].raw: must be a JSON object"},
-		"a list of them":      {note("raw_list", "x"), "field raw_list[0]: must be a JSON object"},
-		"a map of them":       {note("raw_by_name", "x"), "field raw_by_name[*]: must be JSON"},
+		"nothing":          {&callbacksv1.CheckEventAllowedResponse{}, ""},
+		"a typed nil":      {(*callbacksv1.CheckEventAllowedResponse)(nil), ""},
+		"an object":        {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(" {} ")}, ""},
+		"text":             {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(`""`)}, "field replacement: must be a JSON object"},
+		"set, and nothing": {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte{}}, "field replacement: must be a JSON object"},
+		"half an object":   {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(`{`)}, "field replacement: must be a JSON object"},
+		"two objects":      {&callbacksv1.CheckEventAllowedResponse{Replacement: []byte(`{}{}`)}, "field replacement: must be a JSON object"},
+		"in a message":     {&callbacksv1.UserMayInviteResponse{Refusal: &callbacksv1.Refusal{AdditionalFields: []byte("1")}}, "field refusal.additional_fields: must be a JSON object"},
+		"in a list":        {note("list", "x"), "field list[0].raw: must be a JSON object"},
+		"in a map":         {note("by_name", "x"), "field by_name[*].raw: must be a JSON object"},
+		"a list of them":   {note("raw_list", "x"), "field raw_list[0]: must be a JSON object"},
+		"a map of them":    {note("raw_by_name", "x"), "field raw_by_name[*]: must be JSON"},
+		"in a map in a map": {&callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: map[string]*callbacksv1.UnsignedFields{
+			secret: {Fields: map[string][]byte{secret: []byte("x")}},
+		}}, "field unsigned[*].fields[*]: must be JSON"},
+		"behind others in a list": {&callbacksv1.CheckEventAllowedRequest{
+			Event:       &callbacksv1.Event{Json: []byte("{}")},
+			StateEvents: []*callbacksv1.StateEvent{{Event: &callbacksv1.Event{Json: []byte("{}")}}, {}, {Event: &callbacksv1.Event{Json: []byte("[]")}}},
+		}, "field state_events[2].event.json: must be a JSON object"},
 		"nothing in a list":   {note("raw_list", ""), ""},
 		"bytes of their own":  {&rosterv1.Decision{Answer: []byte("x")}, ""},
 		"where there is none": {&callbacksv1.GetInterestedUsersResponse{Users: []string{"x"}}, ""},
 	}
 	for name, tt := range tests {
-		if err := wire.CheckRaw(tt.message); tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
+		if err := throughProtobuf(tt.message); tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
 	}
+}
+
+// throughProtobuf reads what m is in protobuf.
+func throughProtobuf(m proto.Message) error {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return wire.FromProtobuf(data, m.ProtoReflect().New().Interface())
+}
+
+// What is looked at are bytes. Whatever is spoilt in the message must be seen in them.
+func TestRawJSONIsSeenWhereverItIs(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := rapid.SampledFrom(messages()).Draw(t, "message")
+		fill(t, m.ProtoReflect(), 3)
+		spoilt := spoil(t, m.ProtoReflect())
+		if err := throughProtobuf(m); (err != nil) != spoilt {
+			t.Fatalf("%v: got %v", m, err)
+		}
+	})
+}
+
+// spoil spoils some of the raw JSON in a message, and reports whether there was any.
+func spoil(t *rapid.T, m protoreflect.Message) (spoilt bool) {
+	one := func(f protoreflect.FieldDescriptor, raw bool, v protoreflect.Value) {
+		switch {
+		case f.Message() != nil:
+			spoilt = spoil(t, v.Message()) || spoilt
+		case raw && rapid.IntRange(0, 5).Draw(t, "spoil") == 0:
+			v.Bytes()[0], spoilt = 'x', true
+		}
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		raw := f.Kind() == protoreflect.BytesKind || f.IsMap() && f.MapValue().Kind() == protoreflect.BytesKind
+		raw = raw && proto.GetExtension(f.Options(), callbacksv1.E_RawJson).(bool)
+		switch {
+		case f.IsMap():
+			v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool { one(f.MapValue(), raw, v); return true })
+		case f.IsList():
+			for i := range v.List().Len() {
+				one(f, raw, v.List().Get(i))
+			}
+		default:
+			one(f, raw, v)
+		}
+		return true
+	})
+	return spoilt
 }
 
 // secret is a value that must not be repeated: as text, as a number, and as what text becomes in a snake case.
@@ -271,7 +328,7 @@ func TestErrorsOfJSONNeverRepeatAValue(t *testing.T) {
 		if _, err := wire.ToJSON(m); err != nil && strings.Contains(err.Error(), secret) {
 			t.Fatalf("%v: %v", m, err)
 		}
-		if err := wire.CheckRaw(m); err != nil && strings.Contains(err.Error(), secret) {
+		if err := throughProtobuf(m); err != nil && strings.Contains(err.Error(), secret) {
 			t.Fatalf("%v: %v", m, err)
 		}
 	})
@@ -323,7 +380,7 @@ func TestEveryMessageComesBackAsItWas(t *testing.T) {
 		if err := wire.FromJSON(data, back, true); err != nil || !proto.Equal(m, back) {
 			t.Fatalf("%s\n%v\n%v, %v", data, m, back, err)
 		}
-		if err := wire.CheckRaw(back); err != nil {
+		if err := throughProtobuf(back); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -379,6 +436,22 @@ func value(t *rapid.T, f protoreflect.FieldDescriptor, empty protoreflect.Value,
 	}
 	t.Fatalf("a field of kind %v: say here how to draw one", f.Kind())
 	return protoreflect.Value{}
+}
+
+func FuzzFromProtobuf(f *testing.F) {
+	for i, data := range []string{"", "\n\x02{}", "\x0b\x0c", "\n\x00\n\x06\n\x01a\x12\x01x", "\x1a\x021", "\xff\xff"} {
+		f.Add(i, []byte(data))
+	}
+	f.Fuzz(func(t *testing.T, which int, data []byte) {
+		all := messages()
+		m := all[uint(which)%uint(len(all))]
+		if err := wire.FromProtobuf(data, m); err != nil {
+			return
+		}
+		if _, err := wire.ToJSON(m); err != nil && strings.Contains(err.Error(), "JSON") {
+			t.Fatalf("%q: what is no raw JSON was let through: %v", data, err)
+		}
+	})
 }
 
 func FuzzFromJSON(f *testing.F) {
