@@ -11,12 +11,14 @@ import (
 
 // Empty reports whether an answer says nothing. Fields that this version does not know say nothing.
 func Empty(answer proto.Message) bool {
-	empty := true
-	answer.ProtoReflect().Range(func(protoreflect.FieldDescriptor, protoreflect.Value) bool {
-		empty = false
-		return false
-	})
-	return empty
+	m := answer.ProtoReflect()
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		if m.Has(fields.Get(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 func isRefusal(answer proto.Message) bool {
@@ -24,18 +26,26 @@ func isRefusal(answer proto.Message) bool {
 	return ok && r.GetRefusal() != nil
 }
 
-var finals sync.Map // protoreflect.FullName → protoreflect.FieldDescriptor, nil for none; as many as message types
+// facts are what a MERGE has to know of a type of answers.
+type facts struct {
+	final protoreflect.FieldDescriptor // which ends it; nil for none
+	lists bool                         // whether there are any, in which a module may have said something twice
+}
 
-// isFinal reports whether the answer sets a field that ends a MERGE.
-func isFinal(answer proto.Message) bool {
-	m := answer.ProtoReflect()
-	f, known := finals.Load(m.Descriptor().FullName())
-	if !known {
-		f = finalField(m.Descriptor())
-		finals.Store(m.Descriptor().FullName(), f)
+var known sync.Map // protoreflect.FullName → *facts; as many as message types
+
+func factsOf(answer proto.Message) *facts {
+	md := answer.ProtoReflect().Descriptor()
+	f, ok := known.Load(md.FullName())
+	if !ok {
+		f, _ = known.LoadOrStore(md.FullName(), &facts{finalField(md), holdsLists(md, map[protoreflect.FullName]bool{})})
 	}
-	field, ok := f.(protoreflect.FieldDescriptor)
-	return ok && m.Has(field)
+	return f.(*facts)
+}
+
+// ends reports whether the answer sets a field that ends a MERGE.
+func (f *facts) ends(answer proto.Message) bool {
+	return f.final != nil && answer.ProtoReflect().Has(f.final)
 }
 
 func finalField(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
@@ -46,6 +56,20 @@ func finalField(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor 
 		}
 	}
 	return nil
+}
+
+func holdsLists(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]bool) bool {
+	if seen[md.FullName()] {
+		return false
+	}
+	seen[md.FullName()] = true
+	for i := range md.Fields().Len() {
+		f := md.Fields().Get(i)
+		if f.IsList() || f.Message() != nil && holdsLists(f.Message(), seen) {
+			return true
+		}
+	}
+	return false
 }
 
 // unite adds what src says to dst: lists are sets, map entries of messages are united by key, and of all else the later

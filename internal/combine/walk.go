@@ -54,6 +54,7 @@ type Walk struct {
 	settled  int // modules whose outcomes count
 	done     bool
 	decision Decision
+	united   bool // whether the decision's answer is the walk's own; else it is a module's, and only read
 }
 
 // Parallel reports whether a callback's modules may be asked at the same time: those of its rule, or its declaration,
@@ -158,17 +159,31 @@ func (w *Walk) fail(module int, o Outcome) {
 }
 
 func (w *Walk) merge(module int, answer proto.Message) {
-	if isFinal(answer) {
+	facts := factsOf(answer)
+	switch so := w.decision.Answer; {
+	case facts.ends(answer):
 		w.decide(module, answer)
-		return
+	case so == nil && !facts.lists:
+		w.decision.Answer, w.decision.By = answer, module
+	case so == nil:
+		w.unite(answer)
+		w.decision.By = module
+	default:
+		w.unite(answer)
+		w.decision.By = Nobody // It was several.
 	}
-	if w.decision.Answer == nil {
-		w.decision.Answer = answer.ProtoReflect().New().Interface() // Answers are only read.
-	} else {
-		module = Nobody // It was several.
+}
+
+// unite makes the decision's answer the walk's own, and adds another to it.
+func (w *Walk) unite(answer proto.Message) {
+	if !w.united {
+		own := answer.ProtoReflect().New()
+		if w.decision.Answer != nil {
+			unite(own, w.decision.Answer.ProtoReflect())
+		}
+		w.decision.Answer, w.united = own.Interface(), true
 	}
 	unite(w.decision.Answer.ProtoReflect(), answer.ProtoReflect())
-	w.decision.By = module
 }
 
 func (w *Walk) fold(module int, answer proto.Message) {

@@ -67,6 +67,17 @@ func routes(user string, states ...string) *callbacksv1.GetUsersForStatesRespons
 	return &callbacksv1.GetUsersForStatesResponse{Users: map[string]*callbacksv1.UserPresenceStates{user: set}}
 }
 
+// adds gives an event a field.
+func adds(event, name, value string) *callbacksv1.AddFieldToUnsignedCallbackResponse {
+	fields := &callbacksv1.UnsignedFields{Fields: map[string][]byte{name: []byte(value)}}
+	return &callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: map[string]*callbacksv1.UnsignedFields{event: fields}}
+}
+
+func both(a, b proto.Message) proto.Message {
+	proto.Merge(a, b)
+	return a
+}
+
 func fails(kind rosterv1.FailureKind, policy callbacksv1.OnFailure, instead proto.Message) combine.Outcome {
 	return combine.Outcome{Failure: kind, Policy: policy, Answer: instead}
 }
@@ -107,6 +118,7 @@ func TestWalk(t *testing.T) {
 		"a set has nothing twice":                     {merge, outcomes{says(shows("a", "a"))}, shows("a"), 0, nobody, nil},
 		"sets in maps are united by key":              {merge, outcomes{says(routes("a", "x")), says(routes("a", "y", "x"))}, routes("a", "x", "y"), nobody, nobody, nil},
 		"an entry with an empty set is kept":          {merge, outcomes{says(routes("a")), silence}, routes("a"), 0, nobody, nil},
+		"fields are united, and the later has it":     {merge, outcomes{says(adds("$1", "a", "1")), says(adds("$1", "a", "2")), says(adds("$2", "a", "3"))}, both(adds("$1", "a", "2"), adds("$2", "a", "3")), nobody, nobody, nil},
 		"a final answer is the whole decision":        {merge, outcomes{says(shows("a")), says(showsAll()), says(shows("b"))}, showsAll(), 1, nobody, nil},
 		"a failure that fails unsays what was said":   {merge, outcomes{says(shows("a")), fails(timeout, fail, nil)}, nil, nobody, 1, failed(1, timeout, fail)},
 		"a failure that is skipped leaves the others": {merge, outcomes{says(shows("a")), fails(timeout, skip, nil), says(shows("b"))}, shows("a", "b"), nobody, nobody, failed(1, timeout, skip)},
@@ -197,6 +209,19 @@ func TestNobodyIsAskedOnceThereIsADecision(t *testing.T) {
 	w.Tell(0, refusesWith("A"))
 	if i, _, ok := w.Next(); ok || w.Waiting(1) || !w.Done() {
 		t.Errorf("module %d is asked, %v", i, ok)
+	}
+}
+
+// A copy of what one module says would be most of what the ask costs.
+func TestWhatOneModuleSaysIsNotCopied(t *testing.T) {
+	t.Parallel()
+	answer := adds("$1", "a", "1")
+	var w combine.Walk
+	w.Start(merge, true, 2, &callbacksv1.AddFieldToUnsignedCallbackRequest{})
+	w.Tell(1, says(answer))
+	w.Tell(0, silence)
+	if got := w.Decision().Answer; got != proto.Message(answer) {
+		t.Errorf("got %v, a copy", got)
 	}
 }
 

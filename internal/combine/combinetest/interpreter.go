@@ -2,6 +2,7 @@
 package combinetest
 
 import (
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -53,6 +54,8 @@ func Interpret(rule callbacksv1.Rule, modules []combine.Outcome, request proto.M
 				return v
 			}
 			v.Answer = addInterestedUsers(v.Answer, answer)
+		case *callbacksv1.AddFieldToUnsignedCallbackResponse:
+			v.Answer = addUnsigned(v.Answer, answer)
 		case *callbacksv1.OnCreateRoomResponse:
 			if answer.GetRefusal() != nil {
 				v.Answer, v.By = answer, i
@@ -111,6 +114,22 @@ func addInterestedUsers(so proto.Message, answer *callbacksv1.GetInterestedUsers
 		if !slices.Contains(sum.GetUsers(), user) {
 			sum.Users = append(sum.Users, user)
 		}
+	}
+	return sum
+}
+
+func addUnsigned(so proto.Message, answer *callbacksv1.AddFieldToUnsignedCallbackResponse) proto.Message {
+	sum := &callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: map[string]*callbacksv1.UnsignedFields{}}
+	if so != nil {
+		sum = proto.CloneOf(so.(*callbacksv1.AddFieldToUnsignedCallbackResponse))
+	}
+	for event, more := range answer.GetUnsigned() {
+		fields := maps.Clone(sum.GetUnsigned()[event].GetFields())
+		if fields == nil {
+			fields = map[string][]byte{}
+		}
+		maps.Copy(fields, more.GetFields())
+		sum.Unsigned[event] = &callbacksv1.UnsignedFields{Fields: fields}
 	}
 	return sum
 }

@@ -31,6 +31,7 @@ var Kinds = []Kind{
 	{subjects.OnUserLogin.Declaration, just(&callbacksv1.OnUserLoginRequest{UserId: "@a:x"}), just(&callbacksv1.OnUserLoginResponse{})},
 	{subjects.GetUsersForStates.Declaration, just(&callbacksv1.GetUsersForStatesRequest{}), usersForStates},
 	{subjects.GetInterestedUsers.Declaration, just(&callbacksv1.GetInterestedUsersRequest{UserId: "@a:x"}), interestedUsers},
+	{subjects.AddFieldToUnsignedCallback.Declaration, just(&callbacksv1.AddFieldToUnsignedCallbackRequest{}), unsigned},
 	{subjects.OnCreateRoom.Declaration, rooms, roomContents},
 	{subjects.OnUpdate.Declaration, just(&callbacksv1.OnUpdateRequest{UpdateName: "a"}), durations},
 }
@@ -105,6 +106,18 @@ var (
 			AllUsers: rapid.IntRange(0, 4).Draw(t, "all") == 0,
 		}
 	})
+	unsigned = rapid.Custom(func(t *rapid.T) proto.Message {
+		a := &callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: map[string]*callbacksv1.UnsignedFields{}}
+		for _, event := range rapid.SliceOfN(fieldNames, 1, 3).Draw(t, "events") {
+			a.Unsigned[event] = &callbacksv1.UnsignedFields{Fields: map[string][]byte{}}
+			for _, name := range rapid.SliceOfN(fieldNames, 0, 3).Draw(t, "fields") {
+				a.Unsigned[event].Fields[name] = []byte(content.Draw(t, "value"))
+			}
+		}
+		return a
+	})
+	fieldNames = named(rapid.SampledFrom([]string{"a", "b", "c"}))
+
 	rooms = rapid.Custom(func(t *rapid.T) proto.Message {
 		return &callbacksv1.OnCreateRoomRequest{
 			Requester:      &callbacksv1.Requester{UserId: users.Draw(t, "user"), Scope: []string{"s"}},
