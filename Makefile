@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench integration chromium
+.PHONY: help test law lint generate bench bench-synapse integration chromium
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -17,13 +17,14 @@ LAW := ^TestTheDecisionIsThatOfAskingInOrder$$
 PYTHON    ?= python3
 CHROMIUM  ?= chromium
 TESTFLAGS ?=
+ARGS      ?=
 
 CACHE   := $(CURDIR)/.cache
 MODULES := $(patsubst %/go.mod,%,$(wildcard go.mod internal/cmd/*/go.mod))
 MODULES := $(patsubst go.mod,.,$(MODULES))
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: ## every test that needs Go alone, with the race detector
 	go test -race $(TESTFLAGS) ./...
@@ -45,13 +46,16 @@ generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
 bench: ## the ratios that we promise, measured side by side
 	go run -C internal/cmd/bench .
 
+bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held against what one would use instead
+	MODULEBUS_PYTHON=$(CACHE)/venv/bin/python go run ./internal/cmd/synapsebench $(ARGS)
+
 # The tests that only the build tag has. A run in which none of them passed tells nothing, and so it fails.
-own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration \
+own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench \
 	| xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | paste -sd '|' -)
 
 integration: $(CACHE)/venv/ready $(CACHE)/browser/ready chromium ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
-		go test -v -count=1 -timeout 20m -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... \
+		go test -v -count=1 -timeout 20m -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... ./internal/cmd/synapsebench \
 		| awk '{ print } /^--- PASS/ { n++ } END { if (!n) print "make integration: no test passed" > "/dev/stderr"; exit !n }'
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):

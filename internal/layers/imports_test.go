@@ -77,6 +77,8 @@ var house = map[string]row{
 	"examples/echo":   {own: "modulekit", others: anything},
 	"examples/upload": {own: "modulekit"},
 
+	"internal/cmd/synapsebench": {own: "modulekit " + schemas},
+
 	"docs":                    {tests: anything},
 	"integration/exploration": {own: "bus bus/ modulekit modulekit/ internal/ subjects " + schemas, others: anything + " " + natsServer},
 	"integration":             {own: "bus bus/ modulekit modulekit/ internal/ cmd/ subjects " + schemas, others: anything + " " + natsServer},

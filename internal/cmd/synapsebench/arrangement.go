@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// arrangement is a way to have the check done, by one module or by several.
+type arrangement struct {
+	name string
+
+	// open starts what the modules need beside Synapse. It returns the entries of Synapse's list of modules, and which
+	// pages tell how often each module checked, where those without a host are Synapse's own.
+	open func(ctx context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error)
+}
+
+var (
+	nothing   = arrangement{"no module", openNothing}
+	inProcess = arrangement{"in Synapse's process", openInProcess}
+	antispam  = arrangement{"synapse-http-antispam", openAntispam}
+	ours      = arrangement{"modulebus", openBus}
+)
+
+func openNothing(context.Context, *stage, []checkConfig) (entries, pages []string, err error) {
+	return nil, nil, nil
+}
+
+func openInProcess(_ context.Context, _ *stage, modules []checkConfig) (entries, pages []string, err error) {
+	for _, m := range modules {
+		entries = append(entries, entry("check.Check", m))
+		pages = append(pages, m.Path)
+	}
+	return entries, pages, nil
+}
+
+// openAntispam has one server, since the module knows one.
+func openAntispam(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
+	if len(modules) != 1 || modules[0].Pause != 0 {
+		return nil, nil, errors.New("the server does one check, at once")
+	}
+	url, err := s.again("antispam-server", antispamRole)
+	const callback = "check_event_for_spam"
+	return []string{entry("synapse_http_antispam.HTTPAntispam", map[string]any{
+		"base_url":          url,
+		"enabled_callbacks": []string{callback},
+		"fail_open":         map[string]bool{callback: false}, // What did not work must not count.
+	})}, []string{url + path(antispamRole)}, err
+}
+
+// again starts this program once more, in a role that announces where it serves.
+func (s *stage) again(name, role string) (url string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	p, err := s.start(name, []string{roleVariable + "=" + role}, self)
+	if err != nil {
+		return "", err
+	}
+	return p.url()
+}
+
+// openBus has busd run the modules.
+func openBus(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []string
+	for _, m := range modules {
+		name := filepath.Base(m.Path)
+		list = append(list, fmt.Sprintf("{module: %s, run: [%s], config: %s}", name, quoted(self), quoted(m)))
+	}
+	config := filepath.Join(s.dir, "busd.yaml")
+	text := "server_name: localhost\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules: [" + strings.Join(list, ", ") + "]\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, nil, err
+	}
+	p, err := s.start("busd", []string{roleVariable + "=" + moduleRole}, s.busd, "serve", "--config", config)
+	if err != nil {
+		return nil, nil, err
+	}
+	url, err := p.url()
+	for _, m := range modules {
+		pages = append(pages, url+m.Path)
+	}
+	return []string{entry("modulebus_synapse.ModuleBus", map[string]string{"url": url})}, pages, err
+}
+
+// entry is one of Synapse's list of modules.
+func entry(class string, config any) string {
+	return fmt.Sprintf("{module: %s, config: %s}", class, quoted(config))
+}
+
+// quoted is the value as JSON, which YAML can read.
+func quoted(v any) string {
+	raw, _ := json.Marshal(v) // Nothing here has no JSON form.
+	return string(raw)
+}
+
+// contender is an arrangement at work.
+type contender struct {
+	name    string
+	server  *synapse
+	clients []*client
+	pages   []string // where each module tells how often it checked
+	sent    int64    // in all rounds
+	checked int64    // by each of the modules, all of them together
+	samples []sample
+}
+
+// compete starts an arrangement with that many clients, and shows that its check works.
+func (s *stage) compete(ctx context.Context, a arrangement, clients int, modules []checkConfig) (*contender, error) {
+	entries, pages, err := a.open(ctx, s, modules)
+	if err != nil {
+		return nil, err
+	}
+	c := &contender{name: a.name}
+	if c.server, err = s.synapse(ctx, strings.Join(entries, ", ")); err != nil {
+		return nil, err
+	}
+	for _, page := range pages {
+		if strings.HasPrefix(page, "/") {
+			page = c.server.url + page
+		}
+		c.pages = append(c.pages, page)
+	}
+	for i := range clients {
+		client, err := c.server.join(ctx, "client-"+strconv.Itoa(i))
+		if err != nil {
+			return nil, err
+		}
+		c.clients = append(c.clients, client)
+	}
+	return c, c.tried(ctx)
+}
+
+// tried sends what is to be refused, if anybody checks.
+func (c *contender) tried(ctx context.Context) error {
+	want := http.StatusForbidden
+	if len(c.pages) == 0 {
+		want = http.StatusOK
+	}
+	got, err := c.clients[0].send(ctx, "buy "+spam)
+	if err == nil && got != want {
+		err = fmt.Errorf("spam has status %d, not %d", got, want)
+	}
+	return err
+}
+
+// count is how many checks there were, by each module.
+func (c *contender) count(ctx context.Context) (counts []int64, err error) {
+	for _, page := range c.pages {
+		n, err := number(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		counts = append(counts, n)
+	}
+	return counts, nil
+}

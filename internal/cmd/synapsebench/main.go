@@ -1,0 +1,84 @@
+// Command synapsebench measures what a module costs a real Synapse: how many messages per second it takes with a check in
+// a module of the bus, against the same check in Synapse's own process, and behind synapse-http-antispam.
+//
+//	make bench-synapse                              # all rows, five minutes
+//	make bench-synapse ARGS='-rounds 1 -round 1s'   # measures nothing well, but shows that all of it works
+//
+// It needs Linux, and in MODULEBUS_PYTHON a Python that has Synapse and synapse-http-antispam.
+//
+// Each arrangement has a Synapse of its own, on SQLite and without rate limits, and the check in another process unless it
+// is in Synapse's. Each client sends into a room of its own, one message after the other. Arrangements take turns, one
+// round each, while the others idle: a machine that is busy for a while is so for all. The table shows the median round
+// of each side, and as ratio the median, and the quartiles, of the ratios of the rounds.
+//
+// A number counts only if the check did: each arrangement must refuse what the check is against, and the messages of each
+// round are compared with the checks that the modules counted. Nothing about time is asserted.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"time"
+)
+
+func main() {
+	playRole()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	o := options{}
+	flag.IntVar(&o.rounds, "rounds", 9, "rounds of each arrangement")
+	flag.DurationVar(&o.round, "round", 3*time.Second, "how long one round takes")
+	flag.Parse()
+	_, err := run(ctx, o, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "synapsebench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what the flags and the environment say.
+type options struct {
+	rounds int
+	round  time.Duration
+}
+
+// run measures all comparisons, and prints the lines of each as soon as there are some.
+func run(ctx context.Context, o options, stdout, stderr io.Writer) (results []result, err error) {
+	peers, err := versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(stdout, "%s; %s %s/%s, GOMAXPROCS %d; %d rounds of %v for each side, in turns; medians; "+
+		"CPU is that of Synapse's process, for each message.\n\n| what | ours | the peer | ratio | bar | |\n|---|---|---|---|---|---|\n",
+		peers, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), o.rounds, o.round)
+	for _, c := range comparisons {
+		r, err := c.measure(ctx, o)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name(), err)
+		}
+		results = append(results, r)
+		fmt.Fprintln(stdout, strings.Join(r.lines(), "\n"))
+		fmt.Fprintln(stderr, time.Now().Format(time.TimeOnly), c.name())
+	}
+	return results, nil
+}
+
+// python is the interpreter that has Synapse.
+func python() string { return os.Getenv("MODULEBUS_PYTHON") }
+
+// versions names what the bus is held against.
+func versions(ctx context.Context) (string, error) {
+	const script = `from importlib.metadata import version as v
+print("Synapse", v("matrix-synapse"), "on SQLite, synapse-http-antispam", v("synapse-http-antispam"), end="")`
+	out, err := output(ctx, python(), "-c", script)
+	if err != nil {
+		return "", fmt.Errorf("MODULEBUS_PYTHON must be a Python with Synapse and synapse-http-antispam: %w", err)
+	}
+	return out, nil
+}

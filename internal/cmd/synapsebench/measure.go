@@ -1,0 +1,205 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// comparison is one set of arrangements that do the same, and take turns.
+type comparison struct {
+	clients int
+	modules int
+	pause   int // milliseconds that each module takes
+	peers   []peer
+}
+
+// peer is an arrangement that ours is held against, and how our throughput must compare; 0 is for the record.
+type peer struct {
+	arrangement
+	bar float64
+}
+
+// comparisons are the goals, in the order of the issue.
+var comparisons = []comparison{
+	{clients: 16, modules: 1, peers: []peer{{antispam, 1}, {inProcess, 0.9}, {nothing, 0}}},
+	{clients: 16, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
+	{clients: 1, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
+}
+
+func (c comparison) name() string {
+	clients, modules := "1 client", "one module"
+	if c.clients > 1 {
+		clients = fmt.Sprintf("%d clients", c.clients)
+	}
+	if c.modules > 1 {
+		modules = fmt.Sprintf("%d modules that take %d ms", c.modules, c.pause)
+	}
+	return fmt.Sprintf("messages through Synapse with %s, %s", modules, clients)
+}
+
+// result is a comparison with what was measured: our side, and then the peers.
+type result struct {
+	comparison
+	contenders []*contender
+}
+
+func (c comparison) measure(ctx context.Context, o options) (r result, err error) {
+	s, err := newStage(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	all, err := c.open(ctx, s)
+	if err == nil {
+		err = rounds(ctx, o, all)
+	}
+	return result{c, all}, err
+}
+
+// open starts our side, and then the peers.
+func (c comparison) open(ctx context.Context, s *stage) (all []*contender, err error) {
+	var modules []checkConfig
+	for i := range c.modules {
+		modules = append(modules, checkConfig{Path: path(fmt.Sprintf("check-%d", i)), Pause: c.pause})
+	}
+	for _, a := range append([]peer{{ours, 0}}, c.peers...) {
+		k, err := s.compete(ctx, a.arrangement, c.clients, modules)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", a.name, err)
+		}
+		all = append(all, k)
+	}
+	return all, nil
+}
+
+// rounds takes turns, the other way round each time. The first round of each warms up and does not count.
+func rounds(ctx context.Context, o options, all []*contender) error {
+	turns := slices.Clone(all)
+	for i := range o.rounds + 1 {
+		for _, c := range turns {
+			s, err := c.round(ctx, o.round)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			if i > 0 {
+				c.samples = append(c.samples, s)
+			}
+		}
+		slices.Reverse(turns)
+	}
+	return nil
+}
+
+// sample is what one round came to.
+type sample struct {
+	each time.Duration // between one message accepted and the next one, of whichever client
+	cpu  time.Duration // of Synapse's process, for each message
+}
+
+// round has all clients send for a while, and wants each message to have been checked by each module, once.
+func (c *contender) round(ctx context.Context, d time.Duration) (sample, error) {
+	before, err := c.count(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	used, err := c.server.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	start := time.Now()
+	sent, err := c.send(ctx, d)
+	took := time.Since(start)
+	if err != nil {
+		return sample{}, c.server.failed(err)
+	}
+	until, err := c.server.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	return sample{took / time.Duration(sent), (until - used) / time.Duration(sent)}, c.compare(ctx, sent, before)
+}
+
+// compare adds up what was sent and what was checked, which must be the same.
+func (c *contender) compare(ctx context.Context, sent int64, before []int64) error {
+	after, err := c.count(ctx)
+	for i := range after {
+		checked := after[i] - before[i]
+		if checked != sent {
+			return fmt.Errorf("%d messages, but %d checks at %s", sent, checked, c.pages[i])
+		}
+		c.checked += checked
+	}
+	c.sent += sent
+	return err
+}
+
+// send has all clients send for a while, and returns how many messages Synapse accepted. None may be refused.
+func (c *contender) send(ctx context.Context, d time.Duration) (int64, error) {
+	var over atomic.Bool
+	defer time.AfterFunc(d, func() { over.Store(true) }).Stop()
+	var total atomic.Int64
+	var sending sync.WaitGroup
+	errs := make([]error, len(c.clients))
+	for i, k := range c.clients {
+		sending.Go(func() {
+			for first := true; errs[i] == nil && (first || !over.Load()); first = false {
+				errs[i] = k.chat(ctx)
+				total.Add(1)
+			}
+		})
+	}
+	sending.Wait()
+	return total.Load(), errors.Join(errs...)
+}
+
+func (c *client) chat(ctx context.Context) error {
+	status, err := c.send(ctx, chat)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("a message has status %d", status)
+	}
+	return err
+}
+
+// lines are those of the table.
+func (r result) lines() (lines []string) {
+	for i, p := range r.peers {
+		lines = append(lines, r.line(p, r.contenders[0].samples, r.contenders[i+1].samples))
+	}
+	return lines
+}
+
+func (r result) line(p peer, a, b []sample) string {
+	ratios := make([]float64, len(a))
+	for i := range a {
+		ratios[i] = float64(b[i].each) / float64(a[i].each)
+	}
+	slices.Sort(ratios)
+	ratio := ratios[len(ratios)/2]
+	return fmt.Sprintf("| %s, against %s | %s | %s | %.2f (%.2f–%.2f) | %s |", r.name(), p.name, show(a), show(b),
+		ratio, ratios[len(ratios)/4], ratios[len(ratios)*3/4], p.verdict(ratio))
+}
+
+// verdict are the last two columns.
+func (p peer) verdict(ratio float64) string {
+	switch {
+	case p.bar == 0:
+		return "for the record |"
+	case ratio < p.bar:
+		return fmt.Sprintf("≥ %.2f × throughput | ✗", p.bar)
+	}
+	return fmt.Sprintf("≥ %.2f × throughput | ✓", p.bar)
+}
+
+// show is the median round.
+func show(samples []sample) string {
+	sorted := slices.SortedFunc(slices.Values(samples), func(a, b sample) int { return cmp.Compare(a.each, b.each) })
+	m := sorted[len(sorted)/2]
+	return fmt.Sprintf("%.1f/s, %.2f ms CPU", float64(time.Second)/float64(m.each), float64(m.cpu)/float64(time.Millisecond))
+}
