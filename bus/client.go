@@ -25,7 +25,8 @@ type Options struct {
 	// ServerName is the homeserver's, such as example.com.
 	ServerName string
 
-	// RosterTimeout is how long [New] waits for a first roster. Default: 5 s.
+	// RosterTimeout is how long [New] waits for a first roster; negative is not at all: until there is one, asks are
+	// answered as if there were no modules. Default: 5 s.
 	RosterTimeout time.Duration
 
 	// AcceptTimeout is how long it may take until a worker says that it has a request for a web resource. Default: 2 s.

@@ -43,6 +43,9 @@ func follow(nc *nats.Conn, c *Client) (*follower, error) {
 }
 
 func (f *follower) first(ctx context.Context) error {
+	if f.client.opts.RosterTimeout < 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, f.client.opts.RosterTimeout)
 	defer cancel()
 	const pause = 50 * time.Millisecond

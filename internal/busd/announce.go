@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -20,17 +19,6 @@ const (
 	remind   = 10 * time.Second      // between words in the log about who is not
 	patience = 5 * time.Second       // for modules that busd does not run
 )
-
-// announceUntil has the start announced, unless ctx or the daemon ends first.
-func (d *daemon) announceUntil(ctx context.Context) {
-	if d.Announce == nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var announcing sync.WaitGroup
-	announcing.Go(func() { d.announce(ctx) })
-	d.onClose(func() { cancel(); announcing.Wait() })
-}
 
 // announce says once how the start went: when all modules are ready, with all the workers that busd runs of them, or
 // those that are not have failed, or are others' to start and have not come.

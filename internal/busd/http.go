@@ -35,6 +35,7 @@ type front struct {
 	metrics  prometheus.Gatherer
 	token    []byte // its SHA-256; nil when none is needed
 	alive    func() bool
+	begun    <-chan struct{} // closed when homeservers may ask
 	draining atomic.Bool
 	refused  atomic.Int64  // requests turned away while draining
 	drained  chan struct{} // closed when draining begins: who waits for news is let go
@@ -62,14 +63,14 @@ func (f *front) untilDrain(ctx context.Context) (context.Context, context.Cancel
 // handler routes what is busd's own, and hands the rest to the modules.
 func (f *front) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/_modulebus/v1/ask/{category}/{callback}", f.guarded(http.MethodPost, f.ask))
-	mux.HandleFunc("/_modulebus/v1/wants", f.guarded(http.MethodGet, f.wants))
+	mux.HandleFunc("/_modulebus/v1/ask/{category}/{callback}", f.guarded(http.MethodPost, f.started(http.HandlerFunc(f.ask))))
+	mux.HandleFunc("/_modulebus/v1/wants", f.guarded(http.MethodGet, f.started(http.HandlerFunc(f.wants))))
 	mux.HandleFunc("/_modulebus/v1/modules", f.guarded(http.MethodGet, f.modules))
 	mux.HandleFunc("/_modulebus/", f.guarded("", unrecognizedPath))
 	mux.HandleFunc("/healthz", f.health)
 	mux.HandleFunc("/readyz", f.ready)
 	mux.Handle("/metrics", promhttp.HandlerFor(f.metrics, promhttp.HandlerOpts{}))
-	modules := f.open(f.client.Handler())
+	modules := f.open(f.started(f.client.Handler()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if ownPath(r.URL.Path) {
 			mux.ServeHTTP(w, r)
@@ -92,13 +93,28 @@ func (f *front) open(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f.draining.Load() {
 			f.refused.Add(1)
-			w.Header().Set("Retry-After", retryAfter)
 			w.Header().Set("Connection", "close")
-			writeProblem(w, &problem{Errcode: unknown, Text: "busd is shutting down", status: http.StatusServiceUnavailable})
+			turnAway(w, "busd is shutting down")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// started turns requests away while it is not known yet what modules want to be asked: without that, all is allowed.
+func (f *front) started(next http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !isClosed(f.begun) {
+			turnAway(w, "busd is starting, and its modules have not joined yet; /_modulebus/v1/modules tells of them")
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+func turnAway(w http.ResponseWriter, text string) {
+	w.Header().Set("Retry-After", retryAfter)
+	writeProblem(w, &problem{Errcode: unknown, Text: text, status: http.StatusServiceUnavailable})
 }
 
 // guarded wants the token, if there is one, and the method, if there is one.
@@ -212,10 +228,11 @@ func (f *front) health(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"healthy": true})
 }
 
-// ready says whether homeservers should ask here: not while a module of the roster is missing, or busd drains.
+// ready says whether homeservers should ask here: not while busd starts, a module of the roster is missing, or busd
+// drains.
 func (f *front) ready(w http.ResponseWriter, _ *http.Request) {
 	missing := notReady(f.registry.Modules())
-	if f.draining.Load() || !f.alive() || len(missing) > 0 {
+	if f.draining.Load() || !isClosed(f.begun) || !f.alive() || len(missing) > 0 {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "not_ready": append([]registry.Status{}, missing...)})
 		return
 	}

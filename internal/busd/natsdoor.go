@@ -45,6 +45,9 @@ func openNATSDoor(nc *nats.Conn, serverName string, d desk, log zerolog.Logger) 
 // close takes no more asks, and waits for those under way; each of them has a deadline. An ask that NATS gave to this busd
 // before it knew is under way, too: nobody else gets it.
 func (d *natsDoor) close() {
+	if d == nil {
+		return // It was never opened.
+	}
 	_ = d.sub.Drain() // All of these fail only when the connection is closed, or NATS is away.
 	_ = d.nc.FlushTimeout(flushTime)
 	<-d.pool.Stop()

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ const (
 	quietTicks    = 5                     // looks that saw none, until nobody seems to be left
 	turnAwayTime  = 5 * time.Second       // for clients that do not take that for an answer
 	joinTime      = time.Second           // for modules that run already to join a busd that starts
+	startTime     = time.Minute           // for modules that busd runs to join, before asks are answered without them
 	headerTimeout = 10 * time.Second      // for a client to send its request's header
 )
 
@@ -65,6 +67,7 @@ type daemon struct {
 	server   *http.Server
 	http     config.HTTP // as configured, where Config has the address that came of it
 	modules  *modules
+	begun    chan struct{} // closed when homeservers may ask
 	failed   chan error
 	closers  []func()
 
@@ -82,7 +85,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	d.modules.apply(d.Config.Modules)
-	d.announceUntil(ctx)
+	d.startUntil(ctx)
 	for {
 		select {
 		case c := <-o.Reload:
@@ -93,6 +96,14 @@ func Run(ctx context.Context, o Options) error {
 			d.drain()
 			return nil
 		}
+	}
+}
+
+// fail ends the daemon with the first reason.
+func (d *daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default:
 	}
 }
 
@@ -118,21 +129,77 @@ func (d *daemon) open() error {
 	}
 	d.modules = newModules(d)
 	d.onClose(d.modules.stop)
-	o := &bus.Options{ServerName: d.Config.ServerName, Registerer: metrics, Log: &d.Log}
+	o := &bus.Options{ServerName: d.Config.ServerName, Registerer: metrics, Log: &d.Log, RosterTimeout: -1}
 	if d.client, err = bus.New(d.broker.nc, o); err != nil {
 		return err
 	}
 	d.onClose(d.client.Close)
-	d.asks, err = openNATSDoor(d.broker.nc, d.Config.ServerName, desk{d.client}, d.Log)
-	if err != nil {
-		return err
-	}
-	d.onClose(d.asks.close)
+	d.onClose(func() { d.asks.close() })
 	if err := d.openModuleAPI(); err != nil {
 		return err
 	}
 	metrics.MustRegister(registry.Collector(d.registry))
+	d.begun = make(chan struct{})
+	if !d.registry.Expects(true) {
+		if err := d.begin(context.Background()); err != nil {
+			return err
+		}
+	}
 	return d.openHTTP(metrics)
+}
+
+// startUntil has asks answered as soon as the modules that busd runs have said what they want to be asked, and the start
+// announced, unless ctx or the daemon ends first. See ADR 13.
+func (d *daemon) startUntil(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		if err := d.start(ctx); err != nil {
+			d.fail(err)
+		}
+	})
+	d.onClose(func() { cancel(); starting.Wait() })
+}
+
+func (d *daemon) start(ctx context.Context) error {
+	if !isClosed(d.begun) {
+		joining, cancel := context.WithTimeout(ctx, startTime)
+		defer cancel()
+		d.service.AwaitModules(joining, true)
+		if ctx.Err() != nil {
+			return nil // It stops before it has begun.
+		}
+		if err := d.begin(ctx); err != nil {
+			return err
+		}
+	}
+	if d.Announce != nil {
+		d.announce(ctx)
+	}
+	return nil
+}
+
+// begin lets homeservers ask.
+func (d *daemon) begin(ctx context.Context) (err error) {
+	d.service.Open()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := d.client.AwaitRoster(ctx, 0); err != nil {
+		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
+	}
+	if d.asks, err = openNATSDoor(d.broker.nc, d.Config.ServerName, desk{d.client}, d.Log); err == nil {
+		close(d.begun)
+	}
+	return err
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func (d *daemon) openRegistry() (err error) {
@@ -151,8 +218,7 @@ func (d *daemon) openRegistry() (err error) {
 	d.service.Changed(names)
 	ctx, cancel := context.WithTimeout(context.Background(), joinTime)
 	defer cancel()
-	d.service.AwaitModules(ctx)
-	d.service.Open()
+	d.service.AwaitModules(ctx, false)
 	return nil
 }
 
@@ -181,7 +247,7 @@ func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
 	}
 	d.front = &front{
 		desk: desk{d.client}, client: d.client, registry: d.registry, metrics: metrics, token: token,
-		alive: d.broker.nc.IsConnected, drained: make(chan struct{}),
+		alive: d.broker.nc.IsConnected, begun: d.begun, drained: make(chan struct{}),
 	}
 	d.server = &http.Server{
 		Handler: d.front.handler(), ReadHeaderTimeout: headerTimeout, ConnState: d.count,
@@ -192,7 +258,7 @@ func (d *daemon) openHTTP(metrics prometheus.Gatherer) error {
 	go func() {
 		defer close(served)
 		if err := d.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			d.failed <- fmt.Errorf("the HTTP door failed: %w", err)
+			d.fail(fmt.Errorf("the HTTP door failed: %w", err))
 		}
 	}()
 	d.onClose(func() { _ = d.server.Close(); <-served })

@@ -137,13 +137,19 @@ func registered(m *rosterv1.Module) *rosterv1.Join {
 	return j
 }
 
-// expectant reports whether a module may be there, though busd does not run it, that nothing is known of.
-func (r *Registry) expectant() bool {
+// Expects reports whether a listed module may still join of which nothing is known: one that busd runs, or one that it
+// does not. One that was refused, or crashed, is not expected.
+func (r *Registry) Expects(run bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.listed, func(m *module) bool {
-		return len(m.Run) == 0 && len(m.workers) == 0 && m.refused == nil && len(m.last.GetCallbacks())+len(m.last.GetWebResources()) == 0
+		return (len(m.Run) > 0) == run && !m.known() && m.state() != Failed
 	})
+}
+
+// known reports whether it has said what it is for.
+func (m *module) known() bool {
+	return len(m.workers) > 0 || len(m.last.GetCallbacks())+len(m.last.GetWebResources()) > 0
 }
 
 // enlist returns a module that was not listed so far, with what is known of it.

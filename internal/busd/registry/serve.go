@@ -70,13 +70,13 @@ func (s *Service) Open() {
 	s.Wake()
 }
 
-// AwaitModules gives modules that run already, though busd does not run them, the time to join: all there is, if one of
-// them is not there.
-func (s *Service) AwaitModules(ctx context.Context) {
+// AwaitModules gives modules the time to join, those that busd runs or those that it does not: until nothing is unknown
+// of them, or ctx ends. See [Registry.Expects].
+func (s *Service) AwaitModules(ctx context.Context, run bool) {
 	const pause = 5 * time.Millisecond
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
-	for s.registry.expectant() {
+	for s.registry.Expects(run) {
 		select {
 		case <-ctx.Done():
 			return

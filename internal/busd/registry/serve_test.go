@@ -209,7 +209,7 @@ func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	s.Wake()
 	equal(t, 0, len(b.ask(server.Roster(), "", nil).Data))
 	awaited := make(chan struct{})
-	go func() { defer close(awaited); s.AwaitModules(t.Context()) }()
+	go func() { defer close(awaited); s.AwaitModules(t.Context(), false) }()
 	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	<-awaited
 	s.Open()
@@ -224,11 +224,14 @@ func TestNobodyIsAwaitedForEver(t *testing.T) {
 	run := listed("run by busd")
 	run.Run = []string{"gate"}
 	b := serve(t, run)
-	b.AwaitModules(t.Context()) // It is busd's to know when it is there.
-	b.Configure([]config.Module{listed("elsewhere")}, time.Second, start)
+	b.AwaitModules(t.Context(), false) // There is none.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	b.AwaitModules(ctx)
+	b.AwaitModules(ctx, true)
+	b.Crashed("run by busd", "its process ended", start)
+	b.AwaitModules(t.Context(), true) // It is known not to come soon.
+	b.Configure([]config.Module{listed("elsewhere")}, time.Second, start)
+	b.AwaitModules(ctx, false)
 }
 
 func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
