@@ -27,6 +27,7 @@ type attempt struct {
 	worker   int         // the next worker of the module's to ask by name
 	left     int         // workers that may still be asked by name
 	expired  bool
+	said     *wire.Failure // the module's failure so far: see reported
 	verdict  func(error) // for the breaker, where it wants one
 	judged   bool        // whether it was given
 }
@@ -99,7 +100,7 @@ func (a *asking) send(i, slot int, subject string, now time.Time) {
 	t.tickets[slot], err = a.client.line.Send(a, slots*i+slot, r)
 	t.out[slot] = err == nil
 	if !t.waiting() {
-		a.failed(i, unsent(err))
+		a.failed(i, t.reported(unsent(err)))
 	}
 }
 
@@ -120,24 +121,43 @@ func (a *asking) hedge(i int) {
 	}
 }
 
-// hear takes in a reply. A worker that is busy, or is not there any more though others are, leaves it to another.
+// hear takes in a reply.
 func (a *asking) hear(r reply) {
 	i, slot := r.place/slots, r.place%slots
 	t, step := &a.attempts[i], &a.steps[i]
 	t.out[slot] = false
 	answer, failure := decode(a.plan.callback, r.msg)
+	if failure != nil {
+		a.hearFailure(i, slot, failure)
+		return
+	}
+	a.judge(i, nil)
+	a.abandon(i)
+	step.metrics.answered(time.Since(t.at))
+	step.hedges.earn()
+	a.walk.Tell(i, combine.Outcome{Answer: answer})
+}
+
+// hearFailure takes in a worker's failure. One that is busy, or is not there any more though others are, leaves the
+// request to another.
+func (a *asking) hearFailure(i, slot int, f *wire.Failure) {
+	t := &a.attempts[i]
+	failure := t.reported(f)
 	switch {
-	case failure == nil:
-		a.judge(i, nil)
-		a.abandon(i)
-		step.metrics.answered(time.Since(t.at))
-		step.hedges.earn()
-		a.walk.Tell(i, combine.Outcome{Answer: answer})
-	case a.elsewhere(failure) && t.left > 0 && !t.expired:
+	case elsewhere(f) && t.left > 0 && !t.expired:
 		a.send(i, slot, a.nextWorker(i), time.Now())
 	case !t.waiting():
 		a.failed(i, failure)
 	}
+}
+
+// reported is the module's failure, after this one of a worker. Who is asked last may not be there; where another worker
+// said something, the module is not absent.
+func (t *attempt) reported(f *wire.Failure) *wire.Failure {
+	if t.said == nil || f.Kind != rosterv1.FailureKind_ABSENT {
+		t.said = f
+	}
+	return t.said
 }
 
 // judge tells the breaker, once, what came of asking a module.
@@ -149,7 +169,7 @@ func (a *asking) judge(i int, err error) {
 }
 
 // elsewhere reports whether another worker of the module may do better.
-func (a *asking) elsewhere(f *wire.Failure) bool {
+func elsewhere(f *wire.Failure) bool {
 	return f.Kind == rosterv1.FailureKind_BUSY || f.Kind == rosterv1.FailureKind_ABSENT
 }
 

@@ -318,7 +318,8 @@ func (w witness) module(i int) known {
 	return k
 }
 
-// outcome is the first answer, or the last failure when nothing else is waited for.
+// outcome is the first answer, or the last failure when nothing else is waited for. That nobody is there counts only where
+// no worker said anything.
 func (w witness) outcome(i int, xs []*exchange) known {
 	k := known{Outcome: unknown}
 	type event struct {
@@ -336,16 +337,20 @@ func (w witness) outcome(i int, xs []*exchange) known {
 		}
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	said := absent
 	for _, e := range events {
 		if e.kind == 0 {
 			k.Outcome, k.at = combine.Outcome{Answer: e.answer}, e.at
 			return k
 		}
+		if e.kind != absent {
+			said = e.kind
+		}
 		waited := slices.ContainsFunc(xs, func(x *exchange) bool {
 			return x.unsent == nil && !x.at.After(e.at) && (x.reply == nil || x.over.After(e.at))
 		})
 		if !waited {
-			k.Outcome, k.at = w.failure(i, e.kind), e.at // Of those at one time, the last.
+			k.Outcome, k.at = w.failure(i, said), e.at // Of those at one time, the last.
 		}
 	}
 	return k

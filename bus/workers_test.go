@@ -33,6 +33,14 @@ func then(all ...arrival) func(*exchange) []arrival {
 	}
 }
 
+// busyThenUnsendable is a module that is busy, on a connection that takes no request after that.
+func busyThenUnsendable(x *exchange) []arrival {
+	if x.nth > 0 {
+		return unsendable
+	}
+	return []arrival{{0, failure(busy)}}
+}
+
 // ask asks whether a room may be created, and how long that took.
 func ask(ctx context.Context, c *bus.Client) (bus.Decision[*verdict], time.Duration, error) {
 	start := time.Now()
@@ -57,21 +65,26 @@ func TestWorkers(t *testing.T) {
 		"one that is idle answers":                      {three, 0, then(arrival{1 * second, refusal}), 0, 1, 0, 1 * second},
 		"one that is busy leaves it to another at once": {three, 0, then(arrival{1 * second, failure(busy)}, arrival{1 * second, refusal}), 0, 2, 1, 2 * second},
 		"one that is gone leaves it to another at once": {three, 0, then(arrival{0, gone}, arrival{0, refusal}), 0, 2, 1, 0},
-		"all are busy":                                {three, 0, replies(failure(busy)), busy, 4, 3, 0},
-		"all are gone":                                {three, 0, replies(gone), absent, 4, 3, 0},
-		"nobody is known by name":                     {nil, 0, replies(failure(busy)), busy, 1, 0, 0},
-		"one that fails fails for all":                {three, 0, replies(failure(failed)), failed, 1, 0, 0},
-		"a second is asked when the first takes long": {three, 2 * second, then(arrival{}, arrival{1 * second, refusal}), 0, 2, 2, 3 * second},
-		"no second is asked when the first does not":  {three, 2 * second, then(arrival{1 * second, refusal}), 0, 1, 1, 1 * second},
-		"the first may be the first after all":        {three, 2 * second, then(arrival{3 * second, refusal}, arrival{4 * second, data(denied("B"))}), 0, 2, 2, 3 * second},
-		"an error of the first waits for the second":  {three, 2 * second, then(arrival{3 * second, failure(failed)}, arrival{4 * second, refusal}), 0, 2, 2, 6 * second},
-		"an error of the second waits for the first":  {three, 2 * second, then(arrival{5 * second, refusal}, arrival{1 * second, failure(failed)}), 0, 2, 2, 5 * second},
-		"an error of the first alone is the module's": {three, 2 * second, then(arrival{1 * second, failure(failed)}), failed, 1, 1, 1 * second},
-		"errors of both are the module's":             {three, 2 * second, then(arrival{3 * second, failure(failed)}, arrival{2 * second, failure(panicked)}), panicked, 2, 2, 4 * second},
-		"a second that is busy leaves it to a third":  {three, 2 * second, then(arrival{}, arrival{0, failure(busy)}, arrival{1 * second, refusal}), 0, 3, 3, 3 * second},
-		"nobody is asked twice":                       {three, 2 * second, then(arrival{1 * second, failure(busy)}, arrival{0, failure(busy)}, arrival{4 * second, refusal}), 0, 3, 3, 5 * second},
-		"neither answers":                             {three, 2 * second, then(), timeout, 2, 2, 10 * second},
-		"there is no second":                          {one, 2 * second, then(arrival{3 * second, refusal}), 0, 1, 0, 3 * second},
+		"all are busy":            {three, 0, replies(failure(busy)), busy, 4, 3, 0},
+		"all are gone":            {three, 0, replies(gone), absent, 4, 3, 0},
+		"nobody is known by name": {nil, 0, replies(failure(busy)), busy, 1, 0, 0},
+		"the only one is busy, and unknown by its name": {one, 0, then(arrival{0, failure(busy)}, arrival{0, gone}), busy, 2, 1, 0},
+		"one is busy, and nobody known by name":         {three, 0, then(arrival{0, failure(busy)}, arrival{0, gone}, arrival{0, gone}, arrival{0, gone}), busy, 4, 3, 0},
+		"one is gone, and the next is busy":             {one, 0, then(arrival{0, gone}, arrival{0, failure(busy)}), busy, 2, 1, 0},
+		"one fails, and the second is gone":             {three[:2], 2 * second, then(arrival{3 * second, failure(failed)}, arrival{0, gone}), failed, 2, 2, 3 * second},
+		"one is busy, and then nobody can be asked":     {one, 0, busyThenUnsendable, busy, 2, 1, 0},
+		"one that fails fails for all":                  {three, 0, replies(failure(failed)), failed, 1, 0, 0},
+		"a second is asked when the first takes long":   {three, 2 * second, then(arrival{}, arrival{1 * second, refusal}), 0, 2, 2, 3 * second},
+		"no second is asked when the first does not":    {three, 2 * second, then(arrival{1 * second, refusal}), 0, 1, 1, 1 * second},
+		"the first may be the first after all":          {three, 2 * second, then(arrival{3 * second, refusal}, arrival{4 * second, data(denied("B"))}), 0, 2, 2, 3 * second},
+		"an error of the first waits for the second":    {three, 2 * second, then(arrival{3 * second, failure(failed)}, arrival{4 * second, refusal}), 0, 2, 2, 6 * second},
+		"an error of the second waits for the first":    {three, 2 * second, then(arrival{5 * second, refusal}, arrival{1 * second, failure(failed)}), 0, 2, 2, 5 * second},
+		"an error of the first alone is the module's":   {three, 2 * second, then(arrival{1 * second, failure(failed)}), failed, 1, 1, 1 * second},
+		"errors of both are the module's":               {three, 2 * second, then(arrival{3 * second, failure(failed)}, arrival{2 * second, failure(panicked)}), panicked, 2, 2, 4 * second},
+		"a second that is busy leaves it to a third":    {three, 2 * second, then(arrival{}, arrival{0, failure(busy)}, arrival{1 * second, refusal}), 0, 3, 3, 3 * second},
+		"nobody is asked twice":                         {three, 2 * second, then(arrival{1 * second, failure(busy)}, arrival{0, failure(busy)}, arrival{4 * second, refusal}), 0, 3, 3, 5 * second},
+		"neither answers":                               {three, 2 * second, then(), timeout, 2, 2, 10 * second},
+		"there is no second":                            {one, 2 * second, then(arrival{3 * second, refusal}), 0, 1, 0, 3 * second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
