@@ -1116,7 +1116,7 @@ func (x *MediaUploadLimits) GetLimits() []*MediaUploadLimit {
 // RatelimitOverride takes the place of a configured rate limit.
 type RatelimitOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Actions a second; 0 switches the limit off.
+	// Actions a second, more than 0. Synapse documents 0 as no limit, but 1.163.2 then fails the client's request with 500.
 	PerSecond     float64 `protobuf:"fixed64,1,opt,name=per_second,json=perSecond,proto3" json:"per_second,omitempty"`
 	BurstCount    int32   `protobuf:"varint,2,opt,name=burst_count,json=burstCount,proto3" json:"burst_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
