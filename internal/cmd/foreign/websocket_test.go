@@ -43,7 +43,10 @@ func TestWebSocketOfManyMiB(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- c.WriteMessage(gorilla.BinaryMessage, big) }()
 		_, got := must2(c.ReadMessage())(t)
-		return bytes.Equal(got, big) && <-sent == nil
+		if err := <-sent; err != nil || !bytes.Equal(got, big) {
+			t.Errorf("sent %v, got %d other bytes", err, len(got))
+		}
+		return true
 	}}.run(t)
 }
 
