@@ -28,8 +28,8 @@ type attempt struct {
 	left     int         // workers that may still be asked by name
 	expired  bool
 	said     *wire.Failure // the module's failure so far: see reported
-	verdict  func(error) // for the breaker, where it wants one
-	judged   bool        // whether it was given
+	verdict  func(error)   // for the breaker, where it wants one
+	judged   bool          // whether it was given
 }
 
 func (t *attempt) waiting() bool { return t.out[0] || t.out[1] }

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // told is a module that authenticates everybody, paces updates, and says which worker of which module heard of what.
@@ -146,5 +148,19 @@ func TestWhatNamesNobodyIsToldToNobody(t *testing.T) {
 		if !errors.As(err, &failed) || failed.Kind != absent || len(heard) > 0 {
 			t.Errorf("worker %s: %v", worker, err)
 		}
+	}
+}
+
+// What a login could be followed up by is no login, as in Synapse, where a user who is None is malformed and skipped.
+func TestALoginOfNobodyIsLeftToTheNextModule(t *testing.T) {
+	t.Parallel()
+	d := subjects.Check3PidAuth.Declaration
+	l := &line{replies: map[string]*nats.Msg{
+		"a": data(&callbacksv1.Check3PidAuthResponse{TellLogin: true, Token: "t", Worker: "w"}),
+		"b": data(&callbacksv1.Check3PidAuthResponse{UserId: "@b:x"}),
+	}}
+	got, err := over(t, l, rosterOf(d, "a", "b")).PasswordAuthProvider.Check3PidAuth(t.Context(), &callbacksv1.Check3PidAuthRequest{})
+	if err != nil || got.DecidedBy != "b" || got.Answer.GetUserId() != "@b:x" || got.Failures != nil {
+		t.Errorf("got %v, %v", got, err)
 	}
 }

@@ -18,8 +18,8 @@ type PasswordAuthProvider struct{ client *Client }
 // AuthCheckers is asked to authenticate a login, or a user who has to prove again who they are, by a login type that
 // the module registered for, with the fields that it registered.
 //
-// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with a user_id
-// authenticates that user, who must exist.
+// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
+// answer with a user_id authenticates that user, who must exist.
 func (c PasswordAuthProvider) AuthCheckers(ctx context.Context, req *callbacksv1.AuthCheckersRequest) (Decision[*callbacksv1.AuthCheckersResponse], error) {
 	return ask(ctx, c.client, subjects.AuthCheckers, req)
 }
@@ -34,8 +34,8 @@ func (c PasswordAuthProvider) OnAuthCheckersLogin(ctx context.Context, req *call
 
 // Check3PidAuth is asked to authenticate a login by a third-party identifier and a password.
 //
-// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with a user_id
-// authenticates that user, who must exist.
+// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
+// answer with a user_id authenticates that user, who must exist.
 func (c PasswordAuthProvider) Check3PidAuth(ctx context.Context, req *callbacksv1.Check3PidAuthRequest) (Decision[*callbacksv1.Check3PidAuthResponse], error) {
 	return ask(ctx, c.client, subjects.Check3PidAuth, req)
 }

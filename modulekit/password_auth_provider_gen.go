@@ -22,8 +22,8 @@ type PasswordAuthProviderCallbacks struct {
 	// AuthCheckers is asked to authenticate a login, or a user who has to prove again who they are, by a login type that
 	// the module registered for, with the fields that it registered.
 	//
-	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with a user_id
-	// authenticates that user, who must exist.
+	// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
+	// answer with a user_id authenticates that user, who must exist.
 	AuthCheckers []Keyed[*callbacksv1.AuthCheckersRequest, *callbacksv1.AuthCheckersResponse]
 
 	// OnAuthCheckersLogin is told when a login that auth_checkers or check_3pid_auth authenticated has finished, if the
@@ -34,8 +34,8 @@ type PasswordAuthProviderCallbacks struct {
 
 	// Check3PidAuth is asked to authenticate a login by a third-party identifier and a password.
 	//
-	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with a user_id
-	// authenticates that user, who must exist.
+	// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
+	// answer with a user_id authenticates that user, who must exist.
 	Check3PidAuth func(context.Context, *callbacksv1.Check3PidAuthRequest) (*callbacksv1.Check3PidAuthResponse, error)
 
 	// OnLoggedOut is told after an access token was deleted, once for each.

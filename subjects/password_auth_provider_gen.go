@@ -14,8 +14,8 @@ var (
 	// AuthCheckers is asked to authenticate a login, or a user who has to prove again who they are, by a login type that
 	// the module registered for, with the fields that it registered.
 	//
-	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with a user_id
-	// authenticates that user, who must exist.
+	// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
+	// answer with a user_id authenticates that user, who must exist.
 	AuthCheckers = declare[*callbacksv1.AuthCheckersRequest, *callbacksv1.AuthCheckersResponse](PasswordAuthProvider, 0)
 
 	// OnAuthCheckersLogin is told when a login that auth_checkers or check_3pid_auth authenticated has finished, if the
@@ -26,8 +26,8 @@ var (
 
 	// Check3PidAuth is asked to authenticate a login by a third-party identifier and a password.
 	//
-	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with a user_id
-	// authenticates that user, who must exist.
+	// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
+	// answer with a user_id authenticates that user, who must exist.
 	Check3PidAuth = declare[*callbacksv1.Check3PidAuthRequest, *callbacksv1.Check3PidAuthResponse](PasswordAuthProvider, 2)
 
 	// OnLoggedOut is told after an access token was deleted, once for each.

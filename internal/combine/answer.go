@@ -9,12 +9,12 @@ import (
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
-// Empty reports whether an answer says nothing. Fields that this version does not know say nothing.
+// Empty reports whether an answer says nothing. Fields that this version does not know say nothing, and neither do those
+// that are declared to be aside.
 func Empty(answer proto.Message) bool {
 	m := answer.ProtoReflect()
-	fields := m.Descriptor().Fields()
-	for i := range fields.Len() {
-		if m.Has(fields.Get(i)) {
+	for _, f := range factsOf(answer).telling {
+		if m.Has(f) {
 			return false
 		}
 	}
@@ -26,10 +26,11 @@ func isRefusal(answer proto.Message) bool {
 	return ok && r.GetRefusal() != nil
 }
 
-// facts are what a MERGE has to know of a type of answers.
+// facts are what has to be known of a type of answers.
 type facts struct {
-	final protoreflect.FieldDescriptor // which ends it; nil for none
-	lists bool                         // whether there are any, in which a module may have said something twice
+	telling []protoreflect.FieldDescriptor // which say something
+	final   protoreflect.FieldDescriptor   // which ends a MERGE; nil for none
+	lists   bool                           // whether there are any, in which a module may have said something twice
 }
 
 var known sync.Map // protoreflect.FullName → *facts; as many as message types
@@ -38,24 +39,32 @@ func factsOf(answer proto.Message) *facts {
 	md := answer.ProtoReflect().Descriptor()
 	f, ok := known.Load(md.FullName())
 	if !ok {
-		f, _ = known.LoadOrStore(md.FullName(), &facts{finalField(md), holdsLists(md, map[protoreflect.FullName]bool{})})
+		f, _ = known.LoadOrStore(md.FullName(), learn(md))
 	}
 	return f.(*facts)
+}
+
+func learn(md protoreflect.MessageDescriptor) *facts {
+	learned := &facts{lists: holdsLists(md, map[protoreflect.FullName]bool{})}
+	for i := range md.Fields().Len() {
+		f := md.Fields().Get(i)
+		if !marked(f, callbacksv1.E_Aside) {
+			learned.telling = append(learned.telling, f)
+		}
+		if marked(f, callbacksv1.E_Final) {
+			learned.final = f
+		}
+	}
+	return learned
+}
+
+func marked(f protoreflect.FieldDescriptor, option protoreflect.ExtensionType) bool {
+	return f.Options() != nil && proto.GetExtension(f.Options(), option).(bool)
 }
 
 // ends reports whether the answer sets a field that ends a MERGE.
 func (f *facts) ends(answer proto.Message) bool {
 	return f.final != nil && answer.ProtoReflect().Has(f.final)
-}
-
-func finalField(md protoreflect.MessageDescriptor) protoreflect.FieldDescriptor {
-	for i := range md.Fields().Len() {
-		f := md.Fields().Get(i)
-		if f.Options() != nil && proto.GetExtension(f.Options(), callbacksv1.E_Final).(bool) {
-			return f
-		}
-	}
-	return nil
 }
 
 func holdsLists(md protoreflect.MessageDescriptor, seen map[protoreflect.FullName]bool) bool {

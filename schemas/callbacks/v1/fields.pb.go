@@ -88,6 +88,14 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50008,opt,name=followed_up",
 		Filename:      "callbacks/v1/fields.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50009,
+		Name:          "modulebus.callbacks.v1.aside",
+		Tag:           "varint,50009,opt,name=aside",
+		Filename:      "callbacks/v1/fields.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
@@ -125,6 +133,10 @@ var (
 	//
 	// optional bool followed_up = 50008;
 	E_FollowedUp = &file_callbacks_v1_fields_proto_extTypes[7]
+	// In an answer: the field says nothing by itself. An answer that sets nothing else is empty.
+	//
+	// optional bool aside = 50009;
+	E_Aside = &file_callbacks_v1_fields_proto_extTypes[8]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
@@ -140,7 +152,8 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\tto_module\x12\x1d.google.protobuf.FieldOptions\x18ֆ\x03 \x01(\bR\btoModule:<\n" +
 	"\tto_worker\x12\x1d.google.protobuf.FieldOptions\x18׆\x03 \x01(\bR\btoWorker:@\n" +
 	"\vfollowed_up\x12\x1d.google.protobuf.FieldOptions\x18؆\x03 \x01(\bR\n" +
-	"followedUpBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"followedUp:5\n" +
+	"\x05aside\x12\x1d.google.protobuf.FieldOptions\x18ن\x03 \x01(\bR\x05asideBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var file_callbacks_v1_fields_proto_goTypes = []any{
 	(*descriptorpb.FieldOptions)(nil), // 0: google.protobuf.FieldOptions
@@ -154,10 +167,11 @@ var file_callbacks_v1_fields_proto_depIdxs = []int32{
 	0, // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
 	0, // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
 	0, // 7: modulebus.callbacks.v1.followed_up:extendee -> google.protobuf.FieldOptions
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	0, // [0:8] is the sub-list for extension extendee
+	0, // 8: modulebus.callbacks.v1.aside:extendee -> google.protobuf.FieldOptions
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	0, // [0:9] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
 }
 
@@ -173,7 +187,7 @@ func file_callbacks_v1_fields_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   0,
-			NumExtensions: 8,
+			NumExtensions: 9,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,
