@@ -1,8 +1,9 @@
 // Command synapsebench measures what a module costs a real Synapse: how many messages per second it takes with a check in
 // a module of the bus, against the same check in Synapse's own process, and behind synapse-http-antispam.
 //
-//	make bench-synapse                              # all rows, five minutes
-//	make bench-synapse ARGS='-rounds 1 -round 1s'   # measures nothing well, but shows that all of it works
+//	make bench-synapse                             # all rows, five minutes
+//	make bench-synapse ARGS="-run 'one module'"     # those that match
+//	make bench-synapse ARGS='-rounds 1 -round 1s'  # measures nothing well, but shows that all of it works
 //
 // It needs Linux, and in MODULEBUS_PYTHON a Python that has Synapse and synapse-http-antispam.
 //
@@ -22,6 +23,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -30,9 +32,10 @@ import (
 func main() {
 	playRole()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	o := options{}
+	o := options{match: pattern{regexp.MustCompile("")}}
 	flag.IntVar(&o.rounds, "rounds", 9, "rounds of each arrangement")
 	flag.DurationVar(&o.round, "round", 3*time.Second, "how long one round takes")
+	flag.TextVar(&o.match, "run", o.match, "measure the comparisons whose names match the regular expression")
 	flag.Parse()
 	_, err := run(ctx, o, os.Stdout, os.Stderr)
 	stop()
@@ -42,13 +45,17 @@ func main() {
 	}
 }
 
-// options are what the flags and the environment say.
+// options are what the flags say.
 type options struct {
 	rounds int
 	round  time.Duration
+	match  pattern
 }
 
-// run measures all comparisons, and prints the lines of each as soon as there are some.
+// pattern is a regular expression as a flag.
+type pattern struct{ *regexp.Regexp }
+
+// run measures the comparisons that match, and prints the lines of each as soon as there are some.
 func run(ctx context.Context, o options, stdout, stderr io.Writer) (results []result, err error) {
 	peers, err := versions(ctx)
 	if err != nil {
@@ -58,6 +65,9 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) (results []re
 		"CPU is that of Synapse's process, for each message.\n\n| what | ours | the peer | ratio | bar | |\n|---|---|---|---|---|---|\n",
 		peers, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), o.rounds, o.round)
 	for _, c := range comparisons {
+		if !o.match.MatchString(c.name()) {
+			continue
+		}
 		r, err := c.measure(ctx, o)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name(), err)

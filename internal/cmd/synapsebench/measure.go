@@ -51,7 +51,7 @@ type result struct {
 }
 
 func (c comparison) measure(ctx context.Context, o options) (r result, err error) {
-	s, err := newStage(ctx)
+	s, err := newStage()
 	if err != nil {
 		return result{}, err
 	}
@@ -60,11 +60,17 @@ func (c comparison) measure(ctx context.Context, o options) (r result, err error
 	if err == nil {
 		err = rounds(ctx, o, all)
 	}
-	return result{c, all}, err
+	if err != nil {
+		return result{}, s.explained(err)
+	}
+	return result{c, all}, nil
 }
 
 // open starts our side, and then the peers.
 func (c comparison) open(ctx context.Context, s *stage) (all []*contender, err error) {
+	if err := s.build(ctx); err != nil {
+		return nil, err
+	}
 	var modules []checkConfig
 	for i := range c.modules {
 		modules = append(modules, checkConfig{Path: path(fmt.Sprintf("check-%d", i)), Pause: c.pause})

@@ -24,26 +24,32 @@ type stage struct {
 	dir     string
 	bridge  string // folder of the bridge's Python package
 	busd    string // the daemon's program
+	started []*process
 	closers []func() error
 }
 
 //go:embed check.py
 var checkPy []byte
 
-// newStage has all programs built, and nothing started.
-func newStage(ctx context.Context) (*stage, error) {
+func newStage() (*stage, error) {
 	dir, err := os.MkdirTemp("", "synapsebench-")
 	if err != nil {
 		return nil, err
 	}
 	s := &stage{dir: dir, busd: filepath.Join(dir, "busd")}
 	s.onClose(func() error { return os.RemoveAll(dir) })
+	return s, nil
+}
+
+// build has all programs ready to be started.
+func (s *stage) build(ctx context.Context) error {
 	root, err := output(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
-	if err == nil {
-		s.bridge = filepath.Join(strings.TrimSpace(root), "bridges", "synapse")
-		_, err = output(ctx, "go", "build", "-o", s.busd, module+"/cmd/busd")
+	if err != nil {
+		return err
 	}
-	return s, errors.Join(err, os.WriteFile(filepath.Join(dir, "check.py"), checkPy, 0o600))
+	s.bridge = filepath.Join(strings.TrimSpace(root), "bridges", "synapse")
+	_, err = output(ctx, "go", "build", "-o", s.busd, module+"/cmd/busd")
+	return errors.Join(err, os.WriteFile(filepath.Join(s.dir, "check.py"), checkPy, 0o600))
 }
 
 const module = "github.com/modulebus/modulebus"
@@ -97,6 +103,7 @@ func (s *stage) start(name string, env []string, program string, args ...string)
 		return nil, errors.Join(err, stdout.Close())
 	}
 	go func() { defer close(p.ended); _ = p.Wait() }() // How it ends interests only those who wait for it to be ready.
+	s.started = append(s.started, p)
 	s.onClose(func() error { return errors.Join(p.stop(), stdout.Close()) })
 	return p, nil
 }
@@ -127,6 +134,18 @@ func (p *process) failed(err error) error {
 	const most = 4 << 10
 	said, _ := os.ReadFile(p.log)
 	return fmt.Errorf("%s: %w\n%s", filepath.Base(p.Path), err, said[max(0, len(said)-most):])
+}
+
+// explained is the error, with the last words of whatever process ended by itself.
+func (s *stage) explained(err error) error {
+	for _, p := range s.started {
+		select {
+		case <-p.ended:
+			err = errors.Join(err, p.failed(fmt.Errorf("it ended: %v", p.ProcessState)))
+		default:
+		}
+	}
+	return err
 }
 
 // cpu is the time that the process has used of all processors.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 func TestEachMessageIsChecked(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
-	o := options{rounds: 1, round: time.Second}
+	o := options{rounds: 1, round: time.Second, match: pattern{regexp.MustCompile("")}}
 	results, err := run(t.Context(), o, &stdout, &stderr)
 	if err != nil {
 		t.Fatal(err)
