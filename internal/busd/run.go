@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -129,7 +130,10 @@ func (d *daemon) open() error {
 	}
 	d.modules = newModules(d)
 	d.onClose(d.modules.stop)
-	o := &bus.Options{ServerName: d.Config.ServerName, Registerer: metrics, Log: &d.Log, RosterTimeout: -1}
+	o := &bus.Options{
+		ServerName: d.Config.ServerName, Registerer: metrics, Log: &d.Log, RosterTimeout: -1,
+		TrustedProxies: d.Config.HTTP.TrustedProxies,
+	}
 	if d.client, err = bus.New(d.broker.nc, o); err != nil {
 		return err
 	}
@@ -293,7 +297,7 @@ func readToken(path string) ([]byte, error) {
 // reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
 func (d *daemon) reload(c *config.Config) {
 	old := d.Config
-	if c.ServerName != old.ServerName || c.NATS != old.NATS || c.HTTP != d.http || c.Homeserver != old.Homeserver {
+	if c.ServerName != old.ServerName || c.NATS != old.NATS || !reflect.DeepEqual(c.HTTP, d.http) || c.Homeserver != old.Homeserver {
 		d.Log.Warn().Msg("server_name, nats, http and homeserver are only read at the start: restart busd for what changed in them")
 	}
 	old.Modules, old.Budget, old.Sequential = c.Modules, c.Budget, c.Sequential

@@ -86,6 +86,7 @@ class Exchange(Protocol):
     def _request_head(self, size: int) -> bytes:
         request = self.request
         headers = _forwarded(request.requestHeaders)
+        _set_origin(headers, request)
         headers.removeHeader(b"content-length")
         if size or request.method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
             headers.setRawHeaders(b"Content-Length", [b"%d" % size])
@@ -202,6 +203,20 @@ def _forwarded(headers: Headers) -> Headers:
         if name.lower() not in dropped:
             out.setRawHeaders(name, list(values))
     return out
+
+
+def _set_origin(headers: Headers, request: Any) -> None:
+    """Says where the request comes from, as Synapse knows it, in place of what the client claims."""
+    for name, _ in list(headers.getAllRawHeaders()):
+        if name.lower() == b"forwarded" or name.lower().startswith(b"x-forwarded-"):
+            headers.removeHeader(name)
+    headers.setRawHeaders(b"X-Forwarded-Proto", [b"https" if request.isSecure() else b"http"])
+    host = request.getHeader(b"host")
+    if host:
+        headers.setRawHeaders(b"X-Forwarded-Host", [host])
+    address = getattr(request.getClientAddress(), "host", None)  # A Unix socket has none.
+    if address:
+        headers.setRawHeaders(b"X-Forwarded-For", [address.encode()])
 
 
 def _unavailable(request: Any) -> None:

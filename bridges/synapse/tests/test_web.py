@@ -14,7 +14,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 REACTOR: Any = reactor
-GET = b"GET /web/a%2Fb?c HTTP/1.1\r\nHost: example.org\r\nX-Own: 1\r\nConnection: close\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
+GET = b"GET /web/a%2Fb?c HTTP/1.1\r\nHost: example.org\r\nX-Own: 1\r\nX-Forwarded-For: 192.0.2.7\r\nConnection: close\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n"
 
 
 class Busd(Protocol):
@@ -86,6 +86,10 @@ class WebTest(TestCase):
         assert busd.startswith(b"POST /web/a%2Fb?c HTTP/1.1\r\n")
         busd, _ = await self.exchange(b"HTTP/1.1 204 No Content\r\n\r\n")
         assert b"x-hop" not in busd.lower()
+        fields = busd.lower().split(b"\r\n")
+        assert [f for f in fields if f.startswith(b"x-forwarded-for")] == [b"x-forwarded-for: 127.0.0.1"]
+        assert b"x-forwarded-proto: http" in fields
+        assert b"x-forwarded-host: example.org" in fields
 
     async def test_chunks(self) -> None:
         _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")

@@ -78,6 +78,22 @@ func isURL(s string, schemes ...string) bool {
 	return err == nil && slices.Contains(schemes, u.Scheme) && u.Hostname() != ""
 }
 
+// network checks an address, or a network in the notation of RFC 4632.
+func network(s string) string {
+	if _, err := parseNetwork(s); err != nil {
+		return quote(s) + " is not an address or a network (try 127.0.0.1 or 10.0.0.0/8)"
+	}
+	return ""
+}
+
+// parseNetwork takes an address for the network that has it alone.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.Unmap().Prefix(addr.Unmap().BitLen())
+	}
+	return netip.ParsePrefix(s)
+}
+
 // moduleName checks a module's name.
 func moduleName(s string) string {
 	switch {

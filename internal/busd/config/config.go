@@ -27,6 +27,7 @@ package config
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 )
 
@@ -122,6 +123,9 @@ type HTTP struct {
 
 	// TokenFile is the path of the file with the token that callers show. It is set unless Listen is loopback.
 	TokenFile string
+
+	// TrustedProxies say themselves where a request for a web resource comes from. Default none.
+	TrustedProxies []netip.Prefix
 }
 
 // Homeserver is where Module API calls go when the homeserver is not a Go program.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -27,7 +28,7 @@ func (c *Config) String() string {
 }
 
 var description = template.Must(template.New("busd.yaml").Funcs(template.FuncMap{
-	"text": describeText, "urls": describeURLs, "list": describeList, "size": describeSize, "time": describeTime,
+	"text": describeText, "urls": describeURLs, "list": describeList, "networks": describeNetworks, "size": describeSize, "time": describeTime,
 	"hedge": describeHedge, "override": describeOverride, "evaluate": describeEvaluate,
 }).Parse(`server_name: {{text .ServerName}}
 nats:
@@ -47,6 +48,8 @@ http:
   listen: {{text .HTTP.Listen}}
 {{- with .HTTP.TokenFile}}
   token_file: {{text .}}{{end}}
+{{- with .HTTP.TrustedProxies}}
+  trusted_proxies: {{networks .}}{{end}}
 {{- with .Homeserver.URL}}
 homeserver:
   url: {{urls .}}
@@ -91,6 +94,14 @@ func describeList(list []string) string {
 		texts[i] = describeText(s)
 	}
 	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+func describeNetworks(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.String()
+	}
+	return describeList(texts)
 }
 
 // describeURLs leaves out who logs in there, and with which password.

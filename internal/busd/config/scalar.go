@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -41,6 +42,19 @@ func notEmpty(s string) string {
 		return "is empty"
 	}
 	return ""
+}
+
+// networks reads a list of addresses and of networks.
+func networks(dst *[]netip.Prefix) func(value) {
+	return func(v value) {
+		for _, item := range v.items() {
+			s := ""
+			text(&s, network)(item)
+			if p, err := parseNetwork(s); err == nil {
+				*dst = append(*dst, p)
+			}
+		}
+	}
 }
 
 // arguments reads a program and its arguments.

@@ -69,6 +69,7 @@ func (s schema) http(v value, h *HTTP) {
 	found := v.fields(
 		field{"listen", text(&h.Listen, listenAddress(DefaultHTTPListen, 0))},
 		field{"token_file", file(&h.TokenFile, s.folder)},
+		field{"trusted_proxies", networks(&h.TrustedProxies)},
 	)
 	if !found.has("token_file") && !loopback(h.Listen) {
 		v.named("token_file", found["listen"].node).fail(
