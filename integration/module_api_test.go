@@ -307,8 +307,7 @@ func TestACallInsideACallbackMayLeadToMoreCallbacks(t *testing.T) {
 					return &callbacksv1.CheckEventForSpamResponse{Refusal: modulekit.Refuse("M_DEEP", "")}, nil
 				}
 				_, err := api.CreateAndSendEventIntoRoom(ctx, &moduleapiv1.CreateAndSendEventIntoRoomRequest{EventDict: []byte("{}")})
-				var refused *modulekit.MatrixError
-				if errors.As(err, &refused) {
+				if refused, ok := errors.AsType[*modulekit.MatrixError](err); ok {
 					return &callbacksv1.CheckEventForSpamResponse{Refusal: modulekit.Refuse(refused.Errcode, "")}, nil
 				}
 				return nil, err

@@ -70,8 +70,8 @@ func TestBad(t *testing.T) {
 			t.Parallel()
 			want := wanted(t, path)
 			c, err := Read(path, callbacks)
-			var problems Errors
-			if !errors.As(err, &problems) {
+			_, ok := errors.AsType[Errors](err)
+			if !ok {
 				t.Fatalf("got %v, %v; want %d problems", c, err, len(want))
 			}
 			got := strings.Split(strings.ReplaceAll(err.Error(), path+":", ""), "\n")

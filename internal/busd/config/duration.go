@@ -64,8 +64,16 @@ var numberAndWord = regexp.MustCompile(`^\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([A-
 
 // unitWords are how words for units begin, the longer ones first. Months are of no certain length.
 var unitWords = [...]struct{ begins, unit string }{
-	{"mil", "ms"}, {"ms", "ms"}, {"mic", "us"}, {"mo", ""}, {"m", "m"},
-	{"s", "s"}, {"h", "h"}, {"d", "d"}, {"w", "w"}, {"y", "y"},
+	{"mil", "ms"},
+	{"ms", "ms"},
+	{"mic", "us"},
+	{"mo", ""},
+	{"m", "m"},
+	{"s", "s"},
+	{"h", "h"},
+	{"d", "d"},
+	{"w", "w"},
+	{"y", "y"},
 }
 
 const anyDuration = "250ms, 5m or 1d"
