@@ -2,6 +2,7 @@ package foreign_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/tus/tusd/v2/pkg/filestore"
 	tusd "github.com/tus/tusd/v2/pkg/handler"
@@ -34,9 +37,23 @@ func tusServer(t *testing.T) http.Handler {
 	memorylocker.New().UseIn(composer)
 	h := must(tusd.NewHandler(tusd.Config{
 		BasePath: uploads, StoreComposer: composer, RespectForwardedHeaders: true, EnableExperimentalProtocol: true,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		GracefulRequestCompletionTimeout: time.Nanosecond, // else goroutines of its outlive the test
+		Logger:                           slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}))(t)
-	return http.StripPrefix(uploads, h)
+	return http.StripPrefix(uploads, oneByOne(h))
+}
+
+// oneByOne answers requests one after the other, and lets the handler know only from its body that the client has left:
+// tusd v2.9.1 has a data race where an upload is stopped from beside it.
+func oneByOne(h http.Handler) http.Handler {
+	var mu sync.Mutex
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+		defer cancel()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // tus is a client of the protocol of that name.
@@ -69,9 +86,6 @@ func (c *tus) try(method, url string, body io.Reader, fields ...string) (*http.R
 		return nil, err
 	}
 	defer rsp.Body.Close()
-	if rsp.StatusCode >= 400 {
-		c.say(method, " ", rsp.Status)
-	}
 	rsp.Body = io.NopCloser(bytes.NewReader(must(io.ReadAll(rsp.Body))(c.t)))
 	return rsp, nil
 }
@@ -92,17 +106,11 @@ func uploadInPieces(t *testing.T, base string) []string {
 	options := c.do("OPTIONS", base+"/files/", nil)
 	c.say(options.Status, options.Header["Tus-Extension"], options.Header["Tus-Version"])
 	url := c.create("Upload-Length", fmt.Sprint(len(big)), "Upload-Metadata", "filename "+base64.StdEncoding.EncodeToString([]byte("ü.bin")))
-	for _, sent := range []int{1 << 20, 3 << 20, 1, len(big)} { // As far as that one comes, and the last arrives.
-		at := c.offset(url)
-		if at > len(big) || at == len(big) {
-			t.Fatalf("offset %d of %d", at, len(big))
-		}
-		var body io.Reader = bytes.NewReader(big[at:])
-		if sent < len(big) {
-			body = io.MultiReader(bytes.NewReader(big[at:max(at, sent)]), failing{})
-		}
-		_, err := c.try("PATCH", url, body, "Upload-Offset", fmt.Sprint(at))
-		c.say("patched ", errors.Is(err, errOffline))
+	for _, until := range []int{1 << 20, 3 << 20, 1} {
+		c.say("broken: ", errors.Is(c.goOn(url, big, until), errOffline))
+	}
+	// What was sent on the broken connections may arrive behind the question of how much has: then the server refuses.
+	for tries := 0; tries < 50 && c.goOn(url, big, len(big)) != nil; tries++ {
 	}
 	c.say("offset ", c.offset(url))
 	got := c.do("GET", url, nil)
@@ -111,6 +119,20 @@ func uploadInPieces(t *testing.T, base string) []string {
 	c.say(c.do("DELETE", url, nil).Status, c.do("HEAD", url, nil).Status)
 	joined(c)
 	return c.said
+}
+
+// goOn sends from where the server is, and is cut off after that much of all, unless it is all.
+func (c *tus) goOn(url string, all []byte, until int) error {
+	at := c.offset(url)
+	var body io.Reader = bytes.NewReader(all[at:])
+	if until < len(all) {
+		body = io.MultiReader(bytes.NewReader(all[at:max(at, until)]), failing{})
+	}
+	rsp, err := c.try("PATCH", url, body, "Upload-Offset", fmt.Sprint(at))
+	if err == nil && rsp.StatusCode != http.StatusNoContent {
+		err = errors.New(rsp.Status)
+	}
+	return err
 }
 
 func (c *tus) offset(url string) (at int) {
