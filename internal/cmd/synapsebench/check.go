@@ -70,7 +70,7 @@ func (c *check) checkEvent(
 	return &callbacksv1.CheckEventForSpamResponse{Refusal: modulekit.Refuse("M_FORBIDDEN", "spam")}, nil
 }
 
-// answer is the check as the protocol of synapse-http-antispam has it.
+// answer is the check as the protocol of synapse-http-antispam has it. It refuses what it cannot read, which nobody sends.
 func (c *check) answer(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Event json.RawMessage `json:"event"`

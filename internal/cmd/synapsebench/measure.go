@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -203,9 +202,18 @@ func (p peer) verdict(ratio float64) string {
 	return fmt.Sprintf("≥ %.2f × throughput | ✓", p.bar)
 }
 
-// show is the median round.
+// show has the medians.
 func show(samples []sample) string {
-	sorted := slices.SortedFunc(slices.Values(samples), func(a, b sample) int { return cmp.Compare(a.each, b.each) })
-	m := sorted[len(sorted)/2]
-	return fmt.Sprintf("%.1f/s, %.2f ms CPU", float64(time.Second)/float64(m.each), float64(m.cpu)/float64(time.Millisecond))
+	each := median(samples, func(s sample) time.Duration { return s.each })
+	cpu := median(samples, func(s sample) time.Duration { return s.cpu })
+	return fmt.Sprintf("%.1f/s, %.2f ms CPU", float64(time.Second)/float64(each), float64(cpu)/float64(time.Millisecond))
+}
+
+func median(samples []sample, of func(sample) time.Duration) time.Duration {
+	all := make([]time.Duration, len(samples))
+	for i, s := range samples {
+		all[i] = of(s)
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
 }
