@@ -14,7 +14,7 @@ import (
 type body struct {
 	x       *exchange
 	request *http.Request
-	rest    []byte
+	rest    part
 	opened  bool
 	closed  atomic.Bool
 	err     error
@@ -26,17 +26,18 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	if len(b.rest) == 0 && b.err == nil && len(p) > 0 {
+	if len(b.rest.bytes) == 0 && b.err == nil && len(p) > 0 {
 		if err := b.fill(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, b.rest)
-	if b.rest = b.rest[n:]; n > 0 {
-		b.x.took(n)
-		return n, nil
+	n := copy(p, b.rest.bytes)
+	if n == 0 {
+		return 0, b.err
 	}
-	return 0, b.err
+	b.rest = b.rest.cut(n)
+	b.x.took(n)
+	return n, nil
 }
 
 // WriteTo implements [io.WriterTo]. It writes what came in as it came in.
@@ -45,20 +46,23 @@ func (b *body) WriteTo(w io.Writer) (total int64, err error) {
 		if b.closed.Load() {
 			return total, http.ErrBodyReadAfterClose
 		}
-		if len(b.rest) == 0 && b.err == nil {
+		if len(b.rest.bytes) == 0 && b.err == nil {
 			if err := b.fill(); err != nil && !errors.Is(err, io.EOF) {
 				return total, err
 			}
 		}
-		if len(b.rest) == 0 {
+		if len(b.rest.bytes) == 0 {
 			if errors.Is(b.err, io.EOF) {
 				return total, nil
 			}
 			return total, b.err
 		}
-		n, err := w.Write(b.rest)
+		n, err := w.Write(b.rest.bytes)
 		total += int64(n)
-		b.rest = b.rest[n:]
+		if err != nil {
+			b.rest.frame = nil // Who failed may still use it.
+		}
+		b.rest = b.rest.cut(n)
 		b.x.took(n)
 		if err != nil {
 			return total, err

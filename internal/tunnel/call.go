@@ -49,8 +49,8 @@ func (s *call) close() {
 	s.settle()
 }
 
-// take takes a frame. It does not block.
-func (s *call) take(from Address, f Frame) {
+// take takes a frame, and what it was decoded from. It does not block.
+func (s *call) take(from Address, f Frame, frame []byte) {
 	if !s.meet(from) {
 		return // Another worker's: only one has the request.
 	}
@@ -65,7 +65,7 @@ func (s *call) take(from Address, f Frame) {
 	case *Credit:
 		s.grant(f.Offset)
 	case *Data:
-		wrong = s.push(f)
+		wrong = s.push(f, frame)
 	case *End:
 		wrong = s.end(f.Offset, f.Trailers)
 	case *Reset:

@@ -21,7 +21,7 @@ type conn struct {
 	x       *exchange
 	reads   chan struct{} // of one, for who reads
 	writes  chan struct{} // of one, for who writes
-	rest    []byte
+	rest    part
 	head    []byte         // of the response, until it is whole
 	raw     bool           // the protocol was switched
 	foreign *io.PipeWriter // where the rest of another response goes
@@ -83,15 +83,15 @@ func (c *conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if len(c.rest) == 0 {
+	if len(c.rest.bytes) == 0 {
 		part, _, err := c.x.next(limits{deadline: c.readBy.channel()})
 		if err != nil {
 			return 0, c.failure(err)
 		}
 		c.rest = part
 	}
-	n := copy(p, c.rest)
-	c.rest = c.rest[n:]
+	n := copy(p, c.rest.bytes)
+	c.rest = c.rest.cut(n)
 	c.x.took(n)
 	return n, nil
 }

@@ -182,13 +182,13 @@ func (x *exchange) breakOff(r *Reset) {
 	x.abort(r, http.ErrAbortHandler)
 }
 
-// take takes a frame. It does not block.
-func (x *exchange) take(f Frame) {
+// take takes a frame, and what it was decoded from. It does not block.
+func (x *exchange) take(f Frame, frame []byte) {
 	x.heard.Store(time.Now().UnixNano())
 	var wrong Code
 	switch f := f.(type) {
 	case *Data:
-		wrong = x.push(f)
+		wrong = x.push(f, frame)
 	case *End:
 		wrong = x.stream.end(f.Offset, f.Trailers)
 	case *Credit:

@@ -121,7 +121,7 @@ func (g *Gateway) Stats() *Stats { return &g.stats }
 // Lent is how many streams there are, and how much may be under way to them, at most, in bytes.
 func (g *Gateway) Lent() (streams int, credit int64) { return g.budget.out() }
 
-// Receive takes a frame for a stream, or for [Peers]. It does not block.
+// Receive takes a frame for a stream, or for [Peers], and keeps its memory. It does not block.
 func (g *Gateway) Receive(token string, from Address, frame []byte) {
 	g.stats.FramesIn.Add(1)
 	g.stats.BytesIn.Add(int64(len(frame)))
@@ -135,7 +135,7 @@ func (g *Gateway) Receive(token string, from Address, frame []byte) {
 	case ok && err != nil:
 		s.lose(badReply(err))
 	case ok:
-		s.take(from, f)
+		s.take(from, f, frame)
 	default:
 		g.disown(from, f)
 	}

@@ -73,7 +73,7 @@ func (q *request) stream(s *call) (total int64, err error) {
 		case err != nil:
 			return total, err
 		}
-		if err := q.out.write(part); err != nil {
+		if err := q.out.write(part.bytes); err != nil {
 			return total, err
 		}
 		if !more {
@@ -81,8 +81,10 @@ func (q *request) stream(s *call) (total int64, err error) {
 				return total, err
 			}
 		}
-		total += int64(len(part))
-		s.took(len(part))
+		n := len(part.bytes)
+		part.cut(n)
+		total += int64(n)
+		s.took(n)
 		idle.reset(q.g.opts.IdleTimeout)
 	}
 }

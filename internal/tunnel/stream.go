@@ -26,7 +26,7 @@ type stream struct {
 	err     error         // why the stream ended before its time; the first reason stays
 	changed chan struct{} // closed when anything here changes; nil while nobody waits
 
-	queue    [][]byte
+	queue    []part
 	received uint64
 	consumed uint64
 	granted  uint64
@@ -116,9 +116,9 @@ func (s *stream) settle() {
 	}
 }
 
-// push takes in data, and the end with the last of it, so that who reads the one knows of the other. It returns why the
-// stream must be reset, or 0.
-func (s *stream) push(d *Data) Code {
+// push takes in data, and the end with the last of it, so that who reads the one knows of the other. The frame is the
+// stream's from now on. It returns why the stream must be reset, or 0.
+func (s *stream) push(d *Data, frame []byte) Code {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -130,7 +130,7 @@ func (s *stream) push(d *Data) Code {
 		return CodeFlow
 	}
 	s.received += uint64(len(d.Bytes))
-	s.enqueue(d.Bytes)
+	s.enqueue(part{d.Bytes, frame})
 	s.ended = d.Last
 	s.wake()
 	return 0
@@ -140,18 +140,19 @@ func (s *stream) push(d *Data) Code {
 const small = 512
 
 // enqueue gathers small pieces, so that what is held is a small multiple of what was granted.
-func (s *stream) enqueue(b []byte) {
-	if len(b) == 0 {
+func (s *stream) enqueue(p part) {
+	if len(p.bytes) == 0 {
 		return
 	}
-	if n := len(s.queue); n > 0 && len(b) <= small && cap(s.queue[n-1])-len(s.queue[n-1]) >= len(b) {
-		s.queue[n-1] = append(s.queue[n-1], b...)
-		return
+	if n := len(s.queue); n > 0 && len(p.bytes) <= small {
+		last := &s.queue[n-1]
+		if cap(last.bytes)-len(last.bytes) >= len(p.bytes) {
+			last.bytes = append(last.bytes, p.bytes...)
+			return
+		}
+		p = part{bytes: append(make([]byte, 0, 4*small), p.bytes...)}
 	}
-	if len(s.queue) > 0 && len(b) <= small {
-		b = append(make([]byte, 0, 4*small), b...)
-	}
-	s.queue = append(s.queue, b[:len(b):cap(b)])
+	s.queue = append(s.queue, p)
 }
 
 // end takes in that the peer has sent all. It returns why the stream must be reset, or 0.
@@ -171,25 +172,25 @@ func (s *stream) end(offset uint64, trailers []Field) Code {
 
 // next waits for the next piece of what comes in. It returns [io.EOF] after the last, and more is whether another piece
 // is there already. What came in before the stream failed is read first.
-func (s *stream) next(l limits) (b []byte, more bool, err error) {
+func (s *stream) next(l limits) (p part, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) == 0 {
 		switch {
 		case s.ended:
-			return nil, false, io.EOF
+			return part{}, false, io.EOF
 		case s.err != nil:
-			return nil, false, s.err
+			return part{}, false, s.err
 		}
 		if err := s.wait(l); err != nil {
-			return nil, false, err
+			return part{}, false, err
 		}
 	}
-	b, s.queue[0] = s.queue[0], nil
+	p, s.queue[0] = s.queue[0], part{}
 	if s.queue = s.queue[1:]; len(s.queue) == 0 {
 		s.queue = nil
 	}
-	return b, len(s.queue) > 0 || s.ended, nil
+	return p, len(s.queue) > 0 || s.ended, nil
 }
 
 // took says that n bytes were read, and lets the peer send more when half of its window is used up. A reader that

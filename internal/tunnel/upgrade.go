@@ -109,14 +109,16 @@ func (p *pipe) receive() error {
 			return p.ended()
 		}
 		if err == nil {
-			err = p.write(part)
+			err = p.write(part.bytes)
 		}
 		if err != nil {
 			p.stop(err)
 			slam(p.conn)
 			return err
 		}
-		p.s.took(len(part))
+		n := len(part.bytes)
+		part.cut(n)
+		p.s.took(n)
 	}
 }
 

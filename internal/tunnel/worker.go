@@ -82,7 +82,7 @@ func Busy(limit int) *Reset {
 	return &Reset{Code: CodeRefused, Status: http.StatusServiceUnavailable, Retryable: true, Text: text}
 }
 
-// Receive takes a frame for a stream, or for [Peers]. It does not block.
+// Receive takes a frame for a stream, or for [Peers], and keeps its memory. It does not block.
 func (wk *Worker) Receive(token string, from Address, frame []byte) {
 	wk.stats.FramesIn.Add(1)
 	wk.stats.BytesIn.Add(int64(len(frame)))
@@ -95,7 +95,7 @@ func (wk *Worker) Receive(token string, from Address, frame []byte) {
 		return
 	}
 	if x, ok := wk.streams.find(token); ok {
-		x.take(f)
+		x.take(f, frame)
 	} else if _, ok := f.(*Data); ok {
 		wk.Refuse(from, reset(CodeCancelled, "takes no more of the request"))
 	}

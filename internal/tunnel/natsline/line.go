@@ -69,7 +69,7 @@ func newLine(nc *nats.Conn, s subjects.Server, name, module string) *Line {
 // the first: bodies then delay what is small.
 func (l *Line) Open(side Side) error {
 	l.side = side
-	if bulk, err := second(l.control); err == nil {
+	if bulk, err := second(l.control, l.deliver); err == nil {
 		l.bulk, l.owned = bulk, true
 	}
 	err := errors.Join(l.listen(l.control, subjects.Control), l.listen(l.bulk, subjects.Bulk))
@@ -84,8 +84,9 @@ func (l *Line) Open(side Side) error {
 	return nil
 }
 
-func second(nc *nats.Conn) (*nats.Conn, error) {
+func second(nc *nats.Conn, take deliver) (*nats.Conn, error) {
 	o := nc.Opts
+	tapped(&o, take)
 	o.Name = strings.TrimPrefix(o.Name+" bulk", " ")
 	o.ReconnectBufSize = -1
 	o.RetryOnFailedConnect = false
@@ -116,15 +117,21 @@ func (l *Line) take(m *nats.Msg) {
 		l.side.Unheard(token, process)
 		return
 	}
-	from := tunnel.Address{}
 	if f := wire.FailureOf(m); f != nil {
-		l.side.Receive(token, from, tunnel.Append(nil, resetOf(f)))
+		l.side.Receive(token, tunnel.Address{}, tunnel.Append(nil, resetOf(f)))
 		return
 	}
-	if m.Reply != "" {
-		from.Process, from.Token = subjects.StreamOf(m.Reply)
+	l.deliver(m.Subject, m.Reply, m.Data)
+}
+
+// deliver passes on a frame that came to a subject.
+func (l *Line) deliver(subject, reply string, frame []byte) {
+	_, token := subjects.StreamOf(subject)
+	from := tunnel.Address{}
+	if reply != "" {
+		from.Process, from.Token = subjects.StreamOf(reply)
 	}
-	l.side.Receive(token, from, m.Data)
+	l.side.Receive(token, from, frame)
 }
 
 // resetOf is what a worker says with a failure, as to a question.
