@@ -4,11 +4,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/pool"
 	"github.com/modulebus/modulebus/internal/wire"
@@ -35,7 +33,7 @@ type files struct {
 
 func newFiles(nc *nats.Conn, server subjects.Server) (*files, error) {
 	f := &files{nc: nc, server: server, client: rand.Text(), opened: map[string]io.ReaderAt{}}
-	f.pool = pool.New(fileReaders, f.serve, f.busy)
+	f.pool = pool.Answering(fileReaders, f.serve, f.reply, f.busy)
 	var err error
 	if f.sub, err = nc.ChanSubscribe(server.FileAny(f.client), f.pool.Work); err != nil {
 		<-f.pool.Stop()
@@ -63,38 +61,38 @@ func (f *files) open(module string, content io.ReaderAt) (subject string, closeF
 }
 
 // serve answers with a piece, which is empty at the end of the file.
-func (f *files) serve(m *nats.Msg) {
+func (f *files) serve(m *nats.Msg) (nats.Header, []byte) {
 	f.mu.Lock()
 	content := f.opened[m.Subject]
 	f.mu.Unlock()
 	req := &rosterv1.ReadFile{}
 	if content == nil || f.read(m, req) != nil {
-		f.fail(m, rosterv1.FailureKind_ERROR, "no such file: the question it belongs to is answered")
-		return
+		return failureHeader(rosterv1.FailureKind_ERROR, "no such file: the question it belongs to is answered"), nil
 	}
 	piece := make([]byte, min(int(req.GetLength()), maxPiece, int(f.nc.MaxPayload())))
 	n, err := content.ReadAt(piece, req.GetOffset())
 	if err != nil && !errors.Is(err, io.EOF) {
-		f.fail(m, rosterv1.FailureKind_ERROR, "the file cannot be read")
-		return
+		return failureHeader(rosterv1.FailureKind_ERROR, "the file cannot be read"), nil
 	}
-	_ = f.nc.Publish(m.Reply, piece[:n]) // The module's deadline covers what is lost.
+	return nil, piece[:n]
 }
 
 func (f *files) read(m *nats.Msg, req *rosterv1.ReadFile) error {
-	err := proto.Unmarshal(m.Data, req)
-	if wire.IsJSON(m) {
-		err = wire.FromJSON(m.Data, req, false)
-	}
+	err := unmarshal(m, req)
 	if err == nil && (req.GetOffset() < 0 || req.GetLength() == 0) {
 		err = errors.New("offset or length")
 	}
 	return err
 }
 
-func (f *files) busy(m *nats.Msg) { f.fail(m, rosterv1.FailureKind_BUSY, "ask again") }
+func (f *files) busy(m *nats.Msg) {
+	f.reply(m, failureHeader(rosterv1.FailureKind_BUSY, "ask again"), nil)
+}
 
-func (f *files) fail(m *nats.Msg, kind rosterv1.FailureKind, text string) {
-	h := (&wire.Failure{Kind: kind, Text: strings.TrimSpace(text)}).Header()
-	_ = f.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h}) // The module's deadline covers what is lost.
+func (f *files) reply(m *nats.Msg, h nats.Header, data []byte) {
+	_ = f.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data}) // The module's deadline covers what is lost.
+}
+
+func failureHeader(kind rosterv1.FailureKind, text string) nats.Header {
+	return (&wire.Failure{Kind: kind, Text: text}).Header()
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -293,7 +294,35 @@ func TestManyReadersTakeTurns(t *testing.T) {
 	}
 }
 
-// gate is a file whose reads wait until it is open.
+// Who reads one piece after the other takes one place, however fast it asks for the next.
+func TestWhoGetsAPieceIsNotBusyNext(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, natstest.InProcess(t), entry("a"))
+	const others, pieces = 63, 1000 // All places are taken but one.
+	file := &gate{Reader: strings.NewReader("xy"), open: make(chan struct{}), waiting: make(chan struct{}, others)}
+	s.run("a", "w", scans(func(_ context.Context, _ *modulekit.ModuleAPI, w *callbacksv1.FileWrapper) (*mediaVerdict, error) {
+		var reading sync.WaitGroup
+		for range others {
+			reading.Go(func() { s.readFile(w.GetSubject(), 0, 1) })
+		}
+		for range others {
+			<-file.waiting
+		}
+		for n := range pieces {
+			if piece, failed := s.readFile(w.GetSubject(), 1, 1); failed != nil || string(piece) != "y" {
+				t.Errorf("piece %d is %q, %v", n, piece, failed)
+			}
+		}
+		close(file.open)
+		reading.Wait()
+		return nil, nil
+	}))
+	if got, err := s.scan(t, file, 2); err != nil || got.Failures != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// gate is a file whose reads of the beginning wait until it is open.
 type gate struct {
 	*strings.Reader
 
@@ -302,7 +331,9 @@ type gate struct {
 
 // ReadAt implements [io.ReaderAt].
 func (g *gate) ReadAt(b []byte, offset int64) (int, error) {
-	g.waiting <- struct{}{}
-	<-g.open
+	if offset == 0 {
+		g.waiting <- struct{}{}
+		<-g.open
+	}
 	return g.Reader.ReadAt(b, offset)
 }

@@ -62,7 +62,7 @@ func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
 		return nil, errors.New("bus: the Module API needs NATS")
 	}
 	s := &calls{client: c, handle: handle}
-	s.pool = pool.New(maxCalls, s.serve, s.busy)
+	s.pool = pool.Answering(maxCalls, s.serve, s.reply, s.busy)
 	if s.sub, err = c.nc.ChanQueueSubscribe(c.server.APIAny(), "homeserver", s.pool.Work); err == nil {
 		s.cancels, err = c.nc.Subscribe(c.server.APICancelAny(), func(m *nats.Msg) { s.running.Cancel(string(m.Data)) })
 	}
@@ -91,27 +91,24 @@ func (s *calls) stop() {
 	<-s.pool.Stop()
 }
 
-func (s *calls) serve(m *nats.Msg) {
+func (s *calls) serve(m *nats.Msg) (nats.Header, []byte) {
 	reply, err := s.answer(m)
 	if err != nil {
-		s.refuse(m, err)
-		return
+		return s.refusal(m, err)
 	}
 	json := wire.IsJSON(m)
 	data, err := marshal(reply, json)
-	if err != nil {
-		s.refuse(m, err)
-		return
+	switch {
+	case err != nil:
+		return s.refusal(m, err)
+	case json:
+		return nats.Header{wire.HeaderContentType: {wire.JSON}}, data
 	}
-	out := &nats.Msg{Subject: m.Reply, Data: data}
-	if json {
-		out.Header = nats.Header{wire.HeaderContentType: {wire.JSON}}
-	}
-	s.publish(m, out)
+	return nil, data
 }
 
-func (s *calls) publish(m, out *nats.Msg) {
-	err := s.client.nc.PublishMsg(out)
+func (s *calls) reply(m *nats.Msg, h nats.Header, data []byte) {
+	err := s.client.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data})
 	if errors.Is(err, nats.ErrMaxPayload) {
 		e := &MatrixError{Status: http.StatusBadGateway, Errcode: "M_TOO_LARGE", Text: "the reply is larger than the server's max_payload: ask for less"}
 		err = s.client.nc.PublishMsg(e.Message(m.Reply))
@@ -165,8 +162,8 @@ func (c *Client) granted(module string, m *subjects.Method) error {
 	return &MatrixError{Status: http.StatusForbidden, Errcode: "M_FORBIDDEN", Text: text}
 }
 
-// refuse says what a homeserver says: what is no MatrixError stays inside.
-func (s *calls) refuse(m *nats.Msg, err error) {
+// refusal says what a homeserver says: what is no MatrixError stays inside.
+func (s *calls) refusal(m *nats.Msg, err error) (nats.Header, []byte) {
 	var e *MatrixError
 	switch {
 	case errors.As(err, &e):
@@ -176,11 +173,14 @@ func (s *calls) refuse(m *nats.Msg, err error) {
 		s.client.log.Error().Err(err).Str("subject", m.Subject).Msg("a call of the Module API failed")
 		e = &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "Internal server error"}
 	}
-	s.publish(m, e.Message(m.Reply))
+	out := e.Message(m.Reply)
+	return out.Header, out.Data
 }
 
 func (s *calls) busy(m *nats.Msg) {
-	s.publish(m, (&MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}).Message(m.Reply))
+	e := &MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}
+	out := e.Message(m.Reply)
+	s.reply(m, out.Header, out.Data)
 }
 
 func marshal(m proto.Message, json bool) ([]byte, error) {

@@ -33,7 +33,7 @@ type natsDoor struct {
 
 func openNATSDoor(nc *nats.Conn, serverName string, d desk, log zerolog.Logger) (*natsDoor, error) {
 	door := &natsDoor{desk: d, nc: nc, log: log}
-	door.pool = pool.New(maxAsks, door.serve, door.busy)
+	door.pool = pool.Answering(maxAsks, door.serve, door.respond, door.busy)
 	var err error
 	door.sub, err = nc.ChanQueueSubscribe(subjects.Of(serverName).AskAny(), "busd", door.pool.Work)
 	if err != nil {
@@ -54,25 +54,21 @@ func (d *natsDoor) close() {
 	_ = d.nc.FlushTimeout(flushTime)
 }
 
-func (d *natsDoor) serve(m *nats.Msg) {
+func (d *natsDoor) serve(m *nats.Msg) (nats.Header, []byte) {
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if timeout := wire.Timeout(m, math.MaxInt64); m.Header.Get(wire.HeaderTimeout) != "" {
 		ctx, cancel = context.WithTimeout(ctx, max(timeout, time.Millisecond))
 	}
 	defer cancel()
-	name, err := subjects.CallbackOf(m.Subject)
-	if err != nil {
-		return // The subscription lets nothing else through.
-	}
+	name, _ := subjects.CallbackOf(m.Subject) // The subscription lets nothing else through; no name is no callback's.
 	out, p := d.desk.answer(ctx, name, m.Data, wire.IsJSON(m))
 	switch {
 	case p != nil:
-		d.respond(m, p.header(), p.body())
+		return p.header(), p.body()
 	case wire.IsJSON(m):
-		d.respond(m, nats.Header{wire.HeaderContentType: {wire.JSON}}, out)
-	default:
-		d.respond(m, nil, out)
+		return nats.Header{wire.HeaderContentType: {wire.JSON}}, out
 	}
+	return nil, out
 }
 
 func (d *natsDoor) busy(m *nats.Msg) {
