@@ -17,6 +17,7 @@ type call struct {
 	reached  bool // a worker was heard of
 	infos    []*Info
 	response *Response
+	broken   error // what ends the stream when the response is there
 	frames   int
 	progress atomic.Int64 // when the last part of the request was sent, in Unix nanoseconds
 }
@@ -70,7 +71,7 @@ func (s *call) take(from Address, f Frame, frame []byte) {
 		wrong = s.end(f.Offset, f.Trailers)
 	case *Reset:
 		count(&s.stats.ResetsIn, f.Code)
-		s.lose(resetFailure(f))
+		s.breakOff(resetFailure(f))
 	default:
 		s.lose(badReply(fmt.Errorf("a %T", f)))
 	}
@@ -109,7 +110,22 @@ func (s *call) respond(f *Response) {
 	if s.response == nil && s.err == nil {
 		s.response = f
 		s.ended = s.ended || !f.More
+		s.err = s.broken
 		s.wake()
+	}
+}
+
+// breakOff ends the stream behind what the worker sent. Where data is there and the head is not, the reset has overtaken
+// that with the data, on the other channel; a head that never comes is a loss that heartbeats bring to light.
+func (s *call) breakOff(err error) {
+	s.mu.Lock()
+	overtook := s.response == nil && s.received > 0
+	if overtook {
+		s.broken = err
+	}
+	s.mu.Unlock()
+	if !overtook {
+		s.lose(err)
 	}
 }
 

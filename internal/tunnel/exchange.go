@@ -176,10 +176,20 @@ func (x *exchange) abort(r *Reset, cause error) {
 func (x *exchange) breakOff(r *Reset) {
 	if x.w.began {
 		count(&x.stats.ResetsOut, r.Code)
-		x.send(Bulk, r)
+		x.send(x.last(), r)
 		return
 	}
 	x.abort(r, http.ErrAbortHandler)
+}
+
+// last is the channel of what was sent last: what is sent there does not overtake it.
+func (x *exchange) last() Channel {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.sent == 0 {
+		return Control // The head is on its way, and nothing behind it.
+	}
+	return Bulk
 }
 
 // take takes a frame, and what it was decoded from. It does not block.

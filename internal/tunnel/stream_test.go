@@ -327,6 +327,37 @@ func TestAHandlerThatGivesUpBreaksItsResponse(t *testing.T) {
 	}
 }
 
+// TestAResetThatOvertakesTheHead has data and a reset arrive before the head, as they may on a connection of their own.
+func TestAResetThatOvertakesTheHead(t *testing.T) {
+	t.Parallel()
+	n := connect(t, tunnel.GatewayOptions{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}))
+	head := func() {}
+	n.meddle = func(f tunnel.Frame, deliver func()) {
+		switch f.(type) {
+		case *tunnel.Response:
+			head = deliver
+		case *tunnel.Reset:
+			deliver()
+			head()
+		default:
+			deliver()
+		}
+	}
+	s := serve(t, n.gateway)
+	rsp, err := client(s).Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	if got, err := io.ReadAll(rsp.Body); rsp.StatusCode != http.StatusOK || err == nil || string(got) != "half" {
+		t.Errorf("got %s, %q, %v", rsp.Status, got, err)
+	}
+}
+
 func TestAnotherWorkerIsAsked(t *testing.T) {
 	t.Parallel()
 	opts := tunnel.GatewayOptions{AcceptTimeout: 300 * time.Millisecond}
