@@ -67,6 +67,7 @@ func tunnelHop(t *testing.T) hop {
 	nc := connectTo(t, s.ClientURL())
 	line := natsline.Worker(nc, at, "m", "w")
 	worker := tunnel.NewWorker(line, tunnel.WorkerOptions{})
+	t.Cleanup(worker.Lost) // Whatever the foreign tests left behind ends with the connection, as a module's requests do.
 	open(t, line, natsline.Side{
 		Receive: worker.Receive, Lost: worker.Lost, Beat: worker.Beat,
 		Unheard: func(token, _ string) { worker.Unheard(token) },
