@@ -30,11 +30,12 @@ func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure)
 	return answer, nil
 }
 
-func read(m *nats.Msg, answer proto.Message) error {
+// read sets what a module sent, in either mapping. What should be raw JSON is.
+func read(m *nats.Msg, to proto.Message) error {
 	if wire.IsJSON(m) {
-		return wire.FromJSON(m.Data, answer, false)
+		return wire.FromJSON(m.Data, to, false)
 	}
-	return wire.FromProtobuf(m.Data, answer)
+	return wire.FromProtobuf(m.Data, to)
 }
 
 // complete gives a refusal the errcode that an empty one stands for.

@@ -132,7 +132,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 		return nil, err
 	}
 	req := method.NewRequest()
-	if err := unmarshal(m, req); err != nil {
+	if err := read(m, req); err != nil {
 		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: err.Error()}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), wire.Timeout(m, callTimeout))
@@ -188,11 +188,4 @@ func marshal(m proto.Message, json bool) ([]byte, error) {
 		return wire.ToJSON(m)
 	}
 	return proto.Marshal(m)
-}
-
-func unmarshal(m *nats.Msg, to proto.Message) error {
-	if wire.IsJSON(m) {
-		return wire.FromJSON(m.Data, to, false)
-	}
-	return proto.Unmarshal(m.Data, to)
 }
