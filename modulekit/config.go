@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
 // ConfigError is what ParseConfig returns for a configuration that is refused. The operator is told the module, the path
@@ -61,9 +59,4 @@ func configError(err error) *ConfigError {
 		return &ConfigError{"", "a value has the wrong form"} // encoding/json would repeat it.
 	}
 	return &ConfigError{"", err.Error()}
-}
-
-// Refuse returns a refusal with what the client sees: a Matrix error code, M_FORBIDDEN if empty, and a text.
-func Refuse(errcode, text string) *callbacksv1.Refusal {
-	return &callbacksv1.Refusal{Errcode: errcode, Error: text}
 }
