@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"testing"
@@ -52,6 +53,37 @@ func threeEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// TestEventsBreakOff has a server that breaks off behind what it flushed, as one that crashes does: the client must get that,
+// and not an error, which it would take for the last word.
+func TestEventsBreakOff(t *testing.T) {
+	t.Parallel()
+	cut := func(w http.ResponseWriter, r *http.Request) {
+		threeEvents(w, r)
+		panic(http.ErrAbortHandler)
+	}
+	suite[[]string]{handler: below(http.HandlerFunc(cut)), client: listenToEvents}.run(t)
+}
+
+// TestBreaksOffBehindItsHead has nothing but the head before the end.
+func TestBreaksOffBehindItsHead(t *testing.T) {
+	t.Parallel()
+	cut := func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	suite[[]string]{handler: below(http.HandlerFunc(cut)), client: func(t *testing.T, base string) (said []string) {
+		c := httpClient(t)
+		for range 20 {
+			rsp := must(c.Get(base))(t)
+			body, err := io.ReadAll(rsp.Body)
+			rsp.Body.Close()
+			said = append(said, fmt.Sprint(rsp.Status, len(body), err))
+		}
+		return said
+	}, except: map[string]string{proxied: "it keeps the head until there is a body"}}.run(t)
 }
 
 // TestLongPolling asks for what another request says later, many at once.

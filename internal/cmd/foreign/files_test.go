@@ -70,7 +70,7 @@ func TestFiles(t *testing.T) {
 	epoch := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	files := fstest.MapFS{
 		"index.html":      {Data: []byte("<!DOCTYPE html>hello"), ModTime: epoch},
-		"big.bin":         {Data: noise(3 << 20), ModTime: epoch},
+		"big.bin":         {Data: noise(1 << 20), ModTime: epoch},
 		"empty":           {ModTime: epoch},
 		"dir/a b;c=ü%.md": {Data: []byte("# x"), ModTime: epoch},
 	}
@@ -93,7 +93,7 @@ func askForFiles(t *testing.T, base string) (got []reply) {
 		for _, path := range []string{"/", "/index.html", "/big.bin", "/empty", "/dir", "/dir/", "/dir/a%20b;c=%C3%BC%25.md", "/none", "/../x"} {
 			ask(method, path)
 		}
-		for _, part := range []string{"0-0", "0-", "1048576-2097151", "-1", "-4000000", "3145727-", "3145728-", "5-2", "x", ""} {
+		for _, part := range []string{"0-0", "0-", "300000-700000", "-1", "-4000000", "1048575-", "1048576-", "5-2", "x", ""} {
 			ask(method, "/big.bin", "Range", "bytes="+part)
 			ask(method, "/empty", "Range", "bytes="+part)
 		}
@@ -135,7 +135,7 @@ func TestFileInParts(t *testing.T) {
 // TestResume goes on with a download that breaks off again and again, as curl does with --continue-at.
 func TestResume(t *testing.T) {
 	t.Parallel()
-	big := noise(5 << 20)
+	big := noise(3 << 20)
 	files := http.FileServerFS(fstest.MapFS{"big.bin": {Data: big, ModTime: time.Unix(1, 0)}})
 	cut := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { files.ServeHTTP(&cutter{w, 1 << 20}, r) })
 	suite[bool]{handler: below(cut), client: func(t *testing.T, base string) bool {
@@ -180,7 +180,7 @@ func TestCompressing(t *testing.T) {
 	t.Parallel()
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
-		w.Header().Set("Etag", `"x"`)
+		w.Header().Set("ETag", `"x"`)
 		for range len(r.URL.RawQuery) {
 			_, _ = io.WriteString(w, strings.Repeat("compressible ", 3000))
 			_ = http.NewResponseController(w).Flush()
@@ -212,7 +212,7 @@ func TestForm(t *testing.T) {
 			for i := range 300 {
 				_ = form.WriteField(fmt.Sprint("field ", i), strings.Repeat("é", i))
 				part, _ := form.CreateFormFile("file", fmt.Sprintf("ü %d\".bin", i))
-				_, _ = part.Write(noise(i * 100))
+				_, _ = part.Write(noise(i * 20))
 			}
 			_, _ = form.Close(), squeezed.Close()
 			w.Close()

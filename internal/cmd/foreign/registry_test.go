@@ -32,7 +32,7 @@ func pushAndPull(t *testing.T, base string) (said []string) {
 	host := must(url.Parse(base))(t).Host
 	transport := remote.WithTransport(httpClient(t).Transport)
 	ref := must(name.ParseReference(host + "/some/app:1"))(t)
-	img := must(random.Image(2<<20, 3, random.WithSource(rand.NewSource(1))))(t)
+	img := must(random.Image(1<<20, 3, random.WithSource(rand.NewSource(1))))(t)
 
 	say("push: ", remote.Write(ref, img, transport))
 	say("push again: ", remote.Write(ref, img, transport))

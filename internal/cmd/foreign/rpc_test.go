@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -15,9 +16,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/grpclog"
 	"google.golang.org/grpc/interop"
-	"google.golang.org/protobuf/types/known/wrapperspb"
-
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 func init() { grpclog.SetLoggerV2(interopLog{grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)}) } //nolint:gochecknoinits // before any call
@@ -189,7 +189,7 @@ func callAll(t *testing.T, c caller) (said []string) {
 	return said
 }
 
-var long = strings.Repeat("much to say; ", 100_000)
+var long = strings.Repeat("much to say; ", 20_000)
 
 func callUnary(ctx context.Context, c caller) (said []string) {
 	for _, s := range []string{"", "hello", long, refused} {
@@ -217,7 +217,7 @@ func failed(err error) string {
 
 func callUp(ctx context.Context, c caller) []string {
 	s := c.to("/up").CallClientStream(ctx)
-	for range 20 {
+	for range 10 {
 		if err := s.Send(&text{Value: long[:100_000]}); err != nil {
 			return []string{err.Error()}
 		}
@@ -226,7 +226,7 @@ func callUp(ctx context.Context, c caller) []string {
 	if err != nil {
 		return []string{failed(err)}
 	}
-	return []string{fmt.Sprint(rsp.Msg.GetValue() == strings.Repeat(long[:100_000], 20))}
+	return []string{strconv.FormatBool(rsp.Msg.GetValue() == strings.Repeat(long[:100_000], 10))}
 }
 
 func callDown(ctx context.Context, c caller) (said []string) {
@@ -237,7 +237,7 @@ func callDown(ctx context.Context, c caller) (said []string) {
 			continue
 		}
 		for stream.Receive() {
-			said = append(said, fmt.Sprint(len(stream.Msg().GetValue())))
+			said = append(said, strconv.Itoa(len(stream.Msg().GetValue())))
 		}
 		said = append(said, failed(stream.Err()), fmt.Sprint(stream.ResponseTrailer()["Last"], stream.Close()))
 	}

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -105,7 +105,7 @@ func uploadInPieces(t *testing.T, base string) []string {
 	big := noise(5 << 20)
 	options := c.do("OPTIONS", base+"/files/", nil)
 	c.say(options.Status, options.Header["Tus-Extension"], options.Header["Tus-Version"])
-	url := c.create("Upload-Length", fmt.Sprint(len(big)), "Upload-Metadata", "filename "+base64.StdEncoding.EncodeToString([]byte("ü.bin")))
+	url := c.create("Upload-Length", strconv.Itoa(len(big)), "Upload-Metadata", "filename "+base64.StdEncoding.EncodeToString([]byte("ü.bin")))
 	for _, until := range []int{1 << 20, 3 << 20, 1} {
 		c.say("broken: ", errors.Is(c.goOn(url, big, until), errOffline))
 	}
@@ -128,7 +128,7 @@ func (c *tus) goOn(url string, all []byte, until int) error {
 	if until < len(all) {
 		body = io.MultiReader(bytes.NewReader(all[at:max(at, until)]), failing{})
 	}
-	rsp, err := c.try("PATCH", url, body, "Upload-Offset", fmt.Sprint(at))
+	rsp, err := c.try("PATCH", url, body, "Upload-Offset", strconv.Itoa(at))
 	if err == nil && rsp.StatusCode != http.StatusNoContent {
 		err = errors.New(rsp.Status)
 	}
