@@ -27,9 +27,9 @@ type letter struct {
 	request wire.Request
 }
 
-// send publishes a request, or leaves that to who is publishing already. In a crowd, others are let go before.
+// send publishes a request, or leaves that to who is publishing already. In a crowd, others are let go before. The data of
+// the request is not used after it returns.
 func (o *outbox) send(t wire.Ticket, r wire.Request, crowd bool) {
-	r.Data = bytes.Clone(r.Data)
 	if o.put(letter{t, r}) {
 		return
 	}
@@ -44,11 +44,14 @@ func (o *outbox) send(t wire.Ticket, r wire.Request, crowd bool) {
 	}
 }
 
-// put reports whether somebody is publishing, and will publish this, too.
+// put reports whether somebody is publishing, and will publish this, too: later, so that is a copy.
 func (o *outbox) put(l letter) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	open := o.open
+	if open {
+		l.request.Data = bytes.Clone(l.request.Data)
+	}
 	o.open, o.in = true, append(o.in, l)
 	return open
 }
