@@ -33,7 +33,8 @@ func build() {
 	if raceDetector {
 		args = append(args, "-race")
 	}
-	command := exec.Command("go", append(args, "./cmd/busd", "./cmd/demo-module", "./integration/testdata/faulty", "./integration/testdata/curl")...)
+	const ours = "./integration/testdata/"
+	command := exec.Command("go", append(args, "./cmd/busd", "./cmd/demo-module", ours+"faulty", ours+"webfaulty", ours+"curl")...)
 	command.Dir = ".."
 	if out, err := command.CombinedOutput(); err != nil {
 		built.err = fmt.Errorf("%w: %s", err, out)
