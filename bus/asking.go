@@ -18,7 +18,7 @@ import (
 // asking is one ask under way. It is the driver around a [combine.Walk]: it has the clock and the network.
 type asking struct {
 	walk     combine.Walk
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // An asking is one call's, and has what the call has.
 	client   *Client
 	plan     *plan
 	steps    []step // of the plan, those that this request is for

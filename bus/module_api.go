@@ -41,7 +41,11 @@ func bind[Request, Reply proto.Message](
 }
 
 func unimplemented(m *subjects.Method) error {
-	return &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: fmt.Sprintf("this homeserver does not implement %s", m.Name)}
+	return unrecognized("this homeserver does not implement " + m.Name)
+}
+
+func unrecognized(text string) *MatrixError {
+	return &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: text}
 }
 
 // ServeModuleAPI lets modules call the implementation, each of them what the operator granted it, until the returned
@@ -126,7 +130,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	}
 	method, ok := subjects.FindMethod(name)
 	if !ok {
-		return nil, &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: fmt.Sprintf("the Module API has no method %q", wire.OneLine(name))}
+		return nil, unrecognized(fmt.Sprintf("the Module API has no method %q", wire.OneLine(name)))
 	}
 	if err := s.client.granted(module, method); err != nil {
 		return nil, err

@@ -93,7 +93,7 @@ func (l loop) call(ctx context.Context, log *zerolog.Logger) {
 // lead waits to lead, runs the loops as long as this worker does, and waits again.
 func (api *ModuleAPI) lead(ctx context.Context, loops []loop) {
 	c := &candidate{api: api, lease: api.options.lease}
-	defer c.resign()
+	defer c.resign() //nolint:contextcheck // It resigns because ctx has ended.
 	said := ""
 	for ctx.Err() == nil {
 		if err := c.stand(ctx); err != nil && err.Error() != said {

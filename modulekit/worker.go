@@ -30,7 +30,7 @@ type worker struct {
 	own       []*nats.Subscription          // what else is for this worker alone
 	pool      *pool.Pool
 	web       web
-	requests  context.Context // which every request's is derived from
+	requests  context.Context //nolint:containedctx // Every request's is derived from it.
 	running   running.Set
 	stopLoops func() // of the instance
 }
@@ -65,7 +65,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err == nil {
 		m.follow(ctx, entry)
 	}
-	err = errors.Join(err, w.drain(m, cancel))
+	err = errors.Join(err, w.drain(m, cancel)) //nolint:contextcheck // ctx has ended, and that is why it drains.
 	w.web.close()
 	return err
 }

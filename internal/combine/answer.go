@@ -1,6 +1,7 @@
 package combine
 
 import (
+	"slices"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -12,13 +13,7 @@ import (
 // Empty reports whether an answer says nothing. Fields that this version does not know say nothing, and neither do those
 // that are declared to be aside.
 func Empty(answer proto.Message) bool {
-	m := answer.ProtoReflect()
-	for _, f := range factsOf(answer).telling {
-		if m.Has(f) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(factsOf(answer).telling, answer.ProtoReflect().Has)
 }
 
 func isRefusal(answer proto.Message) bool {
