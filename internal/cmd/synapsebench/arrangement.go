@@ -69,18 +69,8 @@ func (s *stage) again(name, role string) (url string, err error) {
 
 // openBus has busd run the modules.
 func openBus(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
-	self, err := os.Executable()
+	config, err := s.busdYAML(modules)
 	if err != nil {
-		return nil, nil, err
-	}
-	var list []string
-	for _, m := range modules {
-		name := filepath.Base(m.Path)
-		list = append(list, fmt.Sprintf("{module: %s, run: [%s], config: %s}", name, quoted(self), quoted(m)))
-	}
-	config := filepath.Join(s.dir, "busd.yaml")
-	text := "server_name: localhost\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules: [" + strings.Join(list, ", ") + "]\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, nil, err
 	}
 	p, err := s.start("busd", []string{roleVariable + "=" + moduleRole}, s.busd, "serve", "--config", config)
@@ -92,6 +82,20 @@ func openBus(_ context.Context, s *stage, modules []checkConfig) (entries, pages
 		pages = append(pages, url+m.Path)
 	}
 	return []string{entry("modulebus_synapse.ModuleBus", map[string]string{"url": url})}, pages, err
+}
+
+// busdYAML writes the daemon's configuration. Its modules are this program once more.
+func (s *stage) busdYAML(modules []checkConfig) (file string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	text := []byte("server_name: localhost\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n")
+	for _, m := range modules {
+		text = fmt.Appendf(text, "- {module: %s, run: [%s], config: %s}\n", filepath.Base(m.Path), quoted(self), quoted(m))
+	}
+	file = filepath.Join(s.dir, "busd.yaml")
+	return file, os.WriteFile(file, text, 0o600)
 }
 
 // entry is one of Synapse's list of modules.
@@ -122,18 +126,18 @@ func (s *stage) compete(ctx context.Context, a arrangement, clients int, modules
 	if err != nil {
 		return nil, err
 	}
-	c := &contender{name: a.name}
-	if c.server, err = s.synapse(ctx, strings.Join(entries, ", ")); err != nil {
+	server, err := s.synapse(ctx, strings.Join(entries, ", "))
+	if err != nil {
 		return nil, err
 	}
-	for _, page := range pages {
+	c := &contender{name: a.name, server: server, pages: pages}
+	for i, page := range pages {
 		if strings.HasPrefix(page, "/") {
-			page = c.server.url + page
+			c.pages[i] = server.url + page
 		}
-		c.pages = append(c.pages, page)
 	}
 	for i := range clients {
-		client, err := c.server.join(ctx, "client-"+strconv.Itoa(i))
+		client, err := server.join(ctx, "client-"+strconv.Itoa(i))
 		if err != nil {
 			return nil, err
 		}

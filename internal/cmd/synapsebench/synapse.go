@@ -101,7 +101,7 @@ func (h *synapse) ready(ctx context.Context) error {
 		}
 		select {
 		case <-h.ended:
-			return h.failed(errors.New("it ended"))
+			return errors.New("it ended before it served") // Its last words are told with those of all that did.
 		case <-ctx.Done():
 			return h.failed(err)
 		case <-time.After(50 * time.Millisecond):
