@@ -1,13 +1,16 @@
 // Command webfaulty is a module whose web resource does what it is told: what of a response there is, before it or its
-// gateway is killed, stopped or drained.
+// gateway is killed, stopped or drained. Where WEBFAULTY_LISTEN says so, it is an ordinary HTTP server instead.
 package main
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/coder/websocket"
@@ -16,6 +19,14 @@ import (
 )
 
 func main() {
+	if address := os.Getenv("WEBFAULTY_LISTEN"); address != "" {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("listens at", l.Addr())
+		log.Fatal(http.Serve(l, http.HandlerFunc(serve)))
+	}
 	modulekit.Main(modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
 		api.RegisterWebResource("/f", http.HandlerFunc(serve))
 		return nil
@@ -58,7 +69,29 @@ var waits = map[string]http.HandlerFunc{
 	},
 }
 
+// page has as many bytes as the query wants.
+func page(w http.ResponseWriter, r *http.Request) {
+	n, _ := strconv.Atoi(r.URL.Query().Get("bytes"))
+	w.Header().Set("Content-Length", strconv.Itoa(n))
+	_, _ = w.Write(make([]byte, n))
+}
+
+// echo answers with what it is sent, when it has all of it.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
+}
+
 func serve(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path { // They are asked too often to tell of it.
+	case "/f/page":
+		page(w, r)
+		return
+	case "/f/echo":
+		echo(w, r)
+		return
+	}
 	fmt.Println("asked", r.URL.Path)
 	path, then, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/f/"), "/")
 	switch wait, ok := waits["/f/"+path]; {
