@@ -35,7 +35,7 @@ type bridgeField struct {
 	List     bool     `json:"list,omitempty"`
 	Map      bool     `json:"map,omitempty"` // of strings to Type
 	Optional bool     `json:"optional,omitempty"`
-	Marks    []string `json:"marks,omitempty"` // of fields.proto, but raw_json, which is a type here
+	Marks    []string `json:"marks,omitempty"` // of fields.proto, but raw_json, which is a type here, and aside, which matters to busd alone
 }
 
 // bridgeMethod is an rpc of the Module API, as homeservers that are not Go programs see it.
