@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -149,6 +150,38 @@ func TestWebOverNATS(t *testing.T) {
 		rsp.Body.Close()
 		if err != nil || string(got) != body {
 			t.Errorf("%d bytes: got %d, %v", size, len(got), err)
+		}
+	}
+}
+
+// A handler learns of the hop before it, as behind a reverse proxy; the client gets what it understands.
+func TestWebOldClients(t *testing.T) {
+	t.Parallel()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Proto)
+		_ = http.NewResponseController(w).Flush() // So that its length is not known.
+	})
+	s := newSite(t, bus.Options{}, "web")
+	s.run(t, "web", "/w", handler)
+	direct := httptest.NewServer(handler)
+	t.Cleanup(direct.Close)
+	proxy := httptest.NewServer(plainHop(t, direct.Listener.Addr().String()))
+	t.Cleanup(proxy.Close)
+	for where, front := range map[string]struct{ at, proto string }{
+		"direct":                {direct.URL, "HTTP/1.0"},
+		"httputil.ReverseProxy": {proxy.URL, "HTTP/1.1"},
+		"through the tunnel":    {s.front.URL, "HTTP/1.1"},
+	} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(front.at, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "GET /w HTTP/1.0\r\n\r\n")
+		rsp, err := io.ReadAll(c)
+		head, body, _ := strings.Cut(string(rsp), "\r\n\r\n")
+		if err != nil || body != front.proto || strings.Contains(head, "chunked") {
+			t.Errorf("%s: %q, %v", where, rsp, err)
 		}
 	}
 }
