@@ -11,7 +11,7 @@ const (
 	purse      = 16 << 20 // for all streams together, beside their own
 	kept       = purse / 2
 	firstMost  = 256 << 10 // what a stream may begin with
-	windowMost = 1 << 20   // what a stream whose reader keeps up may grow to
+	windowMost = 2 << 20   // what a stream whose reader keeps up may grow to
 )
 
 // budget is the credit that one process may have given out.
