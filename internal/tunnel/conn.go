@@ -52,9 +52,9 @@ func (x *exchange) hijack() (*conn, error) {
 }
 
 // upgrade sends the head after which the connection carries the other protocol.
-func (c *conn) upgrade(status int, h http.Header) error {
+func (c *conn) upgrade(status int, fields []Field) error {
 	c.raw = true
-	rsp := &Response{More: true, Upgrade: true, Status: status, ContentLength: -1, Fields: fieldsOf(h)}
+	rsp := &Response{More: true, Upgrade: true, Status: status, ContentLength: -1, Fields: fields}
 	return c.x.post(Control, Append(nil, rsp))
 }
 
@@ -155,7 +155,7 @@ func (c *conn) answer() error {
 		return err
 	case rsp.StatusCode == http.StatusSwitchingProtocols:
 		c.head = nil
-		if err := c.upgrade(rsp.StatusCode, rsp.Header); err != nil {
+		if err := c.upgrade(rsp.StatusCode, fieldsOf(rsp.Header)); err != nil {
 			return err
 		}
 		_, err := c.send(rest)

@@ -10,17 +10,17 @@ type decoder struct {
 	err  error
 }
 
-func newDecoder(head []byte) *decoder {
-	return &decoder{raw: head, text: string(head)}
+func newDecoder(head []byte) decoder {
+	return decoder{raw: head, text: string(head)}
 }
 
 // splitBody returns a decoder of the head in b, and the body behind it.
-func splitBody(b []byte) (d *decoder, body []byte) {
-	size := &decoder{raw: b}
+func splitBody(b []byte) (d decoder, body []byte) {
+	size := decoder{raw: b}
 	n := size.uint(uint64(len(b)))
 	head := b[size.at:]
 	if size.err != nil || n > uint64(len(head)) {
-		return &decoder{err: malformed("body longer than the frame")}, nil
+		return decoder{err: malformed("body longer than the frame")}, nil
 	}
 	split := len(head) - int(n)
 	return newDecoder(head[:split]), head[split:]

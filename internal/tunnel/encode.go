@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/binary"
+	"sync"
 	"time"
 )
 
@@ -43,6 +44,16 @@ func Append(dst []byte, f Frame) []byte {
 		return appendStates(prelude(dst, typePong, 0), f.States)
 	}
 	return dst
+}
+
+// composed are frames that were sent.
+var composed = sync.Pool{New: func() any { return new([]byte) }}
+
+// compose returns the frame of f, which is to be put back into composed.
+func compose(f Frame) *[]byte {
+	frame := composed.Get().(*[]byte)
+	*frame = Append((*frame)[:0], f)
+	return frame
 }
 
 func appendRequest(dst []byte, r *Request) []byte {

@@ -23,6 +23,7 @@ type exchange struct {
 	stream
 	worker   *Worker
 	req      *Request
+	above    serverContext
 	ctx      context.Context //nolint:containedctx // it is the request's, as long as the request
 	cancel   context.CancelCauseFunc
 	free     context.CancelFunc // of the deadline
@@ -42,7 +43,8 @@ func (wk *Worker) newExchange(ctx context.Context, req *Request, from Address) *
 	if req.Deadline > 0 {
 		ctx, x.free = context.WithTimeout(ctx, req.Deadline)
 	}
-	x.ctx, x.cancel = context.WithCancelCause(serverContext{ctx})
+	x.above = serverContext{ctx}
+	x.ctx, x.cancel = context.WithCancelCause(&x.above)
 	x.w = newWriter(x, req.Method)
 	return x
 }
@@ -54,7 +56,7 @@ type serverContext struct{ context.Context } //nolint:containedctx // it is one
 var server = &http.Server{ReadHeaderTimeout: time.Minute} // It serves nobody.
 
 // Value implements [context.Context].
-func (c serverContext) Value(key any) any {
+func (c *serverContext) Value(key any) any {
 	switch key {
 	case http.ServerContextKey:
 		return server

@@ -12,9 +12,15 @@ type Field struct{ Name, Value string }
 // unsafeBytes are replaced by a space, as RFC 9110, section 5.5 lets a recipient do, and net/http's server does.
 var unsafeBytes = strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ")
 
+// moreFields is how many fields there is room for beside those that are listed: what a gateway adds.
+const moreFields = 3
+
 // fieldsOf lists h for the wire. Names that are no tokens are left out, as net/http's server leaves them out.
 func fieldsOf(h http.Header) []Field {
-	fields := make([]Field, 0, len(h))
+	if len(h) == 0 {
+		return nil
+	}
+	fields := make([]Field, 0, len(h)+moreFields)
 	for name, values := range h {
 		name = http.CanonicalHeaderKey(name)
 		if !canonical(name) {
@@ -30,6 +36,11 @@ func fieldsOf(h http.Header) []Field {
 // headerOf is the inverse of fieldsOf. All values share one backing array.
 func headerOf(fields []Field) http.Header {
 	h := make(http.Header, len(fields))
+	addFields(h, fields)
+	return h
+}
+
+func addFields(h http.Header, fields []Field) {
 	values := make([]string, len(fields))
 	for i, f := range fields {
 		values[i] = f.Value
@@ -39,7 +50,6 @@ func headerOf(fields []Field) http.Header {
 		}
 		h[f.Name] = append(h[f.Name], f.Value)
 	}
-	return h
 }
 
 func appendString(dst []byte, s string) []byte {

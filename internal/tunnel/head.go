@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -99,7 +98,10 @@ func newRequest(r *http.Request, trusted []netip.Prefix) *Request {
 		Scheme:        "http",
 		Method:        r.Method,
 		Authority:     r.Host,
-		Target:        cmp.Or(r.RequestURI, r.URL.RequestURI()),
+		Target:        r.RequestURI,
+	}
+	if req.Target == "" {
+		req.Target = r.URL.RequestURI()
 	}
 	if r.TLS != nil {
 		req.Scheme = "https"

@@ -121,12 +121,10 @@ func (c *client) head(rsp *Response) {
 	c.began = true
 	h := c.w.Header()
 	h["Content-Type"] = nil // The module's worker has sniffed, or was told not to.
-	for _, f := range endToEnd(rsp.Fields) {
-		h.Add(f.Name, f.Value)
-	}
+	addFields(h, endToEnd(rsp.Fields))
 	h.Del("Content-Length")
 	if rsp.ContentLength >= 0 {
-		h.Set("Content-Length", strconv.FormatInt(rsp.ContentLength, 10))
+		h["Content-Length"] = []string{strconv.FormatInt(rsp.ContentLength, 10)}
 	}
 	addTrailers(h, endToEnd(rsp.Trailers))
 	c.w.WriteHeader(rsp.Status)

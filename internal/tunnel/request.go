@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -104,24 +105,32 @@ func (q *request) ask() (*call, *Response, error) {
 
 // attempt sends the request and waits for the head of the response.
 func (q *request) attempt(s *call) (*Response, error) {
-	q.head.Credit = s.granted
-	if deadline, ok := q.ctx.Deadline(); ok {
-		q.head.Deadline = max(time.Until(deadline), time.Millisecond)
+	if err := q.send(s); err != nil {
+		return nil, err
 	}
-	frame := Append(nil, q.head)
-	if limit := q.g.carrier.MaxFrame(); len(frame) > limit {
-		return nil, headTooLarge(limit)
-	}
-	s.progress.Store(time.Now().UnixNano())
-	if err := q.g.carrier.Ask(q.report.To, s.token, frame); err != nil {
-		return nil, errors.Join(ErrAbsent, err)
-	}
-	s.stats.FramesOut.Add(1)
-	s.stats.BytesOut.Add(int64(len(frame)))
 	if q.head.More && !q.head.Upgrade {
 		q.startUpload(s)
 	}
 	return q.await(s)
+}
+
+func (q *request) send(s *call) error {
+	q.head.Credit = s.granted
+	if deadline, ok := q.ctx.Deadline(); ok {
+		q.head.Deadline = max(time.Until(deadline), time.Millisecond)
+	}
+	frame := compose(q.head)
+	defer composed.Put(frame)
+	if limit := q.g.carrier.MaxFrame(); len(*frame) > limit {
+		return headTooLarge(limit)
+	}
+	s.progress.Store(time.Now().UnixNano())
+	if err := q.g.carrier.Ask(q.report.To, s.token, *frame); err != nil {
+		return errors.Join(ErrAbsent, err)
+	}
+	s.stats.FramesOut.Add(1)
+	s.stats.BytesOut.Add(int64(len(*frame)))
+	return nil
 }
 
 // await waits for the response, and meanwhile does what else is to be done.
@@ -206,6 +215,13 @@ func (q *request) giveUp(s *call, err error) {
 // timer is a [time.Timer] that may never fire.
 type timer struct{ t *time.Timer }
 
+// timers are stopped.
+var timers = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}}
+
 func newTimer(d time.Duration) *timer {
 	t := &timer{}
 	t.reset(d)
@@ -220,20 +236,20 @@ func (t *timer) c() <-chan time.Time {
 }
 
 func (t *timer) reset(d time.Duration) {
-	t.stop()
 	if d <= 0 {
-		t.t = nil
+		t.stop()
 		return
 	}
 	if t.t == nil {
-		t.t = time.NewTimer(d)
-		return
+		t.t = timers.Get().(*time.Timer)
 	}
 	t.t.Reset(d)
 }
 
 func (t *timer) stop() {
 	if t.t != nil {
-		t.t.Stop()
+		t.t.Stop() // And nothing is left in its channel.
+		timers.Put(t.t)
+		t.t = nil
 	}
 }

@@ -182,7 +182,7 @@ func (x *exchange) open() (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &http.Request{
+	h := (&http.Request{
 		Method:        r.Method,
 		URL:           target,
 		Proto:         "HTTP/1.1",
@@ -194,14 +194,13 @@ func (x *exchange) open() (*http.Request, error) {
 		Host:          r.Authority,
 		RemoteAddr:    r.RemoteAddr,
 		RequestURI:    r.Target,
-	}
+	}).WithContext(x.ctx)
 	if r.HTTP2 {
 		h.Proto, h.ProtoMajor, h.ProtoMinor = "HTTP/2.0", 2, 0
 	}
 	if r.Scheme == "https" {
 		h.TLS = &tls.ConnectionState{HandshakeComplete: true}
 	}
-	h = h.WithContext(x.ctx)
 	x.attachBody(h)
 	return h, nil
 }

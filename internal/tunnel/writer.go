@@ -29,7 +29,7 @@ type writer struct {
 	method   string
 	limit    int         // of body bytes held
 	header   http.Header // the handler's; after the head, it matters only for trailers
-	head     http.Header // snapshot of header when the status was written
+	head     []Field     // snapshot of header when the status was written, but for its Content-Length
 	status   int         // 0 until then
 	declared int64       // Content-Length of the handler, or -1
 	written  int64       // body bytes accepted or refused so far
@@ -37,9 +37,9 @@ type writer struct {
 	pooled   bool        // buf is from chunks
 	began    bool        // the head was sent
 	armed    bool        // the clock is going to look
-	sniffed  bool
-	err      error // of the first write that failed
-	conn     *conn // when hijacked
+	sniffed  bool        // the type is known, or not to be found out
+	err      error       // of the first write that failed
+	conn     *conn       // when hijacked
 	until    deadline
 }
 
@@ -76,9 +76,9 @@ func (w *writer) writeHeader(code int) {
 		return
 	}
 	w.status = code
-	w.head = w.header.Clone()
-	w.declared = contentLength(w.head)
-	w.head.Del("Content-Length") // It travels as a number.
+	w.declared = contentLength(w.header)
+	w.sniffed = w.sniffed || typed(w.header)
+	w.head = slices.DeleteFunc(fieldsOf(w.header), func(f Field) bool { return f.Name == "Content-Length" }) // It travels as a number.
 }
 
 // inform sends an informational response. It needs the gateway to know the stream, so that nobody asks again.
@@ -90,7 +90,11 @@ func (w *writer) inform(code int) {
 
 // contentLength is -1 where the header has none, or none that is valid.
 func contentLength(h http.Header) int64 {
-	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	text := h.Get("Content-Length")
+	if text == "" {
+		return -1
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
 		return -1
 	}
@@ -230,7 +234,7 @@ func (w *writer) begin() error {
 		return http.ErrHandlerTimeout
 	}
 	w.x.accepted.Store(true)
-	rsp := &Response{More: true, Status: w.status, ContentLength: w.declared, Fields: fieldsOf(w.head)}
+	rsp := &Response{More: true, Status: w.status, ContentLength: w.declared, Fields: w.head}
 	frame := Append(nil, rsp)
 	if len(frame) > w.x.line.MaxFrame() || len(rsp.Fields) > MaxFields {
 		return errHead
@@ -283,11 +287,15 @@ func (w *writer) sniff() {
 		return
 	}
 	w.sniffed = true
-	_, typed := w.head["Content-Type"]
-	encoded := w.head.Get("Content-Encoding") != "" || w.head.Get("Transfer-Encoding") != ""
-	if !typed && !encoded && len(w.buf) > maxDataHead {
-		w.head.Set("Content-Type", http.DetectContentType(w.buf[maxDataHead:]))
+	if len(w.buf) > maxDataHead {
+		w.head = append(w.head, Field{"Content-Type", http.DetectContentType(w.buf[maxDataHead:])})
 	}
+}
+
+// typed reports whether a header tells what the body is, or that nobody could see it.
+func typed(h http.Header) bool {
+	_, typed := h["Content-Type"]
+	return typed || h.Get("Content-Encoding") != "" || h.Get("Transfer-Encoding") != ""
 }
 
 // complete ends the response. It returns what to tell instead, if the response is not whole.
@@ -332,11 +340,12 @@ func (w *writer) whole() (done bool, failed *Reset) {
 	if w.short() {
 		return false, reset(CodeAborted, "sent less than it had declared")
 	}
-	frame := Append(nil, rsp)
-	if len(frame) > w.x.line.MaxFrame() {
+	frame := compose(rsp)
+	defer composed.Put(frame)
+	if len(*frame) > w.x.line.MaxFrame() {
 		return false, nil
 	}
-	if err := w.x.answer(frame); err != nil {
+	if err := w.x.answer(*frame); err != nil {
 		return false, reset(CodeLost, "could not send its answer")
 	}
 	return true, nil
@@ -353,7 +362,7 @@ func (w *writer) response() *Response {
 	rsp := &Response{
 		Status:        w.status,
 		ContentLength: w.declared,
-		Fields:        fieldsOf(w.head),
+		Fields:        w.head,
 		Trailers:      fieldsOf(w.trailers()),
 	}
 	if w.sent() && w.buf != nil {
@@ -371,22 +380,25 @@ func (w *writer) lengthKnown(r *Response) bool {
 	if !bodyAllowed(w.status) || !w.sent() && w.written == 0 {
 		return false
 	}
-	return len(r.Trailers) == 0 && len(w.head["Trailer"]) == 0
+	return len(r.Trailers) == 0 && !slices.ContainsFunc(w.head, func(f Field) bool { return f.Name == "Trailer" })
 }
 
 // trailers are the fields that the handler declared before the head, and those it marked with [http.TrailerPrefix] at
 // any time.
 func (w *writer) trailers() http.Header {
-	trailers := http.Header{}
+	var trailers http.Header
 	for key, values := range w.header {
 		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
+			if trailers == nil {
+				trailers = http.Header{}
+			}
 			trailers[name] = values
 		}
 	}
-	if w.head["Trailer"] == nil {
-		return trailers
-	}
-	for _, name := range tokens(fieldsOf(http.Header{"Trailer": w.head["Trailer"]}), "Trailer") {
+	for _, name := range tokens(w.head, "Trailer") {
+		if trailers == nil {
+			trailers = http.Header{}
+		}
 		trailers[name] = append(trailers[name], w.header[name]...)
 	}
 	return trailers
