@@ -82,6 +82,7 @@ func pair(s *stage, h http.Handler) (ours, peer string, err error) {
 type bulk struct {
 	what   string
 	upload bool
+	inside bool // NATS is in the gateway's process
 }
 
 func (b bulk) name() string { return b.what }
@@ -97,6 +98,7 @@ func (b bulk) measure(ctx context.Context, o options) (_ string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	s.inside = b.inside
 	ours, peer, err := pair(s, streams(nil))
 	if err != nil {
 		return "", err

@@ -24,7 +24,9 @@ const patience = 30 * time.Second
 // stage is where a row is measured: a NATS server, and all that the row puts there. What is opened on it, close closes,
 // the last first.
 type stage struct {
+	server  *server.Server
 	url     string
+	inside  bool // the homeserver's client is in the NATS server's process, as in a busd with NATS inside
 	closers []func() error
 }
 
@@ -35,7 +37,7 @@ func newStage() (*stage, error) {
 		return nil, err
 	}
 	go srv.Start()
-	s := &stage{}
+	s := &stage{server: srv}
 	s.onClose(func() error { srv.Shutdown(); srv.WaitForShutdown(); return nil })
 	if !srv.ReadyForConnections(patience) {
 		return nil, errors.Join(errors.New("the NATS server does not start"), s.close())
@@ -55,8 +57,8 @@ func (s *stage) close() error {
 }
 
 // connect returns a connection of its own, for each part of each side the same kind.
-func (s *stage) connect() (*nats.Conn, error) {
-	nc, err := nats.Connect(s.url, nats.ReconnectBufSize(-1))
+func (s *stage) connect(opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(s.url, append(opts, nats.ReconnectBufSize(-1))...)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +91,11 @@ func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error
 		return nil, err
 	}
 	s.onClose(func() error { service.Close(); return nil })
-	if nc, err = s.connect(); err != nil {
+	var opts []nats.Option
+	if s.inside {
+		opts = append(opts, nats.InProcessServer(s.server))
+	}
+	if nc, err = s.connect(opts...); err != nil {
 		return nil, err
 	}
 	h.client, err = bus.New(nc, &bus.Options{ServerName: name, Registerer: prometheus.NewRegistry()})
