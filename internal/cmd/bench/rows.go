@@ -39,8 +39,8 @@ func rows() []row {
 	all = append(all,
 		bulk{what: "response of 1 GiB of a web resource, against httputil.ReverseProxy"},
 		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
-		bulk{what: "response of 1 GiB of a web resource, with NATS inside the gateway as in busd, against httputil.ReverseProxy", inside: true},
-		bulk{what: "request of 1 GiB to a web resource, with NATS inside the gateway as in busd, against httputil.ReverseProxy", upload: true, inside: true},
+		bulk{what: "response of 1 GiB of a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", inside: true},
+		bulk{what: "request of 1 GiB to a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", upload: true, inside: true},
 		beside{}, idle{}, leaving{},
 	)
 	return all
