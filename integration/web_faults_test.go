@@ -46,12 +46,18 @@ var faultyProgram = sync.OnceValues(func() (string, error) {
 // start starts a worker, and waits until its path is served.
 func (s *site) start(t *testing.T) *faulty {
 	t.Helper()
+	return s.startAt(t, s.url)
+}
+
+// startAt is start with another way to NATS.
+func (s *site) startAt(t *testing.T, url string) *faulty {
+	t.Helper()
 	file, err := faultyProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &faulty{exec.Command(file), make(chan string, 1000)}
-	f.Env = append(os.Environ(), "MODULEBUS_NATS_URL="+s.url, "MODULEBUS_SERVER_NAME="+serverName, "MODULEBUS_MODULE=faulty")
+	f.Env = append(os.Environ(), "MODULEBUS_NATS_URL="+url, "MODULEBUS_SERVER_NAME="+serverName, "MODULEBUS_MODULE=faulty")
 	out, err := f.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -209,20 +215,52 @@ func TestWebClientThatLeaves(t *testing.T) {
 	}
 }
 
+// upload sends a body without end. It returns the status of the answer, or 0 for a broken connection.
+func (s *site) upload(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "POST", s.front.URL+"/f/upload", endless{})
+	if err != nil {
+		return -1
+	}
+	rsp, err := s.front.Client().Do(r)
+	switch {
+	case err == nil:
+		rsp.Body.Close()
+		return rsp.StatusCode
+	case ctx.Err() != nil:
+		return -1
+	}
+	return 0
+}
+
+// endless has no end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
 func TestWebNATSRestarted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, bus.Options{}, "faulty")
-	s.start(t)
+	f := s.start(t)
 	rsp, err := s.ask(t, "GET", "/f/stream", "")
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.hears(t, "asked /f/stream")
+	uploaded := make(chan int, 1)
+	go func() { uploaded <- s.upload(t.Context()) }()
+	f.hears(t, "asked /f/upload")
 	addr := s.nats.Addr().(*net.TCPAddr)
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
 	if _, err := io.Copy(io.Discard, rsp.Body); err == nil {
 		t.Error("the response looks whole")
 	}
+	if got := <-uploaded; got != 0 && got != 502 {
+		t.Errorf("the upload: got %d", got)
+	}
+	f.hears(t, "read: unexpected EOF")
 	// It is back, and takes smaller messages than before.
 	startNATS(t, &server.Options{Port: addr.Port, MaxPayload: 20_000})
 	body := strings.Repeat("x", 300_000)
@@ -233,6 +271,32 @@ func TestWebNATSRestarted(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("not well again: %v, %v", rsp, err)
+		}
+	}
+}
+
+func TestWebBodiesOverTheLimit(t *testing.T) {
+	t.Parallel()
+	const limit = 100_000
+	s := newSite(t, bus.Options{BodyLimit: limit}, "faulty")
+	s.start(t)
+	for size, want := range map[int]int{limit: 200, limit + 1: 413, 10 * limit: 413} {
+		body := strings.Repeat("x", size)
+		for name, reader := range map[string]io.Reader{
+			"told": strings.NewReader(body), "not told": struct{ io.Reader }{strings.NewReader(body)},
+		} {
+			rsp, err := s.front.Client().Post(s.front.URL+"/f/", "text/plain", reader)
+			if err != nil && size > 2*limit {
+				continue // The connection was closed while the client still wrote. That is no 200.
+			}
+			if err != nil {
+				t.Fatalf("%d bytes, %s: %v", size, name, err)
+			}
+			_, _ = io.Copy(io.Discard, rsp.Body)
+			rsp.Body.Close()
+			if rsp.StatusCode != want {
+				t.Errorf("%d bytes, %s: got %d, want %d", size, name, rsp.StatusCode, want)
+			}
 		}
 	}
 }

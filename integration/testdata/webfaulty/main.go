@@ -83,6 +83,22 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
+// pipe answers with what it is sent, as it comes. Nobody is told how much that will be.
+func pipe(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	if _, err := io.Copy(w, r.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// reflect answers with the fields it was asked with, and with one of the query's, and has no body.
+func reflect(w http.ResponseWriter, r *http.Request) {
+	for _, name := range []string{"Nats-Trace-Dest", "Nats-Trace-Only", "Status"} {
+		w.Header()[name] = r.Header[name]
+	}
+	w.Header().Set("Said", r.URL.Query().Get("say"))
+}
+
 func serve(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path { // They are asked too often to tell of it.
 	case "/f/page":
@@ -90,6 +106,9 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		return
 	case "/f/echo":
 		echo(w, r)
+		return
+	case "/f/pipe":
+		pipe(w, r)
 		return
 	}
 	fmt.Println("asked", r.URL.Path)
@@ -99,6 +118,8 @@ func serve(w http.ResponseWriter, r *http.Request) {
 		wait(w, r)
 		<-r.Context().Done()
 		fmt.Println("ended:", context.Cause(r.Context()), r.URL.Path)
+	case path == "reflect":
+		reflect(w, r)
 	case path == "panic" && then == "head":
 		waits["/f/head"](w, r)
 		panic("told to")
