@@ -53,8 +53,9 @@ bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held a
 own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench \
 	| xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | paste -sd '|' -)
 
-integration: $(CACHE)/venv/ready $(CACHE)/browser/ready chromium ## the tests that need more than Go: Python, a real Synapse, a browser
+integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
+		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix \
 		go test -v -count=1 -timeout 20m -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... ./internal/cmd/synapsebench \
 		| awk '{ print } /^--- PASS/ { n++ } END { if (!n) print "make integration: no test passed" > "/dev/stderr"; exit !n }'
 
@@ -72,7 +73,7 @@ $(CACHE)/venv/ready: integration/requirements.txt
 	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-$(CACHE)/browser/ready: integration/browser/package.json integration/browser/package-lock.json
+$(CACHE)/%/ready: integration/%/package.json integration/%/package-lock.json
 	mkdir -p $(@D)
 	cp $^ $(@D)
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
