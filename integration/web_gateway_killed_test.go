@@ -3,7 +3,6 @@ package integration_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,66 +23,59 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// errWhole is what must not be made of a body whose gateway was killed.
-var errWhole = errors.New("it looks whole")
-
-// A use is a way to have something under way at a gateway. It says when it is, and returns what it ended with.
-type use func(ctx context.Context, url string, begun func()) error
+// A use is a way to have something under way at a gateway. It says when it is, and returns at its end whether that
+// looked like one that was meant. An error is why it never was under way.
+type use func(ctx context.Context, url string, begun func()) (whole bool, err error)
 
 // uses are what is under way when a gateway is killed, by path.
 var uses = map[string]use{"/f/stream": download, "/f/events": download, "/f/upload": upload, "/f/socket": chat}
 
-func download(ctx context.Context, url string, begun func()) error {
+func download(ctx context.Context, url string, begun func()) (whole bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	rsp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer rsp.Body.Close()
 	if _, err := io.ReadFull(rsp.Body, make([]byte, 5)); err != nil {
-		return err
+		return false, err
 	}
 	begun()
-	if _, err := io.Copy(io.Discard, rsp.Body); err != nil {
-		return nil
-	}
-	return errWhole
+	_, err = io.Copy(io.Discard, rsp.Body)
+	return err == nil, ctx.Err()
 }
 
-func upload(ctx context.Context, url string, begun func()) error {
+func upload(ctx context.Context, url string, begun func()) (whole bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, zeros{})
 	if err != nil {
-		return err
+		return false, err
 	}
 	begun()
 	rsp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil
+	if err == nil {
+		rsp.Body.Close()
 	}
-	rsp.Body.Close()
-	return errWhole
+	return err == nil, ctx.Err()
 }
 
-func chat(ctx context.Context, url string, begun func()) error {
-	socket, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // the library's
+func chat(ctx context.Context, url string, begun func()) (whole bool, err error) {
+	socket, _, err := websocket.Dial(ctx, url, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { _ = socket.CloseNow() }()
 	if err := socket.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
-		return err
+		return false, err
 	}
 	if _, got, err := socket.Read(ctx); err != nil || string(got) != "hello" {
-		return fmt.Errorf("got %q: %w", got, err)
+		return false, fmt.Errorf("got %q: %w", got, err)
 	}
 	begun()
-	if _, _, err := socket.Read(ctx); websocket.CloseStatus(err) < 0 {
-		return nil
-	}
-	return errWhole
+	_, _, err = socket.Read(ctx)
+	return websocket.CloseStatus(err) >= 0, ctx.Err()
 }
 
 // begin has everything under way at a gateway. What it returns waits until all clients know that it is not any more.
@@ -95,8 +87,8 @@ func begin(t *testing.T, d *daemon) (ended func()) {
 		all.Go(func() {
 			said := sync.OnceFunc(begun.Done)
 			defer said()
-			if err := use(bounded(t), d.url+path, said); err != nil {
-				t.Errorf("%s: %v", path, err)
+			if whole, err := use(bounded(t), d.url+path, said); whole || err != nil {
+				t.Errorf("%s: it looks whole: %v; %v", path, whole, err)
 			}
 		})
 	}
