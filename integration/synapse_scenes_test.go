@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -127,11 +128,6 @@ var moreScenes = []scene{
 
 // lastScenes are those after which a server is not what it was.
 var lastScenes = []scene{
-	{callback: "default_batch_size", act: func(t *testing.T, w *world, say func(string)) string {
-		say("")
-		// It is asked about updates that the database has not seen before: at the first start. See [firstScript].
-		return w.told(t, "default_batch_size", "populate_stats_process_rooms") + ", " + eventually(t, "done", func() string { return w.updates(t) })
-	}, answers: []answer{{"a size", silent, "told, done"}}},
 	{callback: "min_batch_size", act: backgroundUpdate("min_batch_size"), answers: []answer{
 		{"no opinion", silent, "200, told, done"},
 		{"a size", `{"reply": {"batch_size": 2}, "python": 2}`, "200, told, done"},
@@ -140,6 +136,11 @@ var lastScenes = []scene{
 		{"no opinion", silent, "200, told, done"},
 		{"a duration", `{"reply": {"target_duration_ms": 50}, "python": 50}`, "200, told, done, heard of the end"},
 		{"fails", fails, "200, told, not done"},
+	}},
+	{callback: "default_batch_size", act: firstBatch, answers: []answer{
+		{"no opinion", silent, "told, batches of 100"}, // Synapse's own size.
+		{"a size", `{"reply": {"batch_size": 7}, "python": 7}`, "told, batches of 7"},
+		{"fails", fails, "told, gives up"},
 	}},
 }
 
@@ -201,10 +202,10 @@ func fromAfar(callback string) func(*testing.T, *world, func(string)) string {
 	}
 }
 
-// firstScript is what the modules say while Synapse starts for the first time.
-const firstScript = `{"default_batch_size": {"reply": {"batch_size": 7}, "python": 7}}`
-
-const updatesPath = "/_synapse/admin/v1/background_updates/"
+const (
+	updatesPath = "/_synapse/admin/v1/background_updates/"
+	updateJob   = "populate_stats_process_rooms"
+)
 
 // updates says whether all background updates are done.
 func (w *world) updates(t *testing.T) string {
@@ -222,7 +223,7 @@ func backgroundUpdate(callback string) func(*testing.T, *world, func(string)) st
 		eventually(t, "done", func() string { return w.updates(t) })
 		before, ends := len(w.calls(t, callback, "")), len(w.calls(t, "on_update_end", ""))
 		say("")
-		r := w.admin.do(t, "POST", updatesPath+"start_job", map[string]any{"job_name": "populate_stats_process_rooms"})
+		r := w.admin.do(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
 		done := eventually(t, "done", func() string { return w.updates(t) })
 		got := r.String() + ", not told"
 		if len(w.calls(t, callback, "")) > before {
@@ -234,4 +235,37 @@ func backgroundUpdate(callback string) func(*testing.T, *world, func(string)) st
 		}
 		return got
 	}
+}
+
+var batches = regexp.MustCompile(`Running background update '` + updateJob + `'.* batch_size=(\d+)`)
+
+// firstBatch has a Synapse do a background update that it has not done before since it was started: what it has done, it
+// measured, and chooses the size itself.
+func firstBatch(t *testing.T, w *world, say func(string)) string {
+	before := len(w.calls(t, "default_batch_size", updateJob))
+	w.s.stop()
+	say("")
+	w.s.start(t)
+	if w.updates(t) == "done" { // Else the last one is taken up again.
+		w.admin.must(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
+	}
+	came := ""
+	for deadline := time.Now().Add(30 * time.Second); came == "" && time.Now().Before(deadline); wait(t) {
+		came = batchIn(w.s.log.String())
+	}
+	if len(w.calls(t, "default_batch_size", updateJob)) == before {
+		return "not told, " + came
+	}
+	return "told, " + came
+}
+
+// batchIn is what a log says of the first batch; nothing before there was one.
+func batchIn(log string) string {
+	if m := batches.FindStringSubmatch(log); m != nil {
+		return "batches of " + m[1]
+	}
+	if strings.Contains(log, "5 back-to-back background update failures") {
+		return "gives up"
+	}
+	return ""
 }

@@ -42,9 +42,12 @@ type synapse struct {
 	name string // its server name
 	url  string // for clients
 	dir  string
-	cmd  *exec.Cmd
+	app  []string // what Python runs
 	env  []string
-	log  *syncBuffer
+
+	cmd   *exec.Cmd
+	log   *syncBuffer
+	ended chan struct{}
 }
 
 type syncBuffer struct {
@@ -81,6 +84,7 @@ func prepareSynapse(t *testing.T) *synapse {
 		name: fmt.Sprintf("localhost:%d", federation),
 		url:  fmt.Sprintf("http://127.0.0.1:%d", client),
 		dir:  t.TempDir(),
+		app:  []string{"synapse.app.homeserver", "-c", "homeserver.yaml"},
 	}
 }
 
@@ -154,8 +158,8 @@ modules:` + modules + "\n"
 // start starts it, and waits until it serves.
 func (s *synapse) start(t *testing.T) {
 	t.Helper()
-	s.log = &syncBuffer{}
-	s.cmd = exec.Command(python(t), "-m", "synapse.app.homeserver", "-c", filepath.Join(s.dir, "homeserver.yaml"))
+	s.log, s.ended = &syncBuffer{}, make(chan struct{})
+	s.cmd = exec.Command(python(t), append([]string{"-m"}, s.app...)...)
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(os.Environ(), "PYTHONPATH="+pythonPath(t), "PYTHONDONTWRITEBYTECODE=1")
 	s.cmd.Env = append(s.cmd.Env, s.env...)
@@ -163,33 +167,48 @@ func (s *synapse) start(t *testing.T) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.cmd.Wait() }()
+	go func(cmd *exec.Cmd, ended chan struct{}) { defer close(ended); _ = cmd.Wait() }(s.cmd, s.ended)
+	log := s.log
 	t.Cleanup(func() {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM) // It may be gone.
-		select {
-		case <-ended:
-		case <-time.After(15 * time.Second):
-			_ = s.cmd.Process.Kill()
-		}
+		s.stop()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", s.name, tail(s.log.String(), 8000))
+			t.Logf("%v of %s said:\n%s", s.app, s.name, tail(log.String(), 8000))
 		}
 	})
+	s.untilServes(t)
+}
+
+func (s *synapse) untilServes(t *testing.T) {
+	t.Helper()
 	for deadline := time.Now().Add(90 * time.Second); ; {
 		if rsp, err := http.Get(s.url + "/health"); err == nil {
 			_ = rsp.Body.Close()
 			return
 		}
 		select {
-		case err := <-ended:
-			t.Fatalf("Synapse ended: %v\n%s", err, tail(s.log.String(), 4000))
+		case <-s.ended:
+			t.Fatalf("Synapse ended: %v\n%s", s.cmd.ProcessState, tail(s.log.String(), 4000))
 		case <-time.After(50 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("Synapse does not serve\n%s", tail(s.log.String(), 4000))
 		}
 	}
+}
+
+// stop has it end as an operator does; where it does not, it is killed.
+func (s *synapse) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // It may be gone.
+	select {
+	case <-s.ended:
+	case <-time.After(15 * time.Second):
+		s.kill()
+	}
+}
+
+func (s *synapse) kill() {
+	_ = s.cmd.Process.Kill() // It may be gone.
+	<-s.ended
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }

@@ -66,7 +66,7 @@ func pythonWorld(t *testing.T, more string) *world {
 func (w *world) files(t *testing.T) {
 	t.Helper()
 	w.script, w.record = filepath.Join(w.s.dir, "script.json"), filepath.Join(w.s.dir, "record.jsonl")
-	write(t, w.script, firstScript)
+	write(t, w.script, "{}")
 	write(t, w.record, "")
 }
 
