@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 )
 
@@ -14,6 +15,7 @@ import (
 type body struct {
 	x       *exchange
 	request *http.Request
+	mu      sync.Mutex // held by who reads: what one has taken is not another's to release
 	rest    part
 	opened  bool
 	closed  atomic.Bool
@@ -23,6 +25,8 @@ type body struct {
 
 // Read implements [io.Reader]. A body that breaks off ends with [io.ErrUnexpectedEOF].
 func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
@@ -42,6 +46,8 @@ func (b *body) Read(p []byte) (int, error) {
 
 // WriteTo implements [io.WriterTo]. It writes what came in as it came in.
 func (b *body) WriteTo(w io.Writer) (total int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for {
 		if b.closed.Load() {
 			return total, http.ErrBodyReadAfterClose

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -531,6 +533,28 @@ func TestAnEchoWhileTheUploadGoesOn(t *testing.T) {
 	more.Close()
 	if got, err := io.ReadAll(rsp.Body); err != nil || string(got) != "ping" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// As with net/http's own bodies, that is no use, but no harm.
+func TestABodyIsReadByTwo(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var read atomic.Int64
+		var readers sync.WaitGroup
+		for range 2 {
+			readers.Go(func() {
+				n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r.Body}, make([]byte, 1000))
+				read.Add(n)
+			})
+		}
+		readers.Wait()
+		_, _ = io.WriteString(w, strconv.FormatInt(read.Load(), 10))
+	})
+	ask := request("POST", "/", bytes.NewReader(make([]byte, size)))
+	if got := receive(t, serve(t, tunnelled(t, h)), ask); got.Body != strconv.Itoa(size) {
+		t.Errorf("read %s bytes", got.Body)
 	}
 }
 

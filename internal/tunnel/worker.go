@@ -224,7 +224,7 @@ func (x *exchange) attachBody(h *http.Request) {
 	case r.Upgrade:
 		return
 	case r.More:
-		x.body = body{x: x, request: h}
+		x.body.x, x.body.request = x, h
 		h.Body = &x.body
 		announce(h)
 	case r.ContentLength != 0:
