@@ -69,7 +69,8 @@ def _url(value: object) -> str:
     try:
         parts = urlsplit(value)
         good = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-        good = good and not parts.username and (parts.port is None or parts.port > 0)
+        good = good and re.fullmatch("[!-~]+", value) and "@" not in parts.netloc
+        good = good and (parts.port is None or parts.port > 0)
     except ValueError:
         good = False
     if not good:
@@ -102,6 +103,8 @@ def _secret(file: object, key: str) -> str | None:
         raise ConfigError(f"cannot read {file}: {getattr(e, 'strerror', None) or 'it is not text'}", (key,)) from None
     if not secret:
         raise ConfigError(f"{file} is empty", (key,))
+    if not secret.isprintable():
+        raise ConfigError(f"{file} has more in it than a line of text", (key,))
     return secret
 
 

@@ -1,48 +1,28 @@
 """busd's HTTP door, as a client on Synapse's reactor."""
 
+import http.client
 import json
 import logging
 import os
 import urllib.request
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from typing import IO, Any, TypeVar
+from collections.abc import Callable
+from typing import IO, Any
+from urllib.parse import urlsplit
 
-from synapse.logging.context import make_deferred_yieldable, run_in_background
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    wrapClientTLS,
-)
+from synapse.logging.context import PreserveLoggingContext, make_deferred_yieldable
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError
-from twisted.internet.task import cooperate
-from twisted.web.client import (
-    URI,
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseFailed,
-    readBody,
-)
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
-from zope.interface import implementer
 
+from modulebus_synapse.answer import Answer
 from modulebus_synapse.config import Config
+from modulebus_synapse.connection import Closed, Connections, Server
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_CONNECTIONS = 128  # At once; they are kept alive.
-_IDLE = 60.0  # Seconds; busd keeps them longer.
+_CONNECTIONS = 128  # At once.
 _SHARE = 0.9  # Of the timeout is busd's, so that it has an answer before this side gives up.
 _LEAST = 0.1  # Of the timeout must be left to ask at all.
-_CHUNK = 1 << 16
 _WORDS = 10.0  # Seconds between two lines about answers that are late.
 _WANTS = 70.0  # Seconds; busd answers within 60.
 
@@ -60,13 +40,25 @@ class Failed(Exception):
 
 
 class Limit:
-    """The end of an exchange's time, at which it is cancelled."""
+    """The end of an exchange's time, at which what it waits for is cancelled."""
 
-    reached = False
+    def __init__(self, reactor: Any, seconds: float):
+        self.reached = False
+        self.outcome: Deferred[Any] | None = None
+        self.timer = reactor.callLater(max(0, seconds), self._reach)
 
-    def reach(self, outcome: "Deferred[Any]") -> None:
+    def _reach(self) -> None:
         self.reached = True
-        outcome.cancel()
+        if self.outcome is not None:
+            self.outcome.cancel()
+
+    async def wait(self, outcome: "Deferred[Answer]") -> Answer:
+        self.outcome = outcome
+        return await make_deferred_yieldable(outcome)
+
+    def over(self) -> None:
+        if self.timer.active():
+            self.timer.cancel()
 
 
 class Slots:
@@ -86,25 +78,26 @@ class Slots:
         """Seconds of patience with busd, for who has waited since then."""
         return max(began, self.progress) + self.patience - float(self.reactor.seconds())
 
-    def acquire(self) -> "Deferred[bool]":
-        """Fires with whether there was a slot in time."""
+    async def acquire(self) -> bool:
+        """Whether there was a slot in time."""
         if self.free > 0:
             self.free -= 1
-            return succeed(True)
+            return True
         turn: Deferred[bool] = Deferred(self._forget)
         self.waiting.append((turn, self.reactor.seconds()))
         self._watch()
-        return turn
+        return await make_deferred_yieldable(turn)
 
     def release(self, progress: bool) -> None:
         if progress:
             self.progress = self.reactor.seconds()
         while self.waiting:
             turn, began = self.waiting.popleft()
-            if self.left(began) > self.patience * _LEAST:
-                turn.callback(True)
+            in_time = self.left(began) > self.patience * _LEAST
+            with PreserveLoggingContext():
+                turn.callback(in_time)
+            if in_time:
                 return
-            turn.callback(False)
         self.free += 1
         self._watch()
 
@@ -126,177 +119,95 @@ class Slots:
         self.waiting = deque(w for w in self.waiting if w[0] is not turn)
 
 
-@implementer(IAgentEndpointFactory)
-class Endpoints:
-    """Connects, and says at once that it cannot: Twisted's own way is to wait for another address of the host's."""
-
-    def __init__(self, reactor: Any, timeout: float):
-        self.reactor, self.timeout = reactor, timeout
-        self.policy = BrowserLikePolicyForHTTPS()
-
-    def endpointForURI(self, uri: URI) -> Any:
-        endpoint: Any
-        host = uri.host.decode("ascii").strip("[]")
-        if isIPAddress(host):
-            endpoint = TCP4ClientEndpoint(self.reactor, host, uri.port, self.timeout)
-        elif isIPv6Address(host):
-            endpoint = TCP6ClientEndpoint(self.reactor, host, uri.port, self.timeout)
-        else:
-            endpoint = HostnameEndpoint(self.reactor, host, uri.port, self.timeout, attemptDelay=0.02)
-        if uri.scheme == b"https":
-            return wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return endpoint
-
-
-@implementer(IBodyProducer)
-class BytesBody:
-    """A body that is there already."""
-
-    def __init__(self, body: bytes):
-        self.body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: Any) -> "Deferred[None]":
-        consumer.write(self.body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None: ...
-
-    def resumeProducing(self) -> None: ...
-
-    def stopProducing(self) -> None: ...
-
-
-@implementer(IBodyProducer)
-class StreamBody:
-    """A file, with something before it and behind it, of which a chunk is in memory at a time."""
-
-    def __init__(self, file: IO[bytes], size: int, head: bytes = b"", tail: bytes = b""):
-        self.file, self.head, self.tail = file, head, tail
-        self.length = len(head) + size + len(tail)
-        self.task: Any = None
-
-    def startProducing(self, consumer: Any) -> "Deferred[None]":
-        self.task = cooperate(self._write(consumer))
-        done: Deferred[Any] = self.task.whenDone()
-        return done.addCallback(lambda _: None)
-
-    def _write(self, consumer: Any) -> Iterator[None]:
-        consumer.write(self.head)
-        while chunk := self.file.read(_CHUNK):
-            consumer.write(chunk)
-            yield
-        consumer.write(self.tail)
-
-    def pauseProducing(self) -> None:
-        if self.task:
-            self.task.pause()
-
-    def resumeProducing(self) -> None:
-        if self.task:
-            self.task.resume()
-
-    def stopProducing(self) -> None:
-        if self.task:
-            self.task.stop()
-
-
 class Door:
     def __init__(self, config: Config, reactor: Any):
         self.config = config
         self.reactor = reactor
-        self.pool = pool = HTTPConnectionPool(reactor, persistent=True)
-        pool.maxPersistentPerHost = _CONNECTIONS
-        pool.cachedConnectionTimeout = int(_IDLE)
-        self.endpoints = Endpoints(reactor, config.timeout)
-        self.agent = Agent.usingEndpointFactory(reactor, self.endpoints, pool)
-        # busd answers before it has read all of a file. What such a connection has left in it is not to be reused.
-        single = HTTPConnectionPool(reactor, persistent=False)
-        self.uploader = Agent.usingEndpointFactory(reactor, self.endpoints, single)
-        self.headers = Headers({b"Content-Type": [b"application/json"]})
-        if config.token:
-            self.headers.addRawHeader(b"Authorization", b"Bearer " + config.token.encode())
-        asking = self.headers.copy()
-        asking.addRawHeader(b"X-Modulebus-Timeout", b"%dms" % max(1, int(config.timeout * _SHARE * 1000)))
-        self.asking = asking
+        self.server = Server(reactor, config.url, config.timeout)
+        self.connections = Connections(reactor, self.server)
         self.slots = Slots(self.reactor, _CONNECTIONS, config.timeout)
         self.away = False
         self.next_word = 0.0
+        self.path = urlsplit(config.url).path.encode()
+        self.fields = b" HTTP/1.1\r\nHost: %b\r\n" % self.server.uri.netloc
+        if config.token:
+            self.fields += b"Authorization: Bearer %b\r\n" % config.token.encode()
+        milliseconds = max(1, int(config.timeout * _SHARE * 1000))
+        self.asking = self.fields + b"X-Modulebus-Timeout: %dms\r\n" % milliseconds
+        self.asking_json = self.asking + b"Content-Type: application/json\r\nContent-Length: "
 
     async def ask(self, callback: str, message: bytes, again: bool, path: str | None = None) -> dict[str, Any]:
         """The decision about a callback, by its category/name. With a path, that file goes along.
 
         With again, it is asked once more when the connection turns out to be gone: the question has no side effects.
         """
-        url = f"{self.config.url}/_modulebus/v1/ask/{callback}".encode()
-
-        async def exchange(limit: Limit) -> tuple[int, bytes]:
-            try:
-                return await self._post(url, message, path)
-            except (ResponseFailed, RequestTransmissionFailed) as e:
-                if not again or limit.reached or _cancelled(e):
-                    raise
-                return await self._post(url, message, path)
-
         began = self.reactor.seconds()
-        if not await make_deferred_yieldable(self.slots.acquire()):
+        if not await self.slots.acquire():
             raise self._late()
         answered = False
         try:
-            status, body = await self._within(self.slots.left(began), exchange)
+            send = self._question(callback, message) if path is None else self._upload(callback, message, path)
+            answer = await self._exchange(send, again, self.slots.left(began))
             answered = True
         finally:
             self.slots.release(answered)
-        if status == 200:
+        if answer.status == 502:
             self._back()
-            return _object(body)
-        if status == 502:
-            self._back()
-            raise Failed(_reason(body))
-        text = f"busd answered {status}: {_reason(body)}"
-        self._gone(text)
-        raise Unreachable(text)
+            raise Failed(_reason(answer.body))
+        return self._ok(answer)
 
-    async def _post(self, url: bytes, message: bytes, path: str | None) -> tuple[int, bytes]:
-        if path is None:
-            return await self._read(b"POST", url, self.asking, BytesBody(message))
+    def _question(self, callback: str, message: bytes) -> Callable[[bool], "Deferred[Answer]"]:
+        line = b"POST %b/_modulebus/v1/ask/%b" % (self.path, callback.encode())
+        request = b"%b%b%d\r\n\r\n%b" % (line, self.asking_json, len(message), message)
+        return lambda fresh: self.connections.request(request, fresh)
+
+    def _upload(self, callback: str, message: bytes, path: str) -> Callable[[bool], "Deferred[Answer]"]:
         boundary = b"modulebus-" + os.urandom(16).hex().encode()
-        headers = self.asking.copy()
-        headers.setRawHeaders(b"Content-Type", [b"multipart/form-data; boundary=" + boundary])
         part = b"--%b\r\nContent-Disposition: form-data; name=%b\r\nContent-Type: %b\r\n\r\n"
-        head = part % (boundary, b'"request"', b"application/json") + message + b"\r\n"
-        head += part % (boundary, b'"file"; filename="file"', b"application/octet-stream")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            body = StreamBody(file, size, head, b"\r\n--%b--\r\n" % boundary)
-            return await self._read(b"POST", url, headers, body, self.uploader)
+        before = part % (boundary, b'"request"', b"application/json") + message + b"\r\n"
+        before += part % (boundary, b'"file"; filename="file"', b"application/octet-stream")
+        after = b"\r\n--%b--\r\n" % boundary
+        head = b"POST %b/_modulebus/v1/ask/%b" % (self.path, callback.encode()) + self.asking
+        head += b"Connection: close\r\nContent-Type: multipart/form-data; boundary=%b\r\n" % boundary
 
-    async def _read(
-        self, method: bytes, url: bytes, headers: Headers, body: Any = None, agent: Agent | None = None
-    ) -> tuple[int, bytes]:
-        response = await (agent or self.agent).request(method, url, headers, body)
-        return response.code, await readBody(response)
+        def send(_: bool) -> "Deferred[Answer]":
+            file = open(path, "rb")
+            length = len(before) + os.fstat(file.fileno()).st_size + len(after)
+            begin = head + b"Content-Length: %d\r\n\r\n" % length + before
+            return self.connections.upload(begin, file, after).addBoth(_closing, file)
 
-    async def _within(self, seconds: float, exchange: Callable[["Limit"], Awaitable[T]]) -> T:
-        """Runs the exchange, and gives up on it in time."""
-        limit = Limit()
-        outcome: Deferred[T] = run_in_background(exchange, limit)
-        timer = self.reactor.callLater(max(0, seconds), limit.reach, outcome)
+        return send
+
+    async def _exchange(self, send: Callable[[bool], "Deferred[Answer]"], again: bool, seconds: float) -> Answer:
+        """Sends a request, and gives up on it in time. Again is over a fresh connection."""
+        limit = Limit(self.reactor, seconds)
         try:
-            return await make_deferred_yieldable(outcome)
+            try:
+                return await limit.wait(send(False))
+            except Closed:
+                if not again:
+                    raise
+                return await limit.wait(send(True))
         except Exception as e:
-            if _cancelled(e) and not limit.reached:
-                raise CancelledError() from None  # Synapse has given up.
-            if limit.reached and not isinstance(e, (ConnectError, ConnectingCancelledError)):
-                raise self._late() from None
-            text = f"cannot reach busd at {self.config.url}: {_cause(e)}"
-            self._gone(text)
-            raise Unreachable(text) from None
+            raise self._failure(e, limit.reached) from None
         finally:
-            if timer.active():
-                timer.cancel()
+            limit.over()
 
-    def _late(self) -> "Unreachable":
+    def _failure(self, e: Exception, late: bool) -> Exception:
+        """What it means for the asker that an exchange ended so."""
+        if isinstance(e, (CancelledError, ConnectingCancelledError)) and not late:
+            return CancelledError()  # Synapse has given up.
+        if late and not isinstance(e, (ConnectError, ConnectingCancelledError)):
+            return self._late()
+        return self._gone(f"cannot reach busd at {self.config.url}: {str(e) or type(e).__name__}")
+
+    def _ok(self, answer: Answer) -> dict[str, Any]:
+        if answer.status != 200:
+            raise self._gone(f"busd answered {answer.status}: {_reason(answer.body)}")
+        self._back()
+        return _object(answer.body)
+
+    def _late(self) -> Unreachable:
         """One question took too long. That busd is there is all that others need."""
         text = f"busd gave no answer within {self.config.timeout:g} s"
         now = self.reactor.seconds()
@@ -305,10 +216,11 @@ class Door:
             logger.warning("%s", text)
         return Unreachable(text, outage=False)
 
-    def _gone(self, text: str) -> None:
+    def _gone(self, text: str) -> Unreachable:
         if not self.away:
             self.away = True
             logger.error("%s; until it is back, callbacks do as on_failure says", text)
+        return Unreachable(text)
 
     def _back(self) -> None:
         if self.away:
@@ -316,18 +228,12 @@ class Door:
             logger.info("busd is back")
 
     def close(self) -> Any:
-        return self.pool.closeCachedConnections()
+        return self.connections.close()
 
     async def wants(self, after: int) -> dict[str, Any]:
         """What is wanted, when it is something else than in revision after."""
-        url = f"{self.config.url}/_modulebus/v1/wants?after={after}".encode()
-        status, body = await self._within(_WANTS, lambda _: self._read(b"GET", url, self.headers))
-        if status != 200:
-            text = f"busd answered {status}: {_reason(body)}"
-            self._gone(text)
-            raise Unreachable(text)
-        self._back()
-        return _object(body)
+        request = b"GET %b/_modulebus/v1/wants?after=%d%b\r\n" % (self.path, after, self.fields)
+        return self._ok(await self._exchange(lambda fresh: self.connections.request(request, fresh), True, _WANTS))
 
     def wants_now(self) -> dict[str, Any] | None:
         """What is wanted, at once. It blocks: it is for the start, when nothing is served yet."""
@@ -338,8 +244,8 @@ class Door:
         try:
             with opener.open(request, timeout=self.config.timeout) as response:
                 return _object(response.read())
-        except (OSError, ValueError, Unreachable) as e:
-            self._gone(f"cannot reach busd at {self.config.url}: {_cause(e)}")
+        except (OSError, ValueError, http.client.HTTPException, Unreachable) as e:
+            self._gone(f"cannot reach busd at {self.config.url}: {str(e) or type(e).__name__}")
             return None
 
 
@@ -360,14 +266,6 @@ def _reason(body: bytes) -> str:
         return "without a reason"
 
 
-def _cancelled(e: Exception) -> bool:
-    """Whether it is what comes of cancelling an exchange, of which Twisted has several forms."""
-    kinds = (CancelledError, ConnectingCancelledError)
-    return isinstance(e, kinds) or any(isinstance(r.value, kinds) for r in getattr(e, "reasons", ()))
-
-
-def _cause(e: Exception) -> str:
-    reasons = getattr(e, "reasons", None)
-    if reasons:
-        e = reasons[-1].value
-    return str(e) or type(e).__name__
+def _closing(result: Any, file: IO[bytes]) -> Any:
+    file.close()
+    return result

@@ -5,10 +5,9 @@ import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Protocol
 from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
-from twisted.web.client import URI
 from twisted.web.http import _ChunkedTransferDecoder
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
@@ -47,8 +46,7 @@ class ProxyResource(Resource):
 
     def render(self, request: Request) -> int:
         exchange = Exchange(request)
-        endpoint = self.door.endpoints.endpointForURI(URI.fromBytes(self.door.config.url.encode()))
-        connecting: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: exchange))
+        connecting = self.door.server.connect(exchange)
         connecting.addErrback(exchange.failed)
         request.notifyFinish().addErrback(exchange.client_left, connecting)
         return NOT_DONE_YET

@@ -3,15 +3,19 @@
 import json
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 from modulebus_synapse.config import Config
 from modulebus_synapse.door import Door, Failed, Unreachable
+from synapse.logging.context import SENTINEL_CONTEXT, LoggingContext, current_context, run_in_background
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -34,6 +38,34 @@ class Busd(Resource):
         return self.answer(request)
 
 
+CLOSE = b"!"
+
+
+class Wire(Protocol):
+    """A connection of a busd that says these bytes, one of them each time that it hears something."""
+
+    def __init__(self, says: list[bytes]):
+        self.says, self.heard = says, b""
+        self.lost: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        self.say(self.says.pop(0) if self.says else b"")
+
+    def say(self, what: bytes) -> None:
+        """Writes it, and closes the connection where it ends so."""
+        transport: Any = self.transport
+        transport.write(what.removesuffix(CLOSE))
+        if what.endswith(CLOSE):
+            transport.loseConnection()
+
+    def connectionLost(self, *_: Any) -> None:
+        self.lost.callback(None)
+
+
+YES = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
 class DoorTest(TestCase):
     def serve(self, factory: Any, **config: Any) -> Door:
         port = REACTOR.listenTCP(0, factory, backlog=1000, interface="127.0.0.1")
@@ -43,6 +75,20 @@ class DoorTest(TestCase):
     def busd(self, answer: Callable[[Request], bytes | int], **config: Any) -> tuple[Door, Busd]:
         busd = Busd(answer)
         return self.serve(Site(busd), **config), busd
+
+    def wires(self, *connections: list[bytes], **config: Any) -> tuple[Door, list[Wire]]:
+        """A busd that says this on its first connection, its second, and so on."""
+        scripts = list(connections)
+        wires: list[Wire] = []
+
+        class Wires(Factory):
+            noisy = False
+
+            def buildProtocol(self, _: Any) -> Wire:
+                wires.append(Wire(scripts.pop(0)))
+                return wires[-1]
+
+        return self.serve(Wires(), **config), wires
 
     def door(self, url: str, **config: Any) -> Door:
         door = Door(Config(url=url, **{"timeout": 60.0, **config}), REACTOR)
@@ -216,3 +262,192 @@ class DoorTest(TestCase):
             self.assertLessEqual(len(busd.seen), 128)
 
         return gatherResults([ensureDeferred(one()) for _ in range(400)]).addCallback(check)
+
+    async def heard(self, wires: list[Wire], count: int = 1) -> None:
+        """Waits until so many connections have heard something."""
+        while len(wires) < count or not all(w.heard for w in wires):
+            await deferLater(REACTOR, 0)
+
+    def test_an_answer_in_pieces(self) -> Any:
+        raw = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{"x\r\n4\r\n":1}\r\n0\r\n\r\n'
+        door, wires = self.wires([])
+
+        async def go() -> None:
+            asking = self.ask(door)
+            await self.heard(wires)
+            for i in range(len(raw)):
+                self.assertFalse(asking.called)
+                wires[0].say(raw[i : i + 1])
+                await deferLater(REACTOR, 0)
+            self.assertEqual(await asking, {"x": 1})
+            self.assertEqual(len(door.connections.idle), 1)
+
+        return ensureDeferred(go())
+
+    def test_connections_that_are_not_kept(self) -> Any:
+        door, wires = self.wires(
+            [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"],
+            [b"HTTP/1.1 200 OK\r\n\r\n{}" + CLOSE],
+            [YES + b"HTTP/1.1 200 OK\r\n"],
+            [YES],
+        )
+
+        async def go() -> None:
+            for count in range(1, 5):
+                self.assertEqual(await self.ask(door), {})
+                self.assertEqual((len(wires), len(door.connections.idle)), (count, count == 4))
+            for wire in wires[:3]:
+                await wire.lost
+
+        return ensureDeferred(go())
+
+    def test_a_connection_that_is_closed_while_it_is_idle(self) -> Any:
+        """As that of a busd which was restarted. It costs nothing, not even what must not be asked twice."""
+        door, wires = self.wires([YES], [YES], [YES])
+
+        async def go() -> None:
+            for unasked in (CLOSE, b"HTTP/1.1 408 Request Timeout\r\n\r\n"):
+                await self.ask(door)
+                (idle,) = door.connections.idle
+                wires[-1].say(unasked)
+                await idle.lost
+                self.assertEqual(door.connections.idle, [])
+            await self.ask(door)
+            self.assertEqual((len(wires), door.away), (3, False))
+
+        return ensureDeferred(go())
+
+    def test_connections_that_are_idle_for_long(self) -> Any:
+        clock = Clock()
+        door, wires = self.wires([YES, YES], [YES, YES])
+        door.connections.reactor = clock
+
+        async def go() -> None:
+            await gatherResults([self.ask(door), self.ask(door)])
+            unused, used = door.connections.idle
+            clock.advance(59)
+            await self.ask(door)
+            clock.advance(1)
+            await unused.lost
+            self.assertEqual(door.connections.idle, [used])
+            clock.advance(59)
+            await used.lost
+            self.assertEqual((door.connections.idle, clock.getDelayedCalls()), ([], []))
+
+        return ensureDeferred(go())
+
+    def test_what_breaks_off_is_asked_again_over_a_fresh_connection(self) -> Any:
+        part = b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"x"' + CLOSE
+        door, wires = self.wires([YES, part], [YES, part], [YES, part])
+
+        def asked() -> list[int]:
+            return sorted(wire.heard.count(b"POST") for wire in wires)
+
+        async def go() -> None:
+            await gatherResults([self.ask(door), self.ask(door)])
+            self.assertEqual(await self.ask(door, again=True), {})
+            self.assertEqual(asked(), [1, 1, 2])
+            await self.assertFailure(self.ask(door), Unreachable)  # What must not be asked twice is not.
+            self.assertEqual(asked(), [1, 2, 2])
+
+        return ensureDeferred(go())
+
+    def test_what_is_no_answer(self) -> Any:
+        huge = b"HTTP/1.1 200 OK\r\nContent-Length: 123456789012\r\n\r\n"
+        door, wires = self.wires([b"SSH-2.0-x\r\n\r\n"], [huge])
+
+        async def go() -> None:
+            for says in ("its answer is not HTTP", "its answer is too large"):
+                e = await self.assertFailure(self.ask(door, again=True), Unreachable)
+                self.assertIn(says, str(e))
+                self.assertTrue(e.outage)
+                await wires[-1].lost
+            self.assertEqual(len(wires), 2)
+
+        return ensureDeferred(go())
+
+    def test_half_an_answer_in_time(self) -> Any:
+        door, wires = self.wires([YES[:-1]], timeout=0.2)
+
+        async def go() -> None:
+            e = await self.assertFailure(self.ask(door, again=True), Unreachable)
+            self.assertFalse(e.outage)
+            await wires[0].lost
+            self.assertEqual((len(wires), door.connections.idle), (1, []))
+
+        return ensureDeferred(go())
+
+    def test_who_gives_up_closes_the_connection(self) -> Any:
+        door, wires = self.wires([])
+
+        async def go() -> None:
+            asking = self.ask(door, again=True)
+            await self.heard(wires)
+            asking.cancel()
+            await self.assertFailure(asking, CancelledError)
+            await wires[0].lost
+            self.assertEqual((len(wires), door.connections.idle), (1, []))
+
+        return ensureDeferred(go())
+
+    def test_a_file_that_is_answered_before_it_is_read(self) -> Any:
+        """The connection is gone, and the file closed, however much of it was still to be sent."""
+        door, wires = self.wires([YES], [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"])
+        with tempfile.NamedTemporaryFile(delete=False) as f:
+            f.truncate(1 << 30)
+        self.addCleanup(os.unlink, f.name)
+
+        async def go() -> None:
+            self.assertEqual(await self.ask(door, path=f.name), {})
+            await self.assertFailure(self.ask(door, path=f.name), Unreachable)
+            for wire in wires:
+                await wire.lost
+                self.assertLess(len(wire.heard), 1 << 29)
+            self.assertEqual(door.connections.idle, [])
+
+        return ensureDeferred(go())
+
+    def test_a_file_that_cannot_be_read(self) -> Any:
+        door = self.door("http://127.0.0.1:1")
+        return self.assertFailure(self.ask(door, path="/nowhere"), Unreachable)
+
+    def test_a_token_is_in_no_log(self) -> Any:
+        door, _ = self.wires([b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"], [CLOSE], token="hush")
+
+        async def go() -> None:
+            with self.assertLogs(level=logging.DEBUG) as seen:
+                await self.assertFailure(self.ask(door), Unreachable)
+                await door.close()
+                door.away = False
+                await self.assertFailure(self.ask(door), Unreachable)
+            self.assertEqual(len(seen.output), 2)
+            self.assertNotIn("hush", "".join(seen.output))
+
+        return ensureDeferred(go())
+
+    def test_what_is_no_busd_at_the_start(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def speak() -> None:
+                with server.accept()[0] as connection:
+                    connection.sendall(b"SSH-2.0-x\r\n")
+
+            speaking = Thread(target=speak)
+            speaking.start()
+            door = self.door(f"http://127.0.0.1:{server.getsockname()[1]}")
+            with self.assertLogs("modulebus_synapse.door", logging.ERROR):
+                self.assertIsNone(door.wants_now())
+            speaking.join()
+
+    def test_each_asker_stays_in_its_context(self) -> Any:
+        """Also one that lets another go on, which has waited for its turn."""
+        door, _ = self.busd(lambda _: b"{}")
+
+        async def one(name: str) -> None:
+            with LoggingContext(name=name, server_name="localhost") as context:
+                await door.ask("c/n", b"{}", False)
+                self.assertIs(current_context(), context)
+
+        asking = [run_in_background(one, str(i)) for i in range(300)]
+        self.assertIs(current_context(), SENTINEL_CONTEXT)
+        return gatherResults(asking)

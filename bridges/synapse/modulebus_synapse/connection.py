@@ -1,0 +1,178 @@
+"""As much of an HTTP/1.1 client as busd's door takes: requests that are bytes already, over connections that are kept.
+
+Twisted's own client can do much more, and takes Synapse twice the CPU for each question.
+"""
+
+from typing import IO, Any
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    connectProtocol,
+    wrapClientTLS,
+)
+from twisted.internet.protocol import Protocol
+from twisted.protocols.basic import FileSender
+from twisted.python.failure import Failure
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS
+
+from modulebus_synapse.answer import Answer
+
+_IDLE = 60.0  # Seconds; busd keeps connections longer.
+
+
+class Closed(Exception):
+    """The connection was gone before there was a whole answer."""
+
+
+class Broken(Exception):
+    """What came is no answer."""
+
+
+class Server:
+    """Where busd is. Connects, and says at once that it cannot: Twisted's own way is to wait for another address."""
+
+    def __init__(self, reactor: Any, url: str, timeout: float):
+        self.reactor, self.timeout = reactor, timeout
+        self.uri = URI.fromBytes(url.encode())
+        self.policy = BrowserLikePolicyForHTTPS()
+
+    def connect(self, protocol: Protocol) -> "Deferred[Any]":
+        connecting: Deferred[Any] = connectProtocol(self._endpoint(), protocol)
+        return connecting
+
+    def _endpoint(self) -> Any:
+        """One for each connection, since certificates that are trusted may change."""
+        uri = self.uri
+        if uri.scheme == b"https":
+            return wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), self._plain())
+        return self._plain()
+
+    def _plain(self) -> Any:
+        host, port = self.uri.host.decode("ascii").strip("[]"), self.uri.port
+        if isIPAddress(host):
+            return TCP4ClientEndpoint(self.reactor, host, port, self.timeout)
+        if isIPv6Address(host):
+            return TCP6ClientEndpoint(self.reactor, host, port, self.timeout)
+        return HostnameEndpoint(self.reactor, host, port, self.timeout, attemptDelay=0.02)
+
+
+class Connection(Protocol):
+    """Sends one request at a time. It is closed when the answer's Deferred is cancelled."""
+
+    transport: Any
+
+    def __init__(self, pool: "Connections"):
+        self.pool = pool
+        self.once = False  # It is not used again.
+        self.idle_since = 0.0
+        self.lost: Deferred[None] = Deferred()
+        self._answer = Answer()
+        self._waiting: Deferred[Answer] | None = None
+
+    def send(self, request: bytes) -> "Deferred[Answer]":
+        """The answer, or Closed, or Broken."""
+        answer: Deferred[Answer] = Deferred(lambda _: self._abort())
+        self._answer, self._waiting = Answer(), answer
+        self.transport.write(request)
+        return answer
+
+    def send_file(self, head: bytes, file: IO[bytes], tail: bytes) -> "Deferred[Answer]":
+        """As send, with a piece of the file in memory at a time. An answer may come before all of it is read."""
+        self.once = True
+        answer = self.send(head)
+        sending: Deferred[Any] = FileSender().beginFileTransfer(file, self.transport)
+        sending.addCallbacks(lambda _: self.transport.write(tail), lambda _: None)  # connectionLost hears why.
+        return answer
+
+    def dataReceived(self, data: bytes) -> None:
+        waiting, answer = self._waiting, self._answer
+        if waiting is None:
+            self._abort()  # Nobody has asked.
+            return
+        try:
+            answer.feed(data)
+        except ValueError as e:
+            self._abort()
+            waiting.errback(Broken(str(e)))
+            return
+        if answer.whole:
+            self._rest()
+            waiting.callback(answer)
+
+    def _rest(self) -> None:
+        """Is there for the next request, if it may be."""
+        self._waiting = None
+        if self.once or not self._answer.reusable:
+            self._abort()
+        else:
+            self.pool.keep(self)
+
+    def _abort(self) -> None:
+        """Closes it, whatever is still to be sent."""
+        self._waiting = None
+        self.pool.forget(self)
+        self.transport.unregisterProducer()
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.pool.forget(self)
+        waiting, self._waiting = self._waiting, None
+        self._answer.end()
+        if waiting is not None and self._answer.whole:
+            waiting.callback(self._answer)
+        elif waiting is not None:
+            waiting.errback(Closed(reason.getErrorMessage()))
+        self.lost.callback(None)
+
+
+class Connections:
+    """Connections to a server. Idle ones are kept for a while; there are no more than are used at once."""
+
+    def __init__(self, reactor: Any, server: Server):
+        self.reactor, self.server = reactor, server
+        self.idle: list[Connection] = []  # In the order in which they became so.
+        self.timer: Any = None  # While some are idle.
+
+    def request(self, request: bytes, fresh: bool = False) -> "Deferred[Answer]":
+        """Sends it over the connection that was used last, or over a fresh one."""
+        if self.idle and not fresh:
+            return self.idle.pop().send(request)
+        return self.server.connect(Connection(self)).addCallback(Connection.send, request)
+
+    def upload(self, head: bytes, file: IO[bytes], tail: bytes) -> "Deferred[Answer]":
+        """Sends it over a connection of its own: what has its answer early is not to be sent to the end."""
+        return self.server.connect(Connection(self)).addCallback(Connection.send_file, head, file, tail)
+
+    def keep(self, connection: Connection) -> None:
+        connection.idle_since = self.reactor.seconds()
+        self.idle.append(connection)
+        if self.timer is None:
+            self.timer = self.reactor.callLater(_IDLE, self._sweep)
+
+    def forget(self, connection: Connection) -> None:
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def _sweep(self) -> None:
+        """Closes those that have been idle for too long, and comes back for the next one."""
+        self.timer = None
+        while self.idle:
+            left = self.idle[0].idle_since + _IDLE - self.reactor.seconds()
+            if left > 0:
+                self.timer = self.reactor.callLater(left, self._sweep)
+                return
+            self.idle.pop(0).transport.loseConnection()
+
+    def close(self) -> "Deferred[Any]":
+        """Closes those that are idle. It fires when they are gone."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        closing, self.idle = self.idle, []
+        for connection in closing:
+            connection.transport.loseConnection()
+        return gatherResults([connection.lost for connection in closing])
