@@ -4,14 +4,16 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// refusals that a client others wrote must hand on as they are; see matrix/client.mjs.
+// The refusals that a client which others wrote must hand on as they are.
 const clientsScript = `{
 	"user_may_create_room": {"when": "casino", "reply": {"refusal": {
 		"errcode": "ORG_EXAMPLE_REFUSED", "error": "no casinos here",
@@ -23,6 +25,17 @@ const clientsScript = `{
 		"errcode": "ORG_EXAMPLE_REFUSED", "error": "no strangers here",
 		"additional_fields": {"org.example.appeal": {"to": "@admin:example.org"}}}}}}`
 
+// handedOn is how matrix-js-sdk hands on such a refusal.
+func handedOn(text string) map[string]any {
+	return map[string]any{
+		"MatrixError": true, "httpStatus": 403.0, "errcode": "ORG_EXAMPLE_REFUSED",
+		"data": map[string]any{
+			"errcode": "ORG_EXAMPLE_REFUSED", "error": text,
+			"org.example.appeal": map[string]any{"to": "@admin:example.org"},
+		},
+	}
+}
+
 // TestSynapseThirdPartyClient has matrix-js-sdk use a Synapse whose module refuses some of what it does.
 func TestSynapseThirdPartyClient(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	packages := setting(t, "MODULEBUS_MATRIX_PACKAGES")
@@ -31,12 +44,17 @@ func TestSynapseThirdPartyClient(t *testing.T) { //nolint:paralleltest // server
 	w.s.start(t)
 	w.populate(t)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	client := exec.CommandContext(ctx, "node", "--test-reporter=spec", "--test-force-exit", "matrix/client.mjs")
-	client.Env = append(os.Environ(), "PACKAGES="+packages, "URL="+w.s.url, "USER="+w.alice.id, "PASSWORD=secret", "OTHER="+w.bob.id)
-	if out, err := client.CombinedOutput(); err != nil || !strings.Contains(string(out), "pass 3\n") {
-		t.Errorf("the client does not get on with the modules: %v\n%s", err, out)
+	want := map[string]any{
+		"a message comes with the sync":            true,
+		"an invite":                                map[string]any{"allowed": map[string]any{}},
+		"a room is refused":                        handedOn("no casinos here"),
+		"a message is refused":                     handedOn("nobody wants your watches"),
+		"an invite is refused":                     handedOn("no strangers here"),
+		"a message after that comes with the sync": true,
+		"the room has":                             []any{"good morning", "good night"},
+	}
+	if diff := cmp.Diff(want, w.thirdPartyClient(t, packages)); diff != "" {
+		t.Errorf("what the client's program got (+) is not what it must (-):\n%s", diff)
 	}
 	for callback, text := range map[string]string{
 		"user_may_create_room": "casino", "check_event_for_spam": "cheap watches", "user_may_invite": "@stranger",
@@ -45,4 +63,22 @@ func TestSynapseThirdPartyClient(t *testing.T) { //nolint:paralleltest // server
 			t.Errorf("%s was asked %d times about %q; want once", callback, n, text)
 		}
 	}
+}
+
+// thirdPartyClient runs matrix/client.mjs as alice, and returns what it prints.
+func (w *world) thirdPartyClient(t *testing.T, packages string) (got map[string]any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	client := exec.CommandContext(ctx, "node", "matrix/client.mjs")
+	client.Env = append(os.Environ(), "PACKAGES="+packages, "URL="+w.s.url, "USER="+w.alice.id, "PASSWORD=secret", "OTHER="+w.bob.id)
+	client.Stderr = t.Output()
+	out, err := client.Output()
+	if err != nil {
+		t.Fatalf("the client: %v\n%s", err, out)
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("the client printed %q: %v", out, err)
+	}
+	return got
 }
