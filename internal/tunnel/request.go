@@ -41,7 +41,7 @@ func (q *request) serve() {
 
 func (q *request) run() error {
 	if err := q.read(); err != nil {
-		return err
+		return q.translate(err)
 	}
 	s, rsp, err := q.ask()
 	if err != nil {
@@ -50,14 +50,13 @@ func (q *request) run() error {
 	defer s.close()
 	defer q.stopUpload(s)
 	if rsp.Upgrade {
-		return q.switchProtocols(s, rsp)
+		return q.translate(q.switchProtocols(s, rsp))
 	}
-	return q.pass(s, rsp)
+	return q.translate(q.pass(s, rsp))
 }
 
 // fail answers with the failure if nothing was answered, and else breaks the connection.
 func (q *request) fail(err error) {
-	err = q.translate(err)
 	q.report.Err = err
 	f := failureOf(err)
 	q.report.Outcome = f.outcome
@@ -72,9 +71,12 @@ func (q *request) fail(err error) {
 	f.writeTo(q.w, fmt.Sprintf("module %s %s", q.report.To.Module, f.text))
 }
 
-// translate looks at the client first: whoever has left needs no answer, whatever else went wrong.
+// translate looks at the client first: whoever has left needs no answer, whatever else went wrong. It must be called
+// before the upload is stopped, which net/http cannot tell from a client that left.
 func (q *request) translate(err error) error {
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(q.r.Context().Err(), context.Canceled):
 		return errGone
 	case errors.Is(err, errTotal) || q.ctx.Err() != nil:
@@ -94,10 +96,13 @@ func (q *request) ask() (*call, *Response, error) {
 		if err == nil {
 			return s, rsp, nil
 		}
-		again := q.mayRetry(err)
+		again, why := q.mayRetry(err), q.translate(err)
 		q.giveUp(s, err)
-		if !again || !q.pause(err) {
-			return nil, nil, err
+		if !again {
+			return nil, nil, why
+		}
+		if !q.pause(err) {
+			return nil, nil, q.translate(err)
 		}
 		q.report.Retries++
 	}
@@ -205,10 +210,10 @@ func (r *Response) check(method string) error {
 
 // giveUp ends an attempt, and tells the worker if that is not what it said itself.
 func (q *request) giveUp(s *call, err error) {
-	q.stopUpload(s)
 	if s.fail(err) {
 		s.reset(CodeCancelled)
 	}
+	q.stopUpload(s)
 	s.close()
 }
 
