@@ -198,7 +198,7 @@ func TestWebFramesThatAreTamperedWith(t *testing.T) {
 	for name, tamper := range tampers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, bus.Options{ResponseTimeout: 10 * time.Second}, "faulty") // That is when a lost head is missed.
+			s := newSite(t, bus.Options{}, "faulty")
 			m := meddle(t, s.url, tamper)
 			s.startAt(t, m.url())
 			const requests = 3 * deepest

@@ -18,6 +18,7 @@ type call struct {
 	infos    []*Info
 	response *Response
 	broken   error // what ends the stream when the response is there
+	headless bool  // at the last heartbeat, data had come in and the head had not
 	frames   int
 	progress atomic.Int64 // when the last part of the request was sent, in Unix nanoseconds
 }
@@ -127,6 +128,17 @@ func (s *call) breakOff(err error) {
 	if !overtook {
 		s.lose(err)
 	}
+}
+
+// compare takes in what a heartbeat of the worker tells, and reports whether something was lost for sure; a head, too, which
+// is sent before the data that came in.
+func (s *call) compare(other State) (lost bool) {
+	lost = s.stream.compare(other)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.headless
+	s.headless = s.response == nil && (s.received > 0 || s.ended)
+	return lost || before && s.headless
 }
 
 func (s *call) inform(f *Info) {
