@@ -4,6 +4,7 @@ import http.client
 import json
 import logging
 import os
+import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable
@@ -237,6 +238,15 @@ class Door:
 
     def wants_now(self) -> dict[str, Any] | None:
         """What is wanted, at once. It blocks: it is for the start, when nothing is served yet."""
+        try:
+            return self._wants_now()
+        except Unreachable as e:
+            self._gone(str(e))
+        except (OSError, ValueError, http.client.HTTPException) as e:
+            self._gone(f"cannot reach busd at {self.config.url}: {str(e) or type(e).__name__}")
+        return None
+
+    def _wants_now(self) -> dict[str, Any]:
         request = urllib.request.Request(f"{self.config.url}/_modulebus/v1/wants")
         if self.config.token:
             request.add_header("Authorization", f"Bearer {self.config.token}")
@@ -244,9 +254,8 @@ class Door:
         try:
             with opener.open(request, timeout=self.config.timeout) as response:
                 return _object(response.read())
-        except (OSError, ValueError, http.client.HTTPException, Unreachable) as e:
-            self._gone(f"cannot reach busd at {self.config.url}: {str(e) or type(e).__name__}")
-            return None
+        except urllib.error.HTTPError as e:
+            raise Unreachable(f"busd answered {e.code}: {_reason(e.read())}") from None
 
 
 def _object(body: bytes) -> dict[str, Any]:

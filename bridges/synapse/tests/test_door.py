@@ -66,6 +66,14 @@ class Wire(Protocol):
 YES = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
+def speak(server: socket.socket, raw: bytes) -> None:
+    """Says that to the first who says something."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1 << 16)
+        connection.sendall(raw)
+
+
 class DoorTest(TestCase):
     def serve(self, factory: Any, **config: Any) -> Door:
         port = REACTOR.listenTCP(0, factory, backlog=1000, interface="127.0.0.1")
@@ -425,19 +433,23 @@ class DoorTest(TestCase):
 
         return ensureDeferred(go())
 
-    def test_what_is_no_busd_at_the_start(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-
-            def speak() -> None:
-                with server.accept()[0] as connection:
-                    connection.sendall(b"SSH-2.0-x\r\n")
-
-            speaking = Thread(target=speak)
-            speaking.start()
-            door = self.door(f"http://127.0.0.1:{server.getsockname()[1]}")
-            with self.assertLogs("modulebus_synapse.door", logging.ERROR):
-                self.assertIsNone(door.wants_now())
-            speaking.join()
+    def test_what_is_not_ours_at_the_start(self) -> None:
+        body = b'{"error":"this is not the token"}'
+        refuses = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        for raw, says in (
+            (b"SSH-2.0-x\r\n", "cannot reach busd"),
+            (YES[:-1] + b"]", "busd answered something that is not its JSON"),
+            (refuses, "busd answered 401: this is not the token"),
+        ):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                speaking = Thread(target=speak, args=(server, raw))
+                speaking.start()
+                door = self.door(f"http://127.0.0.1:{server.getsockname()[1]}")
+                with self.assertLogs("modulebus_synapse.door", logging.ERROR) as seen:
+                    self.assertIsNone(door.wants_now())
+                speaking.join()
+            self.assertEqual(len(seen.output), 1)
+            self.assertIn(says, seen.output[0])
 
     def test_each_asker_stays_in_its_context(self) -> Any:
         """Also one that lets another go on, which has waited for its turn."""
