@@ -180,7 +180,7 @@ func (u unasked) measure(ctx context.Context, o options) (_ string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	h, err := newHomeserver(s, "example.com", "module") //nolint:contextcheck // What is opened ends with the stage.
+	h, err := newHomeserver(s, "example.com", "module")
 	if err != nil {
 		return "", err
 	}

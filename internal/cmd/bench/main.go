@@ -72,7 +72,7 @@ func run(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range rows() { //nolint:contextcheck // What rows open ends with their stages.
+	for _, r := range rows() {
 		if !o.match.MatchString(r.name()) {
 			continue
 		}

@@ -119,7 +119,7 @@ func batch(s *stage, says bool) (ours, peer side, err error) {
 func adding(says bool) func(*modulekit.ModuleAPI) {
 	add := func(
 		_ context.Context, req *callbacksv1.AddFieldToUnsignedCallbackRequest,
-	) (*callbacksv1.AddFieldToUnsignedCallbackResponse, error) {
+	) (*callbacksv1.AddFieldToUnsignedCallbackResponse, error) { //nolint:unparam // it is what a callback returns
 		if !says {
 			return nil, nil
 		}

@@ -179,13 +179,20 @@ func turn(ctx context.Context, d time.Duration, ours, peer side, swap bool) (x, 
 func (v versus) show(samples []sample) string {
 	slices.SortFunc(samples, func(a, b sample) int { return cmp.Compare(a.each, b.each) })
 	m := samples[len(samples)/2]
-	if v.bar.throughput {
-		return fmt.Sprintf("%.0f/s, %.1f µs CPU, %.0f allocs", float64(time.Second)/float64(m.each), micro(m.cpu), m.allocs)
+	each := span(m.each)
+	if rate := float64(time.Second) / float64(m.each); v.bar.throughput && rate > 100 {
+		each = fmt.Sprintf("%.0f/s", rate)
 	}
-	return fmt.Sprintf("%.1f µs, %.1f µs CPU, %.0f allocs", micro(m.each), micro(m.cpu), m.allocs)
+	return fmt.Sprintf("%s, %s CPU, %.0f allocs", each, span(m.cpu), m.allocs)
 }
 
-func micro(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+// span is a time in a unit that suits it.
+func span(d time.Duration) string {
+	if d >= 100*time.Millisecond {
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.1f µs", float64(d)/float64(time.Microsecond))
+}
 
 var unspeakable = regexp.MustCompile(`[^a-z0-9]+`)
 
