@@ -1,12 +1,12 @@
-# What a contributor does by hand. Tools are pinned, and live in .cache, but for a browser; only Go is needed for test,
-# generate and bench.
+# What a contributor does by hand. Tools are pinned, and live in .cache, but for a browser and databases; only Go is
+# needed for test, generate and bench.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse integration chromium
+.PHONY: help test law lint generate bench bench-synapse integration chromium databases
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -53,7 +53,7 @@ bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held a
 own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench \
 	| xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | paste -sd '|' -)
 
-integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium ## the tests that need more than Go: Python, a real Synapse, a browser
+integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium databases ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
 		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix \
 		go test -v -count=1 -timeout 20m -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... ./internal/cmd/synapsebench \
@@ -90,5 +90,21 @@ chromium:
 	if ! command -v '$(CHROMIUM)' >/dev/null; then \
 		printf '%s\n' 'make integration: there is no $(CHROMIUM) to open pages with. Install it (on Debian: apt-get install chromium),' \
 			'or say which program it is: make integration CHROMIUM=/path/of/chrome' >&2; \
+		exit 1; \
+	fi
+
+# Synapse wants PostgreSQL and Redis where it has workers. Tests start their own; none of the system's need run.
+databases:
+	@missing() { \
+		compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || echo postgresql; \
+		command -v redis-server >/dev/null || echo redis-server; \
+	}; \
+	if [[ -n $$(missing) && $$EUID = 0 ]] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get update --quiet --quiet && \
+		apt-get install --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=300 $$(missing) || :; \
+	fi; \
+	if [[ -n $$(missing) ]]; then \
+		echo 'make integration: no' $$(missing) 'for a Synapse with workers. Install it (on Debian: apt-get install' $$(missing)')' >&2; \
 		exit 1; \
 	fi
