@@ -47,12 +47,6 @@ type apiScene struct {
 func newAPIWorld(t *testing.T) *apiWorld {
 	t.Helper()
 	w := &apiWorld{s: prepareSynapse(t), mails: newMailbox(t), outside: newOutside(t)}
-	caller := filepath.Join(t.TempDir(), "caller")
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", caller, "./integration/testdata/caller")
-	c.Dir = root
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	token := filepath.Join(t.TempDir(), "api.token")
 	write(t, token, "the token of busd\n")
 	w.d = serve(t, build(t), `
@@ -62,7 +56,7 @@ http: {listen: "127.0.0.1:0"}
 homeserver: {url: "`+w.s.url+`/_synapse/modulebus", token_file: "`+token+`"}
 modules:
   - module: caller
-    run: [`+caller+`]
+    run: [`+buildCaller(t)+`]
     timeout: 5s
     grants: [`+strings.Join(subjects.Scopes(), ", ")+`]
 `)
@@ -79,6 +73,17 @@ sso: {client_whitelist: ["https://client.example/"]}
 	w.bob.must(t, "POST", room(w.room, "join"), map[string]any{})
 	eventually200(t, "the module's web resource", func() reply { return w.call(t, "properties", nil) })
 	return w
+}
+
+func buildCaller(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "caller")
+	c := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./integration/testdata/caller")
+	c.Dir = root
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return file
 }
 
 func eventually200(t *testing.T, what string, f func() reply) reply {
