@@ -72,7 +72,7 @@ func (r *relay) forget() {
 // postgres starts an empty PostgreSQL, and returns the folder of its socket.
 func postgres(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "modulebus-") // Others than root cannot enter a test's own.
+	dir, err := os.MkdirTemp("", "modulebus-") //nolint:usetesting // others than root cannot enter a test's own
 	if err != nil {
 		t.Fatal(err)
 	}

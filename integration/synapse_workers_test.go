@@ -10,15 +10,19 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // deployment is one Synapse in several processes, each of which reaches busd by a way of its own. Clients reach it as a
 // reverse proxy lets them: see [mainPaths].
 type deployment struct {
 	*world
+	bins      binaries
 	processes map[string]*synapse
 	relays    map[string]*relay
 }
@@ -39,7 +43,9 @@ var mainPaths = []string{
 // startDeployment has them on PostgreSQL and Redis, as Synapse wants it of workers.
 func startDeployment(t *testing.T) *deployment {
 	t.Helper()
-	d := &deployment{busWorld(t, buildAll(t), emailConfig(t)), map[string]*synapse{}, map[string]*relay{}}
+	bins := buildAll(t)
+	d := &deployment{busWorld(t, bins, emailConfig(t)), bins, map[string]*synapse{}, map[string]*relay{}}
+	write(t, d.token(), "the token of busd\n")
 	ports := map[string]int{}
 	for _, name := range processNames {
 		ports[name] = freePort(t)
@@ -49,8 +55,8 @@ database: {name: psycopg2, args: {user: synapse, dbname: postgres, host: `+postg
 redis: {enabled: true, path: `+redis(t)+`}
 worker_replication_secret: only-for-tests
 instance_map:
-  main: {host: 127.0.0.1, port: `+fmt.Sprint(ports["main"])+`}
-  persister: {host: 127.0.0.1, port: `+fmt.Sprint(ports["persister"])+`}
+  main: {host: 127.0.0.1, port: `+strconv.Itoa(ports["main"])+`}
+  persister: {host: 127.0.0.1, port: `+strconv.Itoa(ports["persister"])+`}
 stream_writers: {events: persister}
 `)
 	for _, name := range processNames {
@@ -72,17 +78,20 @@ func (d *deployment) process(t *testing.T, name string, port int) {
 	d.relays[name] = startRelay(t, d.d.url)
 	write(t, filepath.Join(d.s.dir, name+".yaml"), more+`
 `+listeners+`:
-  - {port: `+fmt.Sprint(client)+`, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [client, media]}]}
-  - {port: `+fmt.Sprint(port)+`, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [replication]}]}
+  - {port: `+strconv.Itoa(client)+`, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [client, media]}]}
+  - {port: `+strconv.Itoa(port)+`, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [replication]}]}
 modules:
   - module: modulebus_synapse.ModuleBus
-    config: {url: "`+d.relays[name].URL+`", web: [/_synapse/client/scripted]}
+    config: {url: "`+d.relays[name].URL+`", api_token_file: "`+d.token()+`", web: [/_synapse/client/scripted]}
 `)
 	s := &synapse{name: d.s.name, url: fmt.Sprintf("http://127.0.0.1:%d", client), dir: d.s.dir}
 	s.app = []string{"synapse.app." + app, "-c", "homeserver.yaml", "-c", "shared.yaml", "-c", name + ".yaml"}
 	s.start(t)
 	d.processes[name] = s
 }
+
+// token is the file with the token of the Module API.
+func (d *deployment) token() string { return filepath.Join(d.s.dir, "api.token") }
 
 // proxy hands clients on.
 func (d *deployment) proxy(t *testing.T) string {
@@ -134,6 +143,9 @@ var askers = map[string]string{
 	"check_can_deactivate_user":               "main",
 	"on_user_deactivation_status_changed":     "main",
 
+	"min_batch_size": "main",
+	"on_update":      "main",
+
 	// Of these, no worker takes the requests.
 	"user_may_publish_room":                 "main",
 	"check_visibility_can_be_modified":      "main",
@@ -146,16 +158,23 @@ var askers = map[string]string{
 
 // TestSynapseWorkers has a Synapse of several processes. Clients see what they see of one, and each callback is asked by
 // the process that docs/synapse.md says.
-func TestSynapseWorkers(t *testing.T) { //nolint:paralleltest // its scenes play on one stage
+//
+//nolint:paralleltest // Its scenes play on one stage.
+func TestSynapseWorkers(t *testing.T) {
 	d := startDeployment(t)
 	d.populate(t)
-	for _, s := range slices.Concat(scenes, moreScenes[:4]) { // Those behind them take another server.
+	played := slices.Concat(scenes, moreScenes[:4], lastScenes[:2]) // The others take a second server, or a restart.
+	for _, s := range played {
 		for _, a := range s.answers[:2] {
 			t.Run(s.callback+"/"+a.name, func(t *testing.T) { d.scene(t, s, a) })
 		}
 	}
 	for _, name := range processNames {
 		t.Run("a page at "+name, func(t *testing.T) { d.page(t, name) })
+	}
+	caller := buildCaller(t)
+	for process, only := range onlyThere {
+		t.Run("the Module API at "+process, func(t *testing.T) { d.moduleAPI(t, process, caller, only) })
 	}
 }
 
@@ -192,4 +211,50 @@ func (d *deployment) page(t *testing.T, process string) {
 	if got := r.header.Get("X-Path"); got != "/_synapse/client/scripted" {
 		t.Errorf("%v; the module saw the path %q", r, got)
 	}
+}
+
+// onlyThere is what a module gets of each process that may be homeserver.url, where it asks for what only main does.
+var onlyThere = map[string]string{
+	"main":   "200",
+	"client": `501 M_UNKNOWN "In Synapse, only the main process does this: busd's homeserver.url should lead there"`,
+}
+
+// moduleAPI has a module ask a process, by a busd of its own. What the module does there, the process asks modules about.
+func (d *deployment) moduleAPI(t *testing.T, process, caller, only string) {
+	t.Helper()
+	w := d.callerAt(t, process, caller)
+	name := w.done(t, "properties", nil).body["worker_name"]
+	if process == "main" && name != nil || process != "main" && name != process {
+		t.Errorf("the process that answered calls itself %v", name)
+	}
+	text := d.unique("from the module ")
+	w.done(t, "create_and_send_event_into_room", request{"event_dict": w.event(d.alice.id, text)})
+	for callback, want := range map[string]string{"check_event_for_spam": process, "on_new_event": askers["on_new_event"]} {
+		if got := eventually(t, want, func() string { return d.by(callback, text) }); got != want {
+			t.Errorf("%s was asked by %q, want %q", callback, got, want)
+		}
+	}
+	got := w.call(t, "set_push_rule_action", request{
+		"user_id": d.alice.id, "scope": "global", "kind": "underride", "rule_id": ".m.rule.message", "actions": []string{"notify"},
+	}).String()
+	if got != only {
+		t.Errorf("set_push_rule_action: %s, want %s", got, only)
+	}
+}
+
+// callerAt is a module that asks the process. It is not asked itself.
+func (d *deployment) callerAt(t *testing.T, process, caller string) *apiWorld {
+	t.Helper()
+	bus := serve(t, d.bins.busd, `
+server_name: "`+d.s.name+`"
+nats: {listen: "127.0.0.1:0"}
+http: {listen: "127.0.0.1:0"}
+homeserver: {url: "`+d.processes[process].url+`/_synapse/modulebus", token_file: "`+d.token()+`"}
+modules:
+  - module: caller
+    run: [`+caller+`]
+    timeout: 5s
+    grants: [`+strings.Join(subjects.Scopes(), ", ")+`]
+`)
+	return &apiWorld{s: &synapse{name: d.s.name, url: bus.url}, room: d.room}
 }
