@@ -142,6 +142,10 @@ var lastScenes = []scene{
 		{"a size", `{"reply": {"batch_size": 7}, "python": 7}`, "told, batches of 7"},
 		{"fails", fails, "told, gives up"},
 	}},
+	{callback: "min_batch_size, later", act: laterBatch, answers: []answer{
+		{"a size", `{"reply": {"batch_size": 500000}, "python": 500000}`, "told, batches of 500000"},
+		{"fails", fails, "told, gives up"},
+	}},
 }
 
 func (u user) online(t *testing.T, status string) {
@@ -246,20 +250,45 @@ func firstBatch(t *testing.T, w *world, say func(string)) string {
 	w.s.stop()
 	say("")
 	w.s.start(t)
-	if w.updates(t) == "done" { // Else the last one is taken up again.
+	w.update(t)
+	return w.batch(t, "default_batch_size", before, 0)
+}
+
+// laterBatch has a Synapse do one that it has measured.
+func laterBatch(t *testing.T, w *world, say func(string)) string {
+	w.s.stop()
+	w.s.start(t)
+	w.update(t)
+	eventually(t, "done", func() string { return w.updates(t) })
+	before, since := len(w.calls(t, "min_batch_size", updateJob)), len(w.s.log.String())
+	say("")
+	w.update(t)
+	return w.batch(t, "min_batch_size", before, since)
+}
+
+// update has an admin start a background update, unless the last one is taken up again.
+func (w *world) update(t *testing.T) {
+	t.Helper()
+	if w.updates(t) == "done" {
 		w.admin.must(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
 	}
+}
+
+// batch waits until the log, from there on, has said what became of one. It says whether the callback was asked more often
+// than before.
+func (w *world) batch(t *testing.T, callback string, before, since int) string {
+	t.Helper()
 	came := ""
 	for deadline := time.Now().Add(30 * time.Second); came == "" && time.Now().Before(deadline); wait(t) {
-		came = batchIn(w.s.log.String())
+		came = batchIn(w.s.log.String()[since:])
 	}
-	if len(w.calls(t, "default_batch_size", updateJob)) == before {
+	if len(w.calls(t, callback, updateJob)) == before {
 		return "not told, " + came
 	}
 	return "told, " + came
 }
 
-// batchIn is what a log says of the first batch; nothing before there was one.
+// batchIn is what a log says of its first batch; nothing before there was one.
 func batchIn(log string) string {
 	if m := batches.FindStringSubmatch(log); m != nil {
 		return "batches of " + m[1]
