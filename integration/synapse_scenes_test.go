@@ -228,12 +228,14 @@ func backgroundUpdate(callback string) func(*testing.T, *world, func(string)) st
 		before, ends := len(w.calls(t, callback, "")), len(w.calls(t, "on_update_end", ""))
 		say("")
 		r := w.admin.do(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
+		told := eventually(t, "told", func() string { // Until then it may not have begun, which looks like done.
+			if len(w.calls(t, callback, "")) > before {
+				return "told"
+			}
+			return "not told"
+		})
 		done := eventually(t, "done", func() string { return w.updates(t) })
-		got := r.String() + ", not told"
-		if len(w.calls(t, callback, "")) > before {
-			got = r.String() + ", told"
-		}
-		got += ", " + done
+		got := r.String() + ", " + told + ", " + done
 		if callback == "on_update" && len(w.calls(t, "on_update_end", "")) > ends {
 			got += ", heard of the end"
 		}
