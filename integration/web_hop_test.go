@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -51,7 +52,7 @@ func forward(backend string) http.Handler {
 			}
 		},
 		FlushInterval: -1,
-		Transport:     &http.Transport{DisableCompression: true},
+		Transport:     &http.Transport{DisableCompression: true, ExpectContinueTimeout: time.Second}, // As the default one.
 		ErrorLog:      log.New(io.Discard, "", 0),
 	}
 }
