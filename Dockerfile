@@ -5,12 +5,13 @@
 
 FROM golang:1.26.8-alpine3.24 AS build
 WORKDIR /src
+ENV GOCACHE=/go/build
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod \
     go mod download
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod \
-    --mount=type=cache,target=/root/.cache/go-build \
+    --mount=type=cache,target=/go/build \
     CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./cmd/busd ./cmd/demo-module
 
 FROM alpine:3.24 AS runtime

@@ -79,7 +79,7 @@ func (api *ModuleAPI) register(c *subjects.Category, handlers []handler) {
 // handler is one callback that a module implements.
 type handler struct {
 	callback *subjects.Declaration
-	call     func(context.Context, proto.Message) (proto.Message, error) // nil when it is not implemented
+	call     func(context.Context, proto.Message) (proto.Message, error) // nil for a callback that the module leaves out
 	needs    *rosterv1.Needs                                             // nil for none
 	follow   *follow                                                     // nil where nothing is followed up
 }

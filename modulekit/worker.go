@@ -129,7 +129,7 @@ func (w *worker) subscribe(subject string, t target) error {
 	return nil
 }
 
-// serve answers one request. What is not implemented is no opinion.
+// serve answers one request. Who leaves a callback out has no opinion on it.
 func (w *worker) serve(m *nats.Msg) (nats.Header, []byte) {
 	t := w.instance.Load().targets[m.Subject]
 	if t.handler.call == nil {
