@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -42,7 +41,7 @@ func entry(name string) config.Module {
 // newStage returns a homeserver with these modules listed. None of them runs yet.
 func newStage(t *testing.T, home *natstest.Home, modules ...config.Module) *stage {
 	t.Helper()
-	r := registry.New(busd.Catalogue{})
+	r := registry.New()
 	r.Configure(modules, time.Hour, time.Now())
 	service, err := registry.Serve(natstest.Connect(t, home), serverName, r, zerolog.Nop())
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/cli"
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
@@ -56,7 +55,7 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 func TestConfigurationsLoad(t *testing.T) {
 	t.Parallel()
 	load := func(file, text string) {
-		if _, err := config.Parse(file, []byte(text), busd.Catalogue{}); err != nil {
+		if _, err := config.Parse(file, []byte(text)); err != nil {
 			t.Errorf("%v\nin\n%s", err, text)
 		}
 	}

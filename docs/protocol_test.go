@@ -265,7 +265,7 @@ modules:
   - {module: slow, on_failure: skip, timeout: 1ms}
   - {module: gate, timeout: %s, config: {deny: ["@evilguy:example.com"]}}
 budget: 2m
-`, timeout), busd.Catalogue{})
+`, timeout))
 	c.must(err)
 	return got
 }

@@ -23,7 +23,7 @@ func TestReadmeCurls(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	c, err := config.Read(filepath.Join(root, "examples/demo.yaml"), busd.Catalogue{})
+	c, err := config.Read(filepath.Join(root, "examples/demo.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/combine"
@@ -146,7 +145,7 @@ func (r fakeReply) message(request *nats.Msg) *nats.Msg {
 func (s *stage) direct(t *testing.T, r *vector) (unaccepted string) {
 	t.Helper()
 	s.now = s.now.Add(time.Second) // Revisions are times.
-	reg := registry.New(busd.Catalogue{})
+	reg := registry.New()
 	var modules []config.Module
 	if r != nil {
 		for _, m := range r.Modules {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
@@ -20,7 +19,7 @@ func TestEveryExampleConfigurationIsRead(t *testing.T) {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
 	for _, file := range append(files, "../deploy/compose/busd.yaml") {
-		if _, err := config.Read(file, busd.Catalogue{}); err != nil {
+		if _, err := config.Read(file); err != nil {
 			t.Error(err)
 		}
 	}

@@ -44,7 +44,7 @@ func newAPIBed(t *testing.T, grants []string, construct func(*modulekit.ModuleAP
 	t.Helper()
 	home := natstest.TCP(t)
 	b := &apiBed{nc: natstest.Connect(t, home)}
-	reg := registry.New(busd.Catalogue{})
+	reg := registry.New()
 	reg.Configure([]config.Module{{Name: "caller", Config: json.RawMessage("{}"), Timeout: 5 * time.Second, Grants: grants}}, 10*time.Second, time.Now())
 	service, err := registry.Serve(natstest.Connect(t, home), apiServer, reg, zerolog.Nop())
 	if err != nil {

@@ -16,7 +16,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/modulekit"
@@ -38,7 +37,7 @@ func newSite(t *testing.T, o bus.Options, modules ...string) *site {
 	s := &site{nats: startNATS(t, &server.Options{})}
 	s.url = s.nats.ClientURL()
 	nc := s.connect(t)
-	r := registry.New(busd.Catalogue{})
+	r := registry.New()
 	var listed []config.Module
 	for _, name := range modules {
 		listed = append(listed, config.Module{Name: name})

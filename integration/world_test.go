@@ -72,7 +72,7 @@ func (w *world) config(modules string) *config.Config {
 	if !strings.Contains(text, "http:") {
 		text += "http: {listen: '127.0.0.1:0'}\n"
 	}
-	c, err := config.Parse("busd.yaml", []byte(text), busd.Catalogue{})
+	c, err := config.Parse("busd.yaml", []byte(text))
 	if err != nil {
 		w.Fatalf("%v\nin\n%s", err, text)
 	}

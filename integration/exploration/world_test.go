@@ -23,7 +23,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -78,7 +77,7 @@ func newWorld(t *testing.T) *world {
 	w.startNATS()
 	w.near, w.far = newProxy(t, w.address), newProxy(t, w.address)
 
-	r := registry.New(busd.Catalogue{})
+	r := registry.New()
 	r.Configure(modules, 250*time.Millisecond, time.Now())
 	service, err := registry.Serve(w.connect("nats://"+w.address), serverName, r, zerolog.Nop())
 	if err != nil {

@@ -207,7 +207,7 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 func (d *daemon) openRegistry() (err error) {
-	d.registry = registry.New(Catalogue{})
+	d.registry = registry.New()
 	d.registry.Evaluate(d.Config.Sequential)
 	d.registry.Configure(d.Config.Modules, d.Config.Budget, time.Now())
 	registry.Recall(d.broker.nc, d.Config.ServerName, d.registry)

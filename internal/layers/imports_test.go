@@ -67,7 +67,7 @@ var house = map[string]row{
 		others: anything + " " + natsServer,
 	},
 	"internal/busd/cli":       {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
-	"internal/busd/config":    {others: anything},
+	"internal/busd/config":    {own: "subjects " + schemas, others: anything},
 	"internal/busd/registry":  {own: "internal/busd/config internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/supervise": {others: anything},
 

@@ -81,7 +81,7 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 
 // readConfig says each mistake in the file in a line of its own.
 func readConfig(file string) (*config.Config, error) {
-	c, err := config.Read(file, busd.Catalogue{})
+	c, err := config.Read(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, usageError{fmt.Errorf("busd: there is no %s: name the configuration with --config", file)}
@@ -143,7 +143,7 @@ func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan *config
 }
 
 func offer(ctx context.Context, file string, data []byte, out chan<- *config.Config, log zerolog.Logger) {
-	c, err := config.Parse(file, data, busd.Catalogue{})
+	c, err := config.Parse(file, data)
 	if err != nil {
 		log.Error().Err(err).Msg("the changed configuration is not good; the old one stays")
 		return

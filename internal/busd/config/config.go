@@ -1,6 +1,6 @@
 // Package config reads busd.yaml: the operator's list of modules, and where busd listens.
 //
-//	c, err := config.Read("busd.yaml", catalogue)
+//	c, err := config.Read("busd.yaml")
 //	if err != nil {
 //		fmt.Fprintln(os.Stderr, err) // every mistake in the file, one a line
 //		os.Exit(2)
@@ -26,9 +26,13 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"time"
+
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // What holds where the file says nothing.
@@ -45,28 +49,6 @@ var DefaultBreaker = Breaker{Failures: 5, Open: 5 * time.Second}
 
 // Everything is what [Config.Sequential] says instead of the names of all callbacks.
 const Everything = "*"
-
-// Catalogue tells which callbacks there are.
-type Catalogue interface {
-	// Find returns the full name, category.callback, of the callback with that name.
-	Find(name string) (full string, ok bool)
-
-	// CanRefuse reports whether on_failure may be refuse for the callback with that full name.
-	CanRefuse(full string) bool
-
-	// KnowsOrigin reports whether on_failure may tell local from federated for the callback with that full name.
-	KnowsOrigin(full string) bool
-
-	// Speculative reports whether modules may be asked the callback with that full name though their answers turn out not
-	// to matter: it has no side effects.
-	Speculative(full string) bool
-
-	// Names returns the names that Find knows, to suggest one.
-	Names() []string
-
-	// Scopes returns the scopes of the Module API that can be granted.
-	Scopes() []string
-}
 
 // Config is a busd.yaml as understood, with all defaults filled in. The paths of files in it start from the folder in
 // which the configuration file is, unless they are absolute.
@@ -179,7 +161,7 @@ type Override struct {
 	// OnFailure is the policy for the callback. Default nil: the module's.
 	OnFailure *Policy
 
-	// Hedge is that of the callback, which is [Catalogue.Speculative] unless it is 0. Default nil: the module's.
+	// Hedge is that of the callback, which is speculative unless it is 0. Default nil: the module's.
 	Hedge *time.Duration
 
 	// Breaker is that of the callback. Default nil: the module's.
@@ -195,45 +177,53 @@ type Breaker struct {
 	Open time.Duration
 }
 
-// TimeoutOf returns what bounds the callback with that full name.
-func (m *Module) TimeoutOf(full string) time.Duration {
-	if timeout := m.Callbacks[full].Timeout; timeout != 0 {
-		return timeout
-	}
-	return m.Timeout
+// Terms are what holds for one module and one callback: what the operator said, with every default filled in.
+type Terms struct {
+	// Timeout bounds one question. Never 0.
+	Timeout time.Duration
+
+	// OnFailure is the policy for what comes from local users, or from nobody in particular. Never unspecified.
+	OnFailure callbacksv1.OnFailure
+
+	// OnFailureFederated is the policy for what comes from other servers. Never unspecified.
+	OnFailureFederated callbacksv1.OnFailure
+
+	// Hedge is the time after which a second worker is asked too. 0: never.
+	Hedge time.Duration
+
+	// Breaker says when the module is left alone.
+	Breaker Breaker
 }
 
-// HedgeOf returns after which time a second worker is asked, too, 0 for never. What the operator said of the module as a
-// whole is left out where asking twice could do something twice, or would come too late.
-func (m *Module) HedgeOf(full string, catalogue Catalogue) time.Duration {
-	hedge := m.Hedge
-	if of := m.Callbacks[full].Hedge; of != nil {
-		hedge = *of
+// TermsOf returns what holds for the callback. What the operator said of the whole module is left out where it cannot
+// hold: refuse where nothing can be refused, a difference of origins where none is known, and a hedge where asking twice
+// could do something twice or would come after the timeout.
+func (m *Module) TermsOf(d *subjects.Declaration) Terms {
+	o := m.Callbacks[d.FullName()]
+	t := Terms{Timeout: cmp.Or(o.Timeout, m.Timeout), Hedge: m.Hedge, Breaker: m.Breaker}
+	if o.Hedge != nil {
+		t.Hedge = *o.Hedge
 	}
-	if !catalogue.Speculative(full) || hedge >= m.TimeoutOf(full) {
-		return 0
+	if !d.Options.GetSpeculative() || t.Hedge >= t.Timeout {
+		t.Hedge = 0
 	}
-	return hedge
+	if o.Breaker != nil {
+		t.Breaker = *o.Breaker
+	}
+	p := m.policyOf(d)
+	t.OnFailure = cmp.Or(p.Local, d.Options.GetOnFailure())
+	t.OnFailureFederated = cmp.Or(p.Federated, d.Options.GetOnFailureFederated(), t.OnFailure)
+	return t
 }
 
-// BreakerOf returns when the module is left alone with the callback with that full name.
-func (m *Module) BreakerOf(full string) Breaker {
-	if of := m.Callbacks[full].Breaker; of != nil {
-		return *of
-	}
-	return m.Breaker
-}
-
-// PolicyOf returns the policy for the callback with that full name. What the operator said of the module as a whole is
-// left out where it cannot hold: refuse where nothing can be refused, and a difference of origins where none is known.
-// What is left out is [Unset].
-func (m *Module) PolicyOf(full string, catalogue Catalogue) Policy {
-	p := m.Callbacks[full].OnFailure.or(m.OnFailure.or(Policy{}))
-	if p.Local != p.Federated && !catalogue.KnowsOrigin(full) {
+// policyOf returns what the operator said that can hold for the callback.
+func (m *Module) policyOf(d *subjects.Declaration) Policy {
+	p := m.Callbacks[d.FullName()].OnFailure.or(m.OnFailure.or(Policy{}))
+	switch {
+	case p.Local != p.Federated && !d.KnowsOrigin():
 		return Policy{}
-	}
-	if catalogue.CanRefuse(full) {
+	case d.CanRefuse():
 		return p
 	}
-	return Policy{p.Local.unless(Refuse), p.Federated.unless(Refuse)}
+	return Policy{unless(p.Local, Refuse), unless(p.Federated, Refuse)}
 }

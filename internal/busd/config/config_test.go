@@ -2,65 +2,21 @@ package config
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"io/fs"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/modulebus/modulebus/subjects"
 )
-
-// catalogue is a small one of which each callback is known by its short and its full name.
-type catalogue map[string]struct{ refuse, origin, speculative bool }
-
-var callbacks = catalogue{
-	"spam_checker.check_event_for_spam":          {refuse: true, origin: true, speculative: true},
-	"spam_checker.user_may_create_room":          {refuse: true, speculative: true},
-	"presence_router.get_users_for_states":       {},
-	"third_party_rules.on_new_event":             {origin: true},
-	"account_validity.on_user_login":             {},
-	"password_auth_provider.check_3pid_auth":     {},
-	"third_party_rules.check_event_allowed":      {refuse: true},
-	"spam_checker.check_login_for_spam":          {refuse: true},
-	"spam_checker.check_registration_for_spam":   {refuse: true},
-	"spam_checker.check_media_file_for_spam":     {refuse: true},
-	"spam_checker.user_may_send_3pid_invite":     {refuse: true},
-	"spam_checker.user_may_invite":               {refuse: true, speculative: true},
-	"spam_checker.user_may_join_room":            {refuse: true},
-	"spam_checker.federated_user_may_invite":     {refuse: true},
-	"spam_checker.should_drop_federated_event":   {refuse: true},
-	"media_repository.is_user_allowed_to_upload": {},
-}
-
-func (c catalogue) Find(name string) (string, bool) {
-	for full := range c {
-		if full == name || strings.HasSuffix(full, "."+name) {
-			return full, true
-		}
-	}
-	return "", false
-}
-
-func (c catalogue) CanRefuse(full string) bool   { return c[full].refuse }
-func (c catalogue) KnowsOrigin(full string) bool { return c[full].origin }
-func (c catalogue) Scopes() []string             { return []string{"rooms.send", "tokens"} }
-func (c catalogue) Speculative(full string) bool { return c[full].speculative }
-
-func (c catalogue) Names() []string {
-	var names []string
-	for _, full := range slices.Sorted(maps.Keys(c)) {
-		_, name, _ := strings.Cut(full, ".")
-		names = append(names, name)
-	}
-	return names
-}
 
 // TestBad reads each file of testdata/bad, which says in lines "# want: 3:5: path: text" what is wrong with it.
 func TestBad(t *testing.T) {
@@ -69,13 +25,13 @@ func TestBad(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
 			want := wanted(t, path)
-			c, err := Read(path, callbacks)
+			c, err := Read(path)
 			_, ok := errors.AsType[Errors](err)
 			if !ok {
 				t.Fatalf("got %v, %v; want %d problems", c, err, len(want))
 			}
 			got := strings.Split(strings.ReplaceAll(err.Error(), path+":", ""), "\n")
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Errorf("want (-), got (+):\n%s", diff)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
@@ -91,7 +47,7 @@ func TestGood(t *testing.T) {
 	for _, path := range files(t, "good") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
-			c, err := Read(path, callbacks)
+			c, err := Read(path)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +55,7 @@ func TestGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(string(want), c.String()); diff != "" {
+			if diff := gocmp.Diff(string(want), c.String()); diff != "" {
 				t.Errorf("want (-), got (+):\n%s", diff)
 			}
 		})
@@ -130,7 +86,7 @@ func wanted(t *testing.T, path string) (want []string) {
 
 func TestEverythingIsRead(t *testing.T) {
 	t.Parallel()
-	got, err := Read("testdata/good/everything.yaml", callbacks)
+	got, err := Read("testdata/good/everything.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +124,7 @@ func TestEverythingIsRead(t *testing.T) {
 		Budget:     2 * time.Second,
 		Sequential: []string{"spam_checker.check_event_for_spam", "spam_checker.user_may_invite"},
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 }
@@ -176,7 +132,7 @@ func TestEverythingIsRead(t *testing.T) {
 func TestDescribeKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	for _, path := range files(t, "good") {
-		c, err := Read(path, callbacks)
+		c, err := Read(path)
 		if err != nil || strings.Contains(c.String(), "hunter2") {
 			t.Errorf("%s: %v, or a secret got out", path, err)
 		}
@@ -185,14 +141,14 @@ func TestDescribeKeepsSecrets(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	got, err := Parse("busd.yaml", []byte("server_name: example.com"), callbacks)
+	got, err := Parse("busd.yaml", []byte("server_name: example.com"))
 	want := &Config{
 		ServerName: "example.com",
 		NATS:       NATS{Listen: "127.0.0.1:4222"},
 		HTTP:       HTTP{Listen: "127.0.0.1:8010"},
 		Budget:     5 * time.Second,
 	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); err != nil || diff != "" {
+	if diff := gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); err != nil || diff != "" {
 		t.Errorf("%v; want (-), got (+):\n%s", err, diff)
 	}
 }
@@ -207,7 +163,7 @@ modules:
     tiemout: 1s
   - module: slow
     timeout: 5 minutes
-`), callbacks)
+`))
 	want := `dir/busd.yaml:2:9: budget: "soon" is not a duration (try 250ms, 5m or 1d)
 dir/busd.yaml:6:5: modules[0].tiemout: is not a known key (did you mean timeout?)
 dir/busd.yaml:8:14: modules[1].timeout: "5 minutes" is not a duration (try 5m)`
@@ -218,7 +174,7 @@ dir/busd.yaml:8:14: modules[1].timeout: "5 minutes" is not a duration (try 5m)`
 
 func TestAnEmptyFileMissesAServerName(t *testing.T) {
 	t.Parallel()
-	_, err := Parse("busd.yaml", nil, callbacks)
+	_, err := Parse("busd.yaml", nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "busd.yaml:1:1: server_name: is missing") {
 		t.Errorf("got %v", err)
 	}
@@ -226,18 +182,31 @@ func TestAnEmptyFileMissesAServerName(t *testing.T) {
 
 func TestReadSaysWhatTheSystemSays(t *testing.T) {
 	t.Parallel()
-	if _, err := Read("testdata/nowhere.yaml", callbacks); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Read("testdata/nowhere.yaml"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want that there is no such file", err)
 	}
-	if _, err := Read("testdata", callbacks); err == nil {
+	if _, err := Read("testdata"); err == nil {
 		t.Error("a folder was read")
 	}
 }
 
-func TestPolicyOf(t *testing.T) {
+func declared(t *testing.T, name string) *subjects.Declaration {
+	t.Helper()
+	d, ok := subjects.Find(name)
+	if !ok {
+		t.Fatalf("there is no callback %s", name)
+	}
+	return d
+}
+
+func TestTermsOfResolvePolicies(t *testing.T) {
 	t.Parallel()
 	spam, create := "spam_checker.check_event_for_spam", "spam_checker.user_may_create_room"
 	event, login := "third_party_rules.on_new_event", "account_validity.on_user_login"
+	of := func(name string) Policy { // What is declared.
+		o := declared(t, name).Options
+		return Policy{o.GetOnFailure(), cmp.Or(o.GetOnFailureFederated(), o.GetOnFailure())}
+	}
 	for _, tt := range []struct {
 		name     string
 		module   *Policy
@@ -245,26 +214,27 @@ func TestPolicyOf(t *testing.T) {
 		of       string
 		want     Policy
 	}{
-		{"nothing said", nil, nil, spam, Policy{}},
+		{"nothing said", nil, nil, spam, of(spam)},
 		{"the module's", &Policy{Skip, Skip}, nil, spam, Policy{Skip, Skip}},
 		{"the callback's has the first word", &Policy{Skip, Skip}, &Policy{Fail, Fail}, spam, Policy{Fail, Fail}},
 		{"the module's fills in an origin", &Policy{Skip, Skip}, &Policy{Local: Refuse}, spam, Policy{Refuse, Skip}},
-		{"a difference where no origin is known", &Policy{Refuse, Skip}, nil, create, Policy{}},
+		{"a difference where no origin is known", &Policy{Refuse, Skip}, nil, create, of(create)},
 		{"no difference where no origin is known", &Policy{Refuse, Refuse}, nil, create, Policy{Refuse, Refuse}},
-		{"refuse where nothing can be", &Policy{Refuse, Refuse}, nil, login, Policy{}},
-		{"refuse for one origin where nothing can be", &Policy{Refuse, Fail}, nil, event, Policy{Unset, Fail}},
+		{"refuse where nothing can be", &Policy{Refuse, Refuse}, nil, login, of(login)},
+		{"refuse for one origin where nothing can be", &Policy{Refuse, Refuse}, &Policy{Fail, Refuse}, event, of(event)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := Module{OnFailure: tt.module, Callbacks: map[string]Override{tt.of: {OnFailure: tt.callback}}}
-			if got := m.PolicyOf(tt.of, callbacks); got != tt.want {
+			m := Module{Timeout: time.Second, OnFailure: tt.module, Callbacks: map[string]Override{tt.of: {OnFailure: tt.callback}}}
+			got := m.TermsOf(declared(t, tt.of))
+			if (Policy{got.OnFailure, got.OnFailureFederated}) != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestHedgeOf(t *testing.T) {
+func TestTermsOfResolveHedges(t *testing.T) {
 	t.Parallel()
 	spam, event := "spam_checker.check_event_for_spam", "third_party_rules.on_new_event"
 	for _, tt := range []struct {
@@ -284,29 +254,24 @@ func TestHedgeOf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := Module{Timeout: time.Minute, Hedge: tt.module, Callbacks: map[string]Override{tt.of: tt.override}}
-			if got := m.HedgeOf(tt.of, callbacks); got != tt.want {
+			if got := m.TermsOf(declared(t, tt.of)).Hedge; got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestBreakerOf(t *testing.T) {
+func TestTermsOfResolveBreakersAndTimeouts(t *testing.T) {
 	t.Parallel()
-	m := Module{Breaker: DefaultBreaker, Callbacks: map[string]Override{"a.b": {Breaker: &Breaker{}}, "a.c": {}}}
-	for full, want := range map[string]Breaker{"a.b": {}, "a.c": DefaultBreaker, "a.d": DefaultBreaker} {
-		if got := m.BreakerOf(full); got != want {
-			t.Errorf("%s: got %v, want %v", full, got, want)
-		}
-	}
-}
-
-func TestTimeoutOf(t *testing.T) {
-	t.Parallel()
-	m := Module{Timeout: time.Second, Callbacks: map[string]Override{"a.b": {Timeout: time.Minute}, "a.c": {}}}
-	for full, want := range map[string]time.Duration{"a.b": time.Minute, "a.c": time.Second, "a.d": time.Second} {
-		if got := m.TimeoutOf(full); got != want {
-			t.Errorf("%s: got %v, want %v", full, got, want)
+	m := Module{Timeout: time.Second, Breaker: DefaultBreaker, Callbacks: map[string]Override{
+		"spam_checker.user_may_create_room": {Breaker: &Breaker{}, Timeout: time.Minute}, "spam_checker.user_may_invite": {},
+	}}
+	for name, want := range map[string]Terms{
+		"user_may_create_room": {Timeout: time.Minute}, "user_may_invite": {Timeout: time.Second, Breaker: DefaultBreaker},
+		"user_may_join_room": {Timeout: time.Second, Breaker: DefaultBreaker},
+	} {
+		if got := m.TermsOf(declared(t, name)); got.Timeout != want.Timeout || got.Breaker != want.Breaker {
+			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Parse("busd.yaml", data, callbacks)
+		c, err := Parse("busd.yaml", data)
 		if err != nil {
 			checkErrors(t, err)
 			return

@@ -36,7 +36,7 @@ func TestModuleConfig(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c, err := Parse("busd.yaml", []byte("server_name: a\nmodules:\n  - module: m\n    config: "+tt.yaml+"\n"), callbacks)
+			c, err := Parse("busd.yaml", []byte("server_name: a\nmodules:\n  - module: m\n    config: "+tt.yaml+"\n"))
 			if tt.want == "" {
 				if err == nil {
 					t.Fatal("got no error")

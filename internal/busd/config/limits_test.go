@@ -37,7 +37,7 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := Parse("busd.yaml", []byte(tt.yaml), callbacks)
+			_, err := Parse("busd.yaml", []byte(tt.yaml))
 			if tt.want == "" && err == nil {
 				return
 			}

@@ -1,34 +1,35 @@
 package config
 
-// Action is what follows when a module fails to answer.
-type Action uint8
+import (
+	"cmp"
+	"strings"
+
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// Action is what follows when a module fails to answer, as the operator writes it.
+type Action = callbacksv1.OnFailure
 
 // The actions. The zero value leaves the choice to the callback's own default.
 const (
-	Unset  Action = iota
-	Skip          // as if the module had abstained
-	Refuse        // as if the module had refused
-	Fail          // the ask is answered with an error
+	Unset  = callbacksv1.OnFailure_ON_FAILURE_UNSPECIFIED
+	Skip   = callbacksv1.OnFailure_SKIP   // as if the module had no opinion
+	Refuse = callbacksv1.OnFailure_REFUSE // as if the module had refused
+	Fail   = callbacksv1.OnFailure_FAIL   // the ask is answered with an error
 )
 
-var actions = [...]string{Unset: "default", Skip: "skip", Refuse: "refuse", Fail: "fail"}
+// actions are the words that can be written.
+var actions = map[string]Action{word(Skip): Skip, word(Refuse): Refuse, word(Fail): Fail}
 
-// String returns the action as it is written in busd.yaml, and "default" for [Unset].
-func (a Action) String() string {
-	if int(a) < len(actions) {
-		return actions[a]
-	}
-	return "unknown"
-}
-
-func (a Action) or(other Action) Action {
+// word returns the action as it is written in busd.yaml, and "default" for [Unset].
+func word(a Action) string {
 	if a == Unset {
-		return other
+		return "default"
 	}
-	return a
+	return strings.ToLower(a.String())
 }
 
-func (a Action) unless(other Action) Action {
+func unless(a, other Action) Action {
 	if a == other {
 		return Unset
 	}
@@ -42,9 +43,9 @@ type Policy struct{ Local, Federated Action }
 // String returns the policy as it is written in busd.yaml.
 func (p Policy) String() string {
 	if p.Local == p.Federated {
-		return p.Local.String()
+		return word(p.Local)
 	}
-	return "{local: " + p.Local.String() + ", federated: " + p.Federated.String() + "}"
+	return "{local: " + word(p.Local) + ", federated: " + word(p.Federated) + "}"
 }
 
 // or fills in what p, which may be nil, leaves open.
@@ -52,5 +53,5 @@ func (p *Policy) or(other Policy) Policy {
 	if p == nil {
 		return other
 	}
-	return Policy{p.Local.or(other.Local), p.Federated.or(other.Federated)}
+	return Policy{cmp.Or(p.Local, other.Local), cmp.Or(p.Federated, other.Federated)}
 }

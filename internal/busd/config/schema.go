@@ -3,15 +3,17 @@ package config
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // schema knows the keys of busd.yaml.
 type schema struct {
-	catalogue Catalogue
-	folder    string // where relative paths start
+	folder string // where relative paths start
 }
 
 func (s schema) config(v value, c *Config) {
@@ -112,8 +114,8 @@ func (s schema) module(v value) (m Module, name value) {
 		field{"workers", positive(&m.Workers)},
 		field{"config", func(v value) { m.Config = v.config() }},
 		field{"timeout", duration(&m.Timeout)},
-		field{"on_failure", s.policy(&m.OnFailure, "")},
-		field{"hedge", s.hedge(&hedge, "")},
+		field{"on_failure", s.policy(&m.OnFailure, nil)},
+		field{"hedge", s.hedge(&hedge, nil)},
 		field{"breaker", breakerOf(&breaker)},
 		field{"grants", s.grants(&m.Grants)},
 		field{"callbacks", func(value) {}}, // Read when the module's own timeout is.
@@ -145,7 +147,7 @@ func (s schema) grants(dst *[]string) func(value) {
 
 // scope says what is wrong with a scope.
 func (s schema) scope(name string) string {
-	known := s.catalogue.Scopes()
+	known := subjects.Scopes()
 	if slices.Contains(known, name) {
 		return ""
 	}
@@ -154,36 +156,37 @@ func (s schema) scope(name string) string {
 
 func (s schema) callbacks(v value, timeout time.Duration) map[string]Override {
 	overrides := map[string]Override{}
-	s.byCallback(v, func(full string, p pair) { overrides[full] = s.override(p.value, full, timeout) })
+	s.byCallback(v, func(d *subjects.Declaration, p pair) { overrides[d.FullName()] = s.override(p.value, d, timeout) })
 	return overrides
 }
 
 // byCallback reads a mapping whose keys are callbacks.
-func (s schema) byCallback(v value, read func(full string, p pair)) {
+func (s schema) byCallback(v value, read func(d *subjects.Declaration, p pair)) {
 	given := map[string]bool{}
 	for _, p := range v.mapping() {
-		full, ok := s.catalogue.Find(p.name)
+		d, ok := subjects.Find(p.name)
 		if !ok {
-			p.key.fail("is not a callback (%s)", didYouMean(p.name, s.catalogue.Names(), "busd callbacks lists them"))
+			p.key.fail("is not a callback (%s)", didYouMean(p.name, callbackNames(), "busd callbacks lists them"))
 			continue
 		}
+		full := d.FullName()
 		if given[full] {
 			p.key.fail("is %s, which is given already", full)
 		}
 		given[full] = true
-		read(full, p)
+		read(d, p)
 	}
 }
 
 // override reads what differs from the module, whose timeout is given.
-func (s schema) override(v value, full string, timeout time.Duration) (o Override) {
+func (s schema) override(v value, d *subjects.Declaration, timeout time.Duration) (o Override) {
 	if v.null() {
 		return o
 	}
 	found := v.fields(
 		field{"timeout", duration(&o.Timeout)},
-		field{"on_failure", s.policy(&o.OnFailure, full)},
-		field{"hedge", s.hedge(&o.Hedge, full)},
+		field{"on_failure", s.policy(&o.OnFailure, d)},
+		field{"hedge", s.hedge(&o.Hedge, d)},
 		field{"breaker", breakerOf(&o.Breaker)},
 	)
 	if o.Hedge != nil {
@@ -197,14 +200,14 @@ const off = "off"
 
 func (v value) off() bool { return v.tag() == tagText && v.node.Value == off }
 
-// hedge reads hedge of the callback with that full name, or of a whole module if the name is empty.
-func (s schema) hedge(dst **time.Duration, full string) func(value) {
+// hedge reads hedge of the callback, or of a whole module if of is nil.
+func (s schema) hedge(dst **time.Duration, of *subjects.Declaration) func(value) {
 	return func(v value) {
 		d := new(time.Duration)
 		switch {
 		case v.off():
-		case full != "" && !s.catalogue.Speculative(full):
-			v.fail("cannot be: asking %s twice may do something twice (remove it, or write off)", full)
+		case of != nil && !of.Options.GetSpeculative():
+			v.fail("cannot be: asking %s twice may do something twice (remove it, or write off)", of.FullName())
 			return
 		default:
 			duration(d)(v)
@@ -247,13 +250,13 @@ func (s schema) evaluate(v value) (sequential []string) {
 		}
 		return nil
 	}
-	s.byCallback(v, func(full string, p pair) {
+	s.byCallback(v, func(d *subjects.Declaration, p pair) {
 		switch {
 		case p.value.null():
-		case !s.catalogue.Speculative(full):
-			p.key.fail("cannot be: %s is never evaluated speculatively (remove it)", full)
+		case !d.Options.GetSpeculative():
+			p.key.fail("cannot be: %s is never evaluated speculatively (remove it)", d.FullName())
 		case p.value.sequential():
-			sequential = append(sequential, full)
+			sequential = append(sequential, d.FullName())
 		}
 	})
 	slices.Sort(sequential)
@@ -271,40 +274,45 @@ func (v value) sequential() bool {
 	return how == evaluations[1]
 }
 
-// policy reads on_failure of the callback with that full name, or of a whole module if the name is empty.
-func (s schema) policy(dst **Policy, full string) func(value) {
+// policy reads on_failure of the callback, or of a whole module if of is nil.
+func (s schema) policy(dst **Policy, of *subjects.Declaration) func(value) {
 	return func(v value) {
 		p := &Policy{}
 		switch {
 		case v.tag() != tagMap:
-			s.action(&p.Local, full)(v)
+			s.action(&p.Local, of)(v)
 			p.Federated = p.Local
-		case full != "" && !s.catalogue.KnowsOrigin(full):
-			v.fail("must be skip, refuse or fail: %s does not tell local from federated", full)
+		case of != nil && !of.KnowsOrigin():
+			v.fail("must be skip, refuse or fail: %s does not tell local from federated", of.FullName())
 		default:
-			v.fields(field{"local", s.action(&p.Local, full)}, field{"federated", s.action(&p.Federated, full)})
+			v.fields(field{"local", s.action(&p.Local, of)}, field{"federated", s.action(&p.Federated, of)})
 		}
 		*dst = p
 	}
 }
 
-func (s schema) action(dst *Action, full string) func(value) {
+func (s schema) action(dst *Action, of *subjects.Declaration) func(value) {
 	return func(v value) {
-		text(new(string), func(name string) string { return s.parseAction(dst, full, name) })(v)
+		text(new(string), func(name string) string { return s.parseAction(dst, of, name) })(v)
 	}
 }
 
-func (s schema) parseAction(dst *Action, full, name string) (wrong string) {
-	for a := Skip; a <= Fail; a++ {
-		if actions[a] == name {
-			*dst = a
-		}
-	}
+func (s schema) parseAction(dst *Action, of *subjects.Declaration, name string) (wrong string) {
+	known := false
+	*dst, known = actions[name]
 	switch {
-	case *dst == Unset:
-		return quote(name) + " is not known (" + didYouMean(name, actions[Skip:], "skip, refuse or fail") + ")"
-	case *dst == Refuse && full != "" && !s.catalogue.CanRefuse(full):
-		return full + " cannot be refused (skip or fail)"
+	case !known:
+		return quote(name) + " is not known (" + didYouMean(name, slices.Sorted(maps.Keys(actions)), "skip, refuse or fail") + ")"
+	case *dst == Refuse && of != nil && !of.CanRefuse():
+		return of.FullName() + " cannot be refused (skip or fail)"
 	}
 	return ""
+}
+
+// callbackNames are what can be written for a callback.
+func callbackNames() (names []string) {
+	for _, d := range subjects.All() {
+		names = append(names, d.Name)
+	}
+	return names
 }

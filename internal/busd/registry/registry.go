@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -30,8 +31,6 @@ const (
 
 // Registry is the roster as it is. Its methods may be called concurrently.
 type Registry struct {
-	catalogue config.Catalogue
-
 	mu         sync.Mutex
 	budget     time.Duration
 	sequential []string
@@ -58,8 +57,8 @@ type worker struct {
 }
 
 // New returns a registry with nobody listed.
-func New(catalogue config.Catalogue) *Registry {
-	return &Registry{catalogue: catalogue, unlisted: map[string]*module{}, roster: &rosterv1.Roster{}}
+func New() *Registry {
+	return &Registry{unlisted: map[string]*module{}, roster: &rosterv1.Roster{}}
 }
 
 // Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
@@ -193,8 +192,8 @@ func (r *Registry) entry(m *module) *rosterv1.Entry {
 		TimeoutMs:      milliseconds(m.Timeout),
 		JoinEveryMs:    milliseconds(JoinEvery),
 	}
-	for name := range m.Callbacks {
-		e.TimeoutsMs[name] = milliseconds(m.TimeoutOf(name))
+	for name, o := range m.Callbacks {
+		e.TimeoutsMs[name] = milliseconds(cmp.Or(o.Timeout, m.Timeout))
 	}
 	return e
 }

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -34,7 +33,7 @@ var start = time.UnixMilli(1_700_000_000_000)
 
 // listing returns a registry with these modules listed.
 func listing(modules ...config.Module) *registry.Registry {
-	r := registry.New(busd.Catalogue{})
+	r := registry.New()
 	r.Configure(modules, 2*time.Second, start)
 	return r
 }
@@ -415,7 +414,7 @@ func TestTheRosterSaysHowToAsk(t *testing.T) {
 	gate.Callbacks = map[string]config.Override{
 		checkEvent: {Timeout: time.Microsecond, Hedge: new(time.Duration(0)), Breaker: &config.Breaker{}},
 	}
-	r := registry.New(busd.Catalogue{})
+	r := registry.New()
 	r.Evaluate([]string{createRoom})
 	r.Configure([]config.Module{gate}, time.Second, start)
 	r.Join("gate", join("1", createRoom, checkEvent, registered), start)

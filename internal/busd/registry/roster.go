@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -11,9 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/wire"
-	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -35,7 +32,7 @@ func (r *Registry) update(now time.Time) {
 func (r *Registry) rosterOf(m *module, owners map[string]string) *rosterv1.Module {
 	out := &rosterv1.Module{Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers)), Grants: m.Grants}
 	for _, name := range m.last.GetCallbacks() {
-		out.Callbacks = append(out.Callbacks, r.interest(m, name))
+		out.Callbacks = append(out.Callbacks, interest(m, name))
 	}
 	m.lost = map[string]string{}
 	for _, path := range m.last.GetWebResources() {
@@ -49,33 +46,24 @@ func (r *Registry) rosterOf(m *module, owners map[string]string) *rosterv1.Modul
 	return out
 }
 
-func (r *Registry) interest(m *module, callback string) *rosterv1.Interest {
-	p := m.PolicyOf(callback, r.catalogue)
+func interest(m *module, callback string) *rosterv1.Interest {
 	d, _ := subjects.Find(callback) // Only known ones are accepted.
-	local := cmp.Or(onFailure[p.Local], d.Options.GetOnFailure())
-	federated := cmp.Or(onFailure[p.Federated], d.Options.GetOnFailureFederated(), local)
-	breaker := m.BreakerOf(callback)
+	t := m.TermsOf(d)
 	return &rosterv1.Interest{
 		Callback:           callback,
-		TimeoutMs:          milliseconds(m.TimeoutOf(callback)),
-		OnFailure:          local,
-		OnFailureFederated: federated,
+		TimeoutMs:          milliseconds(t.Timeout),
+		OnFailure:          t.OnFailure,
+		OnFailureFederated: t.OnFailureFederated,
 		Needs:              m.last.GetNeeds()[callback],
-		HedgeMs:            milliseconds(m.HedgeOf(callback, r.catalogue)),
-		BreakerFailures:    uint32(breaker.Failures),
-		BreakerOpenMs:      milliseconds(breaker.Open),
+		HedgeMs:            milliseconds(t.Hedge),
+		BreakerFailures:    uint32(t.Breaker.Failures),
+		BreakerOpenMs:      milliseconds(t.Breaker.Open),
 	}
 }
 
 // milliseconds rounds up, so that a little time is not none, to at most what can be said: seven weeks.
 func milliseconds(d time.Duration) uint32 {
 	return uint32(min((d+time.Millisecond-1)/time.Millisecond, math.MaxUint32))
-}
-
-var onFailure = map[config.Action]callbacksv1.OnFailure{
-	config.Skip:   callbacksv1.OnFailure_SKIP,
-	config.Refuse: callbacksv1.OnFailure_REFUSE,
-	config.Fail:   callbacksv1.OnFailure_FAIL,
 }
 
 const (
@@ -96,19 +84,19 @@ func (r *Registry) accept(j *rosterv1.Join) (*rosterv1.Join, []string) {
 		problems = append(problems, fmt.Sprintf("of callbacks, and of web resources, only the first %d count", maxRegistered))
 	}
 	for _, name := range limited(j.GetCallbacks()) {
-		full, ok := r.catalogue.Find(name)
+		d, ok := subjects.Find(name)
 		needs := j.GetNeeds()[name]
 		switch {
 		case !ok:
 			problems = append(problems, fmt.Sprintf("this busd knows no callback %q, so nobody asks it", wire.OneLine(name)))
 			continue
 		case proto.Size(needs) > maxNeeds:
-			problems = append(problems, fmt.Sprintf("what it needs of %s takes more than %d bytes, so nobody asks it", full, maxNeeds))
+			problems = append(problems, fmt.Sprintf("what it needs of %s takes more than %d bytes, so nobody asks it", d.FullName(), maxNeeds))
 			continue
 		case needs != nil:
-			out.Needs[full] = needs
+			out.Needs[d.FullName()] = needs
 		}
-		out.Callbacks = append(out.Callbacks, full)
+		out.Callbacks = append(out.Callbacks, d.FullName())
 	}
 	for _, path := range limited(j.GetWebResources()) {
 		if err := wire.CheckResource(path); err != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/modulekit"
@@ -76,7 +75,7 @@ type homeserver struct {
 
 // newHomeserver serves a roster that lists the modules, and connects a client with metrics.
 func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error) {
-	h := &homeserver{stage: s, name: name, registry: registry.New(busd.Catalogue{})}
+	h := &homeserver{stage: s, name: name, registry: registry.New()}
 	var list []config.Module
 	for _, m := range modules {
 		list = append(list, config.Module{Name: m, Timeout: config.DefaultTimeout})

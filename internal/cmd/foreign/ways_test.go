@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -134,7 +133,7 @@ func tunnel(t *testing.T, path string, h http.Handler) http.Handler {
 	t.Helper()
 	const server, module = "example.com", "foreign"
 	home := natstest.TCP(t)
-	roster := registry.New(busd.Catalogue{})
+	roster := registry.New()
 	roster.Configure([]config.Module{{Name: module, Timeout: config.DefaultTimeout}}, config.DefaultBudget, time.Now())
 	service, err := registry.Serve(natstest.Connect(t, home), server, roster, zerolog.Nop())
 	if err != nil {
