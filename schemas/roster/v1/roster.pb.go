@@ -206,7 +206,10 @@ type Join struct {
 	// Whether it wants its requests in the JSON mapping. Replies may be in either, by their Content-Type.
 	Json bool `protobuf:"varint,7,opt,name=json,proto3" json:"json,omitempty"`
 	// What it needs to be asked, by full name of the callback, where a callback's request has such fields.
-	Needs         map[string]*Needs `protobuf:"bytes,8,rep,name=needs,proto3" json:"needs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Needs map[string]*Needs `protobuf:"bytes,8,rep,name=needs,proto3" json:"needs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Why this worker cannot be asked some of what it registered, by full name of the callback or by path: NATS refused its
+	// subscription, for example. It still wants to be asked: without another worker that can be, the module is absent.
+	Unserved      map[string]string `protobuf:"bytes,9,rep,name=unserved,proto3" json:"unserved,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -293,6 +296,13 @@ func (x *Join) GetJson() bool {
 func (x *Join) GetNeeds() map[string]*Needs {
 	if x != nil {
 		return x.Needs
+	}
+	return nil
+}
+
+func (x *Join) GetUnserved() map[string]string {
+	if x != nil {
+		return x.Unserved
 	}
 	return nil
 }
@@ -679,7 +689,10 @@ type Roster struct {
 	// In the operator's order.
 	Modules []*Module `protobuf:"bytes,3,rep,name=modules,proto3" json:"modules,omitempty"`
 	// Full names of callbacks whose modules are asked one after the other, even where all might be asked at once; "*" is all.
-	Sequential    []string `protobuf:"bytes,4,rep,name=sequential,proto3" json:"sequential,omitempty"`
+	Sequential []string `protobuf:"bytes,4,rep,name=sequential,proto3" json:"sequential,omitempty"`
+	// Set in a message that carries a part of a roster instead of a roster. All other fields are absent then, so that a
+	// reader that knows no parts finds a roster with revision 0, which is never later than the one it has.
+	Part          *Part `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -742,11 +755,101 @@ func (x *Roster) GetSequential() []string {
 	return nil
 }
 
+func (x *Roster) GetPart() *Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+// Part is a piece of a serialized Roster that is larger than one message. The sender publishes all parts of one roster one
+// after the other, on the subject on which it would have published the roster.
+type Part struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the roster. Parts of one sender and one revision belong together.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Random: another one for each busd.
+	Sender string `protobuf:"bytes,2,opt,name=sender,proto3" json:"sender,omitempty"`
+	// From 0.
+	Index uint32 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	// How many parts there are.
+	Count uint32 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// All of them, in order, are the serialized Roster.
+	Data          []byte `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Part) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Part) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
+}
+
+func (x *Part) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Part) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Part) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Module is one entry of a Roster.
 type Module struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What it registered, if it ever joined.
+	// What it is asked: what it registered last; and, as long as it has not said otherwise, what the operator named.
 	Callbacks []*Interest `protobuf:"bytes,2,rep,name=callbacks,proto3" json:"callbacks,omitempty"`
 	// The paths that are its own: those it registered and no earlier module did.
 	WebResources []string `protobuf:"bytes,3,rep,name=web_resources,json=webResources,proto3" json:"web_resources,omitempty"`
@@ -755,14 +858,16 @@ type Module struct {
 	// Its workers, by their tokens.
 	Workers []string `protobuf:"bytes,5,rep,name=workers,proto3" json:"workers,omitempty"`
 	// Scopes of the Module API that the operator granted it.
-	Grants        []string `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
+	Grants []string `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
+	// Full names of callbacks that the operator named and the module, when it last joined, did not register.
+	Declined      []string `protobuf:"bytes,7,rep,name=declined,proto3" json:"declined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	mi := &file_roster_v1_roster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +879,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	mi := &file_roster_v1_roster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +892,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{10}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Module) GetName() string {
@@ -832,7 +937,15 @@ func (x *Module) GetGrants() []string {
 	return nil
 }
 
-// Interest is one callback that a module registered, with the operator's word on it.
+func (x *Module) GetDeclined() []string {
+	if x != nil {
+		return x.Declined
+	}
+	return nil
+}
+
+// Interest is one callback that a module is asked, with all that the operator's file and the callback's defaults say of
+// it. Nothing in it is left for the reader to fill in.
 type Interest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Full name such as spam_checker.user_may_create_room.
@@ -847,13 +960,18 @@ type Interest struct {
 	// Failures in a row after which the module is not asked for breaker_open_ms; 0 is never.
 	BreakerFailures uint32 `protobuf:"varint,7,opt,name=breaker_failures,json=breakerFailures,proto3" json:"breaker_failures,omitempty"`
 	BreakerOpenMs   uint32 `protobuf:"varint,8,opt,name=breaker_open_ms,json=breakerOpenMs,proto3" json:"breaker_open_ms,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The operator named the callback, and the module has not said yet what it registers. It counts for every key.
+	Named bool `protobuf:"varint,9,opt,name=named,proto3" json:"named,omitempty"`
+	// Why the module cannot be asked although it wants to be, such as needs that are too large. When this is set, the module
+	// is not sent the question, and has failed: it is absent.
+	Unserved      string `protobuf:"bytes,10,opt,name=unserved,proto3" json:"unserved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_roster_v1_roster_proto_msgTypes[11]
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +983,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[11]
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +996,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{11}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Interest) GetCallback() string {
@@ -937,6 +1055,20 @@ func (x *Interest) GetBreakerOpenMs() uint32 {
 	return 0
 }
 
+func (x *Interest) GetNamed() bool {
+	if x != nil {
+		return x.Named
+	}
+	return false
+}
+
+func (x *Interest) GetUnserved() string {
+	if x != nil {
+		return x.Unserved
+	}
+	return ""
+}
+
 // ReadFile asks for a piece of a file, at FileWrapper.subject. The reply is the piece, which may be shorter than asked
 // for, and is empty at the end of the file.
 type ReadFile struct {
@@ -950,7 +1082,7 @@ type ReadFile struct {
 
 func (x *ReadFile) Reset() {
 	*x = ReadFile{}
-	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1094,7 @@ func (x *ReadFile) String() string {
 func (*ReadFile) ProtoMessage() {}
 
 func (x *ReadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1107,7 @@ func (x *ReadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFile.ProtoReflect.Descriptor instead.
 func (*ReadFile) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadFile) GetOffset() int64 {
@@ -1004,7 +1136,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1148,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1161,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Failure) GetModule() string {
@@ -1069,7 +1201,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_roster_v1_roster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1213,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_roster_v1_roster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1226,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Decision) GetAnswer() []byte {
@@ -1141,7 +1273,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\rjoin_every_ms\x18\x06 \x01(\rR\vjoinEveryMs\x1a=\n" +
 	"\x0fTimeoutsMsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x8f\x03\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x91\x04\n" +
 	"\x04Join\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
@@ -1150,11 +1282,15 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\fconfig_error\x18\x05 \x01(\v2 .modulebus.roster.v1.ConfigErrorR\vconfigError\x12'\n" +
 	"\x0fconfig_revision\x18\x06 \x01(\x04R\x0econfigRevision\x12\x12\n" +
 	"\x04json\x18\a \x01(\bR\x04json\x12:\n" +
-	"\x05needs\x18\b \x03(\v2$.modulebus.roster.v1.Join.NeedsEntryR\x05needs\x1aT\n" +
+	"\x05needs\x18\b \x03(\v2$.modulebus.roster.v1.Join.NeedsEntryR\x05needs\x12C\n" +
+	"\bunserved\x18\t \x03(\v2'.modulebus.roster.v1.Join.UnservedEntryR\bunserved\x1aT\n" +
 	"\n" +
 	"NeedsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
-	"\x05value\x18\x02 \x01(\v2\x1a.modulebus.roster.v1.NeedsR\x05value:\x028\x01\"m\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.modulebus.roster.v1.NeedsR\x05value:\x028\x01\x1a;\n" +
+	"\rUnservedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"m\n" +
 	"\x05Needs\x12,\n" +
 	"\x04keys\x18\x01 \x03(\v2\x18.modulebus.roster.v1.KeyR\x04keys\x126\n" +
 	"\x05state\x18\x02 \x01(\v2 .modulebus.roster.v1.StateFilterR\x05state\"3\n" +
@@ -1176,21 +1312,29 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06listed\x18\x01 \x01(\bR\x06listed\x12\x1a\n" +
 	"\bproblems\x18\x02 \x03(\tR\bproblems\"\x1f\n" +
 	"\x05Leave\x12\x16\n" +
-	"\x06worker\x18\x01 \x01(\tR\x06worker\"\x98\x01\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\"\xc7\x01\n" +
 	"\x06Roster\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
 	"\tbudget_ms\x18\x02 \x01(\rR\bbudgetMs\x125\n" +
 	"\amodules\x18\x03 \x03(\v2\x1b.modulebus.roster.v1.ModuleR\amodules\x12\x1e\n" +
 	"\n" +
 	"sequential\x18\x04 \x03(\tR\n" +
-	"sequential\"\xc4\x01\n" +
+	"sequential\x12-\n" +
+	"\x04part\x18\x05 \x01(\v2\x19.modulebus.roster.v1.PartR\x04part\"z\n" +
+	"\x04Part\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\rR\x05count\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"\xe0\x01\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\tcallbacks\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.InterestR\tcallbacks\x12#\n" +
 	"\rweb_resources\x18\x03 \x03(\tR\fwebResources\x12\x12\n" +
 	"\x04json\x18\x04 \x01(\bR\x04json\x12\x18\n" +
 	"\aworkers\x18\x05 \x03(\tR\aworkers\x12\x16\n" +
-	"\x06grants\x18\x06 \x03(\tR\x06grants\"\xfc\x02\n" +
+	"\x06grants\x18\x06 \x03(\tR\x06grants\x12\x1a\n" +
+	"\bdeclined\x18\a \x03(\tR\bdeclined\"\xae\x03\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +
@@ -1201,7 +1345,10 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x05needs\x18\x05 \x01(\v2\x1a.modulebus.roster.v1.NeedsR\x05needs\x12\x19\n" +
 	"\bhedge_ms\x18\x06 \x01(\rR\ahedgeMs\x12)\n" +
 	"\x10breaker_failures\x18\a \x01(\rR\x0fbreakerFailures\x12&\n" +
-	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\":\n" +
+	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\x12\x14\n" +
+	"\x05named\x18\t \x01(\bR\x05named\x12\x1a\n" +
+	"\bunserved\x18\n" +
+	" \x01(\tR\bunserved\":\n" +
 	"\bReadFile\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"\x98\x01\n" +
@@ -1241,7 +1388,7 @@ func file_roster_v1_roster_proto_rawDescGZIP() []byte {
 }
 
 var file_roster_v1_roster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_roster_v1_roster_proto_goTypes = []any{
 	(FailureKind)(0),    // 0: modulebus.roster.v1.FailureKind
 	(*Entry)(nil),       // 1: modulebus.roster.v1.Entry
@@ -1254,36 +1401,40 @@ var file_roster_v1_roster_proto_goTypes = []any{
 	(*Joined)(nil),      // 8: modulebus.roster.v1.Joined
 	(*Leave)(nil),       // 9: modulebus.roster.v1.Leave
 	(*Roster)(nil),      // 10: modulebus.roster.v1.Roster
-	(*Module)(nil),      // 11: modulebus.roster.v1.Module
-	(*Interest)(nil),    // 12: modulebus.roster.v1.Interest
-	(*ReadFile)(nil),    // 13: modulebus.roster.v1.ReadFile
-	(*Failure)(nil),     // 14: modulebus.roster.v1.Failure
-	(*Decision)(nil),    // 15: modulebus.roster.v1.Decision
-	nil,                 // 16: modulebus.roster.v1.Entry.TimeoutsMsEntry
-	nil,                 // 17: modulebus.roster.v1.Join.NeedsEntry
-	(v1.OnFailure)(0),   // 18: modulebus.callbacks.v1.OnFailure
+	(*Part)(nil),        // 11: modulebus.roster.v1.Part
+	(*Module)(nil),      // 12: modulebus.roster.v1.Module
+	(*Interest)(nil),    // 13: modulebus.roster.v1.Interest
+	(*ReadFile)(nil),    // 14: modulebus.roster.v1.ReadFile
+	(*Failure)(nil),     // 15: modulebus.roster.v1.Failure
+	(*Decision)(nil),    // 16: modulebus.roster.v1.Decision
+	nil,                 // 17: modulebus.roster.v1.Entry.TimeoutsMsEntry
+	nil,                 // 18: modulebus.roster.v1.Join.NeedsEntry
+	nil,                 // 19: modulebus.roster.v1.Join.UnservedEntry
+	(v1.OnFailure)(0),   // 20: modulebus.callbacks.v1.OnFailure
 }
 var file_roster_v1_roster_proto_depIdxs = []int32{
-	16, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
+	17, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
 	7,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
-	17, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
-	4,  // 3: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
-	5,  // 4: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
-	6,  // 5: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
-	11, // 6: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
-	12, // 7: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
-	18, // 8: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	18, // 9: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
-	3,  // 10: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
-	0,  // 11: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	18, // 12: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	14, // 13: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
-	3,  // 14: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	18, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
+	19, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
+	4,  // 4: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
+	5,  // 5: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
+	6,  // 6: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
+	12, // 7: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
+	11, // 8: modulebus.roster.v1.Roster.part:type_name -> modulebus.roster.v1.Part
+	13, // 9: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
+	20, // 10: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	20, // 11: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	3,  // 12: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
+	0,  // 13: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
+	20, // 14: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	15, // 15: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	3,  // 16: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_roster_v1_roster_proto_init() }
@@ -1292,14 +1443,14 @@ func file_roster_v1_roster_proto_init() {
 		return
 	}
 	file_roster_v1_roster_proto_msgTypes[5].OneofWrappers = []any{}
-	file_roster_v1_roster_proto_msgTypes[14].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_roster_proto_rawDesc), len(file_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
