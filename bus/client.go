@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,32 +28,8 @@ type Options struct {
 	// answered as if there were no modules. Default: 5 s.
 	RosterTimeout time.Duration
 
-	// AcceptTimeout is how long it may take until a worker says that it has a request for a web resource. Default: 2 s.
-	AcceptTimeout time.Duration
-
-	// ResponseTimeout is how long a module may take to begin its response to a request for a web resource, counted from
-	// when the last part of the request was passed on; negative is for ever. Default: 90 s.
-	ResponseTimeout time.Duration
-
-	// IdleTimeout is how long a response of a web resource may pause once it has begun. It does not suit server-sent
-	// events, and is not applied to WebSockets. Default: for ever.
-	IdleTimeout time.Duration
-
-	// StallTimeout is how long a client of a web resource may take none of what it is sent; negative is for ever.
-	// Default: 60 s.
-	StallTimeout time.Duration
-
-	// TotalTimeout is how long a request for a web resource may take, first to last; the module is told. WebSockets
-	// may take longer. Default: for ever.
-	TotalTimeout time.Duration
-
-	// BodyLimit is the largest body of a request for a web resource, in bytes; larger ones are answered 413. Default:
-	// none.
-	BodyLimit int64
-
-	// TrustedProxies say themselves where a request for a web resource comes from: their X-Forwarded-* fields are passed
-	// on as they are. Those of others are replaced by what is known here. Default: nobody is trusted.
-	TrustedProxies []netip.Prefix
+	// Web are the limits for requests for modules' web resources; see [Client.Handler].
+	Web WebOptions
 
 	// Registerer gets the client's metrics. Default: nobody does.
 	Registerer prometheus.Registerer

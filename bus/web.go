@@ -3,8 +3,10 @@ package bus
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -53,6 +55,51 @@ func (r routes) find(path string) (tunnel.Destination, bool) {
 // bodies do not delay asks; where that fails, bodies go over the first. Close ends requests under way.
 func (c *Client) Handler() http.Handler { return c.web.handler(c) }
 
+// WebOptions are the limits for requests for modules' web resources. Zero values mean the defaults; a negative time means
+// without a limit. A request over a limit is counted in modulebus_web_requests_total by its outcome.
+type WebOptions struct {
+	// AcceptTimeout is how long it may take until a worker says that it has the request. Beyond it, another worker is
+	// asked if that is safe, and else the client is answered 504. Default: 2 s.
+	AcceptTimeout time.Duration
+
+	// ResponseTimeout is how long the module may take to begin its response, counted from when the last part of the
+	// request was passed on. Beyond it the client is answered 504. Default: 90 s.
+	ResponseTimeout time.Duration
+
+	// IdleTimeout is how long a response may pause once it has begun. Beyond it the client's connection is cut. It does
+	// not suit server-sent events, and is not applied to upgraded connections (WebSocket). Default: no limit.
+	IdleTimeout time.Duration
+
+	// StallTimeout is how long the client may take none of what it is sent. Beyond it its connection is cut.
+	// Default: 60 s.
+	StallTimeout time.Duration
+
+	// TotalTimeout is how long a request may take from its first byte to the last of its response. The handler's
+	// context ends with it; the client is answered 504, or its connection is cut. It is not applied to upgraded
+	// connections. Default: no limit.
+	TotalTimeout time.Duration
+
+	// BodyLimit is the largest request body in bytes; a larger one is answered 413. Default (0): no limit.
+	BodyLimit int64
+
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-* fields are believed. Fields of anybody
+	// else are replaced by what the gateway saw. Default: nobody is trusted.
+	TrustedProxies []netip.Prefix
+}
+
+func (o *WebOptions) gateway(done func(*tunnel.Report)) tunnel.GatewayOptions {
+	return tunnel.GatewayOptions{
+		AcceptTimeout:   o.AcceptTimeout,
+		ResponseTimeout: o.ResponseTimeout,
+		IdleTimeout:     o.IdleTimeout,
+		StallTimeout:    o.StallTimeout,
+		TotalTimeout:    o.TotalTimeout,
+		BodyLimit:       o.BodyLimit,
+		TrustedProxies:  o.TrustedProxies,
+		Done:            done,
+	}
+}
+
 // web is a client's gateway, made when it is first needed.
 type web struct {
 	nc      *nats.Conn // nil over a line that is not NATS
@@ -68,16 +115,7 @@ func (w *web) handler(c *Client) http.Handler {
 
 func (w *web) open(c *Client) {
 	carrier := &carrier{client: c}
-	w.gateway = tunnel.NewGateway(carrier, tunnel.GatewayOptions{
-		AcceptTimeout:   c.opts.AcceptTimeout,
-		ResponseTimeout: c.opts.ResponseTimeout,
-		IdleTimeout:     c.opts.IdleTimeout,
-		StallTimeout:    c.opts.StallTimeout,
-		TotalTimeout:    c.opts.TotalTimeout,
-		BodyLimit:       c.opts.BodyLimit,
-		TrustedProxies:  c.opts.TrustedProxies,
-		Done:            c.webDone,
-	})
+	w.gateway = tunnel.NewGateway(carrier, c.opts.Web.gateway(c.webDone))
 	if w.nc != nil {
 		carrier.Line = w.connect(c)
 	}

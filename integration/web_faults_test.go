@@ -165,7 +165,7 @@ func TestWebWorkerKilledBeforeItAnswers(t *testing.T) {
 // A stopped worker still has its share of the requests. Those that may be are given to another one.
 func TestWebWorkerStopped(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, bus.Options{AcceptTimeout: 200 * time.Millisecond}, "faulty")
+	s := newSite(t, bus.Options{Web: bus.WebOptions{AcceptTimeout: 200 * time.Millisecond}}, "faulty")
 	f := s.start(t)
 	rsp, err := s.ask(t, "GET", "/f/head", "")
 	if err != nil {
@@ -278,7 +278,7 @@ func TestWebNATSRestarted(t *testing.T) {
 func TestWebBodiesOverTheLimit(t *testing.T) {
 	t.Parallel()
 	const limit = 100_000
-	s := newSite(t, bus.Options{BodyLimit: limit}, "faulty")
+	s := newSite(t, bus.Options{Web: bus.WebOptions{BodyLimit: limit}}, "faulty")
 	s.start(t)
 	for size, want := range map[int]int{limit: 200, limit + 1: 413, 10 * limit: 413} {
 		body := strings.Repeat("x", size)

@@ -16,7 +16,7 @@ import (
 // A gateway that gives up on a request whose body is still under way answers 504, and tells the worker.
 func TestWebGatewayGivesUpInTheUpload(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, bus.Options{ResponseTimeout: 100 * time.Millisecond}, "web")
+	s := newSite(t, bus.Options{Web: bus.WebOptions{ResponseTimeout: 100 * time.Millisecond}}, "web")
 	ended := make(chan error, 1)
 	s.run(t, "web", "/w", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // It is never whole.

@@ -132,7 +132,7 @@ func (d *daemon) open() error {
 	d.onClose(d.modules.stop)
 	o := &bus.Options{
 		ServerName: d.Config.ServerName, Registerer: metrics, Log: &d.Log, RosterTimeout: -1,
-		TrustedProxies: d.Config.HTTP.TrustedProxies,
+		Web: bus.WebOptions{TrustedProxies: d.Config.HTTP.TrustedProxies},
 	}
 	if d.client, err = bus.New(d.broker.nc, o); err != nil {
 		return err
