@@ -150,11 +150,7 @@ func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
 	if a.encoded == (encoded{req, json}) {
 		return a.buffer, nil
 	}
-	if json {
-		a.buffer, err = wire.ToJSON(req)
-	} else {
-		a.buffer, err = proto.MarshalOptions{}.MarshalAppend(a.buffer[:0], req)
-	}
+	a.buffer, err = wire.Append(a.buffer, req, wire.Mapping(json))
 	a.encoded = encoded{req, json}
 	if err != nil {
 		a.encoded = encoded{} // Half a request must not go to the next module.

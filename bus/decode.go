@@ -20,7 +20,7 @@ func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure)
 		return nil, nil
 	}
 	answer := d.NewReply()
-	if err := read(m, answer); err != nil {
+	if err := wire.DecodeMessage(m, answer); err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()}
 	}
 	if combine.Empty(answer) {
@@ -28,14 +28,6 @@ func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure)
 	}
 	complete(answer)
 	return answer, nil
-}
-
-// read sets what a module sent, in either mapping. What should be raw JSON is.
-func read(m *nats.Msg, to proto.Message) error {
-	if wire.IsJSON(m) {
-		return wire.FromJSON(m.Data, to, false)
-	}
-	return wire.FromProtobuf(m.Data, to)
 }
 
 // complete gives a refusal the errcode that an empty one stands for.

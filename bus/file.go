@@ -78,7 +78,7 @@ func (f *files) serve(m *nats.Msg) (nats.Header, []byte) {
 }
 
 func (f *files) read(m *nats.Msg, req *rosterv1.ReadFile) error {
-	err := read(m, req)
+	err := wire.DecodeMessage(m, req)
 	if err == nil && (req.GetOffset() < 0 || req.GetLength() == 0) {
 		err = errors.New("offset or length")
 	}

@@ -133,7 +133,7 @@ func TestTheOrderOfRepliesCannotBeTold(t *testing.T) {
 func TestReplies(t *testing.T) {
 	t.Parallel()
 	json := func(s string) *nats.Msg {
-		return &nats.Msg{Header: nats.Header{wire.HeaderContentType: {wire.JSON}}, Data: []byte(s)}
+		return &nats.Msg{Header: nats.Header{wire.HeaderContentType: {wire.JSONType}}, Data: []byte(s)}
 	}
 	tests := map[string]struct {
 		reply *nats.Msg

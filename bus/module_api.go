@@ -100,15 +100,12 @@ func (s *calls) serve(m *nats.Msg) (nats.Header, []byte) {
 	if err != nil {
 		return s.refusal(m, err)
 	}
-	json := wire.IsJSON(m)
-	data, err := marshal(reply, json)
-	switch {
-	case err != nil:
+	mapping := wire.MappingOf(m)
+	data, err := wire.Encode(reply, mapping)
+	if err != nil {
 		return s.refusal(m, err)
-	case json:
-		return nats.Header{wire.HeaderContentType: {wire.JSON}}, data
 	}
-	return nil, data
+	return mapping.Header(), data
 }
 
 func (s *calls) reply(m *nats.Msg, h nats.Header, data []byte) {
@@ -136,12 +133,12 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 		return nil, err
 	}
 	req := method.NewRequest()
-	if err := read(m, req); err != nil {
+	if err := wire.DecodeMessage(m, req); err != nil {
 		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: err.Error()}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), wire.Timeout(m, callTimeout))
 	defer cancel()
-	defer s.running.Add(m.Header.Get(wire.HeaderCall), cancel)()
+	defer s.running.Add(wire.Header(m, wire.HeaderCall), cancel)()
 	return s.call(ctx, method, req)
 }
 
@@ -185,11 +182,4 @@ func (s *calls) busy(m *nats.Msg) {
 	e := &MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}
 	out := e.Message(m.Reply)
 	s.reply(m, out.Header, out.Data)
-}
-
-func marshal(m proto.Message, json bool) ([]byte, error) {
-	if json {
-		return wire.ToJSON(m)
-	}
-	return proto.Marshal(m)
 }

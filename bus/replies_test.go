@@ -208,7 +208,7 @@ func TestTruncatedReplies(t *testing.T) {
 		check(&nats.Msg{Data: whole[:i]})
 	}
 	for i := 1; i < len(json); i++ {
-		check(&nats.Msg{Header: nats.Header{wire.HeaderContentType: {wire.JSON}}, Data: json[:i]})
+		check(&nats.Msg{Header: nats.Header{wire.HeaderContentType: {wire.JSONType}}, Data: json[:i]})
 	}
 }
 
@@ -229,7 +229,7 @@ func TestRepliesOfAnotherCallback(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		replies := []*nats.Msg{{Header: nats.Header{wire.HeaderContentType: {wire.JSON}}, Data: raw}}
+		replies := []*nats.Msg{{Header: nats.Header{wire.HeaderContentType: {wire.JSONType}}, Data: raw}}
 		if _, alike := other.(*callbacksv1.GetUsersForStatesResponse); !alike {
 			replies = append(replies, data(other))
 		}

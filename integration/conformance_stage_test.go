@@ -114,28 +114,20 @@ func (s *stage) play(name string, d *subjects.Declaration, m *nats.Msg) {
 }
 
 func unreadable(m *nats.Msg, request proto.Message) error {
-	if wire.IsJSON(m) {
-		return wire.FromJSON(m.Data, request, true)
-	}
-	return proto.Unmarshal(m.Data, request)
+	return wire.DecodeStrict(m.Data, wire.MappingOf(m), request)
 }
 
 // message is the reply on the wire, in the mapping of the request.
 func (r fakeReply) message(request *nats.Msg) *nats.Msg {
-	m := &nats.Msg{Header: nats.Header{}}
-	if wire.IsJSON(request) {
-		m.Header.Set(wire.HeaderContentType, wire.JSON)
-	}
+	in := wire.MappingOf(request)
+	m := &nats.Msg{Header: in.Header()}
 	switch {
 	case r.failure != nil:
 		return &nats.Msg{Header: r.failure.Header()}
 	case r.noReply:
 		m.Data = []byte("\xffnot a reply")
-	case r.answer == nil:
-	case wire.IsJSON(request):
-		m.Data, _ = wire.ToJSON(r.answer)
-	default:
-		m.Data, _ = proto.Marshal(r.answer)
+	case r.answer != nil:
+		m.Data, _ = wire.Encode(r.answer, in)
 	}
 	return m
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -46,7 +47,7 @@ func (d *Detached) Ask(ctx context.Context, c *subjects.Declaration, req proto.M
 	if err != nil {
 		return nil, err
 	}
-	data, failed := h.handle(ctx, data, false, d.api.Log())
+	data, failed := h.handle(ctx, data, wire.Binary, d.api.Log())
 	if failed != nil {
 		return nil, failed
 	}

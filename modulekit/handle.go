@@ -13,9 +13,9 @@ import (
 )
 
 // handle is the one path that every request for a callback takes: bytes in, bytes out, or a failure.
-func (h handler) handle(ctx context.Context, data []byte, json bool, log *zerolog.Logger) (reply []byte, failed *wire.Failure) {
+func (h handler) handle(ctx context.Context, data []byte, in wire.Mapping, log *zerolog.Logger) (reply []byte, failed *wire.Failure) {
 	req := h.callback.NewRequest()
-	if err := unmarshal(data, json, req); err != nil {
+	if err := wire.Decode(data, in, req); err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot read the request: " + err.Error()}
 	}
 	h.follow.arrived(h.callback, req)
@@ -23,7 +23,11 @@ func (h handler) handle(ctx context.Context, data []byte, json bool, log *zerolo
 	if failed != nil {
 		return nil, failed
 	}
-	reply, err := marshal(h.follow.expect(h.callback, answer), json)
+	answer = h.follow.expect(h.callback, answer)
+	if answer == nil || !answer.ProtoReflect().IsValid() {
+		return nil, nil // no opinion
+	}
+	reply, err := wire.Encode(answer, in)
 	if err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "cannot write the answer: " + err.Error()}
 	}
@@ -52,21 +56,4 @@ func (h handler) failure(ctx context.Context, err error, log *zerolog.Logger) *w
 		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: err.Error()}
 	}
 	return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: err.Error()}
-}
-
-func unmarshal(data []byte, json bool, m proto.Message) error {
-	if json {
-		return wire.FromJSON(data, m, false)
-	}
-	return proto.Unmarshal(data, m)
-}
-
-func marshal(m proto.Message, json bool) ([]byte, error) {
-	if m == nil || !m.ProtoReflect().IsValid() {
-		return nil, nil
-	}
-	if json {
-		return wire.ToJSON(m)
-	}
-	return proto.Marshal(m)
 }

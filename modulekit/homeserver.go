@@ -36,7 +36,7 @@ func callHomeserver[Request, Reply proto.Message](
 		return none, fmt.Errorf("modulekit: %s: %w", m.Name, err)
 	}
 	reply := m.NewReply()
-	if err := proto.Unmarshal(msg.Data, reply); err != nil {
+	if err := wire.DecodeMessage(msg, reply); err != nil {
 		return none, fmt.Errorf("modulekit: %s: cannot read the reply: %w", m.Name, err)
 	}
 	return reply.(Reply), nil

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
@@ -133,7 +134,7 @@ func (m *membership) follow(ctx context.Context, entry *rosterv1.Entry) {
 			return
 		case msg := <-m.changes:
 			changed := &rosterv1.Entry{}
-			if proto.Unmarshal(msg.Data, changed) == nil {
+			if wire.DecodeMessage(msg, changed) == nil {
 				m.change(changed)
 			}
 		case <-m.connected:
@@ -215,5 +216,8 @@ func (m *membership) ask(ctx context.Context, subject string, req, reply proto.M
 	if err != nil {
 		return err
 	}
-	return proto.Unmarshal(msg.Data, reply)
+	if failed := wire.FailureOf(msg); failed != nil {
+		return failed
+	}
+	return wire.DecodeMessage(msg, reply)
 }

@@ -138,15 +138,12 @@ func (w *worker) serve(m *nats.Msg) (nats.Header, []byte) {
 	ctx := newRequest(w.requests, wire.Timeout(m, t.timeout))
 	defer ctx.end()
 	defer w.running.Add(m.Reply, ctx.end)()
-	json := wire.IsJSON(m)
-	reply, failed := t.handler.handle(ctx, m.Data, json, w.options.Log)
-	switch {
-	case failed != nil:
+	mapping := wire.MappingOf(m)
+	reply, failed := t.handler.handle(ctx, m.Data, mapping, w.options.Log)
+	if failed != nil {
 		return failed.Header(), nil
-	case json:
-		return nats.Header{wire.HeaderContentType: {wire.JSON}}, reply
 	}
-	return nil, reply
+	return mapping.Header(), reply
 }
 
 func (w *worker) busy(m *nats.Msg) {

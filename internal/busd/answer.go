@@ -83,12 +83,7 @@ func find(name string) (*subjects.Declaration, *problem) {
 }
 
 func decode(body []byte, inJSON bool, req proto.Message) *problem {
-	var err error
-	if inJSON {
-		err = wire.FromJSON(body, req, true)
-	} else {
-		err = proto.Unmarshal(body, req)
-	}
+	err := wire.DecodeStrict(body, wire.Mapping(inJSON), req)
 	switch {
 	case err == nil:
 		return nil

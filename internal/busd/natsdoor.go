@@ -56,19 +56,17 @@ func (d *natsDoor) close() {
 
 func (d *natsDoor) serve(m *nats.Msg) (nats.Header, []byte) {
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
-	if timeout := wire.Timeout(m, math.MaxInt64); m.Header.Get(wire.HeaderTimeout) != "" {
+	if timeout := wire.Timeout(m, math.MaxInt64); wire.Header(m, wire.HeaderTimeout) != "" {
 		ctx, cancel = context.WithTimeout(ctx, max(timeout, time.Millisecond))
 	}
 	defer cancel()
 	name, _ := subjects.CallbackOf(m.Subject) // The subscription lets nothing else through; no name is no callback's.
-	out, p := d.desk.answer(ctx, name, m.Data, wire.IsJSON(m))
-	switch {
-	case p != nil:
+	mapping := wire.MappingOf(m)
+	out, p := d.desk.answer(ctx, name, m.Data, bool(mapping))
+	if p != nil {
 		return p.header(), p.body()
-	case wire.IsJSON(m):
-		return nats.Header{wire.HeaderContentType: {wire.JSON}}, out
 	}
-	return nil, out
+	return mapping.Header(), out
 }
 
 func (d *natsDoor) busy(m *nats.Msg) {
@@ -82,7 +80,7 @@ func (p *problem) header() nats.Header {
 	return nats.Header{
 		wire.HeaderError:       {wire.OneLine(p.Text)},
 		wire.HeaderErrorCode:   {strconv.Itoa(p.status)},
-		wire.HeaderContentType: {wire.JSON},
+		wire.HeaderContentType: {wire.JSONType},
 	}
 }
 

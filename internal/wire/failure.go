@@ -2,32 +2,12 @@ package wire
 
 import (
 	"errors"
-	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/schemas/roster/v1"
-)
-
-// Headers of requests and replies.
-const (
-	// HeaderError is the text of a failure. It has at most [MaxText] bytes, in one line.
-	HeaderError = "Nats-Service-Error"
-
-	// HeaderErrorCode is the kind of a failure: error, panic, malformed, busy or timeout. Anything else is an error.
-	HeaderErrorCode = "Nats-Service-Error-Code"
-
-	// HeaderTimeout is how many milliseconds are left to answer, where that is less than the module's own timeout.
-	HeaderTimeout = "Modulebus-Timeout"
-
-	// HeaderContentType selects the JSON mapping when it is [JSON].
-	HeaderContentType = "Content-Type"
-
-	// JSON is the media type of the JSON mapping.
-	JSON = "application/json"
 )
 
 // MaxText is the longest text of a failure, in bytes.
@@ -75,10 +55,10 @@ func FailureOf(m *nats.Msg) *Failure {
 	if len(m.Header) == 0 {
 		return nil
 	}
-	if len(m.Data) == 0 && m.Header.Get(headerStatus) == statusUnanswered {
-		return &Failure{Kind: rosterv1.FailureKind_ABSENT, Text: OneLine(m.Header.Get(HeaderError))}
+	if len(m.Data) == 0 && Header(m, headerStatus) == statusUnanswered {
+		return &Failure{Kind: rosterv1.FailureKind_ABSENT, Text: OneLine(Header(m, HeaderError))}
 	}
-	code, text := m.Header.Get(HeaderErrorCode), m.Header.Get(HeaderError)
+	code, text := Header(m, HeaderErrorCode), Header(m, HeaderError)
 	if code == "" && text == "" {
 		return nil
 	}
@@ -102,30 +82,4 @@ func OneLine(text string) string {
 		}
 		return r
 	}, text)
-}
-
-// IsJSON reports whether the payload of m is in the JSON mapping.
-func IsJSON(m *nats.Msg) bool {
-	if len(m.Header) == 0 {
-		return false
-	}
-	mediaType, _, _ := strings.Cut(m.Header.Get(HeaderContentType), ";")
-	return strings.EqualFold(strings.TrimSpace(mediaType), JSON)
-}
-
-// Timeout returns how long there is to answer m, of which own is the most.
-func Timeout(m *nats.Msg, own time.Duration) time.Duration {
-	if len(m.Header) == 0 {
-		return own
-	}
-	ms, err := strconv.ParseUint(m.Header.Get(HeaderTimeout), 10, 31)
-	if err != nil {
-		return own
-	}
-	return min(own, time.Duration(ms)*time.Millisecond)
-}
-
-// milliseconds rounds up, so that a little time is not none.
-func milliseconds(d time.Duration) string {
-	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10)
 }

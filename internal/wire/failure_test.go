@@ -23,7 +23,7 @@ func TestFailureOf(t *testing.T) {
 	}{
 		"silence":                         {nats.Msg{}, nil},
 		"an answer":                       {nats.Msg{Data: []byte("x")}, nil},
-		"an answer with headers":          {nats.Msg{Header: nats.Header{"Content-Type": {wire.JSON}}, Data: []byte("{}")}, nil},
+		"an answer with headers":          {nats.Msg{Header: nats.Header{"Content-Type": {wire.JSONType}}, Data: []byte("{}")}, nil},
 		"the server found nobody":         {nats.Msg{Header: nats.Header{"Status": {"503"}}}, &wire.Failure{Kind: rosterv1.FailureKind_ABSENT}},
 		"a status beside an answer":       {nats.Msg{Header: nats.Header{"Status": {"503"}}, Data: []byte("x")}, nil},
 		"another status":                  {nats.Msg{Header: nats.Header{"Status": {"408"}}}, nil},
@@ -153,11 +153,11 @@ func TestTheTimeThatIsLeftArrives(t *testing.T) {
 	}
 	for name, tt := range tests {
 		m := &nats.Msg{Header: wire.Request{Timeout: tt.left}.Header()}
-		if got := wire.Timeout(m, own); got != tt.want || wire.IsJSON(m) {
+		if got := wire.Timeout(m, own); got != tt.want || bool(wire.MappingOf(m)) {
 			t.Errorf("%s: got %v, want %v", name, got, tt.want)
 		}
 	}
-	if m := (&nats.Msg{Header: wire.Request{JSON: true}.Header()}); wire.Timeout(m, own) != own || !wire.IsJSON(m) {
+	if m := (&nats.Msg{Header: wire.Request{JSON: true}.Header()}); wire.Timeout(m, own) != own || !bool(wire.MappingOf(m)) {
 		t.Errorf("a request in the JSON mapping is %v", m.Header)
 	}
 }

@@ -38,8 +38,9 @@ func ToJSON(m proto.Message) ([]byte, error) {
 	return rewriter{nest, false}.object(md, "", compact.Bytes())
 }
 
-// FromJSON sets m from the JSON mapping. Unknown fields are skipped, or an error if strict. Errors name the field and
-// never repeat a value, or the key of a map.
+// FromJSON sets m from the JSON mapping. Unknown fields are skipped, or an error if strict. Half a surrogate pair becomes
+// U+FFFD, except in raw JSON, which is kept byte for byte. Errors name the field and never repeat a value, or the key of
+// a map.
 func FromJSON(data []byte, m proto.Message, strict bool) error {
 	data = bytes.TrimSpace(data)
 	if !json.Valid(data) || data[0] != '{' {
@@ -49,10 +50,11 @@ func FromJSON(data []byte, m proto.Message, strict bool) error {
 	if err != nil {
 		return err
 	}
-	return discreet(protojson.UnmarshalOptions{DiscardUnknown: !strict}.Unmarshal(raw, m))
+	return discreet(protojson.UnmarshalOptions{DiscardUnknown: !strict}.Unmarshal(mendSurrogates(raw), m))
 }
 
-// What protojson says, up to the value. Its errors begin with one of two kinds of space, to keep anybody from this.
+// What protojson says, up to the value. It randomises its error text to discourage parsing. If a pattern stops matching,
+// discreet falls back to a message without a field's name.
 var (
 	unknownField = regexp.MustCompile(`^proto:.\(line \d+:\d+\): (unknown|duplicate) field "([^"]*)"`)
 	badValue     = regexp.MustCompile(`^proto:.\(line \d+:\d+\): invalid value for (\w+) field (\w+):`)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,10 +46,10 @@ func (r Request) Header() nats.Header {
 	}
 	h := nats.Header{}
 	if r.JSON {
-		h[HeaderContentType] = []string{JSON}
+		h[HeaderContentType] = []string{JSONType}
 	}
 	if r.Timeout > 0 {
-		h[HeaderTimeout] = []string{milliseconds(r.Timeout)}
+		h[HeaderTimeout] = []string{strconv.FormatUint(uint64(Milliseconds(r.Timeout)), 10)}
 	}
 	return h
 }

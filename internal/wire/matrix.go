@@ -9,9 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// HeaderCall names a call of the Module API, so that it can be cancelled.
-const HeaderCall = "Modulebus-Call"
-
 // MatrixError is an error of the Module API: what Synapse raises as a SynapseError.
 type MatrixError struct {
 	// Status is the HTTP status. 0 means 500.
@@ -52,19 +49,19 @@ func (e *MatrixError) Message(subject string) *nats.Msg {
 	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
 		HeaderError:       {OneLine(c.Text)},
 		HeaderErrorCode:   {strconv.Itoa(c.Status)},
-		HeaderContentType: {JSON},
+		HeaderContentType: {JSONType},
 	}}
 }
 
 // MatrixErrorOf returns the error that a message reports, or nil.
 func MatrixErrorOf(m *nats.Msg) *MatrixError {
-	if len(m.Header) == 0 || m.Header.Get(HeaderErrorCode) == "" {
+	if Header(m, HeaderErrorCode) == "" {
 		return nil
 	}
-	status, _ := strconv.Atoi(m.Header.Get(HeaderErrorCode)) // What is no number is a 500.
+	status, _ := strconv.Atoi(Header(m, HeaderErrorCode)) // What is no number is a 500.
 	e := ParseMatrixError(status, m.Data)
 	if e.Text == "" {
-		e.Text = m.Header.Get(HeaderError)
+		e.Text = Header(m, HeaderError)
 	}
 	return e
 }

@@ -44,7 +44,7 @@ func (s *shape) flaw(data []byte) (path, want string) {
 		number, kind, n := protowire.ConsumeTag(rest)
 		size := protowire.ConsumeFieldValue(number, kind, rest[max(n, 0):])
 		if n < 0 || size < 0 {
-			return "", "" // No: it has been unmarshalled.
+			return "", "" // Unreachable: proto.Unmarshal accepted data.
 		}
 		if p := s.place(number); p != nil && kind == protowire.BytesType {
 			value, _ := protowire.ConsumeBytes(rest[n:])

@@ -154,7 +154,7 @@ func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (p
 		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be read")
 		err = s.refuse(m, err)
 	case m.Reply != "":
-		err = s.send(m.Reply, reply, wire.IsJSON(m))
+		err = s.send(m.Reply, reply, wire.MappingOf(m))
 	}
 	if err != nil {
 		s.log.Warn().Err(err).Str("module", module).Msg("cannot answer a module")
@@ -172,31 +172,17 @@ func (s *Service) refuse(m *nats.Msg, why error) error {
 }
 
 func (s *Service) publish(subject string, m proto.Message) {
-	if err := s.send(subject, m, false); err != nil {
+	if err := s.send(subject, m, wire.Binary); err != nil {
 		s.log.Warn().Err(err).Str("subject", subject).Msg("cannot publish")
 	}
 }
 
-func (s *Service) send(subject string, m proto.Message, json bool) error {
-	if !json {
-		data, err := proto.Marshal(m)
-		if err != nil {
-			return err
-		}
-		return s.nc.Publish(subject, data)
-	}
-	data, err := wire.ToJSON(m)
+func (s *Service) send(subject string, m proto.Message, in wire.Mapping) error {
+	data, err := wire.Encode(m, in)
 	if err != nil {
 		return err
 	}
-	return s.nc.PublishMsg(&nats.Msg{Subject: subject, Data: data, Header: nats.Header{wire.HeaderContentType: {wire.JSON}}})
-}
-
-func read(m *nats.Msg, to proto.Message) error {
-	if wire.IsJSON(m) {
-		return wire.FromJSON(m.Data, to, false)
-	}
-	return proto.Unmarshal(m.Data, to)
+	return s.nc.PublishMsg(&nats.Msg{Subject: subject, Data: data, Header: in.Header()})
 }
 
 func (s *Service) entry(module string, _ *nats.Msg) (proto.Message, error) {
@@ -205,7 +191,7 @@ func (s *Service) entry(module string, _ *nats.Msg) (proto.Message, error) {
 
 func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
 	join := &rosterv1.Join{}
-	if err := read(m, join); err != nil {
+	if err := wire.DecodeMessage(m, join); err != nil {
 		return nil, err
 	}
 	return s.registry.Join(module, join, time.Now()), nil
@@ -213,7 +199,7 @@ func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
 
 func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {
 	leave := &rosterv1.Leave{}
-	if err := read(m, leave); err != nil {
+	if err := wire.DecodeMessage(m, leave); err != nil {
 		return nil, err
 	}
 	s.registry.Leave(module, leave.GetWorker(), time.Now())

@@ -1,0 +1,41 @@
+package wire
+
+import (
+	"math"
+	"time"
+)
+
+// What holds where the operator says nothing. busd puts these into the roster and into the modules' entries, so whoever
+// reads those need not know them.
+const (
+	// DefaultTimeout is how long a module may take to answer a question.
+	DefaultTimeout = time.Second
+
+	// DefaultBudget is how long a decision may take, with all modules that are asked for it.
+	DefaultBudget = 5 * time.Second
+
+	// DefaultBreakerFailures is how many timeouts in a row make a module be left alone.
+	DefaultBreakerFailures = 5
+
+	// DefaultBreakerOpen is how long a module is left alone then.
+	DefaultBreakerOpen = 5 * time.Second
+
+	// JoinEvery is how often a worker joins again. A worker that is not heard of for three times as long has gone.
+	JoinEvery = 5 * time.Second
+)
+
+// Milliseconds returns d in milliseconds, rounded up so that a little time is not none, and at most what 32 bits hold:
+// seven weeks.
+func Milliseconds(d time.Duration) uint32 {
+	d = max(d, 0)
+	ms := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return uint32(min(ms, math.MaxUint32))
+}
+
+// FromMilliseconds is how long a number of milliseconds is.
+func FromMilliseconds[N uint32 | uint64](ms N) time.Duration {
+	return time.Duration(min(uint64(ms), math.MaxInt64/uint64(time.Millisecond))) * time.Millisecond
+}

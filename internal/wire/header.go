@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Headers of requests and replies. They are read whatever the case of their names: see [Header].
+const (
+	// HeaderError is the text of a failure. It has at most [MaxText] bytes, in one line.
+	HeaderError = "Nats-Service-Error"
+
+	// HeaderErrorCode is the kind of a failure: error, panic, malformed, busy or timeout. Anything else is an error.
+	HeaderErrorCode = "Nats-Service-Error-Code"
+
+	// HeaderTimeout is how many milliseconds are left to answer, where that is less than the module's own timeout.
+	HeaderTimeout = "Modulebus-Timeout"
+
+	// HeaderCall names a call of the Module API, so that it can be cancelled.
+	HeaderCall = "Modulebus-Call"
+
+	// HeaderContentType selects the mapping of the payload: see [MappingOf].
+	HeaderContentType = "Content-Type"
+)
+
+// Header returns a header of m, empty if there is none, without regard to the case of its name. NATS keeps the case that
+// a client wrote, and many clients write in lower case; a failure that goes unread would be taken for no opinion. Of
+// several spellings, the one that is written as name counts, else the first in the order of their bytes.
+func Header(m *nats.Msg, name string) string {
+	if len(m.Header) == 0 {
+		return ""
+	}
+	if v := m.Header.Get(name); v != "" {
+		return v
+	}
+	var spelling, value string
+	for other, values := range m.Header {
+		if strings.EqualFold(other, name) && len(values) > 0 && (value == "" || other < spelling) {
+			spelling, value = other, cmp.Or(values[0], value)
+		}
+	}
+	return value
+}
+
+// Timeout returns how long there is to answer m, of which own is the most.
+func Timeout(m *nats.Msg, own time.Duration) time.Duration {
+	ms, err := strconv.ParseUint(Header(m, HeaderTimeout), 10, 31)
+	if err != nil {
+		return own
+	}
+	return min(own, FromMilliseconds(ms))
+}
