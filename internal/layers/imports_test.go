@@ -66,6 +66,7 @@ var house = map[string]row{
 		own:    "bus internal/busd/ internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything + " " + natsServer,
 	},
+	"internal/busd/identity":  {own: "subjects " + schemas, others: anything},
 	"internal/busd/cli":       {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
 	"internal/busd/config":    {own: "subjects " + schemas, others: anything},
 	"internal/busd/registry":  {own: "internal/busd/config internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},

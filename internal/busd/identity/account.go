@@ -1,0 +1,103 @@
+package identity
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+)
+
+// Operator returns what servers trust.
+func (k *Keys) Operator() (*jwt.OperatorClaims, error) {
+	public, err := k.operator.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	claims := jwt.NewOperatorClaims(public)
+	claims.Name = "modulebus " + k.name
+	if claims.SystemAccount, err = k.system.PublicKey(); err != nil {
+		return nil, err
+	}
+	_, err = claims.Encode(k.operator) // Which fills in who issued it, and when.
+	return claims, err
+}
+
+// Account is an account of NATS.
+type Account struct {
+	ID    string // its public key
+	Token string // its signed text, which servers resolve the ID to
+}
+
+// SystemAccount returns the account in which servers report on themselves.
+func (k *Keys) SystemAccount() (Account, error) {
+	return k.sign(k.system, "SYS", func(c *jwt.AccountClaims) error { return nil })
+}
+
+// Account returns the account of the bus. It turns away modules that are not listed, and credentials that were replaced.
+// JetStream is on, without a limit but the server's own.
+func (k *Keys) Account(listed []string) (Account, error) {
+	r, err := k.record()
+	if err != nil {
+		return Account{}, err
+	}
+	return k.sign(k.account, "modulebus "+k.name, func(c *jwt.AccountClaims) error {
+		c.Limits.JetStreamLimits = jwt.JetStreamLimits{
+			MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit,
+		}
+		return k.revoke(c, r, listed)
+	})
+}
+
+// revoke marks each user that was made and is not to come in.
+func (k *Keys) revoke(c *jwt.AccountClaims, r record, listed []string) error {
+	may := map[User]bool{Homeserver: true, Admin: true, Busd: true}
+	for _, name := range listed {
+		may[Module(name)] = true
+	}
+	for id, g := range r {
+		end := g.Oldest
+		if !may[User{id}] {
+			end = g.Current + 1
+		}
+		for n := range end {
+			if err := k.revokeGeneration(c, User{id}, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// never is later than any clock that signs credentials.
+var never = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (k *Keys) revokeGeneration(c *jwt.AccountClaims, u User, generation int) error {
+	pair, err := k.key(u, generation)
+	if err != nil {
+		return err
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		return err
+	}
+	c.RevokeAt(public, never)
+	return nil
+}
+
+func (k *Keys) sign(account nkeys.KeyPair, name string, fill func(*jwt.AccountClaims) error) (Account, error) {
+	public, err := account.PublicKey()
+	if err != nil {
+		return Account{}, err
+	}
+	claims := jwt.NewAccountClaims(public)
+	claims.Name = name
+	if err := fill(claims); err != nil {
+		return Account{}, err
+	}
+	token, err := claims.Encode(k.operator)
+	if err != nil {
+		return Account{}, fmt.Errorf("cannot sign account %s: %w", name, err)
+	}
+	return Account{public, token}, nil
+}

@@ -1,0 +1,50 @@
+package identity
+
+import (
+	"strings"
+	"text/template"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// serverConfig is what each server of a cluster has to know. The folder of the resolver is where it keeps what busd
+// tells it later.
+var serverConfig = template.Must(template.New("").Parse(`# Who may connect to modulebus of {{.ServerName}}: for the configuration of each server of your NATS.
+# It stays as it is when modules come and go: busd tells the servers.
+operator: {{.Operator}}
+system_account: {{.System.ID}}
+resolver: {type: full, dir: "modulebus-accounts", allow_delete: false, interval: "2m"}
+resolver_preload: {
+  {{.System.ID}}: {{.System.Token}}
+  {{.Account.ID}}: {{.Account.Token}}
+}
+`))
+
+// ServerConfig returns what an external NATS needs in its configuration, as text for it.
+func (k *Keys) ServerConfig(listed []string) (string, error) {
+	operator, err := k.Operator()
+	if err != nil {
+		return "", err
+	}
+	system, err := k.SystemAccount()
+	if err != nil {
+		return "", err
+	}
+	account, err := k.Account(listed)
+	if err != nil {
+		return "", err
+	}
+	token, err := operator.Encode(k.operator)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	err = serverConfig.Execute(&text, struct {
+		ServerName, Operator string
+		System, Account      Account
+	}{k.name, token, system, account})
+	return text.String(), err
+}
+
+// Claims returns what the account's text says.
+func (a Account) Claims() (*jwt.AccountClaims, error) { return jwt.DecodeAccountClaims(a.Token) }

@@ -1,0 +1,32 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+)
+
+// updateSubject is where the servers' resolvers take the text of an account, in the system account.
+const updateSubject = "$SYS.REQ.CLAIMS.UPDATE"
+
+// Push tells an external NATS what the account says now; whoever it turns away is disconnected. The connection is one of
+// [System]. It waits for one server to take it until ctx ends; that server tells the others.
+func Push(ctx context.Context, system *nats.Conn, a Account) error {
+	m, err := system.RequestWithContext(ctx, updateSubject, []byte(a.Token))
+	if err != nil {
+		return fmt.Errorf("cannot tell NATS who may connect: %w: is the resolver of its configuration what \"busd nats-config\" prints?", err)
+	}
+	var answer struct {
+		Error *struct{ Description string } `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return fmt.Errorf("cannot tell NATS who may connect: it answers what is no JSON: %w", err)
+	}
+	if answer.Error != nil {
+		return errors.New("cannot tell NATS who may connect: " + answer.Error.Description)
+	}
+	return nil
+}

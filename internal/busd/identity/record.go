@@ -1,0 +1,112 @@
+package identity
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// generations of a user's key that were given out. Those before Oldest are turned away.
+type generations struct {
+	Oldest  int `json:"oldest"`
+	Current int `json:"current"`
+}
+
+// record is which users were made, by id.
+type record map[string]generations
+
+// Credentials returns the credentials file of a user, always the same until [Keys.Rotate].
+func (k *Keys) Credentials(u User) ([]byte, error) {
+	g, err := k.update(u, func(g generations) generations { return g })
+	if err != nil {
+		return nil, err
+	}
+	return k.credentials(u, g.Current)
+}
+
+// Rotate returns a new credentials file for a user. The one before goes on being accepted until [Keys.Retire], so that
+// workers can change over one by one.
+func (k *Keys) Rotate(u User) ([]byte, error) {
+	g, err := k.update(u, func(g generations) generations { return generations{g.Oldest, g.Current + 1} })
+	if err != nil {
+		return nil, err
+	}
+	return k.credentials(u, g.Current)
+}
+
+// Retire has all but the latest credentials of a user turned away, from the next [Keys.Account] on.
+func (k *Keys) Retire(u User) error {
+	_, err := k.update(u, func(g generations) generations { return generations{g.Current, g.Current} })
+	return err
+}
+
+// update changes what is recorded of a user, while no other process does.
+func (k *Keys) update(u User, change func(generations) generations) (generations, error) {
+	unlock, err := lock(filepath.Join(k.dir, "users.lock"))
+	if err != nil {
+		return generations{}, fmt.Errorf("cannot record who has credentials: %w", err)
+	}
+	defer unlock()
+	r, err := k.record()
+	if err != nil {
+		return generations{}, err
+	}
+	before := maps.Clone(r)
+	r[u.id] = change(r[u.id])
+	if _, known := before[u.id]; known && before[u.id] == r[u.id] {
+		return r[u.id], nil
+	}
+	return r[u.id], k.write(r)
+}
+
+func (k *Keys) file() string { return filepath.Join(k.dir, "users.json") }
+
+func (k *Keys) record() (record, error) {
+	data, err := os.ReadFile(k.file())
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read who has credentials: %w", err)
+	}
+	r := record{}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("%s is damaged (%w): bring back the one that was there; without it, credentials that were replaced would be accepted again", k.file(), err)
+	}
+	return r, nil
+}
+
+// write replaces the record as a whole.
+func (k *Keys) write(r record) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	temp, err := os.CreateTemp(k.dir, ".users-*")
+	if err != nil {
+		return fmt.Errorf("cannot record who has credentials: %w", err)
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(append(data, '\n'))
+	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return fmt.Errorf("cannot record who has credentials: %w", err)
+	}
+	return os.Rename(temp.Name(), k.file())
+}
+
+// lock waits for a file to be this process's alone.
+func lock(file string) (unlock func(), err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}

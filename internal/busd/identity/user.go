@@ -1,0 +1,102 @@
+package identity
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nkeys"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// answerTime is how long a user may take to answer what it was asked. It is longer than any timeout in busd.yaml: a
+// server that forgets the permission earlier turns a late answer into none.
+const answerTime = 24 * time.Hour
+
+// User names whoever connects to NATS. Use one of the constructors.
+type User struct{ id string }
+
+// Module is the module of that name; all its workers are this user.
+func Module(name string) User { return User{modulePrefix + name} }
+
+// These users are not modules.
+var (
+	Homeserver = User{"homeserver"} // asks, and serves the Module API
+	Admin      = User{"admin"}      // may do everything on the bus: for the nats command, and for backups
+	Busd       = User{"busd"}       // may do everything on the bus
+	System     = User{"system"}     // is of the system account: busd tells servers whom to turn away
+)
+
+const modulePrefix = "module "
+
+// module returns the name of a module's user.
+func (u User) module() (name string, ok bool) { return strings.CutPrefix(u.id, modulePrefix) }
+
+// key derives the user's key of a generation.
+func (k *Keys) key(u User, generation int) (nkeys.KeyPair, error) {
+	seed, err := k.signer(u).Seed()
+	if err != nil {
+		return nil, err
+	}
+	_, raw, err := nkeys.DecodeSeed(seed)
+	if err != nil {
+		return nil, err
+	}
+	derived, err := hkdf.Key(sha256.New, raw, nil, fmt.Sprintf("modulebus user %d %s", generation, u.id), 32)
+	if err != nil {
+		return nil, err
+	}
+	return nkeys.FromRawSeed(nkeys.PrefixByteUser, derived)
+}
+
+// signer is the key of the user's account.
+func (k *Keys) signer(u User) nkeys.KeyPair {
+	if u == System {
+		return k.system
+	}
+	return k.account
+}
+
+// credentials are the text of a NATS credentials file for a generation of a user.
+func (k *Keys) credentials(u User, generation int) ([]byte, error) {
+	pair, err := k.key(u, generation)
+	if err != nil {
+		return nil, err
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	claims := jwt.NewUserClaims(public)
+	claims.Name = u.id
+	claims.Permissions = k.permissions(u)
+	token, err := claims.Encode(k.signer(u))
+	if err != nil {
+		return nil, err
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		return nil, err
+	}
+	return jwt.FormatUserConfig(token, seed)
+}
+
+// permissions are empty for users that may do everything in their account.
+func (k *Keys) permissions(u User) (p jwt.Permissions) {
+	var may subjects.Permissions
+	if name, ok := u.module(); ok {
+		may = k.server.ModulePermissions(name)
+	} else if u == Homeserver {
+		may = k.server.HomeserverPermissions()
+	} else {
+		return p
+	}
+	p.Pub.Allow.Add(may.Publish...)
+	p.Sub.Allow = may.Subscribe // Add would take the queue groups for something else.
+	p.Resp = &jwt.ResponsePermission{MaxMsgs: 1, Expires: answerTime}
+	return p
+}
