@@ -20,8 +20,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	forward "github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
@@ -350,11 +350,12 @@ func TestBusdForwardsCallsToTheHomeserver(t *testing.T) {
 	}))
 	t.Cleanup(hs.Close)
 	b := newAPIBed(t, nil, nil)
-	forward, err := busd.Forward(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile(t, "hs-token")})
+	forwarder, err := forward.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile(t, "hs-token")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.serve(t, forward)
+	t.Cleanup(forwarder.Close)
+	b.serve(t, forwarder.Call)
 	r, err := b.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@admin:example.com"})
 	if err != nil || !r.GetIsAdmin() {
 		t.Errorf("got %v, %v", r, err)

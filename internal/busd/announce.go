@@ -23,6 +23,9 @@ const (
 // announce says once how the start went: when all modules are ready, with all the workers that busd runs of them, or
 // those that are not have failed, or are others' to start and have not come.
 func (d *daemon) announce(ctx context.Context) {
+	if d.Announce == nil {
+		return
+	}
 	start, reminded := time.Now(), time.Now()
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -74,12 +77,12 @@ func (d *daemon) line(missing []registry.Status) string {
 	if len(missing) > 0 {
 		how = "running, but not ready: " + describe(missing)
 	}
-	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, d.url(), d.broker.shown(), d.tryAsk(), d.tryWeb())
+	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, d.url(), d.broker.Shown(), d.tryAsk(), d.tryWeb())
 }
 
 // url is where the HTTP door is, from this machine.
 func (d *daemon) url() string {
-	listen := d.Config.HTTP.Listen
+	listen := d.http.Addr()
 	if host, port, err := net.SplitHostPort(listen); err == nil && net.ParseIP(host).IsUnspecified() {
 		listen = net.JoinHostPort("127.0.0.1", port)
 	}
@@ -108,7 +111,7 @@ func (d *daemon) tryAsk() string {
 			c, ok := subjects.Find(i.GetCallback())
 			if ok {
 				path := "/_modulebus/v1/ask/" + c.Category.Name + "/" + c.Name
-				return fmt.Sprintf("curl%s -d %s %s%s", d.authorization(), quote(sample(c, d.Config.ServerName)), d.url(), path)
+				return fmt.Sprintf("curl%s -d %s %s%s", d.authorization(), quote(sample(c, d.config.ServerName)), d.url(), path)
 			}
 		}
 	}
@@ -116,10 +119,10 @@ func (d *daemon) tryAsk() string {
 }
 
 func (d *daemon) authorization() string {
-	if d.Config.HTTP.TokenFile == "" {
+	if d.config.HTTP.TokenFile == "" {
 		return ""
 	}
-	return fmt.Sprintf(` -H "Authorization: Bearer $(cat %s)"`, quote(d.Config.HTTP.TokenFile))
+	return fmt.Sprintf(` -H "Authorization: Bearer $(cat %s)"`, quote(d.config.HTTP.TokenFile))
 }
 
 // quote makes a text one word of a shell command.

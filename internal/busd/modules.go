@@ -82,8 +82,8 @@ func (m *modules) start(c config.Module) *group {
 
 func (m *modules) environment(c config.Module) []string {
 	return []string{
-		"MODULEBUS_NATS_URL=" + m.daemon.broker.url,
-		"MODULEBUS_SERVER_NAME=" + m.daemon.Config.ServerName,
+		"MODULEBUS_NATS_URL=" + m.daemon.broker.URL,
+		"MODULEBUS_SERVER_NAME=" + m.daemon.config.ServerName,
 		"MODULEBUS_MODULE=" + c.Name,
 	}
 }

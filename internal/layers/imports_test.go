@@ -63,14 +63,20 @@ var house = map[string]row{
 	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
-		own:    "bus internal/busd/ internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
-		others: anything + " " + natsServer,
+		own:    "bus internal/busd/ internal/wire subjects " + schemas,
+		others: anything,
 	},
-	"internal/busd/identity":  {own: "subjects " + schemas, others: anything},
-	"internal/busd/cli":       {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
-	"internal/busd/config":    {own: "subjects " + schemas, others: anything},
-	"internal/busd/registry":  {own: "internal/busd/config internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
-	"internal/busd/supervise": {others: anything},
+	"internal/busd/broker": {own: "internal/busd/config", others: anything + " " + natsServer},
+	"internal/busd/door": {
+		own:    "bus internal/busd/config internal/busd/registry internal/pool internal/wire subjects " + schemas,
+		others: anything,
+	},
+	"internal/busd/homeserver": {own: "bus internal/busd/config internal/wire subjects " + schemas, others: anything},
+	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
+	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
+	"internal/busd/config":     {own: "subjects " + schemas, others: anything},
+	"internal/busd/registry":   {own: "internal/busd/config internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
+	"internal/busd/supervise":  {others: anything},
 
 	"cmd/busd":        {own: "internal/busd/cli"},
 	"cmd/demo-module": {own: "modulekit " + schemas},

@@ -1,14 +1,11 @@
-package busd
+package broker
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -18,64 +15,12 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// broker is NATS as busd uses it.
-type broker struct {
-	nc     *nats.Conn
-	url    string         // for the modules that busd runs
-	server *server.Server // nil when NATS is external
-	temp   string         // folder that goes when busd does
-	lent   bool           // nc is somebody else's
-}
-
-// openBroker takes the connection that there is, starts the embedded server, or connects to the external one.
-func openBroker(o Options) (*broker, error) {
-	c, log := o.Config, o.Log
-	if o.Conn != nil {
-		return &broker{nc: o.Conn, url: cmp.Or(c.NATS.URL, o.Conn.ConnectedUrl()), lent: true}, nil
-	}
-	opts := []nats.Option{
-		nats.Name("busd"),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(200 * time.Millisecond),
-		nats.ReconnectBufSize(-1), // While NATS is away, an ask fails at once instead of waiting.
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error().Err(err).Msg("NATS") }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // It is nil when busd closes the connection.
-				log.Warn().Err(err).Msg("NATS is away")
-			}
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("NATS is back") }),
-	}
-	if c.NATS.URL != "" {
-		return external(c.NATS, opts)
-	}
-	return embedded(c.NATS, opts, log)
-}
-
-func external(c config.NATS, opts []nats.Option) (*broker, error) {
-	if c.Credentials != "" {
-		opts = append(opts, nats.UserCredentials(c.Credentials))
-	}
-	if c.TLS.CA != "" {
-		opts = append(opts, nats.RootCAs(c.TLS.CA))
-	}
-	if c.TLS.Cert != "" {
-		opts = append(opts, nats.ClientCert(c.TLS.Cert, c.TLS.Key))
-	}
-	nc, err := nats.Connect(c.URL, opts...)
-	if err != nil {
-		// The URL may hold a password, so it is not repeated.
-		return nil, fmt.Errorf("cannot connect to nats.url: %w: is NATS running there, and does it accept nats.credentials?", err)
-	}
-	return &broker{nc: nc, url: c.URL}, nil
-}
-
-func embedded(c config.NATS, opts []nats.Option, log zerolog.Logger) (*broker, error) {
+func embedded(c config.NATS, opts []nats.Option, log zerolog.Logger) (*Broker, error) {
 	options, err := serverOptions(c)
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{}
+	b := &Broker{}
 	if options.StoreDir == "" {
 		if b.temp, err = os.MkdirTemp("", "busd-nats-"); err != nil {
 			return nil, fmt.Errorf("cannot make a folder for modules' stores: %w: set nats.store_dir", err)
@@ -83,28 +28,28 @@ func embedded(c config.NATS, opts []nats.Option, log zerolog.Logger) (*broker, e
 		options.StoreDir = b.temp
 	}
 	if err := b.start(options, c.Listen, opts, log); err != nil {
-		b.close()
+		b.Close()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *broker) start(options *server.Options, listen string, opts []nats.Option, log zerolog.Logger) error {
+func (b *Broker) start(options *server.Options, listen string, opts []nats.Option, log zerolog.Logger) error {
 	s, err := server.NewServer(options)
 	if err != nil {
 		return fmt.Errorf("cannot start the embedded NATS server: %w", err)
 	}
 	b.server = s
 	failed := make(chan string, 1)
-	s.SetLoggerV2(natsLog{log, failed}, false, false, false)
+	s.SetLoggerV2(serverLog{log, failed}, false, false, false)
 	go s.Start() // It ends with Shutdown.
 	if err := listening(s, listen, failed); err != nil {
 		return err
 	}
-	if b.nc, err = nats.Connect("", append(opts, nats.InProcessServer(s))...); err != nil {
+	if b.Conn, err = nats.Connect("", append(opts, nats.InProcessServer(s))...); err != nil {
 		return fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
 	}
-	b.url = clientURL(s)
+	b.URL = clientURL(s)
 	return nil
 }
 
@@ -158,24 +103,8 @@ func clientURL(s *server.Server) string {
 	return "nats://" + addr.String()
 }
 
-// shown is the URL without what is secret in it.
-func (b *broker) shown() string {
-	var hosts []string
-	for one := range strings.SplitSeq(b.url, ",") {
-		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
-			hosts = append(hosts, u.Scheme+"://"+u.Host)
-		}
-	}
-	return strings.Join(hosts, ",")
-}
-
-func (b *broker) close() {
-	if b.lent {
-		return
-	}
-	if b.nc != nil {
-		b.nc.Close()
-	}
+// stopServer ends the embedded server, if there is one.
+func (b *Broker) stopServer() {
 	if b.server != nil {
 		b.server.Shutdown()
 		b.server.WaitForShutdown()
@@ -185,13 +114,13 @@ func (b *broker) close() {
 	}
 }
 
-// natsLog passes on what the embedded server says. Its routine news is for debugging.
-type natsLog struct {
+// serverLog passes on what the embedded server says. Its routine news is for debugging.
+type serverLog struct {
 	log    zerolog.Logger
 	failed chan<- string
 }
 
-func (l natsLog) say(level zerolog.Level, format string, v []any) {
+func (l serverLog) say(level zerolog.Level, format string, v []any) {
 	l.log.WithLevel(level).Str("from", "nats-server").Msg(sprintf(format, v))
 }
 
@@ -204,22 +133,22 @@ func sprintf(format string, v []any) string {
 }
 
 // Noticef implements server.Logger.
-func (l natsLog) Noticef(format string, v ...any) { l.say(zerolog.DebugLevel, format, v) }
+func (l serverLog) Noticef(format string, v ...any) { l.say(zerolog.DebugLevel, format, v) }
 
 // Warnf implements server.Logger.
-func (l natsLog) Warnf(format string, v ...any) { l.say(zerolog.WarnLevel, format, v) }
+func (l serverLog) Warnf(format string, v ...any) { l.say(zerolog.WarnLevel, format, v) }
 
 // Errorf implements server.Logger.
-func (l natsLog) Errorf(format string, v ...any) { l.say(zerolog.ErrorLevel, format, v) }
+func (l serverLog) Errorf(format string, v ...any) { l.say(zerolog.ErrorLevel, format, v) }
 
 // Debugf implements server.Logger.
-func (l natsLog) Debugf(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
+func (l serverLog) Debugf(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
 
 // Tracef implements server.Logger.
-func (l natsLog) Tracef(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
+func (l serverLog) Tracef(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
 
 // Fatalf implements server.Logger. The server expects to be ended by it; here its start fails instead.
-func (l natsLog) Fatalf(format string, v ...any) {
+func (l serverLog) Fatalf(format string, v ...any) {
 	select {
 	case l.failed <- sprintf(format, v):
 	default: // The first reason is enough.

@@ -1,4 +1,5 @@
-package busd
+// Package homeserver passes calls of the Module API on to a homeserver that is not a Go program.
+package homeserver
 
 import (
 	"bytes"
@@ -23,18 +24,16 @@ const (
 	idleFor   = 90 * time.Second // until an unused one is closed
 )
 
-// forwarder passes calls of the Module API on to a homeserver that is no Go program: POST <url>/v1/<method>.
-type forwarder struct {
+// Forwarder posts each call to <url>/v1/<method>. Its methods may be called concurrently.
+type Forwarder struct {
 	url, token string
 	http       *http.Client
 }
 
-// newForwarder returns nil when the configuration names no homeserver.
-func newForwarder(c config.Homeserver) (*forwarder, error) {
-	if c.URL == "" {
-		return nil, nil //nolint:nilnil // No homeserver is no error.
-	}
-	f := &forwarder{url: c.URL, http: &http.Client{Transport: &http.Transport{
+// New returns a forwarder to the homeserver that the configuration names. It reads the token's file, and does not connect
+// yet. Close must be called.
+func New(c config.Homeserver) (*Forwarder, error) {
+	f := &Forwarder{url: c.URL, http: &http.Client{Transport: &http.Transport{
 		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor,
 	}}}
 	if c.TokenFile == "" {
@@ -48,17 +47,8 @@ func newForwarder(c config.Homeserver) (*forwarder, error) {
 	return f, nil
 }
 
-// Forward returns what answers calls of the Module API by passing them on to a homeserver.
-func Forward(c config.Homeserver) (bus.CallFunc, error) {
-	f, err := newForwarder(c)
-	if err != nil {
-		return nil, err
-	}
-	return f.call, nil
-}
-
-// call implements bus.CallFunc.
-func (f *forwarder) call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
+// Call implements [bus.CallFunc]. It blocks until the homeserver has answered or ctx ends.
+func (f *Forwarder) Call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
 	body, err := wire.ToJSON(req)
 	if err != nil {
 		return nil, err
@@ -68,18 +58,22 @@ func (f *forwarder) call(ctx context.Context, m *subjects.Method, req proto.Mess
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil: // It may name the address, which is the operator's business alone.
-		return nil, &bus.MatrixError{Status: http.StatusBadGateway, Errcode: unknown, Text: "the homeserver cannot be reached at homeserver.url"}
+		return nil, badGateway("the homeserver cannot be reached at homeserver.url")
 	case status != http.StatusOK:
 		return nil, wire.ParseMatrixError(status, out)
 	}
 	reply := m.NewReply()
 	if err := wire.FromJSON(out, reply, false); err != nil {
-		return nil, &bus.MatrixError{Status: http.StatusBadGateway, Errcode: unknown, Text: "the homeserver's reply cannot be read: " + err.Error()}
+		return nil, badGateway("the homeserver's reply cannot be read: " + err.Error())
 	}
 	return reply, nil
 }
 
-func (f *forwarder) post(ctx context.Context, method string, body []byte) (status int, _ []byte, err error) {
+func badGateway(text string) error {
+	return &bus.MatrixError{Status: http.StatusBadGateway, Errcode: "M_UNKNOWN", Text: text}
+}
+
+func (f *Forwarder) post(ctx context.Context, method string, body []byte) (status int, _ []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, f.url+"/v1/"+method, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -97,4 +91,5 @@ func (f *forwarder) post(ctx context.Context, method string, body []byte) (statu
 	return rsp.StatusCode, out, err
 }
 
-func (f *forwarder) close() { f.http.CloseIdleConnections() }
+// Close closes connections that no call uses.
+func (f *Forwarder) Close() { f.http.CloseIdleConnections() }

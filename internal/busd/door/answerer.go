@@ -1,6 +1,7 @@
-package busd
+package door
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,52 +17,45 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// desk answers asks, whichever door they come through.
-type desk struct{ client *bus.Client }
+// Answerer answers asks, whichever door they come through. Its methods may be called concurrently.
+type Answerer struct{ client *bus.Client }
 
-// problem is why an ask got no decision.
-type problem struct {
-	Errcode string `json:"errcode"`
-	Text    string `json:"error"`
-	Module  string `json:"module,omitempty"`
-	Failure string `json:"failure,omitempty"`
-	status  int
+// NewAnswerer returns an answerer that asks the modules that the client knows.
+func NewAnswerer(c *bus.Client) *Answerer { return &Answerer{c} }
+
+// Ask asks the modules. The request must be one of the callback's. It blocks until there is a decision: as long as the
+// operator's budget says, or until ctx ends.
+func (a *Answerer) Ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (bus.Decision[proto.Message], *Problem) {
+	decision, err := a.client.Ask(ctx, d, req)
+	if err != nil {
+		return decision, problemOf(err)
+	}
+	return decision, nil
 }
 
-// body returns the problem as Matrix error JSON.
-func (p *problem) body() []byte {
-	body, _ := json.Marshal(p) // It is made of strings.
-	return body
-}
-
-const (
-	unknown      = "M_UNKNOWN"
-	unrecognized = "M_UNRECOGNIZED"
-)
-
-// answer decodes the request, asks, and encodes the decision; all in JSON, or all in protobuf.
-func (d desk) answer(ctx context.Context, name string, body []byte, inJSON bool) ([]byte, *problem) {
+// answer is Ask in our own mappings: the decision is in that of the request.
+func (a *Answerer) answer(ctx context.Context, name string, body []byte, in wire.Mapping) ([]byte, *Problem) {
 	callback, p := find(name)
 	if p != nil {
 		return nil, p
 	}
 	req := callback.NewRequest()
-	if p := decode(body, inJSON, req); p != nil {
+	if p := decode(body, in, req); p != nil {
 		return nil, p
 	}
-	decision, err := d.client.Ask(ctx, callback, req)
-	if err != nil {
-		return nil, failed(err)
+	decision, p := a.Ask(ctx, callback, req)
+	if p != nil {
+		return nil, p
 	}
-	out, err := encode(decision, inJSON)
+	out, err := encode(decision, in)
 	if err != nil {
-		return nil, &problem{unknown, "cannot write the decision: " + err.Error(), "", "", http.StatusInternalServerError}
+		return nil, newProblem(http.StatusInternalServerError, unknown, "cannot write the decision: "+err.Error())
 	}
 	return out, nil
 }
 
 // find takes a full name only: the category is part of the address.
-func find(name string) (*subjects.Declaration, *problem) {
+func find(name string) (*subjects.Declaration, *Problem) {
 	if d, ok := subjects.Find(name); ok && d.FullName() == name {
 		return d, nil
 	}
@@ -79,25 +73,18 @@ func find(name string) (*subjects.Declaration, *problem) {
 	if len(has) > 0 {
 		text = fmt.Sprintf("unknown callback %q; %s has: %s", callback, category, strings.Join(has, ", "))
 	}
-	return nil, &problem{Errcode: unrecognized, Text: text, status: http.StatusNotFound}
+	return nil, newProblem(http.StatusNotFound, unrecognized, text)
 }
 
-func decode(body []byte, inJSON bool, req proto.Message) *problem {
-	err := wire.DecodeStrict(body, wire.Mapping(inJSON), req)
+func decode(body []byte, in wire.Mapping, req proto.Message) *Problem {
+	err := wire.DecodeStrict(body, in, req)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, wire.ErrNotJSON):
-		return &problem{Errcode: "M_NOT_JSON", Text: "the body is not a JSON object", status: http.StatusBadRequest}
+		return newProblem(http.StatusBadRequest, notJSON, "the body is not a JSON object")
 	}
-	return &problem{Errcode: "M_BAD_JSON", Text: err.Error(), status: http.StatusBadRequest}
-}
-
-func failed(err error) *problem {
-	if f, ok := errors.AsType[*bus.Error](err); ok {
-		return &problem{unknown, f.Error(), f.Module, wire.KindName(f.Kind), http.StatusBadGateway}
-	}
-	return &problem{Errcode: unknown, Text: err.Error(), status: http.StatusServiceUnavailable}
+	return newProblem(http.StatusBadRequest, badJSON, err.Error())
 }
 
 // decisionJSON is the JSON form of a [rosterv1.Decision].
@@ -114,8 +101,8 @@ type failureJSON struct {
 	Policy  string `json:"policy"`
 }
 
-func encode(d bus.Decision[proto.Message], inJSON bool) ([]byte, error) {
-	if inJSON {
+func encode(d bus.Decision[proto.Message], in wire.Mapping) ([]byte, error) {
+	if in == wire.JSON {
 		return encodeJSON(d)
 	}
 	out := &rosterv1.Decision{RosterRevision: d.RosterRevision}
@@ -146,4 +133,13 @@ func encodeJSON(d bus.Decision[proto.Message]) (_ []byte, err error) {
 		}
 	}
 	return marshalPlain(out)
+}
+
+// marshalPlain is [json.Marshal] that leaves <, > and & as they are.
+func marshalPlain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

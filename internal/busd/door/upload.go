@@ -1,4 +1,4 @@
-package busd
+package door
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/wire"
 )
 
 const (
@@ -27,12 +28,12 @@ var errFileTooLarge = errors.New("the file is larger than busd passes on")
 // Of the file, no more is taken in than modules read, so that one nobody reads costs nothing.
 type upload struct {
 	request []byte
-	inJSON  bool
+	in      wire.Mapping
 	file    io.Reader
 }
 
 // readUpload reads the request's message, and leaves the file where it is.
-func readUpload(w http.ResponseWriter, r *http.Request) (*upload, *problem) {
+func readUpload(w http.ResponseWriter, r *http.Request) (*upload, *Problem) {
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return nil, badUpload("it is no multipart/form-data")
@@ -48,12 +49,12 @@ func readUpload(w http.ResponseWriter, r *http.Request) (*upload, *problem) {
 	case err != nil:
 		return nil, badUpload("it is cut")
 	case len(body) > maxBody:
-		return nil, &problem{Errcode: "M_TOO_LARGE", Text: "the part request is too large", status: http.StatusRequestEntityTooLarge}
+		return nil, newProblem(http.StatusRequestEntityTooLarge, tooLarge, "the part request is too large")
 	}
-	return nextFile(&upload{request: body, inJSON: partType(message) != protobuf}, parts)
+	return nextFile(&upload{request: body, in: mappingOf(partType(message))}, parts)
 }
 
-func nextFile(u *upload, parts *multipart.Reader) (*upload, *problem) {
+func nextFile(u *upload, parts *multipart.Reader) (*upload, *Problem) {
 	part, err := parts.NextPart()
 	if err != nil || part.FormName() != "file" {
 		return nil, badUpload(`its second part is not "file"`)
@@ -70,24 +71,24 @@ func partType(p *multipart.Part) string {
 	return t
 }
 
-func badUpload(why string) *problem {
-	return &problem{Errcode: "M_BAD_JSON", Text: "the body cannot be read: " + why, status: http.StatusBadRequest}
+func badUpload(why string) *Problem {
+	return newProblem(http.StatusBadRequest, badJSON, "the body cannot be read: "+why)
 }
 
 // askUpload asks with the file at hand.
-func (f *front) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) ([]byte, bool, *problem) {
+func (d *HTTP) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) ([]byte, wire.Mapping, *Problem) {
 	u, p := readUpload(w, r)
 	if p != nil {
-		return nil, true, p
+		return nil, wire.JSON, p
 	}
 	file := &spool{source: u.file}
 	defer file.close()
-	out, p := f.desk.answer(bus.WithFile(ctx, file, -1), name, u.request, u.inJSON)
+	out, p := d.Answerer.answer(bus.WithFile(ctx, file, -1), name, u.request, u.in)
 	if !file.ended() { // A read that is under way must not keep the decision back; the connection is of no use then.
 		w.Header().Set("Connection", "close")
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	}
-	return out, u.inJSON, p
+	return out, u.in, p
 }
 
 // spool is a stream that can be read anywhere: what has been taken in so far is in a temporary file.

@@ -1,4 +1,4 @@
-package busd
+package door
 
 import (
 	"context"
@@ -17,21 +17,21 @@ import (
 const maxWait = 60 * time.Second // of GET wants
 
 // wants lists the callbacks that any module wants, at once or when the roster has changed.
-func (f *front) wants(w http.ResponseWriter, r *http.Request) {
-	roster := f.client.Roster()
+func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
+	roster := d.Client.Roster()
 	if text := r.URL.Query().Get("after"); text != "" {
 		after, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			writeProblem(w, &problem{Errcode: "M_INVALID_PARAM", Text: "after is not a revision", status: http.StatusBadRequest})
+			newProblem(http.StatusBadRequest, invalidParam, "after is not a revision").writeTo(w)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
 		defer cancel()
-		ctx, release := f.untilDrain(ctx)
+		ctx, release := d.Life.untilDrain(ctx)
 		defer release()
-		roster, _ = f.client.AwaitRoster(ctx, after) // Without a newer one, the one there is.
+		roster, _ = d.Client.AwaitRoster(ctx, after) // Without a newer one, the one there is.
 	}
-	answer := map[string]any{"roster_revision": roster.GetRevision(), "callbacks": wanted(roster), "state": f.state(roster)}
+	answer := map[string]any{"roster_revision": roster.GetRevision(), "callbacks": wanted(roster), "state": d.state(roster)}
 	for name, keys := range keysOf(roster) {
 		answer[name] = keys
 	}
@@ -39,16 +39,16 @@ func (f *front) wants(w http.ResponseWriter, r *http.Request) {
 }
 
 // state tells which state events are needed in requests of which callbacks, by their full names.
-func (f *front) state(roster *rosterv1.Roster) map[string]json.RawMessage {
+func (d *HTTP) state(roster *rosterv1.Roster) map[string]json.RawMessage {
 	all := map[string]json.RawMessage{}
 	for category, names := range wanted(roster) {
 		for _, name := range names {
-			d, ok := subjects.Find(category + "." + name)
-			if !ok || f.client.StateFilter(d) == nil {
+			callback, ok := subjects.Find(category + "." + name)
+			if !ok || d.Client.StateFilter(callback) == nil {
 				continue
 			}
-			if filter, err := wire.ToJSON(f.client.StateFilter(d)); err == nil {
-				all[d.FullName()] = filter
+			if filter, err := wire.ToJSON(d.Client.StateFilter(callback)); err == nil {
+				all[callback.FullName()] = filter
 			}
 		}
 	}

@@ -1,0 +1,315 @@
+package door
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/wire"
+)
+
+const (
+	headerTimeout = 10 * time.Second      // for a client to send its request's header
+	quietTime     = 50 * time.Millisecond // between looks at whether requests still come
+	quietTicks    = 5                     // looks that saw none, until nobody seems to be left
+	turnAwayTime  = 5 * time.Second       // for clients that do not take that for an answer
+	retryAfter    = "1"                   // seconds
+)
+
+// HTTPOptions say what is behind the HTTP door. All but Failed are required.
+type HTTPOptions struct {
+	Config   config.HTTP
+	Answerer *Answerer
+	Client   *bus.Client
+	Registry *registry.Registry
+	Metrics  prometheus.Gatherer
+	Life     *Life
+
+	// Alive reports whether busd can do its work.
+	Alive func() bool
+
+	// Failed is told why the door has stopped listening, when nobody wanted it to. Default: nobody is.
+	Failed func(error)
+
+	Log zerolog.Logger
+}
+
+// HTTP is the door for who asks over HTTP, for operators, and for visitors of modules' web resources. It implements [Door].
+// Draining begins with the Drain of its Life.
+type HTTP struct {
+	HTTPOptions
+	token       []byte // its SHA-256; nil when none is needed
+	listener    net.Listener
+	server      *http.Server
+	served      chan struct{} // closed when the server has ended
+	refused     atomic.Int64  // requests turned away while draining
+	connections atomic.Int64  // of clients
+}
+
+// NewHTTP returns the door, closed.
+func NewHTTP(o HTTPOptions) *HTTP { return &HTTP{HTTPOptions: o} }
+
+// Open implements [Door]. It reads the token and listens.
+func (d *HTTP) Open() (err error) {
+	if d.token, err = readToken(d.Config.TokenFile); err != nil {
+		return err
+	}
+	d.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", d.Config.Listen)
+	if err != nil {
+		return fmt.Errorf("http.listen: cannot listen on %s: %w: is another busd running? Set http.listen to another port", d.Config.Listen, err)
+	}
+	d.server = &http.Server{
+		Handler: d.handler(), ReadHeaderTimeout: headerTimeout, ConnState: d.count,
+		ErrorLog: log.New(httpLog{d.Log}, "", 0),
+	}
+	d.served = make(chan struct{})
+	go d.serve()
+	return nil
+}
+
+func (d *HTTP) serve() {
+	defer close(d.served)
+	if err := d.server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) && d.Failed != nil {
+		d.Failed(fmt.Errorf("the HTTP door failed: %w", err))
+	}
+}
+
+// Addr is where the open door listens.
+func (d *HTTP) Addr() string { return d.listener.Addr().String() }
+
+// Drain implements [Door]. It turns new requests away until they stop coming, so that clients learn of it from an answer
+// and not from a connection that breaks, and finishes what is under way.
+func (d *HTTP) Drain(ctx context.Context) {
+	d.awaitQuiet()
+	if err := d.server.Shutdown(ctx); err != nil {
+		d.Log.Warn().Err(err).Msg("HTTP requests were still under way")
+	}
+}
+
+// Close implements [Door].
+func (d *HTTP) Close() {
+	if d.server != nil {
+		_ = d.server.Close()
+		<-d.served
+	}
+}
+
+// awaitQuiet returns when no request has been turned away for a while: a short one where no client is connected.
+func (d *HTTP) awaitQuiet() {
+	ticker := time.NewTicker(quietTime)
+	defer ticker.Stop()
+	quiet, last := 0, d.refused.Load()
+	for start := time.Now(); time.Since(start) < turnAwayTime; {
+		<-ticker.C
+		if now := d.refused.Load(); now != last {
+			quiet, last = 0, now
+			continue
+		}
+		if quiet++; quiet == quietTicks || d.connections.Load() == 0 {
+			return
+		}
+	}
+}
+
+// count follows how many clients are connected.
+func (d *HTTP) count(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		d.connections.Add(1)
+	case http.StateHijacked, http.StateClosed:
+		d.connections.Add(-1)
+	}
+}
+
+// httpLog is where net/http logs.
+type httpLog struct{ log zerolog.Logger }
+
+// Write implements [io.Writer].
+func (l httpLog) Write(line []byte) (int, error) {
+	l.log.Warn().Str("from", "http").Msg(string(bytes.TrimSpace(line)))
+	return len(line), nil
+}
+
+// readToken returns the digest of the token in the file, nil without a file.
+func readToken(path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	token, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("http.token_file: %w", err)
+	}
+	if token = bytes.TrimSpace(token); len(token) == 0 {
+		return nil, fmt.Errorf("http.token_file: %s is empty: write a long random token into it", path)
+	}
+	digest := sha256.Sum256(token)
+	return digest[:], nil
+}
+
+// route is a path of busd's own, and what answers there.
+type route struct {
+	path    string // as [http.ServeMux] has it; what ends in a slash is all below
+	method  string // the only one; empty for any
+	public  bool   // needs no token, and is answered while busd drains
+	started bool   // is answered only when it is known what modules want to be asked
+	handler http.HandlerFunc
+}
+
+// routes are all paths of busd's own. Modules cannot register them: see wire.CheckResource.
+func (d *HTTP) routes() []route {
+	return []route{
+		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, started: true, handler: d.ask},
+		{path: "/_modulebus/v1/wants", method: http.MethodGet, started: true, handler: d.wants},
+		{path: "/_modulebus/v1/modules", method: http.MethodGet, handler: d.modules},
+		{path: "/_modulebus/", handler: unrecognizedPath},
+		{path: "/healthz", public: true, handler: d.health},
+		{path: "/readyz", public: true, handler: d.ready},
+		{path: "/metrics", public: true, handler: promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP},
+	}
+}
+
+// handler routes what is busd's own, and hands the rest to the modules.
+func (d *HTTP) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range d.routes() {
+		mux.Handle(r.path, d.guarded(r))
+	}
+	modules := d.open(d.started(d.Client.Handler()))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if own(d.routes(), r.URL.Path) {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		modules.ServeHTTP(w, r) // Not through the mux, which redirects paths that it would write otherwise.
+	})
+}
+
+// guarded wants what the route wants, before its handler sees the request.
+func (d *HTTP) guarded(r route) http.Handler {
+	next := http.Handler(r.handler)
+	if r.started {
+		next = d.started(next)
+	}
+	if r.method != "" {
+		next = only(r.method, next)
+	}
+	if !r.public {
+		next = d.open(d.authenticated(next))
+	}
+	return next
+}
+
+// own reports whether a path is one of the routes', or below one.
+func own(routes []route, path string) bool {
+	for _, r := range routes {
+		if path == r.path || strings.HasSuffix(r.path, "/") && strings.HasPrefix(path, r.path) {
+			return true
+		}
+	}
+	return false
+}
+
+func unrecognizedPath(w http.ResponseWriter, _ *http.Request) {
+	newProblem(http.StatusNotFound, unrecognized, "Unrecognized request").writeTo(w)
+}
+
+// open turns requests away while busd drains.
+func (d *HTTP) open(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.Life.Draining() {
+			d.refused.Add(1)
+			w.Header().Set("Connection", "close")
+			turnAway(w, "busd is shutting down")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// started turns requests away while it is not known yet what modules want to be asked: without that, all is allowed. It
+// waits a moment first, so that the usual start, which is quick, costs no client an error.
+func (d *HTTP) started(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !d.Life.awaitBegin(r.Context()) {
+			turnAway(w, "busd is starting, and its modules have not joined yet; /_modulebus/v1/modules tells of them")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func turnAway(w http.ResponseWriter, text string) {
+	w.Header().Set("Retry-After", retryAfter)
+	newProblem(http.StatusServiceUnavailable, unknown, text).writeTo(w)
+}
+
+func only(method string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method {
+			w.Header().Set("Allow", method)
+			newProblem(http.StatusMethodNotAllowed, unrecognized, "use "+method).writeTo(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// authenticated wants the token, if there is one.
+func (d *HTTP) authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := d.authenticate(r); p != nil {
+			p.writeTo(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// authenticate compares digests, in constant time.
+func (d *HTTP) authenticate(r *http.Request) *Problem {
+	if d.token == nil {
+		return nil
+	}
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return newProblem(http.StatusUnauthorized, "M_MISSING_TOKEN", "send Authorization: Bearer with the token of http.token_file")
+	}
+	if got := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(got[:], d.token) != 1 {
+		return newProblem(http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "this is not the token of http.token_file")
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := marshalPlain(v)
+	if err != nil {
+		newProblem(http.StatusInternalServerError, unknown, err.Error()).writeTo(w)
+		return
+	}
+	write(w, status, wire.JSONType, body)
+}
+
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // It fails only when the client is gone.
+}

@@ -1,0 +1,171 @@
+package busd
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/broker"
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/homeserver"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+)
+
+const (
+	// joinTime is how long modules that run already have to join a busd that starts.
+	joinTime = time.Second
+
+	// startTime is how long modules that busd runs have to join, before asks are answered without them.
+	startTime = time.Minute
+
+	// rosterTime is how long the first roster may take over NATS.
+	rosterTime = 5 * time.Second
+)
+
+// prepare opens all that does not depend on modules, each on what came before. Modules may join then, and operators see
+// how far they are; asks are turned away.
+func (d *daemon) prepare() error {
+	for _, step := range []func() error{d.openBroker, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openHTTP} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start runs the modules and, on a goroutine, begins to answer when it is known what they want to be asked (ADR 13), and
+// announces it. The function that it returns ends that, if it has not come so far, and may be called again.
+func (d *daemon) start(ctx context.Context) (stop func()) {
+	d.modules.apply(d.config.Modules)
+	ctx, cancel := context.WithCancel(ctx)
+	var starting sync.WaitGroup
+	starting.Go(func() {
+		d.awaitModules(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err := d.begin(); err != nil {
+			d.fail(err)
+			return
+		}
+		d.announce(ctx)
+	})
+	return func() { cancel(); starting.Wait() }
+}
+
+// awaitModules returns when the modules that busd runs have said what they want to be asked, or have had their time.
+func (d *daemon) awaitModules(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	d.service.AwaitModules(ctx, true)
+}
+
+// begin lets homeservers ask.
+func (d *daemon) begin() error {
+	d.service.Open()
+	ctx, cancel := context.WithTimeout(context.Background(), rosterTime)
+	defer cancel()
+	if _, err := d.client.AwaitRoster(ctx, 0); err != nil {
+		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
+	}
+	if err := d.openDoor(door.NewNATS(d.broker.Conn, d.config.ServerName, door.NewAnswerer(d.client), d.Log)); err != nil {
+		return err
+	}
+	d.life.Begin()
+	return nil
+}
+
+func newMetrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+func (d *daemon) openBroker() (err error) {
+	if d.Conn != nil {
+		d.broker = broker.Lent(d.Conn, d.config.NATS)
+	} else if d.broker, err = broker.Open(d.config.NATS, d.Log); err != nil {
+		return err
+	}
+	d.onClose(d.broker.Close)
+	return nil
+}
+
+// openRegistry lets modules join, and gives those that run already the time to do so.
+func (d *daemon) openRegistry() (err error) {
+	d.registry = registry.New()
+	d.registry.Evaluate(d.config.Sequential)
+	d.registry.Configure(d.config.Modules, d.config.Budget, time.Now())
+	d.metrics.MustRegister(registry.Collector(d.registry))
+	registry.Recall(d.broker.Conn, d.config.ServerName, d.registry)
+	if d.service, err = registry.Prepare(d.broker.Conn, d.config.ServerName, d.registry, d.Log); err != nil {
+		return err
+	}
+	d.onClose(d.service.Close)
+	var names []string
+	for _, m := range d.config.Modules {
+		names = append(names, m.Name)
+	}
+	d.service.Changed(names)
+	ctx, cancel := context.WithTimeout(context.Background(), joinTime)
+	defer cancel()
+	d.service.AwaitModules(ctx, false)
+	return nil
+}
+
+func (d *daemon) openModules() error {
+	d.modules = newModules(d)
+	d.onClose(d.modules.stop)
+	return nil
+}
+
+func (d *daemon) openClient() (err error) {
+	d.client, err = bus.New(d.broker.Conn, &bus.Options{
+		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, RosterTimeout: -1,
+		Web: bus.WebOptions{TrustedProxies: d.config.HTTP.TrustedProxies},
+	})
+	if err == nil {
+		d.onClose(d.client.Close)
+	}
+	return err
+}
+
+// openModuleAPI forwards modules' calls, unless the homeserver is a Go program, or another busd does.
+func (d *daemon) openModuleAPI() error {
+	if d.config.Homeserver.URL == "" {
+		return nil
+	}
+	f, err := homeserver.New(d.config.Homeserver)
+	if err != nil {
+		return err
+	}
+	d.onClose(f.Close)
+	stop, err := d.client.ServeCalls(f.Call)
+	if err != nil {
+		return err
+	}
+	d.onClose(stop)
+	return nil
+}
+
+func (d *daemon) openHTTP() error {
+	d.http = door.NewHTTP(door.HTTPOptions{
+		Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
+		Metrics: d.metrics, Life: d.life, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
+	})
+	return d.openDoor(d.http)
+}
+
+// openDoor opens one more door, to be drained and closed.
+func (d *daemon) openDoor(one door.Door) error {
+	if err := one.Open(); err != nil {
+		return err
+	}
+	d.open = append(d.open, one)
+	return nil
+}
