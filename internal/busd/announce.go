@@ -51,7 +51,7 @@ func (d *daemon) announce(ctx context.Context) {
 // incomplete are the modules that are not ready, or not yet with all their workers.
 func incomplete(all []registry.Status) (some []registry.Status) {
 	for _, m := range all {
-		if m.State != registry.Unlisted && (m.State != registry.Ready || m.Workers < m.Processes) {
+		if m.State != registry.Unlisted && (!m.Well() || m.Workers < m.Processes) {
 			some = append(some, m)
 		}
 	}
@@ -93,7 +93,7 @@ func describe(missing []registry.Status) string {
 	var all []string
 	for _, m := range missing {
 		text := fmt.Sprintf("module %s is %s", m.Name, m.State)
-		if m.State == registry.Ready {
+		if m.State == registry.Ready && m.Workers < m.Processes {
 			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
 		}
 		if m.LastError != "" {

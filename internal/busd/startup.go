@@ -62,7 +62,7 @@ func (d *daemon) start(ctx context.Context) (stop func()) {
 func (d *daemon) awaitModules(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	d.service.AwaitModules(ctx, true)
+	d.service.AwaitModules(ctx, registry.Started)
 }
 
 // begin lets homeservers ask.
@@ -97,13 +97,17 @@ func (d *daemon) openBroker() (err error) {
 }
 
 // openRegistry lets modules join, and gives those that run already the time to do so.
-func (d *daemon) openRegistry() (err error) {
+func (d *daemon) openRegistry() error {
 	d.registry = registry.New()
 	d.registry.Evaluate(d.config.Sequential)
 	d.registry.Configure(d.config.Modules, d.config.Budget, time.Now())
 	d.metrics.MustRegister(registry.Collector(d.registry))
-	registry.Recall(d.broker.Conn, d.config.ServerName, d.registry)
-	if d.service, err = registry.Prepare(d.broker.Conn, d.config.ServerName, d.registry, d.Log); err != nil {
+	memory, err := d.recall()
+	if err != nil {
+		return err
+	}
+	o := registry.Options{Conn: d.broker.Conn, ServerName: d.config.ServerName, Memory: memory, Log: d.Log}
+	if d.service, err = registry.Prepare(d.registry, o); err != nil {
 		return err
 	}
 	d.onClose(d.service.Close)
@@ -114,8 +118,29 @@ func (d *daemon) openRegistry() (err error) {
 	d.service.Changed(names)
 	ctx, cancel := context.WithTimeout(context.Background(), joinTime)
 	defer cancel()
-	d.service.AwaitModules(ctx, false)
+	d.service.AwaitModules(ctx, d.expects())
 	return nil
+}
+
+// recall takes what modules registered earlier from the file of the last run, and from another busd.
+func (d *daemon) recall() (memory *registry.Memory, err error) {
+	if d.StateDir != "" {
+		if memory, err = registry.OpenMemory(d.StateDir, d.config.ServerName); err != nil {
+			return nil, err
+		}
+		d.registry.Recall(memory.Earlier(), time.Now())
+	}
+	registry.Recall(d.broker.Conn, d.config.ServerName, d.registry)
+	return memory, nil
+}
+
+// expects is what modules that busd does not run must have done before it answers. On an external NATS they are there all
+// the time, so it is enough to know what they want to be asked. From the NATS inside they were cut off when busd stopped.
+func (d *daemon) expects() registry.Expectation {
+	if d.config.NATS.URL == "" && d.Conn == nil {
+		return registry.Joined
+	}
+	return registry.Known
 }
 
 func (d *daemon) openModules() error {

@@ -30,12 +30,6 @@ const (
 	logger   = "github.com/rs/zerolog"
 )
 
-// suite is what the suites of integration/ may import, and what they share: whatever there is.
-var suite = row{
-	own:    "bus bus/ modulekit modulekit/ integration/testbed internal/ cmd/ subjects " + schemas,
-	others: anything + " " + natsServer,
-}
-
 // The house, from the ground up. Whoever adds a package adds a row.
 var house = map[string]row{
 	"schemas":              {},
@@ -55,8 +49,10 @@ var house = map[string]row{
 
 	"internal/wire": {own: "subjects " + schemas, others: protobuf + " " + nats},
 
+	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
+
 	"bus": {
-		own:    "internal/combine internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
+		own:    "internal/combine internal/pool internal/rosterwire internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
@@ -81,7 +77,7 @@ var house = map[string]row{
 	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
 	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
 	"internal/busd/config":     {own: "subjects " + schemas, others: anything},
-	"internal/busd/registry":   {own: "internal/busd/config internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
+	"internal/busd/registry":   {own: "internal/busd/config internal/rosterwire internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/supervise":  {others: anything},
 
 	"cmd/busd":        {own: "internal/busd/cli"},
@@ -93,12 +89,8 @@ var house = map[string]row{
 	"internal/cmd/synapsebench": {own: "modulekit " + schemas},
 
 	"docs":                    {tests: anything},
-	"integration/asks":        suite,
-	"integration/busd":        suite,
-	"integration/conformance": suite,
-	"integration/exploration": suite,
-	"integration/testbed":     suite,
-	"integration/web":         suite,
+	"integration/exploration": {own: "bus bus/ modulekit modulekit/ internal/ subjects " + schemas, others: anything + " " + natsServer},
+	"integration":             {own: "bus bus/ modulekit modulekit/ internal/ cmd/ subjects " + schemas, others: anything + " " + natsServer},
 	"internal/layers":         {tests: "subjects"},
 	"internal/natstest":       {others: nats + " " + natsServer},
 }
@@ -232,7 +224,7 @@ func TestWhatIsPureStaysPure(t *testing.T) {
 
 func TestTheServerIsOnlyWhereItRuns(t *testing.T) {
 	t.Parallel()
-	runs := "internal/busd internal/busd/ cmd/busd integration/ internal/natstest"
+	runs := "internal/busd internal/busd/ cmd/busd integration integration/ internal/natstest"
 	for _, p := range packages(t) {
 		for _, imported := range p.Deps {
 			if strings.HasPrefix(imported, natsServer) && !covers(runs, p.name()) {

@@ -33,7 +33,7 @@ func (d *HTTP) ready(w http.ResponseWriter, _ *http.Request) {
 
 func notReady(all []registry.Status) (missing []registry.Status) {
 	for _, m := range all {
-		if m.State != registry.Ready && m.State != registry.Unlisted {
+		if m.State != registry.Unlisted && !m.Well() {
 			missing = append(missing, m)
 		}
 	}

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -22,6 +24,8 @@ type Service struct {
 	nc       *nats.Conn
 	server   subjects.Server
 	log      zerolog.Logger
+	memory   *Memory // nil: nothing is kept
+	sender   string  // of rosters in parts
 	subs     []*nats.Subscription
 	wake     chan struct{} // something may have changed
 	open     atomic.Bool   // whether homeservers are told
@@ -29,39 +33,67 @@ type Service struct {
 	done     chan struct{}
 }
 
-// Serve answers for the registry until Close, which must be called.
+// Options say how a registry is served.
+type Options struct {
+	// Conn is the connection to NATS, which stays the caller's. Required.
+	Conn *nats.Conn
+
+	// ServerName is the homeserver's. Required.
+	ServerName string
+
+	// Memory keeps what modules register. Default: it goes with the process.
+	Memory *Memory
+
+	// Log is told of what cannot be read, sent or kept, a few times a second at most.
+	Log zerolog.Logger
+}
+
+// Serve answers for the registry until Close, which must be called. Nothing is kept on disk.
 func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
-	s, err := Prepare(nc, serverName, r, log)
+	s, err := Prepare(r, Options{Conn: nc, ServerName: serverName, Log: log})
 	if err == nil {
 		s.Open()
 	}
 	return s, err
 }
 
-// Prepare is Serve that keeps the roster from homeservers until Open: modules can join before anybody is told that there
-// are none.
-func Prepare(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
+// Prepare answers modules from now on, and homeservers from [Service.Open] on: modules can join before anybody is told
+// that there are none. Close must be called.
+func Prepare(r *Registry, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		registry: r, nc: nc, server: subjects.Of(serverName),
-		log:  log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
+		registry: r, nc: o.Conn, server: subjects.Of(o.ServerName), memory: o.Memory, sender: nuid.Next(),
+		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
 		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	go s.run(ctx)
+	if err := s.subscribe(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, s.nc.Flush()
+}
+
+func (s *Service) subscribe() error {
 	for subject, answer := range map[string]func(string, *nats.Msg) (proto.Message, error){
 		s.server.EntryAny(): s.entry,
 		s.server.JoinAny():  s.join,
 		s.server.LeaveAny(): s.leave,
-		s.server.Roster():   s.roster,
 	} {
-		sub, err := nc.Subscribe(subject, func(m *nats.Msg) { s.answer(m, answer) })
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("registry: cannot listen on %s: %w", subject, err)
+		if err := s.listen(subject, func(m *nats.Msg) { s.answer(m, answer) }); err != nil {
+			return err
 		}
-		s.subs = append(s.subs, sub)
 	}
-	return s, nc.Flush()
+	return s.listen(s.server.Roster(), s.answerRoster)
+}
+
+func (s *Service) listen(subject string, handle nats.MsgHandler) error {
+	sub, err := s.nc.Subscribe(subject, handle)
+	if err != nil {
+		return fmt.Errorf("registry: cannot listen on %s: %w", subject, err)
+	}
+	s.subs = append(s.subs, sub)
+	return nil
 }
 
 // Open tells homeservers of the roster from now on.
@@ -70,13 +102,12 @@ func (s *Service) Open() {
 	s.Wake()
 }
 
-// AwaitModules gives modules the time to join, those that busd runs or those that it does not: until nothing is unknown
-// of them, or ctx ends. See [Registry.Expects].
-func (s *Service) AwaitModules(ctx context.Context, run bool) {
+// AwaitModules gives modules time, until all of them have done what is expected, or ctx ends. See [Registry.Expects].
+func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 	const pause = 5 * time.Millisecond
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
-	for s.registry.Expects(run) {
+	for s.registry.Expects(e) {
 		select {
 		case <-ctx.Done():
 			return
@@ -86,14 +117,12 @@ func (s *Service) AwaitModules(ctx context.Context, run bool) {
 }
 
 // Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not begin
-// as if none had.
+// as if none had. It blocks for a second at most.
 func Recall(nc *nats.Conn, serverName string, r *Registry) {
-	m, err := nc.Request(subjects.Of(serverName).Roster(), nil, time.Second)
-	if err != nil {
-		return // There is none, as a rule.
-	}
-	earlier := &rosterv1.Roster{}
-	if proto.Unmarshal(m.Data, earlier) == nil {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	earlier, err := rosterwire.Fetch(ctx, nc, subjects.Of(serverName).Roster(), 0)
+	if err == nil && earlier != nil { // There is none, as a rule.
 		r.Recall(earlier, time.Now())
 	}
 }
@@ -133,28 +162,67 @@ func (s *Service) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			s.keep(s.registry.Roster())
 			return
 		case now := <-ticker.C:
 			s.registry.Expire(now)
 		case <-s.wake:
 		}
-		if roster := s.registry.Roster(); s.open.Load() && roster.GetRevision() != told {
-			s.publish(s.server.RosterChanged(), roster)
+		roster := s.registry.Roster()
+		s.keep(roster) // First, so that whatever anybody was told is known after a crash.
+		if s.open.Load() && roster.GetRevision() != told {
+			s.send(s.server.RosterChanged(), roster)
 			told = roster.GetRevision()
 		}
 	}
 }
 
+func (s *Service) keep(roster *rosterv1.Roster) {
+	if err := s.memory.Keep(roster); err != nil {
+		s.log.Error().Err(err).Msg("cannot keep what modules registered: a restart of busd would forget it")
+	}
+}
+
+// answerRoster answers with an empty roster when the homeserver has the present one already, or is not to be told yet.
+func (s *Service) answerRoster(m *nats.Msg) {
+	if m.Reply == "" {
+		return
+	}
+	roster := s.registry.Roster()
+	have, err := strconv.ParseUint(string(m.Data), 10, 64)
+	if !s.open.Load() || err == nil && have >= roster.GetRevision() {
+		roster = &rosterv1.Roster{}
+	}
+	if wire.MappingOf(m) == wire.Binary {
+		s.send(m.Reply, roster)
+	} else if err := s.reply(m.Reply, roster, wire.JSON); err != nil {
+		s.log.Error().Err(err).Msg("cannot tell of the roster in JSON")
+	}
+}
+
+// send publishes a roster, in as many messages as it takes.
+func (s *Service) send(subject string, roster *rosterv1.Roster) {
+	messages, err := rosterwire.Messages(roster, int(s.nc.MaxPayload()), s.sender)
+	for _, data := range messages {
+		if err == nil {
+			err = s.nc.Publish(subject, data)
+		}
+	}
+	if err != nil {
+		s.log.Error().Err(err).Str("subject", subject).Msg("cannot tell homeservers of the roster")
+	}
+}
+
 // answer replies in the mapping that it was asked in.
 func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (proto.Message, error)) {
-	module, _ := subjects.ModuleOf(m.Subject) // Only the roster's subject is about none.
+	module, _ := subjects.ModuleOf(m.Subject) // The subscription lets nothing else through.
 	reply, err := answer(module, m)
 	switch {
 	case err != nil:
 		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be read")
 		err = s.refuse(m, err)
 	case m.Reply != "":
-		err = s.send(m.Reply, reply, wire.MappingOf(m))
+		err = s.reply(m.Reply, reply, wire.MappingOf(m))
 	}
 	if err != nil {
 		s.log.Warn().Err(err).Str("module", module).Msg("cannot answer a module")
@@ -172,12 +240,12 @@ func (s *Service) refuse(m *nats.Msg, why error) error {
 }
 
 func (s *Service) publish(subject string, m proto.Message) {
-	if err := s.send(subject, m, wire.Binary); err != nil {
+	if err := s.reply(subject, m, wire.Binary); err != nil {
 		s.log.Warn().Err(err).Str("subject", subject).Msg("cannot publish")
 	}
 }
 
-func (s *Service) send(subject string, m proto.Message, in wire.Mapping) error {
+func (s *Service) reply(subject string, m proto.Message, in wire.Mapping) error {
 	data, err := wire.Encode(m, in)
 	if err != nil {
 		return err
@@ -204,14 +272,4 @@ func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {
 	}
 	s.registry.Leave(module, leave.GetWorker(), time.Now())
 	return &rosterv1.Joined{Listed: true}, nil
-}
-
-// roster answers with nothing when the homeserver has it already, or is not to be told yet.
-func (s *Service) roster(_ string, m *nats.Msg) (proto.Message, error) {
-	roster := s.registry.Roster()
-	have, err := strconv.ParseUint(string(m.Data), 10, 64)
-	if !s.open.Load() || err == nil && have >= roster.GetRevision() {
-		return &rosterv1.Roster{}, nil
-	}
-	return roster, nil
 }

@@ -201,7 +201,7 @@ func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	b := &bench{T: t, Registry: listing(listed("gate")), home: natstest.InProcess(t)}
 	b.nc = natstest.Connect(t, b.home)
 	rosters := b.listen(server.RosterChanged())
-	s, err := registry.Prepare(natstest.Connect(t, b.home), serverName, b.Registry, zerolog.Nop())
+	s, err := registry.Prepare(b.Registry, registry.Options{Conn: natstest.Connect(t, b.home), ServerName: serverName})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	s.Wake()
 	equal(t, 0, len(b.ask(server.Roster(), "", nil).Data))
 	awaited := make(chan struct{})
-	go func() { defer close(awaited); s.AwaitModules(t.Context(), false) }()
+	go func() { defer close(awaited); s.AwaitModules(t.Context(), registry.Known) }()
 	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	<-awaited
 	s.Open()
@@ -224,14 +224,14 @@ func TestNobodyIsAwaitedForEver(t *testing.T) {
 	run := listed("run by busd")
 	run.Run = []string{"gate"}
 	b := serve(t, run)
-	b.AwaitModules(t.Context(), false) // There is none.
+	b.AwaitModules(t.Context(), registry.Known) // There is none.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	b.AwaitModules(ctx, true)
+	b.AwaitModules(ctx, registry.Started)
 	b.Crashed("run by busd", "its process ended", start)
-	b.AwaitModules(t.Context(), true) // It is known not to come soon.
+	b.AwaitModules(t.Context(), registry.Started) // It is known not to come soon.
 	b.Configure([]config.Module{listed("elsewhere")}, time.Second, start)
-	b.AwaitModules(ctx, false)
+	b.AwaitModules(ctx, registry.Joined)
 }
 
 func TestModulesAndHomeserversHearOfChanges(t *testing.T) {

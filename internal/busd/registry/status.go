@@ -3,8 +3,10 @@ package registry
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // State is how a module is.
@@ -21,15 +23,85 @@ const (
 
 // Status is how a module is, for people and programs to read.
 type Status struct {
-	Name         string   `json:"name"`
-	Order        int      `json:"order"` // from 1, in the roster; 0 is unlisted
-	State        State    `json:"state"`
-	Version      string   `json:"version,omitempty"`
-	Workers      int      `json:"workers"`
-	Processes    int      `json:"-"` // of the module that busd runs
-	Callbacks    []string `json:"callbacks"`
-	WebResources []string `json:"web_resources"`
-	LastError    string   `json:"last_error,omitempty"`
+	Name         string    `json:"name"`
+	Order        int       `json:"order"` // from 1, in the roster; 0 is unlisted
+	State        State     `json:"state"`
+	Since        time.Time `json:"since,omitzero"` // when it came into its state
+	Version      string    `json:"version,omitempty"`
+	Workers      int       `json:"workers"`
+	Processes    int       `json:"-"` // of the module that busd runs
+	Callbacks    []string  `json:"callbacks"`
+	WebResources []string  `json:"web_resources"`
+
+	// LastError is why it is not ready, or what is wrong with it although it is; else the last thing that went wrong.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+
+	// Problems are what is wrong now. A module with problems is not well, whatever its state.
+	Problems []string `json:"problems,omitempty"`
+
+	// Remembered tells that it has not joined since busd started: its callbacks are those that it registered before, or
+	// that the operator named.
+	Remembered bool `json:"remembered,omitempty"`
+
+	// Restarts counts the processes of it that ended without being asked to, since busd started.
+	Restarts int `json:"restarts,omitempty"`
+
+	// WorkerList has each worker, by name.
+	WorkerList []Worker `json:"worker_list,omitempty"`
+
+	// Failing are the callbacks that failed when they were last asked.
+	Failing []Failing `json:"failing,omitempty"`
+
+	unwell bool // it cannot do what it is for
+}
+
+// Worker is one worker of a module.
+type Worker struct {
+	Name    string    `json:"name"`
+	Version string    `json:"version,omitempty"`
+	Since   time.Time `json:"since"` // when it joined
+}
+
+// Failing is a callback of a module that failed when it was last asked.
+type Failing struct {
+	Callback string    `json:"callback"`
+	Failure  string    `json:"failure"`        // such as timeout
+	Text     string    `json:"text,omitempty"` // what the module said of it
+	At       time.Time `json:"at"`
+	InARow   int       `json:"in_a_row"`     // failures since the last answer
+	Open     bool      `json:"breaker_open"` // whether it is left alone at the moment
+}
+
+// Well reports whether the module can do what it is for: its workers have joined, they can be asked what they registered,
+// and what they are asked does not fail all the time.
+func (s *Status) Well() bool { return s.State == Ready && !s.unwell }
+
+// failsAllTheTime is how many failures in a row make a module unwell.
+const failsAllTheTime = 5
+
+// AddFailing adds what is known of asking the module.
+func (s *Status) AddFailing(all []Failing) {
+	for _, f := range all {
+		s.Failing = append(s.Failing, f)
+		if s.unwell = s.unwell || f.Open || f.InARow >= failsAllTheTime; f.At.After(s.LastErrorAt) {
+			s.LastErrorAt = f.At
+			if len(s.Problems) == 0 && s.State == Ready {
+				s.LastError = f.text()
+			}
+		}
+	}
+}
+
+func (f *Failing) text() string {
+	text := fmt.Sprintf("%s: %s, %d in a row", f.Callback, f.Failure, f.InARow)
+	if f.Text != "" {
+		text += " (" + f.Text + ")"
+	}
+	if f.Open {
+		text += "; it is left alone for the moment"
+	}
+	return text
 }
 
 // Modules returns the status of each module: the listed ones in roster order, then the unlisted ones by name.
@@ -45,7 +117,7 @@ func (r *Registry) Modules() []Status {
 	var guests []Status
 	for _, m := range r.unlisted {
 		s := m.status()
-		s.State = Unlisted
+		s.State, s.Problems, s.LastErrorAt = Unlisted, nil, time.Time{}
 		s.LastError = fmt.Sprintf("not in the roster, so it is not asked: add \"- module: %s\"", m.Name)
 		guests = append(guests, s)
 	}
@@ -54,16 +126,27 @@ func (r *Registry) Modules() []Status {
 }
 
 func (m *module) status() Status {
-	return Status{
+	s := Status{
 		Name:         m.Name,
 		State:        m.state(),
+		Since:        m.since,
 		Version:      m.last.GetVersion(),
 		Workers:      len(m.workers),
 		Processes:    m.processes(),
-		Callbacks:    append([]string{}, m.last.GetCallbacks()...),
+		Callbacks:    append([]string{}, m.wanted()...),
 		WebResources: append([]string{}, m.last.GetWebResources()...),
 		LastError:    m.lastError(),
+		LastErrorAt:  m.failure.at,
+		Problems:     m.problems(),
+		Remembered:   len(m.workers) == 0 && len(m.wanted()) > 0,
+		Restarts:     m.restarts,
+		unwell:       len(m.unservable()) > 0 || m.excess != "",
 	}
+	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
+		w := m.workers[id]
+		s.WorkerList = append(s.WorkerList, Worker{Name: id, Version: w.version, Since: w.since})
+	}
+	return s
 }
 
 func (m *module) processes() int {
@@ -71,6 +154,13 @@ func (m *module) processes() int {
 		return 0
 	}
 	return m.Workers
+}
+
+// track notes when the module comes into another state.
+func (m *module) track(now time.Time) {
+	if s := m.state(); s != m.current {
+		m.current, m.since = s, now
+	}
 }
 
 func (m *module) state() State {
@@ -87,14 +177,84 @@ func (m *module) state() State {
 
 func (m *module) lastError() string {
 	switch {
-	case m.refused != nil && m.refused.GetPath() != "":
-		return fmt.Sprintf("config refused: %s: %s", m.refused.GetPath(), m.refused.GetError())
 	case m.refused != nil:
-		return "config refused: " + m.refused.GetError()
+		return m.refusal()
 	case m.crash != "":
 		return m.crash
 	case len(m.workers) == 0 && len(m.Run) == 0:
 		return "no worker has joined: start one, with MODULEBUS_MODULE=" + m.Name
 	}
 	return strings.Join(m.problems(), "; ")
+}
+
+func (m *module) refusal() string {
+	if m.refused.GetPath() == "" {
+		return "config refused: " + m.refused.GetError()
+	}
+	return fmt.Sprintf("config refused: %s: %s", m.refused.GetPath(), m.refused.GetError())
+}
+
+// problems are those of the module as a whole, as they are told to its workers, too.
+func (m *module) problems() (problems []string) {
+	if m.excess != "" {
+		problems = append(problems, m.excess)
+	}
+	for _, path := range m.last.GetWebResources() {
+		if owner := m.lost[path]; owner != "" {
+			problems = append(problems, fmt.Sprintf("web resource %s is served by module %s, which is earlier in the roster", path, owner))
+		}
+	}
+	for _, name := range m.declined {
+		problems = append(problems, fmt.Sprintf("%s is named under its callbacks, and it does not register it, so it is not asked", name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.last.GetUnserved())) {
+		problems = append(problems, m.last.GetUnserved()[name])
+	}
+	problems = append(problems, m.unservable()...)
+	if m.differ() {
+		problems = append(problems, fmt.Sprintf("its workers do not all register the same callbacks: "+
+			"are two modules named %s, or two versions running?", m.Name))
+	}
+	return problems
+}
+
+// differ reports whether some of its workers register other callbacks than the rest.
+func (m *module) differ() bool {
+	for _, w := range m.workers {
+		if !slices.Equal(w.registered.GetCallbacks(), m.last.GetCallbacks()) {
+			return true
+		}
+	}
+	return false
+}
+
+// unservable says of what the workers cannot be asked although they registered it: NATS does not let any of them.
+func (m *module) unservable() (problems []string) {
+	names := map[string]bool{}
+	for _, w := range m.workers {
+		for name := range w.unserved {
+			names[name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if why := m.unservedBy(name); why != "" {
+			problems = append(problems, fmt.Sprintf("%s cannot be asked: %s", name, why))
+		}
+	}
+	return problems
+}
+
+// unservedBy is why no worker can be asked that, or nothing when one can.
+func (m *module) unservedBy(name string) (why string) {
+	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
+		w := m.workers[id]
+		if !slices.Contains(w.registered.GetCallbacks(), name) && !slices.Contains(w.registered.GetWebResources(), name) {
+			continue
+		}
+		if w.unserved[name] == "" {
+			return ""
+		}
+		why = w.unserved[name]
+	}
+	return why
 }

@@ -1,0 +1,128 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Memory keeps the roster in a file, so that a busd that starts knows what modules registered last. A nil Memory keeps
+// nothing. It is used by one goroutine at a time.
+type Memory struct {
+	path    string
+	earlier *rosterv1.Roster
+	kept    *rosterv1.Roster // what the file has, without what comes and goes
+	writing chan error       // of a write that has not come back; nil when there is none
+	next    *rosterv1.Roster // what it writes
+}
+
+// keepTime is how long a write may hold up the news of a roster. A disk that takes longer writes on in the background.
+const keepTime = time.Second
+
+// OpenMemory reads the file of a homeserver's roster in the folder, which must exist. Without a file, nothing is
+// remembered. A file that cannot be read is an error: to go on without it could be to ask nobody.
+func OpenMemory(folder, serverName string) (*Memory, error) {
+	m := &Memory{path: filepath.Join(folder, "roster-"+subjects.Token(serverName)+".json"), earlier: &rosterv1.Roster{}}
+	data, err := os.ReadFile(m.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return m, nil
+	case err == nil:
+		err = wire.Decode(data, wire.JSON, m.earlier)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state_dir: cannot read what modules registered last: %w: remove %s to begin without, "+
+			"after which modules are asked nothing but what is named under callbacks until they join", err, m.path)
+	}
+	m.kept = lasting(m.earlier)
+	return m, nil
+}
+
+// Earlier is the roster that the file had when it was opened; empty when there was none.
+func (m *Memory) Earlier() *rosterv1.Roster { return m.earlier }
+
+// Keep writes the roster to the file, if what modules registered has changed, or the file is gone. It waits for the disk
+// for a second at most; a write that takes longer goes on, and its error is that of a later Keep.
+func (m *Memory) Keep(r *rosterv1.Roster) error {
+	if m == nil {
+		return nil
+	}
+	if m.writing == nil && m.has(r) {
+		return nil
+	}
+	if m.writing == nil {
+		m.writing, m.next = make(chan error, 1), lasting(r)
+		go func(done chan<- error) { done <- write(m.path, r) }(m.writing)
+	}
+	timer := time.NewTimer(keepTime)
+	defer timer.Stop()
+	select {
+	case err := <-m.writing:
+		if m.writing = nil; err == nil {
+			m.kept = m.next
+		}
+		return err
+	case <-timer.C:
+		return errors.New("the disk of state_dir does not answer")
+	}
+}
+
+// has reports whether the file has all that must be kept of the roster.
+func (m *Memory) has(r *rosterv1.Roster) bool {
+	_, err := os.Stat(m.path)
+	return err == nil && m.kept != nil && proto.Equal(m.kept, lasting(r))
+}
+
+// lasting is a roster without what comes and goes.
+func lasting(r *rosterv1.Roster) *rosterv1.Roster {
+	out := &rosterv1.Roster{}
+	for _, m := range r.GetModules() {
+		m = proto.CloneOf(m)
+		m.Workers = nil
+		out.Modules = append(out.Modules, m)
+	}
+	return out
+}
+
+// write puts the roster in the file's place when all of it is on the disk.
+func write(path string, r *rosterv1.Roster) error {
+	data, err := wire.Encode(r, wire.JSON)
+	if err != nil {
+		return err
+	}
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(folder, filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // It is not there any more when all went well.
+	_, err = f.Write(append(data, '\n'))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(folder)
+}
+
+// syncFolder has the disk know of the new name, too.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,262 @@
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// module is what is known of one module.
+type module struct {
+	config.Module
+	workers  map[string]*worker
+	asked    time.Time      // when it last wanted its entry, while it is not listed
+	last     *rosterv1.Join // what its workers registered together; while there are none, what the last ones did
+	declined []string       // callbacks that the operator named and that it did not register when it last joined
+	refused  *rosterv1.ConfigError
+	crash    string            // why its last process ended
+	restarts int               // processes that ended, since busd started
+	lost     map[string]string // paths that are an earlier module's, and whose
+	excess   string            // why not all of it is in the roster
+	failure  incident          // the last thing that went wrong
+	current  State
+	since    time.Time // when it came into its state
+}
+
+// worker is one that has joined.
+type worker struct {
+	registered  *rosterv1.Join // what of its join was accepted; workers that register the same share it
+	version     string
+	unserved    map[string]string // what of it NATS does not let it be asked, and why
+	since, seen time.Time
+}
+
+// incident is something that went wrong.
+type incident struct {
+	text string
+	at   time.Time
+}
+
+func newModule(name string) *module {
+	return &module{Module: config.Module{Name: name}, workers: map[string]*worker{}, last: &rosterv1.Join{}}
+}
+
+// configure takes over what the operator says of it, and reports whether its entry has changed. A module that is there has
+// answered already to callbacks that are named now.
+func (m *module) configure(c config.Module, now time.Time) (changed bool) {
+	before := m.entry()
+	m.Module = c
+	after := m.entry()
+	if after.GetConfigRevision() != before.GetConfigRevision() {
+		m.refused, m.crash = nil, ""
+	}
+	if len(m.workers) > 0 {
+		m.settle()
+	}
+	m.track(now)
+	return !proto.Equal(before, after)
+}
+
+func (m *module) entry() *rosterv1.Entry {
+	e := &rosterv1.Entry{
+		Listed:         true,
+		ConfigRevision: revisionOf(m.Config),
+		Config:         m.Config,
+		TimeoutsMs:     map[string]uint32{},
+		TimeoutMs:      wire.Milliseconds(m.Timeout),
+		JoinEveryMs:    wire.Milliseconds(JoinEvery),
+	}
+	for name, o := range m.Callbacks {
+		e.TimeoutsMs[name] = wire.Milliseconds(cmp.Or(o.Timeout, m.Timeout))
+	}
+	return e
+}
+
+// revisionOf is the same for the same config, on every busd.
+func revisionOf(config []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(config) // It never fails.
+	return h.Sum64()
+}
+
+// join takes in what a worker says of itself, within the limits, and returns what is not accepted. A worker whose
+// configuration was refused before it registered anything is none: what its module registered earlier stands.
+func (m *module) join(j *rosterv1.Join, l limits, now time.Time) (problems []string) {
+	defer m.track(now)
+	m.refused = nil
+	if e := j.GetConfigError(); e != nil {
+		m.refused = &rosterv1.ConfigError{Path: wire.OneLine(e.GetPath()), Error: wire.OneLine(e.GetError())}
+		m.failure = incident{m.lastError(), now}
+		if len(j.GetCallbacks())+len(j.GetWebResources()) == 0 {
+			m.drop(func(id string) bool { return id == j.GetWorker() }, now)
+			return nil
+		}
+	}
+	if id := j.GetWorker(); id == "" || len(id) > maxName {
+		return []string{fmt.Sprintf("a worker needs a name of 1 to %d bytes, so this one does not count", maxName)}
+	}
+	registered, problems := accept(j, l)
+	m.makeRoom(j.GetWorker(), l.workers)
+	w := &worker{version: version(j), unserved: unserved(j), since: now, seen: now}
+	old := m.workers[j.GetWorker()]
+	delete(m.workers, j.GetWorker())
+	if w.registered = m.share(registered, old); w.registered == nil {
+		w.registered = reduced(registered)
+		problems = append(problems, fmt.Sprintf("the workers of module %s register too many different things to remember: "+
+			"of what this one registers, only callbacks count, and those that need something are not asked", m.Name))
+	}
+	m.crash = ""
+	m.workers[j.GetWorker()] = w
+	if old != nil {
+		w.since = old.since
+	}
+	if old == nil || !w.same(old) {
+		m.settle()
+	}
+	return problems
+}
+
+// same reports whether the worker says the same as before.
+func (w *worker) same(old *worker) bool {
+	return w.registered == old.registered && w.version == old.version && maps.Equal(w.unserved, old.unserved)
+}
+
+// makeRoom forgets the worker that has been silent for longest, when there are too many.
+func (m *module) makeRoom(id string, most int) {
+	if m.workers[id] != nil || len(m.workers) < most {
+		return
+	}
+	delete(m.workers, slices.MinFunc(slices.Sorted(maps.Keys(m.workers)), func(a, b string) int {
+		return m.workers[a].seen.Compare(m.workers[b].seen)
+	}))
+}
+
+// share returns what the worker registered before, or another worker registers already, if it is the same. It returns nil
+// when it is something else and would be too much to remember.
+func (m *module) share(j *rosterv1.Join, before *worker) *rosterv1.Join {
+	if before != nil && proto.Equal(before.registered, j) {
+		return before.registered
+	}
+	size, counted := proto.Size(j), map[*rosterv1.Join]bool{}
+	for _, w := range m.workers {
+		if proto.Equal(w.registered, j) {
+			return w.registered
+		}
+		if !counted[w.registered] {
+			counted[w.registered] = true
+			size += proto.Size(w.registered)
+		}
+	}
+	if size > maxModule {
+		return nil
+	}
+	return j
+}
+
+// settle takes what the workers register, all of them together, for what the module registered.
+func (m *module) settle() {
+	var all []*rosterv1.Join
+	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
+		if j := m.workers[id].registered; !slices.Contains(all, j) {
+			all = append(all, j)
+		}
+	}
+	if len(all) > 0 {
+		m.last = unite(all)
+		m.last.Version = m.latest().version
+		m.declined = slices.DeleteFunc(m.named(), func(name string) bool { return slices.Contains(m.last.GetCallbacks(), name) })
+	}
+}
+
+// latest is the worker that came last.
+func (m *module) latest() (latest *worker) {
+	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
+		if w := m.workers[id]; latest == nil || w.since.After(latest.since) {
+			latest = w
+		}
+	}
+	return latest
+}
+
+// named are the callbacks that the operator named, in order. To name one of several that are registered together is to
+// name them all.
+func (m *module) named() (names []string) {
+	for name := range m.Callbacks {
+		names = append(names, name)
+		if d, ok := subjects.Find(name); ok && d.Category.AllOrNone {
+			for _, other := range d.Category.Callbacks {
+				names = append(names, other.FullName())
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// wanted are the callbacks that it is asked, in order: what it registered, and what the operator named as long as the
+// module has not declined it.
+func (m *module) wanted() []string {
+	named := slices.DeleteFunc(m.named(), func(name string) bool { return slices.Contains(m.declined, name) })
+	all := slices.Sorted(slices.Values(slices.Concat(m.last.GetCallbacks(), named)))
+	return slices.Compact(all)
+}
+
+// recall takes what it registered earlier from its part of a roster.
+func (m *module) recall(e *rosterv1.Module) {
+	j := &rosterv1.Join{WebResources: e.GetWebResources(), Json: e.GetJson(), Needs: map[string]*rosterv1.Needs{}}
+	refused := map[string]string{}
+	for _, i := range e.GetCallbacks() {
+		if i.GetNamed() {
+			continue // It may be named no more.
+		}
+		j.Callbacks = append(j.Callbacks, i.GetCallback())
+		j.Needs[i.GetCallback()] = i.GetNeeds()
+		if i.GetUnserved() != "" {
+			refused[i.GetCallback()] = i.GetUnserved()
+		}
+	}
+	last, _ := accept(j, limitsOf(true))
+	maps.Copy(last.Unserved, refused)
+	if !saysNothing(last) || len(e.GetDeclined()) > 0 {
+		m.last, m.declined = last, e.GetDeclined()
+	}
+}
+
+// known reports whether it has said what it is for, now or earlier.
+func (m *module) known() bool {
+	return len(m.workers) > 0 || !saysNothing(m.last) || len(m.declined) > 0
+}
+
+func saysNothing(j *rosterv1.Join) bool {
+	return len(j.GetCallbacks())+len(j.GetWebResources()) == 0
+}
+
+// drop takes workers out.
+func (m *module) drop(gone func(id string) bool, now time.Time) {
+	before := len(m.workers)
+	maps.DeleteFunc(m.workers, func(id string, _ *worker) bool { return gone(id) })
+	if len(m.workers) != before {
+		m.settle()
+	}
+	m.track(now)
+}
+
+// crashed takes in why its process ended, or that another has started.
+func (m *module) crashed(why string, now time.Time) {
+	m.crash = why
+	if why != "" {
+		m.restarts++
+		m.failure = incident{why, now}
+	}
+	m.track(now)
+}

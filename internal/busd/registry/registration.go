@@ -1,0 +1,181 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// What bounds the registry: whoever can send a join must not be able to fill it. What is over a limit is refused to the
+// module that is over it, with a reason. A callback is never left out for its size: it stays wanted, and its module is
+// absent for it.
+const (
+	maxPaths    = 256      // web resources of one module
+	maxNeeds    = 4 << 10  // bytes of what one worker needs of one callback
+	maxAllNeeds = 64 << 10 // bytes of what one worker needs of all callbacks
+	maxModule   = 256 << 10
+	maxRoster   = 16 << 20 // bytes, all modules together
+	maxWorkers  = 1024     // of one module; of more, the one that has been silent for longest is forgotten
+	maxVersion  = 64       // bytes
+	maxName     = 128      // bytes, of a worker's name, and of a module's that is not listed
+	maxUnlisted = 64       // modules that join without being listed; more are not remembered
+	maxProblems = 16       // sentences in the reply to a join
+)
+
+// limits are those of one worker's registration.
+type limits struct{ workers, paths, needs, allNeeds int }
+
+// limitsOf returns what a module may register. A module that is not listed is only there to be reported.
+func limitsOf(listed bool) limits {
+	if listed {
+		return limits{workers: maxWorkers, paths: maxPaths, needs: maxNeeds, allNeeds: maxAllNeeds}
+	}
+	return limits{workers: 16, paths: 8, needs: 256, allNeeds: 1 << 10}
+}
+
+// accept returns what of a join can be accepted, and says what not.
+func accept(j *rosterv1.Join, l limits) (*rosterv1.Join, []string) {
+	out := &rosterv1.Join{Json: j.GetJson(), Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
+	problems := acceptCallbacks(out, j, l)
+	problems = append(problems, acceptPaths(out, j, l)...)
+	return out, append(problems, pair(out)...)
+}
+
+func acceptCallbacks(out, j *rosterv1.Join, l limits) (problems []string) {
+	names, left := slices.Compact(slices.Sorted(slices.Values(j.GetCallbacks()))), l.allNeeds
+	for _, name := range names {
+		d, ok := subjects.Find(name)
+		if !ok {
+			problems = append(problems, fmt.Sprintf("this busd knows no callback %q, so nobody asks it", wire.OneLine(name)))
+			continue
+		}
+		out.Callbacks = append(out.Callbacks, d.FullName())
+		needs := j.GetNeeds()[name]
+		if size := proto.Size(needs); size > l.needs || size > left {
+			why := fmt.Sprintf("what the module needs of %s takes %d bytes, and %d are left of %d for one callback and %d for all",
+				d.FullName(), size, min(left, l.needs), l.needs, l.allNeeds)
+			out.Unserved[d.FullName()] = why
+			problems = append(problems, why+": it is not asked, and counts as absent")
+		} else if needs != nil {
+			left -= size
+			out.Needs[d.FullName()] = needs
+		}
+	}
+	slices.Sort(out.Callbacks)
+	out.Callbacks = slices.Compact(out.Callbacks)
+	return problems
+}
+
+func acceptPaths(out, j *rosterv1.Join, l limits) (problems []string) {
+	paths := slices.Compact(slices.Sorted(slices.Values(j.GetWebResources())))
+	for _, path := range paths {
+		if err := wire.CheckResource(path); err != nil {
+			problems = append(problems, err.Error())
+		} else if len(out.WebResources) < l.paths {
+			out.WebResources = append(out.WebResources, path)
+		}
+	}
+	if len(paths) > l.paths {
+		problems = append(problems, tooManyPaths)
+	}
+	return problems
+}
+
+var tooManyPaths = fmt.Sprintf("a module may have %d web resources, so only the first %d, in alphabetical order, are served", maxPaths, maxPaths)
+
+// reduced is what counts of a registration that is too much to remember: the names of its callbacks.
+func reduced(j *rosterv1.Join) *rosterv1.Join {
+	out := &rosterv1.Join{Callbacks: j.GetCallbacks(), Json: j.GetJson(), Unserved: map[string]string{}}
+	for name := range j.GetNeeds() {
+		out.Unserved[name] = "its workers need too many different things of " + name
+	}
+	for name, why := range j.GetUnserved() {
+		out.Unserved[name] = why
+	}
+	return out
+}
+
+// unite returns what any of them registers. Whoever wants no JSON reads it all the same.
+func unite(all []*rosterv1.Join) *rosterv1.Join {
+	out := &rosterv1.Join{Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
+	for _, j := range all {
+		out.Callbacks = append(out.Callbacks, j.GetCallbacks()...)
+		out.WebResources = append(out.WebResources, j.GetWebResources()...)
+		out.Json = out.Json || j.GetJson()
+		for name, needs := range j.GetNeeds() {
+			out.Needs[name] = uniteNeeds(out.Needs[name], needs)
+		}
+		for name, why := range j.GetUnserved() {
+			out.Unserved[name] = why
+		}
+	}
+	slices.Sort(out.Callbacks)
+	slices.Sort(out.WebResources)
+	out.Callbacks, out.WebResources = slices.Compact(out.Callbacks), slices.Compact(out.WebResources)
+	out.WebResources = out.WebResources[:min(len(out.WebResources), maxPaths)]
+	return out
+}
+
+// uniteNeeds returns what either of two workers needs, which are not changed.
+func uniteNeeds(a, b *rosterv1.Needs) *rosterv1.Needs {
+	if a == nil || proto.Equal(a, b) {
+		return b
+	}
+	u := proto.CloneOf(a)
+	for _, k := range b.GetKeys() {
+		i := slices.IndexFunc(u.Keys, func(o *rosterv1.Key) bool { return o.GetValue() == k.GetValue() })
+		if i < 0 {
+			u.Keys = append(u.Keys, proto.CloneOf(k))
+			continue
+		}
+		u.Keys[i].Fields = slices.Compact(slices.Sorted(slices.Values(slices.Concat(u.Keys[i].Fields, k.GetFields()))))
+	}
+	u.State = wire.UniteFilters(a.GetState(), b.GetState())
+	return u
+}
+
+// pair leaves out the callbacks of a category that must be registered whole, and is not.
+func pair(j *rosterv1.Join) (problems []string) {
+	for _, c := range subjects.Categories() {
+		has := func(d *subjects.Declaration) bool { return slices.Contains(j.GetCallbacks(), d.FullName()) }
+		hasNot := func(d *subjects.Declaration) bool { return !has(d) }
+		if !c.AllOrNone || !slices.ContainsFunc(c.Callbacks, has) || !slices.ContainsFunc(c.Callbacks, hasNot) {
+			continue
+		}
+		j.Callbacks = slices.DeleteFunc(j.Callbacks, func(name string) bool { return strings.HasPrefix(name, c.Name+".") })
+		problems = append(problems, c.Name+": all of its callbacks must be registered or none; none counts now")
+	}
+	return problems
+}
+
+func version(j *rosterv1.Join) string {
+	return wire.OneLine(j.GetVersion()[:min(len(j.GetVersion()), maxVersion)])
+}
+
+// unserved is what a worker says that it cannot be asked of what it registered.
+func unserved(j *rosterv1.Join) map[string]string {
+	out := map[string]string{}
+	for name, why := range j.GetUnserved() {
+		if d, ok := subjects.Find(name); ok {
+			name = d.FullName()
+		}
+		if len(out) < maxPaths && len(name) <= wire.MaxResource {
+			out[name] = wire.OneLine(why)
+		}
+	}
+	return out
+}
+
+// shortened keeps a list of problems readable, and the reply to a join small.
+func shortened(problems []string) []string {
+	if len(problems) <= maxProblems {
+		return problems
+	}
+	return append(slices.Clone(problems[:maxProblems]), fmt.Sprintf("and %d more", len(problems)-maxProblems))
+}
