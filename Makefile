@@ -73,7 +73,9 @@ $(CACHE)/venv/ready: integration/requirements.txt
 	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-$(CACHE)/%/ready: integration/%/package.json integration/%/package-lock.json
+$(CACHE)/browser/ready: integration/web/browser/package.json integration/web/browser/package-lock.json
+$(CACHE)/matrix/ready: integration/synapse/matrix/package.json integration/synapse/matrix/package-lock.json
+$(CACHE)/%/ready:
 	mkdir -p $(@D)
 	cp $^ $(@D)
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -1,0 +1,591 @@
+//go:build integration
+
+package synapse_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// scene is what a client does, that makes Synapse call a callback.
+type scene struct {
+	callback string
+	// act does it, and returns what the client saw. Say sets how the callback answers, after all is prepared.
+	act func(t *testing.T, w *world, say func(when string)) string
+	// answers are what the module may say, and what the client sees then.
+	answers []answer
+	// also is what other callbacks say meanwhile.
+	also map[string]string
+}
+
+// answer is one in a script: a reply over the bus, and the Python value that is the same.
+type answer struct{ name, entry, want string }
+
+// Where the bus differs from Synapse on purpose: what comes of the answer inside Synapse is not looked at, and its row
+// says so.
+var onPurpose = map[string]string{
+	// A verdict about an event of another server is for ever, so that no module's failure is taken for one.
+	"check_event_for_spam, federated/fails": "skipped",
+	// Inside Synapse a module has no way to leave it to the homeserver.
+	"on_update/no opinion": "left to the homeserver",
+}
+
+const (
+	silent = `{}`
+	fails  = `{"error": "it broke"}`
+	broken = `500 M_UNKNOWN "Internal server error"`
+)
+
+// refusals are what verdicts have to say that take codes and fields.
+func refusals(allowed, text string) []answer {
+	return []answer{
+		{"no opinion", silent, allowed},
+		{"a code", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}, "python": {"$": "Codes", "value": "M_LIMIT_EXCEEDED"}}`, `403 M_LIMIT_EXCEEDED "` + text + `"`},
+		{"a refusal without a code", `{"reply": {"refusal": {}}, "python": {"$": "Codes", "value": "M_FORBIDDEN"}}`, `403 M_FORBIDDEN "` + text + `"`},
+		{
+			"a code, a text and fields",
+			`{"reply": {"refusal": {"errcode": "M_FORBIDDEN", "error": "not here", "additional_fields": {"org.example.n": 1}}},
+			  "python": {"$": "tuple", "items": [{"$": "Codes", "value": "M_FORBIDDEN"}, {"error": "not here", "org.example.n": 1}]}}`,
+			`403 M_FORBIDDEN "not here" {"org.example.n":1}`,
+		},
+		{
+			"a code of its own",
+			`{"reply": {"refusal": {"errcode": "ORG_EXAMPLE_NO"}},
+			  "python": {"$": "tuple", "items": [{"$": "Codes", "value": "M_FORBIDDEN"}, {"errcode": "ORG_EXAMPLE_NO"}]}}`,
+			`403 ORG_EXAMPLE_NO "` + text + `"`,
+		},
+		{"fails", fails, broken},
+	}
+}
+
+// booleans are what verdicts have to say that say only yes or no.
+func booleans(allowed, refused, failed string) []answer {
+	return []answer{
+		{"no opinion", silent, allowed},
+		{"a refusal", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}, "python": false}`, refused},
+		{"fails", fails, failed},
+	}
+}
+
+// notices are what can be said to what is told.
+func notices(done, failed string) []answer {
+	return []answer{{"takes note", silent, done}, {"fails", fails, failed}}
+}
+
+var scenes = []scene{
+	{callback: "check_event_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
+		text := w.unique("message")
+		say(text)
+		return w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", text), message(text)).String()
+	}, answers: refusals("200", "This message has been rejected as probable spam")},
+
+	{callback: "user_may_join_room", act: func(t *testing.T, w *world, say func(string)) string {
+		id := w.alice.createRoom(t, nil)
+		say(id)
+		return w.newUser(t).do(t, "POST", room(id, "join"), map[string]any{}).String()
+	}, answers: refusals("200", "Not allowed to join this room")},
+
+	{callback: "user_may_invite", act: func(t *testing.T, w *world, say func(string)) string {
+		invitee := w.newUser(t).id
+		say(invitee)
+		return w.alice.do(t, "POST", room(w.room, "invite"), map[string]any{"user_id": invitee}).String()
+	}, answers: refusals("200", "Invites have been disabled on this server")},
+
+	{callback: "user_may_create_room", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("name")
+		say(name)
+		return w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": name}).String()
+	}, answers: refusals("200", "You are not permitted to create rooms")},
+
+	{callback: "user_may_create_room_alias", act: func(t *testing.T, w *world, say func(string)) string {
+		alias := "#" + w.unique("alias") + ":" + w.s.name
+		say(alias)
+		return w.alice.do(t, "PUT", "/_matrix/client/v3/directory/room/"+url.PathEscape(alias), map[string]any{"room_id": w.room}).String()
+	}, answers: refusals("200", "This user is not permitted to create this alias")},
+
+	{callback: "user_may_publish_room", act: func(t *testing.T, w *world, say func(string)) string {
+		id := w.alice.createRoom(t, nil)
+		say(id)
+		return w.alice.do(t, "PUT", "/_matrix/client/v3/directory/list/room/"+url.PathEscape(id), map[string]any{"visibility": "public"}).String()
+	}, answers: refusals("200", "This user is not permitted to publish rooms to the room list")},
+
+	{callback: "user_may_send_state_event", act: func(t *testing.T, w *world, say func(string)) string {
+		topic := w.unique("topic")
+		say(topic)
+		return w.alice.do(t, "PUT", room(w.room, "state", "m.room.topic"), map[string]any{"topic": topic}).String()
+	}, answers: []answer{
+		{"no opinion", silent, "200"},
+		{"a code", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}, "python": {"$": "Codes", "value": "M_LIMIT_EXCEEDED"}}`, `403 M_LIMIT_EXCEEDED "You are not permitted to send the state event"`},
+		{"a code and a text", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED", "error": "not here"}}, "python": {"$": "raise", "code": 403, "errcode": "M_LIMIT_EXCEEDED", "error": "not here"}}`, `403 M_LIMIT_EXCEEDED "not here"`},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "check_login_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		return w.login(t, u).String()
+	}, answers: refusals("200", "Login was blocked by the server")},
+
+	{callback: "check_username_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		eventually(t, "found", func() string { return w.search(t, u) })
+		say(u.id)
+		return w.search(t, u)
+	}, answers: []answer{
+		{"no opinion", silent, "found"},
+		{"a refusal", `{"reply": {"refusal": {}}, "python": true}`, "not found"},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "check_registration_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("joiner")
+		say(name)
+		r := w.signUp(t, name)
+		if r.status != 200 {
+			return r.String()
+		}
+		info := w.admin.must(t, "GET", "/_synapse/admin/v2/users/"+url.PathEscape(r.str("user_id")), nil)
+		return fmt.Sprintf("200, shadow banned: %v", info.body["shadow_banned"])
+	}, answers: []answer{
+		{"no opinion", silent, "200, shadow banned: false"},
+		{"a refusal", `{"reply": {"refusal": {}}, "python": {"$": "RegistrationBehaviour", "value": "deny"}}`, `429 M_UNKNOWN "Rate limited"`},
+		{"a shadow ban", `{"reply": {"shadow_ban": true}, "python": {"$": "RegistrationBehaviour", "value": "shadow_ban"}}`, "200, shadow banned: true"},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "check_media_file_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
+		content := []byte(strings.Repeat(w.unique("media"), 100_000))
+		say("")
+		r := w.alice.do(t, "POST", "/_matrix/media/v3/upload", content)
+		if w.d != nil && r.status == 200 {
+			sum := sha256.Sum256(content)
+			calls := w.calls(t, "check_media_file_for_spam", "")
+			if last := calls[len(calls)-1]; last.SHA256 != "" && last.SHA256 != hex.EncodeToString(sum[:]) {
+				return "the module read something else"
+			}
+		}
+		return r.String()
+	}, answers: []answer{
+		{"no opinion", silent, "200"},
+		{"reads it, no opinion", `{"read": true}`, "200"},
+		{"a code", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}, "python": {"$": "Codes", "value": "M_LIMIT_EXCEEDED"}}`, `400 M_UNKNOWN "Bad content"`},
+		{"a code and fields", `{"reply": {"refusal": {"error": "no"}}, "python": {"$": "tuple", "items": [{"$": "Codes", "value": "M_FORBIDDEN"}, {"error": "no"}]}}`, `400 M_UNKNOWN "Bad content"`},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "is_user_expired", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		return u.do(t, "GET", "/_matrix/client/v3/account/whoami", nil).String()
+	}, answers: []answer{
+		{"no opinion", silent, "200"},
+		{"not expired", `{"reply": {"expired": false}, "python": false}`, "200"},
+		{"expired", `{"reply": {"expired": true}, "python": true}`, `403 ORG_MATRIX_EXPIRED_ACCOUNT "User account has expired"`},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "on_user_registration", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("joiner")
+		say(name)
+		return w.signUp(t, name).String() + ", " + w.told(t, "on_user_registration", name)
+	}, answers: notices("200, told", broken+", told")},
+
+	{callback: "on_user_login", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		return w.login(t, u).String() + ", " + w.told(t, "on_user_login", u.id)
+	}, answers: notices("200, told", broken+", told")},
+
+	{callback: "check_event_allowed", act: func(t *testing.T, w *world, say func(string)) string {
+		text := w.unique("message")
+		say(text)
+		r := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", text), message(text))
+		if r.status != 200 {
+			return r.String()
+		}
+		sent := w.alice.must(t, "GET", room(w.room, "event", r.str("event_id")), nil)
+		return strings.ReplaceAll("200, "+sent.str("content", "body"), text, "the text")
+	}, answers: []answer{
+		{"no opinion", silent, "200, the text"},
+		{"a refusal", `{"reply": {"refusal": {}}, "python": {"$": "tuple", "items": [false, null]}}`, `403 M_FORBIDDEN "This event is not allowed in this context"`},
+		{
+			"a refusal with a status",
+			`{"reply": {"refusal": {"errcode": "ORG_EXAMPLE_NO", "error": "not here", "http_status": 418, "additional_fields": {"org.example.n": 1}}},
+			  "python": {"$": "raise", "code": 418, "errcode": "ORG_EXAMPLE_NO", "error": "not here", "fields": {"org.example.n": 1}}}`,
+			`418 ORG_EXAMPLE_NO "not here" {"org.example.n":1}`,
+		},
+		{"a replacement", `{"content": {"msgtype": "m.text", "body": "replaced"}, "python": {"$": "event", "content": {"msgtype": "m.text", "body": "replaced"}}}`, "200, replaced"},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "on_create_room", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("name")
+		say(name)
+		r := w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": name})
+		if r.status != 200 {
+			return r.String()
+		}
+		got := w.alice.must(t, "GET", room(r.str("room_id"), "state", "m.room.name", ""), nil).str("name")
+		return "200, " + strings.ReplaceAll(got, name, "the name")
+	}, answers: []answer{
+		{"no opinion", silent, "200, the name"},
+		{"other content", `{"reply": {"request_content": {"name": "other"}}, "python": {"$": "replace", "value": {"name": "other"}}}`, "200, other"},
+		{
+			"a refusal with a status",
+			`{"reply": {"refusal": {"errcode": "ORG_EXAMPLE_NO", "error": "not here", "http_status": 418, "additional_fields": {"org.example.n": 1}}},
+			  "python": {"$": "raise", "code": 418, "errcode": "ORG_EXAMPLE_NO", "error": "not here", "fields": {"org.example.n": 1}}}`,
+			`418 ORG_EXAMPLE_NO "not here" {"org.example.n":1}`,
+		},
+		{"content that is not valid", `{"reply": {"request_content": {"name": 1}}, "python": {"$": "replace", "value": {"name": 1}}}`, `400 M_UNKNOWN "'name' not a string type"`},
+		{"fails", fails, `403 M_UNKNOWN "Room creation forbidden with these parameters"`},
+	}},
+
+	{callback: "check_visibility_can_be_modified", act: func(t *testing.T, w *world, say func(string)) string {
+		id := w.alice.createRoom(t, nil)
+		say(id)
+		return w.alice.do(t, "PUT", "/_matrix/client/v3/directory/list/room/"+url.PathEscape(id), map[string]any{"visibility": "public"}).String()
+	}, answers: booleans("200", `403 M_UNKNOWN "Not allowed to publish room"`, "200")},
+
+	{callback: "on_new_event", act: func(t *testing.T, w *world, say func(string)) string {
+		text := w.unique("message")
+		say(text)
+		r := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", text), message(text))
+		return r.String() + ", " + w.told(t, "on_new_event", text)
+	}, answers: notices("200, told", "200, told")},
+
+	{callback: "check_can_shutdown_room", act: func(t *testing.T, w *world, say func(string)) string {
+		id := w.alice.createRoom(t, nil)
+		say(id)
+		return w.admin.do(t, "DELETE", "/_synapse/admin/v2/rooms/"+url.PathEscape(id), map[string]any{}).String()
+	}, answers: booleans("200", `403 M_FORBIDDEN "Shutdown of this room is forbidden"`, "200")},
+
+	{callback: "check_can_deactivate_user", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		return w.admin.do(t, "POST", "/_synapse/admin/v1/deactivate/"+url.PathEscape(u.id), map[string]any{}).String()
+	}, answers: booleans("200", `403 M_FORBIDDEN "Deactivation of this user is forbidden"`, "200")},
+
+	{callback: "on_user_deactivation_status_changed", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		r := w.admin.do(t, "POST", "/_synapse/admin/v1/deactivate/"+url.PathEscape(u.id), map[string]any{})
+		return r.String() + ", " + w.told(t, "on_user_deactivation_status_changed", u.id)
+	}, answers: notices("200, told", "200, told")},
+
+	{callback: "on_profile_update", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("name")
+		say(name)
+		r := w.bob.do(t, "PUT", "/_matrix/client/v3/profile/"+url.PathEscape(w.bob.id)+"/displayname", map[string]any{"displayname": name})
+		return r.String() + ", " + w.told(t, "on_profile_update", w.bob.id)
+	}, answers: notices("200, told", "200, told")},
+
+	threepid("on_threepid_bind", false),
+	threepid("on_add_user_third_party_identifier", false),
+	threepid("on_remove_user_third_party_identifier", true),
+
+	{callback: "on_account_data_updated", act: func(t *testing.T, w *world, say func(string)) string {
+		value := w.unique("value")
+		say(value)
+		r := w.bob.do(t, "PUT", "/_matrix/client/v3/user/"+url.PathEscape(w.bob.id)+"/account_data/org.example", map[string]any{"k": value})
+		q := w.bob.do(t, "PUT", "/_matrix/client/v3/user/"+url.PathEscape(w.bob.id)+"/rooms/"+url.PathEscape(w.room)+"/account_data/org.example", map[string]any{"k": value + "r"})
+		return r.String() + ", " + w.told(t, "on_account_data_updated", value+`"`) + "; in a room " + q.String() + ", " + w.told(t, "on_account_data_updated", value+"r")
+	}, answers: notices("200, told; in a room 200, told", "200, told; in a room 200, told")},
+
+	{callback: "add_field_to_unsigned_callback", act: func(t *testing.T, w *world, say func(string)) string {
+		id := w.alice.createRoom(t, nil)
+		say("")
+		r := w.alice.do(t, "GET", room(id, "messages")+"?dir=b&limit=3", nil)
+		if r.status != 200 {
+			return r.String()
+		}
+		var seen []string
+		for _, e := range r.body["chunk"].([]any) {
+			unsigned, _ := e.(map[string]any)["unsigned"].(map[string]any)
+			seen = append(seen, fmt.Sprint(unsigned["org.example.seen"]))
+		}
+		return "200, " + strings.Join(slices.Compact(seen), " ")
+	}, answers: []answer{
+		{"no opinion", silent, "200, <nil>"},
+		{"a field", `{"unsigned": {"org.example.seen": {"n": 7}}, "python": {"org.example.seen": {"n": 7}}}`, "200, map[n:7]"},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "get_media_config_for_user", act: func(t *testing.T, w *world, say func(string)) string {
+		say("")
+		r := w.alice.do(t, "GET", "/_matrix/client/v1/media/config", nil)
+		return fmt.Sprintf("%v %v", r, r.body["m.upload.size"])
+	}, answers: []answer{
+		{"no opinion", silent, "200 5.24288e+07"},
+		{"a config", `{"reply": {"media_config": {"m.upload.size": 77}}, "python": {"m.upload.size": 77}}`, "200 77"},
+		{"fails", fails, broken + " <nil>"},
+	}},
+
+	{callback: "is_user_allowed_to_upload_media_of_size", act: func(t *testing.T, w *world, say func(string)) string {
+		say("")
+		return w.alice.do(t, "POST", "/_matrix/media/v3/upload", []byte(w.unique("media"))).String()
+	}, answers: booleans("200", `413 M_TOO_LARGE "Upload request body is too large"`, broken)},
+
+	{callback: "get_media_upload_limits_for_user", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		return u.do(t, "POST", "/_matrix/media/v3/upload", []byte(strings.Repeat("x", 1000))).String()
+	}, answers: []answer{
+		{"no opinion", silent, "200"},
+		{"no limits", `{"reply": {"limits": {"limits": []}}, "python": []}`, "200"},
+		{
+			"a limit",
+			`{"reply": {"limits": {"limits": [{"max_bytes": "10", "time_period_ms": 1000000, "info_uri": "https://example.org/more", "can_upgrade": true}]}},
+			  "python": [{"$": "MediaUploadLimit", "value": {"max_bytes": 10, "time_period_ms": 1000000, "info_uri": "https://example.org/more", "can_upgrade": true}}]}`,
+			`403 M_USER_LIMIT_EXCEEDED "Media upload limit exceeded" {"can_upgrade":true,"info_uri":"https://example.org/more"}`,
+		},
+		{"fails", fails, broken},
+	}},
+
+	{callback: "get_ratelimit_override_for_user", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		id := u.createRoom(t, nil)
+		invitees := []user{w.newUser(t), w.newUser(t)}
+		say(u.id)
+		var got []string
+		for _, i := range invitees {
+			r := u.do(t, "POST", room(id, "invite"), map[string]any{"user_id": i.id})
+			delete(r.body, "retry_after_ms")
+			got = append(got, r.String())
+		}
+		return strings.Join(got, ", ")
+	}, answers: []answer{
+		{"no opinion", silent, "200, 200"},
+		{"an override", `{"reply": {"override": {"per_second": 0.001, "burst_count": 1}}, "python": {"$": "RatelimitOverride", "value": {"per_second": 0.001, "burst_count": 1}}}`, `200, 429 M_LIMIT_EXCEEDED "Too Many Requests"`},
+		// Synapse says that this switches the limit off, and divides by it.
+		{"no actions a second", `{"reply": {"override": {"per_second": 0, "burst_count": 1}}, "python": {"$": "RatelimitOverride", "value": {"per_second": 0, "burst_count": 1}}}`, broken + ", " + broken},
+		{"fails", fails, broken + ", " + broken},
+	}},
+
+	{callback: "auth_checkers", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		flows := w.s.nobody().must(t, "GET", "/_matrix/client/v3/login", nil)
+		if !strings.Contains(string(flows.raw), loginType) {
+			return "the login type is not listed"
+		}
+		say(u.id)
+		r := w.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
+			"type": loginType, "identifier": map[string]any{"type": "m.id.user", "user": u.id}, "secret": "open",
+		})
+		return w.authenticated(t, r)
+	}, answers: []answer{
+		{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
+		{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
+		{"a user, and wants to hear", `{"reply": {"user_id": "ALICE", "tell_login": true}, "python": {"$": "callable", "user_id": "ALICE"}}`, "200 alice, heard of the login"},
+		{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
+	}},
+
+	{callback: "check_3pid_auth", act: func(t *testing.T, w *world, say func(string)) string {
+		address := w.unique("mail") + "@example.org"
+		say(address)
+		r := w.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
+			"type": "m.login.password", "password": "open",
+			"identifier": map[string]any{"type": "m.id.thirdparty", "medium": "email", "address": address},
+		})
+		return w.authenticated(t, r)
+	}, answers: []answer{
+		{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
+		{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
+		{"a user, and wants to hear", `{"reply": {"user_id": "ALICE", "tell_login": true}, "python": {"$": "callable", "user_id": "ALICE"}}`, "200 alice, heard of the login"},
+		{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
+	}},
+
+	{callback: "on_logged_out", act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		say(u.id)
+		r := u.do(t, "POST", "/_matrix/client/v3/logout", map[string]any{})
+		return r.String() + ", " + w.told(t, "on_logged_out", u.id)
+	}, answers: notices("200, told", "200, told")},
+
+	{callback: "get_username_for_registration", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("joiner")
+		say(name)
+		r := w.signUp(t, name)
+		got := strings.TrimSuffix(r.str("user_id"), ":"+w.s.name)
+		return r.String() + " " + strings.ReplaceAll(got, name, "as asked")
+	}, answers: []answer{
+		{"no opinion", silent, "200 @as asked"},
+		{"a name", `{"reply": {"username": "chosen"}, "python": "chosen"}`, "200 @chosen"},
+		{"a name that is taken", `{"reply": {"username": "alice"}, "python": "alice"}`, `400 M_USER_IN_USE "User ID already taken." `},
+		{"fails", fails, `500 M_UNKNOWN "Internal Server Error" `},
+	}},
+
+	{callback: "get_displayname_for_registration", act: func(t *testing.T, w *world, say func(string)) string {
+		name := w.unique("joiner")
+		say(name)
+		r := w.signUp(t, name)
+		if r.status != 200 {
+			return r.String()
+		}
+		profile := w.alice.must(t, "GET", "/_matrix/client/v3/profile/"+url.PathEscape(r.str("user_id")), nil)
+		return "200 " + strings.ReplaceAll(profile.str("displayname"), name, "as asked")
+	}, answers: []answer{
+		{"no opinion", silent, "200 as asked"},
+		{"a name", `{"reply": {"displayname": "Chosen Name"}, "python": "Chosen Name"}`, "200 Chosen Name"},
+		{"fails", fails, `500 M_UNKNOWN "Internal Server Error"`},
+	}},
+
+	{callback: "is_3pid_allowed", act: func(t *testing.T, w *world, say func(string)) string {
+		address := w.unique("mail") + "@example.org"
+		say(address)
+		return w.alice.do(t, "POST", "/_matrix/client/v3/account/3pid/email/requestToken", map[string]any{
+			"client_secret": "secret", "email": address, "send_attempt": 1,
+		}).String()
+	}, answers: booleans("200", `403 M_THREEPID_DENIED "Your email domain is not authorized on this server"`, `500 M_UNKNOWN "Internal Server Error"`)},
+}
+
+func threepid(callback string, remove bool) scene {
+	return scene{callback: callback, act: func(t *testing.T, w *world, say func(string)) string {
+		u := w.newUser(t)
+		path := "/_synapse/admin/v2/users/" + url.PathEscape(u.id)
+		one := map[string]any{"threepids": []map[string]any{{"medium": "email", "address": w.unique("mail") + "@example.org"}}}
+		if remove {
+			w.admin.must(t, "PUT", path, one)
+			one = map[string]any{"threepids": []any{}}
+		}
+		say(u.id)
+		return w.admin.do(t, "PUT", path, one).String() + ", " + w.told(t, callback, u.id)
+	}, answers: notices("200, told", "200, told")}
+}
+
+func message(text string) map[string]any { return map[string]any{"msgtype": "m.text", "body": text} }
+
+// authenticated says who logged in, and whether the module heard of it.
+func (w *world) authenticated(t *testing.T, r reply) string {
+	t.Helper()
+	if r.status != 200 {
+		return r.String()
+	}
+	got := "200 " + strings.ReplaceAll(r.str("user_id"), w.alice.id, "alice")
+	if len(w.calls(t, "on_auth_checkers_login", r.str("access_token"))) > 0 {
+		got += ", heard of the login"
+	}
+	return got
+}
+
+func (w *world) login(t *testing.T, u user) reply {
+	t.Helper()
+	return w.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
+		"type": "m.login.password", "password": "secret", "identifier": map[string]any{"type": "m.id.user", "user": u.id},
+	})
+}
+
+// signUp registers a user as a client does.
+func (w *world) signUp(t *testing.T, name string) reply {
+	t.Helper()
+	return w.s.nobody().do(t, "POST", "/_matrix/client/v3/register", map[string]any{
+		"username": name, "password": "secret", "auth": map[string]any{"type": "m.login.dummy"},
+	})
+}
+
+func (w *world) search(t *testing.T, u user) string {
+	t.Helper()
+	term := strings.TrimPrefix(strings.Split(u.id, ":")[0], "@")
+	r := w.alice.do(t, "POST", "/_matrix/client/v3/user_directory/search", map[string]any{"search_term": term})
+	switch {
+	case r.status != 200:
+		return r.String()
+	case strings.Contains(string(r.raw), `"`+u.id+`"`):
+		return "found"
+	}
+	return "not found"
+}
+
+// TestSynapseCallbacks has a client of a real Synapse do what makes it call a callback, and a module answer in each way it
+// can: once over the bus, and once inside Synapse's process. What the client sees must be the same.
+//
+//nolint:paralleltest // Its scenes play on one stage, and some of them measure time.
+func TestSynapseCallbacks(t *testing.T) {
+	every := slices.Concat(scenes, moreScenes, lastScenes)
+	covered(t, every)
+	more := emailConfig(t)
+	worlds := map[string]*world{"bus": busWorld(t, more), "python": pythonWorld(t, more)}
+	p := startPeer(t)
+	for _, name := range sorted(worlds) {
+		worlds[name].s.start(t)
+		worlds[name].populate(t)
+		worlds[name].peer = p
+	}
+	for _, s := range every {
+		for _, a := range s.answers {
+			t.Run(s.callback+"/"+a.name, func(t *testing.T) {
+				got := map[string]string{}
+				started := time.Now()
+				reason := onPurpose[s.callback+"/"+a.name]
+				for _, name := range sorted(worlds) {
+					w := worlds[name]
+					if name == "python" && reason != "" {
+						continue
+					}
+					got[name] = s.act(t, w, func(when string) { w.play(t, s, when, a) })
+					got[name] = strings.ReplaceAll(got[name], w.s.name, "SERVER")
+					w.say(t, nil)
+					if a.want != "" && got[name] != a.want {
+						t.Errorf("%s: the client saw\n\t%s\nwant\n\t%s", name, got[name], a.want)
+					}
+				}
+				verdict := "same"
+				if reason != "" {
+					verdict = "bus only: " + reason
+				} else if got["bus"] != got["python"] {
+					verdict = "DIFFERENT"
+					t.Errorf("over the bus the client saw\n\t%s\nand without it\n\t%s", got["bus"], got["python"])
+				}
+				row(s.callback, a.name, verdict, got["bus"], time.Since(started))
+			})
+		}
+	}
+}
+
+// covered fails unless there is a scene for each callback.
+func covered(t *testing.T, every []scene) {
+	t.Helper()
+	all := 0
+	for _, c := range subjects.Categories() {
+		for _, d := range c.Callbacks {
+			if d.FollowUp() {
+				continue
+			}
+			all++
+			if !slices.ContainsFunc(every, func(s scene) bool { return s.callback == d.Name }) {
+				t.Errorf("nothing here has a client of Synapse make it call %s", d.FullName())
+			}
+		}
+	}
+	fmt.Printf("%d callbacks; on the left the module's answer, on the right what the client sees\n", all)
+}
+
+// play sets the answer to requests that have the text in them. In the entries, ALICE and BOB stand for user IDs, and WHEN
+// for the text.
+func (w *world) play(t *testing.T, s scene, when string, a answer) {
+	t.Helper()
+	entry := a.entry
+	if when != "" {
+		entry = strings.Replace(strings.Replace(entry, "{", `{"when": "WHEN",`, 1), `,}`, `}`, 1)
+	}
+	name, _, _ := strings.Cut(s.callback, ",")
+	script := map[string]string{name: entry}
+	maps.Copy(script, s.also)
+	for name, entry := range script {
+		script[name] = strings.NewReplacer("ALICE", w.alice.id, "BOB", w.bob.id, "WHEN", when).Replace(entry)
+	}
+	w.say(t, script)
+}
+
+// row prints a row of the table that the suite makes.
+func row(callback, answer, verdict, outcome string, took time.Duration) {
+	fmt.Printf("| %-39s | %-26s | %-4s | %5d ms | %s\n", callback, answer, verdict, took.Milliseconds(), outcome)
+}

@@ -1,0 +1,164 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/modulebus/modulebus/internal/tunnel"
+	"github.com/modulebus/modulebus/internal/tunnel/natsline"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// hop makes the handler that stands in front of a server at an address.
+type hop func(t *testing.T, backend string) http.Handler
+
+// plainHop is what everybody else puts in front.
+func plainHop(_ *testing.T, backend string) http.Handler {
+	proxy := forward(backend)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// forward passes requests on as they are.
+func forward(backend string) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: backend})
+			r.Out.Host = r.In.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery
+			r.Out.Trailer = r.In.Trailer // It is filled in as the body ends.
+			for name, values := range r.In.Header {
+				if strings.HasPrefix(name, "X-Forwarded-") {
+					r.Out.Header[name] = values
+				}
+			}
+		},
+		FlushInterval: -1,
+		Transport:     &http.Transport{DisableCompression: true, ExpectContinueTimeout: time.Second}, // As the default one.
+		ErrorLog:      log.New(io.Discard, "", 0),
+	}
+}
+
+// tunnelHop is a gateway, NATS, and a worker whose handler is the plain hop: what is lost is the tunnel's fault.
+func tunnelHop(t *testing.T) hop {
+	t.Helper()
+	s := startNATS(t, &server.Options{MaxPayload: 4 << 20}) // A header must fit a message, and one test has 1 MiB of it.
+	at := subjects.Of(serverName)
+	control := connectTo(t, s.ClientURL())
+	nc := connectTo(t, s.ClientURL())
+	line := natsline.Worker(nc, at, "m", "w")
+	worker := tunnel.NewWorker(line, tunnel.WorkerOptions{})
+	t.Cleanup(worker.Lost) // Whatever the foreign tests left behind ends with the connection, as a module's requests do.
+	open(t, line, natsline.Side{
+		Receive: worker.Receive, Lost: worker.Lost, Beat: worker.Beat,
+		Unheard: func(token, _ string) { worker.Unheard(token) },
+	})
+	return func(t *testing.T, backend string) http.Handler {
+		t.Helper()
+		handler := forward(backend)
+		_, err := nc.Subscribe(at.Web("m", backend), func(m *nats.Msg) {
+			process, token := subjects.StreamOf(m.Reply)
+			go worker.Serve(context.Background(), handler, tunnel.Address{Process: process, Token: token}, m.Data)
+		})
+		if err != nil || nc.Flush() != nil {
+			t.Error("cannot serve", backend)
+		}
+		return newGateway(t, control, backend)
+	}
+}
+
+// newGateway is a gateway all of whose paths are one resource's.
+func newGateway(t *testing.T, nc *nats.Conn, resource string) http.Handler {
+	t.Helper()
+	line := natsline.Gateway(nc, subjects.Of(serverName), nuid.Next())
+	g := tunnel.NewGateway(anyPath{line, resource}, tunnel.GatewayOptions{
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	})
+	open(t, line, natsline.Side{Receive: g.Receive, Unheard: g.Unheard, Lost: g.Lost, Beat: g.Beat})
+	return g
+}
+
+// anyPath is a carrier with one route.
+type anyPath struct {
+	*natsline.Line
+	resource string
+}
+
+// Route implements [tunnel.Carrier].
+func (a anyPath) Route(string) (tunnel.Destination, bool) {
+	return tunnel.Destination{Module: "m", Resource: a.resource}, true
+}
+
+func open(t *testing.T, l *natsline.Line, side natsline.Side) {
+	t.Helper()
+	if err := l.Open(side); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+}
+
+func connectTo(t *testing.T, url string) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// tunneld gives each server that a foreign test starts an address behind a hop. Its protocol is a line each way.
+func tunneld(t *testing.T, h hop) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fronts := sync.Map{}
+	t.Cleanup(func() {
+		l.Close()
+		fronts.Range(func(s, _ any) bool { s.(*http.Server).Close(); return true })
+	})
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			backend, _ := bufio.NewReader(c).ReadString('\n')
+			front, s := serveHop(h(t, strings.TrimSpace(backend)))
+			fronts.Store(s, true)
+			fmt.Fprintln(c, front)
+			c.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func serveHop(h http.Handler) (addr string, s *http.Server) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", &http.Server{}
+	}
+	s = &http.Server{Handler: h, DisableGeneralOptionsHandler: true, ErrorLog: log.New(io.Discard, "", 0)}
+	go s.Serve(l)
+	return l.Addr().String(), s
+}
