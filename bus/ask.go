@@ -17,7 +17,7 @@ func ask[Request, Reply proto.Message](
 	r := c.roster.Load()
 	plan := &r.plans[cb.Index]
 	if len(plan.steps) == 0 {
-		return Decision[Reply]{RosterRevision: r.revision}, nil
+		return Decision[Reply]{RosterRevision: r.revision}, r.err
 	}
 	d, err := c.run(ctx, r, plan, req)
 	return typed[Reply](d), err
@@ -35,7 +35,10 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	a := c.askings.Get().(*asking)
 	a.begin(ctx, c, r, p, req)
 	if err = a.await(ctx); err == nil {
-		d, err = decide(r, p, a.steps, a.walk.Decision())
+		d, err = a.decide(r)
+	}
+	if closed := c.roster.Load().err; closed != nil && (err != nil || len(d.Failures) > 0) {
+		d, err = Decision[proto.Message]{RosterRevision: r.revision}, closed // The modules did not fail: the client did.
 	}
 	p.metrics.asked(&d, err, time.Since(a.start))
 	a.end()

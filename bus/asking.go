@@ -88,7 +88,7 @@ func (a *asking) end() {
 	pool.Put(a)
 }
 
-// Receive implements [wire.Receiver]. The channel has room for a reply in each place, and there is one at most.
+// Receive implements [natsrequest.Receiver]. The channel has room for a reply in each place, and there is one at most.
 func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
 
 // await drives the walk until there is a decision, or the caller no longer wants one.
@@ -177,6 +177,7 @@ func (a *asking) failed(i int, f *wire.Failure) {
 		return
 	}
 	step := &a.steps[i]
+	a.attempts[i].said = f
 	o := combine.Outcome{Failure: f.Kind, Policy: a.policy(step)}
 	if o.Policy == callbacksv1.OnFailure_REFUSE {
 		o.Answer = a.plan.callback.Refused(proto.CloneOf(step.refusal))

@@ -4,18 +4,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/busopts"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 // silent is a line on which nobody replies.
-type silent struct{ wire.Line }
+type silent struct{ natsrequest.Requester }
 
-func (silent) Send(wire.Receiver, int, wire.Request) (wire.Ticket, error) { return 1, nil }
-func (silent) Forget(wire.Ticket)                                         {}
-func (silent) Cancel(wire.Ticket, string)                                 {}
+func (silent) Send(natsrequest.Receiver, int, natsrequest.Request) (natsrequest.Ticket, error) {
+	return 1, nil
+}
+func (silent) Forget(natsrequest.Ticket)         {}
+func (silent) Cancel(natsrequest.Ticket, string) {}
 
 // A timer that is set for a past that nothing ends keeps a whole processor busy until the other modules have answered.
 func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
@@ -27,7 +30,7 @@ func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 			Callback: d.FullName(), TimeoutMs: 1000 * uint32(i+1), OnFailure: callbacksv1.OnFailure_SKIP,
 		}}})
 	}
-	c, err := Over(silent{}, roster, &Options{ServerName: "example.com"})
+	c, err := New(t.Context(), nil, Options{ServerName: "example.com", Internal: busopts.Client{Requester: silent{}, Roster: roster}})
 	if err != nil {
 		t.Fatal(err)
 	}

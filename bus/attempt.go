@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -22,7 +23,7 @@ type attempt struct {
 	at       time.Time
 	deadline time.Time
 	hedgeAt  time.Time // zero when no second worker is to be asked
-	tickets  [slots]wire.Ticket
+	tickets  [slots]natsrequest.Ticket
 	out      [slots]bool // whether a reply is waited for
 	worker   int         // the next worker of the module's to ask by name
 	left     int         // workers that may still be asked by name
@@ -30,6 +31,14 @@ type attempt struct {
 	said     *wire.Failure // the module's failure so far: see reported
 	verdict  func(error)   // for the breaker, where it wants one
 	judged   bool          // whether it was given
+}
+
+// text is what there is to say of the module's failure.
+func (t *attempt) text() string {
+	if t.said == nil {
+		return ""
+	}
+	return t.said.Text
 }
 
 func (t *attempt) waiting() bool { return t.out[0] || t.out[1] }
@@ -93,11 +102,11 @@ func (a *asking) send(i, slot int, subject string, now time.Time) {
 		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
 		return
 	}
-	r := wire.Request{Subject: subject, Data: data, JSON: step.json}
+	r := natsrequest.Request{Subject: subject, Data: data, JSON: step.json}
 	if left := t.deadline.Sub(now); left < step.timeout {
 		r.Timeout = max(left, time.Millisecond)
 	}
-	t.tickets[slot], err = a.client.line.Send(a, slots*i+slot, r)
+	t.tickets[slot], err = a.client.requester.Send(a, slots*i+slot, r)
 	t.out[slot] = err == nil
 	if !t.waiting() {
 		a.failed(i, t.reported(unsent(err)))
@@ -179,9 +188,9 @@ func (a *asking) abandon(i int) {
 		switch {
 		case !out:
 		case a.attempts[i].expired: // The module's own clock has told it.
-			a.client.line.Forget(a.attempts[i].tickets[slot])
+			a.client.requester.Forget(a.attempts[i].tickets[slot])
 		default:
-			a.client.line.Cancel(a.attempts[i].tickets[slot], a.steps[i].cancel)
+			a.client.requester.Cancel(a.attempts[i].tickets[slot], a.steps[i].cancel)
 		}
 	}
 	a.attempts[i].out = [slots]bool{}

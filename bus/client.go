@@ -1,114 +1,96 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Options tune a client. Only ServerName is required.
-type Options struct {
-	// ServerName is the homeserver's, such as example.com.
-	ServerName string
+var (
+	// ErrClosed is the error of asks after [Client.Close], and of those under way then.
+	ErrClosed = errors.New("bus: the client is closed")
 
-	// RosterTimeout is how long [New] waits for a first roster; negative is not at all: until there is one, asks are
-	// answered as if there were no modules. Default: 5 s.
-	RosterTimeout time.Duration
+	// ErrNoRoster is the error of asks before the first roster. [New] waits for that, so callers of New never see it.
+	ErrNoRoster = errors.New("bus: there is no roster yet")
+)
 
-	// Web are the limits for requests for modules' web resources; see [Client.Handler].
-	Web WebOptions
-
-	// Registerer gets the client's metrics. Default: nobody does.
-	Registerer prometheus.Registerer
-
-	// Log is told of modules that fail, a few times a second at most. Default: nothing is logged.
-	Log *zerolog.Logger
-}
+// rosterWait is how long New waits for a roster where its context has no deadline.
+const rosterWait = 5 * time.Second
 
 // Client asks modules. Its fields are the categories of callbacks, with a method for each callback.
 type Client struct {
 	Categories
 
-	server  subjects.Server
-	name    string
-	opts    Options
-	line    wire.Line
-	metrics *metrics
-	log     zerolog.Logger
-	roster  atomic.Pointer[roster]
-	nc      *nats.Conn // nil where there is no NATS, like files
-	files   *files
-	askings sync.Pool // of *asking
-	web     web
+	server    subjects.Server
+	name      string
+	opts      Options
+	requester natsrequest.Requester
+	metrics   *metrics
+	log       zerolog.Logger
+	roster    atomic.Pointer[roster]
+	nc        *nats.Conn // nil where there is no NATS, like files
+	files     *files
+	askings   sync.Pool // of *asking
+	web       web
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when the roster changes
 	breakers map[place]*breaker
 	hedges   map[place]*hedges
-	close    func()
+	ended    error // why no more can be asked
+	done     chan struct{}
+	closed   bool
+	closers  []*closer // the first opened first
 }
 
-// New returns a client that follows the roster which busd keeps for the homeserver. It waits for the first one, for
-// RosterTimeout at most, because asking without a roster would be to allow everything. The connection stays the
-// caller's; it should be made with nats.ReconnectBufSize(-1), so that asks fail at once while it is down. Close must
-// be called.
-func New(nc *nats.Conn, o *Options) (*Client, error) {
-	c, err := newClient(nil, o)
+// closer ends something that the client began.
+type closer struct{ end func() }
+
+// New returns a client that follows the roster which busd keeps for the homeserver. It waits for the first one until ctx
+// ends, or 5 s if ctx has no deadline, because nobody knows whom to ask without a roster; ctx counts for nothing else.
+//
+// The connection stays the caller's, and must be open for as long as the client is. Make it with
+// nats.ReconnectBufSize(-1), so that asks fail at once while it is down, with nats.MaxReconnects(-1) and
+// nats.IgnoreAuthErrorAbort, so that it outlives every absence of NATS; [Client.Done] tells when it has ended all the
+// same. Close must be called.
+func New(ctx context.Context, nc *nats.Conn, o Options) (*Client, error) {
+	c, err := newClient(o)
 	if err != nil {
 		return nil, err
 	}
-	mux, err := newMux(nc)
-	if err != nil {
-		return nil, fmt.Errorf("bus: cannot listen for replies: %w", err)
+	if o.Internal.Requester != nil {
+		c.requester = o.Internal.Requester
+		c.setRoster(o.Internal.Roster)
+		return c, nil
 	}
-	c.line, c.nc, c.web.nc = mux, nc, nc
-	if c.files, err = newFiles(nc, c.server); err != nil {
-		mux.close()
-		return nil, fmt.Errorf("bus: cannot let modules read files: %w", err)
+	if err := c.open(ctx, nc); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("bus: %w", err)
 	}
-	w, err := follow(nc, c)
-	if err != nil {
-		c.files.close()
-		mux.close()
-		return nil, err
-	}
-	c.close = func() { c.web.close(); w.close(); c.files.close(); mux.close() }
 	return c, nil
 }
 
-// Over returns a client that asks over a line, with a roster that never changes. It is how package bustest makes one.
-func Over(line wire.Line, r *rosterv1.Roster, o *Options) (*Client, error) {
-	c, err := newClient(line, o)
-	if err != nil {
-		return nil, err
-	}
-	c.setRoster(r)
-	return c, nil
-}
-
-func newClient(line wire.Line, o *Options) (*Client, error) {
-	if o == nil || o.ServerName == "" {
+func newClient(o Options) (*Client, error) {
+	if o.ServerName == "" {
 		return nil, errors.New("bus: Options.ServerName is empty: set it to the homeserver's server name")
 	}
 	c := &Client{
-		server: subjects.Of(o.ServerName), name: o.ServerName, opts: *o, line: line,
-		log: zerolog.Nop(), changed: make(chan struct{}), close: func() {},
+		server: subjects.Of(o.ServerName), name: o.ServerName, opts: o,
+		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
 		breakers: map[place]*breaker{}, hedges: map[place]*hedges{}, askings: sync.Pool{New: newAsking},
 	}
-	c.opts.RosterTimeout = cmp.Or(o.RosterTimeout, 5*time.Second)
 	if o.Log != nil {
 		c.log = o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
 	}
@@ -117,29 +99,132 @@ func newClient(line wire.Line, o *Options) (*Client, error) {
 		return nil, fmt.Errorf("bus: cannot register metrics: %w", err)
 	}
 	c.Categories = categoriesOf(c)
-	c.roster.Store(compile(c, &rosterv1.Roster{}))
+	c.roster.Store(unasked(&rosterv1.Roster{}, ErrNoRoster))
 	return c, nil
 }
 
-// Close stops following the roster and listening for replies. Asks and web requests under way fail. It does not block on
-// modules.
-func (c *Client) Close() { c.close() }
+// open begins what a client does on NATS. What it has begun when it fails is ended by Close.
+func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
+	mux, err := natsrequest.New(nc)
+	if err != nil {
+		return err
+	}
+	c.requester, c.nc, c.web.nc = mux, nc, nc
+	c.onClose(mux.Close)
+	if c.files, err = newFiles(nc, c.server); err != nil {
+		return fmt.Errorf("cannot let modules read files: %w", err)
+	}
+	c.onClose(c.files.close)
+	watch, err := watchRoster(nc, c)
+	if err != nil {
+		return err
+	}
+	c.onClose(watch.close)
+	c.onClose(c.watchConnection(mux))
+	c.onClose(c.web.close)
+	if c.opts.Internal.NoWait {
+		return nil
+	}
+	return watch.first(ctx)
+}
 
-// Ask is the way to ask a callback that is known only at run time: the request must be one of the callback's, and the
-// answer is. See package bus for what it promises.
+// watchConnection ends the client when its connection is closed for good. Requests under way have failed then.
+func (c *Client) watchConnection(mux *natsrequest.Mux) (stop func()) {
+	closed := c.nc.StatusChanged(nats.CLOSED)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-closed:
+		case <-c.done:
+			return
+		}
+		err := fmt.Errorf("bus: the connection to NATS is closed for good: %w", errors.Join(nats.ErrConnectionClosed, c.nc.LastError()))
+		if c.end(err) {
+			c.log.Error().Err(err).Msg("modules can be asked no more: make a new connection and a new client")
+		}
+		mux.FailAll(err)
+	})
+	return func() { watching.Wait(); c.nc.RemoveStatusListener(closed) }
+}
+
+// Done returns a channel that is closed when the client can ask no more: after [Client.Close], or when its connection
+// has closed for good, which the log is told, too. Every module is absent from then on. [Client.Err] says why.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err is nil until Done is closed, and then says why: [ErrClosed], or an error that wraps [nats.ErrConnectionClosed].
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// end reports whether it was this that ended the client.
+func (c *Client) end(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return false
+	}
+	c.ended = err
+	close(c.done)
+	return true
+}
+
+// Close ends all that the client began, before it returns: asks under way fail with [ErrClosed], as do later ones; the
+// contexts of Module API calls under way end, and no more are served; files can be read no more; web requests under way
+// break off, and later ones are answered 503. It does not wait for modules, and for implementations of the Module API a
+// second at most. The connection stays open. Calling it again does nothing.
+func (c *Client) Close() {
+	c.end(ErrClosed)
+	for _, x := range slices.Backward(c.shut()) {
+		x.end()
+	}
+}
+
+// shut forbids to ask and to begin anything, and returns what has to be ended.
+func (c *Client) shut() []*closer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
+	c.roster.Store(unasked(c.roster.Load().source, ErrClosed))
+	return c.closers
+}
+
+// onClose has Close call a function. It reports whether it will: it will not when Close was called before. The returned
+// function is for what ends earlier.
+func (c *Client) onClose(end func()) (forget func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := &closer{end}
+	c.closers = append(c.closers, x)
+	return func() { c.forget(x) }, !c.closed
+}
+
+func (c *Client) forget(x *closer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closers = slices.DeleteFunc(slices.Clone(c.closers), func(o *closer) bool { return o == x })
+}
+
+// Ask asks a callback that is known only at run time: the request must be one of the callback's, and the answer is. See
+// package bus for what it promises.
 func (c *Client) Ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (Decision[proto.Message], error) {
 	r := c.roster.Load()
 	plan := &r.plans[d.Index]
 	if len(plan.steps) == 0 {
-		return Decision[proto.Message]{RosterRevision: r.revision}, nil
+		return Decision[proto.Message]{RosterRevision: r.revision}, r.err
 	}
 	return c.run(ctx, r, plan, req)
 }
 
-// Wants reports whether any module registered the callback. When none did, asking is free, and so is preparing nothing
-// for it.
+// Wants reports whether the callback has to be asked: whether any module registered it, or nobody knows yet. Where it is
+// false, asking costs nothing, and nothing has to be prepared for it.
 func (c *Client) Wants(d *subjects.Declaration) bool {
-	return len(c.roster.Load().plans[d.Index].steps) > 0
+	r := c.roster.Load()
+	return len(r.plans[d.Index].steps) > 0 || r.err != nil
 }
 
 // StateFilter returns which state events of a room any module needs in requests of the callback; nil when none does.
@@ -147,11 +232,11 @@ func (c *Client) StateFilter(d *subjects.Declaration) *rosterv1.StateFilter {
 	return c.roster.Load().plans[d.Index].state
 }
 
-// Roster returns the roster that asks now go by. It must not be changed.
+// Roster returns the roster that asks now go by. It is shared: it must not be changed.
 func (c *Client) Roster() *rosterv1.Roster { return c.roster.Load().source }
 
 // AwaitRoster returns a roster with a revision larger than after, and waits for one until ctx ends; then it returns the
-// one there is, and the context's error.
+// present one, and the context's error.
 func (c *Client) AwaitRoster(ctx context.Context, after uint64) (*rosterv1.Roster, error) {
 	for {
 		c.mu.Lock()
@@ -162,6 +247,8 @@ func (c *Client) AwaitRoster(ctx context.Context, after uint64) (*rosterv1.Roste
 		}
 		select {
 		case <-changed:
+		case <-c.done:
+			return c.Roster(), c.Err()
 		case <-ctx.Done():
 			return c.Roster(), ctx.Err()
 		}
@@ -172,7 +259,7 @@ func (c *Client) AwaitRoster(ctx context.Context, after uint64) (*rosterv1.Roste
 func (c *Client) setRoster(source *rosterv1.Roster) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if source.GetRevision() <= c.roster.Load().revision {
+	if c.closed || source.GetRevision() <= c.roster.Load().revision {
 		return
 	}
 	c.roster.Store(compile(c, source))

@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -19,6 +21,10 @@ type Decision[Reply proto.Message] struct {
 	// DecidedBy is the module that decided; empty when none did, or several together.
 	DecidedBy string
 
+	// ByPolicy tells a refusal that DecidedBy did not say, but that its policy made because it failed: the last of
+	// Failures says how.
+	ByPolicy bool
+
 	// Failures are what failed on the way to the decision, in roster order. What failed behind the module that decided
 	// is not among them.
 	Failures []Failure
@@ -32,6 +38,10 @@ type Failure struct {
 	Module string
 	Kind   rosterv1.FailureKind
 	Policy callbacksv1.OnFailure
+
+	// Text is what the module, or the client, said of it; empty where there is nothing to add. It is for the operator,
+	// and not for the user whom the ask was about: nobody has checked what a module says there.
+	Text string
 }
 
 // Error is an ask without a decision, because a module failed and its policy is to fail.
@@ -44,6 +54,20 @@ type Error struct {
 
 	// Kind is how.
 	Kind rosterv1.FailureKind
+
+	// Text is that of [Failure]. It is not part of the error's own text.
+	Text string
+}
+
+// Unwrap returns the cause: [context.DeadlineExceeded] for a module that did not answer in time, and otherwise the Text.
+func (e *Error) Unwrap() error {
+	switch {
+	case e.Kind == rosterv1.FailureKind_TIMEOUT:
+		return context.DeadlineExceeded
+	case e.Text == "":
+		return nil
+	}
+	return errors.New(e.Text)
 }
 
 // Error implements error.
@@ -52,17 +76,19 @@ func (e *Error) Error() string {
 }
 
 // decide names what the walk numbered.
-func decide(r *roster, p *plan, steps []step, w combine.Decision) (Decision[proto.Message], error) {
+func (a *asking) decide(r *roster) (Decision[proto.Message], error) {
+	w := a.walk.Decision()
 	d := Decision[proto.Message]{Answer: w.Answer, RosterRevision: r.revision}
-	for _, f := range w.Failures {
-		d.Failures = append(d.Failures, Failure{steps[f.Module].module, f.Kind, f.Policy})
+	last := combine.Failure{Module: combine.Nobody}
+	for _, last = range w.Failures {
+		d.Failures = append(d.Failures, Failure{a.steps[last.Module].module, last.Kind, last.Policy, a.attempts[last.Module].text()})
 	}
 	if w.FailedBy != combine.Nobody {
-		kind := w.Failures[len(w.Failures)-1].Kind
-		return d, &Error{p.callback.FullName(), steps[w.FailedBy].module, kind}
+		f := d.Failures[len(d.Failures)-1]
+		return d, &Error{a.plan.callback.FullName(), f.Module, f.Kind, f.Text}
 	}
 	if w.By != combine.Nobody {
-		d.DecidedBy = steps[w.By].module
+		d.DecidedBy, d.ByPolicy = a.steps[w.By].module, last.Module == w.By
 	}
 	return d, nil
 }
@@ -70,5 +96,5 @@ func decide(r *roster, p *plan, steps []step, w combine.Decision) (Decision[prot
 // typed is the decision with the answer's own type.
 func typed[Reply proto.Message](d Decision[proto.Message]) Decision[Reply] {
 	answer, _ := d.Answer.(Reply)
-	return Decision[Reply]{answer, d.DecidedBy, d.Failures, d.RosterRevision}
+	return Decision[Reply]{answer, d.DecidedBy, d.ByPolicy, d.Failures, d.RosterRevision}
 }

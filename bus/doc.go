@@ -1,7 +1,7 @@
 // Package bus is the homeserver's side: it asks modules that live in other processes, and makes one decision of what
 // they answer.
 //
-//	modules, err := bus.New(nc, &bus.Options{ServerName: "example.com"})
+//	modules, err := bus.New(ctx, nc, bus.Options{ServerName: "example.com"})
 //	…
 //	decision, err := modules.SpamChecker.UserMayCreateRoom(ctx, &callbacksv1.UserMayCreateRoomRequest{UserId: user})
 //	if err != nil {

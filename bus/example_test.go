@@ -30,13 +30,13 @@ func createRoom(ctx context.Context, modules *bus.Client, user string) error {
 func Example() {
 	nc, stop := exampleBus() // elsewhere: nats.Connect(url, nats.ReconnectBufSize(-1))
 	defer stop()
-	modules, err := bus.New(nc, &bus.Options{ServerName: "example.com"})
+	ctx := context.Background()
+	modules, err := bus.New(ctx, nc, bus.Options{ServerName: "example.com"})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer modules.Close()
-	ctx := context.Background()
 	fmt.Println(createRoom(ctx, modules, "@evilguy:example.com"))
 	fmt.Println(createRoom(ctx, modules, "@alice:example.com"))
 	// Output:
@@ -48,7 +48,8 @@ func Example() {
 func ExampleClient_Wants() {
 	nc, stop := exampleBus()
 	defer stop()
-	modules, err := bus.New(nc, &bus.Options{ServerName: "example.com"})
+	ctx := context.Background()
+	modules, err := bus.New(ctx, nc, bus.Options{ServerName: "example.com"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,6 +25,8 @@ type MatrixError = wire.MatrixError
 const (
 	maxCalls    = 512              // of the Module API at once; more are answered 429
 	callTimeout = 60 * time.Second // of a call that came without a deadline
+
+	closeTimeout = time.Second // for calls to return after their contexts have ended
 )
 
 // method is one method of the Module API that is implemented.
@@ -48,8 +51,9 @@ func unrecognized(text string) *MatrixError {
 	return &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: text}
 }
 
-// ServeModuleAPI lets modules call the implementation, each of them what the operator granted it, until the returned
-// function is called; that waits for calls under way. Of several processes of a homeserver that serve, one gets a call.
+// ServeModuleAPI lets modules call the implementation, each of them the methods that the operator granted it, until the
+// returned function is called, which waits for calls under way, or until [Client.Close], which ends their contexts. Of
+// several processes of a homeserver that serve, one gets a call.
 func (c *Client) ServeModuleAPI(api ModuleAPI) (stop func(), err error) {
 	byName := map[string]method{}
 	for _, m := range methodsOf(api) {
@@ -60,39 +64,73 @@ func (c *Client) ServeModuleAPI(api ModuleAPI) (stop func(), err error) {
 	})
 }
 
-// ServeCalls is ServeModuleAPI for who handles all methods alike.
+// ServeCalls is [Client.ServeModuleAPI] for one function that handles all methods.
 func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
 	if c.nc == nil {
 		return nil, errors.New("bus: the Module API needs NATS")
 	}
 	s := &calls{client: c, handle: handle}
-	s.pool = pool.Answering(maxCalls, s.serve, s.reply, s.busy)
-	if s.sub, err = c.nc.ChanQueueSubscribe(c.server.APIAny(), "homeserver", s.pool.Work); err == nil {
-		s.cancels, err = c.nc.Subscribe(c.server.APICancelAny(), func(m *nats.Msg) { s.running.Cancel(string(m.Data)) })
-	}
-	if err != nil {
-		<-s.pool.Stop()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if err := s.open(); err != nil {
+		s.close()
 		return nil, fmt.Errorf("bus: cannot serve the Module API: %w", err)
 	}
-	return s.stop, c.nc.Flush()
+	forget, ok := c.onClose(s.close)
+	if !ok {
+		s.close()
+		return nil, ErrClosed
+	}
+	return func() { forget(); <-s.stop() }, nil
 }
 
-// CallFunc answers a call of the Module API.
+// CallFunc answers a call of the Module API. An error that is a [*MatrixError] reaches the module as it is, others as
+// "Internal server error".
 type CallFunc func(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error)
 
 // calls serves the Module API.
 type calls struct {
 	client       *Client
 	handle       CallFunc
+	ctx          context.Context //nolint:containedctx // Every call's context is derived from it.
+	cancel       context.CancelFunc
 	pool         *pool.Pool
 	sub, cancels *nats.Subscription
 	running      running.Set
+	stop         func() <-chan struct{} // takes no more calls; the channel is closed when those under way have ended
 }
 
-func (s *calls) stop() {
-	_ = s.sub.Unsubscribe() // Both fail only when the connection is closed.
-	_ = s.cancels.Unsubscribe()
-	<-s.pool.Stop()
+func (s *calls) open() (err error) {
+	s.pool = pool.Answering(maxCalls, s.serve, s.reply, s.busy)
+	s.stop = sync.OnceValue(s.drain)
+	nc, server := s.client.nc, s.client.server
+	if s.sub, err = nc.ChanQueueSubscribe(server.APIAny(), "homeserver", s.pool.Work); err != nil {
+		return err
+	}
+	s.cancels, err = nc.Subscribe(server.APICancelAny(), func(m *nats.Msg) { s.running.Cancel(string(m.Data)) })
+	if err != nil {
+		return err
+	}
+	return nc.Flush()
+}
+
+func (s *calls) drain() <-chan struct{} {
+	for _, sub := range []*nats.Subscription{s.sub, s.cancels} {
+		if sub != nil {
+			_ = sub.Unsubscribe() // It fails only when the connection is closed.
+		}
+	}
+	return s.pool.Stop()
+}
+
+// close ends the contexts of calls under way, and waits a little for them to return.
+func (s *calls) close() {
+	ended := s.stop()
+	s.cancel()
+	select {
+	case <-ended:
+	case <-time.After(closeTimeout):
+		s.client.log.Warn().Msg("a call of the Module API goes on after its context has ended")
+	}
 }
 
 func (s *calls) serve(m *nats.Msg) (nats.Header, []byte) {
@@ -136,7 +174,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	if err := wire.DecodeMessage(m, req); err != nil {
 		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: err.Error()}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), wire.Timeout(m, callTimeout))
+	ctx, cancel := context.WithTimeout(s.ctx, wire.Timeout(m, callTimeout))
 	defer cancel()
 	defer s.running.Add(wire.Header(m, wire.HeaderCall), cancel)()
 	return s.call(ctx, method, req)

@@ -10,9 +10,10 @@ import (
 )
 
 // ModuleAPI is what a homeserver does for modules. Methods may be called concurrently, from inside callbacks, too, and
-// may lead to more asks. An error that is a [*MatrixError] reaches the module as it is. Embed [UnimplementedModuleAPI]
-// in an implementation, so that it stays one when methods are added.
+// may lead to more asks. An error that is a [*MatrixError] reaches the module as it is. An implementation must embed
+// [UnimplementedModuleAPI], so that it stays one when methods are added.
 type ModuleAPI interface {
+	mustEmbedUnimplementedModuleAPI()
 	// Properties returns what Synapse has as properties of its ModuleApi.
 	Properties(ctx context.Context, req *moduleapiv1.PropertiesRequest) (*moduleapiv1.PropertiesResponse, error)
 
@@ -131,6 +132,8 @@ type ModuleAPI interface {
 
 // UnimplementedModuleAPI answers each method with M_UNRECOGNIZED.
 type UnimplementedModuleAPI struct{}
+
+func (UnimplementedModuleAPI) mustEmbedUnimplementedModuleAPI() {}
 
 // Properties implements [ModuleAPI].
 func (UnimplementedModuleAPI) Properties(context.Context, *moduleapiv1.PropertiesRequest) (*moduleapiv1.PropertiesResponse, error) {

@@ -16,12 +16,18 @@ type roster struct {
 	plans    []plan // by Declaration.Index
 	routes   routes
 	grants   map[string][]string // by module
+	err      error               // why nothing can be asked by it; nil where it can
 }
 
 const (
 	defaultBudget  = 5 * time.Second
 	defaultTimeout = time.Second
 )
+
+// unasked is a roster by which every ask fails.
+func unasked(source *rosterv1.Roster, err error) *roster {
+	return &roster{source: source, revision: source.GetRevision(), plans: make([]plan, len(subjects.All())), routes: routes{}, err: err}
+}
 
 func compile(c *Client, source *rosterv1.Roster) *roster {
 	r := &roster{

@@ -10,12 +10,12 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// sim is a [wire.Line] to workers that do what a script says. It is for bubbles of testing/synctest: what takes an hour
+// sim is a [natsrequest.Requester] to workers that do what a script says. It is for bubbles of testing/synctest: what takes an hour
 // there takes no time, and nothing comes at a time that was not said.
 type sim struct {
 	script func(*exchange) []arrival
@@ -27,7 +27,7 @@ type sim struct {
 
 // exchange is one request, and what came of it.
 type exchange struct {
-	wire.Request
+	natsrequest.Request
 
 	module, worker string // the worker is empty where any will do
 	nth            int    // of the module's, from 0
@@ -37,7 +37,7 @@ type exchange struct {
 	cancelled      bool      // the module was told that its answer is not wanted
 	over           time.Time // when nothing was waited for any more; zero while something is
 
-	to    wire.Receiver
+	to    natsrequest.Receiver
 	place int
 }
 
@@ -55,8 +55,8 @@ func replies(m *nats.Msg) func(*exchange) []arrival {
 	return func(*exchange) []arrival { return []arrival{{0, m}} }
 }
 
-// Send implements [wire.Line].
-func (s *sim) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error) {
+// Send implements [natsrequest.Requester].
+func (s *sim) Send(to natsrequest.Receiver, i int, r natsrequest.Request) (natsrequest.Ticket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tokens := strings.Split(r.Subject, ".")
@@ -80,7 +80,7 @@ func (s *sim) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error)
 		time.AfterFunc(a.after, func() { s.deliver(x, a.reply) })
 	}
 	s.waiting++
-	return wire.Ticket(len(s.log)), nil
+	return natsrequest.Ticket(len(s.log)), nil
 }
 
 func (s *sim) deliver(x *exchange, m *nats.Msg) {
@@ -100,22 +100,22 @@ func (s *sim) end(x *exchange) {
 	}
 }
 
-// Forget implements [wire.Line].
-func (s *sim) Forget(t wire.Ticket) {
+// Forget implements [natsrequest.Requester].
+func (s *sim) Forget(t natsrequest.Ticket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end(s.log[t-1])
 }
 
-// Cancel implements [wire.Line].
-func (s *sim) Cancel(t wire.Ticket, _ string) {
+// Cancel implements [natsrequest.Requester].
+func (s *sim) Cancel(t natsrequest.Ticket, _ string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.end(s.log[t-1])
 	s.log[t-1].cancelled = true
 }
 
-// MaxPayload implements [wire.Line].
+// MaxPayload implements [natsrequest.Requester].
 func (s *sim) MaxPayload() int { return 1 << 20 }
 
 // of returns the exchanges with a module, in order.

@@ -52,7 +52,7 @@ func newStage(t *testing.T, home *natstest.Home, modules ...config.Module) *stag
 	natstest.AwaitInterest(t, home, names.Entry("any"))
 	natstest.AwaitInterest(t, home, names.Join("any"))
 	s := &stage{t: t, home: home, nc: natstest.Connect(t, home)}
-	if s.Client, err = bus.New(s.nc, &bus.Options{ServerName: serverName}); err != nil {
+	if s.Client, err = bus.New(t.Context(), s.nc, bus.Options{ServerName: serverName}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)

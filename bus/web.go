@@ -184,7 +184,7 @@ func (c *carrier) Send(by tunnel.Channel, to tunnel.Address, token string, frame
 // MaxFrame implements [tunnel.Line].
 func (c *carrier) MaxFrame() int {
 	if c.Line == nil {
-		return c.client.line.MaxPayload()
+		return c.client.requester.MaxPayload()
 	}
 	return c.Line.MaxFrame()
 }

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -96,7 +96,7 @@ func TestWorkers(t *testing.T) {
 				if tt.want != 0 {
 					wanted = bus.Decision[*verdict]{Failures: []bus.Failure{{Module: "a", Kind: tt.want, Policy: skip}}, RosterRevision: 1}
 				}
-				if diff := cmp.Diff(wanted, got, protocmp.Transform()); diff != "" || err != nil {
+				if diff := cmp.Diff(wanted, got, protocmp.Transform(), wordless); diff != "" || err != nil {
 					t.Errorf("%v (-want +got):\n%s", err, diff)
 				}
 				if took != tt.took {
@@ -163,8 +163,8 @@ type stalled struct {
 	module string
 }
 
-// Send implements [wire.Line].
-func (s stalled) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error) {
+// Send implements [natsrequest.Requester].
+func (s stalled) Send(to natsrequest.Receiver, i int, r natsrequest.Request) (natsrequest.Ticket, error) {
 	ticket, err := s.sim.Send(to, i, r)
 	if strings.HasSuffix(r.Subject, "."+s.module) {
 		after(2 * time.Second)

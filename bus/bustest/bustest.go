@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busopts"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -94,8 +96,10 @@ func (s Script) Timeout(d time.Duration) Script { s.timeout = d; return s }
 // functions still running.
 func New(tb testing.TB, scripts ...Script) *bus.Client {
 	tb.Helper()
-	l := &line{scripts: map[string]Script{}, waiting: map[wire.Ticket]context.CancelFunc{}}
-	c, err := bus.Over(l, l.roster(scripts), &bus.Options{ServerName: ServerName})
+	l := &line{scripts: map[string]Script{}, waiting: map[natsrequest.Ticket]context.CancelFunc{}}
+	c, err := bus.New(tb.Context(), nil, bus.Options{
+		ServerName: ServerName, Internal: busopts.Client{Requester: l, Roster: l.roster(scripts)},
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -103,13 +107,13 @@ func New(tb testing.TB, scripts ...Script) *bus.Client {
 	return c
 }
 
-// line is the [wire.Line] that leads to scripts.
+// line is the [natsrequest.Requester] that leads to scripts.
 type line struct {
 	scripts map[string]Script // by subject
 
 	mu      sync.Mutex
-	last    wire.Ticket
-	waiting map[wire.Ticket]context.CancelFunc
+	last    natsrequest.Ticket
+	waiting map[natsrequest.Ticket]context.CancelFunc
 	running sync.WaitGroup
 }
 
@@ -135,8 +139,8 @@ func (l *line) roster(scripts []Script) *rosterv1.Roster {
 // errNoScript cannot happen: the roster lists only what has a script.
 var errNoScript = errors.New("bustest: no script")
 
-// Send implements [wire.Line].
-func (l *line) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error) {
+// Send implements [natsrequest.Requester].
+func (l *line) Send(to natsrequest.Receiver, i int, r natsrequest.Request) (natsrequest.Ticket, error) {
 	s, ok := l.scripts[r.Subject]
 	if !ok {
 		return 0, errNoScript
@@ -151,7 +155,7 @@ func (l *line) Send(to wire.Receiver, i int, r wire.Request) (wire.Ticket, error
 	return ticket, nil
 }
 
-func (l *line) deliver(t wire.Ticket, to wire.Receiver, i int, m *nats.Msg) {
+func (l *line) deliver(t natsrequest.Ticket, to natsrequest.Receiver, i int, m *nats.Msg) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if cancel := l.waiting[t]; cancel != nil {
@@ -161,8 +165,8 @@ func (l *line) deliver(t wire.Ticket, to wire.Receiver, i int, m *nats.Msg) {
 	}
 }
 
-// Forget implements [wire.Line].
-func (l *line) Forget(t wire.Ticket) {
+// Forget implements [natsrequest.Requester].
+func (l *line) Forget(t natsrequest.Ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if cancel := l.waiting[t]; cancel != nil {
@@ -171,10 +175,10 @@ func (l *line) Forget(t wire.Ticket) {
 	}
 }
 
-// Cancel implements [wire.Line].
-func (l *line) Cancel(t wire.Ticket, _ string) { l.Forget(t) }
+// Cancel implements [natsrequest.Requester].
+func (l *line) Cancel(t natsrequest.Ticket, _ string) { l.Forget(t) }
 
-// MaxPayload implements [wire.Line].
+// MaxPayload implements [natsrequest.Requester].
 func (l *line) MaxPayload() int { return 1 << 20 }
 
 func (l *line) close() { l.running.Wait() }

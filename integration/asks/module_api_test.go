@@ -59,7 +59,7 @@ func newAPIBed(t *testing.T, grants []string, construct func(*modulekit.ModuleAP
 		constructed <- api
 	})
 	b.api = <-constructed
-	if b.client, err = bus.New(b.nc, &bus.Options{ServerName: apiServer}); err != nil {
+	if b.client, err = bus.New(t.Context(), b.nc, bus.Options{ServerName: apiServer}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.client.Close)

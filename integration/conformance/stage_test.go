@@ -81,7 +81,7 @@ func newStage(t *testing.T, home *natstest.Home, modules []string) *stage {
 		}
 	}
 	var err error
-	if s.client, err = bus.New(natstest.Connect(t, home), &bus.Options{ServerName: ownServer}); err != nil {
+	if s.client, err = bus.New(t.Context(), natstest.Connect(t, home), bus.Options{ServerName: ownServer}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.client.Close)

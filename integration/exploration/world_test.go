@@ -84,7 +84,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(service.Close)
-	if w.client, err = bus.New(w.connect(w.near.url()), &bus.Options{ServerName: serverName}); err != nil {
+	if w.client, err = bus.New(context.Background(), w.connect(w.near.url()), bus.Options{ServerName: serverName}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.client.Close)

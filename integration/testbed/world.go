@@ -102,7 +102,7 @@ func (w *Homeserver) Settle(interest ...string) {
 		natstest.AwaitInterest(w.T, w.Home, subject)
 	}
 	var err error
-	if w.client, err = bus.New(w.Nc, &bus.Options{ServerName: w.Name}); err != nil {
+	if w.client, err = bus.New(context.Background(), w.Nc, bus.Options{ServerName: w.Name}); err != nil {
 		w.Fatal(err)
 	}
 	w.Cleanup(w.client.Close)

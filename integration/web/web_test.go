@@ -49,7 +49,7 @@ func newSite(t *testing.T, o bus.Options, modules ...string) *site {
 	}
 	t.Cleanup(service.Close)
 	o.ServerName = serverName
-	if s.client, err = bus.New(nc, &o); err != nil {
+	if s.client, err = bus.New(t.Context(), nc, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.client.Close)

@@ -14,6 +14,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busopts"
 )
 
 const (
@@ -150,8 +151,8 @@ func (d *daemon) openModules() error {
 }
 
 func (d *daemon) openClient() (err error) {
-	d.client, err = bus.New(d.broker.Conn, &bus.Options{
-		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, RosterTimeout: -1,
+	d.client, err = bus.New(context.Background(), d.broker.Conn, bus.Options{
+		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Internal: busopts.Client{NoWait: true},
 		Web: bus.WebOptions{TrustedProxies: d.config.HTTP.TrustedProxies},
 	})
 	if err == nil {

@@ -44,6 +44,9 @@ var house = map[string]row{
 	"schemas/roster/v1":    {own: schemas, others: protobuf},
 	"subjects":             {own: schemas, others: protobuf},
 
+	"internal/busopts":     {own: "internal/natsrequest " + schemas},
+	"internal/natsrequest": {own: "internal/wire", others: nats},
+
 	"internal/combine": {own: schemas, others: protobuf, tests: "subjects"},
 	"internal/pool":    {others: nats},
 	"internal/running": {},
@@ -58,11 +61,11 @@ var house = map[string]row{
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "internal/combine internal/pool internal/rosterwire internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
+		own:    "internal/busopts internal/combine internal/natsrequest internal/pool internal/rosterwire internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
-	"bus/bustest": {own: "bus internal/wire subjects " + schemas, others: protobuf + " " + nats},
+	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
 	"modulekit": {
 		own:    "internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
@@ -71,7 +74,7 @@ var house = map[string]row{
 	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
-		own:    "bus internal/busd/ internal/wire subjects " + schemas,
+		own:    "bus internal/busopts internal/busd/ internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/broker": {own: "internal/busd/config", others: anything + " " + natsServer},

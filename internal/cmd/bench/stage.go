@@ -7,14 +7,15 @@ import (
 	"slices"
 	"time"
 
-	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
-	"github.com/modulebus/modulebus/modulekit"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/modulekit"
 )
 
 // patience is how long anything may take to be ready, or to end.
@@ -97,7 +98,7 @@ func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error
 	if nc, err = s.connect(opts...); err != nil {
 		return nil, err
 	}
-	h.client, err = bus.New(nc, &bus.Options{ServerName: name, Registerer: prometheus.NewRegistry()})
+	h.client, err = bus.New(context.Background(), nc, bus.Options{ServerName: name, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		return nil, err
 	}

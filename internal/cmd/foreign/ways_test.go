@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
-	"github.com/rs/zerolog"
 )
 
 // mount is where handlers are that may be anywhere.
@@ -140,7 +141,7 @@ func tunnel(t *testing.T, path string, h http.Handler) http.Handler {
 		t.Fatal(err)
 	}
 	t.Cleanup(service.Close)
-	client, err := bus.New(natstest.Connect(t, home), &bus.Options{ServerName: server})
+	client, err := bus.New(t.Context(), natstest.Connect(t, home), bus.Options{ServerName: server})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bus
+package natsrequest
 
 import (
 	"encoding/binary"
@@ -8,11 +8,9 @@ import (
 	"testing/synctest"
 
 	"pgregory.net/rapid"
-
-	"github.com/modulebus/modulebus/internal/wire"
 )
 
-func TestWhatManySendIsPublishedOnceAndInOrder(t *testing.T) {
+func TestOutboxPublishesOnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		senders, each := rapid.IntRange(1, 8).Draw(t, "senders"), rapid.IntRange(1, 40).Draw(t, "requests of each")
@@ -20,16 +18,16 @@ func TestWhatManySendIsPublishedOnceAndInOrder(t *testing.T) {
 		var published sync.WaitGroup
 		published.Add(senders * each)
 		got := make([][]uint64, senders) // One publishes at a time, so there is no lock.
-		o := outbox{publish: func(ticket wire.Ticket, r wire.Request) {
+		o := newOutbox(func(ticket Ticket, r Request) {
 			got[ticket] = append(got[ticket], binary.BigEndian.Uint64(r.Data))
 			published.Done()
-		}}
+		})
 		for i := range senders {
 			go func() {
 				data := make([]byte, 8)
 				for n := range each {
 					binary.BigEndian.PutUint64(data, uint64(n)) // The data is the sender's again after send.
-					o.send(wire.Ticket(i), wire.Request{Data: data}, crowd)
+					o.send(Ticket(i), Request{Data: data}, crowd)
 				}
 			}()
 		}
@@ -42,28 +40,28 @@ func TestWhatManySendIsPublishedOnceAndInOrder(t *testing.T) {
 	})
 }
 
-func TestNobodyIsHeldUpByWhatOthersSend(t *testing.T) {
+func TestOutboxHoldsNoSenderForOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		blocked, first := make(chan struct{}), true
-		var published []wire.Ticket
-		o := outbox{publish: func(ticket wire.Ticket, _ wire.Request) {
+		var published []Ticket
+		o := newOutbox(func(ticket Ticket, _ Request) {
 			if first {
 				first = false
 				<-blocked
 			}
 			published = append(published, ticket)
-		}}
+		})
 		done := make(chan struct{})
-		go func() { defer close(done); o.send(0, wire.Request{}, false) }()
+		go func() { defer close(done); o.send(0, Request{}, false) }()
 		synctest.Wait()
 		for i := range 3 { // The connection takes nothing, but nobody else waits for it.
-			o.send(wire.Ticket(i+1), wire.Request{}, false)
+			o.send(Ticket(i+1), Request{}, false)
 		}
 		close(blocked)
 		<-done
 		synctest.Wait()
-		if want := []wire.Ticket{0, 1, 2, 3}; !slices.Equal(published, want) {
+		if want := []Ticket{0, 1, 2, 3}; !slices.Equal(published, want) {
 			t.Errorf("published %v, not %v", published, want)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -111,8 +112,10 @@ func TestSecretsStayOutOfWhatIsSaidOfFailures(t *testing.T) {
 	d := subjects.AuthCheckers.Declaration
 	m := module(d, "a", &rosterv1.Interest{OnFailure: fail, Needs: &rosterv1.Needs{Keys: []*rosterv1.Key{{Value: byPassword, Fields: []string{"password"}}}}})
 	for _, reply := range []*nats.Msg{failure(failed), gone, {Data: []byte("\xffhunter2")}} {
-		c, err := bus.Over(&line{replies: map[string]*nats.Msg{"a": reply}}, &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{m}},
-			&bus.Options{ServerName: serverName, Log: &logger})
+		c, err := bus.New(t.Context(), nil, bus.Options{ServerName: serverName, Log: &logger, Internal: busopts.Client{
+			Requester: &line{replies: map[string]*nats.Msg{"a": reply}},
+			Roster:    &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{m}},
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

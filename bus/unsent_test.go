@@ -31,7 +31,7 @@ func onNATS(t *testing.T, modules ...string) (*bus.Client, *nats.Conn) {
 	if _, err := natstest.Connect(t, home).Subscribe(subjects.Of(name).Roster(), answer); err != nil {
 		t.Fatal(err)
 	}
-	client, err := bus.New(nc, &bus.Options{ServerName: name})
+	client, err := bus.New(t.Context(), nc, bus.Options{ServerName: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,26 @@
+package bus
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busopts"
+)
+
+// Options tune a client. Only ServerName is required.
+type Options struct {
+	// ServerName is the homeserver's, such as example.com.
+	ServerName string
+
+	// Web are the limits for requests for modules' web resources; see [Client.Handler].
+	Web WebOptions
+
+	// Registerer gets the client's metrics. Default: nobody does.
+	Registerer prometheus.Registerer
+
+	// Log is told of modules that fail, a few times a second at most. Default: nothing is logged.
+	Log *zerolog.Logger
+
+	// Internal is for the other packages of this module. Leave it empty.
+	Internal busopts.Client
+}

@@ -1,0 +1,64 @@
+// Package natsrequest sends requests to modules and brings their replies back: what nats.go's own requests do, for callers
+// that wait for many replies at once.
+//
+// At 128 callers a request costs three quarters of what nc.Request costs, because requests that are sent at about the same
+// time share one system call, and because all replies come on one subscription.
+package natsrequest
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/wire"
+)
+
+// Requester sends requests to modules. [Mux] is the one over NATS. Its methods may be called concurrently, and do not
+// block.
+type Requester interface {
+	// Send sends a request. The receiver gets the reply, at most once, until Forget. An error says that the request was
+	// not sent, and that no reply will come.
+	Send(to Receiver, place int, r Request) (Ticket, error)
+
+	// Forget ends the wait for a reply. When it has returned, the receiver is not called for that ticket any more.
+	Forget(Ticket)
+
+	// Cancel is Forget, and tells the module at the subject that the answer is no longer wanted.
+	Cancel(t Ticket, subject string)
+
+	// MaxPayload is the size in bytes of the largest request that can be sent now, its headers included.
+	MaxPayload() int
+}
+
+// Ticket stands for one request under way.
+type Ticket uint64
+
+// Receiver takes replies. The place is the one that was given to Send. It is called from any goroutine and must not
+// block.
+type Receiver interface {
+	Receive(place int, reply *nats.Msg)
+}
+
+// Request is one message to a module.
+type Request struct {
+	Subject string
+	Data    []byte        // not used after Send returns
+	JSON    bool          // Data is in the JSON mapping
+	Timeout time.Duration // what is left to answer, where that is less than the module's own timeout; else 0
+}
+
+// Header returns the headers of the request, nil for none.
+func (r Request) Header() nats.Header {
+	if !r.JSON && r.Timeout == 0 {
+		return nil
+	}
+	h := nats.Header{}
+	if r.JSON {
+		h[wire.HeaderContentType] = []string{wire.JSONType}
+	}
+	if r.Timeout > 0 {
+		h[wire.HeaderTimeout] = []string{strconv.FormatUint(uint64(wire.Milliseconds(r.Timeout)), 10)}
+	}
+	return h
+}
