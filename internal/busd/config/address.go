@@ -108,3 +108,13 @@ func moduleName(s string) string {
 }
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
+
+var variables = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// variable checks the name of a variable of the environment.
+func variable(s string) string {
+	if !variables.MatchString(s) {
+		return quote(s) + " is not the name of a variable (try DATABASE_URL; a value stands in busd's own environment)"
+	}
+	return ""
+}

@@ -39,10 +39,19 @@ import (
 const (
 	DefaultNATSListen = "127.0.0.1:4222"
 	DefaultHTTPListen = "127.0.0.1:8010"
+	DefaultMaxPayload = 1 << 20
 	DefaultWorkers    = 1
 	DefaultTimeout    = time.Second
 	DefaultBudget     = 5 * time.Second
 )
+
+// Never is a timeout that does not come.
+const Never time.Duration = -1
+
+// DefaultWeb holds where the file says nothing.
+var DefaultWeb = Web{
+	AcceptTimeout: 2 * time.Second, ResponseTimeout: 90 * time.Second, IdleTimeout: Never, StallTimeout: time.Minute, TotalTimeout: Never,
+}
 
 // DefaultBreaker holds where the file says nothing.
 var DefaultBreaker = Breaker{Failures: 5, Open: 5 * time.Second}
@@ -55,6 +64,10 @@ const Everything = "*"
 type Config struct {
 	// ServerName is the homeserver's, as it stands in user IDs. Never empty.
 	ServerName string
+
+	// StateDir is the folder for what must outlive busd. It need not exist. Empty only for a process without a home folder
+	// whose file names none.
+	StateDir string
 
 	// NATS is where the bus is.
 	NATS NATS
@@ -74,6 +87,11 @@ type Config struct {
 	// Sequential names, in order, the callbacks whose modules are asked one after the other although all of them may be
 	// asked at once; or [Everything]. Default none.
 	Sequential []string
+
+	// Warnings are what the file may say and hardly means, in its order.
+	Warnings Errors
+
+	named []named
 }
 
 // NATS says which NATS to use: an embedded server if Listen is set, else the external one at URL.
@@ -90,6 +108,9 @@ type NATS struct {
 
 	// StoreDir is the folder in which the embedded server keeps modules' stores. Default none: they go with busd.
 	StoreDir string
+
+	// MaxPayload is the largest message of the embedded server, in bytes. 0 if URL is set. Default 1 MiB.
+	MaxPayload int64
 
 	// TLS is used towards the external cluster, or by the embedded server.
 	TLS TLS
@@ -108,6 +129,18 @@ type HTTP struct {
 
 	// TrustedProxies say themselves where a request for a web resource comes from. Default none.
 	TrustedProxies []netip.Prefix
+
+	// Web bounds requests for modules' web resources. Default [DefaultWeb].
+	Web Web
+}
+
+// Web bounds requests for modules' web resources. [Never] is a timeout that is off. The fields mean what those of the
+// same names in the bus package's options do.
+type Web struct {
+	AcceptTimeout, ResponseTimeout, IdleTimeout, StallTimeout, TotalTimeout time.Duration
+
+	// BodyLimit is the largest body of a request in bytes. 0 is any size.
+	BodyLimit int64
 }
 
 // Homeserver is where Module API calls go when the homeserver is not a Go program.
@@ -129,6 +162,10 @@ type Module struct {
 
 	// Workers is how many of Run there are. Default 1.
 	Workers int
+
+	// Environment names the variables of busd's environment that processes of Run get, beside those that all get. Default
+	// none.
+	Environment []string
 
 	// Config is what the module's ParseConfig gets: JSON, in the order of the file. Default {}, which also stands for
 	// null, false, 0 and whatever is empty, as in Synapse.

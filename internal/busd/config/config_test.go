@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"errors"
+	"flag"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -51,14 +53,84 @@ func TestGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := os.ReadFile(strings.TrimSuffix(path, ".yaml") + ".txt")
+			golden(t, strings.TrimSuffix(path, ".yaml")+".txt", strings.ReplaceAll(c.String(), stateDir(c.ServerName, os.Getenv), "/default/state"))
+		})
+	}
+}
+
+var update = flag.Bool("update", false, "write what the tests compare with")
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(string(want), got); diff != "" {
+		t.Errorf("want (-), got (+); -update writes it:\n%s", diff)
+	}
+}
+
+// TestADescriptionMeansTheSame reads what a configuration prints, and wants the same again.
+func TestADescriptionMeansTheSame(t *testing.T) {
+	t.Parallel()
+	for _, path := range files(t, "good") {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			c, err := Read(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := gocmp.Diff(string(want), c.String()); diff != "" {
+			again, err := Parse("busd.yaml", []byte(c.String()))
+			if err != nil {
+				t.Fatalf("%v in:\n%s", err, c)
+			}
+			if diff := gocmp.Diff(c, again, same...); diff != "" && path != "testdata/good/passwords.yaml" {
 				t.Errorf("want (-), got (+):\n%s", diff)
 			}
 		})
+	}
+}
+
+// same compares configurations, but for what a description leaves out.
+var same = gocmp.Options{
+	cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(Config{}), cmpopts.IgnoreFields(Config{}, "Warnings"),
+	cmpopts.IgnoreFields(Module{}, "Config"),
+}
+
+// TestEveryKeyIsShown holds the printer against the table: whatever is set or not, no key is left out.
+func TestEveryKeyIsShown(t *testing.T) {
+	t.Parallel()
+	for _, path := range files(t, "good") {
+		c, err := Read(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := c.String()
+		eachKey("", fileKeys(c), func(name string, _ key) {
+			last := name[strings.LastIndex(name, ".")+1:]
+			if !regexp.MustCompile(`(?m)^ *(- |# )?` + last + `:`).MatchString(shown) {
+				t.Errorf("%s: %s is not in\n%s", path, name, shown)
+			}
+		})
+	}
+}
+
+// eachKey calls f with each key and the keys that it has, but not with those of single callbacks.
+func eachKey(prefix string, keys []key, f func(name string, k key)) {
+	for _, k := range keys {
+		f(prefix+k.name, k)
+		eachKey(prefix+k.name+".", k.keys, f)
+		if k.list != nil {
+			for _, entry := range k.list() {
+				eachKey(prefix+k.name+".", entry, f)
+			}
+		}
 	}
 }
 
@@ -92,6 +164,7 @@ func TestEverythingIsRead(t *testing.T) {
 	}
 	want := &Config{
 		ServerName: "example.com",
+		StateDir:   "testdata/state",
 		NATS: NATS{
 			URL:         "nats://a:4222,nats://b:4222",
 			Credentials: "testdata/good/busd.creds",
@@ -100,11 +173,13 @@ func TestEverythingIsRead(t *testing.T) {
 		HTTP: HTTP{
 			Listen: "0.0.0.0:8010", TokenFile: "testdata/good/http.token",
 			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
+			Web:            Web{time.Second, Never, time.Hour, 30 * time.Second, 24 * time.Hour, 50 << 20},
 		},
 		Homeserver: Homeserver{URL: "http://127.0.0.1:8008/_synapse/modulebus", TokenFile: "testdata/api.token"},
 		Modules: []Module{
 			{
 				Name: "demo", Run: []string{"go", "run", "./cmd/demo-module", "8080", "yes"}, Workers: 2,
+				Environment: []string{"DATABASE_URL"}, Grants: []string{"rooms.send"},
 				Config:  []byte(`{"deny":["@evilguy:example.com"]}`),
 				Timeout: 250 * time.Millisecond, OnFailure: &Policy{Skip, Skip},
 				Hedge: 50 * time.Millisecond, Breaker: Breaker{10, time.Minute},
@@ -124,9 +199,14 @@ func TestEverythingIsRead(t *testing.T) {
 		Budget:     2 * time.Second,
 		Sequential: []string{"spam_checker.check_event_for_spam", "spam_checker.user_may_invite"},
 	}
-	if diff := gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	if diff := gocmp.Diff(want, got, whole...); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
+}
+
+// whole compares configurations, but for places in the file.
+var whole = gocmp.Options{
+	cmpopts.EquateComparable(netip.Prefix{}), cmpopts.IgnoreUnexported(Config{}), cmpopts.IgnoreFields(Config{}, "Warnings"),
 }
 
 func TestDescribeKeepsSecrets(t *testing.T) {
@@ -144,11 +224,12 @@ func TestDefaults(t *testing.T) {
 	got, err := Parse("busd.yaml", []byte("server_name: example.com"))
 	want := &Config{
 		ServerName: "example.com",
-		NATS:       NATS{Listen: "127.0.0.1:4222"},
-		HTTP:       HTTP{Listen: "127.0.0.1:8010"},
+		StateDir:   stateDir("example.com", os.Getenv),
+		NATS:       NATS{Listen: "127.0.0.1:4222", MaxPayload: 1 << 20},
+		HTTP:       HTTP{Listen: "127.0.0.1:8010", Web: Web{2 * time.Second, 90 * time.Second, Never, time.Minute, Never, 0}},
 		Budget:     5 * time.Second,
 	}
-	if diff := gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); err != nil || diff != "" {
+	if diff := gocmp.Diff(want, got, whole...); err != nil || diff != "" {
 		t.Errorf("%v; want (-), got (+):\n%s", err, diff)
 	}
 }

@@ -13,7 +13,10 @@ import (
 func (v value) config() json.RawMessage {
 	b := v.appendJSON(nil)
 	switch string(b) {
-	case `null`, `false`, `0`, `0.0`, `-0`, `-0.0`, `""`, `[]`:
+	case `null`, `false`, `""`, `[]`:
+		return json.RawMessage(`{}`)
+	}
+	if f, err := strconv.ParseFloat(string(b), 64); err == nil && f == 0 {
 		return json.RawMessage(`{}`)
 	}
 	return b
@@ -24,22 +27,28 @@ func (v value) appendJSON(b []byte) []byte {
 	ok := true
 	switch v.tag() {
 	case tagMap:
-		b = v.appendObject(b)
+		return v.appendObject(b)
 	case tagList:
-		b = v.appendArray(b)
-	case tagText, tagDate, tagMerge:
-		b = v.appendText(b)
-	case tagInt, tagFloat:
-		b, ok = v.appendNumber(b)
+		return v.appendArray(b)
+	case tagText, tagDate:
+		return appendQuoted(b, v.node.Value)
+	case tagNull:
+		return append(b, "null"...)
+	case tagMerge, tagValue:
+		v.fail("%s alone means nothing to Synapse (put it in quotes)", v.node.Value)
+		return append(b, "null"...)
+	case tagInt:
+		b, ok = v.appendInteger(b)
+	case tagFloat:
+		b, ok = v.appendFloat(b)
 	case tagBool:
 		b, ok = v.appendBool(b)
-	case tagNull:
-		b = append(b, "null"...)
 	default:
 		ok = false
 	}
 	if !ok {
 		v.fail("is %s that JSON cannot carry", v.typeName())
+		b = append(b, "null"...)
 	}
 	return b
 }
@@ -67,47 +76,38 @@ func (v value) appendArray(b []byte) []byte {
 	return append(b, ']')
 }
 
-// appendText takes Synapse's booleans for such if they are neither quoted nor tagged.
-func (v value) appendText(b []byte) []byte {
-	if truth, ok := booleans[v.node.Value]; ok && v.node.Style == 0 {
-		return strconv.AppendBool(b, truth)
-	}
-	return appendQuoted(b, v.node.Value)
-}
-
 func (v value) appendBool(b []byte) ([]byte, bool) {
-	truth, ok := booleans[v.node.Value]
-	return strconv.AppendBool(b, truth), ok
-}
-
-// booleans are YAML 1.1's, as Synapse reads them. YAML 1.2 knows but true and false, and takes the others for text.
-var booleans = func() map[string]bool {
-	m := map[string]bool{}
-	for word, truth := range map[string]bool{"true": true, "yes": true, "on": true, "false": false, "no": false, "off": false} {
-		m[word], m[strings.ToUpper(word)], m[strings.ToUpper(word[:1])+word[1:]] = truth, truth, truth
-	}
-	return m
-}()
-
-var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
-
-func (v value) appendNumber(b []byte) ([]byte, bool) {
-	s := v.node.Value
-	if jsonNumber.MatchString(s) {
-		return append(b, s...), true
-	}
-	s = strings.ReplaceAll(s, "_", "")
-	if n, err := strconv.ParseInt(s, 0, 64); err == nil {
-		return strconv.AppendInt(b, n, 10), true
-	}
-	if n, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, 64); err == nil {
-		return strconv.AppendUint(b, n, 10), true
-	}
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+	truth, ok := boolean(v.node.Value)
+	if !ok {
 		return b, false
 	}
-	return strconv.AppendFloat(b, f, 'g', -1, 64), true
+	return strconv.AppendBool(b, truth), true
+}
+
+func (v value) appendInteger(b []byte) ([]byte, bool) {
+	n, ok := integer(v.node.Value)
+	if !ok {
+		return b, false
+	}
+	return n.Append(b, 10), true
+}
+
+// jsonFloat is a number that JSON writes as YAML 1.1 does, and that readers of JSON take for no integer.
+var jsonFloat = regexp.MustCompile(`^-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?$`)
+
+func (v value) appendFloat(b []byte) ([]byte, bool) {
+	f, ok := float(v.node.Value)
+	switch {
+	case !ok || math.IsInf(f, 0) || math.IsNaN(f):
+		return b, false
+	case jsonFloat.MatchString(v.node.Value):
+		return append(b, v.node.Value...), true
+	}
+	text := strconv.FormatFloat(f, 'g', -1, 64)
+	if !strings.ContainsAny(text, ".e") {
+		text += ".0"
+	}
+	return append(b, text...), true
 }
 
 // appendQuoted is [strconv.AppendQuote] for JSON, and leaves <, > and & alone.

@@ -19,12 +19,12 @@ const (
 )
 
 // actions are the words that can be written.
-var actions = map[string]Action{word(Skip): Skip, word(Refuse): Refuse, word(Fail): Fail}
+var actions = map[string]Action{showAction(Skip): Skip, showAction(Refuse): Refuse, showAction(Fail): Fail}
 
-// word returns the action as it is written in busd.yaml, and "default" for [Unset].
-func word(a Action) string {
+// showAction returns the action as it is written in busd.yaml, "" for [Unset].
+func showAction(a Action) string {
 	if a == Unset {
-		return "default"
+		return ""
 	}
 	return strings.ToLower(a.String())
 }
@@ -40,18 +40,15 @@ func unless(a, other Action) Action {
 // operator said so.
 type Policy struct{ Local, Federated Action }
 
-// String returns the policy as it is written in busd.yaml.
-func (p Policy) String() string {
-	if p.Local == p.Federated {
-		return word(p.Local)
-	}
-	return "{local: " + word(p.Local) + ", federated: " + word(p.Federated) + "}"
-}
-
 // or fills in what p, which may be nil, leaves open.
 func (p *Policy) or(other Policy) Policy {
 	if p == nil {
 		return other
 	}
 	return Policy{cmp.Or(p.Local, other.Local), cmp.Or(p.Federated, other.Federated)}
+}
+
+// keepsShut reports whether a failure stops what the module was asked about.
+func (p *Policy) keepsShut() bool {
+	return p != nil && (p.Local > Skip || p.Federated > Skip)
 }

@@ -21,16 +21,44 @@ func Read(path string) (*Config, error) {
 }
 
 // Parse reads data as the file with that name, which stands in errors and says where relative paths start. The error is
-// always [Errors]. It opens no other file: whether those that are named exist is not looked at.
+// always [Errors]. It opens no other file: [Config.CheckFiles] does.
 func Parse(name string, data []byte) (*Config, error) {
-	d := &decoder{file: name}
-	c := &Config{Budget: DefaultBudget}
-	if root, ok := d.root(data); ok {
-		schema{filepath.Dir(name)}.config(root, c)
+	r := &reading{file: name, folder: filepath.Dir(name)}
+	c := &Config{
+		NATS:   NATS{Listen: DefaultNATSListen, MaxPayload: DefaultMaxPayload},
+		HTTP:   HTTP{Listen: DefaultHTTPListen, Web: DefaultWeb},
+		Budget: DefaultBudget,
 	}
-	if len(d.problems) > 0 {
-		d.problems.sort()
-		return nil, d.problems
+	if root, ok := r.root(data); ok {
+		c.read(root)
 	}
+	for _, check := range r.last {
+		check()
+	}
+	if len(r.problems) > 0 {
+		r.problems.sort()
+		return nil, r.problems
+	}
+	if c.StateDir == "" {
+		c.StateDir = stateDir(c.ServerName, os.Getenv)
+	}
+	r.warnings.sort()
+	c.Warnings, c.named = r.warnings, r.named
 	return c, nil
+}
+
+// stateDir is where state is kept when the file does not say: systemd's folder for it, or the user's. It is "" for a
+// process without either.
+func stateDir(server string, getenv func(string) string) string {
+	if list := filepath.SplitList(getenv("STATE_DIRECTORY")); len(list) > 0 {
+		return list[0]
+	}
+	state := getenv("XDG_STATE_HOME")
+	if home := getenv("HOME"); !filepath.IsAbs(state) && home != "" {
+		state = filepath.Join(home, ".local", "state")
+	}
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(state, "modulebus", server)
 }

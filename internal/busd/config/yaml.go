@@ -15,8 +15,9 @@ import (
 const maxFile = 1 << 20
 
 // root reads data as one YAML document and returns what it holds. If there is nothing to go on with, ok is false.
-func (d *decoder) root(data []byte) (root value, ok bool) {
-	root = value{decoder: d, node: &yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: 1, Column: 1}}
+func (r *reading) root(data []byte) (root value, ok bool) {
+	root = value{reading: r, node: &yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: 1, Column: 1}}
+	root.used = root.node
 	if len(data) > maxFile {
 		root.fail("is larger than 1 MiB")
 		return root, false
@@ -38,8 +39,9 @@ func (v value) document(data []byte) (root value, ok bool) {
 	if len(documents) > 1 {
 		v.at(documents[1], "").fail("a second document begins here (write everything into the first)")
 	}
-	if len(documents) > 0 && !isNull(documents[0].Content[0]) {
+	if len(documents) > 0 && !v.at(documents[0].Content[0], "").null() {
 		v.node = documents[0].Content[0]
+		v.used = v.node
 	}
 	return v, err == nil || len(documents) > 0
 }
@@ -58,8 +60,6 @@ func load(data []byte) (documents []*yaml.Node, _ error) {
 	}
 	return documents, err
 }
-
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == tagNull }
 
 // notYAML reports what the library found. Its texts for single characters and for aliases are replaced: operators meet
 // them where they forgot quotes, and an alias may be a password that begins with a star.

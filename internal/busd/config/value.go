@@ -11,25 +11,31 @@ import (
 )
 
 // What bounds the reading of a file: how deep it may nest, how much there may be to read when aliases are followed
-// (in bytes of scalars and in nodes), and how many problems are worth a look.
+// (in bytes of scalars and in nodes), and how many problems are worth a look. The library has the first two for those
+// who let it build Go values; it reports one mistake at most then, and no path.
 const (
 	maxDepth    = 100
 	maxRead     = 4 * maxFile
 	maxProblems = 1000
 )
 
-// decoder collects the problems of one file.
-type decoder struct {
+// reading is what is found while a file is read.
+type reading struct {
 	file     string
-	read     int // of maxRead
+	folder   string // in which relative paths start
+	read     int    // of maxRead
 	gaveUp   bool
 	problems Errors
+	warnings Errors
+	named    []named  // files and programs
+	last     []func() // checks of what has been read
 }
 
 // value is a node of the file together with its place.
 type value struct {
-	*decoder
+	*reading
 	node  *yaml.Node // never an alias
+	used  *yaml.Node // where the file uses it: the alias, or node
 	up    *value
 	step  string // from up: ".timeout" or "[1]"
 	depth int
@@ -49,36 +55,49 @@ func (v value) fail(format string, args ...any) {
 	if v.gaveUp {
 		return
 	}
-	v.problems = append(v.problems, v.problem(format, args...))
+	v.problems = append(v.problems, v.problem(v.node, format, args...))
 	if len(v.problems) == maxProblems {
 		v.giveUp("there may be more problems after these %d", maxProblems)
 	}
 }
 
-func (v value) problem(format string, args ...any) Problem {
-	return Problem{v.file, v.node.Line, v.node.Column, v.path(), fmt.Sprintf(format, args...)}
+// lacks reports that a key is missing, where the file uses the value: not at an anchor that others use, too.
+func (v value) lacks(key, format string, args ...any) {
+	v.at(v.used, step(key)).fail("is missing "+format, args...)
+}
+
+// warn reports what is allowed and hardly meant.
+func (v value) warn(format string, args ...any) {
+	if len(v.warnings) < maxProblems {
+		v.warnings = append(v.warnings, v.problem(v.node, format, args...))
+	}
+}
+
+// finally has check run when all is read.
+func (v value) finally(check func()) { v.last = append(v.last, check) }
+
+func (v value) problem(at *yaml.Node, format string, args ...any) Problem {
+	return Problem{v.file, at.Line, at.Column, v.path(), fmt.Sprintf(format, args...)}
 }
 
 // giveUp reports a last problem. From then on, lists and mappings read as empty, and what they hold as null.
 func (v value) giveUp(format string, args ...any) {
 	if !v.gaveUp {
 		v.gaveUp = true
-		v.problems = append(v.problems, v.problem(format, args...))
+		v.problems = append(v.problems, v.problem(v.node, format, args...))
 	}
 }
 
-// named returns what key stands for in v, with at for its position.
-func (v value) named(key string, at *yaml.Node) value {
-	return v.at(at, step(key))
-}
-
 func (v value) at(n *yaml.Node, step string) value {
-	return value{decoder: v.decoder, node: n, up: &v, step: step, depth: v.depth + 1}
+	return value{reading: v.reading, node: n, used: n, up: &v, step: step, depth: v.depth + 1}
 }
 
 // child returns what n, which v holds, stands for.
 func (v value) child(n *yaml.Node, step string) value {
-	c := v.at(followed(n), step)
+	c := v.at(n, step)
+	for c.node.Kind == yaml.AliasNode {
+		c.node = c.node.Alias
+	}
 	v.read += 1 + len(c.node.Value)
 	switch {
 	case c.node != n && v.within(c.node):
@@ -89,16 +108,9 @@ func (v value) child(n *yaml.Node, step string) value {
 		c.giveUp("aliases make the file too large to read")
 	}
 	if v.gaveUp {
-		c.node = &yaml.Node{Kind: yaml.ScalarNode, Tag: tagNull, Line: n.Line, Column: n.Column}
+		c.node = &yaml.Node{Kind: yaml.ScalarNode, Line: n.Line, Column: n.Column}
 	}
 	return c
-}
-
-func followed(n *yaml.Node) *yaml.Node {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	return n
 }
 
 // within reports whether v is n or inside of it.
@@ -120,21 +132,12 @@ func step(key string) string {
 	return "[" + quote(key) + "]"
 }
 
-// The tags that mean something here.
 const (
-	tagMap    = "!!map"
-	tagList   = "!!seq"
-	tagText   = "!!str"
-	tagInt    = "!!int"
-	tagFloat  = "!!float"
-	tagBool   = "!!bool"
-	tagNull   = "!!null"
-	tagDate   = "!!timestamp"
-	tagMerge  = "!!merge"
-	tagBinary = "!!binary"
+	tagMap  = "!!map"
+	tagList = "!!seq"
 )
 
-// types tells of each tag what it is put on, and how to call that.
+// types says what each tag is put on, and how to call that.
 var types = map[string]struct {
 	kind yaml.Kind
 	name string
@@ -148,12 +151,16 @@ var types = map[string]struct {
 	tagNull:   {yaml.ScalarNode, "nothing"},
 	tagDate:   {yaml.ScalarNode, "a date"},
 	tagMerge:  {yaml.ScalarNode, "a merge key"},
+	tagValue:  {yaml.ScalarNode, "a value key"},
 	tagBinary: {yaml.ScalarNode, "binary data"},
 }
 
-// tag returns one of those tags, or nothing.
+// tag returns one of those tags, or "" for a tag of the file's own.
 func (v value) tag() string {
 	tag := v.node.ShortTag()
+	if v.node.Kind == yaml.ScalarNode && v.node.Style == 0 {
+		tag = plainTag(v.node.Value)
+	}
 	if types[tag].kind == v.node.Kind {
 		return tag
 	}
@@ -186,7 +193,7 @@ func (v value) mapping() []pair {
 	for i := 0; i+1 < len(v.node.Content) && !v.gaveUp; i += 2 {
 		m.add(v.node.Content[i], v.node.Content[i+1])
 	}
-	for _, merged := range m.merged {
+	for _, merged := range slices.Backward(m.merged) { // Python's dictionary keeps the last.
 		m.merge(merged)
 	}
 	return m.pairs
@@ -222,18 +229,14 @@ func (m *mappingReader) put(p pair) {
 	m.pairs = append(m.pairs, p)
 }
 
-func (m *mappingReader) putNew(p pair) {
-	if _, given := m.lines[p.name]; !given {
-		m.put(p)
-	}
-}
-
-// merge adds what is not there yet. Of several merged mappings the first has the first word.
+// merge adds what is not there yet. Of a list of mappings the first has precedence.
 func (m *mappingReader) merge(v value) {
 	switch v.tag() {
 	case tagMap:
 		for _, p := range v.mapping() {
-			m.putNew(p)
+			if _, given := m.lines[p.name]; !given {
+				m.put(p)
+			}
 		}
 	case tagList:
 		for _, n := range v.node.Content {
@@ -242,41 +245,6 @@ func (m *mappingReader) merge(v value) {
 	default:
 		v.fail("<< merges a mapping, or a list of mappings, not %s", v.typeName())
 	}
-}
-
-// field is a key that a mapping may have.
-type field struct {
-	key  string
-	read func(value)
-}
-
-// object is what a mapping has: no key whose value is null.
-type object map[string]value
-
-func (o object) has(key string) bool { _, ok := o[key]; return ok }
-
-// fields reads the mapping v, which may have those fields and no others.
-func (v value) fields(fields ...field) object {
-	found := object{}
-	for _, p := range v.mapping() {
-		i := slices.IndexFunc(fields, func(f field) bool { return f.key == p.name })
-		switch {
-		case i < 0:
-			p.key.fail("is not a known key (%s)", didYouMean(p.name, keys(fields), "known here: "+strings.Join(keys(fields), ", ")))
-		case !p.value.null():
-			found[p.name] = p.value
-			fields[i].read(p.value)
-		}
-	}
-	return found
-}
-
-func keys(fields []field) []string {
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.key
-	}
-	return names
 }
 
 // items lists what the list v holds.

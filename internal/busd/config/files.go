@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// use is what a path in the file is for.
+type use int
+
+const (
+	plain   use = iota // a file that busd reads
+	secret             // a file that busd reads, and that nobody else should
+	folder             // a folder that busd writes to, and makes if need be
+	program            // and its arguments
+)
+
+// named is a path that the file names.
+type named struct {
+	Problem // without a text
+	use     use
+	words   []string
+}
+
+func (v value) names(u use, words ...string) {
+	if len(words) > 0 && words[0] != "" {
+		v.named = append(v.named, named{v.problem(v.node, ""), u, words})
+	}
+}
+
+// CheckFiles looks at the files and programs that the configuration names: problems are what busd could not work with,
+// warnings what is hardly meant. It opens files, but runs nothing.
+func (c *Config) CheckFiles() (problems, warnings Errors) {
+	for _, n := range c.named {
+		wrong, odd := n.look()
+		if wrong != "" {
+			problems = append(problems, n.says(wrong))
+		}
+		if odd != "" {
+			warnings = append(warnings, n.says(odd))
+		}
+	}
+	return problems, warnings
+}
+
+func (n named) says(text string) Problem {
+	n.Text = text
+	return n.Problem
+}
+
+func (n named) look() (wrong, odd string) {
+	switch n.use {
+	case folder:
+		return lookAtFolder(n.words[0]), ""
+	case program:
+		return lookAtProgram(n.words), ""
+	}
+	return lookAtFile(n.words[0], n.use)
+}
+
+func lookAtFile(name string, u use) (wrong, odd string) {
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Sprintf("cannot read %s: %v", name, reason(err)), ""
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return fmt.Sprintf("cannot read %s: %v", name, reason(err)), ""
+	case info.IsDir():
+		return name + " is a folder, not a file", ""
+	case info.Mode().IsRegular() && info.Size() == 0:
+		return name + " is empty", ""
+	case u == secret && info.Mode().Perm()&0o004 != 0:
+		return "", name + " can be read by everybody on this machine (chmod o-r " + name + ")"
+	}
+	return "", ""
+}
+
+// lookAtFolder wants a folder, or none whose parent could not have one.
+func lookAtFolder(name string) string {
+	info, err := os.Stat(name)
+	if err == nil && !info.IsDir() {
+		return name + " is not a folder"
+	}
+	return ""
+}
+
+// lookAtProgram looks at a program as a process in busd's own folder would be started, and at the package of `go run`.
+func lookAtProgram(command []string) string {
+	path, err := exec.LookPath(command[0])
+	if err != nil {
+		return fmt.Sprintf("cannot run %s: %v (programs are looked for where busd is started, and in PATH)", quote(command[0]), reason(err))
+	}
+	if filepath.Base(path) != "go" || len(command) < 3 || command[1] != "run" {
+		return ""
+	}
+	for _, arg := range command[2:] {
+		if strings.HasPrefix(arg, "-") {
+			continue
+		}
+		if _, err := os.Stat(arg); err != nil && (strings.HasPrefix(arg, ".") || filepath.IsAbs(arg)) {
+			return fmt.Sprintf("cannot run %s: %v (it counts from where busd is started)", quote(arg), reason(err))
+		}
+		return ""
+	}
+	return ""
+}
+
+// reason leaves out the path, which is said anyway.
+func reason(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return e.Err
+	case *exec.Error:
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"cmp"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// key is one key that a mapping of busd.yaml may have. What is read, what `busd check` prints and the tables of keys in
+// docs/operating.md all come from the keys below.
+type key struct {
+	name    string
+	initial string // what holds without the key, for the page and for people; in Markdown
+	meaning string // for the page, in Markdown; "" for a mapping, of which the page has the keys
+	slot
+}
+
+const required = "required"
+
+func fileKeys(c *Config) []key {
+	return []key{
+		{"server_name", required, "the homeserver's: what follows the colon in user IDs", text(&c.ServerName, serverName)},
+		{"state_dir", "`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/modulebus/<server_name>`, else `~/.local/state/modulebus/<server_name>`",
+			"folder in which busd keeps what must outlive it, such as what modules registered last. One busd uses it at a time",
+			path(&c.StateDir, folder)},
+		{"nats", "", "", section(natsKeys(&c.NATS), c.NATS.check)},
+		{"http", "", "", section(httpKeys(&c.HTTP), c.HTTP.check)},
+		{"homeserver", "", "", section(homeserverKeys(&c.Homeserver), c.Homeserver.check)},
+		{"modules", "none", "the modules, in the order in which they have the word", modules(&c.Modules)},
+		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
+		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
+			"for all callbacks, or by callback", evaluate(&c.Sequential)},
+	}
+}
+
+func natsKeys(n *NATS) []key {
+	return []key{
+		{"listen", "`127.0.0.1:4222`", "address of the NATS server inside busd; port 0 picks a free one", text(&n.Listen, listenAddress(DefaultNATSListen, -1))},
+		{"url", "none", "an external NATS instead, or several nodes of a cluster with commas between them; then nothing is inside", urls(&n.URL, natsURLs)},
+		{"credentials", "none", "file with busd's credentials for it", path(&n.Credentials, secret)},
+		{"store_dir", "none", "folder in which the server inside keeps what modules store. Without, it goes when busd does", path(&n.StoreDir, folder)},
+		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
+		{"tls", "", "", section(tlsKeys(&n.TLS), n.TLS.check)},
+	}
+}
+
+func tlsKeys(t *TLS) []key {
+	return []key{
+		{"ca", "the system's", "PEM file: whom busd trusts as an external NATS; of the server inside, whose clients it lets in", path(&t.CA, plain)},
+		{"cert", "none", "PEM file: the certificate that busd, or the server inside, shows", path(&t.Cert, plain)},
+		{"key", "none", "PEM file: its key", path(&t.Key, secret)},
+	}
+}
+
+func httpKeys(h *HTTP) []key {
+	return []key{
+		{"listen", "`127.0.0.1:8010`", "address of the HTTP door", text(&h.Listen, listenAddress(DefaultHTTPListen, 0))},
+		{"token_file", "none", "file with the token that callers show. Required unless `http.listen` is loopback", path(&h.TokenFile, secret)},
+		{"trusted_proxies", "none", "addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`, of reverse proxies (and of a Synapse that " +
+			"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
+			networks(&h.TrustedProxies)},
+		{"web", "", "", section(webKeys(&h.Web))},
+	}
+}
+
+// webKeys bound the requests for modules' pages. See [bus.WebOptions].
+func webKeys(w *Web) []key {
+	limit := func(d *time.Duration) slot { return orOff(d, Never, duration(d, least)) }
+	return []key{
+		{"accept_timeout", "`2s`", "until a worker says that it has the request: then 504", duration(&w.AcceptTimeout, least)},
+		{"response_timeout", "`90s`", "until the response begins, from when the last of the request was passed on: then 504; or `off`", limit(&w.ResponseTimeout)},
+		{"idle_timeout", "`off`", "between two parts of a response: then it is cut. Not for server-sent events", limit(&w.IdleTimeout)},
+		{"stall_timeout", "`60s`", "while a client takes nothing of what it is sent: then it is cut; or `off`", limit(&w.StallTimeout)},
+		{"total_timeout", "`off`", "first to last; WebSockets may take longer", limit(&w.TotalTimeout)},
+		{"body_limit", "`off`", "largest body of a request, such as `50MiB`: larger ones are 413", orOff(&w.BodyLimit, 0, size(&w.BodyLimit, 1<<50))},
+	}
+}
+
+func homeserverKeys(h *Homeserver) []key {
+	return []key{
+		{"url", "none", "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
+		{"token_file", "none", "file with the token to show there", path(&h.TokenFile, secret)},
+	}
+}
+
+func moduleKeys(m *Module) []key {
+	run, workers := command(&m.Run), count(&m.Workers)
+	return []key{
+		{"module", required, "its name, unique in the list: at most 128 bytes, without spaces", text(&m.Name, moduleName)},
+		{"run", "none", "program and arguments. busd starts and watches it; without, the module is started by whoever likes, and joins by itself", run},
+		{"workers", "`1`", "how many processes of `run` there are", slot{workers.read, m.onlyRun(workers.show), nil, nil}},
+		{"environment", "none", "names of variables of busd's environment that the processes of `run` get, too, beside [a few that all get](#modules-that-busd-runs)",
+			list(&m.Environment, variable)},
+		{"config", "`{}`", "what the module gets. It knows what may stand there, and refuses the rest; YAML means here [what it means to Synapse](adr/0020-scalars-are-pyyamls.md)",
+			settings(&m.Config)},
+		{"timeout", "`1s`", "how long the module may take for one question", duration(&m.Timeout, least)},
+		{"on_failure", "the callback's", "what its [failures](#failures) mean: `skip`, `refuse` or `fail`", optional(&m.OnFailure, policyOf(nil))},
+		{"hedge", "`off`", "after which time without an answer, shorter than `timeout`, a second worker is [asked, too](#time)", hedge(nil, func() time.Duration { return m.Timeout })(&m.Hedge)},
+		{"breaker", "`{failures: 5, open: 5s}`", "after how many timeouts in a row the module is left alone, and how long (what is not said stays as here); or `off`",
+			breaker(&m.Breaker)},
+		{"grants", "none", "scopes of the [Module API](module-api.md#scopes): what the module may ask of the homeserver, beside what each may", list(&m.Grants, scope)},
+		{"callbacks", "none", "`timeout`, `on_failure`, `hedge` and `breaker` where they differ, by callback", callbacks(m)},
+	}
+}
+
+func (m *Module) onlyRun(show func() string) func() string {
+	return func() string {
+		if len(m.Run) == 0 {
+			return ""
+		}
+		return show()
+	}
+}
+
+// overrideKeys are those of a callback in a module's list.
+func overrideKeys(o *Override, d *subjects.Declaration, m *Module) []key {
+	timeout := func() time.Duration { return cmp.Or(o.Timeout, m.Timeout) }
+	return []key{
+		{"timeout", "", "", duration(&o.Timeout, least)},
+		{"on_failure", "", "", optional(&o.OnFailure, policyOf(d))},
+		{"hedge", "", "", optional(&o.Hedge, hedge(d, timeout))},
+		{"breaker", "", "", optional(&o.Breaker, breaker)},
+	}
+}
+
+// object is what a mapping has: no key whose value is null.
+type object map[string]value
+
+func (o object) has(key string) bool { _, ok := o[key]; return ok }
+
+// section is a mapping with those keys and no others, and what there is to say of several of them together.
+func section(keys []key, check ...func(value, object)) slot {
+	return slot{
+		read: func(v value) {
+			found := v.fields(keys)
+			for _, f := range check {
+				f(v, found)
+			}
+		},
+		keys: keys,
+	}
+}
+
+// fields reads the mapping v, which may have those keys and no others.
+func (v value) fields(keys []key) object {
+	found := object{}
+	for _, p := range v.mapping() {
+		if k := find(keys, p.name); k == nil {
+			p.key.fail("is not a known key (%s)", didYouMean(p.name, names(keys), "known here: "+strings.Join(names(keys), ", ")))
+		} else if !p.value.null() {
+			found[p.name] = p.value
+			k.read(p.value)
+		}
+	}
+	return found
+}
+
+func find(keys []key, name string) *key {
+	for i := range keys {
+		if keys[i].name == name {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
+func names(keys []key) []string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	return names
+}
+
+// read reads the file as a whole.
+func (c *Config) read(v value) {
+	if v.tag() != tagMap {
+		v.fail("the file must be a mapping with server_name and modules in it, not %s", v.typeName())
+		return
+	}
+	if found := v.fields(fileKeys(c)); !found.has("server_name") {
+		v.lacks("server_name", "(it is what follows the colon in user IDs, such as example.com)")
+	}
+}
+
+func (n *NATS) check(_ value, found object) {
+	if !found.has("url") {
+		return
+	}
+	for _, name := range []string{"listen", "store_dir", "max_payload"} {
+		if found.has(name) {
+			found[name].fail("is for the embedded server, and nats.url names another (remove one of the two)")
+		}
+	}
+	n.Listen, n.MaxPayload = "", 0
+}
+
+func (t *TLS) check(v value, found object) {
+	if found.has("cert") != found.has("key") {
+		v.fail("has one of cert and key (they go together)")
+	}
+}
+
+func (h *HTTP) check(_ value, found object) {
+	if !found.has("token_file") && !loopback(h.Listen) {
+		found["listen"].up.at(found["listen"].node, ".token_file").fail(
+			"is missing, and other machines reach %s (name a file that holds a token, or listen on 127.0.0.1)", h.Listen)
+	}
+}
+
+func (h *Homeserver) check(value, object) { h.URL = strings.TrimRight(h.URL, "/") }
+
+// modules is the operator's list.
+func modules(dst *[]Module) slot {
+	return slot{
+		read: func(v value) {
+			first := map[string]value{}
+			for _, item := range v.items() {
+				m, name := readModule(item)
+				if other, twice := first[m.Name]; twice {
+					name.fail("%s is %s already (a module is listed once)", quote(m.Name), other.path())
+				} else if m.Name != "" {
+					first[m.Name] = item
+				}
+				*dst = append(*dst, m)
+			}
+		},
+		list: func() (entries [][]key) {
+			for i := range *dst {
+				entries = append(entries, moduleKeys(&(*dst)[i]))
+			}
+			return entries
+		},
+	}
+}
+
+// readModule reads an entry, and returns also where its name is.
+func readModule(v value) (m Module, name value) {
+	m = Module{Workers: DefaultWorkers, Config: json.RawMessage("{}"), Timeout: DefaultTimeout, Breaker: DefaultBreaker}
+	found := v.fields(moduleKeys(&m))
+	if !found.has("module") && v.tag() == tagMap {
+		v.lacks("module", "(the name of the module)")
+	}
+	for _, name := range []string{"workers", "environment"} {
+		if found.has(name) && !found.has("run") {
+			found[name].fail("is for what busd runs itself (add run, or remove %s)", name)
+		}
+	}
+	if m.OnFailure.keepsShut() && len(m.Callbacks) == 0 {
+		found["on_failure"].warn("holds for what the module has registered once: until it has joined for the first time, it is asked " +
+			"nothing (name under callbacks what must not pass without it)")
+	}
+	return m, found["module"]
+}

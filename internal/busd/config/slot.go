@@ -1,0 +1,395 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// slot is where the value of a key goes: how it is read, and how it is shown.
+type slot struct {
+	read func(value)
+	show func() string // as it is written in busd.yaml; "" when there is nothing to show
+	keys []key         // of a mapping with keys of its own
+	list func() [][]key
+}
+
+// text is text that no check has something to say about.
+func text(dst *string, checks ...func(string) string) slot {
+	return slot{
+		read: func(v value) {
+			if v.tag() != tagText {
+				v.fail("must be text, not %s%s", v.typeName(), v.quotes())
+				return
+			}
+			for _, check := range checks {
+				if wrong := check(v.node.Value); wrong != "" {
+					v.fail("%s", wrong)
+					return
+				}
+			}
+			*dst = v.node.Value
+		},
+		show: func() string { return showText(*dst) },
+	}
+}
+
+// quotes is what to do about text that YAML takes for something else.
+func (v value) quotes() string {
+	if tag := v.tag(); slices.Contains([]string{tagInt, tagFloat, tagBool, tagDate}, tag) && v.node.Style == 0 {
+		return " (put it in quotes)"
+	}
+	return ""
+}
+
+// urls are shown without who logs in there, and with which password.
+func urls(dst *string, check func(string) string) slot {
+	return slot{text(dst, check).read, func() string { return showURLs(*dst) }, nil, nil}
+}
+
+// path is a file or a folder. A relative path starts in the folder of the configuration.
+func path(dst *string, u use) slot {
+	return slot{
+		read: func(v value) {
+			text(dst, notEmpty).read(v)
+			if *dst == "" {
+				return
+			}
+			if !filepath.IsAbs(*dst) {
+				*dst = filepath.Join(v.folder, *dst)
+			}
+			v.names(u, *dst)
+		},
+		show: func() string { return showText(*dst) },
+	}
+}
+
+func notEmpty(s string) string {
+	if s == "" {
+		return "is empty"
+	}
+	return ""
+}
+
+// list is a list of text, each of which check may object to.
+func list(dst *[]string, check func(string) string) slot {
+	return slot{
+		read: func(v value) {
+			for _, item := range v.items() {
+				var s string
+				text(&s, check).read(item)
+				*dst = append(*dst, s)
+			}
+		},
+		show: func() string { return showList(*dst) },
+	}
+}
+
+// networks is a list of addresses and of networks.
+func networks(dst *[]netip.Prefix) slot {
+	var texts []string
+	return slot{
+		read: func(v value) {
+			list(&texts, network).read(v)
+			for _, s := range texts {
+				if p, err := parseNetwork(s); err == nil {
+					*dst = append(*dst, p)
+				}
+			}
+		},
+		show: func() string {
+			var texts []string
+			for _, p := range *dst {
+				texts = append(texts, p.String())
+			}
+			return showList(texts)
+		},
+	}
+}
+
+// command is a program and its arguments: numbers and booleans as they are written.
+func command(dst *[]string) slot {
+	return slot{
+		read: func(v value) {
+			if v.tag() == tagText {
+				v.fail("must be a list, not text (write [program, argument])")
+				return
+			}
+			for _, item := range v.items() {
+				*dst = append(*dst, item.argument())
+			}
+			if v.tag() == tagList && (len(*dst) == 0 || (*dst)[0] == "") {
+				v.fail("names no program")
+			}
+			v.names(program, *dst...)
+		},
+		show: func() string { return showList(*dst) },
+	}
+}
+
+func (v value) argument() string {
+	if !slices.Contains([]string{tagText, tagInt, tagFloat, tagBool, tagDate}, v.tag()) {
+		v.fail("must be text, not %s", v.typeName())
+	}
+	if strings.Contains(v.node.Value, "\x00") {
+		v.fail("has a zero byte, which no program can be given")
+	}
+	return v.node.Value
+}
+
+// count is a whole number from 1.
+func count(dst *int) slot {
+	return slot{
+		read: func(v value) {
+			n, ok := v.integer()
+			switch {
+			case !ok:
+				v.fail("must be a whole number, not %s", v.notInteger())
+			case n < 1:
+				v.fail("must be at least 1, not %d", n)
+			case n > math.MaxInt32:
+				v.fail("must be at most %d, not %d", math.MaxInt32, n)
+			default:
+				*dst = int(n)
+			}
+		},
+		show: func() string { return strconv.Itoa(*dst) },
+	}
+}
+
+func (v value) integer() (int64, bool) {
+	n, ok := integer(v.node.Value)
+	if !ok || v.tag() != tagInt || !n.IsInt64() {
+		return 0, false
+	}
+	return n.Int64(), true
+}
+
+// notInteger says what v is instead of a whole number.
+func (v value) notInteger() string {
+	if tag := v.tag(); tag == tagInt || tag == tagFloat {
+		return quote(v.node.Value)
+	}
+	return v.typeName()
+}
+
+// least is the shortest duration that is no surprise where modules or clients are waited for.
+const least = 10 * time.Millisecond
+
+// duration is a time of more than nothing. One below usual is warned about.
+func duration(dst *time.Duration, usual time.Duration) slot {
+	return slot{
+		read: func(v value) {
+			if !slices.Contains([]string{tagText, tagInt, tagFloat}, v.tag()) {
+				v.fail("must be a duration, not %s", v.typeName())
+				return
+			}
+			d, err := v.duration()
+			switch {
+			case err != nil:
+				v.fail("%s", err)
+				return
+			case d <= 0:
+				v.fail("must be more than 0, not %s", quote(v.node.Value))
+				return
+			case d < usual:
+				v.warn("%s is very short%s", showTime(d), v.unitless())
+			}
+			*dst = d
+		},
+		show: func() string { return showTime(*dst) },
+	}
+}
+
+// unitless says what a number alone means.
+func (v value) unitless() string {
+	if n, ok := v.integer(); ok {
+		return fmt.Sprintf(": a number without a unit is milliseconds (did you mean %ds?)", n)
+	}
+	return ""
+}
+
+func (v value) duration() (time.Duration, error) {
+	if n, ok := v.integer(); ok {
+		return ParseDuration(strconv.FormatInt(n, 10))
+	}
+	return ParseDuration(v.node.Value)
+}
+
+// off is what switches a thing off. In YAML 1.1, it is a boolean.
+const off = "off"
+
+func (v value) off() bool {
+	truth, ok := boolean(v.node.Value)
+	return ok && !truth && v.tag() == tagBool || v.tag() == tagText && v.node.Value == off
+}
+
+// unless is of, or off, which is none.
+func orOff[T comparable](dst *T, none T, of slot) slot {
+	return slot{
+		read: func(v value) {
+			if v.off() {
+				*dst = none
+				return
+			}
+			of.read(v)
+		},
+		show: func() string {
+			if *dst == none {
+				return off
+			}
+			return of.show()
+		},
+	}
+}
+
+// optional is of, where that the key is not there means something.
+func optional[T any](dst **T, of func(*T) slot) slot {
+	return slot{
+		read: func(v value) { *dst = new(T); of(*dst).read(v) },
+		show: func() string {
+			if *dst == nil {
+				return ""
+			}
+			return of(*dst).show()
+		},
+	}
+}
+
+// size is a number of bytes, from 1 to most.
+func size(dst *int64, most int64) slot {
+	return slot{
+		read: func(v value) {
+			n, ok := parseSize(v.node.Value)
+			switch {
+			case !ok || v.tag() != tagInt && v.tag() != tagText:
+				v.fail("must be a number of bytes (try 8MiB)")
+			case n < 1 || n > most:
+				v.fail("must be from 1 byte to %s, not %s", showSize(most), quote(v.node.Value))
+			default:
+				*dst = n
+			}
+		},
+		show: func() string { return showSize(*dst) },
+	}
+}
+
+var sizeUnits = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}, {"", 1}}
+
+func parseSize(s string) (int64, bool) {
+	for _, unit := range sizeUnits {
+		if number, has := strings.CutSuffix(s, unit.name); has {
+			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+			return n * unit.bytes, err == nil && n <= math.MaxInt64/unit.bytes
+		}
+	}
+	return 0, false
+}
+
+func showSize(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	for _, unit := range sizeUnits[:3] {
+		if n%unit.bytes == 0 {
+			return strconv.FormatInt(n/unit.bytes, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// settings is a module's config. It is shown only in size: it may be secret.
+func settings(dst *json.RawMessage) slot {
+	return slot{
+		read: func(v value) { *dst = v.config() },
+		show: func() string { return "# " + howMuch(*dst) },
+	}
+}
+
+func howMuch(config json.RawMessage) string {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(config, &object) == nil {
+		return plural(len(object), "key")
+	}
+	var list []json.RawMessage
+	if json.Unmarshal(config, &list) == nil {
+		return plural(len(list), "item")
+	}
+	return "1 value"
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+var unquoted = regexp.MustCompile(`^[A-Za-z0-9_./+][A-Za-z0-9_./@+=:-]*$`)
+
+// showText writes text so that it is read as text again.
+func showText(s string) string {
+	if s == "" || unquoted.MatchString(s) && !strings.HasSuffix(s, ":") && plainTag(s) == tagText {
+		return s
+	}
+	return string(appendQuoted(nil, s))
+}
+
+func showList(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	texts := make([]string, len(list))
+	for i, s := range list {
+		texts[i] = showItem(s)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+func showItem(s string) string {
+	if s == "" {
+		return `""`
+	}
+	return showText(s)
+}
+
+func showURLs(s string) string {
+	var list []string
+	for one := range strings.SplitSeq(s, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil {
+			continue
+		}
+		if u.User != nil {
+			u.User = url.User("redacted")
+		}
+		list = append(list, u.String())
+	}
+	return showText(strings.Join(list, ","))
+}
+
+// showTime leaves out the zeros that Go writes after whole minutes and hours.
+func showTime(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
