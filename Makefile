@@ -37,7 +37,7 @@ law: ## a million cases of what decisions must be, another million over a networ
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done
 	$(CACHE)/lint/bin/hadolint Dockerfile
-	$(CACHE)/lint/bin/shellcheck .ci/run
+	$(CACHE)/lint/bin/shellcheck .ci/run $(wildcard findings/*.sh)
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi
 
 generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
@@ -49,15 +49,17 @@ bench: ## the ratios that we promise, measured side by side
 bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held against what one would use instead
 	MODULEBUS_PYTHON=$(CACHE)/venv/bin/python go run ./internal/cmd/synapsebench $(ARGS)
 
-# The tests that only the build tag has. A run in which none of them passed tells nothing, and so it fails.
-own_tests = $(shell grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench \
-	| xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | paste -sd '|' -)
+# The tests that only the build tag has, and the suites that have them.
+own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
+own_tests   = $(shell $(own_files) | xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | grep -vx TestMain | paste -sd '|' -)
+own_suites  = $(shell $(own_files) | xargs -r dirname | sort -u | sed 's|^|./|')
 
+# One suite after the other: several have servers enough for a small machine, and some measure time.
 integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium databases ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
 		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix \
-		go test -v -count=1 -timeout 20m -tags integration -run '^($(or $(own_tests),none))$$' $(TESTFLAGS) ./integration/... ./internal/cmd/synapsebench \
-		| awk '{ print } /^--- PASS/ { n++ } END { if (!n) print "make integration: no test passed" > "/dev/stderr"; exit !n }'
+		go test -v -p 1 -count=1 -timeout 25m -tags integration -run '^($(own_tests))$$' $(TESTFLAGS) $(own_suites) \
+		| awk -v suites='$(own_suites)' -f .ci/tally.awk
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
@@ -78,7 +80,7 @@ $(CACHE)/matrix/ready: integration/synapse/matrix/package.json integration/synap
 $(CACHE)/%/ready:
 	mkdir -p $(@D)
 	cp $^ $(@D)
-	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
 # A browser is the system's, and as new as its security updates.
