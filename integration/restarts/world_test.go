@@ -1,0 +1,392 @@
+package restarts_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/natstest"
+)
+
+const (
+	callback = "spam_checker.user_may_create_room"
+	patience = time.Minute // for anything that must happen
+)
+
+// listed is a module on the operator's list, with what the operator says of it.
+type listed struct {
+	name, policy string
+	named        bool // the callback stands under its callbacks
+	run          bool // busd runs it
+	workers      int  // that run elsewhere
+}
+
+var modules = []listed{
+	{name: "named", policy: "refuse", named: true, workers: 1},
+	{name: "kept", policy: "fail", workers: 2},
+	{name: "child", policy: "refuse", run: true},
+	{name: "loose", policy: "skip", workers: 1},
+}
+
+// world is one round's: NATS, one or two busd, and the modules.
+type world struct {
+	*testing.T
+	folder  string
+	address string // of NATS
+	nats    *server.Server
+	busds   []*daemon
+	workers map[string][]*process
+	refused map[string]bool // modules whose configuration is one that they refuse
+	salt    int             // which makes one configuration differ from the next
+
+	// guesses is whether busd cannot know what modules want: those that it never heard of.
+	guesses atomic.Bool
+
+	client  *http.Client
+	users   atomic.Int64
+	mu      sync.Mutex
+	records []record
+	stop    chan struct{}
+	owned   sync.WaitGroup
+}
+
+// daemon is one busd.
+type daemon struct {
+	*process
+	config, url, listen string
+	empty               bool // its disk
+	up                  atomic.Bool
+}
+
+// record is one ask, and what came of it.
+type record struct {
+	user    string
+	guesses bool
+	status  int
+	body    []byte
+}
+
+func newWorld(t *testing.T, external bool, busds int) *world {
+	t.Helper()
+	folder, err := os.MkdirTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{
+		T: t, folder: folder, workers: map[string][]*process{}, refused: map[string]bool{}, stop: make(chan struct{}),
+		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
+	}
+	w.guesses.Store(true)
+	if external {
+		w.startNATS()
+	} else {
+		w.address = free(t)
+	}
+	for i := range busds {
+		d := &daemon{config: filepath.Join(folder, fmt.Sprintf("busd-%d.yaml", i)), listen: free(t), empty: true}
+		d.url = "http://" + d.listen
+		w.busds = append(w.busds, d)
+	}
+	w.configure()
+	for _, d := range w.busds {
+		w.startBusd(d)
+	}
+	for _, m := range modules {
+		for range m.workers {
+			w.startWorker(m.name)
+		}
+	}
+	for _, d := range w.busds {
+		w.owned.Go(func() { w.ask(d) })
+		w.owned.Go(func() { w.ask(d) })
+	}
+	w.owned.Go(w.observe)
+	return w
+}
+
+// free is an address that nobody listens on at the moment.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// startNATS starts the external server, again where it was before.
+func (w *world) startNATS() {
+	w.Helper()
+	o := &server.Options{}
+	if at, err := netip.ParseAddrPort(w.address); err == nil {
+		o.Port = int(at.Port())
+	}
+	w.nats = natstest.Start(w.T, o)
+	w.address = w.nats.Addr().String()
+}
+
+// configure writes the files of all busd, and has those that run read them.
+func (w *world) configure() {
+	w.Helper()
+	for _, d := range w.busds {
+		if err := os.WriteFile(d.config, []byte(w.file(d)), 0o600); err != nil {
+			w.Fatal(err)
+		}
+		if err := os.MkdirAll(d.config+".state", 0o700); err != nil {
+			w.Fatal(err)
+		}
+		if d.up.Load() && d.runs() {
+			_ = d.cmd.Process.Signal(syscall.SIGHUP)
+		}
+	}
+}
+
+func (w *world) file(d *daemon) string {
+	w.salt++
+	where := "listen: " + w.address
+	if w.nats != nil {
+		where = "url: nats://" + w.address
+	}
+	text := fmt.Sprintf("server_name: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, where, d.listen)
+	for _, m := range modules {
+		key := "deny"
+		if w.refused[m.name] {
+			key = "denny"
+		}
+		text += fmt.Sprintf("  - module: %s\n    timeout: 500ms\n    config: {%s: \"%d\"}\n", m.name, key, w.salt)
+		if m.named {
+			text += fmt.Sprintf("    callbacks: {%s: {on_failure: %s}}\n", callback[strings.Index(callback, ".")+1:], m.policy)
+		} else {
+			text += "    on_failure: " + m.policy + "\n"
+		}
+		if m.run {
+			text += fmt.Sprintf("    run: [env, %s=module, %s]\n", roleVariable, quoted(executable(w.T)))
+		}
+	}
+	return text
+}
+
+// startBusd starts a busd, and returns when it answers over HTTP. One that starts with nothing to remember, while no other
+// runs that could tell it, can only guess.
+func (w *world) startBusd(d *daemon) {
+	w.Helper()
+	if d.empty && !slices.ContainsFunc(w.busds, func(o *daemon) bool { return o.up.Load() }) {
+		w.guesses.Store(true)
+	}
+	d.process, d.empty = start(w.T, "busd", configVariable+"="+d.config), false
+	w.await("busd answers", func() bool {
+		status, _ := w.get(d.url + "/healthz")
+		return status != 0 || !d.runs()
+	})
+	d.up.Store(true)
+}
+
+func (w *world) endBusd(d *daemon, s os.Signal) {
+	d.up.Store(false)
+	d.end(s)
+}
+
+// wipe empties a busd's disk.
+func (w *world) wipe(d *daemon) {
+	w.Helper()
+	if err := os.RemoveAll(d.config + ".state"); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.MkdirAll(d.config+".state", 0o700); err != nil {
+		w.Fatal(err)
+	}
+	d.empty = true
+}
+
+func (w *world) startWorker(module string) {
+	w.Helper()
+	w.workers[module] = append(w.workers[module], start(w.T, "module", "MODULEBUS_NATS_URL=nats://"+w.address, "MODULEBUS_MODULE="+module))
+}
+
+// endWorker ends one worker of the module, if there is any.
+func (w *world) endWorker(module string, s os.Signal) {
+	if all := w.workers[module]; len(all) > 0 {
+		all[0].end(s)
+		w.workers[module] = all[1:]
+	}
+}
+
+func (w *world) get(url string) (status int, body []byte) {
+	resp, err := w.client.Get(url)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, nil
+	}
+	return resp.StatusCode, body
+}
+
+// await waits until it is so.
+func (w *world) await(what string, is func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("gave up waiting until %s", what)
+		}
+	}
+}
+
+// observe notes when all busd that run know what all modules want.
+func (w *world) observe() {
+	const twice = 2 // The roster is on its way when the status tells of it.
+	for seen := 0; ; {
+		select {
+		case <-w.stop:
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		if seen++; !w.known() {
+			seen = 0
+		}
+		if seen == twice {
+			w.guesses.Store(false)
+		}
+	}
+}
+
+func (w *world) known() bool {
+	up := 0
+	for _, d := range w.busds {
+		if !d.up.Load() {
+			continue
+		}
+		up++
+		status, body := w.get(d.url + "/_modulebus/v1/modules")
+		var is struct {
+			Modules []struct{ Callbacks []string }
+		}
+		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || len(is.Modules) < len(modules) {
+			return false
+		}
+		for _, m := range is.Modules {
+			if len(m.Callbacks) == 0 {
+				return false
+			}
+		}
+	}
+	return up > 0
+}
+
+// ask asks a busd until the round ends, and takes down what came of it.
+func (w *world) ask(d *daemon) {
+	for {
+		r := record{user: fmt.Sprintf("@u%d:%s", w.users.Add(1), serverName), guesses: w.guesses.Load()}
+		body := fmt.Sprintf(`{"user_id":%s}`, quoted(r.user))
+		req, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, d.url+"/_modulebus/v1/ask/"+strings.ReplaceAll(callback, ".", "/"),
+			bytes.NewReader([]byte(body)))
+		pause := 100 * time.Millisecond // where nobody answers
+		if resp, err := w.client.Do(req); err == nil {
+			r.status = resp.StatusCode
+			if r.body, err = io.ReadAll(resp.Body); err != nil {
+				r.status = 0
+			}
+			_ = resp.Body.Close()
+		}
+		if r.status == http.StatusOK || r.status == http.StatusBadGateway {
+			pause = 2 * time.Millisecond
+			w.mu.Lock()
+			w.records = append(w.records, r)
+			w.mu.Unlock()
+		}
+		select {
+		case <-w.stop:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// close ends the round.
+func (w *world) close() {
+	close(w.stop)
+	w.owned.Wait()
+	for _, d := range w.busds {
+		w.endBusd(d, syscall.SIGKILL)
+	}
+	for module, all := range w.workers {
+		for range all {
+			w.endWorker(module, syscall.SIGKILL)
+		}
+	}
+	w.client.CloseIdleConnections()
+	if w.nats != nil {
+		w.nats.Shutdown()
+	}
+}
+
+// decision is what busd answers.
+type decision struct {
+	Answer struct {
+		Refusal *struct{ Error string }
+	}
+	DecidedBy string `json:"decided_by"`
+	Failures  []struct{ Module, Failure, Policy string }
+	Module    string // of an error
+}
+
+// check holds a decision against what the modules on the list would have said. It counts what failed.
+func (r record) check(t *rapid.T, failures map[string]int) {
+	var d decision
+	if err := json.Unmarshal(r.body, &d); err != nil {
+		t.Fatalf("%s: %v in %s", r.user, err, r.body)
+	}
+	policies, failed := map[string]string{}, map[string]string{}
+	for _, m := range modules {
+		policies[m.name] = m.policy
+	}
+	for _, f := range d.Failures {
+		failures[f.Module+" "+f.Failure]++
+		failed[f.Module] = f.Policy
+		if f.Policy != policies[f.Module] {
+			t.Errorf("%s: module %s failed under %s, which is not what the operator says: %s", r.user, f.Module, f.Policy, r.body)
+		}
+	}
+	if r.status == http.StatusBadGateway {
+		failures[d.Module+" fails"]++
+		if policies[d.Module] != "fail" {
+			t.Errorf("%s: module %s must not fail an ask: %s", r.user, d.Module, r.body)
+		}
+		return
+	}
+	if d.Answer.Refusal != nil {
+		if !refuses(d.DecidedBy, r.user) && failed[d.DecidedBy] != "refuse" {
+			t.Errorf("%s: module %s neither refuses nor failed: %s", r.user, d.DecidedBy, r.body)
+		}
+		return
+	}
+	for _, m := range modules {
+		policy, failing := failed[m.name]
+		switch {
+		case failing && policy != "skip":
+			t.Errorf("%s: allowed, although module %s failed: %s", r.user, m.name, r.body)
+		case !failing && refuses(m.name, r.user) && (m.named || !r.guesses):
+			t.Errorf("%s: allowed, although module %s refuses, and nothing says that it failed: %s", r.user, m.name, r.body)
+		}
+	}
+}
