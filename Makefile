@@ -33,6 +33,7 @@ law: ## a million cases of what decisions must be, another million over a networ
 	go test -count=1 -timeout 0 -run '$(LAW)' ./internal/combine -rapid.checks=1000000
 	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=100000
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
+	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=1000
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done

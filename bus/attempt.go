@@ -61,6 +61,10 @@ func (t *attempt) hedgeDue(now time.Time) bool {
 // askModule sends the request to any worker of a module; or to one by name, where a second may be asked after it.
 func (a *asking) askModule(i int, req proto.Message, now time.Time) {
 	step, t := &a.steps[i], &a.attempts[i]
+	if step.unserved != "" {
+		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: step.unserved})
+		return
+	}
 	verdict, ok := step.breaker.admit()
 	if !ok {
 		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_BREAKER_OPEN})

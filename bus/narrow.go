@@ -149,23 +149,6 @@ func (a *asking) withFile(s *step, req proto.Message) proto.Message {
 	return out.Interface()
 }
 
-// uniteFilters returns what either filter wants; nil is nothing.
-func uniteFilters(a, b *rosterv1.StateFilter) *rosterv1.StateFilter {
-	switch {
-	case a == nil:
-		return b
-	case b == nil:
-		return a
-	}
-	united := &rosterv1.StateFilter{All: a.GetAll() || b.GetAll()}
-	for _, k := range slices.Concat(a.GetKeys(), b.GetKeys()) {
-		if !slices.ContainsFunc(united.Keys, func(o *rosterv1.StateKey) bool { return proto.Equal(o, k) }) {
-			united.Keys = append(united.Keys, k)
-		}
-	}
-	return united
-}
-
 // federated reports whether the request is about an event of another server than this one.
 func federated(req proto.Message, serverName string) bool {
 	r, ok := req.(interface{ GetEvent() *callbacksv1.Event })

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -36,6 +37,8 @@ type step struct {
 	onFailureFederated callbacksv1.OnFailure
 	refusal            *callbacksv1.Refusal
 	needs              *rosterv1.Needs
+	named              bool   // the module has not said yet which keys it wants
+	unserved           string // why it cannot be asked; empty where it can
 	hedge              time.Duration
 	hedges             *hedges
 	breaker            *breaker
@@ -52,7 +55,7 @@ func (p *plan) add(c *Client, m *rosterv1.Module, i *rosterv1.Interest, soles ma
 		p.metrics = c.metrics.callback(p.callback)
 	}
 	p.steps = append(p.steps, c.step(p.callback, m, i))
-	p.state = uniteFilters(p.state, i.GetNeeds().GetState())
+	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
 func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
@@ -67,6 +70,8 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		onFailureFederated: policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local)),
 		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
+		named:              i.GetNamed(),
+		unserved:           i.GetUnserved(),
 		hedges:             c.hedgesOf(d, m.GetName()),
 		breaker:            c.breakerOf(d, m.GetName(), i),
 		metrics:            c.metrics.module(d, m.GetName()),
@@ -93,7 +98,7 @@ func (p *plan) narrow(req proto.Message) []step {
 		return p.addressed(m.Get(d.ToModule).String(), m.Get(d.ToWorker).String())
 	case d.Key != nil:
 		key := m.Get(d.Key).String()
-		return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return s.keyOf(key) == nil })
+		return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return s.keyOf(key) == nil && !s.named && s.unserved == "" })
 	}
 	return p.steps
 }

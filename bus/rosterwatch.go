@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"google.golang.org/protobuf/proto"
 
-	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/internal/rosterwire"
 )
 
 // refresh is how often the roster is asked for, in case news of it was lost.
@@ -21,6 +19,8 @@ type rosterWatch struct {
 	nc     *nats.Conn
 	client *Client
 	sub    *nats.Subscription
+	parts  rosterwire.Assembler // of what is told; of what is asked for, each request has its own
+	doubt  chan struct{}        // the roster is to be asked for soon
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -28,7 +28,7 @@ type rosterWatch struct {
 // watchRoster subscribes to news before it asks for the roster, so that no change is missed in between.
 func watchRoster(nc *nats.Conn, c *Client) (*rosterWatch, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &rosterWatch{nc: nc, client: c, cancel: cancel, done: make(chan struct{})}
+	w := &rosterWatch{nc: nc, client: c, doubt: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	var err error
 	if w.sub, err = nc.Subscribe(c.server.RosterChanged(), w.receive); err != nil {
 		cancel()
@@ -68,31 +68,48 @@ func (w *rosterWatch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			_ = w.get(ctx) // The present roster stays good.
+		case <-w.doubt:
 		}
+		_ = w.get(ctx) // The present roster stays good.
 	}
 }
 
-// get asks for a roster later than the present one; the reply is empty when there is none.
+// get asks for a roster later than the present one. A present one that nobody can have made yet is later than nothing.
 func (w *rosterWatch) get(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, refresh)
 	defer cancel()
-	have := strconv.FormatUint(w.client.roster.Load().revision, 10)
-	m, err := w.nc.RequestWithContext(ctx, w.client.server.Roster(), []byte(have))
-	if err != nil {
-		return err
+	have := w.client.roster.Load().revision
+	if !rosterwire.Plausible(have, time.Now()) {
+		have = 0
 	}
-	w.receive(m)
-	return nil
+	source, err := rosterwire.Fetch(ctx, w.nc, w.client.server.Roster(), have)
+	if source != nil {
+		w.client.setRoster(source)
+	}
+	return err
 }
 
+// receive takes in news of a roster, or of a part of one. What nobody can have made yet is asked about.
 func (w *rosterWatch) receive(m *nats.Msg) {
-	source := &rosterv1.Roster{}
-	if err := proto.Unmarshal(m.Data, source); err != nil {
+	source, err := w.parts.Add(m.Data)
+	switch {
+	case err != nil:
 		w.client.log.Error().Err(err).Msg("ignored a roster that cannot be read")
-		return
+	case source == nil: // The rest of it is still to come.
+	case !rosterwire.Plausible(source.GetRevision(), time.Now()):
+		w.client.log.Warn().Uint64("revision", source.GetRevision()).Msg("somebody told a roster from the future: asking busd")
+		w.ask()
+	default:
+		w.client.setRoster(source)
 	}
-	w.client.setRoster(source)
+}
+
+// ask has the roster asked for soon.
+func (w *rosterWatch) ask() {
+	select {
+	case w.doubt <- struct{}{}:
+	default: // It is going to be asked for.
+	}
 }
 
 func (w *rosterWatch) close() {

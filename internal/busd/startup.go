@@ -71,7 +71,8 @@ func (d *daemon) begin() error {
 	d.service.Open()
 	ctx, cancel := context.WithTimeout(context.Background(), rosterTime)
 	defer cancel()
-	if _, err := d.client.AwaitRoster(ctx, 0); err != nil {
+	known := d.registry.Roster().GetRevision() // An earlier one may lack what was awaited.
+	if _, err := d.client.AwaitRoster(ctx, known-1); err != nil {
 		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
 	}
 	if err := d.openDoor(door.NewNATS(d.broker.Conn, d.config.ServerName, door.NewAnswerer(d.client), d.Log)); err != nil {

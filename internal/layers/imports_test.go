@@ -102,6 +102,7 @@ var house = map[string]row{
 	"integration/busd":        suite,
 	"integration/conformance": suite,
 	"integration/exploration": suite,
+	"integration/restarts":    suite,
 	"integration/testbed":     suite,
 	"integration/web":         suite,
 	"internal/layers":         {tests: "subjects"},

@@ -109,6 +109,18 @@ func (r *Registry) Recall(earlier *rosterv1.Roster, now time.Time) {
 	r.update(now)
 }
 
+// Learn takes from another busd's roster what listed modules registered of which nothing is known here.
+func (r *Registry) Learn(other *rosterv1.Roster, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range other.GetModules() {
+		if m := r.find(e.GetName()); m != nil && !m.known() {
+			m.recall(e)
+		}
+	}
+	r.update(now)
+}
+
 // Expectation says what is waited for when busd starts.
 type Expectation int
 

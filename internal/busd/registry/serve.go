@@ -24,8 +24,9 @@ type Service struct {
 	nc       *nats.Conn
 	server   subjects.Server
 	log      zerolog.Logger
-	memory   *Memory // nil: nothing is kept
-	sender   string  // of rosters in parts
+	memory   *Memory              // nil: nothing is kept
+	sender   string               // of rosters in parts
+	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
 	subs     []*nats.Subscription
 	wake     chan struct{} // something may have changed
 	open     atomic.Bool   // whether homeservers are told
@@ -83,6 +84,9 @@ func (s *Service) subscribe() error {
 		if err := s.listen(subject, func(m *nats.Msg) { s.answer(m, answer) }); err != nil {
 			return err
 		}
+	}
+	if err := s.listen(s.server.RosterChanged(), s.learn); err != nil {
+		return err
 	}
 	return s.listen(s.server.Roster(), s.answerRoster)
 }
@@ -152,6 +156,14 @@ func (s *Service) Wake() {
 	}
 }
 
+// learn takes what is not known here from what another busd tells.
+func (s *Service) learn(m *nats.Msg) {
+	if other, err := s.others.Add(m.Data); err == nil && other != nil {
+		s.registry.Learn(other, time.Now())
+		s.Wake()
+	}
+}
+
 // run tells of each new roster, in order, and lets time pass.
 func (s *Service) run(ctx context.Context) {
 	defer close(s.done)
@@ -168,9 +180,10 @@ func (s *Service) run(ctx context.Context) {
 			s.registry.Expire(now)
 		case <-s.wake:
 		}
+		open := s.open.Load() // Before the roster, which has then all that had joined when it was opened.
 		roster := s.registry.Roster()
-		s.keep(roster) // First, so that whatever anybody was told is known after a crash.
-		if s.open.Load() && roster.GetRevision() != told {
+		s.keep(roster) // Before it is told, so that whatever anybody was told is known after a crash.
+		if open && roster.GetRevision() != told {
 			s.send(s.server.RosterChanged(), roster)
 			told = roster.GetRevision()
 		}
