@@ -44,7 +44,9 @@ var steps = map[string]func(*rapid.T, *world){
 	},
 }
 
-func anyBusd(t *rapid.T, w *world) *daemon { return w.busds[rapid.IntRange(0, len(w.busds)-1).Draw(t, "which busd")] }
+func anyBusd(t *rapid.T, w *world) *daemon {
+	return w.busds[rapid.IntRange(0, len(w.busds)-1).Draw(t, "which busd")]
+}
 
 // anyModule is one whose workers run elsewhere.
 func anyModule(t *rapid.T) string {
