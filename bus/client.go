@@ -112,7 +112,7 @@ func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
 	}
 	c.requester, c.nc, c.web.nc = mux, nc, nc
 	c.onClose(mux.Close)
-	if c.files, err = newFiles(nc, c.server); err != nil {
+	if c.files, err = newFiles(nc, c.server, &c.log); err != nil {
 		return fmt.Errorf("cannot let modules read files: %w", err)
 	}
 	c.onClose(c.files.close)

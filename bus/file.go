@@ -7,8 +7,9 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
-	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -24,28 +25,23 @@ type files struct {
 	nc     *nats.Conn
 	server subjects.Server
 	client string // a token, another for each client
-	sub    *nats.Subscription
-	pool   *pool.Pool
+	reads  *responder.Responder
 
 	mu     sync.Mutex
 	opened map[string]io.ReaderAt // by subject
 }
 
-func newFiles(nc *nats.Conn, server subjects.Server) (*files, error) {
+func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*files, error) {
 	f := &files{nc: nc, server: server, client: rand.Text(), opened: map[string]io.ReaderAt{}}
-	f.pool = pool.Answering(fileReaders, f.serve, f.reply, f.busy)
-	var err error
-	if f.sub, err = nc.ChanSubscribe(server.FileAny(f.client), f.pool.Work); err != nil {
-		<-f.pool.Stop()
+	f.reads = responder.New(nc, responder.Options{Limit: fileReaders, Serve: f.serve, Spell: spellRead, Log: log})
+	if err := f.reads.Subscribe(server.FileAny(f.client), ""); err != nil {
+		f.close()
 		return nil, err
 	}
 	return f, nil
 }
 
-func (f *files) close() {
-	_ = f.sub.Unsubscribe() // It fails only when the connection is closed.
-	<-f.pool.Stop()
-}
+func (f *files) close() { <-f.reads.Drain(closeTimeout) }
 
 // open returns where a module can read the content until it is closed. Nobody can guess it.
 func (f *files) open(module string, content io.ReaderAt) (subject string, closeFile func()) {
@@ -61,20 +57,20 @@ func (f *files) open(module string, content io.ReaderAt) (subject string, closeF
 }
 
 // serve answers with a piece, which is empty at the end of the file.
-func (f *files) serve(m *nats.Msg) (nats.Header, []byte) {
+func (f *files) serve(m *nats.Msg) responder.Answer {
 	f.mu.Lock()
 	content := f.opened[m.Subject]
 	f.mu.Unlock()
 	req := &rosterv1.ReadFile{}
 	if content == nil || f.read(m, req) != nil {
-		return failureHeader(rosterv1.FailureKind_ERROR, "no such file: the question it belongs to is answered"), nil
+		return failure(rosterv1.FailureKind_ERROR, "no such file: the question it belongs to is answered")
 	}
 	piece := make([]byte, min(int(req.GetLength()), maxPiece, int(f.nc.MaxPayload())))
 	n, err := content.ReadAt(piece, req.GetOffset())
 	if err != nil && !errors.Is(err, io.EOF) {
-		return failureHeader(rosterv1.FailureKind_ERROR, "the file cannot be read"), nil
+		return failure(rosterv1.FailureKind_ERROR, "the file cannot be read")
 	}
-	return nil, piece[:n]
+	return responder.Answer{Data: piece[:n]}
 }
 
 func (f *files) read(m *nats.Msg, req *rosterv1.ReadFile) error {
@@ -85,14 +81,13 @@ func (f *files) read(m *nats.Msg, req *rosterv1.ReadFile) error {
 	return err
 }
 
-func (f *files) busy(m *nats.Msg) {
-	f.reply(m, failureHeader(rosterv1.FailureKind_BUSY, "ask again"), nil)
+func spellRead(t responder.Trouble) responder.Answer {
+	if t.Cause == responder.Busy {
+		return failure(rosterv1.FailureKind_BUSY, "ask again")
+	}
+	return failure(rosterv1.FailureKind_ERROR, t.Text)
 }
 
-func (f *files) reply(m *nats.Msg, h nats.Header, data []byte) {
-	_ = f.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data}) // The module's deadline covers what is lost.
-}
-
-func failureHeader(kind rosterv1.FailureKind, text string) nats.Header {
-	return (&wire.Failure{Kind: kind, Text: text}).Header()
+func failure(kind rosterv1.FailureKind, text string) responder.Answer {
+	return responder.Answer{Header: (&wire.Failure{Kind: kind, Text: text}).Header()}
 }

@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/modulebus/modulebus/internal/pool"
-	"github.com/modulebus/modulebus/internal/running"
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -70,7 +67,6 @@ func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
 		return nil, errors.New("bus: the Module API needs NATS")
 	}
 	s := &calls{client: c, handle: handle}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, fmt.Errorf("bus: cannot serve the Module API: %w", err)
@@ -80,7 +76,7 @@ func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
 		s.close()
 		return nil, ErrClosed
 	}
-	return func() { forget(); <-s.stop() }, nil
+	return func() { forget(); <-s.drain() }, nil
 }
 
 // CallFunc answers a call of the Module API. An error that is a [*MatrixError] reaches the module as it is, others as
@@ -89,42 +85,32 @@ type CallFunc func(ctx context.Context, m *subjects.Method, req proto.Message) (
 
 // calls serves the Module API.
 type calls struct {
-	client       *Client
-	handle       CallFunc
-	ctx          context.Context //nolint:containedctx // Every call's context is derived from it.
-	cancel       context.CancelFunc
-	pool         *pool.Pool
-	sub, cancels *nats.Subscription
-	running      running.Set
-	stop         func() <-chan struct{} // takes no more calls; the channel is closed when those under way have ended
+	client    *Client
+	handle    CallFunc
+	responder *responder.Responder
+	cancel    context.CancelFunc // ends the contexts of all calls
 }
 
-func (s *calls) open() (err error) {
-	s.pool = pool.Answering(maxCalls, s.serve, s.reply, s.busy)
-	s.stop = sync.OnceValue(s.drain)
+func (s *calls) open() error {
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
 	nc, server := s.client.nc, s.client.server
-	if s.sub, err = nc.ChanQueueSubscribe(server.APIAny(), "homeserver", s.pool.Work); err != nil {
+	s.responder = responder.New(nc, responder.Options{Limit: maxCalls, Serve: s.serve, Spell: spellCall, Context: ctx, Log: &s.client.log})
+	if err := s.responder.Subscribe(server.APIAny(), "homeserver"); err != nil {
 		return err
 	}
-	s.cancels, err = nc.Subscribe(server.APICancelAny(), func(m *nats.Msg) { s.running.Cancel(string(m.Data)) })
-	if err != nil {
+	if err := s.responder.Cancels(server.APICancelAny()); err != nil {
 		return err
 	}
 	return nc.Flush()
 }
 
-func (s *calls) drain() <-chan struct{} {
-	for _, sub := range []*nats.Subscription{s.sub, s.cancels} {
-		if sub != nil {
-			_ = sub.Unsubscribe() // It fails only when the connection is closed.
-		}
-	}
-	return s.pool.Stop()
-}
+// drain takes no more calls; the channel is closed when those under way have ended.
+func (s *calls) drain() <-chan struct{} { return s.responder.Drain(closeTimeout) }
 
 // close ends the contexts of calls under way, and waits a little for them to return.
 func (s *calls) close() {
-	ended := s.stop()
+	ended := s.drain()
 	s.cancel()
 	select {
 	case <-ended:
@@ -133,28 +119,30 @@ func (s *calls) close() {
 	}
 }
 
-func (s *calls) serve(m *nats.Msg) (nats.Header, []byte) {
+func (s *calls) serve(m *nats.Msg) responder.Answer {
 	reply, err := s.answer(m)
 	if err != nil {
 		return s.refusal(m, err)
 	}
-	mapping := wire.MappingOf(m)
-	data, err := wire.Encode(reply, mapping)
+	in := wire.MappingOf(m)
+	data, err := wire.Encode(reply, in)
 	if err != nil {
 		return s.refusal(m, err)
 	}
-	return mapping.Header(), data
+	return responder.Answer{Header: in.Header(), Data: data}
 }
 
-func (s *calls) reply(m *nats.Msg, h nats.Header, data []byte) {
-	err := s.client.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data})
-	if errors.Is(err, nats.ErrMaxPayload) {
-		e := &MatrixError{Status: http.StatusBadGateway, Errcode: "M_TOO_LARGE", Text: "the reply is larger than the server's max_payload: ask for less"}
-		err = s.client.nc.PublishMsg(e.Message(m.Reply))
+// spellCall reports what went wrong between a module and the answer to its call.
+func spellCall(t responder.Trouble) responder.Answer {
+	e := &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "internal error"}
+	switch t.Cause {
+	case responder.Busy:
+		e = &MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}
+	case responder.TooLarge:
+		e = &MatrixError{Status: http.StatusBadGateway, Errcode: "M_TOO_LARGE", Text: "the reply is larger than the server's max_payload: ask for less"}
+	case responder.Panicked:
 	}
-	if err != nil {
-		s.client.log.Warn().Err(err).Msg("cannot answer a call of the Module API")
-	}
+	return responder.Answer{Header: e.Header(), Data: e.Body()}
 }
 
 // answer decodes a call, checks that the module may make it, and makes it.
@@ -174,20 +162,14 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	if err := wire.DecodeMessage(m, req); err != nil {
 		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: err.Error()}
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, wire.Timeout(m, callTimeout))
-	defer cancel()
-	defer s.running.Add(wire.Header(m, wire.HeaderCall), cancel)()
+	ctx := s.responder.Begin(wire.Header(m, wire.HeaderCall), wire.Timeout(m, callTimeout))
+	defer ctx.End()
 	return s.call(ctx, method, req)
 }
 
 // call lets no panic through.
 func (s *calls) call(ctx context.Context, m *subjects.Method, req proto.Message) (_ proto.Message, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.client.log.Error().Str("method", m.Name).Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg("the Module API panicked")
-			err = &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "internal error"}
-		}
-	}()
+	defer responder.Recover(&err, &s.client.log, "method", m.Name)
 	return s.handle(ctx, m, req)
 }
 
@@ -202,22 +184,18 @@ func (c *Client) granted(module string, m *subjects.Method) error {
 }
 
 // refusal says what a homeserver says: what is no MatrixError stays inside.
-func (s *calls) refusal(m *nats.Msg, err error) (nats.Header, []byte) {
+func (s *calls) refusal(m *nats.Msg, err error) responder.Answer {
 	var e *MatrixError
+	var panicked *responder.PanicError
 	switch {
 	case errors.As(err, &e):
+	case errors.As(err, &panicked): // It has been logged.
+		return spellCall(responder.Trouble{Cause: responder.Panicked})
 	case errors.Is(err, context.DeadlineExceeded):
 		e = &MatrixError{Status: http.StatusGatewayTimeout, Errcode: "M_UNKNOWN", Text: "the homeserver did not answer in time"}
 	default:
 		s.client.log.Error().Err(err).Str("subject", m.Subject).Msg("a call of the Module API failed")
 		e = &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "Internal server error"}
 	}
-	out := e.Message(m.Reply)
-	return out.Header, out.Data
-}
-
-func (s *calls) busy(m *nats.Msg) {
-	e := &MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}
-	out := e.Message(m.Reply)
-	s.reply(m, out.Header, out.Data)
+	return responder.Answer{Header: e.Header(), Data: e.Body()}
 }

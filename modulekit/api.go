@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -105,14 +106,9 @@ func newAPI(o Options) *ModuleAPI {
 }
 
 // construct calls New, and returns what it registered.
-func construct[C any](m Module[C], config C, o Options) (_ *ModuleAPI, err error) {
+func construct[C any](m Module[C], config C, o Options) (*ModuleAPI, error) {
 	api := newAPI(o)
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("modulekit: constructing module %s panicked: %v", o.Module, v)
-		}
-	}()
-	if err := m.New(config, api); err != nil {
+	if err := guardedNew(m, config, api); err != nil {
 		return nil, fmt.Errorf("modulekit: cannot construct module %s: %w", o.Module, err)
 	}
 	if err := errors.Join(api.problems...); err != nil {
@@ -120,4 +116,9 @@ func construct[C any](m Module[C], config C, o Options) (_ *ModuleAPI, err error
 	}
 	api.linkFollowUps()
 	return api, nil
+}
+
+func guardedNew[C any](m Module[C], config C, api *ModuleAPI) (err error) {
+	defer responder.Recover(&err, api.Log(), "its New", "")
+	return m.New(config, api)
 }

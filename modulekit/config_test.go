@@ -125,7 +125,7 @@ func TestTheConfigIsRefusedWithAConfigErrorWhateverRefusesIt(t *testing.T) {
 			return 0, fmt.Errorf("oh: %w", &modulekit.ConfigError{Path: "a", Reason: "is odd"})
 		}, &modulekit.ConfigError{Path: "a", Reason: "is odd"}},
 		"any other error":     {func(json.RawMessage) (int, error) { return 0, errors.New("is odd") }, &modulekit.ConfigError{Reason: "is odd"}},
-		"a panic":             {func(json.RawMessage) (int, error) { panic("531747") }, &modulekit.ConfigError{Reason: "ParseConfig panicked; see the module's log"}},
+		"a panic":             {func(json.RawMessage) (int, error) { panic("531747") }, &modulekit.ConfigError{Reason: "ParseConfig panicked; see the log"}},
 		"what is not decoded": {nil, &modulekit.ConfigError{Reason: "must be of type int, not object"}},
 	}
 	for name, tt := range tests {

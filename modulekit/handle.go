@@ -2,12 +2,12 @@ package modulekit
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
+	"errors"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -35,22 +35,23 @@ func (h handler) handle(ctx context.Context, data []byte, in wire.Mapping, log *
 }
 
 // answer calls the module. A panic goes no further, and what it was about stays in the module's own log.
-func (h handler) answer(ctx context.Context, req proto.Message, log *zerolog.Logger) (_ proto.Message, failed *wire.Failure) {
-	defer func() {
-		if v := recover(); v != nil {
-			log.Error().Str("callback", h.callback.FullName()).Str("panic", fmt.Sprint(v)).
-				Bytes("stack", debug.Stack()).Msg("callback panicked")
-			failed = &wire.Failure{Kind: rosterv1.FailureKind_PANIC, Text: "see the module's log"}
-		}
-	}()
-	answer, err := h.call(ctx, req)
+func (h handler) answer(ctx context.Context, req proto.Message, log *zerolog.Logger) (proto.Message, *wire.Failure) {
+	answer, err := h.guarded(ctx, req, log)
 	if err != nil {
 		return nil, h.failure(ctx, err, log)
 	}
 	return answer, nil
 }
 
+func (h handler) guarded(ctx context.Context, req proto.Message, log *zerolog.Logger) (_ proto.Message, err error) {
+	defer responder.Recover(&err, log, "callback", h.callback.FullName())
+	return h.call(ctx, req)
+}
+
 func (h handler) failure(ctx context.Context, err error, log *zerolog.Logger) *wire.Failure {
+	if _, ok := errors.AsType[*responder.PanicError](err); ok {
+		return &wire.Failure{Kind: rosterv1.FailureKind_PANIC, Text: "see the module's log"}
+	}
 	log.Warn().Str("callback", h.callback.FullName()).Err(err).Msg("callback failed")
 	if ctx.Err() != nil {
 		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: err.Error()}

@@ -3,14 +3,13 @@ package modulekit
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -88,24 +87,22 @@ func timeoutOf(entry *rosterv1.Entry, d *subjects.Declaration) time.Duration {
 }
 
 // parse returns a [*ConfigError] for any configuration that is refused, be it by a panic.
-func parse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (config C, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg("ParseConfig panicked")
-			err = &ConfigError{"", "ParseConfig panicked; see the module's log"}
-		}
-	}()
+func parse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (C, error) {
 	if len(raw) == 0 {
 		raw = json.RawMessage("{}")
 	}
-	parse := m.ParseConfig
-	if parse == nil {
-		parse = DecodeConfig[C]
-	}
-	config, err = parse(raw)
+	config, err := guardedParse(m, raw, log)
 	var refused *ConfigError
 	if err != nil && !errors.As(err, &refused) {
 		err = &ConfigError{"", err.Error()}
 	}
 	return config, err
+}
+
+func guardedParse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (_ C, err error) {
+	defer responder.Recover(&err, log, "ParseConfig", "")
+	if m.ParseConfig == nil {
+		return DecodeConfig[C](raw)
+	}
+	return m.ParseConfig(raw)
 }

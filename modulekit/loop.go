@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/responder"
 )
 
 const (
@@ -80,14 +81,14 @@ func (l loop) run(ctx context.Context, log *zerolog.Logger) {
 }
 
 func (l loop) call(ctx context.Context, log *zerolog.Logger) {
-	defer func() {
-		if v := recover(); v != nil {
-			log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg("looping background call panicked")
-		}
-	}()
-	if err := l.f(ctx); err != nil && ctx.Err() == nil {
+	if err := l.guarded(ctx, log); err != nil && ctx.Err() == nil {
 		log.Warn().Err(err).Msg("looping background call failed")
 	}
+}
+
+func (l loop) guarded(ctx context.Context, log *zerolog.Logger) (err error) {
+	defer responder.Recover(&err, log, "looping background call", "")
+	return l.f(ctx)
 }
 
 // lead waits to lead, runs the loops as long as this worker does, and waits again.

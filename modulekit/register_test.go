@@ -76,7 +76,7 @@ func TestAModuleThatRegistersWhatItCannotIsNotStarted(t *testing.T) {
 			return nil
 		}, `web resource "/y/": write the path as "/y"`},
 		"New fails":  {func(*modulekit.ModuleAPI) error { return errors.New("no database") }, "modulekit: cannot construct module test: no database"},
-		"New panics": {func(*modulekit.ModuleAPI) error { panic("no database") }, "modulekit: constructing module test panicked: no database"},
+		"New panics": {func(*modulekit.ModuleAPI) error { panic("no database") }, "modulekit: cannot construct module test: its New panicked; see the log"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -6,19 +6,19 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/tunnel"
 	"github.com/modulebus/modulebus/internal/tunnel/natsline"
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// web is the part of a worker that serves web resources. It has a pool of its own, since its requests may last for
+// web is the part of a worker that serves web resources. It has a responder of its own, since its requests may last for
 // hours. Its zero value is closed; nothing is opened before there is a web resource.
 type web struct {
-	owner  *worker
-	line   *natsline.Line
-	tunnel *tunnel.Worker
-	pool   *pool.Pool
+	owner    *worker
+	line     *natsline.Line
+	tunnel   *tunnel.Worker
+	requests *responder.Responder
 }
 
 // open listens for the streams of the worker, so that none is lost when requests come.
@@ -38,8 +38,15 @@ func (s *web) open(w *worker) error {
 		return fmt.Errorf("modulekit: cannot serve web resources: %w", err)
 	}
 	s.line = line
-	s.pool = pool.New(w.options.WebConcurrency, s.serve, s.busy)
+	s.requests = responder.Taking(w.nc, w.options.WebConcurrency, s.serve, s.busy)
 	return nil
+}
+
+// retain takes no more requests but those for the subjects.
+func (s *web) retain(subjects ...string) {
+	if s.requests != nil {
+		s.requests.Retain(subjects...)
+	}
 }
 
 func (s *web) close() {
@@ -80,7 +87,7 @@ func (s *web) drain(timeout time.Duration) {
 	if s.line == nil {
 		return
 	}
-	ended := s.pool.Stop()
+	ended := s.requests.Stop()
 	until := time.Now().Add(timeout)
 	if !within(ended, timeout) || !s.quiet(until) {
 		s.tunnel.GoAway()

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/modulebus/modulebus/internal/pool"
-	"github.com/modulebus/modulebus/internal/running"
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -25,20 +23,16 @@ type worker struct {
 	server    subjects.Server
 	build     func(*rosterv1.Entry) (*instance, error)
 	instance  atomic.Pointer[instance]
-	subs      map[string]*nats.Subscription // of the queue group
-	named     *nats.Subscription            // requests for this worker alone
-	own       []*nats.Subscription          // what else is for this worker alone
-	pool      *pool.Pool
+	questions *responder.Responder
 	web       web
 	requests  context.Context //nolint:containedctx // Every request's is derived from it.
-	running   running.Set
-	stopLoops func() // of the instance
+	stopLoops func()          // of the instance
 }
 
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
 	return &worker{
 		nc: nc, options: o, version: version,
-		server: subjects.Of(o.ServerName), subs: map[string]*nats.Subscription{}, stopLoops: func() {},
+		server: subjects.Of(o.ServerName), stopLoops: func() {},
 	}
 }
 
@@ -60,7 +54,9 @@ func (w *worker) run(ctx context.Context) error {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	w.requests = requests
-	w.pool = pool.Answering(w.options.Concurrency, w.serve, w.respond, w.busy)
+	w.questions = responder.New(w.nc, responder.Options{
+		Limit: w.options.Concurrency, Serve: w.serve, Spell: spell, Context: requests, Log: w.options.Log,
+	})
 	err = w.start(i)
 	if err == nil {
 		m.follow(ctx, entry)
@@ -71,20 +67,18 @@ func (w *worker) run(ctx context.Context) error {
 }
 
 func (w *worker) start(i *instance) error {
-	own := w.server.WorkerAny(w.options.Module, w.options.Worker)
-	requests, err := w.nc.ChanSubscribe(own, w.pool.Work)
-	if err != nil {
-		return fmt.Errorf("modulekit: cannot subscribe %s: %w", own, err)
+	err := w.questions.Subscribe(w.own(), "")
+	if err == nil {
+		err = w.questions.Cancels(w.server.Cancel(w.options.Module))
 	}
-	w.named = requests
-	cancel := w.server.Cancel(w.options.Module)
-	cancels, err := w.nc.Subscribe(cancel, func(m *nats.Msg) { w.running.Cancel(string(m.Data)) })
 	if err != nil {
-		return fmt.Errorf("modulekit: cannot subscribe %s: %w", cancel, err)
+		return fmt.Errorf("modulekit: %w", err)
 	}
-	w.own = append(w.own, cancels)
 	return w.swap(i)
 }
+
+// own is where this worker alone is asked.
+func (w *worker) own() string { return w.server.WorkerAny(w.options.Module, w.options.Worker) }
 
 // swap makes the instance the one that is asked. It subscribes what the new one registered before it unsubscribes what
 // only the old one did, so no request is lost.
@@ -101,92 +95,64 @@ func (w *worker) swap(i *instance) error {
 			return err
 		}
 	}
-	for subject, sub := range w.subs {
-		if !slices.Contains(i.queues, subject) {
-			_ = sub.Drain() // It fails only when the connection is closed.
-			delete(w.subs, subject)
-		}
-	}
+	w.questions.Retain(append(i.queues, w.own())...)
+	w.web.retain(i.queues...)
 	return w.nc.Flush()
 }
 
 func (w *worker) subscribe(subject string, t target) error {
-	if w.subs[subject] != nil {
-		return nil
-	}
-	work := w.pool.Work
+	by := w.questions
 	if t.web != nil {
 		if err := w.web.open(w); err != nil {
 			return err
 		}
-		work = w.web.pool.Work
+		by = w.web.requests
 	}
-	sub, err := w.nc.ChanQueueSubscribe(subject, subjects.Group(w.options.Module), work)
-	if err != nil {
-		return fmt.Errorf("modulekit: cannot subscribe %s: %w", subject, err)
+	if err := by.Subscribe(subject, subjects.Group(w.options.Module)); err != nil {
+		return fmt.Errorf("modulekit: %w", err)
 	}
-	w.subs[subject] = sub
 	return nil
 }
 
-// serve answers one request. Who leaves a callback out has no opinion on it.
-func (w *worker) serve(m *nats.Msg) (nats.Header, []byte) {
+// serve answers one request. A callback that the module leaves out is one it has no opinion on.
+func (w *worker) serve(m *nats.Msg) responder.Answer {
 	t := w.instance.Load().targets[m.Subject]
 	if t.handler.call == nil {
-		return nil, nil
+		return responder.Answer{}
 	}
-	ctx := newRequest(w.requests, wire.Timeout(m, t.timeout))
-	defer ctx.end()
-	defer w.running.Add(m.Reply, ctx.end)()
-	mapping := wire.MappingOf(m)
-	reply, failed := t.handler.handle(ctx, m.Data, mapping, w.options.Log)
+	ctx := w.questions.Begin(m.Reply, wire.Timeout(m, t.timeout))
+	defer ctx.End()
+	in := wire.MappingOf(m)
+	reply, failed := t.handler.handle(ctx, m.Data, in, w.options.Log)
 	if failed != nil {
-		return failed.Header(), nil
+		return responder.Answer{Header: failed.Header()}
 	}
-	return mapping.Header(), reply
+	return responder.Answer{Header: in.Header(), Data: reply}
 }
 
-func (w *worker) busy(m *nats.Msg) {
-	f := wire.Failure{Kind: rosterv1.FailureKind_BUSY, Text: fmt.Sprintf("%d requests are under way", w.options.Concurrency)}
-	w.respond(m, f.Header(), nil)
-}
-
-func (w *worker) respond(m *nats.Msg, h nats.Header, data []byte) {
-	if m.Reply == "" {
-		return
+// spell is how the kit reports what is not the module's own failure.
+func spell(t responder.Trouble) responder.Answer {
+	f := wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: t.Text}
+	switch t.Cause {
+	case responder.Busy:
+		f.Kind = rosterv1.FailureKind_BUSY
+	case responder.Panicked:
+		f.Kind = rosterv1.FailureKind_PANIC
+	case responder.TooLarge:
 	}
-	err := w.publish(m.Reply, h, data)
-	if errors.Is(err, nats.ErrMaxPayload) {
-		f := wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: fmt.Sprintf("the answer of %d bytes is larger than the server's max_payload", len(data))}
-		err = w.publish(m.Reply, f.Header(), nil)
-	}
-	if err != nil {
-		w.options.Log.Warn().Err(err).Int("bytes", len(data)).Msg("cannot answer")
-	}
-}
-
-func (w *worker) publish(subject string, h nats.Header, data []byte) error {
-	if h == nil {
-		return w.nc.Publish(subject, data)
-	}
-	return w.nc.PublishMsg(&nats.Msg{Subject: subject, Header: h, Data: data})
+	return responder.Answer{Header: f.Header()}
 }
 
 // drain stops taking requests, says so, and waits for those under way. A request that NATS gave to this worker before it
 // knew is under way, too: nobody else gets it.
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
-	for _, sub := range w.subs {
-		_ = sub.Drain() // It fails only when the connection is closed.
-	}
-	if w.named != nil {
-		_ = w.named.Drain()
-	}
+	w.questions.Retain()
+	w.web.retain()
 	_ = w.flush(busdTimeout) // Now all of them have arrived.
 	m.leave()
 	w.stopLoops()
 	defer w.instance.Load().api.stopFollowUps()
-	defer w.disown()
-	ended := w.pool.Stop()
+	ended := w.questions.Stop()
 	w.web.drain(w.options.DrainTimeout)
 	if !within(ended, w.options.DrainTimeout) {
 		cancel() // Handlers see their contexts end, and have a last second.
@@ -206,12 +172,6 @@ func (w *worker) flush(most time.Duration) error {
 		return nil
 	}
 	return w.nc.FlushTimeout(most)
-}
-
-func (w *worker) disown() {
-	for _, sub := range w.own {
-		_ = sub.Unsubscribe() // It fails only when the connection is closed.
-	}
 }
 
 func within(done <-chan struct{}, d time.Duration) bool {

@@ -47,10 +47,9 @@ var house = map[string]row{
 	"internal/busopts":     {own: "internal/natsrequest " + schemas},
 	"internal/natsrequest": {own: "internal/wire", others: nats},
 
-	"internal/combine": {own: schemas, others: protobuf, tests: "subjects"},
-	"internal/pool":    {others: nats},
-	"internal/running": {},
-	"internal/tunnel":  {},
+	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
+	"internal/responder": {others: nats + " " + logger, tests: "internal/natstest"},
+	"internal/tunnel":    {},
 
 	"internal/combine/combinetest": {own: "internal/combine subjects " + schemas, others: protobuf + " pgregory.net/rapid"},
 
@@ -61,14 +60,14 @@ var house = map[string]row{
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "internal/busopts internal/combine internal/natsrequest internal/pool internal/rosterwire internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
+		own:    "internal/busopts internal/combine internal/natsrequest internal/responder internal/rosterwire internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
 	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
 	"modulekit": {
-		own:    "internal/pool internal/running internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
+		own:    "internal/responder internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
@@ -79,7 +78,7 @@ var house = map[string]row{
 	},
 	"internal/busd/broker": {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "bus internal/busd/config internal/busd/registry internal/pool internal/wire subjects " + schemas,
+		own:    "bus internal/busd/config internal/busd/registry internal/responder internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver": {own: "bus internal/busd/config internal/wire subjects " + schemas, others: anything},

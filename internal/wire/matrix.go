@@ -28,6 +28,8 @@ func (e *MatrixError) Error() string { return fmt.Sprintf("%d %s: %s", e.Status,
 type matrixJSON struct {
 	Errcode string `json:"errcode"`
 	Error   string `json:"error"`
+	Module  string `json:"module,omitempty"`
+	Failure string `json:"failure,omitempty"`
 }
 
 // complete fills in what is left out.
@@ -41,16 +43,29 @@ func (e MatrixError) complete() MatrixError {
 	return e
 }
 
-// Message returns the message that reports the error: a NATS service error with the status as its code, and a body as
-// Matrix has it.
-func (e *MatrixError) Message(subject string) *nats.Msg {
+// Body returns the error as Matrix has it in a response: a JSON object.
+func (e *MatrixError) Body() []byte { return e.BodyOf("", "") }
+
+// BodyOf is Body that also names the module whose failure this is, and the kind of failure, unless they are empty.
+func (e *MatrixError) BodyOf(module, failure string) []byte {
 	c := e.complete()
-	body, _ := json.Marshal(matrixJSON{c.Errcode, c.Text}) // It is made of strings.
-	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
+	body, _ := json.Marshal(matrixJSON{c.Errcode, c.Text, module, failure}) // It is made of strings.
+	return body
+}
+
+// Header returns the headers of a reply that reports the error: a NATS service error with the status as its code.
+func (e *MatrixError) Header() nats.Header {
+	c := e.complete()
+	return nats.Header{
 		HeaderError:       {OneLine(c.Text)},
 		HeaderErrorCode:   {strconv.Itoa(c.Status)},
 		HeaderContentType: {JSONType},
-	}}
+	}
+}
+
+// Message returns the message that reports the error.
+func (e *MatrixError) Message(subject string) *nats.Msg {
+	return &nats.Msg{Subject: subject, Header: e.Header(), Data: e.Body()}
 }
 
 // MatrixErrorOf returns the error that a message reports, or nil.

@@ -2,7 +2,6 @@ package door
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -11,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
-	"github.com/modulebus/modulebus/internal/pool"
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -30,8 +29,7 @@ type NATS struct {
 	nc       *nats.Conn
 	subject  string
 	log      zerolog.Logger
-	sub      *nats.Subscription // nil until Open
-	pool     *pool.Pool
+	asks     *responder.Responder // nil until Open
 }
 
 // NewNATS returns the door for the homeserver with that name. The connection stays the caller's.
@@ -41,22 +39,17 @@ func NewNATS(nc *nats.Conn, serverName string, a *Answerer, log zerolog.Logger) 
 
 // Open implements [Door].
 func (d *NATS) Open() error {
-	d.pool = pool.Answering(maxAsks, d.serve, d.respond, d.busy)
-	sub, err := d.nc.ChanQueueSubscribe(d.subject, "busd", d.pool.Work)
-	if err != nil {
-		<-d.pool.Stop()
+	d.asks = responder.New(d.nc, responder.Options{Limit: maxAsks, Serve: d.serve, Spell: spell, Log: &d.log})
+	if err := d.asks.Subscribe(d.subject, "busd"); err != nil {
 		return fmt.Errorf("cannot listen for asks over NATS: %w", err)
 	}
-	d.sub = sub
 	return d.nc.Flush()
 }
 
 // Drain implements [Door]. An ask that NATS gave to this busd before it knew is under way, too: nobody else gets it.
 func (d *NATS) Drain(ctx context.Context) {
-	_ = d.sub.Drain() // All of these fail only when the connection is closed, or NATS is away.
-	_ = d.nc.FlushTimeout(flushTime)
 	select {
-	case <-d.pool.Stop():
+	case <-d.asks.Drain(flushTime):
 	case <-ctx.Done():
 		d.log.Warn().Msg("asks over NATS were still under way")
 	}
@@ -65,43 +58,40 @@ func (d *NATS) Drain(ctx context.Context) {
 
 // Close implements [Door].
 func (d *NATS) Close() {
-	if d.sub != nil && d.sub.IsValid() {
-		_ = d.sub.Unsubscribe()
-		<-d.pool.Stop()
+	if d.asks != nil {
+		<-d.asks.Drain(flushTime)
 	}
 }
 
-func (d *NATS) serve(m *nats.Msg) (nats.Header, []byte) {
-	ctx, cancel := context.Background(), context.CancelFunc(func() {})
-	if timeout := wire.Timeout(m, math.MaxInt64); wire.Header(m, wire.HeaderTimeout) != "" {
-		ctx, cancel = context.WithTimeout(ctx, max(timeout, time.Millisecond))
-	}
-	defer cancel()
+func (d *NATS) serve(m *nats.Msg) responder.Answer {
+	ctx := d.asks.Begin("", timeoutOf(m))
+	defer ctx.End()
 	name, _ := subjects.CallbackOf(m.Subject) // The subscription lets nothing else through; no name is no callback's.
-	mapping := wire.MappingOf(m)
-	out, p := d.answerer.answer(ctx, name, m.Data, mapping)
+	in := wire.MappingOf(m)
+	out, p := d.answerer.answer(ctx, name, m.Data, in)
 	if p != nil {
-		return p.header(), p.body()
+		return responder.Answer{Header: p.Header(), Data: p.body()}
 	}
-	return mapping.Header(), out
+	return responder.Answer{Header: in.Header(), Data: out}
 }
 
-func (d *NATS) busy(m *nats.Msg) {
-	p := newProblem(http.StatusServiceUnavailable, unknown, fmt.Sprintf("%d asks are under way", maxAsks))
-	d.respond(m, p.header(), p.body())
+// timeoutOf is the time that the homeserver leaves, 0 if it does not say.
+func timeoutOf(m *nats.Msg) time.Duration {
+	if wire.Header(m, wire.HeaderTimeout) == "" {
+		return 0
+	}
+	return max(wire.Timeout(m, math.MaxInt64), time.Millisecond)
 }
 
-func (d *NATS) respond(m *nats.Msg, h nats.Header, data []byte) {
-	if m.Reply == "" {
-		return
+// spell reports what went wrong between the homeserver and an answer.
+func spell(t responder.Trouble) responder.Answer {
+	p := newProblem(http.StatusInternalServerError, unknown, t.Text)
+	switch t.Cause {
+	case responder.Busy:
+		p.Status = http.StatusServiceUnavailable
+	case responder.TooLarge:
+		p.Errcode = tooLarge
+	case responder.Panicked:
 	}
-	err := d.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: data})
-	if errors.Is(err, nats.ErrMaxPayload) {
-		text := fmt.Sprintf("the decision of %d bytes is larger than the server's max_payload", len(data))
-		p := newProblem(http.StatusInternalServerError, tooLarge, text)
-		err = d.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: p.header(), Data: p.body()})
-	}
-	if err != nil {
-		d.log.Warn().Err(err).Msg("cannot answer an ask over NATS")
-	}
+	return responder.Answer{Header: p.Header(), Data: p.body()}
 }

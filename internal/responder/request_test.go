@@ -1,4 +1,4 @@
-package modulekit
+package responder
 
 import (
 	"context"
@@ -8,17 +8,23 @@ import (
 	"time"
 )
 
-func TestARequestIsAContextWithADeadline(t *testing.T) {
+// begin begins a request that may take a second, of a responder whose context is ctx.
+func begin(ctx context.Context) *Request {
+	r := Responder{options: Options{Context: ctx}}
+	return r.Begin("", time.Second)
+}
+
+func TestRequestIsAContextWithADeadline(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	for name, tt := range map[string]struct {
-		end  func(r *request, cancelParent func())
+		end  func(r *Request, cancelParent func())
 		want error
 	}{
-		"time runs out":         {func(*request, func()) {}, context.DeadlineExceeded},
-		"the request ends":      {func(r *request, _ func()) { r.end() }, context.Canceled},
-		"twice":                 {func(r *request, _ func()) { r.end(); r.end() }, context.Canceled},
-		"the module is stopped": {func(_ *request, cancel func()) { cancel() }, context.Canceled},
+		"time runs out":         {func(*Request, func()) {}, context.DeadlineExceeded},
+		"the request ends":      {func(r *Request, _ func()) { r.End() }, context.Canceled},
+		"twice":                 {func(r *Request, _ func()) { r.End(); r.End() }, context.Canceled},
+		"the module is stopped": {func(_ *Request, cancel func()) { cancel() }, context.Canceled},
 	} {
 		for _, waited := range []bool{false, true} { // before it ends, or only afterwards
 			t.Run(name, func(t *testing.T) {
@@ -26,8 +32,8 @@ func TestARequestIsAContextWithADeadline(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					parent, cancel := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
 					defer cancel()
-					r := newRequest(parent, time.Second)
-					defer r.end()
+					r := begin(parent)
+					defer r.End()
 					if deadline, ok := r.Deadline(); !ok || time.Until(deadline) != time.Second {
 						t.Errorf("deadline in %v", time.Until(deadline))
 					}
@@ -45,10 +51,10 @@ func TestARequestIsAContextWithADeadline(t *testing.T) {
 	}
 }
 
-func TestWhatIsDerivedFromARequestEndsWithIt(t *testing.T) {
+func TestContextDerivedFromARequestEndsWithIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRequest(t.Context(), time.Second)
+		r := begin(t.Context())
 		derived, cancel := context.WithTimeout(r, time.Hour)
 		defer cancel()
 		before := runtime.NumGoroutine()
@@ -59,7 +65,7 @@ func TestWhatIsDerivedFromARequestEndsWithIt(t *testing.T) {
 		if after := runtime.NumGoroutine(); after-before >= 100 {
 			t.Errorf("%d goroutines, %d before", after, before)
 		}
-		r.end()
+		r.End()
 		<-derived.Done()
 		if err := derived.Err(); err != context.Canceled {
 			t.Errorf("got %v", err)

@@ -1,4 +1,4 @@
-package pool_test
+package responder
 
 import (
 	"fmt"
@@ -12,53 +12,63 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
-
-	"github.com/modulebus/modulebus/internal/pool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // worker is a pool whose messages are served when the test says so.
 type worker struct {
-	*pool.Pool
+	*pool
 	started, refused chan *nats.Msg
 	finish           chan struct{}
 }
 
 func newWorker(limit int) worker {
 	w := worker{started: make(chan *nats.Msg), refused: make(chan *nats.Msg), finish: make(chan struct{})}
-	w.Pool = pool.New(limit, func(m *nats.Msg) { w.started <- m; <-w.finish }, func(m *nats.Msg) { w.refused <- m })
+	w.pool = silentPool(limit, func(m *nats.Msg) { w.started <- m; <-w.finish }, func(m *nats.Msg) { w.refused <- m })
 	return w
+}
+
+// silentPool is a pool that replies nothing.
+func silentPool(limit int, serve, refuse func(*nats.Msg)) *pool {
+	return newPool(limit, func(m *nats.Msg) Answer { serve(m); return Answer{} }, func(*nats.Msg, Answer) {}, refuse)
+}
+
+// stopping stops a pool, and returns a channel that is closed when it has ended.
+func stopping(p *pool) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() { defer close(ended); p.stop() }()
+	return ended
 }
 
 func message(name string) *nats.Msg { return &nats.Msg{Subject: name} }
 
-func TestWhatIsOverTheLimitIsRefusedAtOnce(t *testing.T) {
+func TestPoolRefusesBeyondItsLimitAtOnce(t *testing.T) {
 	t.Parallel()
 	const limit = 3
 	w := newWorker(limit)
 	for i := range limit {
-		w.Work <- message(strconv.Itoa(i))
+		w.work <- message(strconv.Itoa(i))
 		<-w.started
 	}
 	for i := range 2 * limit { // Nothing is finished meanwhile.
 		m := message(fmt.Sprint("over", i))
-		w.Work <- m
+		w.work <- m
 		if got := <-w.refused; got != m {
 			t.Fatalf("refused %q, not %q", got.Subject, m.Subject)
 		}
 	}
 	w.finish <- struct{}{}
 	close(w.finish)
-	<-w.Stop()
+	w.stop()
 }
 
-func TestAPlaceThatIsFreeAgainIsTaken(t *testing.T) {
+func TestPoolTakesAFreedSlot(t *testing.T) {
 	t.Parallel()
 	w := newWorker(1)
 	for i := range 100 {
 		m := message(strconv.Itoa(i))
-		for w.Work <- m; ; w.Work <- m {
+		for w.work <- m; ; w.work <- m {
 			select {
 			case <-w.refused: // Who served the one before is not back yet.
 				continue
@@ -71,38 +81,38 @@ func TestAPlaceThatIsFreeAgainIsTaken(t *testing.T) {
 		}
 		w.finish <- struct{}{}
 	}
-	<-w.Stop()
+	w.stop()
 }
 
-func TestWhoGetsAReplyIsNotRefusedNext(t *testing.T) {
+func TestRequesterWithAReplyIsNotRefusedNext(t *testing.T) {
 	t.Parallel()
 	const many = 1000
-	var p *pool.Pool
+	var p *pool
 	served, done := 0, make(chan struct{})
-	answer := func(*nats.Msg) (nats.Header, []byte) { served++; return nil, []byte{byte(served)} }
-	p = pool.Answering(1, answer, func(m *nats.Msg, _ nats.Header, data []byte) {
-		if want := byte(served); len(data) != 1 || data[0] != want {
-			t.Errorf("reply %v, not %d", data, want)
+	answer := func(*nats.Msg) Answer { served++; return Answer{Data: []byte{byte(served)}} }
+	p = newPool(1, answer, func(m *nats.Msg, a Answer) {
+		if want := byte(served); len(a.Data) != 1 || a.Data[0] != want {
+			t.Errorf("reply %v, not %d", a.Data, want)
 		}
 		if served == many {
 			close(done)
 			return
 		}
-		p.Work <- m
+		p.work <- m
 	}, func(*nats.Msg) { t.Error("refused") })
-	p.Work <- message("")
+	p.work <- message("")
 	<-done
-	<-p.Stop()
+	p.stop()
 }
 
-func TestAllThatArrivedBeforeStopIsHandled(t *testing.T) {
+func TestPoolHandlesAllThatArrivedBeforeStop(t *testing.T) {
 	t.Parallel()
 	w := newWorker(2)
 	const many = 500
 	for i := range many {
-		w.Work <- message(strconv.Itoa(i))
+		w.work <- message(strconv.Itoa(i))
 	}
-	ended := w.Stop()
+	ended := stopping(w.pool)
 	close(w.finish)
 	var handled []string
 	for range many {
@@ -122,12 +132,12 @@ func TestAllThatArrivedBeforeStopIsHandled(t *testing.T) {
 	}
 }
 
-func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
+func TestPoolStopWaitsForWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	w := newWorker(1)
-	w.Work <- message("slow")
+	w.work <- message("slow")
 	<-w.started
-	ended := w.Stop()
+	ended := stopping(w.pool)
 	select {
 	case <-ended:
 		t.Error("the pool ended while a message was being served")
@@ -137,14 +147,14 @@ func TestStopWaitsForWhatIsUnderWay(t *testing.T) {
 	<-ended
 }
 
-func TestNeverMoreThanTheLimitAreServed(t *testing.T) {
+func TestPoolServesNeverMoreThanItsLimit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Int32Range(1, 8).Draw(t, "limit")
 		senders, each := rapid.IntRange(1, 8).Draw(t, "senders"), rapid.IntRange(1, 40).Draw(t, "messages of each")
 		yields := rapid.IntRange(0, 3).Draw(t, "yields")
 		var serving, most, served, refused atomic.Int32
-		p := pool.New(int(limit), func(*nats.Msg) {
+		p := silentPool(int(limit), func(*nats.Msg) {
 			now := serving.Add(1)
 			for high := most.Load(); now > high && !most.CompareAndSwap(high, now); high = most.Load() {
 			}
@@ -158,12 +168,12 @@ func TestNeverMoreThanTheLimitAreServed(t *testing.T) {
 		for range senders {
 			sending.Go(func() {
 				for range each {
-					p.Work <- message("")
+					p.work <- message("")
 				}
 			})
 		}
 		sending.Wait()
-		<-p.Stop()
+		p.stop()
 		if most.Load() > limit {
 			t.Fatalf("%d at once, with a limit of %d", most.Load(), limit)
 		}

@@ -1,0 +1,30 @@
+package responder
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/rs/zerolog"
+)
+
+// PanicError is what a panic becomes. It repeats nothing of the panic, which may hold what a user said: that is in the
+// log of the process that panicked.
+type PanicError struct{ What string }
+
+// Error implements error.
+func (e *PanicError) Error() string { return e.What + " panicked; see the log" }
+
+// Recover is deferred by whatever calls code of others. It ends a panic there, logs it with its stack, and sets err to a
+// [*PanicError]. What is a kind of thing, such as "callback", and name, if not empty, which of them panicked.
+func Recover(err *error, log *zerolog.Logger, what, name string) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	e := log.Error()
+	if name != "" {
+		e = e.Str(what, name)
+	}
+	e.Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(what + " panicked")
+	*err = &PanicError{what}
+}

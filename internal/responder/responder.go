@@ -1,0 +1,215 @@
+package responder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+)
+
+// Answer is the reply to a request. The zero Answer is an empty reply.
+type Answer struct {
+	Header nats.Header
+	Data   []byte
+}
+
+// Trouble is why a request gets another answer than its own.
+type Trouble struct {
+	Cause Cause
+	Text  string // for the requester; it repeats nothing of the request
+}
+
+// Cause is a kind of [Trouble].
+type Cause int
+
+// The kinds of trouble.
+const (
+	Busy     Cause = iota // as many requests as may be are being served
+	Panicked              // serving the request panicked
+	TooLarge              // the answer is larger than the server's max_payload
+)
+
+// Options say what a responder does.
+type Options struct {
+	// Limit is how many requests are served at once. What is beyond it is answered with a [Busy] trouble.
+	Limit int
+
+	// Serve answers a request. It is called concurrently. A panic is logged, and answered with a [Panicked] trouble.
+	Serve func(*nats.Msg) Answer
+
+	// Spell returns the answer that reports a trouble.
+	Spell func(Trouble) Answer
+
+	// Context is what requests' contexts are derived from. Default: [context.Background].
+	Context context.Context //nolint:containedctx // It is handed on.
+
+	// Log gets panics, and what could not be answered.
+	Log *zerolog.Logger
+}
+
+// Responder answers requests. Its methods may be called concurrently. Drain, or Stop, must be called.
+type Responder struct {
+	nc       *nats.Conn
+	options  Options
+	pool     *pool
+	inFlight inFlight
+
+	stop func() <-chan struct{} // stops the pool, once
+
+	mu      sync.Mutex
+	subs    map[string]*nats.Subscription // by subject
+	cancels []*nats.Subscription
+}
+
+// New returns a responder that listens on nothing yet.
+func New(nc *nats.Conn, o Options) *Responder {
+	if o.Context == nil {
+		o.Context = context.Background()
+	}
+	r := &Responder{nc: nc, options: o}
+	return r.over(newPool(o.Limit, r.serve, r.reply, r.busy))
+}
+
+// Taking returns a responder that passes requests to take, limit at a time, and those beyond the limit to refuse. It
+// sends no replies: take and refuse do that, in their own way.
+func Taking(nc *nats.Conn, limit int, take, refuse func(*nats.Msg)) *Responder {
+	silent := func(m *nats.Msg) Answer { take(m); return Answer{} }
+	r := &Responder{nc: nc}
+	return r.over(newPool(limit, silent, func(*nats.Msg, Answer) {}, refuse))
+}
+
+func (r *Responder) over(p *pool) *Responder {
+	r.pool, r.subs = p, map[string]*nats.Subscription{}
+	r.stop = sync.OnceValue(r.end)
+	return r
+}
+
+// Subscribe listens on a subject, in a queue group if queue is not empty. It does nothing if it listens there already. The
+// server knows of it when the connection is flushed.
+func (r *Responder) Subscribe(subject, queue string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.subs[subject] != nil {
+		return nil
+	}
+	sub, err := r.nc.ChanQueueSubscribe(subject, queue, r.pool.work)
+	if err != nil {
+		return fmt.Errorf("cannot subscribe %s: %w", subject, err)
+	}
+	r.subs[subject] = sub
+	return nil
+}
+
+// Retain drains all subscriptions but those to the subjects. What NATS has handed over already is still served.
+func (r *Responder) Retain(subjects ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for subject, sub := range r.subs {
+		if !slices.Contains(subjects, subject) {
+			_ = sub.Drain() // It fails only when the connection is closed.
+			delete(r.subs, subject)
+		}
+	}
+}
+
+// Cancels listens on a subject for the names of requests that nobody waits for any more. See [Responder.Begin].
+func (r *Responder) Cancels(subject string) error {
+	sub, err := r.nc.Subscribe(subject, func(m *nats.Msg) { r.inFlight.cancel(string(m.Data)) })
+	if err != nil {
+		return fmt.Errorf("cannot subscribe %s: %w", subject, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cancels = append(r.cancels, sub)
+	return nil
+}
+
+// Begin returns the context of a request, which ends after timeout, unless that is 0; when the request is cancelled by its
+// name, unless that is empty; and with End, which must be called.
+func (r *Responder) Begin(name string, timeout time.Duration) *Request {
+	q := &Request{parent: r.options.Context, name: name, inFlight: &r.inFlight}
+	if timeout != 0 {
+		q.deadline = time.Now().Add(timeout)
+	}
+	if name != "" {
+		r.inFlight.add(q)
+	}
+	return q
+}
+
+// Stop ends the responder after the requests that have arrived, and no more may arrive: all subscriptions were drained and
+// the connection flushed. It returns a channel that is closed when it has ended. It may be called more than once.
+func (r *Responder) Stop() <-chan struct{} { return r.stop() }
+
+func (r *Responder) end() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.pool.stop()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, sub := range r.cancels {
+			_ = sub.Unsubscribe() // It fails only when the connection is closed.
+		}
+	}()
+	return done
+}
+
+// Drain takes no more requests, and returns the channel that [Responder.Stop] does. What NATS handed over before it knew
+// is still served, because nobody else gets it. Drain waits at most patience for NATS.
+func (r *Responder) Drain(patience time.Duration) (ended <-chan struct{}) {
+	r.Retain()
+	r.flush(patience)
+	return r.Stop()
+}
+
+// flush waits until NATS has taken, and brought, what there is. Where NATS is away, there is nobody to wait for.
+func (r *Responder) flush(patience time.Duration) {
+	if r.nc.IsConnected() {
+		_ = r.nc.FlushTimeout(patience) // What was lost is covered by the requesters' deadlines.
+	}
+}
+
+func (r *Responder) serve(m *nats.Msg) Answer {
+	a, err := r.guarded(m)
+	if err != nil {
+		return r.options.Spell(Trouble{Panicked, "internal error; see the log"})
+	}
+	return a
+}
+
+func (r *Responder) guarded(m *nats.Msg) (_ Answer, err error) {
+	defer Recover(&err, r.options.Log, "request", "")
+	return r.options.Serve(m), nil
+}
+
+func (r *Responder) busy(m *nats.Msg) {
+	r.reply(m, r.options.Spell(Trouble{Busy, fmt.Sprintf("%d requests are under way", r.options.Limit)}))
+}
+
+func (r *Responder) reply(m *nats.Msg, a Answer) {
+	if m.Reply == "" {
+		return
+	}
+	err := r.publish(m.Reply, a)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		text := fmt.Sprintf("the answer of %d bytes is larger than the server's max_payload", len(a.Data))
+		r.options.Log.Warn().Str("subject", m.Subject).Msg(text)
+		err = r.publish(m.Reply, r.options.Spell(Trouble{TooLarge, text}))
+	}
+	if err != nil {
+		r.options.Log.Warn().Err(err).Int("bytes", len(a.Data)).Msg("cannot answer")
+	}
+}
+
+func (r *Responder) publish(subject string, a Answer) error {
+	if len(a.Header) == 0 {
+		return r.nc.Publish(subject, a.Data)
+	}
+	return r.nc.PublishMsg(&nats.Msg{Subject: subject, Header: a.Header, Data: a.Data})
+}
