@@ -15,8 +15,8 @@ func ask[Request, Reply proto.Message](
 	ctx context.Context, c *Client, cb subjects.Callback[Request, Reply], req Request,
 ) (Decision[Reply], error) {
 	r := c.roster.Load()
-	plan := &r.plans[cb.Index]
-	if len(plan.steps) == 0 {
+	plan := r.plans[cb.Declaration]
+	if plan == nil {
 		return Decision[Reply]{RosterRevision: r.revision}, r.err
 	}
 	d, err := c.run(ctx, r, plan, req)

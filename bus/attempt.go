@@ -139,7 +139,7 @@ func (a *asking) hear(r reply) {
 	i, slot := r.place/slots, r.place%slots
 	t, step := &a.attempts[i], &a.steps[i]
 	t.out[slot] = false
-	answer, failure := decode(a.plan.callback, r.msg)
+	answer, failure := decode(a.plan.callback.Declaration, r.msg)
 	if failure != nil {
 		a.hearFailure(i, slot, failure)
 		return

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/combine"
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -17,12 +17,12 @@ import (
 
 // plan is how one callback is asked.
 type plan struct {
-	callback *subjects.Declaration
+	callback *declared.View
 	server   subjects.Server
 	steps    []step // in roster order
 	parallel bool
 	state    *rosterv1.StateFilter // what any step needs; nil for none
-	metrics  *callbackMetrics      // nil without steps
+	metrics  *callbackMetrics
 }
 
 // step is one module's part in a plan.
@@ -43,19 +43,6 @@ type step struct {
 	hedges             *hedges
 	breaker            *breaker
 	metrics            *moduleMetrics
-}
-
-// add makes a module that registered the callback a step of the plan. Where only one module is asked, it is the first
-// that registered anything of the category.
-func (p *plan) add(c *Client, m *rosterv1.Module, i *rosterv1.Interest, soles map[*subjects.Category]string) {
-	if p.callback.Options.GetRule() == callbacksv1.Rule_SOLE && soles[p.callback.Category] != m.GetName() {
-		return
-	}
-	if p.metrics == nil {
-		p.metrics = c.metrics.callback(p.callback)
-	}
-	p.steps = append(p.steps, c.step(p.callback, m, i))
-	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
 func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {

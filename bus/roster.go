@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -13,7 +16,7 @@ type roster struct {
 	source   *rosterv1.Roster
 	revision uint64
 	budget   time.Duration
-	plans    []plan // by Declaration.Index
+	plans    map[*subjects.Declaration]*plan // of the callbacks that a module registered
 	routes   routes
 	grants   map[string][]string // by module
 	err      error               // why nothing can be asked by it; nil where it can
@@ -26,7 +29,7 @@ const (
 
 // unasked is a roster by which every ask fails.
 func unasked(source *rosterv1.Roster, err error) *roster {
-	return &roster{source: source, revision: source.GetRevision(), plans: make([]plan, len(subjects.All())), routes: routes{}, err: err}
+	return &roster{source: source, revision: source.GetRevision(), routes: routes{}, err: err}
 }
 
 func compile(c *Client, source *rosterv1.Roster) *roster {
@@ -35,10 +38,8 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 		revision: source.GetRevision(),
 		budget:   milliseconds(source.GetBudgetMs(), defaultBudget),
 		routes:   routesOf(source),
+		plans:    map[*subjects.Declaration]*plan{},
 		grants:   map[string][]string{},
-	}
-	for _, d := range subjects.All() {
-		r.plans = append(r.plans, plan{callback: d, server: c.server, parallel: parallel(d, source)})
 	}
 	soles := map[*subjects.Category]string{}
 	for _, m := range source.GetModules() {
@@ -47,11 +48,25 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 			// What this version does not know, nobody can ask.
 			if d, ok := subjects.Find(interest.GetCallback()); ok {
 				soles[d.Category] = cmp.Or(soles[d.Category], m.GetName())
-				r.plans[d.Index].add(c, m, interest, soles)
+				r.add(c, d, m, interest, soles)
 			}
 		}
 	}
 	return r
+}
+
+// add makes a module that registered the callback a step of the callback's plan. Where only one module is asked, it is
+// the first that registered anything of the category.
+func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest, soles map[*subjects.Category]string) {
+	if d.Options.GetRule() == callbacksv1.Rule_SOLE && soles[d.Category] != m.GetName() {
+		return
+	}
+	if r.plans[d] == nil {
+		r.plans[d] = &plan{callback: declared.Of(d), server: c.server, parallel: parallel(d, r.source), metrics: c.metrics.callback(d)}
+	}
+	p := r.plans[d]
+	p.steps = append(p.steps, c.step(d, m, i))
+	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
 func milliseconds(ms uint32, otherwise time.Duration) time.Duration {

@@ -98,7 +98,7 @@ func (w *Homeserver) Settle(interest ...string) {
 		w.Fatal("busd announced nothing")
 	}
 	w.URL = announced.FindStringSubmatch(w.Line)[1]
-	for _, subject := range append(interest, subjects.Of(w.Name).Ask(subjects.All()[0])) {
+	for _, subject := range append(interest, subjects.For(w.Name).Ask(subjects.All()[0])) {
 		natstest.AwaitInterest(w.T, w.Home, subject)
 	}
 	var err error
@@ -224,7 +224,7 @@ func (w *Homeserver) askHTTP(d *subjects.Declaration, contentType string, body [
 
 func (w *Homeserver) askNATS(d *subjects.Declaration, contentType string, body []byte) Outcome {
 	w.Helper()
-	m := &nats.Msg{Subject: subjects.Of(w.Name).Ask(d), Data: body, Header: nats.Header{}}
+	m := &nats.Msg{Subject: subjects.For(w.Name).Ask(d), Data: body, Header: nats.Header{}}
 	if contentType != "" {
 		m.Header.Set("Content-Type", contentType)
 	}

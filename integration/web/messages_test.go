@@ -45,7 +45,7 @@ func (a traffic) minus(b traffic) traffic { return traffic{a.sent - b.sent, a.re
 // the machine is: a handler that takes longer costs a message more.
 func echoes(t *testing.T, gateway, worker *nats.Conn) (url string) {
 	t.Helper()
-	at := subjects.Of(serverName)
+	at := subjects.For(serverName)
 	line := natsline.Worker(worker, at, "m", "w")
 	wk := tunnel.NewWorker(line, tunnel.WorkerOptions{AcceptAfter: time.Hour})
 	open(t, line, natsline.Side{

@@ -59,7 +59,7 @@ type Walk struct {
 
 // Parallel reports whether a callback's modules may be asked at the same time: those of its rule, or its declaration,
 // that need not know what the ones before them said.
-func Parallel(o *callbacksv1.Callback) bool {
+func Parallel(o *callbacksv1.CallbackOptions) bool {
 	switch o.GetRule() {
 	case callbacksv1.Rule_NOTIFY, callbacksv1.Rule_MERGE:
 		return true

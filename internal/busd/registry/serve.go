@@ -63,7 +63,7 @@ func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*
 func Prepare(r *Registry, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		registry: r, nc: o.Conn, server: subjects.Of(o.ServerName), memory: o.Memory, sender: nuid.Next(),
+		registry: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, sender: nuid.Next(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
 		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
@@ -125,7 +125,7 @@ func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 func Recall(nc *nats.Conn, serverName string, r *Registry) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	earlier, err := rosterwire.Fetch(ctx, nc, subjects.Of(serverName).Roster(), 0)
+	earlier, err := rosterwire.Fetch(ctx, nc, subjects.For(serverName).Roster(), 0)
 	if err == nil && earlier != nil { // There is none, as a rule.
 		r.Recall(earlier, time.Now())
 	}

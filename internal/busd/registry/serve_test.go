@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const serverName = "example.com"
 
-var server = subjects.Of(serverName)
+var server = subjects.For(serverName)
 
 // bench is a registry that is served, and who talks to it.
 type bench struct {

@@ -39,7 +39,7 @@ type Line struct {
 	owned         bool // bulk is ours
 	server        subjects.Server
 	name          string // of this process
-	module        string // of a worker, as a subject token; a gateway has all
+	process       string // a worker's, with its module; a gateway is a process of every module
 	subs          []*nats.Subscription
 	side          Side
 	slow          atomic.Int64
@@ -53,12 +53,12 @@ func Gateway(nc *nats.Conn, s subjects.Server, name string) *Line { return newLi
 
 // Worker returns the line of a worker of a module. It carries nothing before Open.
 func Worker(nc *nats.Conn, s subjects.Server, module, name string) *Line {
-	return newLine(nc, s, name, subjects.Token(module))
+	return newLine(nc, s, name, subjects.Process(module, name))
 }
 
-func newLine(nc *nats.Conn, s subjects.Server, name, module string) *Line {
+func newLine(nc *nats.Conn, s subjects.Server, name, process string) *Line {
 	return &Line{
-		control: nc, bulk: nc, server: s, name: subjects.Token(name), module: module,
+		control: nc, bulk: nc, server: s, name: name, process: process,
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -98,8 +98,8 @@ func second(nc *nats.Conn, take deliver) (*nats.Conn, error) {
 
 func (l *Line) listen(nc *nats.Conn, channel string) error {
 	subject := l.server.GatewayStreams(l.name, channel)
-	if l.module != "" {
-		subject = l.server.WorkerStream(l.module+"."+l.name, channel, "*")
+	if l.process != "" {
+		subject = l.server.WorkerStreams(l.process, channel)
 	}
 	sub, err := nc.Subscribe(subject, l.take)
 	if err != nil {
@@ -212,7 +212,7 @@ func (l *Line) Ask(to tunnel.Destination, token string, frame []byte) error {
 	if !l.control.IsConnected() {
 		return errAway
 	}
-	reply := l.server.GatewayStream(subjects.Token(to.Module)+"."+l.name, subjects.Control, token)
+	reply := l.server.GatewayStream(subjects.Process(to.Module, l.name), subjects.Control, token)
 	return l.control.PublishRequest(l.server.Web(to.Module, to.Resource), reply, frame)
 }
 
@@ -233,11 +233,11 @@ func (l *Line) Send(by tunnel.Channel, to tunnel.Address, token string, frame []
 }
 
 func (l *Line) subjects(to tunnel.Address, channel, token string) (subject, reply string) {
-	if l.module != "" {
-		return l.server.GatewayStream(to.Process, channel, to.Token), l.server.WorkerStream(l.module+"."+l.name, channel, token)
+	if l.process != "" {
+		return l.server.GatewayStream(to.Process, channel, to.Token), l.server.WorkerStream(l.process, channel, token)
 	}
-	module, _, _ := strings.Cut(to.Process, ".")
-	return l.server.WorkerStream(to.Process, channel, to.Token), l.server.GatewayStream(module+"."+l.name, channel, token)
+	self := subjects.Beside(to.Process, l.name)
+	return l.server.WorkerStream(to.Process, channel, to.Token), l.server.GatewayStream(self, channel, token)
 }
 
 // MaxFrame implements [tunnel.Line].

@@ -180,7 +180,7 @@ func TestLineOverTLS(t *testing.T) {
 // carries sends bodies both ways, and one to nobody. The client library gets as many of the messages as given.
 func carries(t *testing.T, one, other *nats.Conn, passed uint64, known func(subject string)) {
 	t.Helper()
-	s := subjects.Of("example.com")
+	s := subjects.For("example.com")
 	g, w := Gateway(one, s, "g"), Worker(other, s, "m", "w")
 	atGateway, atWorker := open(t, g), open(t, w)
 	gateway, worker := tunnel.Address{Process: "m.g", Token: "1"}, tunnel.Address{Process: "m.w", Token: "2"}
