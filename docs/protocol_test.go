@@ -274,6 +274,7 @@ budget: 2m
 func serve(t *testing.T, o busd.Options) func() string {
 	t.Helper()
 	o.Log = zerolog.New(zerolog.NewTestWriter(t))
+	o.Config.StateDir = "" // It forgets.
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	o.Announce = in

@@ -51,8 +51,10 @@ func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
 	log := zerolog.New(zerolog.NewTestWriter(t)).With().Str("busd", name).Logger()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	conf := w.Config(modules)
+	conf.StateDir = "" // Each world forgets.
 	o := busd.Options{
-		Config: w.Config(modules), Conn: natstest.Connect(t, home), Reload: w.Reload, Announce: &w.said, Log: log,
+		Config: conf, Conn: natstest.Connect(t, home), Reload: w.Reload, Announce: &w.said, Log: log,
 	}
 	go func() { done <- busd.Run(ctx, o) }()
 	w.Stop = sync.OnceValue(func() error { cancel(); return <-done })

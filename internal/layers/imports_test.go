@@ -77,7 +77,8 @@ var house = map[string]row{
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/broker": {own: "internal/busd/config", others: anything + " " + natsServer},
+	"internal/busd/statedir": {},
+	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
 		own:    "bus internal/busd/config internal/busd/registry internal/declared internal/responder internal/wire subjects " + schemas,
 		others: anything,
