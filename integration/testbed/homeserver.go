@@ -67,6 +67,7 @@ func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
 	return w
 }
 
+// Config reads such a configuration.
 func (w *Homeserver) Config(modules string) *config.Config {
 	w.Helper()
 	text := fmt.Sprintf("server_name: %s\nmodules:\n%s", w.Name, modules)
@@ -118,13 +119,14 @@ type Outcome struct {
 	Failed    string   // the module that left the ask without a decision, and its failure
 }
 
-// A door is a way to ask. It returns what came of it, or fails the test where the door itself misbehaves.
-type door struct {
+// A Door is a way to ask. It returns what came of it, or fails the test where the door itself misbehaves.
+type Door struct {
 	Name string
 	Ask  func(w *Homeserver, d *subjects.Declaration, request string) Outcome
 }
 
-var Doors = []door{
+// Doors are all of them.
+var Doors = []Door{
 	{"package bus", (*Homeserver).askTyped},
 	{"HTTP in JSON", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
 		return w.askHTTP(d, "application/json", []byte(request))
@@ -140,6 +142,7 @@ var Doors = []door{
 	}},
 }
 
+// Message is a request of the callback, from its JSON.
 func (w *Homeserver) Message(d *subjects.Declaration, request string) proto.Message {
 	w.Helper()
 	m := d.NewRequest()
@@ -192,6 +195,7 @@ func failure(module string, kind rosterv1.FailureKind, policy callbacksv1.OnFail
 	return strings.ToLower(module + " " + kind.String() + " " + policy.String())
 }
 
+// Plain is the message as JSON has it, read into maps and slices.
 func (w *Homeserver) Plain(m proto.Message) any {
 	w.Helper()
 	text, err := wire.ToJSON(m)
@@ -310,6 +314,7 @@ type Record struct {
 	heard map[string][]any
 }
 
+// Note keeps a request that the module was asked with.
 func (r *Record) Note(module string, request any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
