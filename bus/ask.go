@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -40,7 +39,7 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	if closed := c.roster.Load().err; closed != nil && (err != nil || len(d.Failures) > 0) {
 		d, err = Decision[proto.Message]{RosterRevision: r.revision}, closed // The modules did not fail: the client did.
 	}
-	p.metrics.asked(&d, err, time.Since(a.start))
+	a.report(&d, err)
 	a.end()
 	return d, err
 }

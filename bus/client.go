@@ -44,12 +44,14 @@ type Client struct {
 	nc        *nats.Conn // nil where there is no NATS, like files
 	files     *files
 	askings   sync.Pool // of *asking
+	epoch     time.Time // of stamps
 	web       web
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when the roster changes
-	breakers map[place]*breaker
-	hedges   map[place]*hedges
+	breakers map[modulesCallback]*breaker
+	hedges   map[modulesCallback]*hedges
+	workers  map[modulesWorker]*health
 	ended    error // why no more can be asked
 	done     chan struct{}
 	closed   bool
@@ -90,7 +92,8 @@ func newClient(o Options) (*Client, error) {
 	c := &Client{
 		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
-		breakers: map[place]*breaker{}, hedges: map[place]*hedges{}, askings: sync.Pool{New: newAsking},
+		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, epoch: time.Now(), workers: map[modulesWorker]*health{},
+		askings: sync.Pool{New: newAsking},
 	}
 	if o.Log != nil {
 		c.log = o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
@@ -271,4 +274,10 @@ func (c *Client) setRoster(source *rosterv1.Roster) {
 	c.roster.Store(compile(c, source))
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// replaces compares revisions. One from the future is only ever the answer to a question, and anything plausible
+// replaces it: see [rosterwire.Plausible].
+func replaces(next, present uint64, now time.Time) bool {
+	return next > present || next > 0 && rosterwire.Plausible(next, now) && !rosterwire.Plausible(present, now)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -29,8 +30,8 @@ type plan struct {
 type step struct {
 	module             string
 	subject            string
-	cancel             string   // where the module hears that an answer is no longer wanted
-	workers            []string // subjects of its workers
+	cancel             string // where the module hears that an answer is no longer wanted
+	workers            []worker
 	timeout            time.Duration
 	json               bool
 	onFailure          callbacksv1.OnFailure
@@ -39,7 +40,9 @@ type step struct {
 	needs              *rosterv1.Needs
 	named              bool   // the module has not said yet which keys it wants
 	unserved           string // why it cannot be asked; empty where it can
+	speculative        bool   // asking twice does nothing twice
 	hedge              time.Duration
+	pause              time.Duration // for which a worker or the module is left alone
 	hedges             *hedges
 	breaker            *breaker
 	metrics            *moduleMetrics
@@ -51,22 +54,24 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		module:             m.GetName(),
 		subject:            c.server.Callback(d, m.GetName()),
 		cancel:             c.server.Cancel(m.GetName()),
-		timeout:            milliseconds(i.GetTimeoutMs(), defaultTimeout),
+		timeout:            milliseconds(i.GetTimeoutMs(), wire.DefaultTimeout),
 		json:               m.GetJson(),
 		onFailure:          local,
 		onFailureFederated: policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local)),
 		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
-		named:              i.GetNamed(),
 		unserved:           i.GetUnserved(),
+		named:              i.GetNamed(),
+		speculative:        d.Options.GetSpeculative(),
+		pause:              breakerOpen(i),
 		hedges:             c.hedgesOf(d, m.GetName()),
 		breaker:            c.breakerOf(d, m.GetName(), i),
 		metrics:            c.metrics.module(d, m.GetName()),
 	}
-	for _, worker := range m.GetWorkers() {
-		s.workers = append(s.workers, c.server.Worker(d, m.GetName(), worker))
+	for _, name := range m.GetWorkers() {
+		s.workers = append(s.workers, worker{c.healthOf(m.GetName(), name), name, c.server.Worker(d, m.GetName(), name)})
 	}
-	if d.Options.GetSpeculative() { // No side effects: asking twice does nothing twice.
+	if s.speculative {
 		s.hedge = milliseconds(i.GetHedgeMs(), 0)
 	}
 	return s

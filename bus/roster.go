@@ -22,11 +22,6 @@ type roster struct {
 	err      error               // why nothing can be asked by it; nil where it can
 }
 
-const (
-	defaultBudget  = 5 * time.Second
-	defaultTimeout = time.Second
-)
-
 // unasked is a roster by which every ask fails.
 func unasked(source *rosterv1.Roster, err error) *roster {
 	return &roster{source: source, revision: source.GetRevision(), routes: routes{}, err: err}
@@ -36,11 +31,12 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 	r := &roster{
 		source:   source,
 		revision: source.GetRevision(),
-		budget:   milliseconds(source.GetBudgetMs(), defaultBudget),
+		budget:   milliseconds(source.GetBudgetMs(), wire.DefaultBudget),
 		routes:   routesOf(source),
 		plans:    map[*subjects.Declaration]*plan{},
 		grants:   map[string][]string{},
 	}
+	c.forgetWorkers(source)
 	soles := map[*subjects.Category]string{}
 	for _, m := range source.GetModules() {
 		r.grants[m.GetName()] = m.GetGrants()
@@ -70,5 +66,5 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 }
 
 func milliseconds(ms uint32, otherwise time.Duration) time.Duration {
-	return cmp.Or(time.Duration(ms)*time.Millisecond, otherwise)
+	return cmp.Or(wire.FromMilliseconds(ms), otherwise)
 }

@@ -178,6 +178,9 @@ func (l *line) Forget(t natsrequest.Ticket) {
 // Cancel implements [natsrequest.Requester].
 func (l *line) Cancel(t natsrequest.Ticket, _ string) { l.Forget(t) }
 
+// Lost implements [natsrequest.Requester].
+func (l *line) Lost(string) {}
+
 // MaxPayload implements [natsrequest.Requester].
 func (l *line) MaxPayload() int { return 1 << 20 }
 

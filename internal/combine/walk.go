@@ -108,6 +108,9 @@ func (w *Walk) Waiting(module int) bool {
 	return !w.done && module < len(w.told) && !w.told[module]
 }
 
+// Counted reports whether the module's outcome is one that the decision rests on.
+func (w *Walk) Counted(module int) bool { return module < w.settled }
+
 // Done reports whether there is a decision.
 func (w *Walk) Done() bool { return w.done }
 
