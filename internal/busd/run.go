@@ -35,10 +35,6 @@ type Options struct {
 	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
 	Conn *nats.Conn
 
-	// StateDir is the folder in which busd keeps what modules registered last, for its next start. It must exist.
-	// Default: nothing is kept.
-	StateDir string
-
 	// Log gets what happens, and what the modules that busd runs write.
 	Log zerolog.Logger
 }

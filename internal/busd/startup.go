@@ -167,13 +167,12 @@ func (d *daemon) openRegistry() error {
 }
 
 // recall takes what modules registered earlier from the file of the last run, and from another busd.
-func (d *daemon) recall() (memory *registry.Memory, err error) {
-	if d.StateDir != "" {
-		if memory, err = registry.OpenMemory(d.StateDir, d.config.ServerName); err != nil {
-			return nil, err
-		}
-		d.registry.Recall(memory.Earlier(), time.Now())
+func (d *daemon) recall() (*registry.Memory, error) {
+	memory, err := registry.OpenMemory(d.state.Path(""), d.config.ServerName)
+	if err != nil {
+		return nil, err
 	}
+	d.registry.Recall(memory.Earlier(), time.Now())
 	registry.Recall(d.broker.Conn, d.config.ServerName, d.registry)
 	return memory, nil
 }
