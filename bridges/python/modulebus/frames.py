@@ -104,7 +104,7 @@ class _Reader:
                 return value
             shift += 7
 
-    def bytes(self) -> bytes:
+    def octets(self) -> bytes:
         size = self.uint()
         if size > len(self.data) - self.at:
             raise MalformedFrame("a string is cut")
@@ -112,13 +112,13 @@ class _Reader:
         return self.data[self.at - size : self.at]
 
     def string(self) -> str:
-        return self.bytes().decode("latin-1")
+        return self.octets().decode("latin-1")
 
     def fields(self) -> Fields:
         count = self.uint()
         if count > MAX_FIELDS:
             raise MalformedFrame(f"{count} fields")
-        return [(self.bytes(), self.bytes()) for _ in range(count)]
+        return [(self.octets(), self.octets()) for _ in range(count)]
 
     def states(self) -> list[State]:
         count = self.uint()

@@ -7,114 +7,8 @@ from typing import Any
 
 
 @dataclass
-class ActiveUser:
-    """See docs/callbacks/types.md."""
-
-    appservice_id: str = ""
-    user_id: str = ""
-
-
-@dataclass
-class Event:
-    """See docs/callbacks/types.md."""
-
-    event_id: str = ""
-    room_version: str = ""
-    json: dict[str, Any] | None = None
-
-
-@dataclass
-class FederationEventDeliveryEvent:
-    """See docs/callbacks/types.md."""
-
-    server_name: str = ""
-    events: list[Event] = field(default_factory=list)
-    method: str = ""
-
-
-@dataclass
-class FileInfo:
-    """See docs/callbacks/types.md."""
-
-    server_name: str | None = None
-    file_id: str = ""
-    url_cache: bool = False
-    thumbnail: Thumbnail | None = None
-
-
-@dataclass
-class FileWrapper:
-    """See docs/callbacks/types.md."""
-
-    subject: str = ""
-    size: int | None = None
-
-
-@dataclass
-class HttpHeader:
-    """See docs/callbacks/types.md."""
-
-    name: str = ""
-    value: str = ""
-
-
-@dataclass
-class LoginResponse:
-    """See docs/callbacks/types.md."""
-
-    user_id: str = ""
-    access_token: str | None = None
-    home_server: str = ""
-    device_id: str | None = None
-    expires_in_ms: int | None = None
-    refresh_token: str | None = None
-    well_known: dict[str, Any] | None = None
-
-
-@dataclass
-class MediaUploadLimit:
-    """See docs/callbacks/types.md."""
-
-    max_bytes: int = 0
-    time_period_ms: int = 0
-    info_uri: str | None = None
-    can_upgrade: bool = False
-
-
-@dataclass
-class MediaUploadLimits:
-    """See docs/callbacks/types.md."""
-
-    limits: list[MediaUploadLimit] = field(default_factory=list)
-
-
-@dataclass
-class PresenceUpdate:
-    """See docs/callbacks/types.md."""
-
-    state: str = ""
-    status_msg: str | None = None
-
-
-@dataclass
-class ProfileInfo:
-    """See docs/callbacks/types.md."""
-
-    display_name: str | None = None
-    avatar_url: str | None = None
-
-
-@dataclass
-class RatelimitOverride:
-    """See docs/callbacks/types.md."""
-
-    per_second: float = 0.0
-    burst_count: int = 0
-
-
-@dataclass
 class Refusal:
-    """See docs/callbacks/types.md."""
+    """Refusal is the answer that something must not happen."""
 
     errcode: str = ""
     error: str = ""
@@ -123,8 +17,35 @@ class Refusal:
 
 
 @dataclass
+class Event:
+    """Event is one Matrix event, exactly as the homeserver has it."""
+
+    event_id: str = ""
+    room_version: str = ""
+    json: dict[str, Any] | None = None
+
+
+@dataclass
+class UserProfile:
+    """UserProfile is what the user directory shows of a user."""
+
+    user_id: str = ""
+    display_name: str | None = None
+    avatar_url: str | None = None
+
+
+@dataclass
+class Threepid:
+    """Threepid is a third-party identifier, such as an email address."""
+
+    medium: str = ""
+    address: str = ""
+    validated_at: int | None = None
+
+
+@dataclass
 class RequestInfo:
-    """See docs/callbacks/types.md."""
+    """RequestInfo is where a request came from."""
 
     user_agent: str | None = None
     ip: str = ""
@@ -132,7 +53,7 @@ class RequestInfo:
 
 @dataclass
 class Requester:
-    """See docs/callbacks/types.md."""
+    """Requester is the user on whose behalf the homeserver acts."""
 
     user_id: str = ""
     access_token_id: int | None = None
@@ -145,34 +66,8 @@ class Requester:
 
 
 @dataclass
-class StateEvent:
-    """See docs/callbacks/types.md."""
-
-    type: str = ""
-    state_key: str = ""
-    event: Event | None = None
-
-
-@dataclass
-class StateEventType:
-    """See docs/callbacks/types.md."""
-
-    type: str = ""
-    state_key: str | None = None
-
-
-@dataclass
-class Threepid:
-    """See docs/callbacks/types.md."""
-
-    medium: str = ""
-    address: str = ""
-    validated_at: int | None = None
-
-
-@dataclass
 class Thumbnail:
-    """See docs/callbacks/types.md."""
+    """Thumbnail says which thumbnail of a file it is."""
 
     width: int = 0
     height: int = 0
@@ -182,15 +77,117 @@ class Thumbnail:
 
 
 @dataclass
-class UnsignedFields:
-    """See docs/callbacks/types.md."""
+class FileInfo:
+    """FileInfo says which file of the media repository it is."""
 
-    fields: dict[str, Any] = field(default_factory=dict)
+    server_name: str | None = None
+    file_id: str = ""
+    url_cache: bool = False
+    thumbnail: Thumbnail | None = None
+
+
+@dataclass
+class UserPresenceState:
+    """UserPresenceState is the presence of one user."""
+
+    user_id: str = ""
+    state: str = ""
+    last_active_ts: int = 0
+    last_federation_update_ts: int = 0
+    last_user_sync_ts: int = 0
+    status_msg: str | None = None
+    currently_active: bool = False
+
+
+@dataclass
+class UserPresenceStates:
+    """UserPresenceStates is a set of states, none twice."""
+
+    states: list[UserPresenceState] = field(default_factory=list)
+
+
+@dataclass
+class StateEvent:
+    """StateEvent is one event of a room's state."""
+
+    type: str = ""
+    state_key: str = ""
+    event: Event | None = None
+
+
+@dataclass
+class FileWrapper:
+    """FileWrapper is how to read a file."""
+
+    subject: str = ""
+    size: int | None = None
+
+
+@dataclass
+class ProfileInfo:
+    """ProfileInfo is a user's profile."""
+
+    display_name: str | None = None
+    avatar_url: str | None = None
+
+
+@dataclass
+class LoginResponse:
+    """LoginResponse is what a client gets that has logged in."""
+
+    user_id: str = ""
+    access_token: str | None = None
+    home_server: str = ""
+    device_id: str | None = None
+    expires_in_ms: int | None = None
+    refresh_token: str | None = None
+    well_known: dict[str, Any] | None = None
+
+
+@dataclass
+class MediaUploadLimit:
+    """MediaUploadLimit is how much a user may upload in some time."""
+
+    max_bytes: int = 0
+    time_period_ms: int = 0
+    info_uri: str | None = None
+    can_upgrade: bool = False
+
+
+@dataclass
+class MediaUploadLimits:
+    """MediaUploadLimits is a list of limits, which may be empty: no limit at all."""
+
+    limits: list[MediaUploadLimit] = field(default_factory=list)
+
+
+@dataclass
+class RatelimitOverride:
+    """RatelimitOverride takes the place of a configured rate limit."""
+
+    per_second: float = 0.0
+    burst_count: int = 0
+
+
+@dataclass
+class UnsignedFields:
+    """UnsignedFields are fields for the unsigned section of an event."""
+
+    fields: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class FederationEventDeliveryEvent:
+    """FederationEventDeliveryEvent says that events were delivered to another server."""
+
+    server_name: str = ""
+    events: list[Event] = field(default_factory=list)
+    method: str = ""
 
 
 @dataclass
 class UserInfo:
-    """See docs/callbacks/types.md."""
+    """UserInfo is what a homeserver knows of a local user."""
 
     user_id: str = ""
     appservice_id: str | None = None
@@ -209,8 +206,16 @@ class UserInfo:
 
 
 @dataclass
+class HttpHeader:
+    """HttpHeader is one line of an HTTP header."""
+
+    name: str = ""
+    value: str = ""
+
+
+@dataclass
 class UserIpAndAgent:
-    """See docs/callbacks/types.md."""
+    """UserIpAndAgent is where a user was seen."""
 
     ip: str = ""
     user_agent: str = ""
@@ -218,37 +223,32 @@ class UserIpAndAgent:
 
 
 @dataclass
-class UserPresenceState:
-    """See docs/callbacks/types.md."""
+class ActiveUser:
+    """ActiveUser is a user that was active."""
 
+    appservice_id: str = ""
     user_id: str = ""
+
+
+@dataclass
+class StateEventType:
+    """StateEventType names state events: of one type, or one of them."""
+
+    type: str = ""
+    state_key: str | None = None
+
+
+@dataclass
+class PresenceUpdate:
+    """PresenceUpdate is what a user's presence is set to."""
+
     state: str = ""
-    last_active_ts: int = 0
-    last_federation_update_ts: int = 0
-    last_user_sync_ts: int = 0
     status_msg: str | None = None
-    currently_active: bool = False
-
-
-@dataclass
-class UserPresenceStates:
-    """See docs/callbacks/types.md."""
-
-    states: list[UserPresenceState] = field(default_factory=list)
-
-
-@dataclass
-class UserProfile:
-    """See docs/callbacks/types.md."""
-
-    user_id: str = ""
-    display_name: str | None = None
-    avatar_url: str | None = None
 
 
 @dataclass
 class OnAccountDataUpdatedRequest:
-    """What on_account_data_updated is asked."""
+    """OnAccountDataUpdatedRequest."""
 
     user_id: str = ""
     room_id: str | None = None
@@ -258,38 +258,38 @@ class OnAccountDataUpdatedRequest:
 
 @dataclass
 class OnAccountDataUpdatedResponse:
-    """What on_account_data_updated may answer. Empty is no opinion."""
+    """OnAccountDataUpdatedResponse."""
 
 
 @dataclass
 class IsUserExpiredRequest:
-    """What is_user_expired is asked."""
+    """IsUserExpiredRequest."""
 
     user: str = ""
 
 
 @dataclass
 class IsUserExpiredResponse:
-    """What is_user_expired may answer. Empty is no opinion."""
+    """IsUserExpiredResponse."""
 
     expired: bool | None = None
 
 
 @dataclass
 class OnUserRegistrationRequest:
-    """What on_user_registration is asked."""
+    """OnUserRegistrationRequest."""
 
     user: str = ""
 
 
 @dataclass
 class OnUserRegistrationResponse:
-    """What on_user_registration may answer. Empty is no opinion."""
+    """OnUserRegistrationResponse."""
 
 
 @dataclass
 class OnUserLoginRequest:
-    """What on_user_login is asked."""
+    """OnUserLoginRequest."""
 
     user_id: str = ""
     auth_provider_type: str | None = None
@@ -298,26 +298,26 @@ class OnUserLoginRequest:
 
 @dataclass
 class OnUserLoginResponse:
-    """What on_user_login may answer. Empty is no opinion."""
+    """OnUserLoginResponse."""
 
 
 @dataclass
 class AddFieldToUnsignedCallbackRequest:
-    """What add_field_to_unsigned_callback is asked."""
+    """AddFieldToUnsignedCallbackRequest."""
 
     events: list[Event] = field(default_factory=list)
 
 
 @dataclass
 class AddFieldToUnsignedCallbackResponse:
-    """What add_field_to_unsigned_callback may answer. Empty is no opinion."""
+    """AddFieldToUnsignedCallbackResponse."""
 
     unsigned: dict[str, UnsignedFields] = field(default_factory=dict)
 
 
 @dataclass
 class OnUpdateRequest:
-    """What on_update is asked."""
+    """OnUpdateRequest."""
 
     update_name: str = ""
     database_name: str = ""
@@ -326,7 +326,7 @@ class OnUpdateRequest:
 
 @dataclass
 class OnUpdateResponse:
-    """What on_update may answer. Empty is no opinion."""
+    """OnUpdateResponse."""
 
     target_duration_ms: int | None = None
     token: str = ""
@@ -335,7 +335,7 @@ class OnUpdateResponse:
 
 @dataclass
 class OnUpdateEndRequest:
-    """What on_update_end is asked."""
+    """OnUpdateEndRequest."""
 
     module: str = ""
     worker: str = ""
@@ -345,12 +345,12 @@ class OnUpdateEndRequest:
 
 @dataclass
 class OnUpdateEndResponse:
-    """What on_update_end may answer. Empty is no opinion."""
+    """OnUpdateEndResponse."""
 
 
 @dataclass
 class DefaultBatchSizeRequest:
-    """What default_batch_size is asked."""
+    """DefaultBatchSizeRequest."""
 
     update_name: str = ""
     database_name: str = ""
@@ -358,14 +358,14 @@ class DefaultBatchSizeRequest:
 
 @dataclass
 class DefaultBatchSizeResponse:
-    """What default_batch_size may answer. Empty is no opinion."""
+    """DefaultBatchSizeResponse."""
 
     batch_size: int | None = None
 
 
 @dataclass
 class MinBatchSizeRequest:
-    """What min_batch_size is asked."""
+    """MinBatchSizeRequest."""
 
     update_name: str = ""
     database_name: str = ""
@@ -373,40 +373,40 @@ class MinBatchSizeRequest:
 
 @dataclass
 class MinBatchSizeResponse:
-    """What min_batch_size may answer. Empty is no opinion."""
+    """MinBatchSizeResponse."""
 
     batch_size: int | None = None
 
 
 @dataclass
 class OnEventDeliveredOverFederationRequest:
-    """What on_event_delivered_over_federation is asked."""
+    """OnEventDeliveredOverFederationRequest."""
 
     delivery: FederationEventDeliveryEvent | None = None
 
 
 @dataclass
 class OnEventDeliveredOverFederationResponse:
-    """What on_event_delivered_over_federation may answer. Empty is no opinion."""
+    """OnEventDeliveredOverFederationResponse."""
 
 
 @dataclass
 class GetMediaConfigForUserRequest:
-    """What get_media_config_for_user is asked."""
+    """GetMediaConfigForUserRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class GetMediaConfigForUserResponse:
-    """What get_media_config_for_user may answer. Empty is no opinion."""
+    """GetMediaConfigForUserResponse."""
 
     media_config: dict[str, Any] | None = None
 
 
 @dataclass
 class IsUserAllowedToUploadMediaOfSizeRequest:
-    """What is_user_allowed_to_upload_media_of_size is asked."""
+    """IsUserAllowedToUploadMediaOfSizeRequest."""
 
     user_id: str = ""
     size: int = 0
@@ -414,28 +414,28 @@ class IsUserAllowedToUploadMediaOfSizeRequest:
 
 @dataclass
 class IsUserAllowedToUploadMediaOfSizeResponse:
-    """What is_user_allowed_to_upload_media_of_size may answer. Empty is no opinion."""
+    """IsUserAllowedToUploadMediaOfSizeResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class GetMediaUploadLimitsForUserRequest:
-    """What get_media_upload_limits_for_user is asked."""
+    """GetMediaUploadLimitsForUserRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class GetMediaUploadLimitsForUserResponse:
-    """What get_media_upload_limits_for_user may answer. Empty is no opinion."""
+    """GetMediaUploadLimitsForUserResponse."""
 
     limits: MediaUploadLimits | None = None
 
 
 @dataclass
 class OnMediaUploadLimitExceededRequest:
-    """What on_media_upload_limit_exceeded is asked."""
+    """OnMediaUploadLimitExceededRequest."""
 
     user_id: str = ""
     limit: MediaUploadLimit | None = None
@@ -445,12 +445,12 @@ class OnMediaUploadLimitExceededRequest:
 
 @dataclass
 class OnMediaUploadLimitExceededResponse:
-    """What on_media_upload_limit_exceeded may answer. Empty is no opinion."""
+    """OnMediaUploadLimitExceededResponse."""
 
 
 @dataclass
 class AuthCheckersRequest:
-    """What auth_checkers is asked."""
+    """AuthCheckersRequest."""
 
     user: str = ""
     login_type: str = ""
@@ -459,7 +459,7 @@ class AuthCheckersRequest:
 
 @dataclass
 class AuthCheckersResponse:
-    """What auth_checkers may answer. Empty is no opinion."""
+    """AuthCheckersResponse."""
 
     user_id: str = ""
     tell_login: bool = False
@@ -469,7 +469,7 @@ class AuthCheckersResponse:
 
 @dataclass
 class OnAuthCheckersLoginRequest:
-    """What on_auth_checkers_login is asked."""
+    """OnAuthCheckersLoginRequest."""
 
     module: str = ""
     worker: str = ""
@@ -479,12 +479,12 @@ class OnAuthCheckersLoginRequest:
 
 @dataclass
 class OnAuthCheckersLoginResponse:
-    """What on_auth_checkers_login may answer. Empty is no opinion."""
+    """OnAuthCheckersLoginResponse."""
 
 
 @dataclass
-class Check3pidAuthRequest:
-    """What check_3pid_auth is asked."""
+class Check3PidAuthRequest:
+    """Check3PidAuthRequest."""
 
     medium: str = ""
     address: str = ""
@@ -492,8 +492,8 @@ class Check3pidAuthRequest:
 
 
 @dataclass
-class Check3pidAuthResponse:
-    """What check_3pid_auth may answer. Empty is no opinion."""
+class Check3PidAuthResponse:
+    """Check3PidAuthResponse."""
 
     user_id: str = ""
     tell_login: bool = False
@@ -503,7 +503,7 @@ class Check3pidAuthResponse:
 
 @dataclass
 class OnLoggedOutRequest:
-    """What on_logged_out is asked."""
+    """OnLoggedOutRequest."""
 
     user_id: str = ""
     device_id: str | None = None
@@ -512,12 +512,12 @@ class OnLoggedOutRequest:
 
 @dataclass
 class OnLoggedOutResponse:
-    """What on_logged_out may answer. Empty is no opinion."""
+    """OnLoggedOutResponse."""
 
 
 @dataclass
 class GetUsernameForRegistrationRequest:
-    """What get_username_for_registration is asked."""
+    """GetUsernameForRegistrationRequest."""
 
     uia_results: dict[str, Any] | None = None
     params: dict[str, Any] | None = None
@@ -525,14 +525,14 @@ class GetUsernameForRegistrationRequest:
 
 @dataclass
 class GetUsernameForRegistrationResponse:
-    """What get_username_for_registration may answer. Empty is no opinion."""
+    """GetUsernameForRegistrationResponse."""
 
     username: str | None = None
 
 
 @dataclass
 class GetDisplaynameForRegistrationRequest:
-    """What get_displayname_for_registration is asked."""
+    """GetDisplaynameForRegistrationRequest."""
 
     uia_results: dict[str, Any] | None = None
     params: dict[str, Any] | None = None
@@ -540,14 +540,14 @@ class GetDisplaynameForRegistrationRequest:
 
 @dataclass
 class GetDisplaynameForRegistrationResponse:
-    """What get_displayname_for_registration may answer. Empty is no opinion."""
+    """GetDisplaynameForRegistrationResponse."""
 
     displayname: str | None = None
 
 
 @dataclass
-class Is3pidAllowedRequest:
-    """What is_3pid_allowed is asked."""
+class Is3PidAllowedRequest:
+    """Is3PidAllowedRequest."""
 
     medium: str = ""
     address: str = ""
@@ -555,36 +555,36 @@ class Is3pidAllowedRequest:
 
 
 @dataclass
-class Is3pidAllowedResponse:
-    """What is_3pid_allowed may answer. Empty is no opinion."""
+class Is3PidAllowedResponse:
+    """Is3PidAllowedResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class GetUsersForStatesRequest:
-    """What get_users_for_states is asked."""
+    """GetUsersForStatesRequest."""
 
     state_updates: list[UserPresenceState] = field(default_factory=list)
 
 
 @dataclass
 class GetUsersForStatesResponse:
-    """What get_users_for_states may answer. Empty is no opinion."""
+    """GetUsersForStatesResponse."""
 
     users: dict[str, UserPresenceStates] = field(default_factory=dict)
 
 
 @dataclass
 class GetInterestedUsersRequest:
-    """What get_interested_users is asked."""
+    """GetInterestedUsersRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class GetInterestedUsersResponse:
-    """What get_interested_users may answer. Empty is no opinion."""
+    """GetInterestedUsersResponse."""
 
     users: list[str] = field(default_factory=list)
     all_users: bool = False
@@ -592,7 +592,7 @@ class GetInterestedUsersResponse:
 
 @dataclass
 class GetRatelimitOverrideForUserRequest:
-    """What get_ratelimit_override_for_user is asked."""
+    """GetRatelimitOverrideForUserRequest."""
 
     user: str = ""
     limiter_name: str = ""
@@ -600,28 +600,28 @@ class GetRatelimitOverrideForUserRequest:
 
 @dataclass
 class GetRatelimitOverrideForUserResponse:
-    """What get_ratelimit_override_for_user may answer. Empty is no opinion."""
+    """GetRatelimitOverrideForUserResponse."""
 
     override: RatelimitOverride | None = None
 
 
 @dataclass
 class CheckEventForSpamRequest:
-    """What check_event_for_spam is asked."""
+    """CheckEventForSpamRequest."""
 
     event: Event | None = None
 
 
 @dataclass
 class CheckEventForSpamResponse:
-    """What check_event_for_spam may answer. Empty is no opinion."""
+    """CheckEventForSpamResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class UserMayInviteRequest:
-    """What user_may_invite is asked."""
+    """UserMayInviteRequest."""
 
     inviter: str = ""
     invitee: str = ""
@@ -630,14 +630,14 @@ class UserMayInviteRequest:
 
 @dataclass
 class UserMayInviteResponse:
-    """What user_may_invite may answer. Empty is no opinion."""
+    """UserMayInviteResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class UserMayCreateRoomRequest:
-    """What user_may_create_room is asked."""
+    """UserMayCreateRoomRequest."""
 
     user_id: str = ""
     room_config: dict[str, Any] | None = None
@@ -645,14 +645,14 @@ class UserMayCreateRoomRequest:
 
 @dataclass
 class UserMayCreateRoomResponse:
-    """What user_may_create_room may answer. Empty is no opinion."""
+    """UserMayCreateRoomResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class UserMayCreateRoomAliasRequest:
-    """What user_may_create_room_alias is asked."""
+    """UserMayCreateRoomAliasRequest."""
 
     user_id: str = ""
     room_alias: str = ""
@@ -660,14 +660,14 @@ class UserMayCreateRoomAliasRequest:
 
 @dataclass
 class UserMayCreateRoomAliasResponse:
-    """What user_may_create_room_alias may answer. Empty is no opinion."""
+    """UserMayCreateRoomAliasResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class UserMayPublishRoomRequest:
-    """What user_may_publish_room is asked."""
+    """UserMayPublishRoomRequest."""
 
     user_id: str = ""
     room_id: str = ""
@@ -675,14 +675,14 @@ class UserMayPublishRoomRequest:
 
 @dataclass
 class UserMayPublishRoomResponse:
-    """What user_may_publish_room may answer. Empty is no opinion."""
+    """UserMayPublishRoomResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class CheckUsernameForSpamRequest:
-    """What check_username_for_spam is asked."""
+    """CheckUsernameForSpamRequest."""
 
     user_profile: UserProfile | None = None
     requester_id: str = ""
@@ -690,14 +690,14 @@ class CheckUsernameForSpamRequest:
 
 @dataclass
 class CheckUsernameForSpamResponse:
-    """What check_username_for_spam may answer. Empty is no opinion."""
+    """CheckUsernameForSpamResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class CheckRegistrationForSpamRequest:
-    """What check_registration_for_spam is asked."""
+    """CheckRegistrationForSpamRequest."""
 
     email_threepid: Threepid | None = None
     username: str | None = None
@@ -707,7 +707,7 @@ class CheckRegistrationForSpamRequest:
 
 @dataclass
 class CheckRegistrationForSpamResponse:
-    """What check_registration_for_spam may answer. Empty is no opinion."""
+    """CheckRegistrationForSpamResponse."""
 
     refusal: Refusal | None = None
     shadow_ban: bool = False
@@ -715,7 +715,7 @@ class CheckRegistrationForSpamResponse:
 
 @dataclass
 class CheckMediaFileForSpamRequest:
-    """What check_media_file_for_spam is asked."""
+    """CheckMediaFileForSpamRequest."""
 
     file_info: FileInfo | None = None
     file_wrapper: FileWrapper | None = None
@@ -723,28 +723,28 @@ class CheckMediaFileForSpamRequest:
 
 @dataclass
 class CheckMediaFileForSpamResponse:
-    """What check_media_file_for_spam may answer. Empty is no opinion."""
+    """CheckMediaFileForSpamResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class ShouldDropFederatedEventRequest:
-    """What should_drop_federated_event is asked."""
+    """ShouldDropFederatedEventRequest."""
 
     event: Event | None = None
 
 
 @dataclass
 class ShouldDropFederatedEventResponse:
-    """What should_drop_federated_event may answer. Empty is no opinion."""
+    """ShouldDropFederatedEventResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class UserMayJoinRoomRequest:
-    """What user_may_join_room is asked."""
+    """UserMayJoinRoomRequest."""
 
     user: str = ""
     room: str = ""
@@ -753,28 +753,28 @@ class UserMayJoinRoomRequest:
 
 @dataclass
 class UserMayJoinRoomResponse:
-    """What user_may_join_room may answer. Empty is no opinion."""
+    """UserMayJoinRoomResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class FederatedUserMayInviteRequest:
-    """What federated_user_may_invite is asked."""
+    """FederatedUserMayInviteRequest."""
 
     event: Event | None = None
 
 
 @dataclass
 class FederatedUserMayInviteResponse:
-    """What federated_user_may_invite may answer. Empty is no opinion."""
+    """FederatedUserMayInviteResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
-class UserMaySend3pidInviteRequest:
-    """What user_may_send_3pid_invite is asked."""
+class UserMaySend3PidInviteRequest:
+    """UserMaySend3PidInviteRequest."""
 
     inviter: str = ""
     medium: str = ""
@@ -783,15 +783,15 @@ class UserMaySend3pidInviteRequest:
 
 
 @dataclass
-class UserMaySend3pidInviteResponse:
-    """What user_may_send_3pid_invite may answer. Empty is no opinion."""
+class UserMaySend3PidInviteResponse:
+    """UserMaySend3PidInviteResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class UserMaySendStateEventRequest:
-    """What user_may_send_state_event is asked."""
+    """UserMaySendStateEventRequest."""
 
     user_id: str = ""
     room_id: str = ""
@@ -802,14 +802,14 @@ class UserMaySendStateEventRequest:
 
 @dataclass
 class UserMaySendStateEventResponse:
-    """What user_may_send_state_event may answer. Empty is no opinion."""
+    """UserMaySendStateEventResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class CheckLoginForSpamRequest:
-    """What check_login_for_spam is asked."""
+    """CheckLoginForSpamRequest."""
 
     user_id: str = ""
     device_id: str | None = None
@@ -820,14 +820,14 @@ class CheckLoginForSpamRequest:
 
 @dataclass
 class CheckLoginForSpamResponse:
-    """What check_login_for_spam may answer. Empty is no opinion."""
+    """CheckLoginForSpamResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class CheckEventAllowedRequest:
-    """What check_event_allowed is asked."""
+    """CheckEventAllowedRequest."""
 
     event: Event | None = None
     state_events: list[StateEvent] = field(default_factory=list)
@@ -835,7 +835,7 @@ class CheckEventAllowedRequest:
 
 @dataclass
 class CheckEventAllowedResponse:
-    """What check_event_allowed may answer. Empty is no opinion."""
+    """CheckEventAllowedResponse."""
 
     refusal: Refusal | None = None
     replacement: dict[str, Any] | None = None
@@ -843,7 +843,7 @@ class CheckEventAllowedResponse:
 
 @dataclass
 class OnCreateRoomRequest:
-    """What on_create_room is asked."""
+    """OnCreateRoomRequest."""
 
     requester: Requester | None = None
     request_content: dict[str, Any] | None = None
@@ -852,7 +852,7 @@ class OnCreateRoomRequest:
 
 @dataclass
 class OnCreateRoomResponse:
-    """What on_create_room may answer. Empty is no opinion."""
+    """OnCreateRoomResponse."""
 
     refusal: Refusal | None = None
     request_content: dict[str, Any] | None = None
@@ -860,7 +860,7 @@ class OnCreateRoomResponse:
 
 @dataclass
 class CheckThreepidCanBeInvitedRequest:
-    """What check_threepid_can_be_invited is asked."""
+    """CheckThreepidCanBeInvitedRequest."""
 
     medium: str = ""
     address: str = ""
@@ -869,14 +869,14 @@ class CheckThreepidCanBeInvitedRequest:
 
 @dataclass
 class CheckThreepidCanBeInvitedResponse:
-    """What check_threepid_can_be_invited may answer. Empty is no opinion."""
+    """CheckThreepidCanBeInvitedResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class CheckVisibilityCanBeModifiedRequest:
-    """What check_visibility_can_be_modified is asked."""
+    """CheckVisibilityCanBeModifiedRequest."""
 
     room_id: str = ""
     state_events: list[StateEvent] = field(default_factory=list)
@@ -885,14 +885,14 @@ class CheckVisibilityCanBeModifiedRequest:
 
 @dataclass
 class CheckVisibilityCanBeModifiedResponse:
-    """What check_visibility_can_be_modified may answer. Empty is no opinion."""
+    """CheckVisibilityCanBeModifiedResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class OnNewEventRequest:
-    """What on_new_event is asked."""
+    """OnNewEventRequest."""
 
     event: Event | None = None
     state_events: list[StateEvent] = field(default_factory=list)
@@ -900,12 +900,12 @@ class OnNewEventRequest:
 
 @dataclass
 class OnNewEventResponse:
-    """What on_new_event may answer. Empty is no opinion."""
+    """OnNewEventResponse."""
 
 
 @dataclass
 class CheckCanShutdownRoomRequest:
-    """What check_can_shutdown_room is asked."""
+    """CheckCanShutdownRoomRequest."""
 
     user_id: str | None = None
     room_id: str = ""
@@ -913,14 +913,14 @@ class CheckCanShutdownRoomRequest:
 
 @dataclass
 class CheckCanShutdownRoomResponse:
-    """What check_can_shutdown_room may answer. Empty is no opinion."""
+    """CheckCanShutdownRoomResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class CheckCanDeactivateUserRequest:
-    """What check_can_deactivate_user is asked."""
+    """CheckCanDeactivateUserRequest."""
 
     user_id: str = ""
     by_admin: bool = False
@@ -928,14 +928,14 @@ class CheckCanDeactivateUserRequest:
 
 @dataclass
 class CheckCanDeactivateUserResponse:
-    """What check_can_deactivate_user may answer. Empty is no opinion."""
+    """CheckCanDeactivateUserResponse."""
 
     refusal: Refusal | None = None
 
 
 @dataclass
 class OnProfileUpdateRequest:
-    """What on_profile_update is asked."""
+    """OnProfileUpdateRequest."""
 
     user_id: str = ""
     new_profile: ProfileInfo | None = None
@@ -945,12 +945,12 @@ class OnProfileUpdateRequest:
 
 @dataclass
 class OnProfileUpdateResponse:
-    """What on_profile_update may answer. Empty is no opinion."""
+    """OnProfileUpdateResponse."""
 
 
 @dataclass
 class OnUserDeactivationStatusChangedRequest:
-    """What on_user_deactivation_status_changed is asked."""
+    """OnUserDeactivationStatusChangedRequest."""
 
     user_id: str = ""
     deactivated: bool = False
@@ -959,12 +959,12 @@ class OnUserDeactivationStatusChangedRequest:
 
 @dataclass
 class OnUserDeactivationStatusChangedResponse:
-    """What on_user_deactivation_status_changed may answer. Empty is no opinion."""
+    """OnUserDeactivationStatusChangedResponse."""
 
 
 @dataclass
 class OnThreepidBindRequest:
-    """What on_threepid_bind is asked."""
+    """OnThreepidBindRequest."""
 
     user_id: str = ""
     medium: str = ""
@@ -973,12 +973,12 @@ class OnThreepidBindRequest:
 
 @dataclass
 class OnThreepidBindResponse:
-    """What on_threepid_bind may answer. Empty is no opinion."""
+    """OnThreepidBindResponse."""
 
 
 @dataclass
 class OnAddUserThirdPartyIdentifierRequest:
-    """What on_add_user_third_party_identifier is asked."""
+    """OnAddUserThirdPartyIdentifierRequest."""
 
     user_id: str = ""
     medium: str = ""
@@ -987,12 +987,12 @@ class OnAddUserThirdPartyIdentifierRequest:
 
 @dataclass
 class OnAddUserThirdPartyIdentifierResponse:
-    """What on_add_user_third_party_identifier may answer. Empty is no opinion."""
+    """OnAddUserThirdPartyIdentifierResponse."""
 
 
 @dataclass
 class OnRemoveUserThirdPartyIdentifierRequest:
-    """What on_remove_user_third_party_identifier is asked."""
+    """OnRemoveUserThirdPartyIdentifierRequest."""
 
     user_id: str = ""
     medium: str = ""
@@ -1001,17 +1001,17 @@ class OnRemoveUserThirdPartyIdentifierRequest:
 
 @dataclass
 class OnRemoveUserThirdPartyIdentifierResponse:
-    """What on_remove_user_third_party_identifier may answer. Empty is no opinion."""
+    """OnRemoveUserThirdPartyIdentifierResponse."""
 
 
 @dataclass
 class PropertiesRequest:
-    """See docs/module-api.md."""
+    """PropertiesRequest."""
 
 
 @dataclass
 class PropertiesResponse:
-    """See docs/module-api.md."""
+    """PropertiesResponse."""
 
     server_name: str = ""
     public_baseurl: str | None = None
@@ -1022,21 +1022,21 @@ class PropertiesResponse:
 
 @dataclass
 class GetUserinfoByIdRequest:
-    """See docs/module-api.md."""
+    """GetUserinfoByIdRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class GetUserinfoByIdResponse:
-    """See docs/module-api.md."""
+    """GetUserinfoByIdResponse."""
 
     userinfo: UserInfo | None = None
 
 
 @dataclass
 class GetUserByReqRequest:
-    """See docs/module-api.md."""
+    """GetUserByReqRequest."""
 
     access_token: str = ""
     allow_guest: bool = False
@@ -1047,28 +1047,28 @@ class GetUserByReqRequest:
 
 @dataclass
 class GetUserByReqResponse:
-    """See docs/module-api.md."""
+    """GetUserByReqResponse."""
 
     requester: Requester | None = None
 
 
 @dataclass
 class IsUserAdminRequest:
-    """See docs/module-api.md."""
+    """IsUserAdminRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class IsUserAdminResponse:
-    """See docs/module-api.md."""
+    """IsUserAdminResponse."""
 
     is_admin: bool = False
 
 
 @dataclass
 class SetUserAdminRequest:
-    """See docs/module-api.md."""
+    """SetUserAdminRequest."""
 
     user_id: str = ""
     admin: bool = False
@@ -1076,66 +1076,66 @@ class SetUserAdminRequest:
 
 @dataclass
 class SetUserAdminResponse:
-    """See docs/module-api.md."""
+    """SetUserAdminResponse."""
 
 
 @dataclass
 class GetProfileForUserRequest:
-    """See docs/module-api.md."""
+    """GetProfileForUserRequest."""
 
     localpart: str = ""
 
 
 @dataclass
 class GetProfileForUserResponse:
-    """See docs/module-api.md."""
+    """GetProfileForUserResponse."""
 
     profile: ProfileInfo | None = None
 
 
 @dataclass
 class GetThreepidsForUserRequest:
-    """See docs/module-api.md."""
+    """GetThreepidsForUserRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class GetThreepidsForUserResponse:
-    """See docs/module-api.md."""
+    """GetThreepidsForUserResponse."""
 
     threepids: list[Threepid] = field(default_factory=list)
 
 
 @dataclass
 class CheckUserExistsRequest:
-    """See docs/module-api.md."""
+    """CheckUserExistsRequest."""
 
     user_id: str = ""
 
 
 @dataclass
 class CheckUserExistsResponse:
-    """See docs/module-api.md."""
+    """CheckUserExistsResponse."""
 
     user_id: str | None = None
 
 
 @dataclass
 class CheckUsernameRequest:
-    """See docs/module-api.md."""
+    """CheckUsernameRequest."""
 
     username: str = ""
 
 
 @dataclass
 class CheckUsernameResponse:
-    """See docs/module-api.md."""
+    """CheckUsernameResponse."""
 
 
 @dataclass
 class RegisterUserRequest:
-    """See docs/module-api.md."""
+    """RegisterUserRequest."""
 
     localpart: str = ""
     displayname: str | None = None
@@ -1145,14 +1145,14 @@ class RegisterUserRequest:
 
 @dataclass
 class RegisterUserResponse:
-    """See docs/module-api.md."""
+    """RegisterUserResponse."""
 
     user_id: str = ""
 
 
 @dataclass
 class RegisterDeviceRequest:
-    """See docs/module-api.md."""
+    """RegisterDeviceRequest."""
 
     user_id: str = ""
     device_id: str | None = None
@@ -1161,7 +1161,7 @@ class RegisterDeviceRequest:
 
 @dataclass
 class RegisterDeviceResponse:
-    """See docs/module-api.md."""
+    """RegisterDeviceResponse."""
 
     device_id: str = ""
     access_token: str = ""
@@ -1171,7 +1171,7 @@ class RegisterDeviceResponse:
 
 @dataclass
 class RecordUserExternalIdRequest:
-    """See docs/module-api.md."""
+    """RecordUserExternalIdRequest."""
 
     auth_provider_id: str = ""
     remote_user_id: str = ""
@@ -1180,12 +1180,12 @@ class RecordUserExternalIdRequest:
 
 @dataclass
 class RecordUserExternalIdResponse:
-    """See docs/module-api.md."""
+    """RecordUserExternalIdResponse."""
 
 
 @dataclass
 class CreateLoginTokenRequest:
-    """See docs/module-api.md."""
+    """CreateLoginTokenRequest."""
 
     user_id: str = ""
     duration_in_ms: int | None = None
@@ -1195,26 +1195,26 @@ class CreateLoginTokenRequest:
 
 @dataclass
 class CreateLoginTokenResponse:
-    """See docs/module-api.md."""
+    """CreateLoginTokenResponse."""
 
     token: str = ""
 
 
 @dataclass
 class InvalidateAccessTokenRequest:
-    """See docs/module-api.md."""
+    """InvalidateAccessTokenRequest."""
 
     access_token: str = ""
 
 
 @dataclass
 class InvalidateAccessTokenResponse:
-    """See docs/module-api.md."""
+    """InvalidateAccessTokenResponse."""
 
 
 @dataclass
 class CompleteSsoLoginAsyncRequest:
-    """See docs/module-api.md."""
+    """CompleteSsoLoginAsyncRequest."""
 
     registered_user_id: str = ""
     client_redirect_url: str = ""
@@ -1226,7 +1226,7 @@ class CompleteSsoLoginAsyncRequest:
 
 @dataclass
 class CompleteSsoLoginAsyncResponse:
-    """See docs/module-api.md."""
+    """CompleteSsoLoginAsyncResponse."""
 
     status: int = 0
     headers: list[HttpHeader] = field(default_factory=list)
@@ -1235,7 +1235,7 @@ class CompleteSsoLoginAsyncResponse:
 
 @dataclass
 class SetDisplaynameRequest:
-    """See docs/module-api.md."""
+    """SetDisplaynameRequest."""
 
     user_id: str = ""
     new_displayname: str = ""
@@ -1243,12 +1243,12 @@ class SetDisplaynameRequest:
 
 @dataclass
 class SetDisplaynameResponse:
-    """See docs/module-api.md."""
+    """SetDisplaynameResponse."""
 
 
 @dataclass
 class GetUserIpAndAgentsRequest:
-    """See docs/module-api.md."""
+    """GetUserIpAndAgentsRequest."""
 
     user_id: str = ""
     since_ts: int = 0
@@ -1256,14 +1256,14 @@ class GetUserIpAndAgentsRequest:
 
 @dataclass
 class GetUserIpAndAgentsResponse:
-    """See docs/module-api.md."""
+    """GetUserIpAndAgentsResponse."""
 
     ip_and_agents: list[UserIpAndAgent] = field(default_factory=list)
 
 
 @dataclass
 class GetMonthlyActiveUsersByServiceRequest:
-    """See docs/module-api.md."""
+    """GetMonthlyActiveUsersByServiceRequest."""
 
     start_timestamp: int | None = None
     end_timestamp: int | None = None
@@ -1271,14 +1271,14 @@ class GetMonthlyActiveUsersByServiceRequest:
 
 @dataclass
 class GetMonthlyActiveUsersByServiceResponse:
-    """See docs/module-api.md."""
+    """GetMonthlyActiveUsersByServiceResponse."""
 
     users: list[ActiveUser] = field(default_factory=list)
 
 
 @dataclass
-class StoreRemote3pidAssociationRequest:
-    """See docs/module-api.md."""
+class StoreRemote3PidAssociationRequest:
+    """StoreRemote3PidAssociationRequest."""
 
     user_id: str = ""
     medium: str = ""
@@ -1287,13 +1287,13 @@ class StoreRemote3pidAssociationRequest:
 
 
 @dataclass
-class StoreRemote3pidAssociationResponse:
-    """See docs/module-api.md."""
+class StoreRemote3PidAssociationResponse:
+    """StoreRemote3PidAssociationResponse."""
 
 
 @dataclass
 class GetRoomStateRequest:
-    """See docs/module-api.md."""
+    """GetRoomStateRequest."""
 
     room_id: str = ""
     event_filter: list[StateEventType] = field(default_factory=list)
@@ -1301,14 +1301,14 @@ class GetRoomStateRequest:
 
 @dataclass
 class GetRoomStateResponse:
-    """See docs/module-api.md."""
+    """GetRoomStateResponse."""
 
     state: list[StateEvent] = field(default_factory=list)
 
 
 @dataclass
 class GetStateEventsInRoomRequest:
-    """See docs/module-api.md."""
+    """GetStateEventsInRoomRequest."""
 
     room_id: str = ""
     types: list[StateEventType] = field(default_factory=list)
@@ -1316,28 +1316,28 @@ class GetStateEventsInRoomRequest:
 
 @dataclass
 class GetStateEventsInRoomResponse:
-    """See docs/module-api.md."""
+    """GetStateEventsInRoomResponse."""
 
     state: list[StateEvent] = field(default_factory=list)
 
 
 @dataclass
 class CreateAndSendEventIntoRoomRequest:
-    """See docs/module-api.md."""
+    """CreateAndSendEventIntoRoomRequest."""
 
     event_dict: dict[str, Any] | None = None
 
 
 @dataclass
 class CreateAndSendEventIntoRoomResponse:
-    """See docs/module-api.md."""
+    """CreateAndSendEventIntoRoomResponse."""
 
     event: Event | None = None
 
 
 @dataclass
 class UpdateRoomMembershipRequest:
-    """See docs/module-api.md."""
+    """UpdateRoomMembershipRequest."""
 
     sender: str = ""
     target: str = ""
@@ -1349,14 +1349,14 @@ class UpdateRoomMembershipRequest:
 
 @dataclass
 class UpdateRoomMembershipResponse:
-    """See docs/module-api.md."""
+    """UpdateRoomMembershipResponse."""
 
     event: Event | None = None
 
 
 @dataclass
 class CreateRoomRequest:
-    """See docs/module-api.md."""
+    """CreateRoomRequest."""
 
     user_id: str = ""
     config: dict[str, Any] | None = None
@@ -1366,7 +1366,7 @@ class CreateRoomRequest:
 
 @dataclass
 class CreateRoomResponse:
-    """See docs/module-api.md."""
+    """CreateRoomResponse."""
 
     room_id: str = ""
     room_alias: str | None = None
@@ -1374,26 +1374,26 @@ class CreateRoomResponse:
 
 @dataclass
 class DeleteRoomRequest:
-    """See docs/module-api.md."""
+    """DeleteRoomRequest."""
 
     room_id: str = ""
 
 
 @dataclass
 class DeleteRoomResponse:
-    """See docs/module-api.md."""
+    """DeleteRoomResponse."""
 
 
 @dataclass
 class LookupRoomAliasRequest:
-    """See docs/module-api.md."""
+    """LookupRoomAliasRequest."""
 
     room_alias: str = ""
 
 
 @dataclass
 class LookupRoomAliasResponse:
-    """See docs/module-api.md."""
+    """LookupRoomAliasResponse."""
 
     room_id: str = ""
     servers: list[str] = field(default_factory=list)
@@ -1401,83 +1401,83 @@ class LookupRoomAliasResponse:
 
 @dataclass
 class GetCanonicalRoomAliasRequest:
-    """See docs/module-api.md."""
+    """GetCanonicalRoomAliasRequest."""
 
     room_id: str = ""
 
 
 @dataclass
 class GetCanonicalRoomAliasResponse:
-    """See docs/module-api.md."""
+    """GetCanonicalRoomAliasResponse."""
 
     room_alias: str | None = None
 
 
 @dataclass
 class RoomIsInPublicRoomListRequest:
-    """See docs/module-api.md."""
+    """RoomIsInPublicRoomListRequest."""
 
     room_id: str = ""
 
 
 @dataclass
 class RoomIsInPublicRoomListResponse:
-    """See docs/module-api.md."""
+    """RoomIsInPublicRoomListResponse."""
 
     is_public: bool = False
 
 
 @dataclass
 class AddRoomToPublicRoomListRequest:
-    """See docs/module-api.md."""
+    """AddRoomToPublicRoomListRequest."""
 
     room_id: str = ""
 
 
 @dataclass
 class AddRoomToPublicRoomListResponse:
-    """See docs/module-api.md."""
+    """AddRoomToPublicRoomListResponse."""
 
 
 @dataclass
 class RemoveRoomFromPublicRoomListRequest:
-    """See docs/module-api.md."""
+    """RemoveRoomFromPublicRoomListRequest."""
 
     room_id: str = ""
 
 
 @dataclass
 class RemoveRoomFromPublicRoomListResponse:
-    """See docs/module-api.md."""
+    """RemoveRoomFromPublicRoomListResponse."""
 
 
 @dataclass
 class SendLocalOnlinePresenceToRequest:
-    """See docs/module-api.md."""
+    """SendLocalOnlinePresenceToRequest."""
 
     users: list[str] = field(default_factory=list)
 
 
 @dataclass
 class SendLocalOnlinePresenceToResponse:
-    """See docs/module-api.md."""
+    """SendLocalOnlinePresenceToResponse."""
 
 
 @dataclass
 class SetPresenceForUsersRequest:
-    """See docs/module-api.md."""
+    """SetPresenceForUsersRequest."""
 
     users: dict[str, PresenceUpdate] = field(default_factory=dict)
 
 
 @dataclass
 class SetPresenceForUsersResponse:
-    """See docs/module-api.md."""
+    """SetPresenceForUsersResponse."""
 
 
 @dataclass
 class SendHttpPushNotificationRequest:
-    """See docs/module-api.md."""
+    """SendHttpPushNotificationRequest."""
 
     user_id: str = ""
     device_id: str | None = None
@@ -1488,14 +1488,14 @@ class SendHttpPushNotificationRequest:
 
 @dataclass
 class SendHttpPushNotificationResponse:
-    """See docs/module-api.md."""
+    """SendHttpPushNotificationResponse."""
 
     sent: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass
 class SetPushRuleActionRequest:
-    """See docs/module-api.md."""
+    """SetPushRuleActionRequest."""
 
     user_id: str = ""
     scope: str = ""
@@ -1506,12 +1506,12 @@ class SetPushRuleActionRequest:
 
 @dataclass
 class SetPushRuleActionResponse:
-    """See docs/module-api.md."""
+    """SetPushRuleActionResponse."""
 
 
 @dataclass
 class SendMailRequest:
-    """See docs/module-api.md."""
+    """SendMailRequest."""
 
     recipient: str = ""
     subject: str = ""
@@ -1521,12 +1521,12 @@ class SendMailRequest:
 
 @dataclass
 class SendMailResponse:
-    """See docs/module-api.md."""
+    """SendMailResponse."""
 
 
 @dataclass
 class SendFederationHttpRequestRequest:
-    """See docs/module-api.md."""
+    """SendFederationHttpRequestRequest."""
 
     method: str = ""
     remote_server_name: str = ""
@@ -1538,14 +1538,14 @@ class SendFederationHttpRequestRequest:
 
 @dataclass
 class SendFederationHttpRequestResponse:
-    """See docs/module-api.md."""
+    """SendFederationHttpRequestResponse."""
 
     body: dict[str, Any] | None = None
 
 
 @dataclass
 class GetGlobalRequest:
-    """See docs/module-api.md."""
+    """GetGlobalRequest."""
 
     user_id: str = ""
     data_type: str = ""
@@ -1553,14 +1553,14 @@ class GetGlobalRequest:
 
 @dataclass
 class GetGlobalResponse:
-    """See docs/module-api.md."""
+    """GetGlobalResponse."""
 
     data: dict[str, Any] | None = None
 
 
 @dataclass
 class PutGlobalRequest:
-    """See docs/module-api.md."""
+    """PutGlobalRequest."""
 
     user_id: str = ""
     data_type: str = ""
@@ -1569,5 +1569,5 @@ class PutGlobalRequest:
 
 @dataclass
 class PutGlobalResponse:
-    """See docs/module-api.md."""
+    """PutGlobalResponse."""
 
