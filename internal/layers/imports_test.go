@@ -103,6 +103,7 @@ var house = map[string]row{
 	"integration/busd":        suite,
 	"integration/conformance": suite,
 	"integration/exploration": suite,
+	"integration/python":      suite,
 	"integration/restarts":    suite,
 	"integration/testbed":     suite,
 	"integration/web":         suite,
