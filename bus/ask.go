@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,8 +15,8 @@ func ask[Request, Reply proto.Message](
 	ctx context.Context, c *Client, cb subjects.Callback[Request, Reply], req Request,
 ) (Decision[Reply], error) {
 	r := c.roster.Load()
-	plan := r.plans[cb.Declaration]
-	if plan == nil {
+	plan := &r.plans[cb.Index]
+	if len(plan.steps) == 0 {
 		return Decision[Reply]{RosterRevision: r.revision}, r.err
 	}
 	d, err := c.run(ctx, r, plan, req)
@@ -39,7 +40,7 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	if closed := c.roster.Load().err; closed != nil && (err != nil || len(d.Failures) > 0) {
 		d, err = Decision[proto.Message]{RosterRevision: r.revision}, closed // The modules did not fail: the client did.
 	}
-	a.report(&d, err)
+	p.metrics.asked(&d, err, time.Since(a.start))
 	a.end()
 	return d, err
 }

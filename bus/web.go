@@ -4,20 +4,21 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
-	"github.com/modulebus/modulebus/internal/tunnel"
-	"github.com/modulebus/modulebus/internal/tunnel/natsline"
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/gateway"
+	"github.com/modulebus/modulebus/internal/tunnel/natstransport"
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // routes are the web resources of all modules, by path.
-type routes map[string]tunnel.Destination
+type routes map[string]webpath.Resource
 
 // routesOf relies on the roster to give each path to one module.
 func routesOf(r *rosterv1.Roster) routes {
@@ -25,21 +26,11 @@ func routesOf(r *rosterv1.Roster) routes {
 	for _, m := range r.GetModules() {
 		for _, path := range m.GetWebResources() {
 			if _, taken := all[path]; !taken {
-				all[path] = tunnel.Destination{Module: m.GetName(), Resource: path}
+				all[path] = webpath.Resource{Module: m.GetName(), Path: path}
 			}
 		}
 	}
 	return all
-}
-
-// find returns the resource with the longest path that is the whole of path, or a prefix of its segments.
-func (r routes) find(path string) (tunnel.Destination, bool) {
-	for end := len(path); end > 0; end = strings.LastIndexByte(path[:end], '/') {
-		if to, ok := r[path[:end]]; ok {
-			return to, true
-		}
-	}
-	return tunnel.Destination{}, false
 }
 
 // Handler returns a handler that serves the web resources of all modules, under the paths they registered; all else is
@@ -48,11 +39,12 @@ func (r routes) find(path string) (tunnel.Destination, bool) {
 //
 // Bodies are streamed in both directions, as fast as they are read; upgrades (WebSocket), trailers, informational
 // responses and cancelling pass. When a response breaks off, so does the connection to the client: the handler panics
-// with [http.ErrAbortHandler], which whatever is around it must let pass. Errors that are not the module's have the
+// with [http.ErrAbortHandler], and a handler around it must let that panic pass. Errors that are not the module's have the
 // field Modulebus-Error.
 //
 // The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
-// bodies do not delay asks; where that fails, bodies go over the first. Close ends requests under way.
+// bodies do not delay asks; where that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
+// requests are answered 503.
 func (c *Client) Handler() http.Handler { return c.web.handler(c) }
 
 // WebOptions are the limits for requests for modules' web resources. Zero values mean the defaults; a negative time means
@@ -87,8 +79,8 @@ type WebOptions struct {
 	TrustedProxies []netip.Prefix
 }
 
-func (o *WebOptions) gateway(done func(*tunnel.Report)) tunnel.GatewayOptions {
-	return tunnel.GatewayOptions{
+func (o *WebOptions) gateway(done func(*gateway.Report)) gateway.Options {
+	return gateway.Options{
 		AcceptTimeout:   o.AcceptTimeout,
 		ResponseTimeout: o.ResponseTimeout,
 		IdleTimeout:     o.IdleTimeout,
@@ -102,10 +94,10 @@ func (o *WebOptions) gateway(done func(*tunnel.Report)) tunnel.GatewayOptions {
 
 // web is a client's gateway, made when it is first needed.
 type web struct {
-	nc      *nats.Conn // nil over a line that is not NATS
-	once    sync.Once
-	gateway *tunnel.Gateway
-	line    *natsline.Line
+	nc        *nats.Conn // nil where there is no NATS
+	once      sync.Once
+	gateway   *gateway.Gateway
+	transport *natstransport.Transport // nil where there is no NATS
 }
 
 func (w *web) handler(c *Client) http.Handler {
@@ -114,77 +106,63 @@ func (w *web) handler(c *Client) http.Handler {
 }
 
 func (w *web) open(c *Client) {
-	carrier := &carrier{client: c}
-	w.gateway = tunnel.NewGateway(carrier, c.opts.Web.gateway(c.webDone))
-	if w.nc != nil {
-		carrier.Line = w.connect(c)
+	if w.nc == nil || !w.connect(c) {
+		w.absent(c)
 	}
 	c.metrics.web.watch(w)
 }
 
-func (w *web) connect(c *Client) tunnel.Line {
-	line := natsline.Gateway(w.nc, c.server, nuid.Next())
-	g := w.gateway
-	if err := line.Open(natsline.Side{Receive: g.Receive, Unheard: g.Unheard, Lost: g.Lost, Beat: g.Beat}); err != nil {
+func (w *web) connect(c *Client) bool {
+	t := natstransport.Gateway(w.nc, c.server, nuid.Next())
+	g := gateway.New(t, c.route, c.opts.Web.gateway(c.webDone))
+	if err := t.Open(g); err != nil {
 		c.log.Error().Err(err).Msg("web resources cannot be served: every request is answered 503")
-		return nil
+		return false
 	}
-	w.line = line
-	return line
+	w.gateway, w.transport = g, t
+	return true
 }
 
-func (w *web) close() {
-	w.once.Do(func() {}) // From now on, none is made.
-	if w.line == nil {
+// absent makes a gateway that answers every request for a module with 503.
+func (w *web) absent(c *Client) {
+	w.gateway = gateway.New(absent{}, c.route, c.opts.Web.gateway(c.webDone))
+}
+
+// close ends requests under way. Later ones are answered 503.
+func (w *web) close(c *Client) {
+	w.once.Do(func() { w.absent(c) })
+	if w.transport == nil {
 		return
 	}
 	w.gateway.Lost()
-	w.line.Close()
+	w.transport.Close()
+}
+
+// route is the [gateway.Router] of a client.
+func (c *Client) route(path string) (webpath.Resource, bool) {
+	return webpath.Longest(c.roster.Load().routes, path)
 }
 
 // webDone counts what came of a request, and tells the log what the client was not told.
-func (c *Client) webDone(r *tunnel.Report) {
+func (c *Client) webDone(r *gateway.Report) {
 	c.metrics.web.done(r)
-	if r.Err == nil || r.Outcome == tunnel.ClientGone || r.Outcome == tunnel.BadRequest {
+	if r.Err == nil || r.Outcome == gateway.ClientGone || r.Outcome == gateway.BadRequest {
 		return
 	}
-	c.log.Warn().Str("module", r.To.Module).Str("resource", r.To.Resource).Str("outcome", string(r.Outcome)).
+	c.log.Warn().Str("module", r.To.Module).Str("resource", r.To.Path).Str("outcome", string(r.Outcome)).
 		Err(r.Err).Msg("web resource did not answer, or broke off")
 }
 
-// carrier is the [tunnel.Carrier] of a client.
-type carrier struct {
-	tunnel.Line // nil where there is no NATS
-	client      *Client
-}
+// absent is the [gateway.Transport] where there is no NATS: nobody can be asked.
+type absent struct{}
 
-// Route implements [tunnel.Carrier].
-func (c *carrier) Route(path string) (tunnel.Destination, bool) {
-	return c.client.roster.Load().routes.find(path)
-}
+var errNoNATS = errors.New("bus: no NATS for web resources")
 
-var errNoLine = errors.New("bus: no NATS for web resources")
+// Ask implements [gateway.Transport].
+func (absent) Ask(webpath.Resource, string, []byte) error { return errNoNATS }
 
-// Ask implements [tunnel.Line].
-func (c *carrier) Ask(to tunnel.Destination, token string, frame []byte) error {
-	if c.Line == nil {
-		return errNoLine
-	}
-	return c.Line.Ask(to, token, frame)
-}
+// Send implements [gateway.Transport].
+func (absent) Send(flow.Channel, flow.Address, string, []byte) error { return errNoNATS }
 
-// Send implements [tunnel.Line].
-func (c *carrier) Send(by tunnel.Channel, to tunnel.Address, token string, frame []byte) error {
-	if c.Line == nil {
-		return errNoLine
-	}
-	return c.Line.Send(by, to, token, frame)
-}
-
-// MaxFrame implements [tunnel.Line].
-func (c *carrier) MaxFrame() int {
-	if c.Line == nil {
-		return c.client.requester.MaxPayload()
-	}
-	return c.Line.MaxFrame()
-}
+// MaxFrame implements [gateway.Transport]. It is the NATS server's default.
+func (absent) MaxFrame() int { return 1 << 20 }

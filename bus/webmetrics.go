@@ -6,7 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/modulebus/modulebus/internal/tunnel"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+	"github.com/modulebus/modulebus/internal/tunnel/gateway"
 )
 
 // webMetrics count requests for web resources. Labels are modules, the paths they registered, statuses, and closed sets.
@@ -45,9 +46,9 @@ func (m *webMetrics) collectors() []prometheus.Collector {
 }
 
 // done counts one request.
-func (m *webMetrics) done(r *tunnel.Report) {
+func (m *webMetrics) done(r *gateway.Report) {
 	module := r.To.Module
-	m.requests.WithLabelValues(module, r.To.Resource, strconv.Itoa(r.Status), string(r.Outcome)).Inc()
+	m.requests.WithLabelValues(module, r.To.Path, strconv.Itoa(r.Status), string(r.Outcome)).Inc()
 	m.retries.Add(float64(r.Retries))
 	if r.Fast {
 		m.fast.WithLabelValues(module).Inc()
@@ -70,8 +71,8 @@ func (m *webMetrics) watch(w *web) {
 	s := w.gateway.Stats()
 	m.both("web_stream_bytes_total", "Bytes of frames.", s.BytesIn.Load, s.BytesOut.Load)
 	m.both("web_stream_frames_total", "Frames.", s.FramesIn.Load, s.FramesOut.Load)
-	for c := tunnel.CodeMalformed; c <= tunnel.CodeBody; c++ {
-		for direction, load := range map[string]func(tunnel.Code) int64{"in": s.ResetsReceived, "out": s.ResetsSent} {
+	for c := frame.CodeMalformed; c <= frame.CodeBody; c++ {
+		for direction, load := range map[string]func(frame.Code) int64{"in": s.ResetsIn.Load, "out": s.ResetsOut.Load} {
 			labels := prometheus.Labels{"direction": direction, "code": c.String()}
 			m.counter("web_resets_total", "Streams that were reset, by reason.", labels, func() float64 { return float64(load(c)) })
 		}
@@ -85,10 +86,10 @@ func (m *webMetrics) watch(w *web) {
 }
 
 func (w *web) dropped() int64 {
-	if w.line == nil {
+	if w.transport == nil {
 		return 0
 	}
-	return w.line.Dropped()
+	return w.transport.Dropped()
 }
 
 func (m *webMetrics) both(name, help string, in, out func() int64) {

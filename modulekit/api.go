@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/responder"
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -44,7 +44,7 @@ func (api *ModuleAPI) Log() *zerolog.Logger { return api.options.Log }
 // specification, Synapse or busd is refused, and constructing the module fails then. On a path that two modules
 // register, the one earlier in the operator's roster is served. The handler may be called concurrently.
 func (api *ModuleAPI) RegisterWebResource(path string, h http.Handler) {
-	if err := wire.CheckResource(path); err != nil {
+	if err := webpath.Check(path); err != nil {
 		api.problem(err)
 		return
 	}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -38,8 +38,7 @@ func (d *Detached) Callbacks() []*subjects.Declaration {
 
 // Ask asks the module as a bus would: the request travels as bytes, a panic becomes an error. The answer is nil when the
 // module has no opinion, or did not register the callback.
-func (d *Detached) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Message) (proto.Message, error) {
-	c := subjects.DeclarationOf(cb)
+func (d *Detached) Ask(ctx context.Context, c *subjects.Declaration, req proto.Message) (proto.Message, error) {
 	h := d.api.handlers[c]
 	if h.call == nil {
 		return nil, nil
@@ -62,12 +61,9 @@ func (d *Detached) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.M
 // ServeHTTP serves the module's web resources as a homeserver would: the longest path that fits. It implements
 // [http.Handler].
 func (d *Detached) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
-	for end := len(path); end > 0; end = strings.LastIndexByte(path[:end], '/') {
-		if h := d.api.web[path[:end]]; h != nil {
-			h.ServeHTTP(w, r)
-			return
-		}
+	if h, ok := webpath.Longest(d.api.web, r.URL.Path); ok {
+		h.ServeHTTP(w, r)
+		return
 	}
 	http.NotFound(w, r)
 }

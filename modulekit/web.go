@@ -7,37 +7,33 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/responder"
-	"github.com/modulebus/modulebus/internal/tunnel"
-	"github.com/modulebus/modulebus/internal/tunnel/natsline"
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+	"github.com/modulebus/modulebus/internal/tunnel/natstransport"
+	tunnel "github.com/modulebus/modulebus/internal/tunnel/worker"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 // web is the part of a worker that serves web resources. It has a responder of its own, since its requests may last for
 // hours. Its zero value is closed; nothing is opened before there is a web resource.
 type web struct {
-	owner    *worker
-	line     *natsline.Line
-	tunnel   *tunnel.Worker
-	requests *responder.Responder
+	owner     *worker
+	transport *natstransport.Transport
+	tunnel    *tunnel.Worker
+	requests  *responder.Responder
 }
 
 // open listens for the streams of the worker, so that none is lost when requests come.
 func (s *web) open(w *worker) error {
-	if s.line != nil {
+	if s.transport != nil {
 		return nil
 	}
-	line := natsline.Worker(w.nc, w.server, w.options.Module, w.options.Worker)
-	s.owner, s.tunnel = w, tunnel.NewWorker(line, tunnel.WorkerOptions{OnPanic: s.panicked})
-	err := line.Open(natsline.Side{
-		Receive: s.tunnel.Receive,
-		Unheard: func(token, _ string) { s.tunnel.Unheard(token) },
-		Lost:    s.tunnel.Lost,
-		Beat:    s.tunnel.Beat,
-	})
-	if err != nil {
+	t := natstransport.Worker(w.nc, w.server, w.options.Module, w.options.Worker)
+	s.owner, s.tunnel = w, tunnel.New(t, tunnel.Options{OnPanic: s.panicked})
+	if err := t.Open(s.tunnel); err != nil {
 		return fmt.Errorf("modulekit: cannot serve web resources: %w", err)
 	}
-	s.line = line
+	s.transport = t
 	s.requests = responder.Taking(w.nc, w.options.WebConcurrency, s.serve, s.busy)
 	return nil
 }
@@ -50,8 +46,8 @@ func (s *web) retain(subjects ...string) {
 }
 
 func (s *web) close() {
-	if s.line != nil {
-		s.line.Close()
+	if s.transport != nil {
+		s.transport.Close()
 	}
 }
 
@@ -59,7 +55,7 @@ func (s *web) close() {
 func (s *web) serve(m *nats.Msg) {
 	h := s.owner.instance.Load().targets[m.Subject].web
 	if h == nil {
-		s.refuse(m, &tunnel.Reset{Code: tunnel.CodeRefused, Status: 503, Retryable: true, Text: "has no such web resource any more"})
+		s.refuse(m, &frame.Reset{Code: frame.CodeRefused, Status: 503, Retryable: true, Text: "has no such web resource any more"})
 		return
 	}
 	s.tunnel.Serve(s.owner.requests, h, addressOf(m), m.Data)
@@ -67,15 +63,15 @@ func (s *web) serve(m *nats.Msg) {
 
 func (s *web) busy(m *nats.Msg) { s.refuse(m, tunnel.Busy(s.owner.options.WebConcurrency)) }
 
-func (s *web) refuse(m *nats.Msg, r *tunnel.Reset) {
+func (s *web) refuse(m *nats.Msg, r *frame.Reset) {
 	if m.Reply != "" {
 		s.tunnel.Refuse(addressOf(m), r)
 	}
 }
 
-func addressOf(m *nats.Msg) tunnel.Address {
+func addressOf(m *nats.Msg) flow.Address {
 	process, token := subjects.StreamOf(m.Reply)
-	return tunnel.Address{Process: process, Token: token}
+	return flow.Address{Process: process, Token: token}
 }
 
 func (s *web) panicked(v any, stack []byte) {
@@ -84,7 +80,7 @@ func (s *web) panicked(v any, stack []byte) {
 
 // drain waits for requests and connections under way, as long as it may, and ends the rest. No more requests may come.
 func (s *web) drain(timeout time.Duration) {
-	if s.line == nil {
+	if s.transport == nil {
 		return
 	}
 	ended := s.requests.Stop()
@@ -93,7 +89,7 @@ func (s *web) drain(timeout time.Duration) {
 		s.tunnel.GoAway()
 		within(ended, time.Second)
 	}
-	_ = s.line.Flush(time.Second) // What did not get away now is lost, and looks lost.
+	_ = s.transport.Flush(time.Second) // What did not get away now is lost, and looks lost.
 }
 
 // quiet waits until what handlers have hijacked is closed. It reports whether it is.

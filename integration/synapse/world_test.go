@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/integration/testbed"
-	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -181,7 +180,7 @@ func eventually(t *testing.T, want string, f func() string) string {
 func everyCallback() (names []string) {
 	for _, c := range subjects.Categories() {
 		for _, d := range c.Callbacks {
-			if declared.Of(d).Key == nil {
+			if d.Key == nil {
 				names = append(names, d.Name)
 			}
 		}

@@ -2,5 +2,4 @@
 
 package testbed
 
-// RaceDetector reports whether the tests have the race detector; programs that they build have what they have.
-const RaceDetector = true
+const RaceDetector = true // the programs have what the tests have

@@ -20,8 +20,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
-	"github.com/modulebus/modulebus/internal/tunnel"
-	"github.com/modulebus/modulebus/internal/tunnel/natsline"
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/gateway"
+	"github.com/modulebus/modulebus/internal/tunnel/natstransport"
+	"github.com/modulebus/modulebus/internal/tunnel/worker"
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -61,22 +64,19 @@ func forward(backend string) http.Handler {
 func tunnelHop(t *testing.T) hop {
 	t.Helper()
 	s := startNATS(t, &server.Options{MaxPayload: 4 << 20}) // A header must fit a message, and one test has 1 MiB of it.
-	at := subjects.For(serverName)
+	at := subjects.Of(serverName)
 	control := connectTo(t, s.ClientURL())
 	nc := connectTo(t, s.ClientURL())
-	line := natsline.Worker(nc, at, "m", "w")
-	worker := tunnel.NewWorker(line, tunnel.WorkerOptions{})
-	t.Cleanup(worker.Lost) // Whatever the foreign tests left behind ends with the connection, as a module's requests do.
-	open(t, line, natsline.Side{
-		Receive: worker.Receive, Lost: worker.Lost, Beat: worker.Beat,
-		Unheard: func(token, _ string) { worker.Unheard(token) },
-	})
+	line := natstransport.Worker(nc, at, "m", "w")
+	wk := worker.New(line, worker.Options{})
+	t.Cleanup(wk.Lost) // Whatever the foreign tests left behind ends with the connection, as a module's requests do.
+	open(t, line, wk)
 	return func(t *testing.T, backend string) http.Handler {
 		t.Helper()
 		handler := forward(backend)
 		_, err := nc.Subscribe(at.Web("m", backend), func(m *nats.Msg) {
 			process, token := subjects.StreamOf(m.Reply)
-			go worker.Serve(context.Background(), handler, tunnel.Address{Process: process, Token: token}, m.Data)
+			go wk.Serve(context.Background(), handler, flow.Address{Process: process, Token: token}, m.Data)
 		})
 		if err != nil || nc.Flush() != nil {
 			t.Error("cannot serve", backend)
@@ -88,26 +88,16 @@ func tunnelHop(t *testing.T) hop {
 // newGateway is a gateway all of whose paths are one resource's.
 func newGateway(t *testing.T, nc *nats.Conn, resource string) http.Handler {
 	t.Helper()
-	line := natsline.Gateway(nc, subjects.For(serverName), nuid.Next())
-	g := tunnel.NewGateway(anyPath{line, resource}, tunnel.GatewayOptions{
+	line := natstransport.Gateway(nc, subjects.Of(serverName), nuid.Next())
+	toResource := func(string) (webpath.Resource, bool) { return webpath.Resource{Module: "m", Path: resource}, true }
+	g := gateway.New(line, toResource, gateway.Options{
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	})
-	open(t, line, natsline.Side{Receive: g.Receive, Unheard: g.Unheard, Lost: g.Lost, Beat: g.Beat})
+	open(t, line, g)
 	return g
 }
 
-// anyPath is a carrier with one route.
-type anyPath struct {
-	*natsline.Line
-	resource string
-}
-
-// Route implements [tunnel.Carrier].
-func (a anyPath) Route(string) (tunnel.Destination, bool) {
-	return tunnel.Destination{Module: "m", Resource: a.resource}, true
-}
-
-func open(t *testing.T, l *natsline.Line, side natsline.Side) {
+func open(t *testing.T, l *natstransport.Transport, side natstransport.Side) {
 	t.Helper()
 	if err := l.Open(side); err != nil {
 		t.Fatal(err)

@@ -12,8 +12,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/modulebus/modulebus/internal/tunnel"
-	"github.com/modulebus/modulebus/internal/tunnel/natsline"
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/natstransport"
+	"github.com/modulebus/modulebus/internal/tunnel/worker"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -43,23 +44,21 @@ func (a traffic) minus(b traffic) traffic { return traffic{a.sent - b.sent, a.re
 
 // echoes is a gateway in front of a worker that sends back what it is sent. No time passes for the worker, however busy
 // the machine is: a handler that takes longer costs a message more.
-func echoes(t *testing.T, gateway, worker *nats.Conn) (url string) {
+func echoes(t *testing.T, atGateway, atWorker *nats.Conn) (url string) {
 	t.Helper()
-	at := subjects.For(serverName)
-	line := natsline.Worker(worker, at, "m", "w")
-	wk := tunnel.NewWorker(line, tunnel.WorkerOptions{AcceptAfter: time.Hour})
-	open(t, line, natsline.Side{
-		Receive: wk.Receive, Lost: wk.Lost, Beat: wk.Beat, Unheard: func(token, _ string) { wk.Unheard(token) },
-	})
+	at := subjects.Of(serverName)
+	line := natstransport.Worker(atWorker, at, "m", "w")
+	wk := worker.New(line, worker.Options{AcceptAfter: time.Hour})
+	open(t, line, wk)
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
-	_, err := worker.Subscribe(at.Web("m", "echo"), func(m *nats.Msg) {
+	_, err := atWorker.Subscribe(at.Web("m", "echo"), func(m *nats.Msg) {
 		process, token := subjects.StreamOf(m.Reply)
-		wk.Serve(context.Background(), echo, tunnel.Address{Process: process, Token: token}, m.Data)
+		wk.Serve(context.Background(), echo, flow.Address{Process: process, Token: token}, m.Data)
 	})
-	if err != nil || worker.Flush() != nil {
+	if err != nil || atWorker.Flush() != nil {
 		t.Fatal("cannot serve", err)
 	}
-	front := httptest.NewServer(newGateway(t, gateway, "echo"))
+	front := httptest.NewServer(newGateway(t, atGateway, "echo"))
 	t.Cleanup(front.Close)
 	return front.URL
 }

@@ -47,47 +47,51 @@ var house = map[string]row{
 	"internal/busopts":     {own: "internal/natsrequest " + schemas},
 	"internal/natsrequest": {own: "internal/wire", others: nats},
 
-	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
 	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
 	"internal/responder": {others: nats + " " + logger, tests: "internal/natstest"},
-	"internal/tunnel":    {},
+	"internal/webpath":   {},
+
+	"internal/tunnel":               {tests: "internal/tunnel/ internal/webpath"},
+	"internal/tunnel/frame":         {tests: "internal/tunnel/"},
+	"internal/tunnel/flow":          {own: "internal/tunnel/frame"},
+	"internal/tunnel/gateway":       {own: "internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
+	"internal/tunnel/worker":        {own: "internal/tunnel/frame internal/tunnel/flow", tests: "internal/tunnel/ internal/webpath"},
+	"internal/tunnel/natstransport": {own: "internal/tunnel/frame internal/tunnel/flow internal/webpath internal/wire subjects " + schemas, others: nats},
+	"internal/tunnel/tunneltest":    {own: "internal/tunnel/ internal/webpath"},
 
 	"internal/combine/combinetest": {own: "internal/combine subjects " + schemas, others: protobuf + " pgregory.net/rapid"},
-
-	"internal/tunnel/natsline": {own: "internal/tunnel internal/wire subjects " + schemas, others: nats},
 
 	"internal/wire": {own: "subjects " + schemas, others: protobuf + " " + nats},
 
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "internal/busopts internal/combine internal/declared internal/natsrequest internal/responder internal/rosterwire internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
+		own:    "internal/busopts internal/combine internal/natsrequest internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
 	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
 	"modulekit": {
-		own:    "internal/declared internal/responder internal/tunnel internal/tunnel/natsline internal/wire subjects " + schemas,
+		own:    "internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
-		own:    "bus internal/busopts internal/busd/ internal/declared internal/wire subjects " + schemas,
+		own:    "bus internal/busopts internal/busd/ internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/statedir": {},
-	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
+	"internal/busd/broker": {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "bus internal/busd/config internal/busd/registry internal/declared internal/responder internal/wire subjects " + schemas,
+		own:    "bus internal/busd/config internal/busd/registry internal/responder internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver": {own: "bus internal/busd/config internal/wire subjects " + schemas, others: anything},
 	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
-	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/declared internal/wire subjects " + schemas, others: anything},
+	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
 	"internal/busd/config":     {own: "subjects " + schemas, others: anything},
-	"internal/busd/registry":   {own: "internal/busd/config internal/rosterwire internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
+	"internal/busd/registry":   {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/supervise":  {others: anything},
 
 	"cmd/busd":        {own: "internal/busd/cli"},
@@ -103,7 +107,6 @@ var house = map[string]row{
 	"integration/busd":        suite,
 	"integration/conformance": suite,
 	"integration/exploration": suite,
-	"integration/python":      suite,
 	"integration/restarts":    suite,
 	"integration/testbed":     suite,
 	"integration/web":         suite,
@@ -222,7 +225,12 @@ func TestWhatIsPureStaysPure(t *testing.T) {
 	t.Parallel()
 	never := map[string]string{
 		"internal/combine": "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net net/http os time",
-		"internal/tunnel":  "github.com/nats-io/ " + logger,
+		"internal/webpath": "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net net/http os time",
+
+		"internal/tunnel/frame":   "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net os",
+		"internal/tunnel/flow":    "github.com/nats-io/ " + logger + " net net/http",
+		"internal/tunnel/gateway": "github.com/nats-io/ " + logger,
+		"internal/tunnel/worker":  "github.com/nats-io/ " + logger,
 	}
 	for _, p := range packages(t) {
 		for _, imported := range p.Imports {

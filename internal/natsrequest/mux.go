@@ -33,9 +33,8 @@ type shard struct {
 }
 
 type waiter struct {
-	to      Receiver
-	place   int
-	subject string
+	to    Receiver
+	place int
 }
 
 // New returns a mux on a connection, which stays the caller's. Close must be called.
@@ -83,20 +82,6 @@ func (m *Mux) FailAll(reason error) {
 	}
 }
 
-// Lost implements [Requester]. It looks at all requests under way, which is a thing to do seldom.
-func (m *Mux) Lost(subject string) {
-	for i := range m.shards {
-		s := &m.shards[i]
-		s.mu.Lock()
-		for _, w := range s.waiting {
-			if w.subject == subject {
-				w.to.Lost()
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
 // Waiting is how many replies are waited for.
 func (m *Mux) Waiting() (n int) {
 	for i := range m.shards {
@@ -118,7 +103,7 @@ func (m *Mux) Send(to Receiver, place int, r Request) (Ticket, error) {
 		s.mu.Unlock()
 		return 0, ErrClosed
 	}
-	s.waiting[t] = waiter{to, place, r.Subject}
+	s.waiting[t] = waiter{to, place}
 	crowd := len(s.waiting) > 1 // A sixteenth of all who wait.
 	s.mu.Unlock()
 	m.out.send(t, r, crowd)

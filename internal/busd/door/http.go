@@ -173,7 +173,7 @@ type route struct {
 	handler http.HandlerFunc
 }
 
-// routes are all paths of busd's own. Modules cannot register them: see wire.CheckResource.
+// routes are all paths of busd's own. Modules cannot register them: see webpath.Check.
 func (d *HTTP) routes() []route {
 	return []route{
 		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, started: true, handler: d.ask},

@@ -20,7 +20,7 @@ import (
 
 const serverName = "example.com"
 
-var bus = subjects.For(serverName)
+var bus = subjects.Of(serverName)
 
 // broker is a server of NATS that knows the keys of a bus.
 type broker struct {

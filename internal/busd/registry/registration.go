@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -36,7 +37,7 @@ func limitsOf(listed bool) limits {
 	if listed {
 		return limits{workers: maxWorkers, paths: maxPaths, needs: maxNeeds, allNeeds: maxAllNeeds}
 	}
-	return limits{workers: 4, paths: 4, needs: 256, allNeeds: 1 << 10}
+	return limits{workers: 16, paths: 8, needs: 256, allNeeds: 1 << 10}
 }
 
 // accept returns what of a join can be accepted, and says what not.
@@ -75,7 +76,7 @@ func acceptCallbacks(out, j *rosterv1.Join, l limits) (problems []string) {
 func acceptPaths(out, j *rosterv1.Join, l limits) (problems []string) {
 	paths := slices.Compact(slices.Sorted(slices.Values(j.GetWebResources())))
 	for _, path := range paths {
-		if err := wire.CheckResource(path); err != nil {
+		if err := webpath.Check(path); err != nil {
 			problems = append(problems, err.Error())
 		} else if len(out.WebResources) < l.paths {
 			out.WebResources = append(out.WebResources, path)
@@ -165,7 +166,7 @@ func unserved(j *rosterv1.Join) map[string]string {
 		if d, ok := subjects.Find(name); ok {
 			name = d.FullName()
 		}
-		if len(out) < maxPaths && len(name) <= wire.MaxResource {
+		if len(out) < maxPaths && len(name) <= webpath.MaxLen {
 			out[name] = wire.OneLine(why)
 		}
 	}

@@ -1,0 +1,336 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Homeserver is a busd in this process, on a NATS that tests share, and a homeserver beside it. Each has a server name of its
+// own, so that they do not meet.
+type Homeserver struct {
+	*Caller // its url is empty until settled
+	Home    *natstest.Home
+	Name    string
+	Nc      *nats.Conn // the homeserver's
+	Line    string     // what busd announced; empty until settled
+	client  *bus.Client
+	Reload  chan *config.Config
+	said    announcement
+	Stop    func() error // drains busd
+}
+
+// Open starts a busd with the modules of the configuration, which is YAML and without a server name.
+func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
+	t.Helper()
+	w := &Homeserver{
+		Caller: Call(t, ""), Home: home, Name: name, Nc: natstest.Connect(t, home), Reload: make(chan *config.Config),
+		said: announcement{lines: make(chan string, 1)},
+	}
+	log := zerolog.New(zerolog.NewTestWriter(t)).With().Str("busd", name).Logger()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	o := busd.Options{
+		Config: w.Config(modules), Conn: natstest.Connect(t, home), Reload: w.Reload, Announce: &w.said, Log: log,
+	}
+	go func() { done <- busd.Run(ctx, o) }()
+	w.Stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() {
+		w.http.CloseIdleConnections()
+		if err := w.Stop(); err != nil {
+			t.Errorf("busd: %v", err)
+		}
+	})
+	return w
+}
+
+func (w *Homeserver) Config(modules string) *config.Config {
+	w.Helper()
+	text := fmt.Sprintf("server_name: %s\nmodules:\n%s", w.Name, modules)
+	if !strings.Contains(text, "http:") {
+		text += "http: {listen: '127.0.0.1:0'}\n"
+	}
+	c, err := config.Parse("busd.yaml", []byte(text))
+	if err != nil {
+		w.Fatalf("%v\nin\n%s", err, text)
+	}
+	return c
+}
+
+// announcement is where busd announces.
+type announcement struct{ lines chan string }
+
+// Write implements [io.Writer].
+func (a *announcement) Write(line []byte) (int, error) {
+	a.lines <- string(line)
+	return len(line), nil
+}
+
+var announced = regexp.MustCompile(`HTTP at (\S+), NATS at`)
+
+// Settle waits until busd is ready, and the homeserver follows its roster; where the modules are heard of in all of NATS.
+func (w *Homeserver) Settle(interest ...string) {
+	w.Helper()
+	select {
+	case w.Line = <-w.said.lines:
+	case <-Bounded(w.T).Done():
+		w.Fatal("busd announced nothing")
+	}
+	w.URL = announced.FindStringSubmatch(w.Line)[1]
+	for _, subject := range append(interest, subjects.Of(w.Name).Ask(subjects.All()[0])) {
+		natstest.AwaitInterest(w.T, w.Home, subject)
+	}
+	var err error
+	if w.client, err = bus.New(context.Background(), w.Nc, bus.Options{ServerName: w.Name}); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(w.client.Close)
+}
+
+// Outcome is what came of an ask, whichever door it went through.
+type Outcome struct {
+	Answer    any
+	DecidedBy string
+	Failures  []string // module, failure and policy
+	Failed    string   // the module that left the ask without a decision, and its failure
+}
+
+// A door is a way to ask. It returns what came of it, or fails the test where the door itself misbehaves.
+type door struct {
+	Name string
+	Ask  func(w *Homeserver, d *subjects.Declaration, request string) Outcome
+}
+
+var Doors = []door{
+	{"package bus", (*Homeserver).askTyped},
+	{"HTTP in JSON", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return w.askHTTP(d, "application/json", []byte(request))
+	}},
+	{"HTTP in protobuf", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return w.askHTTP(d, "application/x-protobuf", w.binary(d, request))
+	}},
+	{"NATS in JSON", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return w.askNATS(d, "application/json", []byte(request))
+	}},
+	{"NATS in protobuf", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return w.askNATS(d, "", w.binary(d, request))
+	}},
+}
+
+func (w *Homeserver) Message(d *subjects.Declaration, request string) proto.Message {
+	w.Helper()
+	m := d.NewRequest()
+	if err := wire.FromJSON([]byte(request), m, true); err != nil {
+		w.Fatalf("%s: %v", request, err)
+	}
+	return m
+}
+
+func (w *Homeserver) binary(d *subjects.Declaration, request string) []byte {
+	w.Helper()
+	data, err := proto.Marshal(w.Message(d, request))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return data
+}
+
+// askTyped calls the method that a homeserver in Go would.
+func (w *Homeserver) askTyped(d *subjects.Declaration, request string) Outcome {
+	w.Helper()
+	category := reflect.ValueOf(w.client.Categories).FieldByName(Exported(d.Category.Name))
+	method := category.MethodByName(methodName(d))
+	results := method.Call([]reflect.Value{reflect.ValueOf(Bounded(w.T)), reflect.ValueOf(w.Message(d, request))})
+	if err, _ := reflect.TypeAssert[error](results[1]); err != nil {
+		var failed *bus.Error
+		if !errors.As(err, &failed) {
+			w.Fatalf("the ask failed with %v", err)
+		}
+		return Outcome{Failed: failed.Module + " " + wire.KindName(failed.Kind)}
+	}
+	decision := results[0]
+	o := Outcome{DecidedBy: decision.FieldByName("DecidedBy").String()}
+	if answer := decision.FieldByName("Answer"); !answer.IsNil() {
+		o.Answer = w.Plain(answer.Interface().(proto.Message))
+	}
+	for _, f := range decision.FieldByName("Failures").Interface().([]bus.Failure) {
+		o.Failures = append(o.Failures, failure(f.Module, f.Kind, f.Policy))
+	}
+	w.hasRevision(decision.FieldByName("RosterRevision").Uint())
+	return o
+}
+
+// methodName is the name of a callback's method: that of its rpc.
+func methodName(d *subjects.Declaration) string {
+	return strings.TrimSuffix(string(d.NewRequest().ProtoReflect().Descriptor().Name()), "Request")
+}
+
+func failure(module string, kind rosterv1.FailureKind, policy callbacksv1.OnFailure) string {
+	return strings.ToLower(module + " " + kind.String() + " " + policy.String())
+}
+
+func (w *Homeserver) Plain(m proto.Message) any {
+	w.Helper()
+	text, err := wire.ToJSON(m)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return parsed(w.T, string(text))
+}
+
+func (w *Homeserver) hasRevision(got uint64) {
+	w.Helper()
+	if got == 0 {
+		w.Error("no roster revision")
+	}
+}
+
+func askPath(d *subjects.Declaration) string {
+	return "/_modulebus/v1/ask/" + strings.Replace(d.FullName(), ".", "/", 1)
+}
+
+func (w *Homeserver) askHTTP(d *subjects.Declaration, contentType string, body []byte) Outcome {
+	w.Helper()
+	rsp, out := w.Request(http.MethodPost, askPath(d), body, "Content-Type", contentType)
+	switch got := rsp.Header.Get("Content-Type"); {
+	case rsp.StatusCode == http.StatusBadGateway && got == "application/json":
+		return w.failed(out)
+	case rsp.StatusCode != http.StatusOK || got != contentType:
+		w.Fatalf("answered %s of type %q: %s", rsp.Status, got, out)
+	}
+	return w.decision(d, contentType == "application/json", out)
+}
+
+func (w *Homeserver) askNATS(d *subjects.Declaration, contentType string, body []byte) Outcome {
+	w.Helper()
+	m := &nats.Msg{Subject: subjects.Of(w.Name).Ask(d), Data: body, Header: nats.Header{}}
+	if contentType != "" {
+		m.Header.Set("Content-Type", contentType)
+	}
+	reply, err := w.Nc.RequestMsgWithContext(Bounded(w.T), m)
+	if err != nil {
+		w.Fatal(err)
+	}
+	switch code := reply.Header.Get("Nats-Service-Error-Code"); {
+	case code == "502" && reply.Header.Get("Nats-Service-Error") != "":
+		return w.failed(reply.Data)
+	case code != "":
+		w.Fatalf("answered %s %s: %s", code, reply.Header.Get("Nats-Service-Error"), reply.Data)
+	case reply.Header.Get("Content-Type") != contentType:
+		w.Fatalf("answered with type %q", reply.Header.Get("Content-Type"))
+	}
+	return w.decision(d, contentType == "application/json", reply.Data)
+}
+
+// failed reads the error of an ask without a decision.
+func (w *Homeserver) failed(body []byte) Outcome {
+	w.Helper()
+	var e struct{ Errcode, Error, Module, Failure string }
+	if err := json.Unmarshal(body, &e); err != nil || e.Errcode != "M_UNKNOWN" || e.Error == "" {
+		w.Fatalf("%v in %s", err, body)
+	}
+	return Outcome{Failed: e.Module + " " + e.Failure}
+}
+
+// decision reads the message of doors.md, section 3.
+func (w *Homeserver) decision(d *subjects.Declaration, inJSON bool, body []byte) Outcome {
+	w.Helper()
+	if inJSON {
+		return w.decisionJSON(body)
+	}
+	m := &rosterv1.Decision{}
+	if err := proto.Unmarshal(body, m); err != nil {
+		w.Fatal(err)
+	}
+	w.hasRevision(m.GetRosterRevision())
+	o := Outcome{DecidedBy: m.GetDecidedBy()}
+	if m.Answer != nil {
+		answer := d.NewReply()
+		if err := proto.Unmarshal(m.GetAnswer(), answer); err != nil {
+			w.Fatal(err)
+		}
+		o.Answer = w.Plain(answer)
+	}
+	for _, f := range m.GetFailures() {
+		o.Failures = append(o.Failures, failure(f.GetModule(), f.GetFailure(), f.GetPolicy()))
+	}
+	return o
+}
+
+func (w *Homeserver) decisionJSON(body []byte) Outcome {
+	w.Helper()
+	var m struct {
+		Answer         any
+		DecidedBy      *string `json:"decided_by"`
+		Failures       *[]struct{ Module, Failure, Policy string }
+		RosterRevision uint64 `json:"roster_revision"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&m); err != nil || m.Failures == nil || m.DecidedBy != nil && *m.DecidedBy == "" {
+		w.Fatalf("%v in %s", err, body)
+	}
+	w.hasRevision(m.RosterRevision)
+	o := Outcome{Answer: m.Answer}
+	if m.DecidedBy != nil {
+		o.DecidedBy = *m.DecidedBy
+	}
+	for _, f := range *m.Failures {
+		o.Failures = append(o.Failures, f.Module+" "+f.Failure+" "+f.Policy)
+	}
+	return o
+}
+
+// Record is what modules were asked with.
+type Record struct {
+	mu    sync.Mutex
+	heard map[string][]any
+}
+
+func (r *Record) Note(module string, request any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard == nil {
+		r.heard = map[string][]any{}
+	}
+	r.heard[module] = append(r.heard[module], request)
+}
+
+// Take returns what there is, and forgets it.
+func (r *Record) Take() map[string][]any {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	heard := r.heard
+	r.heard = nil
+	return heard
+}
+
+// Exported is a name of Synapse's as Go spells it.
+func Exported(name string) string {
+	var b strings.Builder
+	for word := range strings.SplitSeq(name, "_") {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
+}

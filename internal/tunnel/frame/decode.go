@@ -1,0 +1,153 @@
+package frame
+
+import (
+	"math"
+	"time"
+)
+
+// Decode reads one frame, which must be all of b. Errors match [ErrMalformed].
+//
+// A frame that decodes is the frame that [Append] writes, byte for byte: there is one spelling for each message. Field
+// names are in canonical form ("Content-Type"), and values hold no CR, LF or NUL. The body of the result shares memory
+// with b; the strings do not. No more is allocated than a small multiple of len(b).
+func Decode(b []byte) (Frame, error) {
+	if len(b) < 2 {
+		return nil, malformed("shorter than a prelude")
+	}
+	if b[0]>>4 != version {
+		return nil, malformed("version %d", b[0]>>4)
+	}
+	kind, flags := b[0]&15, b[1]
+	if flags&^allowed[kind] != 0 || flags&required[kind] != required[kind] {
+		return nil, malformed("type %d with flags %#x", kind, flags)
+	}
+	f, err := decodeType(kind, flags, b[2:])
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Flags that each type may have, and must have.
+var (
+	allowed = [16]byte{
+		typeRequest: flagFin | flagUpgrade | flagHTTP2, typeResponse: flagFin | flagUpgrade,
+		typeData: flagFin, typeEnd: flagFin, typePing: flagFin, typeReset: flagFin | flagRetryable,
+	}
+	required = [16]byte{typeEnd: flagFin, typeReset: flagFin}
+)
+
+func decodeType(kind, flags byte, b []byte) (Frame, error) {
+	switch kind {
+	case typeRequest:
+		return decodeRequest(flags, b)
+	case typeResponse:
+		return decodeResponse(flags, b)
+	case typeData:
+		return decodeData(flags&flagFin != 0, b)
+	}
+	d := newDecoder(b)
+	f := d.control(kind, flags)
+	return f, d.end()
+}
+
+// control reads the frames that have no body.
+func (d *decoder) control(kind, flags byte) Frame {
+	switch kind {
+	case typeInfo:
+		return d.info()
+	case typeEnd:
+		return &End{d.uint(math.MaxInt64), d.fields()}
+	case typeAccept:
+		return &Accept{d.uint(math.MaxInt64)}
+	case typeCredit:
+		return &Credit{d.uint(math.MaxInt64)}
+	case typeReset:
+		return d.reset(flags&flagRetryable != 0)
+	case typePing:
+		return &Ping{flags&flagFin != 0, d.states()}
+	case typePong:
+		return &Pong{d.states()}
+	}
+	d.fail("type %d", kind)
+	return nil
+}
+
+func decodeRequest(flags byte, b []byte) (Frame, error) {
+	d, body := splitBody(b)
+	r := &Request{
+		More:          flags&flagFin == 0,
+		Upgrade:       flags&flagUpgrade != 0,
+		HTTP2:         flags&flagHTTP2 != 0,
+		Deadline:      time.Duration(d.uint(uint64(MaxDeadline/time.Millisecond))) * time.Millisecond,
+		Credit:        d.uint(math.MaxInt64),
+		ContentLength: int64(d.uint(math.MaxInt64)) - 1,
+		RemoteAddr:    d.string(),
+		Scheme:        d.string(),
+		Method:        d.string(),
+		Authority:     d.string(),
+		Target:        d.string(),
+		Fields:        d.fields(),
+		Trailers:      d.fields(),
+		Body:          body,
+	}
+	return r, d.end()
+}
+
+func decodeResponse(flags byte, b []byte) (Frame, error) {
+	d, body := splitBody(b)
+	r := &Response{
+		More:          flags&flagFin == 0,
+		Upgrade:       flags&flagUpgrade != 0,
+		Status:        int(d.uint(999)),
+		ContentLength: int64(d.uint(math.MaxInt64)) - 1,
+		Fields:        d.fields(),
+		Trailers:      d.fields(),
+		Body:          body,
+	}
+	return r, d.end()
+}
+
+// decodeData copies nothing.
+func decodeData(last bool, b []byte) (Frame, error) {
+	d := &decoder{raw: b}
+	offset := d.uint(math.MaxInt64)
+	if d.err != nil {
+		return nil, d.err
+	}
+	return &Data{last, offset, b[d.at:]}, nil
+}
+
+func (d *decoder) info() *Info {
+	i := &Info{int(d.uint(999)), d.fields()}
+	if d.err == nil && (i.Status < 100 || i.Status > 199 || i.Status == 101) {
+		d.fail("informational status %d", i.Status)
+	}
+	return i
+}
+
+func (d *decoder) reset(retryable bool) *Reset {
+	r := &Reset{
+		Code:      Code(d.uint(math.MaxUint16)),
+		Status:    int(d.uint(999)),
+		Retryable: retryable,
+		Text:      d.string(),
+	}
+	if len(r.Text) > MaxText {
+		d.fail("text of %d bytes", len(r.Text))
+	}
+	return r
+}
+
+// states allocates by the count only as far as the bytes left could hold: a state takes four at least.
+func (d *decoder) states() []State {
+	n := d.uint(min(MaxStates, d.left()/4))
+	if n == 0 {
+		return nil
+	}
+	states := make([]State, n)
+	for i := range states {
+		states[i] = State{d.string(), d.uint(math.MaxInt64), d.uint(math.MaxInt64), d.uint(1) == 1}
+	}
+	return states
+}

@@ -1,0 +1,223 @@
+package gateway
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+	"github.com/modulebus/modulebus/internal/webpath"
+)
+
+// call is the gateway's side of one attempt to get a response.
+type call struct {
+	flow.Stream
+	g        *Gateway
+	to       webpath.Resource
+	group    *remote // in whose heartbeats it is; nil while no worker is known
+	closed   bool
+	reached  bool // a worker was heard of
+	infos    []*frame.Info
+	response *frame.Response
+	pending  error // what ends the stream when the response is there
+	headless bool  // at the last heartbeat, data had come in and the head had not
+	frames   int
+	progress atomic.Int64 // when the last part of the request was sent, in Unix nanoseconds
+}
+
+// maxInfos is how many informational responses may wait for the client. More are dropped: they only inform.
+const maxInfos = 16
+
+// newCall makes a stream for the attempt, which frames can reach from now on.
+func newCall(g *Gateway, to webpath.Resource) (*call, error) {
+	s := &call{g: g, to: to, Stream: flow.Stream{
+		Transport: g.transport, Budget: &g.budget, Stats: &g.stats, Token: flow.NewToken(),
+	}}
+	if _, ok := s.OpenCredit(); !ok {
+		return nil, tooBusy()
+	}
+	g.stats.Open.Add(1)
+	g.streams.Add(s.Token, s)
+	return s, nil
+}
+
+// close forgets the stream. Frames that still come are answered with a reset.
+func (s *call) close() {
+	s.g.streams.Remove(s.Token)
+	s.g.stats.Open.Add(-1)
+	s.Lock()
+	s.closed = true
+	s.Discard()
+	group, at := s.group, s.Peer
+	s.Unlock()
+	s.g.workers.drop(group, at.Token)
+	s.CloseCredit()
+}
+
+// receive takes a frame, and the memory that it was decoded from. It does not block.
+func (s *call) receive(from flow.Address, f frame.Frame, raw []byte) {
+	if !s.fromOurs(from) {
+		return // Another worker's: only one has the request.
+	}
+	var wrong frame.Code
+	switch f := f.(type) {
+	case *frame.Response:
+		s.respond(f)
+	case *frame.Info:
+		s.inform(f)
+	case *frame.Accept:
+		s.ReceiveCredit(f.Credit)
+	case *frame.Credit:
+		s.ReceiveCredit(f.Offset)
+	case *frame.Data:
+		wrong = s.ReceiveData(f, raw)
+	case *frame.End:
+		wrong = s.ReceiveEnd(f.Offset, f.Trailers)
+	case *frame.Reset:
+		s.Stats.ResetsIn.Count(f.Code)
+		s.endBehind(resetFailure(f))
+	default:
+		s.lose(badReply(fmt.Errorf("a %T", f)))
+	}
+	if wrong != 0 {
+		s.reset(wrong)
+		s.lose(lostFrames(wrong))
+	}
+}
+
+// fromOurs takes note of the worker, and reports whether it is the one that has the request.
+func (s *call) fromOurs(from flow.Address) (ours bool) {
+	s.Lock()
+	defer s.Unlock()
+	if s.closed {
+		return false
+	}
+	s.frames++
+	if !s.reached {
+		s.reached = true
+		s.Wake()
+	}
+	switch {
+	case from.Token == "" || s.Peer == from:
+		return true
+	case s.Peer.Process != "":
+		return false
+	}
+	s.Peer = from
+	s.group = s.g.workers.add(from, s)
+	return true
+}
+
+func (s *call) respond(f *frame.Response) {
+	s.Lock()
+	defer s.Unlock()
+	if s.response == nil && s.Err == nil {
+		s.response = f
+		s.Ended = s.Ended || !f.More
+		s.Err = s.pending
+		s.Wake()
+	}
+}
+
+// endBehind ends the stream behind what the worker sent. Where data is there and the head is not, the reset has overtaken
+// that with the data, on the other channel; a head that never comes is a loss that heartbeats bring to light.
+func (s *call) endBehind(err error) {
+	s.Lock()
+	overtook := s.response == nil && s.ReceivedLen > 0
+	if overtook {
+		s.pending = err
+	}
+	s.Unlock()
+	if !overtook {
+		s.lose(err)
+	}
+}
+
+// heartbeat takes what the worker's heartbeat says of the stream, and reports whether something was certainly lost; a
+// head, too, which is sent before the data that came in.
+func (s *call) heartbeat(other frame.State) (lost bool) {
+	lost = s.ReceiveState(other)
+	s.Lock()
+	defer s.Unlock()
+	before := s.headless
+	s.headless = s.response == nil && (s.ReceivedLen > 0 || s.Ended)
+	return lost || before && s.headless
+}
+
+func (s *call) inform(f *frame.Info) {
+	s.Lock()
+	defer s.Unlock()
+	if len(s.infos) < maxInfos && s.response == nil {
+		s.infos = append(s.infos, f)
+		s.Wake()
+	}
+}
+
+// at is where the worker is.
+func (s *call) at() flow.Address {
+	s.Lock()
+	defer s.Unlock()
+	return s.Peer
+}
+
+// lose ends the stream with an error.
+func (s *call) lose(err error) { s.Fail(err) }
+
+// unheard ends the stream: before a worker was heard of, nobody got the request.
+func (s *call) unheard() {
+	s.Lock()
+	reached := s.reached
+	s.Unlock()
+	if reached {
+		s.lose(flow.ErrLost)
+		return
+	}
+	s.lose(ErrAbsent)
+}
+
+// reset tells the worker that the rest is not wanted.
+func (s *call) reset(c frame.Code) {
+	s.Stats.ResetsOut.Count(c)
+	s.Send(flow.Control, frame.NewReset(c, c.String()))
+}
+
+// event is what a request waits for before its response.
+type event struct {
+	info     *frame.Info
+	response *frame.Response
+	reached  bool // for the first time
+}
+
+// event waits for the next event; met says that the worker was heard of before.
+func (s *call) event(l flow.Limits, met bool) (e event, err error) {
+	s.Lock()
+	defer s.Unlock()
+	for {
+		switch {
+		case len(s.infos) > 0:
+			e.info, s.infos = s.infos[0], s.infos[1:]
+			return e, nil
+		case s.response != nil:
+			return event{response: s.response}, nil
+		case s.Err != nil:
+			return e, s.Err
+		}
+		if s.reached && !met {
+			return event{reached: true}, nil
+		}
+		if err := s.Wait(l); err != nil {
+			return e, err
+		}
+	}
+}
+
+// fast reports whether one frame came in, and it was all.
+func (s *call) fast() bool {
+	s.Lock()
+	defer s.Unlock()
+	return s.frames == 1 && s.Ended
+}
+
+// lastSent is when the last part of the request was sent.
+func (s *call) lastSent() time.Time { return time.Unix(0, s.progress.Load()) }

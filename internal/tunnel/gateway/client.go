@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+)
+
+// client is what the response is written to.
+type client struct {
+	w        http.ResponseWriter
+	stall    time.Duration
+	limited  time.Time // when the deadline was last moved
+	informed bool      // a 1xx was sent
+	began    bool      // the head was sent
+}
+
+// errWrite is the cause of each error of writing to the client.
+var errWrite = errors.New("tunnel: client gone")
+
+func writeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(errWrite, err)
+}
+
+// inform passes an informational response on.
+func (c *client) inform(i *frame.Info) {
+	c.informed = true
+	h := c.w.Header()
+	for _, f := range frame.EndToEnd(i.Fields) {
+		h.Add(f.Name, f.Value)
+	}
+	c.w.WriteHeader(i.Status)
+	clear(h)
+}
+
+// head writes the head. The trailers that are there already are set before it, so that the server chooses a framing
+// that can carry them.
+func (c *client) head(rsp *frame.Response) {
+	c.began = true
+	h := c.w.Header()
+	h["Content-Type"] = nil // The module's worker has sniffed, or was told not to.
+	frame.AddFields(h, frame.EndToEnd(rsp.Fields))
+	h.Del("Content-Length")
+	if rsp.ContentLength >= 0 {
+		h["Content-Length"] = []string{strconv.FormatInt(rsp.ContentLength, 10)}
+	}
+	addTrailers(h, frame.EndToEnd(rsp.Trailers))
+	c.w.WriteHeader(rsp.Status)
+}
+
+// buffered is what net/http's server takes without waiting for the client.
+const buffered = 2 << 10
+
+// write writes to the client, which has the stall timeout to take it.
+func (c *client) write(b []byte) error {
+	if len(b) > buffered {
+		c.limit()
+	}
+	_, err := c.w.Write(b)
+	return writeError(err)
+}
+
+func (c *client) flush() error {
+	c.limit()
+	err := http.NewResponseController(c.w).Flush()
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return writeError(err)
+}
+
+// limit moves the deadline for writes on, not more often than needed.
+func (c *client) limit() {
+	if c.stall <= 0 {
+		return
+	}
+	now := time.Now()
+	if now.Sub(c.limited) < c.stall/8 {
+		return
+	}
+	c.limited = now
+	_ = http.NewResponseController(c.w).SetWriteDeadline(now.Add(c.stall)) // A writer without has no client that stalls.
+}
+
+// release takes the deadline back: the connection may serve other requests.
+func (c *client) release() {
+	if !c.limited.IsZero() {
+		_ = http.NewResponseController(c.w).SetWriteDeadline(time.Time{}) // As in limit.
+	}
+}
+
+// trailers stand alone in the header, so that a name in both sections is not sent twice.
+func (c *client) trailers(fields []frame.Field) {
+	if len(fields) > 0 {
+		clear(c.w.Header())
+		addTrailers(c.w.Header(), fields)
+	}
+}
+
+func addTrailers(h http.Header, trailers []frame.Field) {
+	for _, f := range trailers {
+		if f.Name != "Content-Length" && f.Name != "Trailer" {
+			h.Add(http.TrailerPrefix+f.Name, f.Value)
+		}
+	}
+}
+
+// abort breaks the connection, so that no client takes what it got for all of it. It does not return. HTTP/1.0 knows
+// the end of a response by the end of the connection, so that must be a reset.
+func (c *client) abort(r *http.Request) {
+	if c.began && !r.ProtoAtLeast(1, 1) {
+		if conn, _, err := http.NewResponseController(c.w).Hijack(); err == nil {
+			closeWithReset(conn)
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// closeWithReset closes a connection with a reset.
+func closeWithReset(conn net.Conn) {
+	inner := conn
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		inner = t.NetConn()
+	}
+	if t, ok := inner.(interface{ SetLinger(sec int) error }); ok {
+		_ = t.SetLinger(0) // Then the close is an ordinary one.
+	}
+	_ = inner.Close()
+}

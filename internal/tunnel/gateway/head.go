@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+)
+
+// announced are the names of trailers to come, as one field.
+func announced(trailer http.Header) []frame.Field {
+	names := make([]string, 0, len(trailer))
+	for _, f := range frame.EndToEnd(frame.FieldsOf(withValues(trailer))) {
+		names = append(names, f.Name)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return []frame.Field{{Name: "Trailer", Value: strings.Join(names, ", ")}}
+}
+
+func withValues(names http.Header) http.Header {
+	h := make(http.Header, len(names))
+	for name := range names {
+		h[name] = []string{""}
+	}
+	return h
+}
+
+// bodyError is what a body means that cannot be read.
+func bodyError(r *http.Request, err error) error {
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return bodyTooLarge(large.Limit)
+	case r.Context().Err() != nil:
+		return errGone
+	}
+	return brokenBody(err)
+}
+
+// upgrades reports whether the request asks for another protocol. An offer of h2c is not passed on but ignored, as
+// RFC 9110, section 7.8 allows: some clients make it with every request.
+func upgrades(r *http.Request) string {
+	protocol := r.Header.Get("Upgrade")
+	if protocol == "" || strings.EqualFold(protocol, "h2c") || r.ProtoMajor != 1 {
+		return ""
+	}
+	if slices.Contains(frame.Tokens(frame.FieldsOf(http.Header{"Connection": r.Header["Connection"]}), "Connection"), "Upgrade") {
+		return protocol
+	}
+	return ""
+}
+
+// newHead returns the head of the request as the module is to see it.
+func newHead(r *http.Request, trusted []netip.Prefix) *frame.Request {
+	req := &frame.Request{
+		HTTP2:         r.ProtoMajor >= 2,
+		ContentLength: r.ContentLength,
+		RemoteAddr:    r.RemoteAddr,
+		Scheme:        "http",
+		Method:        r.Method,
+		Authority:     r.Host,
+		Target:        r.RequestURI,
+	}
+	if req.Target == "" {
+		req.Target = r.URL.RequestURI()
+	}
+	if r.TLS != nil {
+		req.Scheme = "https"
+	}
+	req.Fields = forwarded(frame.EndToEnd(frame.FieldsOf(r.Header)), req, trusted)
+	if protocol := upgrades(r); protocol != "" {
+		req.Upgrade = true
+		req.Fields = append(req.Fields, frame.Field{Name: "Connection", Value: "Upgrade"}, frame.Field{Name: "Upgrade", Value: frame.SafeValue(protocol)})
+	}
+	return req
+}
+
+// headSize is what the client chose of the head, in bytes.
+func headSize(r *frame.Request) int {
+	n := len(r.Method) + len(r.Authority) + len(r.Target)
+	for _, f := range r.Fields {
+		n += len(f.Name) + len(f.Value)
+	}
+	return n
+}

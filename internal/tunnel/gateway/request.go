@@ -1,0 +1,270 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+)
+
+// request is one request of a client, from its head to the end of its response.
+type request struct {
+	g      *Gateway
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context //nolint:containedctx // ends when the client leaves, or the whole took too long
+	began  time.Time
+	head   *frame.Request
+	upload *upload // nil until the body is sent
+	out    client
+	report Report
+}
+
+// errTotal is the cause of the end of a context.
+var errTotal = errors.New("tunnel: the request took too long")
+
+func (q *request) serve() {
+	ctx, cancel := q.r.Context(), context.CancelFunc(func() {})
+	if q.g.opts.TotalTimeout > 0 {
+		ctx, cancel = context.WithTimeoutCause(ctx, q.g.opts.TotalTimeout, errTotal)
+	}
+	defer cancel()
+	q.ctx = ctx
+	q.out = client{w: q.w, stall: q.g.opts.StallTimeout}
+	if err := q.run(); err != nil {
+		q.fail(err)
+	}
+}
+
+func (q *request) run() error {
+	if err := q.read(); err != nil {
+		return q.translate(err)
+	}
+	s, rsp, err := q.ask()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	defer q.upload.stop()
+	if rsp.Upgrade {
+		return q.translate(switchProtocols(q, s, rsp))
+	}
+	return q.translate((&reply{q, s, rsp}).pass())
+}
+
+// fail answers with the failure if nothing was answered, and else breaks the connection.
+func (q *request) fail(err error) {
+	q.report.Err = err
+	f := failureOf(err)
+	q.report.Outcome = f.outcome
+	if errors.Is(err, errGone) {
+		q.report.Outcome = ClientGone
+	}
+	if errors.Is(err, errGone) || q.out.began {
+		q.out.abort(q.r)
+	}
+	q.upload.settle()
+	q.report.Status = f.status
+	f.writeTo(q.w, fmt.Sprintf("module %s %s", q.report.To.Module, f.text))
+}
+
+// translate looks at the client first: whoever has left needs no answer, whatever else went wrong. It must be called
+// before the upload is stopped, which net/http cannot tell from a client that left.
+func (q *request) translate(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(q.r.Context().Err(), context.Canceled):
+		return errGone
+	case errors.Is(err, errTotal) || q.ctx.Err() != nil:
+		return timedOut(TotalTimeout, "took too long")
+	}
+	return err
+}
+
+// read takes in the head, and the body if it is small and surely on its way. Nothing of the body is read, and no 100
+// Continue is sent, before all else was found good.
+func (q *request) read() error {
+	limit := q.g.transport.MaxFrame()
+	q.head = newHead(q.r, q.g.opts.TrustedProxies)
+	if most := min(q.g.opts.HeaderLimit, limit/2); headSize(q.head) > most || len(q.head.Fields) > frame.MaxFields {
+		return headTooLarge(most)
+	}
+	if most := q.g.opts.BodyLimit; most > 0 && q.r.ContentLength > most {
+		return bodyTooLarge(most)
+	}
+	return q.readBody(limit)
+}
+
+func (q *request) readBody(limit int) error {
+	length := q.r.ContentLength
+	switch {
+	case q.head.Upgrade:
+		q.head.More = true
+		return nil
+	case length == 0:
+		return nil
+	case length < 0 || length > int64(flow.Inline(limit)) || q.r.Header.Get("Expect") != "":
+		q.head.More = true
+		q.head.Fields = append(q.head.Fields, announced(q.r.Trailer)...)
+		return nil
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(q.r.Body, body); err != nil {
+		return bodyError(q.r, err)
+	}
+	q.head.Body = body
+	q.head.Trailers = frame.EndToEnd(frame.FieldsOf(q.r.Trailer)) // Complete only now; HTTP/2 has them with a length, too.
+	return nil
+}
+
+// ask gets a response, from another worker if that is safe and the first one did not do.
+func (q *request) ask() (*call, *frame.Response, error) {
+	for {
+		s, err := newCall(q.g, q.report.To)
+		if err != nil {
+			return nil, nil, err
+		}
+		rsp, err := q.attempt(s)
+		if err == nil {
+			return s, rsp, nil
+		}
+		again, why := q.mayRetry(err), q.translate(err)
+		q.giveUp(s, err)
+		if !again {
+			return nil, nil, why
+		}
+		if !q.pause(err) {
+			return nil, nil, q.translate(err)
+		}
+		q.report.Retries++
+	}
+}
+
+// attempt sends the request and waits for the head of the response.
+func (q *request) attempt(s *call) (*frame.Response, error) {
+	if err := q.send(s); err != nil {
+		return nil, err
+	}
+	if q.head.More && !q.head.Upgrade {
+		q.upload = startUpload(q, s)
+	}
+	return q.await(s)
+}
+
+func (q *request) send(s *call) error {
+	q.head.Credit, _ = s.OpenCredit()
+	if deadline, ok := q.ctx.Deadline(); ok {
+		q.head.Deadline = max(time.Until(deadline), time.Millisecond)
+	}
+	raw := frame.Compose(q.head)
+	defer frame.Recycle(raw)
+	if limit := q.g.transport.MaxFrame(); len(*raw) > limit {
+		return headTooLarge(limit)
+	}
+	s.progress.Store(time.Now().UnixNano())
+	if err := q.g.transport.Ask(q.report.To, s.Token, *raw); err != nil {
+		return errors.Join(ErrAbsent, err)
+	}
+	s.Stats.Sent(*raw)
+	return nil
+}
+
+// await waits for the response, and meanwhile does what else is to be done.
+func (q *request) await(s *call) (*frame.Response, error) {
+	timer := newTimer(q.g.opts.AcceptTimeout)
+	defer timer.stop()
+	met := false
+	for {
+		e, err := s.event(flow.Limits{Ctx: q.ctx, Timer: timer.c()}, met)
+		switch {
+		case errors.Is(err, flow.ErrTimer):
+			if err := q.late(s, met, timer); err != nil {
+				return nil, err
+			}
+		case err != nil:
+			return nil, q.upload.cause(err)
+		case e.response != nil:
+			return e.response, q.check(s, e.response)
+		case e.info != nil:
+			q.out.inform(e.info)
+		}
+		if !met && err == nil {
+			met = true
+			q.report.Accept = time.Since(q.began)
+			timer.reset(q.g.opts.ResponseTimeout)
+		}
+	}
+}
+
+// late decides what it means that the time is up.
+func (q *request) late(s *call, met bool, timer *timer) error {
+	if !met {
+		return timedOut(AcceptTimeout, "did not answer in time")
+	}
+	left := q.g.opts.ResponseTimeout - time.Since(s.lastSent())
+	if left <= 0 {
+		return timedOut(ResponseTimeout, "did not answer in time")
+	}
+	timer.reset(left)
+	return nil
+}
+
+// check takes note of the response, and refuses one that cannot be passed on.
+func (q *request) check(s *call, r *frame.Response) error {
+	q.report.FirstByte = time.Since(q.began)
+	q.report.Accept = cmp.Or(q.report.Accept, q.report.FirstByte)
+	q.report.Fast = s.fast()
+	if r.Upgrade {
+		return checkUpgrade(q.r, r)
+	}
+	return checkResponse(r, q.r.Method)
+}
+
+// giveUp ends an attempt, and tells the worker if that is not what it said itself.
+func (q *request) giveUp(s *call, err error) {
+	if s.Fail(err) {
+		s.reset(frame.CodeCancelled)
+	}
+	q.upload.stop()
+	s.close()
+}
+
+// mayRetry reports whether another worker may be asked. Where no handler has begun, anything may be asked again; else
+// only what does no harm when it is done twice, and only as long as nothing of a response was seen. A body that was
+// read is gone, unless it went with the head.
+func (q *request) mayRetry(err error) bool {
+	if q.report.Retries >= maxRetries || q.upload.started() || q.out.informed || q.ctx.Err() != nil {
+		return false
+	}
+	if errors.Is(err, ErrAbsent) {
+		return q.report.Retries == 0
+	}
+	if untouched(err) {
+		return true
+	}
+	var f *failure
+	lost := errors.Is(err, flow.ErrLost) || errors.As(err, &f) && (f.outcome == AcceptTimeout || f.outcome == WorkerLost)
+	return lost && q.report.Retries == 0 && !q.head.More && idempotent(q.r)
+}
+
+// pause waits before the next attempt, where that helps. It reports whether the client is still there.
+func (q *request) pause(err error) bool {
+	if !errors.Is(err, ErrAbsent) {
+		return true
+	}
+	t := time.NewTimer(absentWait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-q.ctx.Done():
+		return false
+	}
+}

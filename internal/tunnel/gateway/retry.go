@@ -1,0 +1,27 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"time"
+)
+
+const (
+	maxRetries = 2
+	absentWait = 50 * time.Millisecond // a worker that just joined may not be known everywhere yet
+)
+
+// idempotent is what RFC 9110, section 9.2.2 says, or the client.
+func idempotent(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return r.Header.Get("Idempotency-Key") != ""
+}
+
+// untouched reports whether an error says that no handler has begun.
+func untouched(err error) bool {
+	var f *failure
+	return errors.Is(err, ErrAbsent) || errors.As(err, &f) && f.retry
+}

@@ -1,0 +1,117 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+)
+
+// upload sends the body of a request to the worker once the worker wants it. It has a goroutine of its own, for which
+// the request waits.
+type upload struct {
+	q       *request
+	s       *call
+	touched atomic.Bool   // something of the body may have been read
+	ended   chan struct{} // closed when nothing more is sent
+	err     error         // before ended is closed
+	whole   bool          // as err: the body was read to its end
+}
+
+// startUpload lets the body flow as soon as there is credit. The body is not touched before, since a client that expects
+// 100 Continue gets it when its body is read.
+func startUpload(q *request, s *call) *upload {
+	if q.r.ProtoMajor == 1 {
+		_ = http.NewResponseController(q.w).EnableFullDuplex() // Where it is not known, it is not needed.
+	}
+	u := &upload{q: q, s: s, ended: make(chan struct{})}
+	go func() {
+		defer close(u.ended)
+		if s.AwaitCredit(flow.Limits{Ctx: q.ctx}, &u.touched) {
+			u.err = u.send()
+		}
+	}()
+	return u
+}
+
+func (u *upload) send() error {
+	body := io.Reader(u.q.r.Body)
+	if most := u.q.g.opts.BodyLimit; most > 0 {
+		body = http.MaxBytesReader(nil, u.q.r.Body, most)
+	}
+	buf := flow.NewChunk()
+	defer buf.Release()
+	for {
+		n, err := body.Read(buf[flow.Room:])
+		u.whole = errors.Is(err, io.EOF)
+		last := u.whole && len(u.q.r.Trailer) == 0
+		if _, lost := u.s.Write(buf[:flow.Room+n], last, flow.Limits{Ctx: u.q.ctx}); lost != nil {
+			return nil // The stream knows why.
+		}
+		u.s.progress.Store(time.Now().UnixNano())
+		switch {
+		case u.whole:
+			return u.s.Finish(frame.EndToEnd(frame.FieldsOf(u.q.r.Trailer)))
+		case err != nil:
+			return u.fail(err)
+		}
+	}
+}
+
+// fail lets the handler see that the body is cut, and whoever waits for the response, why.
+func (u *upload) fail(err error) error {
+	err = bodyError(u.q.r, err)
+	if u.s.Fail(err) {
+		u.s.reset(frame.CodeBody)
+	}
+	return err
+}
+
+// started reports whether some of the body may have been read.
+func (u *upload) started() bool { return u != nil && u.touched.Load() }
+
+func (u *upload) done() bool { return flow.IsClosed(u.ended) }
+
+// cause prefers what is wrong with the body to what followed from it.
+func (u *upload) cause(err error) error {
+	if u != nil && u.done() && u.err != nil {
+		return u.err
+	}
+	return err
+}
+
+// stop ends the upload, if it has not ended, and waits for it: a body must not be read when its handler is gone.
+func (u *upload) stop() {
+	if u == nil || u.done() {
+		return
+	}
+	u.s.Fail(errors.New("tunnel: the response is whole"))
+	if !u.touched.Load() {
+		<-u.ended
+		return
+	}
+	if err := http.NewResponseController(u.q.w).SetReadDeadline(time.Unix(1, 0)); err != nil {
+		_ = u.q.r.Body.Close() // It is not net/http's, whose Close would wait for the read.
+	}
+	<-u.ended
+}
+
+// settle is called before the head of a response is written. A connection on which the rest of a request is not going to
+// be read cannot serve another: what is left of this one would be taken for the next.
+func (u *upload) settle() {
+	if u == nil || u.done() && u.whole || u.q.r.ProtoMajor != 1 {
+		return
+	}
+	one := [1]byte{}
+	limit := http.MaxBytesReader(u.q.w, io.NopCloser(endless{}), 0)
+	_, _ = limit.Read(one[:]) // Over the limit: the server closes the connection, when the client has seen the response.
+	u.q.w.Header().Set("Connection", "close")
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }

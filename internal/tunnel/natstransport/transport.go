@@ -1,0 +1,263 @@
+// Package natstransport carries the tunnel's frames over NATS. Each process has two connections, so that bodies do not
+// delay small frames, and one subscription on each, whose handler never blocks.
+package natstransport
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// maxPending is how many bytes of what arrived may wait to be received. Credit keeps it far below; beyond it, messages are
+// dropped, and all streams end.
+const maxPending = 64 << 20
+
+// tokens are the channels' names in subjects.
+var tokens = [...]string{flow.Control: subjects.Control, flow.Bulk: subjects.Bulk}
+
+// beatEvery is how often a side's Beat is called.
+const beatEvery = 500 * time.Millisecond
+
+// Side is a gateway or a worker. None of its methods may block.
+type Side interface {
+	// Receive takes a frame that came on a channel for one of the side's streams, and keeps its memory.
+	Receive(by flow.Channel, token string, from flow.Address, frame []byte)
+
+	// Unheard says that nobody listens where a stream of the side sent its last frame, in that process.
+	Unheard(token, process string)
+
+	// Lost says that frames may have been lost, of any stream.
+	Lost()
+
+	// Beat is called every 500 ms.
+	Beat(now time.Time)
+}
+
+// Transport is one side's. It implements [gateway.Transport]. Its methods may be called concurrently.
+type Transport struct {
+	control, bulk *nats.Conn
+	owned         bool // bulk is ours
+	server        subjects.Server
+	name          string // of this process
+	module        string // of a worker, as a subject token; a gateway has all
+	subs          []*nats.Subscription
+	side          Side
+	slow          atomic.Int64
+	closing       sync.Once
+	stop          chan struct{}
+	done          chan struct{}
+}
+
+// Gateway returns the transport of a gateway with that name, which must be unique. It carries nothing before Open.
+func Gateway(nc *nats.Conn, s subjects.Server, name string) *Transport {
+	return newTransport(nc, s, name, "")
+}
+
+// Worker returns the transport of a worker of a module. It carries nothing before Open.
+func Worker(nc *nats.Conn, s subjects.Server, module, name string) *Transport {
+	return newTransport(nc, s, name, subjects.Token(module))
+}
+
+func newTransport(nc *nats.Conn, s subjects.Server, name, module string) *Transport {
+	return &Transport{
+		control: nc, bulk: nc, server: s, name: subjects.Token(name), module: module,
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// Open listens, and returns when the server knows. Close must be called, unless Open fails.
+//
+// It makes a second connection with the options of the first, but for its callbacks. Where that fails, all goes over
+// the first: bodies then delay what is small.
+func (t *Transport) Open(side Side) error {
+	t.side = side
+	if bulk, err := second(t.control, func(subject, reply string, payload []byte) {
+		t.receive(flow.Bulk, subject, reply, payload)
+	}); err == nil {
+		t.bulk, t.owned = bulk, true
+	}
+	err := errors.Join(t.listen(t.control, flow.Control), t.listen(t.bulk, flow.Bulk))
+	if err == nil {
+		err = errors.Join(t.control.Flush(), t.bulk.Flush())
+	}
+	if err != nil {
+		t.leave()
+		return fmt.Errorf("natstransport: cannot listen: %w", err)
+	}
+	go t.run()
+	return nil
+}
+
+func second(nc *nats.Conn, take receiver) (*nats.Conn, error) {
+	o := nc.Opts
+	tapped(&o, take)
+	o.Name = strings.TrimPrefix(o.Name+" bulk", " ")
+	o.ReconnectBufSize = -1
+	o.RetryOnFailedConnect = false
+	o.ClosedCB, o.DisconnectedCB, o.DisconnectedErrCB, o.ConnectedCB, o.ReconnectedCB = nil, nil, nil, nil, nil
+	o.DiscoveredServersCB, o.LameDuckModeHandler, o.ReconnectErrCB = nil, nil, nil
+	o.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {} // run finds out.
+	return o.Connect()
+}
+
+func (t *Transport) listen(nc *nats.Conn, by flow.Channel) error {
+	subject := t.server.GatewayStreams(t.name, tokens[by])
+	if t.module != "" {
+		subject = t.server.WorkerStream(t.module+"."+t.name, tokens[by], "*")
+	}
+	sub, err := nc.Subscribe(subject, func(m *nats.Msg) { t.message(by, m) })
+	if err != nil {
+		return err
+	}
+	t.subs = append(t.subs, sub)
+	return sub.SetPendingLimits(-1, maxPending)
+}
+
+// message is called by the client library, for one message after the other.
+func (t *Transport) message(by flow.Channel, m *nats.Msg) {
+	_, token := subjects.StreamOf(m.Subject)
+	if len(m.Data) == 0 && len(m.Header) > 0 && m.Header.Get("Status") == "503" {
+		process, _ := subjects.StreamOf(m.Header.Get("Nats-Subject"))
+		t.side.Unheard(token, process)
+		return
+	}
+	if f := wire.FailureOf(m); f != nil {
+		t.side.Receive(by, token, flow.Address{}, frame.Append(nil, resetOf(f)))
+		return
+	}
+	t.receive(by, m.Subject, m.Reply, m.Data)
+}
+
+// receive passes on a frame that came to a subject.
+func (t *Transport) receive(by flow.Channel, subject, reply string, frame []byte) {
+	_, token := subjects.StreamOf(subject)
+	from := flow.Address{}
+	if reply != "" {
+		from.Process, from.Token = subjects.StreamOf(reply)
+	}
+	t.side.Receive(by, token, from, frame)
+}
+
+// resetOf is what a worker says with a failure, as to a question.
+func resetOf(f *wire.Failure) *frame.Reset {
+	if f.Kind == rosterv1.FailureKind_BUSY {
+		return &frame.Reset{Code: frame.CodeRefused, Status: 503, Retryable: true, Text: "has too much to do"}
+	}
+	return &frame.Reset{Code: frame.CodeAborted, Status: 502, Text: "failed: " + wire.KindName(f.Kind)}
+}
+
+// run lets time pass, and looks after the connections.
+func (t *Transport) run() {
+	defer close(t.done)
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	states := t.control.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	defer t.control.RemoveStatusListener(states)
+	bulk := t.bulk.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	defer t.bulk.RemoveStatusListener(bulk)
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-states:
+			t.side.Lost()
+		case <-bulk:
+			t.side.Lost()
+		case now := <-ticker.C:
+			t.checkDropped()
+			t.side.Beat(now)
+		}
+	}
+}
+
+// checkDropped finds out whether the client library dropped messages. Nobody knows whose they were, so all streams end.
+func (t *Transport) checkDropped() {
+	dropped := int64(0)
+	for _, sub := range t.subs {
+		n, _ := sub.Dropped() // It fails only when the connection is closed.
+		dropped += int64(n)
+	}
+	if t.slow.Swap(dropped) < dropped {
+		t.side.Lost()
+	}
+}
+
+// Dropped is how many messages the client library has dropped. It stays 0 unless package flow lends too much.
+func (t *Transport) Dropped() int64 { return t.slow.Load() }
+
+// Close stops listening. What is under way is lost. It may be called again.
+func (t *Transport) Close() {
+	t.closing.Do(func() {
+		close(t.stop)
+		<-t.done
+		t.leave()
+	})
+}
+
+func (t *Transport) leave() {
+	for _, sub := range t.subs {
+		_ = sub.Unsubscribe() // It fails only when the connection is closed.
+	}
+	if t.owned {
+		t.bulk.Close()
+	}
+}
+
+// Flush waits until the server has all that was sent, or the time is up.
+func (t *Transport) Flush(timeout time.Duration) error {
+	return errors.Join(t.control.FlushTimeout(timeout), t.bulk.FlushTimeout(timeout))
+}
+
+// connected reports whether a frame sent now can be answered.
+func (t *Transport) connected(nc *nats.Conn) bool { return !flow.IsClosed(t.stop) && nc.IsConnected() }
+
+// errAway says that there is no connection: what is sent now would arrive when nobody waits for it any more.
+var errAway = errors.New("natstransport: not connected")
+
+// Ask implements [gateway.Transport].
+func (t *Transport) Ask(to webpath.Resource, token string, frame []byte) error {
+	if !t.connected(t.control) {
+		return errAway
+	}
+	reply := t.server.GatewayStream(subjects.Token(to.Module)+"."+t.name, subjects.Control, token)
+	return t.control.PublishRequest(t.server.Web(to.Module, to.Path), reply, frame)
+}
+
+// Send implements [flow.Transport].
+func (t *Transport) Send(by flow.Channel, to flow.Address, token string, frame []byte) error {
+	nc := t.control
+	if by == flow.Bulk {
+		nc = t.bulk
+	}
+	if !t.connected(nc) {
+		return errAway
+	}
+	subject, reply := t.subjects(to, tokens[by], token)
+	if token == "" {
+		return nc.Publish(subject, frame)
+	}
+	return nc.PublishRequest(subject, reply, frame)
+}
+
+func (t *Transport) subjects(to flow.Address, channel, token string) (subject, reply string) {
+	if t.module != "" {
+		return t.server.GatewayStream(to.Process, channel, to.Token), t.server.WorkerStream(t.module+"."+t.name, channel, token)
+	}
+	module, _, _ := strings.Cut(to.Process, ".")
+	return t.server.WorkerStream(to.Process, channel, to.Token), t.server.GatewayStream(module+"."+t.name, channel, token)
+}
+
+// MaxFrame implements [flow.Transport].
+func (t *Transport) MaxFrame() int { return int(min(t.control.MaxPayload(), t.bulk.MaxPayload())) }

@@ -1,0 +1,253 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+)
+
+// What a request's context ends with, beside its deadline; see [context.Cause].
+var (
+	errClientGone  = fmt.Errorf("tunnel: nobody waits for the response: %w", context.Canceled)
+	errGatewayLost = fmt.Errorf("tunnel: gateway lost: %w", context.Canceled)
+	errGoingAway   = fmt.Errorf("tunnel: the module stops: %w", context.Canceled)
+)
+
+// exchange is the worker's side of one request. It costs a stream only when it takes longer than a moment, or more
+// than a frame.
+type exchange struct {
+	flow.Stream
+	worker   *Worker
+	req      *frame.Request
+	above    serverContext
+	ctx      context.Context //nolint:containedctx // it is the request's, as long as the request
+	cancel   context.CancelCauseFunc
+	free     context.CancelFunc // of the flow.Deadline
+	w        writer
+	body     body
+	clock    *time.Timer  // accepts, and flushes what lies around
+	accepted atomic.Bool  // the gateway knows the stream
+	heard    atomic.Int64 // when the gateway last spoke of it, in Unix nanoseconds
+	over     bool         // the handler has returned, or what it hijacked was closed
+}
+
+func (wk *Worker) newExchange(ctx context.Context, req *frame.Request, from flow.Address) *exchange {
+	x := &exchange{
+		worker: wk, req: req, free: func() {},
+		Stream: flow.Stream{Transport: wk.transport, Budget: &wk.budget, Stats: &wk.stats, Peer: from},
+	}
+	x.ReceiveCredit(req.Credit)
+	if req.Deadline > 0 {
+		ctx, x.free = context.WithTimeout(ctx, req.Deadline)
+	}
+	x.above = serverContext{ctx}
+	x.ctx, x.cancel = context.WithCancelCause(&x.above)
+	x.w = newWriter(x, req.Method)
+	return x
+}
+
+// serverContext has what net/http's server puts into contexts. Handlers look there to find out whether they may panic
+// to break a response off: without it, [net/http/httputil.ReverseProxy] ends one that is cut as if it were whole.
+type serverContext struct{ context.Context } //nolint:containedctx // it is one
+
+var server = &http.Server{ReadHeaderTimeout: time.Minute} // It serves nobody.
+
+// Value implements [context.Context].
+func (c *serverContext) Value(key any) any {
+	switch key {
+	case http.ServerContextKey:
+		return server
+	case http.LocalAddrContextKey:
+		return addr("modulebus")
+	}
+	return c.Context.Value(key)
+}
+
+// serve runs the handler, and sends what it left.
+func (x *exchange) serve(h http.Handler, r *http.Request) {
+	defer x.free()
+	x.clock = time.AfterFunc(time.Hour, x.tick)
+	x.clock.Reset(x.worker.opts.AcceptAfter) // Only now, since tick uses the clock.
+	failed := x.run(h, r)
+	x.clock.Stop()
+	if x.w.hijacked() {
+		return // Whoever hijacked closes.
+	}
+	if failed == nil {
+		failed = x.w.complete()
+	}
+	if failed != nil {
+		x.cut(failed)
+	}
+	x.leave()
+}
+
+// open returns the handler's request.
+func (x *exchange) open() (*http.Request, error) {
+	h, err := newRequest(x.ctx, x.req)
+	switch {
+	case err != nil || x.req.Upgrade:
+	case x.req.More:
+		x.body.x, x.body.request = x, h
+		h.Body = &x.body
+		announce(h)
+	case x.req.ContentLength != 0:
+		h.Body = io.NopCloser(bytes.NewReader(x.req.Body))
+	}
+	return h, err
+}
+
+// run calls the handler and turns a panic into a reset, which tells the client nothing of what was panicked with.
+func (x *exchange) run(h http.Handler, r *http.Request) (failed *frame.Reset) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		failed = caught(v)
+		if failed.Code == frame.CodePanic {
+			x.worker.opts.OnPanic(v, debug.Stack())
+		}
+	}()
+	h.ServeHTTP(&x.w, r)
+	return nil
+}
+
+func caught(v any) *frame.Reset {
+	if v == http.ErrAbortHandler {
+		return frame.NewReset(frame.CodeAborted, "aborted the request")
+	}
+	return frame.NewReset(frame.CodePanic, "panicked")
+}
+
+// tick lets the gateway know that the handler is at work, and sends what it wrote some time ago.
+func (x *exchange) tick() {
+	x.accept(0)
+	x.w.tick()
+}
+
+// reach makes the stream one that the gateway can send to. It reports whether that is still possible.
+func (x *exchange) reach() bool {
+	x.Lock()
+	defer x.Unlock()
+	if x.over {
+		return false
+	}
+	if x.Token != "" {
+		return true
+	}
+	x.Token = flow.NewToken()
+	x.heard.Store(time.Now().UnixNano())
+	x.worker.streams.Add(x.Token, x)
+	x.Stats.Open.Add(1)
+	return true
+}
+
+// accept tells the gateway where the stream is, and how much of the request's body it may send.
+func (x *exchange) accept(credit uint64) {
+	if !x.reach() {
+		return
+	}
+	if !x.accepted.Swap(true) {
+		x.Send(flow.Control, &frame.Accept{Credit: credit})
+	} else if credit > 0 {
+		x.Send(flow.Control, &frame.Credit{Offset: credit})
+	}
+}
+
+// answer sends the only frame of a response. Nobody needs to answer it.
+func (x *exchange) answer(raw []byte) error {
+	x.Stats.Sent(raw)
+	return x.Transport.Send(flow.Control, x.Peer, "", raw)
+}
+
+// leave forgets the stream: frames that still come find nobody.
+func (x *exchange) leave() {
+	x.Lock()
+	over, known := x.over, x.Token != ""
+	x.over = true
+	x.Unlock()
+	if over {
+		return
+	}
+	if known {
+		x.worker.streams.Remove(x.Token)
+		x.Stats.Open.Add(-1)
+	}
+	x.Fail(http.ErrBodyReadAfterClose)
+	x.CloseCredit()
+}
+
+// terminate ends the stream and the request's context.
+func (x *exchange) terminate(cause error) {
+	if x.Fail(cause) {
+		x.cancel(cause)
+	}
+}
+
+// abort ends the stream and tells the gateway.
+func (x *exchange) abort(r *frame.Reset, cause error) {
+	x.Stats.ResetsOut.Count(r.Code)
+	x.Send(flow.Control, r)
+	x.terminate(cause)
+}
+
+// cut is abort behind what was written: the client gets what was written, and sees that it is not all.
+func (x *exchange) cut(r *frame.Reset) {
+	if x.w.began {
+		x.Stats.ResetsOut.Count(r.Code)
+		x.Send(x.Last(), r)
+		return
+	}
+	x.abort(r, http.ErrAbortHandler)
+}
+
+// receive takes a frame, and the memory that it was decoded from. It does not block.
+func (x *exchange) receive(f frame.Frame, raw []byte) {
+	x.heard.Store(time.Now().UnixNano())
+	var wrong frame.Code
+	switch f := f.(type) {
+	case *frame.Data:
+		wrong = x.ReceiveData(f, raw)
+	case *frame.End:
+		wrong = x.ReceiveEnd(f.Offset, f.Trailers)
+	case *frame.Credit:
+		x.ReceiveCredit(f.Offset)
+	case *frame.Reset:
+		x.Stats.ResetsIn.Count(f.Code)
+		x.terminate(causeOf(f))
+	}
+	if wrong != 0 {
+		x.abort(frame.NewReset(wrong, "lost a part of the request"), errGatewayLost)
+	}
+}
+
+func causeOf(r *frame.Reset) error {
+	if r.Code == frame.CodeCancelled || r.Code == frame.CodeBody {
+		return errClientGone
+	}
+	return errors.Join(errGatewayLost, fmt.Errorf("reset: %v", r.Code))
+}
+
+// heartbeat takes what the gateway's heartbeat says of the stream.
+func (x *exchange) heartbeat(other frame.State) {
+	x.heard.Store(time.Now().UnixNano())
+	if x.Receives() && x.ReceiveState(other) {
+		x.abort(frame.NewReset(frame.CodeLost, "lost a part of the request"), errGatewayLost)
+		return
+	}
+	x.ReceiveCredit(other.Credit)
+}
+
+func (x *exchange) silent(now time.Time) time.Duration {
+	return time.Duration(now.UnixNano() - x.heard.Load())
+}

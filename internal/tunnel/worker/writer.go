@@ -1,0 +1,429 @@
+package worker
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
+)
+
+// sniffLen is how much [http.DetectContentType] looks at, and all that is kept of a body that is not sent.
+const sniffLen = 512
+
+// flushAfter is how long something that was written may lie around while the handler works.
+const flushAfter = 10 * time.Millisecond
+
+// writer is the [http.ResponseWriter] of one request. It keeps the promises of net/http's own: like that one, it is for
+// one goroutine at a time. A small response is held, and sent as one frame when the handler returns; anything else is
+// streamed.
+type writer struct {
+	x        *exchange
+	mu       sync.Mutex // held by the handler's goroutine or by the clock
+	method   string
+	limit    int           // of body bytes held
+	header   http.Header   // the handler's; after the head, it matters only for trailers
+	head     []frame.Field // snapshot of header when the status was written, but for its Content-Length
+	status   int           // 0 until then
+	declared int64         // Content-Length of the handler, or -1
+	written  int64         // body bytes accepted or refused so far
+	buf      []byte        // what was written and not sent, behind flow.Room bytes of room; nil when empty
+	chunk    *flow.Chunk   // that buf is in; nil while buf is memory of its own
+	began    bool          // the head was sent
+	armed    bool          // the clock is going to look
+	sniffed  bool          // the type is known, or not to be found out
+	err      error         // of the first write that failed
+	conn     *conn         // when hijacked
+	until    flow.Deadline
+}
+
+func newWriter(x *exchange, method string) writer {
+	return writer{
+		x: x, method: method, limit: flow.Inline(x.Transport.MaxFrame()),
+		header: make(http.Header), declared: -1, armed: true,
+	}
+}
+
+// Header implements [http.ResponseWriter].
+func (w *writer) Header() http.Header { return w.header }
+
+// WriteHeader implements [http.ResponseWriter]. Only the first call counts, except that 1xx other than 101 are sent at
+// once. Like net/http's, it panics if the code does not have three digits.
+func (w *writer) WriteHeader(code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(code)
+}
+
+func (w *writer) writeHeader(code int) {
+	if w.status != 0 || w.conn != nil {
+		return
+	}
+	if code < 100 || code > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", code)) //nolint:forbidigo // as net/http's
+	}
+	if code < 200 && code != http.StatusSwitchingProtocols {
+		w.inform(code)
+		return
+	}
+	w.status = code
+	w.declared = contentLength(w.header)
+	w.sniffed = w.sniffed || typed(w.header)
+	w.head = slices.DeleteFunc(frame.FieldsOf(w.header), func(f frame.Field) bool { return f.Name == "Content-Length" }) // It travels as a number.
+}
+
+// inform sends an informational response. It needs the gateway to know the stream, so that nobody asks again.
+func (w *writer) inform(code int) {
+	w.x.accept(0)
+	fields := slices.DeleteFunc(frame.FieldsOf(w.header), func(f frame.Field) bool { return f.Name == "Content-Length" })
+	w.x.Send(flow.Control, &frame.Info{Status: code, Fields: fields})
+}
+
+// contentLength is -1 where the header has none, or none that is valid.
+func contentLength(h http.Header) int64 {
+	text := h.Get("Content-Length")
+	if text == "" {
+		return -1
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return -1
+	}
+	return n
+}
+
+// Write implements [http.ResponseWriter]. It fails with [http.ErrBodyNotAllowed] and [http.ErrContentLength] where
+// net/http's does, and when the client or the gateway is gone.
+func (w *writer) Write(p []byte) (int, error) { return write(w, p) }
+
+// WriteString implements [io.StringWriter]. It is Write without a copy of s.
+func (w *writer) WriteString(s string) (int, error) { return write(w, s) }
+
+func write[T string | []byte](w *writer, p T) (n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.admit(len(p)); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	if !w.sent() {
+		if w.buf == nil {
+			w.buf = make([]byte, flow.Room, flow.Room+sniffLen)
+		}
+		w.buf = append(w.buf, p[:min(len(p), cap(w.buf)-len(w.buf))]...)
+		return len(p), nil
+	}
+	for n < len(p) {
+		some := min(len(p)-n, w.room())
+		w.buf = append(w.buf, p[n:n+some]...)
+		if n += some; n < len(p) {
+			if err := w.flush(); err != nil {
+				return n, err
+			}
+		}
+	}
+	w.arm()
+	return n, nil
+}
+
+// room is how much may be appended to buf before it must be flushed; there is always some.
+func (w *writer) room() int {
+	if !w.began {
+		if w.buf == nil {
+			w.buf = make([]byte, flow.Room, flow.Room+sniffLen)
+		}
+		if room := flow.Room + w.limit - len(w.buf); room > 0 {
+			return room
+		}
+		_ = w.flush() // The next one fails as well.
+	}
+	if w.buf == nil {
+		w.chunk = flow.NewChunk()
+		w.buf = w.chunk[:flow.Room]
+	}
+	return cap(w.buf) - len(w.buf)
+}
+
+// ReadFrom implements [io.ReaderFrom]. It stops reading at the first error of Write.
+func (w *writer) ReadFrom(src io.Reader) (int64, error) {
+	buf := flow.NewChunk()
+	defer buf.Release()
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, buf[flow.Room:])
+}
+
+// Flush implements [http.Flusher].
+func (w *writer) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush for [http.ResponseController].
+func (w *writer) FlushError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		return http.ErrHijacked
+	}
+	w.writeHeader(http.StatusOK)
+	return w.flush()
+}
+
+// admit decides whether n more bytes of body may be written.
+func (w *writer) admit(n int) error {
+	if w.conn != nil {
+		return http.ErrHijacked
+	}
+	w.writeHeader(http.StatusOK)
+	if n == 0 {
+		return nil
+	}
+	if !bodyAllowed(w.status) {
+		return http.ErrBodyNotAllowed
+	}
+	w.written += int64(n)
+	if w.declared >= 0 && w.written > w.declared {
+		return http.ErrContentLength
+	}
+	return w.err
+}
+
+// sent reports whether the body goes into the response.
+func (w *writer) sent() bool { return w.method != http.MethodHead }
+
+// bodyAllowed is net/http's, for statuses that end a response.
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// flush sends the head, if it was not sent, and all that lies around, as fast as there is credit.
+func (w *writer) flush() error { return w.send(false) }
+
+// send is flush, after which all was sent if what lay around was the last.
+func (w *writer) send(last bool) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.err = w.begin(); w.err != nil || !w.sent() || w.buf == nil {
+		return w.err
+	}
+	_, w.err = w.x.Write(w.buf, last, flow.Limits{Ctx: w.x.ctx, Deadline: w.until.Channel()})
+	w.drop()
+	return w.err
+}
+
+// drop gives the buffer back: a stream that waits holds none.
+func (w *writer) drop() {
+	if w.chunk != nil {
+		w.chunk.Release()
+	}
+	w.buf, w.chunk = nil, nil
+}
+
+// begin sends the head of a response that goes on.
+func (w *writer) begin() error {
+	if w.began {
+		return nil
+	}
+	w.began = true
+	w.sniff()
+	if !w.x.reach() {
+		return http.ErrHandlerTimeout
+	}
+	w.x.accepted.Store(true)
+	rsp := &frame.Response{More: true, Status: w.status, ContentLength: w.declared, Fields: w.head}
+	raw := frame.Append(nil, rsp)
+	if len(raw) > w.x.Transport.MaxFrame() || len(rsp.Fields) > frame.MaxFields {
+		return errHead
+	}
+	return w.x.Post(flow.Control, raw)
+}
+
+// errHead is what a handler gets for a header that does not fit a frame.
+var errHead = errors.New("tunnel: the header does not fit a frame")
+
+// arm lets the clock look after what lies around.
+func (w *writer) arm() {
+	if !w.armed && w.buf != nil {
+		w.armed = true
+		w.x.clock.Reset(flushAfter)
+	}
+}
+
+// tick sends what lies around, as far as that is possible now.
+func (w *writer) tick() {
+	if !w.mu.TryLock() {
+		return // It is being written to; that arms the clock again.
+	}
+	defer w.mu.Unlock()
+	w.armed = false
+	if w.conn != nil || w.status == 0 || len(w.buf) <= flow.Room || !w.sent() {
+		return
+	}
+	if w.began && !w.x.CanSend(len(w.buf)-flow.Room) {
+		w.arm()
+		return
+	}
+	if w.err = w.begin(); w.err == nil && w.x.CanSend(len(w.buf)-flow.Room) {
+		_ = w.flush() // The next write tells.
+		return
+	}
+	w.arm()
+}
+
+// sniff fills in the Content-Type, under net/http's conditions, from the body as far as it was written.
+func (w *writer) sniff() {
+	if w.sniffed {
+		return
+	}
+	w.sniffed = true
+	if len(w.buf) > flow.Room {
+		w.head = append(w.head, frame.Field{Name: "Content-Type", Value: http.DetectContentType(w.buf[flow.Room:])})
+	}
+}
+
+// typed reports whether a header tells what the body is, or that nobody could see it.
+func typed(h http.Header) bool {
+	_, typed := h["Content-Type"]
+	return typed || h.Get("Content-Encoding") != "" || h.Get("Transfer-Encoding") != ""
+}
+
+// complete ends the response. It returns what to tell instead, if the response is not whole.
+func (w *writer) complete() *frame.Reset {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writeHeader(http.StatusOK)
+	defer w.drop()
+	if !w.began {
+		if done, failed := w.whole(); done || failed != nil {
+			return failed
+		}
+	}
+	trailers := frame.FieldsOf(w.trailers())
+	err := w.send(len(trailers) == 0 && !w.short())
+	switch {
+	case errors.Is(err, errHead) || len(trailers) > frame.MaxFields:
+		return frame.NewReset(frame.CodeTooLarge, "gave a header over the limit; the answer was not sent")
+	case err != nil:
+		return frame.NewReset(frame.CodeCancelled, "could not send its answer")
+	case w.short():
+		return frame.NewReset(frame.CodeAborted, "sent less than it had declared")
+	}
+	if err := w.x.Finish(trailers); err != nil {
+		return frame.NewReset(frame.CodeLost, "could not send its answer")
+	}
+	return nil
+}
+
+// short reports whether the handler wrote less than it declared.
+func (w *writer) short() bool {
+	return w.declared >= 0 && w.sent() && bodyAllowed(w.status) && w.written < w.declared
+}
+
+// whole sends the response as one frame, if it fits one.
+func (w *writer) whole() (done bool, failed *frame.Reset) {
+	w.sniff()
+	rsp := w.response()
+	if len(rsp.Fields) > frame.MaxFields || len(rsp.Trailers) > frame.MaxFields {
+		return false, frame.NewReset(frame.CodeTooLarge, "gave a header over the limit; the answer was not sent")
+	}
+	if w.short() {
+		return false, frame.NewReset(frame.CodeAborted, "sent less than it had declared")
+	}
+	raw := frame.Compose(rsp)
+	defer frame.Recycle(raw)
+	if len(*raw) > w.x.Transport.MaxFrame() {
+		return false, nil
+	}
+	if err := w.x.answer(*raw); err != nil {
+		return false, frame.NewReset(frame.CodeLost, "could not send its answer")
+	}
+	return true, nil
+}
+
+func (w *writer) response() *frame.Response {
+	rsp := &frame.Response{
+		Status:        w.status,
+		ContentLength: w.declared,
+		Fields:        w.head,
+		Trailers:      frame.FieldsOf(w.trailers()),
+	}
+	if w.sent() && w.buf != nil {
+		rsp.Body = w.buf[flow.Room:]
+	}
+	if rsp.ContentLength < 0 && w.lengthKnown(rsp) {
+		rsp.ContentLength = w.written
+	}
+	return rsp
+}
+
+// lengthKnown reports whether the bytes written tell the Content-Length. Not so for HEAD without any, where the
+// handler may have known the method; and trailers need a response that is not delimited by its length.
+func (w *writer) lengthKnown(r *frame.Response) bool {
+	if !bodyAllowed(w.status) || !w.sent() && w.written == 0 {
+		return false
+	}
+	return len(r.Trailers) == 0 && !slices.ContainsFunc(w.head, func(f frame.Field) bool { return f.Name == "Trailer" })
+}
+
+// trailers are the fields that the handler declared before the head, and those it marked with [http.TrailerPrefix] at
+// any time.
+func (w *writer) trailers() http.Header {
+	var trailers http.Header
+	for key, values := range w.header {
+		if name, ok := strings.CutPrefix(key, http.TrailerPrefix); ok {
+			if trailers == nil {
+				trailers = http.Header{}
+			}
+			trailers[name] = values
+		}
+	}
+	for _, name := range frame.Tokens(w.head, "Trailer") {
+		if trailers == nil {
+			trailers = http.Header{}
+		}
+		trailers[name] = append(trailers[name], w.header[name]...)
+	}
+	return trailers
+}
+
+// SetReadDeadline is for [http.ResponseController].
+func (w *writer) SetReadDeadline(t time.Time) error {
+	w.x.body.until.Set(t)
+	return nil
+}
+
+// SetWriteDeadline is for [http.ResponseController].
+func (w *writer) SetWriteDeadline(t time.Time) error {
+	w.until.Set(t)
+	return nil
+}
+
+// EnableFullDuplex is for [http.ResponseController]. The tunnel always is.
+func (w *writer) EnableFullDuplex() error { return nil }
+
+// Hijack implements [http.Hijacker]. After an upgrade the connection carries the other protocol, with half-close and
+// deadlines; what the handler writes before is read as a response, as on a socket.
+func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn != nil {
+		return nil, nil, http.ErrHijacked
+	}
+	c, err := newConn(w.x, w.status, w.head)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.conn = c
+	return c, bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)), nil
+}
+
+func (w *writer) hijacked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.conn != nil
+}

@@ -1,0 +1,65 @@
+package webpath
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxLen is the longest path of a web resource, in bytes. A longer one is not registered.
+const MaxLen = 256
+
+// reserved are paths, with all below them, that modules cannot have: they are the homeserver's, Synapse's or busd's own.
+// In Synapse nothing checks this, and a module can take such a path over (synapse/app/homeserver.py merges resources).
+var reserved = []struct{ path, owner string }{
+	{"/_matrix", "the Matrix specification"},
+	{"/.well-known/matrix", "the Matrix specification"},
+	{"/_synapse/admin", "Synapse"},
+	{"/_synapse/replication", "Synapse"},
+	{"/_synapse/mas", "Synapse"},
+	{"/_synapse/metrics", "Synapse"},
+	{"/_synapse/modulebus", "the Module API"},
+	{"/_synapse/client/oidc", "Synapse"},
+	{"/_synapse/client/saml2", "Synapse"},
+	{"/_synapse/client/pick_idp", "Synapse"},
+	{"/_synapse/client/pick_username", "Synapse"},
+	{"/_synapse/client/new_user_consent", "Synapse"},
+	{"/_synapse/client/sso_register", "Synapse"},
+	{"/_synapse/client/password_reset", "Synapse"},
+	{"/_synapse/client/unsubscribe", "Synapse"},
+	{"/health", "Synapse"},
+	{"/_modulebus", "busd"},
+	{"/healthz", "busd"},
+	{"/readyz", "busd"},
+	{"/metrics", "busd"},
+}
+
+// Check returns an error that says why a module cannot register the path, or nil.
+func Check(p string) error {
+	switch {
+	case len(p) > MaxLen:
+		return fmt.Errorf("web resource path of %d bytes: at most %d are possible", len(p), MaxLen)
+	case !strings.HasPrefix(p, "/") || p == "/":
+		return fmt.Errorf("web resource %q: the path must begin with a slash and have a segment; use /_synapse/client/…", p)
+	case path.Clean(p) != p:
+		return fmt.Errorf("web resource %q: write the path as %q", p, path.Clean(p))
+	case !utf8.ValidString(p):
+		return fmt.Errorf("web resource %q: the path must be UTF-8", p)
+	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("?#%", r) }):
+		return fmt.Errorf("web resource %q: the path is written unescaped, without spaces and without any of ? # %%", p)
+	}
+	return checkReserved(p)
+}
+
+// checkReserved refuses what lies below a reserved path, and what a reserved path lies below.
+func checkReserved(p string) error {
+	i := slices.IndexFunc(reserved, func(r struct{ path, owner string }) bool {
+		return Below(p, r.path) || Below(r.path, p)
+	})
+	if i < 0 {
+		return nil
+	}
+	return fmt.Errorf("web resource %q: %s belongs to %s; use a path of your own below /_synapse/client/", p, reserved[i].path, reserved[i].owner)
+}
