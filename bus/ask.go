@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,8 +14,8 @@ func ask[Request, Reply proto.Message](
 	ctx context.Context, c *Client, cb subjects.Callback[Request, Reply], req Request,
 ) (Decision[Reply], error) {
 	r := c.roster.Load()
-	plan := &r.plans[cb.Index]
-	if len(plan.steps) == 0 {
+	plan := r.plans[cb.Declaration]
+	if plan == nil {
 		return Decision[Reply]{RosterRevision: r.revision}, r.err
 	}
 	d, err := c.run(ctx, r, plan, req)
@@ -40,7 +39,7 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	if closed := c.roster.Load().err; closed != nil && (err != nil || len(d.Failures) > 0) {
 		d, err = Decision[proto.Message]{RosterRevision: r.revision}, closed // The modules did not fail: the client did.
 	}
-	p.metrics.asked(&d, err, time.Since(a.start))
+	a.report(&d, err)
 	a.end()
 	return d, err
 }

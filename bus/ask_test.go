@@ -14,6 +14,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/bus/bustest"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -63,7 +64,7 @@ func fails(module string, kind rosterv1.FailureKind, policy callbacksv1.OnFailur
 	if kind == timeout {
 		within = soon
 	}
-	return bustest.Fail(subjects.UserMayCreateRoom.Declaration, kind).By(module).OnFailure(policy).Timeout(within)
+	return bustest.Fail(subjects.UserMayCreateRoom, kind).By(module).OnFailure(policy).Timeout(within)
 }
 
 // thinks is a module that answers when nobody waits for it any more.
@@ -155,7 +156,7 @@ func TestWhatAFailureMeansIsThePolicys(t *testing.T) {
 func TestTheDefaultPolicyIsTheDeclarations(t *testing.T) {
 	t.Parallel()
 	for _, d := range subjects.All() {
-		if d.Key != nil || d.ToModule != nil {
+		if declared.Of(d).Key != nil || declared.Of(d).ToModule != nil {
 			continue // Who is asked these depends on the request.
 		}
 		t.Run(d.FullName(), func(t *testing.T) {
@@ -180,7 +181,7 @@ func TestTheDefaultPolicyIsTheDeclarations(t *testing.T) {
 
 func TestAFailureRefusesOnlyWhereThatCanBeSaid(t *testing.T) {
 	t.Parallel()
-	c := bustest.New(t, bustest.Fail(subjects.IsUserExpired.Declaration, failed).OnFailure(refuse))
+	c := bustest.New(t, bustest.Fail(subjects.IsUserExpired, failed).OnFailure(refuse))
 	if got, err := c.AccountValidity.IsUserExpired(t.Context(), &callbacksv1.IsUserExpiredRequest{}); err == nil || got.Failures[0].Policy != fail {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -188,7 +189,7 @@ func TestAFailureRefusesOnlyWhereThatCanBeSaid(t *testing.T) {
 
 func TestADecisionIsTheCallersOwn(t *testing.T) {
 	t.Parallel()
-	c := bustest.New(t, bustest.Fail(subjects.OnCreateRoom.Declaration, failed))
+	c := bustest.New(t, bustest.Fail(subjects.OnCreateRoom, failed))
 	for range 2 {
 		got, err := c.ThirdPartyRules.OnCreateRoom(t.Context(), &callbacksv1.OnCreateRoomRequest{})
 		if err != nil || got.Answer.GetRefusal().GetError() == "" {
@@ -218,7 +219,7 @@ func TestTheOriginOfAnEventDecidesWhatAFailureMeans(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := bustest.New(t, bustest.Fail(subjects.CheckEventForSpam.Declaration, failed).OnFailure(tt.set))
+			c := bustest.New(t, bustest.Fail(subjects.CheckEventForSpam, failed).OnFailure(tt.set))
 			got, err := c.SpamChecker.CheckEventForSpam(t.Context(), &callbacksv1.CheckEventForSpamRequest{Event: &callbacksv1.Event{Json: []byte(tt.event)}})
 			if got.Failures[0].Policy != tt.want || (err != nil) != (tt.want == fail) {
 				t.Errorf("got %v, %v, want %v", got.Failures, err, tt.want)
@@ -402,7 +403,7 @@ func TestSetsAreUnited(t *testing.T) {
 		"of one module":             {[]bustest.Script{shows("a", false), shows("b", false, "@c:x", "@c:x")}, &callbacksv1.GetInterestedUsersResponse{Users: []string{"@c:x"}}, "b"},
 		"of no module":              {[]bustest.Script{shows("a", false), shows("b", false)}, nil, ""},
 		"unless all users are in":   {[]bustest.Script{shows("a", false, "@a:x"), shows("b", true), shows("c", false, "@c:x")}, &callbacksv1.GetInterestedUsersResponse{AllUsers: true}, "b"},
-		"of those that do not fail": {[]bustest.Script{shows("a", false, "@a:x"), bustest.Fail(subjects.GetInterestedUsers.Declaration, failed).By("b")}, &callbacksv1.GetInterestedUsersResponse{Users: []string{"@a:x"}}, "a"},
+		"of those that do not fail": {[]bustest.Script{shows("a", false, "@a:x"), bustest.Fail(subjects.GetInterestedUsers, failed).By("b")}, &callbacksv1.GetInterestedUsersResponse{Users: []string{"@a:x"}}, "a"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -460,7 +461,7 @@ func TestAskByDeclarationIsTheSameAsk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Ask(t.Context(), subjects.UserMayCreateRoom.Declaration, &question{})
+	got, err := c.Ask(t.Context(), subjects.UserMayCreateRoom, &question{})
 	want := bus.Decision[proto.Message]{Answer: typed.Answer, DecidedBy: typed.DecidedBy, Failures: typed.Failures, RosterRevision: typed.RosterRevision}
 	if diff := cmp.Diff(want, got, protocmp.Transform(), wordless); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,7 +11,6 @@ import (
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
-	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // asking is one ask under way. It is the driver around a [combine.Walk]: it has the clock and the network.
@@ -31,10 +29,12 @@ type asking struct {
 	buffer   []byte
 	encoded  encoded
 	files    []func() // which close what modules read
+	nudges   chan struct{}
+	trace    Trace // for the observer
 }
 
 type reply struct {
-	place int
+	place int // of the attempt and its slot
 	msg   *nats.Msg
 }
 
@@ -49,7 +49,7 @@ type encoded struct {
 func newAsking() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &asking{timer: timer}
+	return &asking{timer: timer, nudges: make(chan struct{}, 1)}
 }
 
 func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message) {
@@ -66,7 +66,9 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 		a.replies = make(chan reply, slots*len(a.steps))
 	}
 	a.attempts = a.attempts[:len(a.steps)]
-	clear(a.attempts)
+	for i := range a.attempts {
+		a.attempts[i] = attempt{asking: a, step: &a.steps[i], index: i}
+	}
 }
 
 // end returns the asking to the pool. No reply can reach it afterwards. Modules whose answers are no longer wanted are
@@ -74,11 +76,15 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 func (a *asking) end() {
 	a.timer.Stop()
 	for i := range a.attempts {
-		a.abandon(i)
+		a.attempts[i].abandon()
 	}
 	for len(a.replies) > 0 {
 		<-a.replies
 	}
+	for len(a.nudges) > 0 {
+		<-a.nudges
+	}
+	clear(a.attempts)
 	for _, closeFile := range a.files {
 		closeFile()
 	}
@@ -91,6 +97,14 @@ func (a *asking) end() {
 // Receive implements [natsrequest.Receiver]. The channel has room for a reply in each place, and there is one at most.
 func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
 
+// Lost implements [natsrequest.Receiver].
+func (a *asking) Lost() {
+	select {
+	case a.nudges <- struct{}{}:
+	default: // It is going to look anyway.
+	}
+}
+
 // await drives the walk until there is a decision, or the caller no longer wants one.
 func (a *asking) await(ctx context.Context) error {
 	a.advance()
@@ -100,18 +114,22 @@ func (a *asking) await(ctx context.Context) error {
 			a.hear(r)
 		case <-a.timer.C:
 			a.hearAll()
-			a.expire(time.Now())
+			a.look(time.Now())
+		case <-a.nudges:
+			a.nudge()
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
 			a.hearAll()
-			a.expire(a.until)
+			a.look(a.until)
 		}
 		a.advance()
 	}
 	return nil
 }
+
+func (a *asking) hear(r reply) { a.attempts[r.place/slots].hear(r.place%slots, r.msg) }
 
 // hearAll takes in what has come before time ran out, however late this goroutine was to see either.
 func (a *asking) hearAll() {
@@ -127,7 +145,7 @@ func (a *asking) advance() {
 		if i > 0 && !a.plan.parallel {
 			now = time.Now()
 		}
-		a.askModule(i, req, now)
+		a.attempts[i].ask(req, now)
 	}
 	if !a.walk.Done() {
 		a.timer.Reset(time.Until(a.next()))
@@ -158,42 +176,29 @@ func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
 	return a.buffer, err
 }
 
-// expire fails what has not been heard of by now: and when it is the budget that ran out, all the rest.
-func (a *asking) expire(now time.Time) {
+// look does what is due at a time; when the budget has run out, that is to give up on all modules.
+func (a *asking) look(now time.Time) {
 	over := !now.Before(a.until)
 	for i := range a.attempts {
-		switch t := &a.attempts[i]; {
-		case over || t.waiting() && !now.Before(t.deadline):
-			t.expired = true
-			a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT})
-		case t.hedgeDue(now):
-			a.hedge(i)
+		if t := &a.attempts[i]; over {
+			t.expire(now)
+		} else {
+			t.look(now)
 		}
 	}
 }
 
-func (a *asking) failed(i int, f *wire.Failure) {
-	if !a.walk.Waiting(i) {
-		return
+// nudge looks for requests in the hands of workers that may be gone.
+func (a *asking) nudge() {
+	now := time.Now()
+	for i := range a.attempts {
+		a.attempts[i].nudge(now)
 	}
-	step := &a.steps[i]
-	a.attempts[i].said = f
-	o := combine.Outcome{Failure: f.Kind, Policy: a.policy(step)}
-	if o.Policy == callbacksv1.OnFailure_REFUSE {
-		o.Answer = a.plan.callback.Refused(proto.CloneOf(step.refusal))
-	}
-	step.metrics.failed(f.Kind, o.Policy)
-	if t := &a.attempts[i]; f.Kind == rosterv1.FailureKind_TIMEOUT && t.deadline.Sub(t.at) >= step.timeout {
-		a.judge(i, errLate) // Not where it was the caller who had less time than the module.
-	}
-	a.client.log.Warn().Str("callback", a.plan.callback.FullName()).Str("module", step.module).
-		Str("policy", strings.ToLower(o.Policy.String())).Err(f).Msg("module failed")
-	a.walk.Tell(i, o)
 }
 
 // policy looks at the origin only now, when it matters.
 func (a *asking) policy(s *step) callbacksv1.OnFailure {
-	if s.onFailure == s.onFailureFederated || !federated(a.request, a.client.name) {
+	if s.onFailure == s.onFailureFederated || originOf(a.request, a.client.name) != Federated {
 		return s.onFailure
 	}
 	return s.onFailureFederated

@@ -19,6 +19,7 @@ func (silent) Send(natsrequest.Receiver, int, natsrequest.Request) (natsrequest.
 }
 func (silent) Forget(natsrequest.Ticket)         {}
 func (silent) Cancel(natsrequest.Ticket, string) {}
+func (silent) Lost(string)                       {}
 
 // A timer that is set for a past that nothing ends keeps a whole processor busy until the other modules have answered.
 func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
@@ -36,14 +37,14 @@ func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 	}
 	r := c.roster.Load()
 	a := newAsking().(*asking)
-	a.begin(t.Context(), c, r, &r.plans[d.Index], &callbacksv1.UserMayCreateRoomRequest{})
+	a.begin(t.Context(), c, r, r.plans[d], &callbacksv1.UserMayCreateRoomRequest{})
 	defer a.end()
 	a.advance()
 	for _, want := range []time.Duration{time.Second, 2 * time.Second} {
 		if got := a.next().Sub(a.start); got != want {
 			t.Errorf("the next timeout is after %v, want %v", got, want)
 		}
-		a.expire(a.start.Add(want))
+		a.look(a.start.Add(want))
 	}
 	if !a.walk.Done() {
 		t.Error("both timed out, and there is no decision")

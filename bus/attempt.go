@@ -1,8 +1,6 @@
 package bus
 
 import (
-	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -11,173 +9,172 @@ import (
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // slots is how many workers of one module may be asked at the same time.
 const slots = 2
 
-// attempt is one module's part of an ask.
+// attempt is one module's part of an ask: what it was asked, and what it said. See ADR 17.
 type attempt struct {
+	asking   *asking
+	step     *step
+	index    int           // the module's, in the walk
 	request  proto.Message // as the module gets it
-	at       time.Time
+	at       time.Time     // zero until it is asked
 	deadline time.Time
-	hedgeAt  time.Time // zero when no second worker is to be asked
-	tickets  [slots]natsrequest.Ticket
-	out      [slots]bool // whether a reply is waited for
-	worker   int         // the next worker of the module's to ask by name
-	left     int         // workers that may still be asked by name
+	hedgeAt  time.Time // when a second worker may be asked, by the operator's word; zero for never
+	halfAt   time.Time // when a worker that has said nothing is doubted; zero for never
+	sent     [slots]sent
+	choice   choice
+	hedged   bool // a second worker has been asked, or would have been
+	trial    bool // the breaker lets this one try
 	expired  bool
-	said     *wire.Failure // the module's failure so far: see reported
-	verdict  func(error)   // for the breaker, where it wants one
-	judged   bool          // whether it was given
+	judged   bool          // the breaker knows what came of it
+	failure  *wire.Failure // the module's failure so far: see fold
+
+	outcome combine.Outcome // once told
+	told    bool
+	worker  string // whose answer, or whose failure, the outcome is; empty where nobody knows
+	took    time.Duration
 }
 
-// text is what there is to say of the module's failure.
-func (t *attempt) text() string {
-	if t.said == nil {
-		return ""
-	}
-	return t.said.Text
+// sent is a request to one worker.
+type sent struct {
+	ticket natsrequest.Ticket
+	worker *worker // nil where NATS chose one
+	at     time.Time
+	out    bool // a reply is waited for
 }
 
-func (t *attempt) waiting() bool { return t.out[0] || t.out[1] }
+func (t *attempt) waiting() bool { return t.sent[0].out || t.sent[1].out }
 
 // next is when the attempt has to be looked at; zero is never.
 func (t *attempt) next() time.Time {
-	switch {
-	case t.expired || !t.waiting():
+	if t.expired || !t.waiting() {
 		return time.Time{}
-	case !t.hedgeAt.IsZero():
-		return t.hedgeAt
 	}
-	return t.deadline
+	next := t.deadline
+	for _, at := range []time.Time{t.hedgeAt, t.halfAt} {
+		if !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	return next
 }
 
-func (t *attempt) hedgeDue(now time.Time) bool {
-	return t.waiting() && !t.hedgeAt.IsZero() && !now.Before(t.hedgeAt)
-}
-
-// askModule sends the request to any worker of a module; or to one by name, where a second may be asked after it.
-func (a *asking) askModule(i int, req proto.Message, now time.Time) {
-	step, t := &a.steps[i], &a.attempts[i]
-	if step.unserved != "" {
-		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: step.unserved})
+// ask sends the request to a worker of the module.
+func (t *attempt) ask(req proto.Message, now time.Time) {
+	t.at = now
+	if t.step.unserved != "" {
+		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: t.step.unserved})
 		return
 	}
-	verdict, ok := step.breaker.admit()
+	var ok bool
+	if t.trial, ok = t.step.breaker.admit(now); !ok {
+		t.judged = true
+		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_BREAKER_OPEN, Text: "it has not answered in time again and again, and is not asked for a while"})
+		return
+	}
+	given := min(t.asking.until.Sub(now), t.step.timeout)
+	t.request, t.deadline = t.asking.shape(t.step, req), now.Add(given)
+	if t.choice = choose(t.step.workers, t.stamp(now)); t.choice.named() {
+		t.halfAt = now.Add(given / 2)
+		if t.step.hedge > 0 && t.step.hedge < given {
+			t.hedgeAt = now.Add(t.step.hedge)
+		}
+	}
+	t.send(0, now)
+}
+
+// stamp is a time as workers and breakers keep it.
+func (t *attempt) stamp(now time.Time) stamp { return t.asking.client.stamp(now) }
+
+// send sends the request to the next worker, and reports whether there was one to send it to. A request that cannot be
+// sent has failed, unless another worker has it.
+func (t *attempt) send(slot int, now time.Time) bool {
+	w, ok := t.choice.next(t.stamp(now), t.step.pause, slot == 0) // A second request is for somebody else.
 	if !ok {
-		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_BREAKER_OPEN})
-		return
+		return false
 	}
-	left := a.until.Sub(now)
-	*t = attempt{
-		request: a.shape(step, req), at: now, deadline: now.Add(min(left, step.timeout)),
-		left: len(step.workers), verdict: verdict,
-	}
-	if t.left > 1 {
-		t.worker = rand.IntN(t.left)
-	}
-	if step.hedge > 0 && t.left > 1 && step.hedge < step.timeout {
-		t.hedgeAt = now.Add(step.hedge)
-		a.send(i, 0, a.nextWorker(i), now)
-		return
-	}
-	a.send(i, 0, step.subject, now)
-}
-
-// nextWorker is the subject of a worker that has not been asked by name, or the module's when there is none left.
-func (a *asking) nextWorker(i int) string {
-	step, t := &a.steps[i], &a.attempts[i]
-	if t.left == 0 {
-		return step.subject
-	}
-	subject := step.workers[t.worker%len(step.workers)]
-	t.worker++
-	t.left--
-	return subject
-}
-
-// send sends the request of an attempt. What cannot be sent has failed, unless another worker has it.
-func (a *asking) send(i, slot int, subject string, now time.Time) {
-	step, t := &a.steps[i], &a.attempts[i]
-	data, err := a.encode(t.request, step.json)
+	data, err := t.asking.encode(t.request, t.step.json)
 	if err != nil {
-		a.failed(i, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
-		return
+		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
+		return true
 	}
-	r := natsrequest.Request{Subject: subject, Data: data, JSON: step.json}
-	if left := t.deadline.Sub(now); left < step.timeout {
+	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json}
+	if w != nil {
+		r.Subject = w.subject
+	}
+	if left := t.deadline.Sub(now); left < t.step.timeout {
 		r.Timeout = max(left, time.Millisecond)
 	}
-	t.tickets[slot], err = a.client.requester.Send(a, slots*i+slot, r)
-	t.out[slot] = err == nil
+	ticket, err := t.asking.client.requester.Send(t.asking, slots*t.index+slot, r)
+	if err != nil {
+		t.unsent(err)
+		return true
+	}
+	t.sent[slot] = sent{ticket, w, now, true}
+	w.asked()
+	return true
+}
+
+// unsent takes in that the connection did not take a request.
+func (t *attempt) unsent(err error) {
+	f := t.fold(wire.FailureOf(wire.Unsent(err)))
 	if !t.waiting() {
-		a.failed(i, t.reported(unsent(err)))
+		t.fail(f)
 	}
 }
 
-// unsent is what it means that the connection did not take a request.
-func unsent(err error) *wire.Failure {
-	if errors.Is(err, nats.ErrMaxPayload) {
-		return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "the request is larger than the server's max_payload"}
-	}
-	return &wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: err.Error()}
-}
-
-// hedge asks a second worker, since the first takes long, as far as the budget for that goes.
-func (a *asking) hedge(i int) {
-	a.attempts[i].hedgeAt = time.Time{}
-	if a.attempts[i].left > 0 && a.steps[i].hedges.take() {
-		a.steps[i].metrics.hedged.Inc()
-		a.send(i, 1, a.nextWorker(i), time.Now())
-	}
+// received returns whom a reply is of, which is not waited for any more.
+func (t *attempt) received(slot int) *sent {
+	s := &t.sent[slot]
+	s.out = false
+	s.worker.released()
+	return s
 }
 
 // hear takes in a reply.
-func (a *asking) hear(r reply) {
-	i, slot := r.place/slots, r.place%slots
-	t, step := &a.attempts[i], &a.steps[i]
-	t.out[slot] = false
-	answer, failure := decode(a.plan.callback, r.msg)
+func (t *attempt) hear(slot int, m *nats.Msg) {
+	s, now := t.received(slot), time.Now()
+	answer, failure := decode(t.asking.plan.callback.Declaration, m)
 	if failure != nil {
-		a.hearFailure(i, slot, failure)
+		t.hearFailure(s, slot, failure, now)
 		return
 	}
-	a.judge(i, nil)
-	a.abandon(i)
-	step.metrics.answered(time.Since(t.at))
-	step.hedges.earn()
-	a.walk.Tell(i, combine.Outcome{Answer: answer})
+	s.worker.heard(t.stamp(now))
+	t.step.breaker.answered(t.stamp(now))
+	t.step.hedges.earn()
+	t.judged = true
+	t.tell(combine.Outcome{Answer: answer}, s.worker, now)
+	t.abandon()
 }
 
 // hearFailure takes in a worker's failure. One that is busy, or is not there any more though others are, leaves the
 // request to another.
-func (a *asking) hearFailure(i, slot int, f *wire.Failure) {
-	t := &a.attempts[i]
-	failure := t.reported(f)
+func (t *attempt) hearFailure(s *sent, slot int, f *wire.Failure, now time.Time) {
 	switch {
-	case elsewhere(f) && t.left > 0 && !t.expired:
-		a.send(i, slot, a.nextWorker(i), time.Now())
-	case !t.waiting():
-		a.failed(i, failure)
+	case f.Kind != rosterv1.FailureKind_ABSENT:
+		s.worker.heard(t.stamp(now))
+	case f.Text == "" && s.worker != nil: // NATS says so, and not this side's connection.
+		t.lost(s.worker, now)
+	}
+	folded := t.fold(f)
+	if elsewhere(f) && !t.expired && t.send(slot, now) {
+		return
+	}
+	if !t.waiting() {
+		t.blame(s.worker)
+		t.fail(folded)
 	}
 }
 
-// reported is the module's failure, after this one of a worker. Who is asked last may not be there; where another worker
-// said something, the module is not absent.
-func (t *attempt) reported(f *wire.Failure) *wire.Failure {
-	if t.said == nil || f.Kind != rosterv1.FailureKind_ABSENT {
-		t.said = f
-	}
-	return t.said
-}
-
-// judge tells the breaker, once, what came of asking a module.
-func (a *asking) judge(i int, err error) {
-	if t := &a.attempts[i]; !t.judged {
-		t.judged = true
-		a.steps[i].breaker.judge(t.verdict, err)
+// lost takes in that nobody listens for a worker any more. Those who wait for it are told.
+func (t *attempt) lost(w *worker, now time.Time) {
+	if w.doubt(t.stamp(now), t.step.pause) {
+		t.asking.client.requester.Lost(w.subject)
 	}
 }
 
@@ -186,17 +183,137 @@ func elsewhere(f *wire.Failure) bool {
 	return f.Kind == rosterv1.FailureKind_BUSY || f.Kind == rosterv1.FailureKind_ABSENT
 }
 
-// abandon ends the wait for what was sent to a module.
-func (a *asking) abandon(i int) {
-	for slot, out := range a.attempts[i].out {
-		switch {
-		case !out:
-		case a.attempts[i].expired: // The module's own clock has told it.
-			a.client.requester.Forget(a.attempts[i].tickets[slot])
-		default:
-			a.client.requester.Cancel(a.attempts[i].tickets[slot], a.steps[i].cancel)
+// fold makes a worker's failure the module's. ABSENT never replaces another kind: if any worker replied, the module is
+// present.
+func (t *attempt) fold(f *wire.Failure) *wire.Failure {
+	if t.failure == nil || f.Kind != rosterv1.FailureKind_ABSENT {
+		t.failure = f
+	}
+	return t.failure
+}
+
+// look does what is due at a time.
+func (t *attempt) look(now time.Time) {
+	switch {
+	case !t.waiting():
+	case !now.Before(t.deadline):
+		t.expire(now)
+	case due(t.halfAt, now):
+		t.halfAt = time.Time{}
+		t.rescue(now)
+	case due(t.hedgeAt, now):
+		t.hedgeAt = time.Time{}
+		if !t.hedged && t.step.hedges.take() {
+			t.hedge(now)
 		}
 	}
-	a.attempts[i].out = [slots]bool{}
-	a.judge(i, errOther)
+}
+
+func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// rescue doubts workers that have said nothing since they got the request, and asks another where asking twice does
+// nothing twice. The budget of hedges does not bound that where the module answers others meanwhile.
+func (t *attempt) rescue(now time.Time) {
+	stuck := false
+	for i := range t.sent {
+		if s := &t.sent[i]; s.out && s.worker.quietSince(t.stamp(s.at)) {
+			stuck = true
+			if now.Sub(s.at) >= t.step.timeout/2 { // Not where the caller has less time than the module.
+				s.worker.doubt(t.stamp(now), t.step.pause)
+			}
+		}
+	}
+	if stuck && t.step.speculative && !t.hedged && (t.step.breaker.answeredSince(t.stamp(t.at)) || t.step.hedges.take()) {
+		t.hedge(now)
+	}
+}
+
+// nudge takes in that a worker which this waits for may be gone. It may also be draining, so its answer still counts.
+func (t *attempt) nudge(now time.Time) {
+	if s := &t.sent[0]; t.step.speculative && !t.expired && s.out && s.worker.doubted() && !t.hedged {
+		t.hedge(now)
+	}
+}
+
+// hedge asks a second worker. It is not for callbacks with side effects.
+func (t *attempt) hedge(now time.Time) {
+	t.hedged = true
+	if t.choice.more() && t.send(1, now) {
+		t.step.metrics.hedged.Inc()
+	}
+}
+
+// expire ends the wait for a module whose time is over.
+func (t *attempt) expire(now time.Time) {
+	t.expired = true
+	if given := t.deadline.Sub(t.at); given >= t.step.timeout { // Not where the caller had less time than the module.
+		t.judge(now)
+	}
+	for i := range t.sent {
+		if t.sent[i].out {
+			t.blame(t.sent[i].worker)
+		}
+	}
+	t.fail(&wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT})
+}
+
+// judge tells the breaker of a timeout.
+func (t *attempt) judge(now time.Time) {
+	if !t.at.IsZero() && !t.judged {
+		t.judged = true
+		t.step.breaker.late(t.stamp(t.at), now, t.trial)
+	}
+}
+
+// fail makes the failure the module's, and what it means its outcome.
+func (t *attempt) fail(f *wire.Failure) {
+	if !t.asking.walk.Waiting(t.index) {
+		return
+	}
+	t.failure = f
+	o := combine.Outcome{Failure: f.Kind, Policy: t.asking.policy(t.step)}
+	if o.Policy == callbacksv1.OnFailure_REFUSE {
+		o.Answer = t.asking.plan.callback.Refused(proto.CloneOf(t.step.refusal))
+	}
+	t.tell(o, nil, time.Now())
+}
+
+// tell gives the walk the module's outcome, and keeps it for the trace.
+func (t *attempt) tell(o combine.Outcome, by *worker, now time.Time) {
+	if !t.asking.walk.Waiting(t.index) {
+		return
+	}
+	t.outcome, t.told = o, true
+	if !t.at.IsZero() {
+		t.took = now.Sub(t.at)
+	}
+	t.blame(by)
+	t.asking.walk.Tell(t.index, o)
+}
+
+// blame remembers who was the last to be asked or heard.
+func (t *attempt) blame(w *worker) {
+	if w != nil {
+		t.worker = w.name
+	}
+}
+
+// abandon ends the wait for what was sent to the module, and tells it so.
+func (t *attempt) abandon() {
+	for slot := range t.sent {
+		s := &t.sent[slot]
+		if !s.out {
+			continue
+		}
+		t.received(slot)
+		if t.expired { // The module's own clock has told it.
+			t.asking.client.requester.Forget(s.ticket)
+		} else {
+			t.asking.client.requester.Cancel(s.ticket, t.step.cancel)
+		}
+	}
+	if !t.judged && t.trial {
+		t.step.breaker.withdrawn()
+	}
+	t.judged = true
 }

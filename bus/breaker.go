@@ -1,135 +1,109 @@
 package bus
 
 import (
-	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// breaker spares callers the wait for a module that answers no more. Only timeouts count against a module: all other
-// failures are known at once, and asking again is how one learns that they are over. While it is open, the module is not
-// asked and its policy applies; then one ask tries. A nil breaker never opens.
+// breaker spares callers the wait for a module that answers no more: after some timeouts in a row the module is not asked
+// for a while, and its policy applies; then one ask at a time tries. Only timeouts count, and only those of requests since
+// which the module has answered nothing at all: where it did answer, one of its workers is in trouble, and not the module.
+// See ADR 17. Its methods may be called concurrently.
 type breaker struct {
 	terms   terms
-	library *gobreaker.TwoStepCircuitBreaker[struct{}]
-	tripped atomic.Bool // whether the library has anything to say; it is not asked before
+	last    atomic.Int64 // stamp of the module's last answer
+	tripped atomic.Bool  // there have been timeouts; before, nothing is locked
+
+	mu       sync.Mutex
+	timeouts uint32 // in a row
+	until    time.Time
+	trying   bool
 }
 
 // terms are when a breaker opens, and for how long.
 type terms struct {
-	failures uint32
+	timeouts uint32 // 0 is never
 	open     time.Duration
 }
 
-// place is one callback of one module.
-type place struct {
+// modulesCallback is one callback of one module.
+type modulesCallback struct {
 	callback *subjects.Declaration
 	module   string
 }
 
-const breakerOpen = 5 * time.Second
-
-// What came of an ask that the breaker was told of.
-var (
-	errLate  = errors.New("no answer in time")
-	errOther = errors.New("another failure, or nothing")
-)
-
 // breakerOf returns the breaker of a module's callback, which lives longer than a roster does, as long as its terms are
 // the same.
 func (c *Client) breakerOf(d *subjects.Declaration, module string, i *rosterv1.Interest) *breaker {
-	key, t := place{d, module}, terms{i.GetBreakerFailures(), milliseconds(i.GetBreakerOpenMs(), breakerOpen)}
-	if t.failures == 0 {
-		delete(c.breakers, key)
-		return nil
-	}
+	key, t := modulesCallback{d, module}, terms{i.GetBreakerFailures(), breakerOpen(i)}
 	if b := c.breakers[key]; b == nil || b.terms != t {
-		c.breakers[key] = newBreaker(t)
+		c.breakers[key] = &breaker{terms: t}
 	}
 	return c.breakers[key]
 }
 
-func newBreaker(t terms) *breaker {
-	return &breaker{terms: t, library: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Timeout:     t.open,
-		ReadyToTrip: func(n gobreaker.Counts) bool { return n.ConsecutiveFailures >= t.failures },
-		IsExcluded:  func(err error) bool { return errors.Is(err, errOther) },
-	})}
+func breakerOpen(i *rosterv1.Interest) time.Duration {
+	return milliseconds(i.GetBreakerOpenMs(), wire.DefaultBreakerOpen)
 }
 
-// admit reports whether the module may be asked now. Judge must be told with that verdict what came of it. As long as all
-// is well, the library is not bothered.
-func (b *breaker) admit() (verdict func(error), ok bool) {
-	if b == nil || !b.tripped.Load() {
-		return nil, true
+// admit reports whether the module may be asked now, and whether that is a trial, of whose end the breaker must be told.
+func (b *breaker) admit(now time.Time) (trial, ok bool) {
+	if !b.tripped.Load() {
+		return false, true
 	}
-	done, err := b.library.Allow()
-	return done, err == nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.timeouts < b.terms.timeouts {
+		return false, true
+	}
+	if b.trying || now.Before(b.until) {
+		return false, false
+	}
+	b.trying = true
+	return true, true
 }
 
-// judge takes in what came of an ask that was admitted: nil, errLate or errOther.
-func (b *breaker) judge(verdict func(error), err error) {
-	switch {
-	case b == nil:
+// answered takes in an answer: the module is well.
+func (b *breaker) answered(now stamp) {
+	b.last.Store(now)
+	if !b.tripped.Load() {
 		return
-	case verdict != nil:
-		verdict(err)
-	case errors.Is(err, errLate):
-		b.late()
 	}
-	if err == nil {
-		b.well()
-	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.timeouts, b.trying = 0, false
+	b.tripped.Store(false)
 }
 
-// late counts a timeout of an ask that was admitted before the library was bothered.
-func (b *breaker) late() {
+// answeredSince reports whether the module has answered anything since then.
+func (b *breaker) answeredSince(then stamp) bool { return b.last.Load() > then }
+
+// late takes in a timeout of a request that was sent then.
+func (b *breaker) late(then stamp, now time.Time, trial bool) {
+	if b.terms.timeouts == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if trial {
+		b.trying = false
+	}
+	if b.answeredSince(then) {
+		return
+	}
+	b.timeouts++
+	b.until = now.Add(b.terms.open)
 	b.tripped.Store(true)
-	if done, err := b.library.Allow(); err == nil {
-		done(errLate)
-	}
 }
 
-// well goes back to not bothering the library when nothing has failed since.
-func (b *breaker) well() {
-	if b.tripped.Load() && b.library.State() == gobreaker.StateClosed && b.library.Counts().ConsecutiveFailures == 0 {
-		b.tripped.Store(false)
-	}
-}
-
-// hedges is the budget of second requests: one for ten answers, so that hedging cannot double the load of a module that
-// is slow everywhere.
-type hedges struct{ earned atomic.Int64 }
-
-const (
-	hedgeCost  = 10
-	hedgeSaved = 100 * hedgeCost // at most
-)
-
-func (c *Client) hedgesOf(d *subjects.Declaration, module string) *hedges {
-	key := place{d, module}
-	if c.hedges[key] == nil {
-		c.hedges[key] = &hedges{}
-		c.hedges[key].earned.Store(hedgeSaved / hedgeCost)
-	}
-	return c.hedges[key]
-}
-
-func (h *hedges) earn() {
-	if h.earned.Load() < hedgeSaved {
-		h.earned.Add(1)
-	}
-}
-
-func (h *hedges) take() bool {
-	if h.earned.Add(-hedgeCost) >= 0 {
-		return true
-	}
-	h.earned.Add(hedgeCost)
-	return false
+// withdrawn takes in that a trial ended before it showed anything.
+func (b *breaker) withdrawn() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trying = false
 }

@@ -44,12 +44,14 @@ type Client struct {
 	nc        *nats.Conn // nil where there is no NATS, like files
 	files     *files
 	askings   sync.Pool // of *asking
+	epoch     time.Time // of stamps
 	web       web
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed when the roster changes
-	breakers map[place]*breaker
-	hedges   map[place]*hedges
+	breakers map[modulesCallback]*breaker
+	hedges   map[modulesCallback]*hedges
+	workers  map[modulesWorker]*health
 	ended    error // why no more can be asked
 	done     chan struct{}
 	closed   bool
@@ -88,9 +90,10 @@ func newClient(o Options) (*Client, error) {
 		return nil, errors.New("bus: Options.ServerName is empty: set it to the homeserver's server name")
 	}
 	c := &Client{
-		server: subjects.Of(o.ServerName), name: o.ServerName, opts: o,
+		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
-		breakers: map[place]*breaker{}, hedges: map[place]*hedges{}, askings: sync.Pool{New: newAsking},
+		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, epoch: time.Now(), workers: map[modulesWorker]*health{},
+		askings: sync.Pool{New: newAsking},
 	}
 	if o.Log != nil {
 		c.log = o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
@@ -212,10 +215,10 @@ func (c *Client) forget(x *closer) {
 
 // Ask asks a callback that is known only at run time: the request must be one of the callback's, and the answer is. See
 // package bus for what it promises.
-func (c *Client) Ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (Decision[proto.Message], error) {
+func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Message) (Decision[proto.Message], error) {
 	r := c.roster.Load()
-	plan := &r.plans[d.Index]
-	if len(plan.steps) == 0 {
+	plan := r.plans[subjects.DeclarationOf(cb)]
+	if plan == nil {
 		return Decision[proto.Message]{RosterRevision: r.revision}, r.err
 	}
 	return c.run(ctx, r, plan, req)
@@ -223,14 +226,17 @@ func (c *Client) Ask(ctx context.Context, d *subjects.Declaration, req proto.Mes
 
 // Wants reports whether the callback has to be asked: whether any module registered it, or nobody knows yet. Where it is
 // false, asking costs nothing, and nothing has to be prepared for it.
-func (c *Client) Wants(d *subjects.Declaration) bool {
+func (c *Client) Wants(cb subjects.AnyCallback) bool {
 	r := c.roster.Load()
-	return len(r.plans[d.Index].steps) > 0 || r.err != nil
+	return r.plans[subjects.DeclarationOf(cb)] != nil || r.err != nil
 }
 
 // StateFilter returns which state events of a room any module needs in requests of the callback; nil when none does.
-func (c *Client) StateFilter(d *subjects.Declaration) *rosterv1.StateFilter {
-	return c.roster.Load().plans[d.Index].state
+func (c *Client) StateFilter(cb subjects.AnyCallback) *rosterv1.StateFilter {
+	if plan := c.roster.Load().plans[subjects.DeclarationOf(cb)]; plan != nil {
+		return plan.state
+	}
+	return nil
 }
 
 // Roster returns the roster that asks now go by. It is shared: it must not be changed.
@@ -268,4 +274,10 @@ func (c *Client) setRoster(source *rosterv1.Roster) {
 	c.roster.Store(compile(c, source))
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// replaces compares revisions. One from the future is only ever the answer to a question, and anything plausible
+// replaces it: see [rosterwire.Plausible].
+func replaces(next, present uint64, now time.Time) bool {
+	return next > present || next > 0 && rosterwire.Plausible(next, now) && !rosterwire.Plausible(present, now)
 }

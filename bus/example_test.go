@@ -55,8 +55,8 @@ func ExampleClient_Wants() {
 		return
 	}
 	defer modules.Close()
-	fmt.Println(modules.Wants(subjects.UserMayCreateRoom.Declaration))
-	fmt.Println(modules.Wants(subjects.CheckEventForSpam.Declaration))
+	fmt.Println(modules.Wants(subjects.UserMayCreateRoom))
+	fmt.Println(modules.Wants(subjects.CheckEventForSpam))
 	// Output:
 	// true
 	// false
@@ -69,13 +69,13 @@ func exampleBus() (nc *nats.Conn, stop func()) {
 	s.Start()
 	nc, err = nats.Connect("", nats.InProcessServer(s))
 	must(err)
-	of, create := subjects.Of("example.com"), subjects.UserMayCreateRoom
+	of, create := subjects.For("example.com"), subjects.UserMayCreateRoom
 	respond(nc, of.Roster(), func([]byte) proto.Message {
 		return &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{{
 			Name: "demo", Callbacks: []*rosterv1.Interest{{Callback: create.FullName()}},
 		}}}
 	})
-	respond(nc, of.Callback(create.Declaration, "demo"), func(data []byte) proto.Message {
+	respond(nc, of.Callback(create, "demo"), func(data []byte) proto.Message {
 		reply, req := &callbacksv1.UserMayCreateRoomResponse{}, &callbacksv1.UserMayCreateRoomRequest{}
 		must(proto.Unmarshal(data, req))
 		if req.GetUserId() == "@evilguy:example.com" {

@@ -401,30 +401,31 @@ type conduct struct {
 	index    int
 	xs       []*exchange
 	deadline time.Time
-	hedged   bool     // a second worker is due when the first takes long
+	second   bool     // a second worker may be asked because the first takes long
 	named    []string // workers that were asked by name
 }
 
 // check holds requests to one module against what may be asked of it: all its workers, each once by name, another one at
 // once when one is busy or gone, and a second one when the first takes long.
 func (c *conduct) check() {
-	c.hedged = c.hedge > 0 && c.hedge < c.timeout && len(c.workers) > 1 && c.kind.Callback.Options.GetSpeculative()
-	if c.hedged != (c.xs[0].worker != "") {
+	if (len(c.workers) > 1) != (c.xs[0].worker != "") {
 		c.Fatalf("%s was asked at %q first", name(c.index), c.xs[0].worker)
 	}
-	owed := c.owed()
+	owed, due := c.owed(), c.due()
+	c.second = len(due) > 0
 	for n, x := range c.xs {
 		c.checkTerms(x)
-		switch due := x.at.Equal(c.xs[0].at.Add(c.hedge)); {
+		switch {
 		case n == 0:
 		case owed[x.at] > 0:
 			owed[x.at]--
-		case c.hedged && due:
-			c.hedged = false
+		case c.second && x.worker != "" && slices.ContainsFunc(due, x.at.Equal):
+			c.second = false
 		default:
 			c.Fatalf("%s was asked again after %v, for no reason", x.module, x.at.Sub(c.xs[0].at))
 		}
-		if n > 0 && x.worker == "" || x.worker != "" && slices.Contains(c.named, x.worker) {
+		last := len(c.workers) > 1 && len(c.named) == len(c.workers) && n == len(c.xs)-1
+		if n > 0 && x.worker == "" && !last || x.worker != "" && slices.Contains(c.named, x.worker) {
 			c.Fatalf("worker %q of %s was asked after %v", x.worker, x.module, c.named)
 		}
 		if x.worker != "" {
@@ -432,6 +433,20 @@ func (c *conduct) check() {
 		}
 	}
 	c.checkUnasked(owed)
+}
+
+// due is when a second worker is asked: when the operator says, and half-way. Nothing with side effects is asked twice.
+func (c *conduct) due() (due []time.Time) {
+	if len(c.workers) < 2 || !c.kind.Callback.Options.GetSpeculative() {
+		return nil
+	}
+	given := c.deadline.Sub(c.xs[0].at)
+	if c.hedge > 0 && c.hedge < given {
+		due = append(due, c.xs[0].at.Add(c.hedge))
+	}
+	due = append(due, c.xs[0].at.Add(given/2))
+	slices.SortFunc(due, time.Time.Compare)
+	return due
 }
 
 // owed is how many requests to other workers are due, by when they are: for each that was busy or gone.
@@ -471,12 +486,11 @@ func (c *conduct) checkUnasked(owed map[time.Time]int) {
 			c.Fatalf("%s: of workers %v only %v were asked, though one was busy or gone after %v", name(c.index), c.workers, c.named, at.Sub(c.xs[0].at))
 		}
 	}
-	due := c.xs[0].at.Add(c.hedge)
-	if !c.hedged || !due.Before(c.end) || !due.Before(c.deadline) {
+	if !c.second || !c.due()[0].Before(c.end) {
 		return
 	}
-	if k := c.outcome(c.index, c.xs); k.Failure == unknown.Failure || k.at.After(due) {
-		c.Fatalf("%s: no second worker was asked, though one took %v", name(c.index), c.hedge)
+	if k := c.outcome(c.index, c.xs); k.Failure == unknown.Failure || k.at.After(c.due()[0]) {
+		c.Fatalf("%s: no second worker was asked, though one took long", name(c.index))
 	}
 }
 

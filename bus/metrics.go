@@ -1,13 +1,11 @@
 package bus
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -55,37 +53,21 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 
 // callbackMetrics are those of one callback.
 type callbackMetrics struct {
-	none, answered, refused, failed, cancelled prometheus.Counter
-	seconds                                    prometheus.Observer
+	outcomes map[Outcome]prometheus.Counter
+	seconds  prometheus.Observer
 }
 
 func (m *metrics) callback(d *subjects.Declaration) *callbackMetrics {
-	outcome := func(name string) prometheus.Counter { return m.asks.WithLabelValues(d.Name, name) }
-	return &callbackMetrics{
-		none: outcome("no_opinion"), answered: outcome("answered"), refused: outcome("refused"),
-		failed: outcome("failed"), cancelled: outcome("cancelled"),
-		seconds: m.seconds.WithLabelValues(d.Name),
+	all := &callbackMetrics{map[Outcome]prometheus.Counter{}, m.seconds.WithLabelValues(d.Name)}
+	for _, o := range []Outcome{NoOpinion, Answered, Refused, Failed, Cancelled} {
+		all.outcomes[o] = m.asks.WithLabelValues(d.Name, string(o))
 	}
+	return all
 }
 
-func (m *callbackMetrics) asked(d *Decision[proto.Message], err error, took time.Duration) {
+func (m *callbackMetrics) asked(o Outcome, took time.Duration) {
 	m.seconds.Observe(took.Seconds())
-	m.outcome(d, err).Inc()
-}
-
-func (m *callbackMetrics) outcome(d *Decision[proto.Message], err error) prometheus.Counter {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return m.cancelled
-	case err != nil:
-		return m.failed
-	case d.Answer == nil:
-		return m.none
-	}
-	if a, ok := d.Answer.(interface{ GetRefusal() *callbacksv1.Refusal }); ok && a.GetRefusal() != nil {
-		return m.refused
-	}
-	return m.answered
+	m.outcomes[o].Inc()
 }
 
 // moduleMetrics are those of one callback of one module.

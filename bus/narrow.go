@@ -149,14 +149,19 @@ func (a *asking) withFile(s *step, req proto.Message) proto.Message {
 	return out.Interface()
 }
 
-// federated reports whether the request is about an event of another server than this one.
-func federated(req proto.Message, serverName string) bool {
+// originOf tells whether the request is about an event of this server or of another one.
+func originOf(req proto.Message, serverName string) Origin {
 	r, ok := req.(interface{ GetEvent() *callbacksv1.Event })
 	var event map[string]json.RawMessage // A struct would take SENDER for sender.
 	var sender string
 	if !ok || json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
-		return false
+		return UnknownOrigin
 	}
-	_, server, found := strings.Cut(sender, ":")
-	return found && server != serverName
+	switch _, server, found := strings.Cut(sender, ":"); {
+	case !found:
+		return UnknownOrigin
+	case server != serverName:
+		return Federated
+	}
+	return Local
 }

@@ -21,6 +21,10 @@ type Options struct {
 	// Log is told of modules that fail, a few times a second at most. Default: nothing is logged.
 	Log *zerolog.Logger
 
+	// Observe is called at the end of each ask that went to modules, on the goroutine of its caller, which waits for it.
+	// The trace is valid until it returns. It may be called concurrently. Default: nobody watches, which costs nothing.
+	Observe func(*Trace)
+
 	// Internal is for the other packages of this module. Leave it empty.
 	Internal busopts.Client
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -17,20 +18,20 @@ import (
 
 // plan is how one callback is asked.
 type plan struct {
-	callback *subjects.Declaration
+	callback *declared.View
 	server   subjects.Server
 	steps    []step // in roster order
 	parallel bool
 	state    *rosterv1.StateFilter // what any step needs; nil for none
-	metrics  *callbackMetrics      // nil without steps
+	metrics  *callbackMetrics
 }
 
 // step is one module's part in a plan.
 type step struct {
 	module             string
 	subject            string
-	cancel             string   // where the module hears that an answer is no longer wanted
-	workers            []string // subjects of its workers
+	cancel             string // where the module hears that an answer is no longer wanted
+	workers            []worker
 	timeout            time.Duration
 	json               bool
 	onFailure          callbacksv1.OnFailure
@@ -39,23 +40,12 @@ type step struct {
 	needs              *rosterv1.Needs
 	named              bool   // the module has not said yet which keys it wants
 	unserved           string // why it cannot be asked; empty where it can
+	speculative        bool   // asking twice does nothing twice
 	hedge              time.Duration
+	pause              time.Duration // for which a worker or the module is left alone
 	hedges             *hedges
 	breaker            *breaker
 	metrics            *moduleMetrics
-}
-
-// add makes a module that registered the callback a step of the plan. Where only one module is asked, it is the first
-// that registered anything of the category.
-func (p *plan) add(c *Client, m *rosterv1.Module, i *rosterv1.Interest, soles map[*subjects.Category]string) {
-	if p.callback.Options.GetRule() == callbacksv1.Rule_SOLE && soles[p.callback.Category] != m.GetName() {
-		return
-	}
-	if p.metrics == nil {
-		p.metrics = c.metrics.callback(p.callback)
-	}
-	p.steps = append(p.steps, c.step(p.callback, m, i))
-	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
 func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
@@ -64,22 +54,24 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		module:             m.GetName(),
 		subject:            c.server.Callback(d, m.GetName()),
 		cancel:             c.server.Cancel(m.GetName()),
-		timeout:            milliseconds(i.GetTimeoutMs(), defaultTimeout),
+		timeout:            milliseconds(i.GetTimeoutMs(), wire.DefaultTimeout),
 		json:               m.GetJson(),
 		onFailure:          local,
 		onFailureFederated: policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local)),
 		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
-		named:              i.GetNamed(),
 		unserved:           i.GetUnserved(),
+		named:              i.GetNamed(),
+		speculative:        d.Options.GetSpeculative(),
+		pause:              breakerOpen(i),
 		hedges:             c.hedgesOf(d, m.GetName()),
 		breaker:            c.breakerOf(d, m.GetName(), i),
 		metrics:            c.metrics.module(d, m.GetName()),
 	}
-	for _, worker := range m.GetWorkers() {
-		s.workers = append(s.workers, c.server.Worker(d, m.GetName(), worker))
+	for _, name := range m.GetWorkers() {
+		s.workers = append(s.workers, worker{c.healthOf(m.GetName(), name), name, c.server.Worker(d, m.GetName(), name)})
 	}
-	if d.Options.GetSpeculative() { // No side effects: asking twice does nothing twice.
+	if s.speculative {
 		s.hedge = milliseconds(i.GetHedgeMs(), 0)
 	}
 	return s

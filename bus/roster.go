@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -13,33 +16,27 @@ type roster struct {
 	source   *rosterv1.Roster
 	revision uint64
 	budget   time.Duration
-	plans    []plan // by Declaration.Index
+	plans    map[*subjects.Declaration]*plan // of the callbacks that a module registered
 	routes   routes
 	grants   map[string][]string // by module
 	err      error               // why nothing can be asked by it; nil where it can
 }
 
-const (
-	defaultBudget  = 5 * time.Second
-	defaultTimeout = time.Second
-)
-
 // unasked is a roster by which every ask fails.
 func unasked(source *rosterv1.Roster, err error) *roster {
-	return &roster{source: source, revision: source.GetRevision(), plans: make([]plan, len(subjects.All())), routes: routesOf(source), err: err}
+	return &roster{source: source, revision: source.GetRevision(), routes: routesOf(source), err: err}
 }
 
 func compile(c *Client, source *rosterv1.Roster) *roster {
 	r := &roster{
 		source:   source,
 		revision: source.GetRevision(),
-		budget:   milliseconds(source.GetBudgetMs(), defaultBudget),
+		budget:   milliseconds(source.GetBudgetMs(), wire.DefaultBudget),
 		routes:   routesOf(source),
+		plans:    map[*subjects.Declaration]*plan{},
 		grants:   map[string][]string{},
 	}
-	for _, d := range subjects.All() {
-		r.plans = append(r.plans, plan{callback: d, server: c.server, parallel: parallel(d, source)})
-	}
+	c.forgetWorkers(source)
 	soles := map[*subjects.Category]string{}
 	for _, m := range source.GetModules() {
 		r.grants[m.GetName()] = m.GetGrants()
@@ -47,13 +44,27 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 			// What this version does not know, nobody can ask.
 			if d, ok := subjects.Find(interest.GetCallback()); ok {
 				soles[d.Category] = cmp.Or(soles[d.Category], m.GetName())
-				r.plans[d.Index].add(c, m, interest, soles)
+				r.add(c, d, m, interest, soles)
 			}
 		}
 	}
 	return r
 }
 
+// add makes a module that registered the callback a step of the callback's plan. Where only one module is asked, it is
+// the first that registered anything of the category.
+func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest, soles map[*subjects.Category]string) {
+	if d.Options.GetRule() == callbacksv1.Rule_SOLE && soles[d.Category] != m.GetName() {
+		return
+	}
+	if r.plans[d] == nil {
+		r.plans[d] = &plan{callback: declared.Of(d), server: c.server, parallel: parallel(d, r.source), metrics: c.metrics.callback(d)}
+	}
+	p := r.plans[d]
+	p.steps = append(p.steps, c.step(d, m, i))
+	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
+}
+
 func milliseconds(ms uint32, otherwise time.Duration) time.Duration {
-	return cmp.Or(time.Duration(ms)*time.Millisecond, otherwise)
+	return cmp.Or(wire.FromMilliseconds(ms), otherwise)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // refresh is how often the roster is asked for, in case news of it was lost.
@@ -89,7 +90,8 @@ func (w *rosterWatch) get(ctx context.Context) error {
 	return err
 }
 
-// receive takes in news of a roster, or of a part of one. What nobody can have made yet is asked about.
+// receive takes in news of a roster, or of a part of one. News may be anybody's: when nobody can have made the roster yet,
+// or when less is asked by it than by the present one, busd is asked what is true.
 func (w *rosterWatch) receive(m *nats.Msg) {
 	source, err := w.parts.Add(m.Data)
 	switch {
@@ -99,9 +101,29 @@ func (w *rosterWatch) receive(m *nats.Msg) {
 	case !rosterwire.Plausible(source.GetRevision(), time.Now()):
 		w.client.log.Warn().Uint64("revision", source.GetRevision()).Msg("somebody told a roster from the future: asking busd")
 		w.ask()
+	case !asksAll(source, w.client.Roster()):
+		w.ask()
 	default:
 		w.client.setRoster(source)
 	}
+}
+
+// asksAll reports whether every module is asked all that it is asked by the present roster.
+func asksAll(next, present *rosterv1.Roster) bool {
+	asked := map[[2]string]bool{}
+	for _, m := range next.GetModules() {
+		for _, i := range m.GetCallbacks() {
+			asked[[2]string{m.GetName(), i.GetCallback()}] = true
+		}
+	}
+	for _, m := range present.GetModules() {
+		for _, i := range m.GetCallbacks() {
+			if !asked[[2]string{m.GetName(), i.GetCallback()}] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // ask has the roster asked for soon.

@@ -115,6 +115,17 @@ func (s *sim) Cancel(t natsrequest.Ticket, _ string) {
 	s.log[t-1].cancelled = true
 }
 
+// Lost implements [natsrequest.Requester].
+func (s *sim) Lost(subject string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.log {
+		if x.Subject == subject && x.over.IsZero() {
+			x.to.Lost()
+		}
+	}
+}
+
 // MaxPayload implements [natsrequest.Requester].
 func (s *sim) MaxPayload() int { return 1 << 20 }
 

@@ -22,7 +22,7 @@ import (
 
 const serverName = "example.com"
 
-var names = subjects.Of(serverName)
+var names = subjects.For(serverName)
 
 // stage is a homeserver and its modules on a real NATS, with everything real but the processes.
 type stage struct {

@@ -49,7 +49,7 @@ type seen struct {
 func (s *seen) needs(filters ...modulekit.StateFilter) func(*modulekit.ModuleAPI) {
 	return func(api *modulekit.ModuleAPI) {
 		if filters != nil {
-			api.NeedState(subjects.CheckVisibilityCanBeModified.Declaration, filters...)
+			api.NeedState(subjects.CheckVisibilityCanBeModified, filters...)
 		}
 		api.RegisterThirdPartyRulesCallbacks(modulekit.ThirdPartyRulesCallbacks{
 			CheckVisibilityCanBeModified: func(_ context.Context, req *callbacksv1.CheckVisibilityCanBeModifiedRequest) (*callbacksv1.CheckVisibilityCanBeModifiedResponse, error) {
@@ -112,7 +112,7 @@ func TestEachModuleGetsTheStateThatItNeeds(t *testing.T) {
 	if diff := cmp.Diff(want, got.filter, protocmp.Transform(), order); diff != "" || got.times != 1 {
 		t.Errorf("fetched %d times (-want +got):\n%s", got.times, diff)
 	}
-	if diff := cmp.Diff(want, s.StateFilter(subjects.CheckVisibilityCanBeModified.Declaration), protocmp.Transform(), order); diff != "" {
+	if diff := cmp.Diff(want, s.StateFilter(subjects.CheckVisibilityCanBeModified), protocmp.Transform(), order); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 

@@ -28,7 +28,7 @@ func onNATS(t *testing.T, modules ...string) (*bus.Client, *nats.Conn) {
 		m.Callbacks[0].TimeoutMs = roster.GetBudgetMs()
 	}
 	answer := func(m *nats.Msg) { _ = m.Respond(data(roster).Data) }
-	if _, err := natstest.Connect(t, home).Subscribe(subjects.Of(name).Roster(), answer); err != nil {
+	if _, err := natstest.Connect(t, home).Subscribe(subjects.For(name).Roster(), answer); err != nil {
 		t.Fatal(err)
 	}
 	client, err := bus.New(t.Context(), nc, bus.Options{ServerName: name})

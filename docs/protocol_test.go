@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -255,6 +256,28 @@ func converse(t *testing.T) *conversation {
 	return c
 }
 
+// What the page allows a module is what busd makes of the module's name.
+func TestProtocolPermissionsAreThoseOfTheCode(t *testing.T) {
+	t.Parallel()
+	conf := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(conf, []byte(blocks(t, "conf", protocol)[0].text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate := opts.Users[slices.IndexFunc(opts.Users, func(u *server.User) bool { return u.Username == "gate" })].Permissions
+	want := subjects.For("example.com").ModulePermissions("gate")
+	got := subjects.Permissions{Publish: gate.Publish.Allow, Subscribe: gate.Subscribe.Allow}
+	if diff := cmp.Diff(want, got, cmpopts.SortSlices(func(a, b string) bool { return a < b })); diff != "" {
+		t.Errorf("the permissions of a module (-code +page):\n%s", diff)
+	}
+	if r := gate.Response; r.MaxMsgs != 1 || r.Expires < 24*time.Hour {
+		t.Errorf("one answer may be given %d times within %v; want once, within a day", r.MaxMsgs, r.Expires)
+	}
+}
+
 // config is the operator's, as the document tells it.
 func (c *conversation) config(timeout string) *config.Config {
 	c.Helper()
@@ -274,6 +297,7 @@ budget: 2m
 func serve(t *testing.T, o busd.Options) func() string {
 	t.Helper()
 	o.Log = zerolog.New(zerolog.NewTestWriter(t))
+	o.Config.StateDir = "" // It forgets.
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	o.Announce = in

@@ -38,7 +38,8 @@ func (d *Detached) Callbacks() []*subjects.Declaration {
 
 // Ask asks the module as a bus would: the request travels as bytes, a panic becomes an error. The answer is nil when the
 // module has no opinion, or did not register the callback.
-func (d *Detached) Ask(ctx context.Context, c *subjects.Declaration, req proto.Message) (proto.Message, error) {
+func (d *Detached) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Message) (proto.Message, error) {
+	c := subjects.DeclarationOf(cb)
 	h := d.api.handlers[c]
 	if h.call == nil {
 		return nil, nil

@@ -49,7 +49,7 @@ func ExampleRefuse() {
 	}
 	for _, invitee := range []string{"@evilguy:example.com", "@alice:example.com", "@unlucky:example.com"} {
 		req := &callbacksv1.UserMayInviteRequest{Invitee: invitee}
-		answer, err := m.Ask(context.Background(), subjects.UserMayInvite.Declaration, req)
+		answer, err := m.Ask(context.Background(), subjects.UserMayInvite, req)
 		reply, _ := answer.(*callbacksv1.UserMayInviteResponse)
 		fmt.Printf("%s: refusal %q, error %v\n", invitee, reply.GetRefusal().GetErrcode(), err)
 	}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -83,7 +84,8 @@ func (f *follow) close() (tokens []string) {
 
 // expect returns an answer that will be followed up with what that takes, and starts to wait for it. The answer may be one
 // that the module gives again and again, so it is only read.
-func (f *follow) expect(d *subjects.Declaration, answer proto.Message) proto.Message {
+func (f *follow) expect(callback *subjects.Declaration, answer proto.Message) proto.Message {
+	d := declared.Of(callback)
 	if f == nil || d.FromWorker == nil || answer == nil || !answer.ProtoReflect().IsValid() || proto.Size(answer) == 0 {
 		return answer
 	}
@@ -92,7 +94,7 @@ func (f *follow) expect(d *subjects.Declaration, answer proto.Message) proto.Mes
 	}
 	m := proto.Clone(answer).ProtoReflect()
 	m.Set(d.FromWorker, protoreflect.ValueOfString(f.worker))
-	token := tokenOf(d.ReplyFields())
+	token := tokenOf(d.ReplyFields)
 	if !m.Has(token) {
 		m.Set(token, protoreflect.ValueOfString(rand.Text()))
 	}
@@ -121,7 +123,7 @@ func (f *follow) arrived(d *subjects.Declaration, req proto.Message) {
 	if f == nil || d != f.up.callback {
 		return
 	}
-	f.take(req.ProtoReflect().Get(tokenOf(d.RequestFields())).String())
+	f.take(req.ProtoReflect().Get(tokenOf(declared.Of(d).RequestFields)).String())
 }
 
 func (f *follow) take(token string) (waiting bool) {
@@ -142,11 +144,11 @@ func (f *follow) lost(token string) {
 	if !f.take(token) {
 		return
 	}
-	d := f.up.callback
+	d := declared.Of(f.up.callback)
 	req := d.NewRequest()
 	m := req.ProtoReflect()
-	m.Set(tokenOf(d.RequestFields()), protoreflect.ValueOfString(token))
-	if lost := d.RequestFields().ByName("lost"); lost != nil {
+	m.Set(tokenOf(d.RequestFields), protoreflect.ValueOfString(token))
+	if lost := d.RequestFields.ByName("lost"); lost != nil {
 		m.Set(lost, protoreflect.ValueOfBool(true))
 	}
 	const patience = 10 * time.Second

@@ -43,7 +43,7 @@ func callHomeserver[Request, Reply proto.Message](
 }
 
 func (api *ModuleAPI) call(ctx context.Context, m *subjects.Method, req proto.Message) (*nats.Msg, error) {
-	nc, server := api.options.nc, subjects.Of(api.ServerName())
+	nc, server := api.options.nc, subjects.For(api.ServerName())
 	if nc == nil {
 		return nil, &MatrixError{Status: http.StatusServiceUnavailable, Errcode: "M_UNKNOWN", Text: "this module is on no bus"}
 	}

@@ -44,7 +44,7 @@ func build[C any](m Module[C], o Options, entry *rosterv1.Entry) (*instance, err
 
 // under is a constructed module under the terms of an entry.
 func under(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
-	o, server := api.options, subjects.Of(api.options.ServerName)
+	o, server := api.options, subjects.For(api.options.ServerName)
 	i := &instance{
 		api: api,
 		join: &rosterv1.Join{

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -27,7 +28,7 @@ func bindKeyed[Request, Reply proto.Message](cb subjects.Callback[Request, Reply
 		return handler{callback: cb.Declaration}
 	}
 	h := handler{callback: cb.Declaration, needs: &rosterv1.Needs{}}
-	byKey := map[string]func(context.Context, Request) (Reply, error){}
+	key, byKey := declared.Of(cb).Key, map[string]func(context.Context, Request) (Reply, error){}
 	for _, k := range all {
 		if byKey[k.Key] == nil {
 			byKey[k.Key] = k.Func
@@ -35,7 +36,7 @@ func bindKeyed[Request, Reply proto.Message](cb subjects.Callback[Request, Reply
 		}
 	}
 	h.call = func(ctx context.Context, req proto.Message) (proto.Message, error) {
-		f := byKey[req.ProtoReflect().Get(cb.Key).String()]
+		f := byKey[req.ProtoReflect().Get(key).String()]
 		if f == nil {
 			return nil, nil
 		}
@@ -58,7 +59,7 @@ var AllState = []StateFilter{{Type: "*"}}
 
 // NeedState says which state events the module needs in the requests of a callback that has any; it gets no others, and
 // none at all without this. It is called while the module is constructed.
-func (api *ModuleAPI) NeedState(d *subjects.Declaration, filters ...StateFilter) {
+func (api *ModuleAPI) NeedState(cb subjects.AnyCallback, filters ...StateFilter) {
 	state := &rosterv1.StateFilter{}
 	for _, f := range filters {
 		if f.Type == "*" {
@@ -67,13 +68,13 @@ func (api *ModuleAPI) NeedState(d *subjects.Declaration, filters ...StateFilter)
 		}
 		state.Keys = append(state.Keys, &rosterv1.StateKey{Type: f.Type, StateKey: f.StateKey})
 	}
-	api.state[d] = state
+	api.state[subjects.DeclarationOf(cb)] = state
 }
 
 // needsOf is what the module needs to be asked a callback; nil for nothing in particular.
 func (api *ModuleAPI) needsOf(d *subjects.Declaration, h handler) *rosterv1.Needs {
 	state := api.state[d]
-	if state == nil || d.State == nil {
+	if state == nil || declared.Of(d).State == nil {
 		return h.needs
 	}
 	return &rosterv1.Needs{Keys: h.needs.GetKeys(), State: state}

@@ -137,7 +137,7 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 	o := s.options
 	opts := []nats.Option{
 		nats.Name(o.Module + "/" + o.Worker),
-		nats.CustomInboxPrefix(subjects.Of(o.ServerName).Inbox(o.Module, o.Worker)),
+		nats.CustomInboxPrefix(subjects.For(o.ServerName).Inbox(o.Module, o.Worker)),
 		nats.MaxReconnects(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Error().Err(err).Msg("NATS") }),
 		nats.ReconnectWait(200 * time.Millisecond),

@@ -32,7 +32,7 @@ type worker struct {
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
 	return &worker{
 		nc: nc, options: o, version: version,
-		server: subjects.Of(o.ServerName), stopLoops: func() {},
+		server: subjects.For(o.ServerName), stopLoops: func() {},
 	}
 }
 

@@ -7,11 +7,11 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // AccountData lets modules hear of changes of users' account data.
 //
 // Source: Synapse, "Account data callbacks" (docs/modules/account_data_callbacks.md).
-var AccountData = category(callbacksv1.File_callbacks_v1_account_data_proto.Services().Get(0))
+var AccountData = category("account_data", callbacksv1.File_callbacks_v1_account_data_proto.Services().Get(0))
 
 var (
 	// OnAccountDataUpdated is told after a user's account data changed.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnAccountDataUpdated = declare[*callbacksv1.OnAccountDataUpdatedRequest, *callbacksv1.OnAccountDataUpdatedResponse](AccountData, 0)
+	OnAccountDataUpdated = declare[*callbacksv1.OnAccountDataUpdatedRequest, *callbacksv1.OnAccountDataUpdatedResponse](AccountData, "on_account_data_updated", 0)
 )

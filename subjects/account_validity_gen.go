@@ -7,22 +7,22 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // AccountValidity lets modules decide how long accounts are valid.
 //
 // Source: Synapse, "Account validity callbacks" (docs/modules/account_validity_callbacks.md).
-var AccountValidity = category(callbacksv1.File_callbacks_v1_account_validity_proto.Services().Get(0))
+var AccountValidity = category("account_validity", callbacksv1.File_callbacks_v1_account_validity_proto.Services().Get(0))
 
 var (
 	// IsUserExpired is asked about the user of nearly every authenticated request, and of each push.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with expired set decides,
 	// whether true or false: the requests of an expired user fail with ORG_MATRIX_EXPIRED_ACCOUNT.
-	IsUserExpired = declare[*callbacksv1.IsUserExpiredRequest, *callbacksv1.IsUserExpiredResponse](AccountValidity, 0)
+	IsUserExpired = declare[*callbacksv1.IsUserExpiredRequest, *callbacksv1.IsUserExpiredResponse](AccountValidity, "is_user_expired", 0)
 
 	// OnUserRegistration is told after a user was registered.
 	//
 	// When a module fails, the client's registration request fails although the user exists.
-	OnUserRegistration = declare[*callbacksv1.OnUserRegistrationRequest, *callbacksv1.OnUserRegistrationResponse](AccountValidity, 1)
+	OnUserRegistration = declare[*callbacksv1.OnUserRegistrationRequest, *callbacksv1.OnUserRegistrationResponse](AccountValidity, "on_user_registration", 1)
 
 	// OnUserLogin is told after a user logged in.
 	//
 	// When a module fails, the client's login request fails although the device and its token exist.
-	OnUserLogin = declare[*callbacksv1.OnUserLoginRequest, *callbacksv1.OnUserLoginResponse](AccountValidity, 2)
+	OnUserLogin = declare[*callbacksv1.OnUserLoginRequest, *callbacksv1.OnUserLoginResponse](AccountValidity, "on_user_login", 2)
 )

@@ -8,12 +8,12 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 //
 // Source: Synapse, "Add extra fields to client events unsigned section callbacks"
 // (docs/modules/add_extra_fields_to_client_events_unsigned.md).
-var AddExtraFieldsToUnsignedClientEvent = category(callbacksv1.File_callbacks_v1_add_extra_fields_to_unsigned_client_event_proto.Services().Get(0))
+var AddExtraFieldsToUnsignedClientEvent = category("add_extra_fields_to_unsigned_client_event", callbacksv1.File_callbacks_v1_add_extra_fields_to_unsigned_client_event_proto.Services().Get(0))
 
 var (
 	// AddFieldToUnsignedCallback is asked about the events of each response to a client, all of them at once.
 	//
 	// An empty answer adds nothing. Answers are united per event; of two modules that add the same field, the later has it.
 	// What the homeserver itself has in the unsigned section stays.
-	AddFieldToUnsignedCallback = declare[*callbacksv1.AddFieldToUnsignedCallbackRequest, *callbacksv1.AddFieldToUnsignedCallbackResponse](AddExtraFieldsToUnsignedClientEvent, 0)
+	AddFieldToUnsignedCallback = declare[*callbacksv1.AddFieldToUnsignedCallbackRequest, *callbacksv1.AddFieldToUnsignedCallbackResponse](AddExtraFieldsToUnsignedClientEvent, "add_field_to_unsigned_callback", 0)
 )

@@ -1,4 +1,15 @@
-// Package subjects has the grammar of every NATS subject, and one typed descriptor per callback.
+// Package subjects is the catalogue of callbacks and of the methods of the Module API, and the grammar of every NATS
+// subject.
+//
+// # Catalogue
+//
+// Each callback has a variable of type [Callback], such as [UserMayCreateRoom]: its names, its messages and the facts that
+// its declaration in schemas states. [Find] looks one up by name, and [All] and [Categories] list them. Functions that take
+// an [AnyCallback] take either form. Methods of the Module API have a variable each, too, such as [APISendMail].
+//
+// # Grammar
+//
+// [For] returns the subjects of one homeserver:
 //
 //	subject  = "modulebus." server "." rest
 //	rest     = "ask." category "." callback                          ; a homeserver asks; busd answers with a Decision
@@ -30,7 +41,7 @@
 //
 // # Tokens
 //
-// [Token] writes any string as one legal subject token and [String] reads it back: ASCII letters, digits, '-' and '_'
+// [Token] writes any string as one legal subject token and [ParseToken] reads it back: ASCII letters, digits, '-' and '_'
 // stand for themselves, each other byte is % and two upper case hexadecimal digits, and the empty string is a lone %.
 // No string has two tokens, and no token two strings.
 package subjects

@@ -7,11 +7,11 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // Federation lets modules hear of what happens between homeservers.
 //
 // Source: Synapse, "Federation callbacks" (docs/modules/federation_callbacks.md).
-var Federation = category(callbacksv1.File_callbacks_v1_federation_proto.Services().Get(0))
+var Federation = category("federation", callbacksv1.File_callbacks_v1_federation_proto.Services().Get(0))
 
 var (
 	// OnEventDeliveredOverFederation is told when events were delivered to another server.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnEventDeliveredOverFederation = declare[*callbacksv1.OnEventDeliveredOverFederationRequest, *callbacksv1.OnEventDeliveredOverFederationResponse](Federation, 0)
+	OnEventDeliveredOverFederation = declare[*callbacksv1.OnEventDeliveredOverFederationRequest, *callbacksv1.OnEventDeliveredOverFederationResponse](Federation, "on_event_delivered_over_federation", 0)
 )

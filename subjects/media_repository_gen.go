@@ -7,27 +7,27 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // MediaRepository lets modules decide what users may upload. Experimental in Synapse.
 //
 // Source: Synapse, "Media repository callbacks" (docs/modules/media_repository_callbacks.md).
-var MediaRepository = category(callbacksv1.File_callbacks_v1_media_repository_proto.Services().Get(0))
+var MediaRepository = category("media_repository", callbacksv1.File_callbacks_v1_media_repository_proto.Services().Get(0))
 
 var (
 	// GetMediaConfigForUser is asked when a client wants to know the media repository's limits.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver.
-	GetMediaConfigForUser = declare[*callbacksv1.GetMediaConfigForUserRequest, *callbacksv1.GetMediaConfigForUserResponse](MediaRepository, 0)
+	GetMediaConfigForUser = declare[*callbacksv1.GetMediaConfigForUserRequest, *callbacksv1.GetMediaConfigForUserResponse](MediaRepository, "get_media_config_for_user", 0)
 
 	// IsUserAllowedToUploadMediaOfSize is asked before a user uploads a file that the homeserver's own limit allows.
 	//
 	// An empty answer lets the upload go on. A refusal is returned to the user as M_TOO_LARGE.
-	IsUserAllowedToUploadMediaOfSize = declare[*callbacksv1.IsUserAllowedToUploadMediaOfSizeRequest, *callbacksv1.IsUserAllowedToUploadMediaOfSizeResponse](MediaRepository, 1)
+	IsUserAllowedToUploadMediaOfSize = declare[*callbacksv1.IsUserAllowedToUploadMediaOfSizeRequest, *callbacksv1.IsUserAllowedToUploadMediaOfSizeResponse](MediaRepository, "is_user_allowed_to_upload_media_of_size", 1)
 
 	// GetMediaUploadLimitsForUser is asked how much a user may upload in which time.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver's configuration. An empty list of
 	// limits is an answer: none.
-	GetMediaUploadLimitsForUser = declare[*callbacksv1.GetMediaUploadLimitsForUserRequest, *callbacksv1.GetMediaUploadLimitsForUserResponse](MediaRepository, 2)
+	GetMediaUploadLimitsForUser = declare[*callbacksv1.GetMediaUploadLimitsForUserRequest, *callbacksv1.GetMediaUploadLimitsForUserResponse](MediaRepository, "get_media_upload_limits_for_user", 2)
 
 	// OnMediaUploadLimitExceeded is told when an upload was refused because of such a limit.
 	//
 	// When a module fails, the user sees that in place of the reason.
-	OnMediaUploadLimitExceeded = declare[*callbacksv1.OnMediaUploadLimitExceededRequest, *callbacksv1.OnMediaUploadLimitExceededResponse](MediaRepository, 3)
+	OnMediaUploadLimitExceeded = declare[*callbacksv1.OnMediaUploadLimitExceededRequest, *callbacksv1.OnMediaUploadLimitExceededResponse](MediaRepository, "on_media_upload_limit_exceeded", 3)
 )

@@ -16,7 +16,7 @@ type Method struct {
 	Name string
 
 	// Options are the facts that stand with the declaration.
-	Options *moduleapiv1.Method
+	Options *moduleapiv1.MethodOptions
 
 	request, reply protoreflect.MessageType
 }
@@ -58,13 +58,13 @@ func (m *Method) NewRequest() proto.Message { return m.request.New().Interface()
 // NewReply returns an empty reply.
 func (m *Method) NewReply() proto.Message { return m.reply.New().Interface() }
 
-func declareMethod[Request, Reply proto.Message](s protoreflect.ServiceDescriptor, i int) APIMethod[Request, Reply] {
+func declareMethod[Request, Reply proto.Message](s protoreflect.ServiceDescriptor, name string, i int) APIMethod[Request, Reply] {
 	var request Request
 	var reply Reply
 	d := s.Methods().Get(i)
 	m := &Method{
-		Name:    snake(string(d.Name())),
-		Options: proto.GetExtension(d.Options(), moduleapiv1.E_Method).(*moduleapiv1.Method),
+		Name:    name,
+		Options: proto.GetExtension(d.Options(), moduleapiv1.E_Method).(*moduleapiv1.MethodOptions),
 		request: request.ProtoReflect().Type(),
 		reply:   reply.ProtoReflect().Type(),
 	}

@@ -8,117 +8,117 @@ var moduleAPI = moduleapiv1.File_moduleapi_v1_module_api_proto.Services().Get(0)
 
 var (
 	// APIProperties returns what Synapse has as properties of its ModuleApi.
-	APIProperties = declareMethod[*moduleapiv1.PropertiesRequest, *moduleapiv1.PropertiesResponse](moduleAPI, 0)
+	APIProperties = declareMethod[*moduleapiv1.PropertiesRequest, *moduleapiv1.PropertiesResponse](moduleAPI, "properties", 0)
 
 	// APIGetUserinfoById returns what the homeserver knows of a local user.
-	APIGetUserinfoById = declareMethod[*moduleapiv1.GetUserinfoByIdRequest, *moduleapiv1.GetUserinfoByIdResponse](moduleAPI, 1)
+	APIGetUserinfoById = declareMethod[*moduleapiv1.GetUserinfoByIdRequest, *moduleapiv1.GetUserinfoByIdResponse](moduleAPI, "get_userinfo_by_id", 1)
 
 	// APIGetUserByReq returns whose access token it is, as if the user had made a request with it.
-	APIGetUserByReq = declareMethod[*moduleapiv1.GetUserByReqRequest, *moduleapiv1.GetUserByReqResponse](moduleAPI, 2)
+	APIGetUserByReq = declareMethod[*moduleapiv1.GetUserByReqRequest, *moduleapiv1.GetUserByReqResponse](moduleAPI, "get_user_by_req", 2)
 
 	// APIIsUserAdmin returns whether a local user is a server admin.
-	APIIsUserAdmin = declareMethod[*moduleapiv1.IsUserAdminRequest, *moduleapiv1.IsUserAdminResponse](moduleAPI, 3)
+	APIIsUserAdmin = declareMethod[*moduleapiv1.IsUserAdminRequest, *moduleapiv1.IsUserAdminResponse](moduleAPI, "is_user_admin", 3)
 
 	// APISetUserAdmin makes a local user a server admin, or none.
-	APISetUserAdmin = declareMethod[*moduleapiv1.SetUserAdminRequest, *moduleapiv1.SetUserAdminResponse](moduleAPI, 4)
+	APISetUserAdmin = declareMethod[*moduleapiv1.SetUserAdminRequest, *moduleapiv1.SetUserAdminResponse](moduleAPI, "set_user_admin", 4)
 
 	// APIGetProfileForUser returns the profile of a local user.
-	APIGetProfileForUser = declareMethod[*moduleapiv1.GetProfileForUserRequest, *moduleapiv1.GetProfileForUserResponse](moduleAPI, 5)
+	APIGetProfileForUser = declareMethod[*moduleapiv1.GetProfileForUserRequest, *moduleapiv1.GetProfileForUserResponse](moduleAPI, "get_profile_for_user", 5)
 
 	// APIGetThreepidsForUser returns the third-party identifiers of a local user.
-	APIGetThreepidsForUser = declareMethod[*moduleapiv1.GetThreepidsForUserRequest, *moduleapiv1.GetThreepidsForUserResponse](moduleAPI, 6)
+	APIGetThreepidsForUser = declareMethod[*moduleapiv1.GetThreepidsForUserRequest, *moduleapiv1.GetThreepidsForUserResponse](moduleAPI, "get_threepids_for_user", 6)
 
 	// APICheckUserExists returns the user ID as it is registered, whatever the case of its letters.
-	APICheckUserExists = declareMethod[*moduleapiv1.CheckUserExistsRequest, *moduleapiv1.CheckUserExistsResponse](moduleAPI, 7)
+	APICheckUserExists = declareMethod[*moduleapiv1.CheckUserExistsRequest, *moduleapiv1.CheckUserExistsResponse](moduleAPI, "check_user_exists", 7)
 
 	// APICheckUsername fails with M_USER_IN_USE or M_INVALID_USERNAME when a localpart cannot be registered.
-	APICheckUsername = declareMethod[*moduleapiv1.CheckUsernameRequest, *moduleapiv1.CheckUsernameResponse](moduleAPI, 8)
+	APICheckUsername = declareMethod[*moduleapiv1.CheckUsernameRequest, *moduleapiv1.CheckUsernameResponse](moduleAPI, "check_username", 8)
 
 	// APIRegisterUser registers a local user.
-	APIRegisterUser = declareMethod[*moduleapiv1.RegisterUserRequest, *moduleapiv1.RegisterUserResponse](moduleAPI, 9)
+	APIRegisterUser = declareMethod[*moduleapiv1.RegisterUserRequest, *moduleapiv1.RegisterUserResponse](moduleAPI, "register_user", 9)
 
 	// APIRegisterDevice makes a device of a local user, with an access token.
-	APIRegisterDevice = declareMethod[*moduleapiv1.RegisterDeviceRequest, *moduleapiv1.RegisterDeviceResponse](moduleAPI, 10)
+	APIRegisterDevice = declareMethod[*moduleapiv1.RegisterDeviceRequest, *moduleapiv1.RegisterDeviceResponse](moduleAPI, "register_device", 10)
 
 	// APIRecordUserExternalId records who a local user is at an identity provider.
-	APIRecordUserExternalId = declareMethod[*moduleapiv1.RecordUserExternalIdRequest, *moduleapiv1.RecordUserExternalIdResponse](moduleAPI, 11)
+	APIRecordUserExternalId = declareMethod[*moduleapiv1.RecordUserExternalIdRequest, *moduleapiv1.RecordUserExternalIdResponse](moduleAPI, "record_user_external_id", 11)
 
 	// APICreateLoginToken makes a token with which a client can log in once.
-	APICreateLoginToken = declareMethod[*moduleapiv1.CreateLoginTokenRequest, *moduleapiv1.CreateLoginTokenResponse](moduleAPI, 12)
+	APICreateLoginToken = declareMethod[*moduleapiv1.CreateLoginTokenRequest, *moduleapiv1.CreateLoginTokenResponse](moduleAPI, "create_login_token", 12)
 
 	// APIInvalidateAccessToken logs an access token out.
-	APIInvalidateAccessToken = declareMethod[*moduleapiv1.InvalidateAccessTokenRequest, *moduleapiv1.InvalidateAccessTokenResponse](moduleAPI, 13)
+	APIInvalidateAccessToken = declareMethod[*moduleapiv1.InvalidateAccessTokenRequest, *moduleapiv1.InvalidateAccessTokenResponse](moduleAPI, "invalidate_access_token", 13)
 
 	// APICompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. In Synapse it writes it.
-	APICompleteSsoLoginAsync = declareMethod[*moduleapiv1.CompleteSsoLoginAsyncRequest, *moduleapiv1.CompleteSsoLoginAsyncResponse](moduleAPI, 14)
+	APICompleteSsoLoginAsync = declareMethod[*moduleapiv1.CompleteSsoLoginAsyncRequest, *moduleapiv1.CompleteSsoLoginAsyncResponse](moduleAPI, "complete_sso_login_async", 14)
 
 	// APISetDisplayname sets the display name of a local user, as an admin would.
-	APISetDisplayname = declareMethod[*moduleapiv1.SetDisplaynameRequest, *moduleapiv1.SetDisplaynameResponse](moduleAPI, 15)
+	APISetDisplayname = declareMethod[*moduleapiv1.SetDisplaynameRequest, *moduleapiv1.SetDisplaynameResponse](moduleAPI, "set_displayname", 15)
 
 	// APIGetUserIpAndAgents returns where a local user was seen; nothing for others.
-	APIGetUserIpAndAgents = declareMethod[*moduleapiv1.GetUserIpAndAgentsRequest, *moduleapiv1.GetUserIpAndAgentsResponse](moduleAPI, 16)
+	APIGetUserIpAndAgents = declareMethod[*moduleapiv1.GetUserIpAndAgentsRequest, *moduleapiv1.GetUserIpAndAgentsResponse](moduleAPI, "get_user_ip_and_agents", 16)
 
 	// APIGetMonthlyActiveUsersByService returns who was active in a time, and through which application service.
-	APIGetMonthlyActiveUsersByService = declareMethod[*moduleapiv1.GetMonthlyActiveUsersByServiceRequest, *moduleapiv1.GetMonthlyActiveUsersByServiceResponse](moduleAPI, 17)
+	APIGetMonthlyActiveUsersByService = declareMethod[*moduleapiv1.GetMonthlyActiveUsersByServiceRequest, *moduleapiv1.GetMonthlyActiveUsersByServiceResponse](moduleAPI, "get_monthly_active_users_by_service", 17)
 
 	// APIStoreRemote3PidAssociation records that an identity server bound a third-party identifier to a user.
-	APIStoreRemote3PidAssociation = declareMethod[*moduleapiv1.StoreRemote3PidAssociationRequest, *moduleapiv1.StoreRemote3PidAssociationResponse](moduleAPI, 18)
+	APIStoreRemote3PidAssociation = declareMethod[*moduleapiv1.StoreRemote3PidAssociationRequest, *moduleapiv1.StoreRemote3PidAssociationResponse](moduleAPI, "store_remote_3pid_association", 18)
 
 	// APIGetRoomState returns the current state of a room.
-	APIGetRoomState = declareMethod[*moduleapiv1.GetRoomStateRequest, *moduleapiv1.GetRoomStateResponse](moduleAPI, 19)
+	APIGetRoomState = declareMethod[*moduleapiv1.GetRoomStateRequest, *moduleapiv1.GetRoomStateResponse](moduleAPI, "get_room_state", 19)
 
 	// APIGetStateEventsInRoom returns state events of a room.
-	APIGetStateEventsInRoom = declareMethod[*moduleapiv1.GetStateEventsInRoomRequest, *moduleapiv1.GetStateEventsInRoomResponse](moduleAPI, 20)
+	APIGetStateEventsInRoom = declareMethod[*moduleapiv1.GetStateEventsInRoomRequest, *moduleapiv1.GetStateEventsInRoomResponse](moduleAPI, "get_state_events_in_room", 20)
 
 	// APICreateAndSendEventIntoRoom sends an event. Modules are asked about it like about any other.
-	APICreateAndSendEventIntoRoom = declareMethod[*moduleapiv1.CreateAndSendEventIntoRoomRequest, *moduleapiv1.CreateAndSendEventIntoRoomResponse](moduleAPI, 21)
+	APICreateAndSendEventIntoRoom = declareMethod[*moduleapiv1.CreateAndSendEventIntoRoomRequest, *moduleapiv1.CreateAndSendEventIntoRoomResponse](moduleAPI, "create_and_send_event_into_room", 21)
 
 	// APIUpdateRoomMembership changes a user's membership of a room.
-	APIUpdateRoomMembership = declareMethod[*moduleapiv1.UpdateRoomMembershipRequest, *moduleapiv1.UpdateRoomMembershipResponse](moduleAPI, 22)
+	APIUpdateRoomMembership = declareMethod[*moduleapiv1.UpdateRoomMembershipRequest, *moduleapiv1.UpdateRoomMembershipResponse](moduleAPI, "update_room_membership", 22)
 
 	// APICreateRoom creates a room.
-	APICreateRoom = declareMethod[*moduleapiv1.CreateRoomRequest, *moduleapiv1.CreateRoomResponse](moduleAPI, 23)
+	APICreateRoom = declareMethod[*moduleapiv1.CreateRoomRequest, *moduleapiv1.CreateRoomResponse](moduleAPI, "create_room", 23)
 
 	// APIDeleteRoom schedules a room to be shut down and purged, and does not wait for it.
-	APIDeleteRoom = declareMethod[*moduleapiv1.DeleteRoomRequest, *moduleapiv1.DeleteRoomResponse](moduleAPI, 24)
+	APIDeleteRoom = declareMethod[*moduleapiv1.DeleteRoomRequest, *moduleapiv1.DeleteRoomResponse](moduleAPI, "delete_room", 24)
 
 	// APILookupRoomAlias returns the room of an alias.
-	APILookupRoomAlias = declareMethod[*moduleapiv1.LookupRoomAliasRequest, *moduleapiv1.LookupRoomAliasResponse](moduleAPI, 25)
+	APILookupRoomAlias = declareMethod[*moduleapiv1.LookupRoomAliasRequest, *moduleapiv1.LookupRoomAliasResponse](moduleAPI, "lookup_room_alias", 25)
 
 	// APIGetCanonicalRoomAlias returns the canonical alias of a room.
-	APIGetCanonicalRoomAlias = declareMethod[*moduleapiv1.GetCanonicalRoomAliasRequest, *moduleapiv1.GetCanonicalRoomAliasResponse](moduleAPI, 26)
+	APIGetCanonicalRoomAlias = declareMethod[*moduleapiv1.GetCanonicalRoomAliasRequest, *moduleapiv1.GetCanonicalRoomAliasResponse](moduleAPI, "get_canonical_room_alias", 26)
 
 	// APIRoomIsInPublicRoomList returns whether a room is in the room directory; false if it is unknown.
-	APIRoomIsInPublicRoomList = declareMethod[*moduleapiv1.RoomIsInPublicRoomListRequest, *moduleapiv1.RoomIsInPublicRoomListResponse](moduleAPI, 27)
+	APIRoomIsInPublicRoomList = declareMethod[*moduleapiv1.RoomIsInPublicRoomListRequest, *moduleapiv1.RoomIsInPublicRoomListResponse](moduleAPI, "room_is_in_public_room_list", 27)
 
 	// APIAddRoomToPublicRoomList publishes a room in the room directory. No module is asked.
-	APIAddRoomToPublicRoomList = declareMethod[*moduleapiv1.AddRoomToPublicRoomListRequest, *moduleapiv1.AddRoomToPublicRoomListResponse](moduleAPI, 28)
+	APIAddRoomToPublicRoomList = declareMethod[*moduleapiv1.AddRoomToPublicRoomListRequest, *moduleapiv1.AddRoomToPublicRoomListResponse](moduleAPI, "add_room_to_public_room_list", 28)
 
 	// APIRemoveRoomFromPublicRoomList takes a room out of the room directory. No module is asked.
-	APIRemoveRoomFromPublicRoomList = declareMethod[*moduleapiv1.RemoveRoomFromPublicRoomListRequest, *moduleapiv1.RemoveRoomFromPublicRoomListResponse](moduleAPI, 29)
+	APIRemoveRoomFromPublicRoomList = declareMethod[*moduleapiv1.RemoveRoomFromPublicRoomListRequest, *moduleapiv1.RemoveRoomFromPublicRoomListResponse](moduleAPI, "remove_room_from_public_room_list", 29)
 
 	// APISendLocalOnlinePresenceTo sends users the presence of the local users that are online.
-	APISendLocalOnlinePresenceTo = declareMethod[*moduleapiv1.SendLocalOnlinePresenceToRequest, *moduleapiv1.SendLocalOnlinePresenceToResponse](moduleAPI, 30)
+	APISendLocalOnlinePresenceTo = declareMethod[*moduleapiv1.SendLocalOnlinePresenceToRequest, *moduleapiv1.SendLocalOnlinePresenceToResponse](moduleAPI, "send_local_online_presence_to", 30)
 
 	// APISetPresenceForUsers sets the presence of local users.
-	APISetPresenceForUsers = declareMethod[*moduleapiv1.SetPresenceForUsersRequest, *moduleapiv1.SetPresenceForUsersResponse](moduleAPI, 31)
+	APISetPresenceForUsers = declareMethod[*moduleapiv1.SetPresenceForUsersRequest, *moduleapiv1.SetPresenceForUsersResponse](moduleAPI, "set_presence_for_users", 31)
 
 	// APISendHttpPushNotification sends a push notification to a local user's devices.
-	APISendHttpPushNotification = declareMethod[*moduleapiv1.SendHttpPushNotificationRequest, *moduleapiv1.SendHttpPushNotificationResponse](moduleAPI, 32)
+	APISendHttpPushNotification = declareMethod[*moduleapiv1.SendHttpPushNotificationRequest, *moduleapiv1.SendHttpPushNotificationResponse](moduleAPI, "send_http_push_notification", 32)
 
 	// APISetPushRuleAction changes what a push rule of a local user does.
-	APISetPushRuleAction = declareMethod[*moduleapiv1.SetPushRuleActionRequest, *moduleapiv1.SetPushRuleActionResponse](moduleAPI, 33)
+	APISetPushRuleAction = declareMethod[*moduleapiv1.SetPushRuleActionRequest, *moduleapiv1.SetPushRuleActionResponse](moduleAPI, "set_push_rule_action", 33)
 
 	// APISendMail sends an email with the homeserver's settings.
-	APISendMail = declareMethod[*moduleapiv1.SendMailRequest, *moduleapiv1.SendMailResponse](moduleAPI, 34)
+	APISendMail = declareMethod[*moduleapiv1.SendMailRequest, *moduleapiv1.SendMailResponse](moduleAPI, "send_mail", 34)
 
 	// APISendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
 	// release yet.
-	APISendFederationHttpRequest = declareMethod[*moduleapiv1.SendFederationHttpRequestRequest, *moduleapiv1.SendFederationHttpRequestResponse](moduleAPI, 35)
+	APISendFederationHttpRequest = declareMethod[*moduleapiv1.SendFederationHttpRequestRequest, *moduleapiv1.SendFederationHttpRequestResponse](moduleAPI, "send_federation_http_request", 35)
 
 	// APIGetGlobal returns account data of a local user.
-	APIGetGlobal = declareMethod[*moduleapiv1.GetGlobalRequest, *moduleapiv1.GetGlobalResponse](moduleAPI, 36)
+	APIGetGlobal = declareMethod[*moduleapiv1.GetGlobalRequest, *moduleapiv1.GetGlobalResponse](moduleAPI, "get_global", 36)
 
 	// APIPutGlobal sets account data of a local user. Modules are told.
-	APIPutGlobal = declareMethod[*moduleapiv1.PutGlobalRequest, *moduleapiv1.PutGlobalResponse](moduleAPI, 37)
+	APIPutGlobal = declareMethod[*moduleapiv1.PutGlobalRequest, *moduleapiv1.PutGlobalResponse](moduleAPI, "put_global", 37)
 )

@@ -8,7 +8,7 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // them, one after the other.
 //
 // Source: Synapse, "Password auth provider callbacks" (docs/modules/password_auth_provider_callbacks.md).
-var PasswordAuthProvider = category(callbacksv1.File_callbacks_v1_password_auth_provider_proto.Services().Get(0))
+var PasswordAuthProvider = category("password_auth_provider", callbacksv1.File_callbacks_v1_password_auth_provider_proto.Services().Get(0))
 
 var (
 	// AuthCheckers is asked to authenticate a login, or a user who has to prove again who they are, by a login type that
@@ -16,37 +16,37 @@ var (
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
 	// answer with a user_id authenticates that user, who must exist.
-	AuthCheckers = declare[*callbacksv1.AuthCheckersRequest, *callbacksv1.AuthCheckersResponse](PasswordAuthProvider, 0)
+	AuthCheckers = declare[*callbacksv1.AuthCheckersRequest, *callbacksv1.AuthCheckersResponse](PasswordAuthProvider, "auth_checkers", 0)
 
 	// OnAuthCheckersLogin is told when a login that auth_checkers or check_3pid_auth authenticated has finished, if the
 	// answer asked for it.
 	//
 	// When the module fails, the client's login request fails although the device and its token exist.
-	OnAuthCheckersLogin = declare[*callbacksv1.OnAuthCheckersLoginRequest, *callbacksv1.OnAuthCheckersLoginResponse](PasswordAuthProvider, 1)
+	OnAuthCheckersLogin = declare[*callbacksv1.OnAuthCheckersLoginRequest, *callbacksv1.OnAuthCheckersLoginResponse](PasswordAuthProvider, "on_auth_checkers_login", 1)
 
 	// Check3PidAuth is asked to authenticate a login by a third-party identifier and a password.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver, and so does one without a user_id. An
 	// answer with a user_id authenticates that user, who must exist.
-	Check3PidAuth = declare[*callbacksv1.Check3PidAuthRequest, *callbacksv1.Check3PidAuthResponse](PasswordAuthProvider, 2)
+	Check3PidAuth = declare[*callbacksv1.Check3PidAuthRequest, *callbacksv1.Check3PidAuthResponse](PasswordAuthProvider, "check_3pid_auth", 2)
 
 	// OnLoggedOut is told after an access token was deleted, once for each.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnLoggedOut = declare[*callbacksv1.OnLoggedOutRequest, *callbacksv1.OnLoggedOutResponse](PasswordAuthProvider, 3)
+	OnLoggedOut = declare[*callbacksv1.OnLoggedOutRequest, *callbacksv1.OnLoggedOutResponse](PasswordAuthProvider, "on_logged_out", 3)
 
 	// GetUsernameForRegistration is asked which username a new user shall have.
 	//
 	// An empty answer leaves it to the next module, and in the end to the client or the homeserver.
-	GetUsernameForRegistration = declare[*callbacksv1.GetUsernameForRegistrationRequest, *callbacksv1.GetUsernameForRegistrationResponse](PasswordAuthProvider, 4)
+	GetUsernameForRegistration = declare[*callbacksv1.GetUsernameForRegistrationRequest, *callbacksv1.GetUsernameForRegistrationResponse](PasswordAuthProvider, "get_username_for_registration", 4)
 
 	// GetDisplaynameForRegistration is asked which display name a new user shall have.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver.
-	GetDisplaynameForRegistration = declare[*callbacksv1.GetDisplaynameForRegistrationRequest, *callbacksv1.GetDisplaynameForRegistrationResponse](PasswordAuthProvider, 5)
+	GetDisplaynameForRegistration = declare[*callbacksv1.GetDisplaynameForRegistrationRequest, *callbacksv1.GetDisplaynameForRegistrationResponse](PasswordAuthProvider, "get_displayname_for_registration", 5)
 
 	// Is3PidAllowed is asked whether a third-party identifier may be registered, or added to an account.
 	//
 	// An empty answer allows it. A refusal is returned to the user as M_THREEPID_DENIED.
-	Is3PidAllowed = declare[*callbacksv1.Is3PidAllowedRequest, *callbacksv1.Is3PidAllowedResponse](PasswordAuthProvider, 6)
+	Is3PidAllowed = declare[*callbacksv1.Is3PidAllowedRequest, *callbacksv1.Is3PidAllowedResponse](PasswordAuthProvider, "is_3pid_allowed", 6)
 )

@@ -7,11 +7,11 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // Ratelimit lets modules change users' rate limits. Experimental in Synapse.
 //
 // Source: Synapse, "Ratelimit callbacks" (docs/modules/ratelimit_callbacks.md).
-var Ratelimit = category(callbacksv1.File_callbacks_v1_ratelimit_proto.Services().Get(0))
+var Ratelimit = category("ratelimit", callbacksv1.File_callbacks_v1_ratelimit_proto.Services().Get(0))
 
 var (
 	// GetRatelimitOverrideForUser is asked which rate limit holds for a user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver's configuration.
-	GetRatelimitOverrideForUser = declare[*callbacksv1.GetRatelimitOverrideForUserRequest, *callbacksv1.GetRatelimitOverrideForUserResponse](Ratelimit, 0)
+	GetRatelimitOverrideForUser = declare[*callbacksv1.GetRatelimitOverrideForUserRequest, *callbacksv1.GetRatelimitOverrideForUserResponse](Ratelimit, "get_ratelimit_override_for_user", 0)
 )

@@ -8,23 +8,23 @@ import (
 // Server builds the subjects of one homeserver. It is a value; its methods may be called concurrently.
 type Server struct{ root string }
 
-// Of returns the subjects of the homeserver with that server name.
-func Of(serverName string) Server { return Server{"modulebus." + Token(serverName) + "."} }
+// For returns the subjects of the homeserver with that server name.
+func For(serverName string) Server { return Server{"modulebus." + Token(serverName) + "."} }
 
 // Ask is where any homeserver asks a callback, to be answered by busd.
-func (s Server) Ask(d *Declaration) string { return s.root + "ask." + d.FullName() }
+func (s Server) Ask(c AnyCallback) string { return s.root + "ask." + c.declaration().FullName() }
 
 // AskAny matches Ask of every callback, also of those this version does not know.
 func (s Server) AskAny() string { return s.root + "ask.*.*" }
 
 // Callback is where an aggregator asks a module. Workers subscribe it with [Group].
-func (s Server) Callback(d *Declaration, module string) string {
-	return s.root + "cb." + d.FullName() + "." + Token(module)
+func (s Server) Callback(c AnyCallback, module string) string {
+	return s.root + "cb." + c.declaration().FullName() + "." + Token(module)
 }
 
 // Worker is where an aggregator asks one worker of a module.
-func (s Server) Worker(d *Declaration, module, worker string) string {
-	return s.Callback(d, module) + "." + Token(worker)
+func (s Server) Worker(c AnyCallback, module, worker string) string {
+	return s.Callback(c, module) + "." + Token(worker)
 }
 
 // WorkerAny matches Worker of every callback.
@@ -93,7 +93,7 @@ func ModuleOf(subject string) (string, error) {
 	if len(tokens) != 5 || tokens[0] != "modulebus" || tokens[2] != "module" {
 		return "", fmt.Errorf("subjects: %q is not about a module", subject)
 	}
-	return String(tokens[3])
+	return ParseToken(tokens[3])
 }
 
 // CallbackOf returns the full name, category.callback, of an Ask, Callback or Worker subject.

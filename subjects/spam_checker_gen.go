@@ -7,7 +7,7 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // SpamChecker lets modules refuse what users and remote servers try to do.
 //
 // Source: Synapse, "Spam checker callbacks" (docs/modules/spam_checker_callbacks.md).
-var SpamChecker = category(callbacksv1.File_callbacks_v1_spam_checker_proto.Services().Get(0))
+var SpamChecker = category("spam_checker", callbacksv1.File_callbacks_v1_spam_checker_proto.Services().Get(0))
 
 var (
 	// CheckEventForSpam is asked about each event that a local user sends (memberships excepted) and each event that
@@ -15,78 +15,78 @@ var (
 	//
 	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender; an event of another
 	// server is redacted and soft-failed for ever, which is why the default there is to skip a module that failed.
-	CheckEventForSpam = declare[*callbacksv1.CheckEventForSpamRequest, *callbacksv1.CheckEventForSpamResponse](SpamChecker, 0)
+	CheckEventForSpam = declare[*callbacksv1.CheckEventForSpamRequest, *callbacksv1.CheckEventForSpamResponse](SpamChecker, "check_event_for_spam", 0)
 
 	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation.
 	//
 	// An empty answer lets the invite go on. A refusal is returned to the inviter.
-	UserMayInvite = declare[*callbacksv1.UserMayInviteRequest, *callbacksv1.UserMayInviteResponse](SpamChecker, 1)
+	UserMayInvite = declare[*callbacksv1.UserMayInviteRequest, *callbacksv1.UserMayInviteResponse](SpamChecker, "user_may_invite", 1)
 
 	// UserMayCreateRoom is asked before a local user creates or upgrades a room. Server admins are not asked about when
 	// they create one.
 	//
 	// An empty answer lets the creation go on. A refusal is returned to the user.
-	UserMayCreateRoom = declare[*callbacksv1.UserMayCreateRoomRequest, *callbacksv1.UserMayCreateRoomResponse](SpamChecker, 2)
+	UserMayCreateRoom = declare[*callbacksv1.UserMayCreateRoomRequest, *callbacksv1.UserMayCreateRoomResponse](SpamChecker, "user_may_create_room", 2)
 
 	// UserMayCreateRoomAlias is asked before a local user gives a room an alias.
 	//
 	// An empty answer lets the alias be created. A refusal is returned to the user.
-	UserMayCreateRoomAlias = declare[*callbacksv1.UserMayCreateRoomAliasRequest, *callbacksv1.UserMayCreateRoomAliasResponse](SpamChecker, 3)
+	UserMayCreateRoomAlias = declare[*callbacksv1.UserMayCreateRoomAliasRequest, *callbacksv1.UserMayCreateRoomAliasResponse](SpamChecker, "user_may_create_room_alias", 3)
 
 	// UserMayPublishRoom is asked before a local user publishes a room in the room directory, or takes it out again.
 	//
 	// An empty answer lets the change go on. A refusal is returned to the user.
-	UserMayPublishRoom = declare[*callbacksv1.UserMayPublishRoomRequest, *callbacksv1.UserMayPublishRoomResponse](SpamChecker, 4)
+	UserMayPublishRoom = declare[*callbacksv1.UserMayPublishRoomRequest, *callbacksv1.UserMayPublishRoomResponse](SpamChecker, "user_may_publish_room", 4)
 
 	// CheckUsernameForSpam is asked about each user that a search of the user directory found.
 	//
 	// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown.
-	CheckUsernameForSpam = declare[*callbacksv1.CheckUsernameForSpamRequest, *callbacksv1.CheckUsernameForSpamResponse](SpamChecker, 5)
+	CheckUsernameForSpam = declare[*callbacksv1.CheckUsernameForSpamRequest, *callbacksv1.CheckUsernameForSpamResponse](SpamChecker, "check_username_for_spam", 5)
 
 	// CheckRegistrationForSpam is asked before an account is created.
 	//
 	// An empty answer lets the registration go on. A refusal denies it: the client is told that it was rate limited,
 	// whatever errcode and error say. An answer with shadow_ban creates the account so that nobody hears it.
-	CheckRegistrationForSpam = declare[*callbacksv1.CheckRegistrationForSpamRequest, *callbacksv1.CheckRegistrationForSpamResponse](SpamChecker, 6)
+	CheckRegistrationForSpam = declare[*callbacksv1.CheckRegistrationForSpamRequest, *callbacksv1.CheckRegistrationForSpamResponse](SpamChecker, "check_registration_for_spam", 6)
 
 	// CheckMediaFileForSpam is asked when a file was uploaded, downloaded from another server or made (a thumbnail, a
 	// URL preview), before it is kept.
 	//
 	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
-	CheckMediaFileForSpam = declare[*callbacksv1.CheckMediaFileForSpamRequest, *callbacksv1.CheckMediaFileForSpamResponse](SpamChecker, 7)
+	CheckMediaFileForSpam = declare[*callbacksv1.CheckMediaFileForSpamRequest, *callbacksv1.CheckMediaFileForSpamResponse](SpamChecker, "check_media_file_for_spam", 7)
 
 	// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
 	// and about invites.
 	//
 	// An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
 	// errcode and error are not shown to anybody.
-	ShouldDropFederatedEvent = declare[*callbacksv1.ShouldDropFederatedEventRequest, *callbacksv1.ShouldDropFederatedEventResponse](SpamChecker, 8)
+	ShouldDropFederatedEvent = declare[*callbacksv1.ShouldDropFederatedEventRequest, *callbacksv1.ShouldDropFederatedEventResponse](SpamChecker, "should_drop_federated_event", 8)
 
 	// UserMayJoinRoom is asked before a local user joins a room. Server admins are not asked about, nor the creator's own
 	// join of a new room.
 	//
 	// An empty answer lets the join go on. A refusal is returned to the user.
-	UserMayJoinRoom = declare[*callbacksv1.UserMayJoinRoomRequest, *callbacksv1.UserMayJoinRoomResponse](SpamChecker, 9)
+	UserMayJoinRoom = declare[*callbacksv1.UserMayJoinRoomRequest, *callbacksv1.UserMayJoinRoomResponse](SpamChecker, "user_may_join_room", 9)
 
 	// FederatedUserMayInvite is asked when an invite arrives over federation.
 	//
 	// An empty answer lets the invite go on: user_may_invite is asked about it next. A refusal is returned to the inviter's
 	// server.
-	FederatedUserMayInvite = declare[*callbacksv1.FederatedUserMayInviteRequest, *callbacksv1.FederatedUserMayInviteResponse](SpamChecker, 10)
+	FederatedUserMayInvite = declare[*callbacksv1.FederatedUserMayInviteRequest, *callbacksv1.FederatedUserMayInviteResponse](SpamChecker, "federated_user_may_invite", 10)
 
 	// UserMaySend3PidInvite is asked before a local user invites somebody by a third-party identifier that belongs to no
 	// known user.
 	//
 	// An empty answer lets the invite go on. A refusal is returned to the inviter.
-	UserMaySend3PidInvite = declare[*callbacksv1.UserMaySend3PidInviteRequest, *callbacksv1.UserMaySend3PidInviteResponse](SpamChecker, 11)
+	UserMaySend3PidInvite = declare[*callbacksv1.UserMaySend3PidInviteRequest, *callbacksv1.UserMaySend3PidInviteResponse](SpamChecker, "user_may_send_3pid_invite", 11)
 
 	// UserMaySendStateEvent is asked before a local user sets a state event through the client API.
 	//
 	// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
-	UserMaySendStateEvent = declare[*callbacksv1.UserMaySendStateEventRequest, *callbacksv1.UserMaySendStateEventResponse](SpamChecker, 12)
+	UserMaySendStateEvent = declare[*callbacksv1.UserMaySendStateEventRequest, *callbacksv1.UserMaySendStateEventResponse](SpamChecker, "user_may_send_state_event", 12)
 
 	// CheckLoginForSpam is asked when a user has proved who they are, before they are logged in.
 	//
 	// An empty answer lets the login go on. A refusal is returned to the user.
-	CheckLoginForSpam = declare[*callbacksv1.CheckLoginForSpamRequest, *callbacksv1.CheckLoginForSpamResponse](SpamChecker, 13)
+	CheckLoginForSpam = declare[*callbacksv1.CheckLoginForSpamRequest, *callbacksv1.CheckLoginForSpamResponse](SpamChecker, "check_login_for_spam", 13)
 )

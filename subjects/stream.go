@@ -11,6 +11,12 @@ const (
 // Process names a gateway or a worker among those that carry HTTP for a module: two subject tokens.
 func Process(module, name string) string { return Token(module) + "." + Token(name) }
 
+// Beside names another process that carries HTTP for the module of process.
+func Beside(process, name string) string {
+	module, _, _ := strings.Cut(process, ".")
+	return module + "." + Token(name)
+}
+
 // GatewayStream is where a gateway gets frames of a stream. Both names are random, so only who was asked knows it.
 func (s Server) GatewayStream(process, channel, token string) string {
 	return s.root + "webg.1." + process + "." + channel + "." + token
@@ -24,6 +30,11 @@ func (s Server) GatewayStreams(gateway, channel string) string {
 // WorkerStream is where a worker gets frames of a stream.
 func (s Server) WorkerStream(process, channel, token string) string {
 	return s.root + "webw.1." + process + "." + channel + "." + token
+}
+
+// WorkerStreams matches WorkerStream of every stream of a worker.
+func (s Server) WorkerStreams(process, channel string) string {
+	return s.WorkerStream(process, channel, "*")
 }
 
 // StreamOf returns the process and the token of a GatewayStream or WorkerStream; both are empty for other subjects. It

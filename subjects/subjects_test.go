@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -27,7 +26,7 @@ func FuzzToken(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		checkToken(t, s)
-		if got, err := subjects.String(s); err == nil && subjects.Token(got) != s {
+		if got, err := subjects.ParseToken(s); err == nil && subjects.Token(got) != s {
 			t.Errorf("%q and %q are both tokens of %q", s, subjects.Token(got), got)
 		}
 	})
@@ -38,7 +37,7 @@ func checkToken(t interface{ Errorf(string, ...any) }, s string) {
 	if token == "" || strings.ContainsAny(token, ".*> \t\r\n\x00$") {
 		t.Errorf("%q is no token", token)
 	}
-	if got, err := subjects.String(token); err != nil || got != s {
+	if got, err := subjects.ParseToken(token); err != nil || got != s {
 		t.Errorf("%q became %q, %v", s, got, err)
 	}
 }
@@ -46,7 +45,7 @@ func checkToken(t interface{ Errorf(string, ...any) }, s string) {
 func TestTokensHaveOneSpelling(t *testing.T) {
 	t.Parallel()
 	for _, token := range []string{"", "%2e", "%41", "%2", "a.b", "a%", "%G0", "a b", "ä"} {
-		if got, err := subjects.String(token); err == nil {
+		if got, err := subjects.ParseToken(token); err == nil {
 			t.Errorf("%q was read as %q", token, got)
 		}
 	}
@@ -54,7 +53,7 @@ func TestTokensHaveOneSpelling(t *testing.T) {
 
 func TestSubjects(t *testing.T) {
 	t.Parallel()
-	s, d := subjects.Of("example.com"), subjects.UserMayCreateRoom.Declaration
+	s, d := subjects.For("example.com"), subjects.UserMayCreateRoom.Declaration
 	tests := []struct{ got, want string }{
 		{s.Ask(d), "modulebus.example%2Ecom.ask.spam_checker.user_may_create_room"},
 		{s.Callback(d, "demo"), "modulebus.example%2Ecom.cb.spam_checker.user_may_create_room.demo"},
@@ -75,7 +74,7 @@ func TestSubjects(t *testing.T) {
 
 func TestStreamsTellWhoseTheyAre(t *testing.T) {
 	t.Parallel()
-	s, process := subjects.Of("a.*"), subjects.Process("m.x", "w")
+	s, process := subjects.For("a.*"), subjects.Process("m.x", "w")
 	for _, subject := range []string{s.GatewayStream(process, subjects.Bulk, "t"), s.WorkerStream(process, subjects.Control, "t")} {
 		if got, token := subjects.StreamOf(subject); got != process || token != "t" {
 			t.Errorf("%s is of %q, %q", subject, got, token)
@@ -90,7 +89,7 @@ func TestStreamsTellWhoseTheyAre(t *testing.T) {
 
 func TestSubjectsTellWhatTheyAreAbout(t *testing.T) {
 	t.Parallel()
-	s := subjects.Of("a.*")
+	s := subjects.For("a.*")
 	for _, subject := range []string{s.Entry("m.x"), s.Join("m.x"), s.Leave("m.x"), s.Changed("m.x")} {
 		if got, err := subjects.ModuleOf(subject); err != nil || got != "m.x" {
 			t.Errorf("%s is about %q, %v", subject, got, err)
@@ -115,9 +114,9 @@ func TestSubjectsTellWhatTheyAreAbout(t *testing.T) {
 // Everything that a declaration must say, checked on what the program sees rather than on the files.
 func TestDeclarations(t *testing.T) {
 	t.Parallel()
-	for i, d := range subjects.All() {
+	for _, d := range subjects.All() {
 		o := d.Options
-		if d.Index != i || o.GetRule() == 0 || o.GetOnFailure() == 0 || o.GetSince() == "" {
+		if o.GetRule() == 0 || o.GetOnFailure() == 0 || o.GetSince() == "" {
 			t.Errorf("%s is declared with %v", d.FullName(), o)
 		}
 		if o.GetOnFailure() == callbacksv1.OnFailure_REFUSE && !d.CanRefuse() {
@@ -127,7 +126,7 @@ func TestDeclarations(t *testing.T) {
 		if o.GetSpeculative() && sequential {
 			t.Errorf("%s is both speculative and %v", d.FullName(), o.GetRule())
 		}
-		if d.KnowsOrigin() && d.RequestFields().ByName("event") == nil {
+		if d.KnowsOrigin() && d.NewRequest().ProtoReflect().Descriptor().Fields().ByName("event") == nil {
 			t.Errorf("%s knows no origin: it has no event", d.FullName())
 		}
 		if found, ok := subjects.Find(d.Name); !ok || found != d {
@@ -190,12 +189,23 @@ func TestCategories(t *testing.T) {
 func TestFieldsAreSnakeCase(t *testing.T) {
 	t.Parallel()
 	for _, d := range subjects.All() {
-		for _, fields := range []protoreflect.FieldDescriptors{d.RequestFields(), d.ReplyFields()} {
+		for _, m := range []proto.Message{d.NewRequest(), d.NewReply()} {
+			fields := m.ProtoReflect().Descriptor().Fields()
 			for i := range fields.Len() {
 				if name := string(fields.Get(i).Name()); name != strings.ToLower(name) {
 					t.Errorf("%s: %s", d.FullName(), name)
 				}
 			}
+		}
+	}
+}
+
+func TestACallbackAndItsDeclarationAreOne(t *testing.T) {
+	t.Parallel()
+	s := subjects.For("example.com")
+	for _, c := range []subjects.AnyCallback{subjects.UserMayInvite, subjects.UserMayInvite.Declaration} {
+		if d := subjects.DeclarationOf(c); d.Name != "user_may_invite" || s.Ask(c) != s.Ask(d) {
+			t.Errorf("got %s", d.FullName())
 		}
 	}
 }

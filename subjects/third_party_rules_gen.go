@@ -7,7 +7,7 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 // ThirdPartyRules lets modules add rules of their own to those of the room version.
 //
 // Source: Synapse, "Third party rules callbacks" (docs/modules/third_party_rules_callbacks.md).
-var ThirdPartyRules = category(callbacksv1.File_callbacks_v1_third_party_rules_proto.Services().Get(0))
+var ThirdPartyRules = category("third_party_rules", callbacksv1.File_callbacks_v1_third_party_rules_proto.Services().Get(0))
 
 var (
 	// CheckEventAllowed is asked about each event that is made on this homeserver, memberships and the events of a new
@@ -16,63 +16,63 @@ var (
 	//
 	// An empty answer leaves it to the next module. A refusal rejects the event. A replacement takes the event's place;
 	// it has the room_id, type and state_key of the event, and no module is asked about it.
-	CheckEventAllowed = declare[*callbacksv1.CheckEventAllowedRequest, *callbacksv1.CheckEventAllowedResponse](ThirdPartyRules, 0)
+	CheckEventAllowed = declare[*callbacksv1.CheckEventAllowedRequest, *callbacksv1.CheckEventAllowedResponse](ThirdPartyRules, "check_event_allowed", 0)
 
 	// OnCreateRoom is asked first of all when a local user creates a room; each module gets the content as the modules
 	// before it left it.
 	//
 	// An empty answer leaves the content as it is. A request_content takes its place. A refusal is returned to the user
 	// with its own http_status.
-	OnCreateRoom = declare[*callbacksv1.OnCreateRoomRequest, *callbacksv1.OnCreateRoomResponse](ThirdPartyRules, 1)
+	OnCreateRoom = declare[*callbacksv1.OnCreateRoomRequest, *callbacksv1.OnCreateRoomResponse](ThirdPartyRules, "on_create_room", 1)
 
 	// CheckThreepidCanBeInvited is asked before a local user invites somebody by a third-party identifier.
 	//
 	// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse has its own words for it.
-	CheckThreepidCanBeInvited = declare[*callbacksv1.CheckThreepidCanBeInvitedRequest, *callbacksv1.CheckThreepidCanBeInvitedResponse](ThirdPartyRules, 2)
+	CheckThreepidCanBeInvited = declare[*callbacksv1.CheckThreepidCanBeInvitedRequest, *callbacksv1.CheckThreepidCanBeInvitedResponse](ThirdPartyRules, "check_threepid_can_be_invited", 2)
 
 	// CheckVisibilityCanBeModified is asked before a room is published in the room directory, and when a room is
 	// created, with its visibility and an empty state.
 	//
 	// An empty answer lets the change go on. A refusal is returned to the user; Synapse has its own words for it.
-	CheckVisibilityCanBeModified = declare[*callbacksv1.CheckVisibilityCanBeModifiedRequest, *callbacksv1.CheckVisibilityCanBeModifiedResponse](ThirdPartyRules, 3)
+	CheckVisibilityCanBeModified = declare[*callbacksv1.CheckVisibilityCanBeModifiedRequest, *callbacksv1.CheckVisibilityCanBeModifiedResponse](ThirdPartyRules, "check_visibility_can_be_modified", 3)
 
 	// OnNewEvent is told of each event that was not rejected, once by each process of the homeserver that learns of it.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnNewEvent = declare[*callbacksv1.OnNewEventRequest, *callbacksv1.OnNewEventResponse](ThirdPartyRules, 4)
+	OnNewEvent = declare[*callbacksv1.OnNewEventRequest, *callbacksv1.OnNewEventResponse](ThirdPartyRules, "on_new_event", 4)
 
 	// CheckCanShutdownRoom is asked before an admin, or a module, shuts a room down.
 	//
 	// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse has its own words for it.
-	CheckCanShutdownRoom = declare[*callbacksv1.CheckCanShutdownRoomRequest, *callbacksv1.CheckCanShutdownRoomResponse](ThirdPartyRules, 5)
+	CheckCanShutdownRoom = declare[*callbacksv1.CheckCanShutdownRoomRequest, *callbacksv1.CheckCanShutdownRoomResponse](ThirdPartyRules, "check_can_shutdown_room", 5)
 
 	// CheckCanDeactivateUser is asked before a user is deactivated.
 	//
 	// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
-	CheckCanDeactivateUser = declare[*callbacksv1.CheckCanDeactivateUserRequest, *callbacksv1.CheckCanDeactivateUserResponse](ThirdPartyRules, 6)
+	CheckCanDeactivateUser = declare[*callbacksv1.CheckCanDeactivateUserRequest, *callbacksv1.CheckCanDeactivateUserResponse](ThirdPartyRules, "check_can_deactivate_user", 6)
 
 	// OnProfileUpdate is told after a local user's profile changed.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnProfileUpdate = declare[*callbacksv1.OnProfileUpdateRequest, *callbacksv1.OnProfileUpdateResponse](ThirdPartyRules, 7)
+	OnProfileUpdate = declare[*callbacksv1.OnProfileUpdateRequest, *callbacksv1.OnProfileUpdateResponse](ThirdPartyRules, "on_profile_update", 7)
 
 	// OnUserDeactivationStatusChanged is told after a user was deactivated or reactivated.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnUserDeactivationStatusChanged = declare[*callbacksv1.OnUserDeactivationStatusChangedRequest, *callbacksv1.OnUserDeactivationStatusChangedResponse](ThirdPartyRules, 8)
+	OnUserDeactivationStatusChanged = declare[*callbacksv1.OnUserDeactivationStatusChangedRequest, *callbacksv1.OnUserDeactivationStatusChangedResponse](ThirdPartyRules, "on_user_deactivation_status_changed", 8)
 
 	// OnThreepidBind is told after a third-party identifier was added to an account. Deprecated in Synapse 1.79.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnThreepidBind = declare[*callbacksv1.OnThreepidBindRequest, *callbacksv1.OnThreepidBindResponse](ThirdPartyRules, 9)
+	OnThreepidBind = declare[*callbacksv1.OnThreepidBindRequest, *callbacksv1.OnThreepidBindResponse](ThirdPartyRules, "on_threepid_bind", 9)
 
 	// OnAddUserThirdPartyIdentifier is told after a third-party identifier was added to an account.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnAddUserThirdPartyIdentifier = declare[*callbacksv1.OnAddUserThirdPartyIdentifierRequest, *callbacksv1.OnAddUserThirdPartyIdentifierResponse](ThirdPartyRules, 10)
+	OnAddUserThirdPartyIdentifier = declare[*callbacksv1.OnAddUserThirdPartyIdentifierRequest, *callbacksv1.OnAddUserThirdPartyIdentifierResponse](ThirdPartyRules, "on_add_user_third_party_identifier", 10)
 
 	// OnRemoveUserThirdPartyIdentifier is told after a third-party identifier was removed from an account.
 	//
 	// When a module fails, that is logged and nothing else.
-	OnRemoveUserThirdPartyIdentifier = declare[*callbacksv1.OnRemoveUserThirdPartyIdentifierRequest, *callbacksv1.OnRemoveUserThirdPartyIdentifierResponse](ThirdPartyRules, 11)
+	OnRemoveUserThirdPartyIdentifier = declare[*callbacksv1.OnRemoveUserThirdPartyIdentifierRequest, *callbacksv1.OnRemoveUserThirdPartyIdentifierResponse](ThirdPartyRules, "on_remove_user_third_party_identifier", 11)
 )

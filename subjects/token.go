@@ -30,8 +30,8 @@ func escape(s string) string {
 	return b.String()
 }
 
-// String returns the string that token stands for, or an error if [Token] never returns it.
-func String(token string) (string, error) {
+// ParseToken returns the string that token stands for, or an error if [Token] never returns it.
+func ParseToken(token string) (string, error) {
 	s, ok := unescape(token)
 	if !ok || Token(s) != token {
 		return "", fmt.Errorf("subjects: %q is not the token of any string", token)

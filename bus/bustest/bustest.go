@@ -67,8 +67,8 @@ func Func[Request, Reply proto.Message](
 }
 
 // Fail lets a module fail each time. The kind ABSENT is a module without workers.
-func Fail(d *subjects.Declaration, kind rosterv1.FailureKind) Script {
-	return Script{callback: d, module: "scripted", respond: func(ctx context.Context, _ []byte) *nats.Msg {
+func Fail(cb subjects.AnyCallback, kind rosterv1.FailureKind) Script {
+	return Script{callback: subjects.DeclarationOf(cb), module: "scripted", respond: func(ctx context.Context, _ []byte) *nats.Msg {
 		switch kind {
 		case rosterv1.FailureKind_TIMEOUT:
 			<-ctx.Done()
@@ -131,7 +131,7 @@ func (l *line) roster(scripts []Script) *rosterv1.Roster {
 		m.Callbacks = append(m.Callbacks, &rosterv1.Interest{
 			Callback: s.callback.FullName(), OnFailure: s.policy, TimeoutMs: uint32(s.timeout.Milliseconds()),
 		})
-		l.scripts[subjects.Of(ServerName).Callback(s.callback, s.module)] = s
+		l.scripts[subjects.For(ServerName).Callback(s.callback, s.module)] = s
 	}
 	return r
 }
@@ -177,6 +177,9 @@ func (l *line) Forget(t natsrequest.Ticket) {
 
 // Cancel implements [natsrequest.Requester].
 func (l *line) Cancel(t natsrequest.Ticket, _ string) { l.Forget(t) }
+
+// Lost implements [natsrequest.Requester].
+func (l *line) Lost(string) {}
 
 // MaxPayload implements [natsrequest.Requester].
 func (l *line) MaxPayload() int { return 1 << 20 }

@@ -31,7 +31,7 @@ func TestRefusedRoom(t *testing.T) {
 func TestModuleThatFails(t *testing.T) {
 	t.Parallel()
 	modules := bustest.New(t,
-		bustest.Fail(subjects.UserMayCreateRoom.Declaration, rosterv1.FailureKind_TIMEOUT).
+		bustest.Fail(subjects.UserMayCreateRoom, rosterv1.FailureKind_TIMEOUT).
 			By("slow").Timeout(time.Millisecond).OnFailure(callbacksv1.OnFailure_SKIP),
 		bustest.Answer(subjects.UserMayCreateRoom, nil).By("quiet"),
 	)
@@ -49,7 +49,7 @@ func Example() {
 	refuse := bustest.Answer(subjects.UserMayCreateRoom, &callbacksv1.UserMayCreateRoomResponse{
 		Refusal: &callbacksv1.Refusal{Errcode: "M_FORBIDDEN"},
 	})
-	down := bustest.Fail(subjects.UserMayCreateRoom.Declaration, rosterv1.FailureKind_ABSENT)
+	down := bustest.Fail(subjects.UserMayCreateRoom, rosterv1.FailureKind_ABSENT)
 	modules := bustest.New(t, refuse.By("gate"), down.By("policy-list").OnFailure(callbacksv1.OnFailure_SKIP))
 
 	if may, err := mayCreateRoom(t.Context(), modules, "@evilguy:example.com"); may || err != nil {

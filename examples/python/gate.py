@@ -1,40 +1,60 @@
 """A module in another language: it refuses some users the creation of rooms. docs/protocol.md explains what it says."""
-import asyncio, json, os, signal, urllib.parse, uuid
+import asyncio, contextlib, json, os, signal, urllib.parse, uuid
 import nats, nats.errors
 
 def token(text):
     return urllib.parse.quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
 
 SERVER, MODULE = token(os.environ["MODULEBUS_SERVER_NAME"]), token(os.environ["MODULEBUS_MODULE"])
-WORKER = os.environ.get("MODULEBUS_WORKER", uuid.uuid4().hex)
+WORKER, MOST = os.environ.get("MODULEBUS_WORKER", uuid.uuid4().hex), 256  # so many questions at once
 CALLBACK, JSON = "spam_checker.user_may_create_room", {"Content-Type": "application/json"}
 ASKED, ABOUT = f"modulebus.{SERVER}.cb.{CALLBACK}.{MODULE}", f"modulebus.{SERVER}.module.{MODULE}"
 
+def failure(kind, text):  # an empty payload with these headers; without them it would be "no opinion"
+    return {"Nats-Service-Error-Code": kind, "Nats-Service-Error": text}
+
+async def decide(user, config):  # a real module awaits its database here, or the homeserver
+    refusal = {"errcode": "M_FORBIDDEN", "error": config.get("text", "You may not create rooms")}
+    return {"refusal": refusal} if user in config.get("deny", []) else {}
+
 async def main():
-    deny, subs, loop = set(), [], asyncio.get_running_loop()
-    stop = loop.create_future()
-    loop.add_signal_handler(signal.SIGTERM, stop.cancel)
+    config, subs, tasks, stop, wake = {}, [], set(), asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: (stop.set(), wake.set()))
     nc = await nats.connect(os.environ["MODULEBUS_NATS_URL"].split(","), max_reconnect_attempts=-1,
                             inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}")
     async def busd(what, body):
         return json.loads((await nc.request(f"{ABOUT}.{what}", json.dumps(body).encode(), 2, headers=JSON)).data)
     async def answer(msg):
-        refusal = {"refusal": {"errcode": "M_FORBIDDEN", "error": "You may not create rooms"}}
-        reply = refusal if json.loads(msg.data)["user_id"] in deny else {}
-        await nc.publish(msg.reply, json.dumps(reply).encode(), headers=JSON)
-    while not stop.done():  # busd forgets who does not join again, and knows nobody when it starts
+        try:
+            reply, headers = json.dumps(await decide(json.loads(msg.data)["user_id"], config)).encode(), JSON
+            if len(reply) > nc.max_payload - 1024:  # headers count, too
+                raise nats.errors.MaxPayloadError
+        except Exception as error:  # whose text may have a secret in it
+            reply, headers = b"", failure("error", type(error).__name__)
+        await nc.publish(msg.reply, reply, headers=headers)
+    async def asked(msg):  # nats-py has the next question wait until this returns
+        if len(tasks) >= MOST:
+            return await nc.publish(msg.reply, headers=failure("busy", "too many questions at once"))
+        tasks.add(task := asyncio.create_task(answer(msg)))
+        task.add_done_callback(tasks.discard)
+    async def changed(_): wake.set()
+    while not stop.is_set():  # busd forgets who does not join again, and knows nobody when it starts
+        wake.clear()
+        pause = 1
         try:
             entry = await busd("entry", {})
             if entry["listed"]:
-                deny = set(entry["config"].get("deny", []))
-                subs = subs or [await nc.subscribe(ASKED, MODULE, answer),
-                                await nc.subscribe(f"{ASKED}.{token(WORKER)}", cb=answer)]
-                await busd("join", {"worker": WORKER, "version": "1.0.0", "callbacks": [CALLBACK], "json": True,
+                config = entry["config"]
+                subs = subs or [await nc.subscribe(f"{ABOUT}.changed", cb=changed), await nc.subscribe(ASKED, MODULE, asked),
+                                await nc.subscribe(f"{ASKED}.{token(WORKER)}", cb=asked)]
+                await busd("join", {"worker": WORKER, "version": "1.1.0", "callbacks": [CALLBACK], "json": True,
                                     "config_revision": entry["config_revision"]})
-            await asyncio.wait([stop], timeout=entry["join_every_ms"] / 1000 or 1)
+                pause = entry["join_every_ms"] / 1000
         except nats.errors.Error as error:
             print("waiting for busd:", error, flush=True)
-            await asyncio.wait([stop], timeout=1)
-    await asyncio.gather(*(sub.drain() for sub in subs), busd("leave", {"worker": WORKER}), return_exceptions=True)
-
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(wake.wait(), pause)
+    await asyncio.gather(*(sub.drain() for sub in subs), return_exceptions=True)  # what is on its way still comes
+    await asyncio.gather(busd("leave", {"worker": WORKER}), *tasks, return_exceptions=True)
+    await nc.close()
 asyncio.run(main())

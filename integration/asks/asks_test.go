@@ -161,7 +161,7 @@ func (p part) start(t *testing.T, w *testbed.Homeserver, d *subjects.Declaration
 	if err != nil {
 		t.Fatal(err)
 	}
-	subject := []string{subjects.Of(w.Name).Callback(registers[0], name)}
+	subject := []string{subjects.For(w.Name).Callback(registers[0], name)}
 	if p.raw != "" || p.fails == "malformed" {
 		return raw{callbacks: registers, binary: p.raw == "protobuf", answer: p.bytes(reply)}.start(t, w.Home, w.Name, name), subject
 	}

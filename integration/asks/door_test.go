@@ -140,7 +140,7 @@ func TestTheNATSDoorSaysWhatIsWrong(t *testing.T) {
 func TestAnAskThatWantsNoReplyIsHarmless(t *testing.T) {
 	t.Parallel()
 	w := furnished(t, "  - module: gate\n")
-	if err := w.Nc.Publish(subjects.Of(w.Name).Ask(subjects.UserMayCreateRoom.Declaration), nil); err != nil {
+	if err := w.Nc.Publish(subjects.For(w.Name).Ask(subjects.UserMayCreateRoom.Declaration), nil); err != nil {
 		t.Fatal(err)
 	}
 	if v := w.Create("@evil:example.com"); !v.Refused() {

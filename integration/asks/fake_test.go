@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/modulekit"
@@ -68,7 +69,7 @@ func (f fake) register(api *modulekit.ModuleAPI, c *subjects.Category) {
 		case c.AllOrNone:
 			callbacks.Field(i).Set(fake{answer: silent}.function(callbacks.Field(i).Type(), d))
 		}
-		if d.State != nil {
+		if declared.Of(d).State != nil {
 			api.NeedState(d, modulekit.AllState...)
 		}
 	}
@@ -142,7 +143,7 @@ type raw struct {
 func (r raw) start(t *testing.T, home *natstest.Home, serverName, name string) running {
 	t.Helper()
 	nc := natstest.Connect(t, home)
-	server := subjects.Of(serverName)
+	server := subjects.For(serverName)
 	var names []string
 	for _, d := range r.callbacks {
 		names = append(names, d.FullName())

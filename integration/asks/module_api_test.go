@@ -244,7 +244,7 @@ func TestAModuleCannotCallInTheNameOfAnother(t *testing.T) {
 	b.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
 		return m.NewReply(), nil
 	})
-	subject := subjects.Of(apiServer).API(subjects.APISendMail.Method, "stranger")
+	subject := subjects.For(apiServer).API(subjects.APISendMail.Method, "stranger")
 	m, err := b.nc.Request(subject, nil, 5*time.Second)
 	if err != nil || m.Header.Get("Nats-Service-Error-Code") != "403" {
 		t.Errorf("got %v, %v", m, err)

@@ -121,7 +121,7 @@ func TestGarbageIsAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	s, create := subjects.Of("example.com"), subjects.UserMayCreateRoom.Declaration
+	s, create := subjects.For("example.com"), subjects.UserMayCreateRoom.Declaration
 	if _, err := nc.QueueSubscribe(s.Callback(create, "gate"), "gate", func(m *nats.Msg) { _ = m.Respond([]byte("\xff\xffgarbage")) }); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/integration/testbed"
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -283,8 +284,8 @@ func (p *performance) compareRequest(c question, args map[string]any) error {
 	if err != nil {
 		return err
 	}
-	if d.File != nil {
-		c.request.ProtoReflect().Clear(d.File) // It is another for each.
+	if declared.Of(d).File != nil {
+		c.request.ProtoReflect().Clear(declared.Of(d).File) // It is another for each.
 	}
 	if proto.Equal(want, c.request) {
 		return nil

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -19,7 +20,7 @@ func requestOf(d *subjects.Declaration, args map[string]any) (proto.Message, err
 			continue
 		}
 		name, value = argument(d, name, value)
-		if d.RequestFields().ByTextName(name) == nil {
+		if declared.Of(d).RequestFields.ByTextName(name) == nil {
 			return nil, fmt.Errorf("%s has no argument %s", d.FullName(), name)
 		}
 		fields[name] = value
@@ -32,11 +33,11 @@ func requestOf(d *subjects.Declaration, args map[string]any) (proto.Message, err
 }
 
 func argument(d *subjects.Declaration, name string, value any) (string, any) {
-	has := func(field string) bool { return d.RequestFields().ByTextName(field) != nil }
+	has := func(field string) bool { return declared.Of(d).RequestFields.ByTextName(field) != nil }
 	switch {
 	case name == "request_info":
 		return name, requestInfo(value)
-	case d.State != nil && name == d.State.TextName():
+	case declared.Of(d).State != nil && name == declared.Of(d).State.TextName():
 		return name, stateEvents(value)
 	case name == "event" && !has(name): // It is asked about many at once.
 		return "events", []any{untagged(value)}

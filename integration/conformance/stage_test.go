@@ -17,6 +17,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/combine"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -59,7 +60,7 @@ type question struct {
 // newStage has modules of these names.
 func newStage(t *testing.T, home *natstest.Home, modules []string) *stage {
 	t.Helper()
-	s := &stage{server: subjects.Of(ownServer), crew: natstest.Connect(t, home), now: time.Now()}
+	s := &stage{server: subjects.For(ownServer), crew: natstest.Connect(t, home), now: time.Now()}
 	s.direct(t, nil)
 	s.subscribe(t, s.server.Roster(), "", func(m *nats.Msg) {
 		s.mu.Lock()
@@ -181,10 +182,10 @@ func (r *vector) join(i int) *rosterv1.Join {
 	for _, d := range r.registers(m) {
 		j.Callbacks = append(j.Callbacks, d.FullName())
 		needs := &rosterv1.Needs{}
-		if d.State != nil {
+		if declared.Of(d).State != nil {
 			needs.State = &rosterv1.StateFilter{All: true}
 		}
-		if d.Key != nil {
+		if declared.Of(d).Key != nil {
 			for _, login := range r.logins(m) {
 				needs.Keys = append(needs.Keys, &rosterv1.Key{Value: login.LoginType, Fields: login.Fields})
 			}
@@ -206,7 +207,7 @@ func shapeOf(r *vector) string {
 
 // ask asks as the homeserver does, and returns when every module that is sure to be asked was.
 func (s *stage) ask(ctx context.Context, d *subjects.Declaration, request proto.Message) (bus.Decision[proto.Message], error) {
-	if d.File != nil {
+	if declared.Of(d).File != nil {
 		ctx = bus.WithFile(ctx, strings.NewReader("a picture"), -1)
 	}
 	sure := len(s.asked())
@@ -232,7 +233,7 @@ func (s *stage) asked() []question {
 // interested is how many modules registered the callback, or are the one that it is addressed to.
 func (s *stage) interested(d *subjects.Declaration, request proto.Message) (n int) {
 	for _, m := range s.client.Roster().GetModules() {
-		if d.ToModule != nil && request.ProtoReflect().Get(d.ToModule).String() != m.GetName() {
+		if declared.Of(d).ToModule != nil && request.ProtoReflect().Get(declared.Of(d).ToModule).String() != m.GetName() {
 			continue
 		}
 		if slices.ContainsFunc(m.GetCallbacks(), func(i *rosterv1.Interest) bool { return i.GetCallback() == d.FullName() }) {

@@ -69,7 +69,7 @@ func runBusd(file string) int {
 		}
 	}()
 	log := zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)
-	if err := busd.Run(ctx, busd.Options{Config: c, Reload: reload, StateDir: file + ".state", Log: log}); err != nil {
+	if err := busd.Run(ctx, busd.Options{Config: c, Reload: reload, Log: log}); err != nil {
 		return fail(err)
 	}
 	return 0

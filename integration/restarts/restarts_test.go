@@ -88,7 +88,7 @@ func TestNoRestartOpensTheGate(t *testing.T) {
 		defer w.mu.Unlock()
 		asks += len(w.records)
 		for _, r := range w.records {
-			r.check(rt, failures)
+			r.check(rt, w, failures)
 		}
 	})
 	t.Logf("%d asks; %v", asks, failures)

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,9 +22,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 const (
@@ -63,6 +69,7 @@ type world struct {
 	users   atomic.Int64
 	mu      sync.Mutex
 	records []record
+	told    []*rosterv1.Roster // over an external NATS
 	stop    chan struct{}
 	owned   sync.WaitGroup
 }
@@ -96,6 +103,7 @@ func newWorld(t *testing.T, external bool, busds int) *world {
 	w.guesses.Store(true)
 	if external {
 		w.startNATS()
+		w.overhear()
 	} else {
 		w.address = free(t)
 	}
@@ -143,14 +151,41 @@ func (w *world) startNATS() {
 	w.address = w.nats.Addr().String()
 }
 
+// overhear takes down the rosters that homeservers are told, to say what was known when a decision was wrong.
+func (w *world) overhear() {
+	w.Helper()
+	nc := natstest.Connect(w.T, &natstest.Home{Servers: []*server.Server{w.nats}})
+	_, err := nc.Subscribe(subjects.For(serverName).RosterChanged(), func(m *nats.Msg) {
+		r := &rosterv1.Roster{}
+		if proto.Unmarshal(m.Data, r) == nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.told = append(w.told, r)
+		}
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// rosterOf is the roster that a decision says it was made by, as far as it was heard of.
+func (w *world) rosterOf(revision uint64) (text string) {
+	for _, r := range w.told {
+		if r.GetRevision() == revision {
+			for _, m := range r.GetModules() {
+				text += fmt.Sprintf("; %s has workers %v and is asked %v", m.GetName(), m.GetWorkers(), m.GetCallbacks())
+			}
+		}
+	}
+	return text
+}
+
 // configure writes the files of all busd, and has those that run read them.
 func (w *world) configure() {
 	w.Helper()
+	w.salt++
 	for _, d := range w.busds {
 		if err := os.WriteFile(d.config, []byte(w.file(d)), 0o600); err != nil {
-			w.Fatal(err)
-		}
-		if err := os.MkdirAll(d.config+".state", 0o700); err != nil {
 			w.Fatal(err)
 		}
 		if d.up.Load() && d.runs() {
@@ -160,12 +195,11 @@ func (w *world) configure() {
 }
 
 func (w *world) file(d *daemon) string {
-	w.salt++
 	where := "listen: " + w.address
 	if w.nats != nil {
 		where = "url: nats://" + w.address
 	}
-	text := fmt.Sprintf("server_name: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, where, d.listen)
+	text := fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, d.config+".state", where, d.listen)
 	for _, m := range modules {
 		key := "deny"
 		if w.refused[m.name] {
@@ -210,9 +244,6 @@ func (w *world) wipe(d *daemon) {
 	if err := os.RemoveAll(d.config + ".state"); err != nil {
 		w.Fatal(err)
 	}
-	if err := os.MkdirAll(d.config+".state", 0o700); err != nil {
-		w.Fatal(err)
-	}
 	d.empty = true
 }
 
@@ -252,45 +283,63 @@ func (w *world) await(what string, is func() bool) {
 	}
 }
 
-// observe notes when all busd that run know what all modules want.
+// observe notes when all busd that run know what all modules want, and go by it.
 func (w *world) observe() {
-	const twice = 2 // The roster is on its way when the status tells of it.
-	for seen := 0; ; {
+	for {
 		select {
 		case <-w.stop:
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		if seen++; !w.known() {
-			seen = 0
-		}
-		if seen == twice {
+		if w.guesses.Load() && w.known() {
 			w.guesses.Store(false)
 		}
 	}
 }
 
+// known reports whether each busd has heard of all modules, and no homeserver goes by an earlier roster.
 func (w *world) known() bool {
-	up := 0
+	latest, first := uint64(0), uint64(math.MaxUint64)
 	for _, d := range w.busds {
 		if !d.up.Load() {
 			continue
 		}
-		up++
 		status, body := w.get(d.url + "/_modulebus/v1/modules")
 		var is struct {
 			Modules []struct{ Callbacks []string }
 		}
-		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || len(is.Modules) < len(modules) {
+		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || len(is.Modules) < len(modules) ||
+			slices.ContainsFunc(is.Modules, func(m struct{ Callbacks []string }) bool { return len(m.Callbacks) == 0 }) {
 			return false
 		}
-		for _, m := range is.Modules {
-			if len(m.Callbacks) == 0 {
-				return false
-			}
+		latest = max(latest, w.kept(d))
+	}
+	for _, d := range w.busds {
+		if d.up.Load() {
+			first = min(first, w.asked(d))
 		}
 	}
-	return up > 0
+	return latest > 0 && first >= latest
+}
+
+// kept is the revision of the roster that a busd keeps.
+func (w *world) kept(d *daemon) uint64 {
+	_, body := w.get(d.url + "/metrics")
+	_, line, _ := strings.Cut(string(body), "\nmodulebus_roster_revision ")
+	line, _, _ = strings.Cut(line, "\n")
+	revision, _ := strconv.ParseFloat(line, 64)
+	return uint64(revision)
+}
+
+// asked is the revision of the roster that a busd asks by.
+func (w *world) asked(d *daemon) uint64 {
+	var is struct {
+		Revision uint64 `json:"roster_revision"`
+	}
+	if _, body := w.get(d.url + "/_modulebus/v1/modules"); json.Unmarshal(body, &is) != nil {
+		return 0
+	}
+	return is.Revision
 }
 
 // ask asks a busd until the round ends, and takes down what came of it.
@@ -348,10 +397,11 @@ type decision struct {
 	DecidedBy string `json:"decided_by"`
 	Failures  []struct{ Module, Failure, Policy string }
 	Module    string // of an error
+	Revision  uint64 `json:"roster_revision"`
 }
 
 // check holds a decision against what the modules on the list would have said. It counts what failed.
-func (r record) check(t *rapid.T, failures map[string]int) {
+func (r record) check(t *rapid.T, w *world, failures map[string]int) {
 	var d decision
 	if err := json.Unmarshal(r.body, &d); err != nil {
 		t.Fatalf("%s: %v in %s", r.user, err, r.body)
@@ -386,7 +436,7 @@ func (r record) check(t *rapid.T, failures map[string]int) {
 		case failing && policy != "skip":
 			t.Errorf("%s: allowed, although module %s failed: %s", r.user, m.name, r.body)
 		case !failing && refuses(m.name, r.user) && (m.named || !r.guesses):
-			t.Errorf("%s: allowed, although module %s refuses, and nothing says that it failed: %s", r.user, m.name, r.body)
+			t.Errorf("%s: allowed, although module %s refuses, and nothing says that it failed: %s%s", r.user, m.name, r.body, w.rosterOf(d.Revision))
 		}
 	}
 }

@@ -129,7 +129,7 @@ func background(t *testing.T, script string) {
 	t.Helper()
 	c := exec.Command("bash", "-euc", script)
 	c.Dir = testbed.Root
-	log := &syncBuffer{}
+	log := testbed.NewTranscript()
 	c.Stdout, c.Stderr = log, log
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {

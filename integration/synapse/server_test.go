@@ -29,7 +29,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,25 +47,8 @@ type synapse struct {
 	env  []string
 
 	cmd   *exec.Cmd
-	log   *syncBuffer
+	log   *testbed.Transcript
 	ended chan struct{}
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // startSynapse starts one with these modules, a list in YAML, and further configuration.
@@ -160,7 +142,7 @@ modules:` + modules + "\n"
 // start starts it, and waits until it serves.
 func (s *synapse) start(t *testing.T) {
 	t.Helper()
-	s.log, s.ended = &syncBuffer{}, make(chan struct{})
+	s.log, s.ended = testbed.NewTranscript(), make(chan struct{})
 	s.cmd = exec.Command(testbed.Python(t), append([]string{"-m"}, s.app...)...)
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(os.Environ(), "PYTHONPATH="+pythonPath(t), "PYTHONDONTWRITEBYTECODE=1")

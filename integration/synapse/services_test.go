@@ -144,8 +144,8 @@ func redis(t *testing.T) string {
 // startProgram runs a program until the test ends, and returns when it is ready.
 func startProgram(t *testing.T, c *exec.Cmd, ready func() bool) {
 	t.Helper()
-	var log syncBuffer
-	c.Stdout, c.Stderr = &log, &log
+	log := testbed.NewTranscript()
+	c.Stdout, c.Stderr = log, log
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -180,7 +181,7 @@ func eventually(t *testing.T, want string, f func() string) string {
 func everyCallback() (names []string) {
 	for _, c := range subjects.Categories() {
 		for _, d := range c.Callbacks {
-			if d.Key == nil {
+			if declared.Of(d).Key == nil {
 				names = append(names, d.Name)
 			}
 		}

@@ -106,8 +106,8 @@ func (c *Caller) Create(user string) Verdict {
 	return v
 }
 
-// moduleStatus is one of the modules that busd lists.
-type moduleStatus struct {
+// ModuleStatus is one of the modules that busd lists.
+type ModuleStatus struct {
 	Name         string
 	Order        int
 	State        string
@@ -119,10 +119,10 @@ type moduleStatus struct {
 }
 
 // Module returns how a module is; the zero value when busd does not list it.
-func (c *Caller) Module(name string) moduleStatus {
+func (c *Caller) Module(name string) ModuleStatus {
 	c.Helper()
 	_, out := c.Request(http.MethodGet, "/_modulebus/v1/modules", nil)
-	var list struct{ Modules []moduleStatus }
+	var list struct{ Modules []ModuleStatus }
 	if err := json.Unmarshal(out, &list); err != nil {
 		c.Fatalf("%v in %s", err, out)
 	}
@@ -131,5 +131,5 @@ func (c *Caller) Module(name string) moduleStatus {
 			return m
 		}
 	}
-	return moduleStatus{}
+	return ModuleStatus{}
 }

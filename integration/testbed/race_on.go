@@ -2,4 +2,5 @@
 
 package testbed
 
-const RaceDetector = true // the programs have what the tests have
+// RaceDetector reports whether the tests have the race detector; programs that they build have what they have.
+const RaceDetector = true

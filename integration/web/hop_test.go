@@ -64,7 +64,7 @@ func forward(backend string) http.Handler {
 func tunnelHop(t *testing.T) hop {
 	t.Helper()
 	s := startNATS(t, &server.Options{MaxPayload: 4 << 20}) // A header must fit a message, and one test has 1 MiB of it.
-	at := subjects.Of(serverName)
+	at := subjects.For(serverName)
 	control := connectTo(t, s.ClientURL())
 	nc := connectTo(t, s.ClientURL())
 	line := natstransport.Worker(nc, at, "m", "w")
@@ -88,7 +88,7 @@ func tunnelHop(t *testing.T) hop {
 // newGateway is a gateway all of whose paths are one resource's.
 func newGateway(t *testing.T, nc *nats.Conn, resource string) http.Handler {
 	t.Helper()
-	line := natstransport.Gateway(nc, subjects.Of(serverName), nuid.Next())
+	line := natstransport.Gateway(nc, subjects.For(serverName), nuid.Next())
 	toResource := func(string) (webpath.Resource, bool) { return webpath.Resource{Module: "m", Path: resource}, true }
 	g := gateway.New(line, toResource, gateway.Options{
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},

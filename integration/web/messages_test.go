@@ -46,7 +46,7 @@ func (a traffic) minus(b traffic) traffic { return traffic{a.sent - b.sent, a.re
 // the machine is: a handler that takes longer costs a message more.
 func echoes(t *testing.T, atGateway, atWorker *nats.Conn) (url string) {
 	t.Helper()
-	at := subjects.Of(serverName)
+	at := subjects.For(serverName)
 	line := natstransport.Worker(atWorker, at, "m", "w")
 	wk := worker.New(line, worker.Options{AcceptAfter: time.Hour})
 	open(t, line, wk)

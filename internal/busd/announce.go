@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -130,8 +131,8 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 
 // sample is a request in which the first thing that may be a user ID is the founding page's.
 func sample(c *subjects.Declaration, serverName string) string {
-	for i := range c.RequestFields().Len() {
-		if f := c.RequestFields().Get(i); f.Kind() == protoreflect.StringKind && !f.IsList() {
+	for i := range declared.Of(c).RequestFields.Len() {
+		if f := declared.Of(c).RequestFields.Get(i); f.Kind() == protoreflect.StringKind && !f.IsList() {
 			return fmt.Sprintf(`{"%s":"@evilguy:%s"}`, f.Name(), serverName)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/statedir"
 )
 
 // Options say how to run.
@@ -34,10 +35,6 @@ type Options struct {
 	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
 	Conn *nats.Conn
 
-	// StateDir is the folder in which busd keeps what modules registered last, for its next start. It must exist.
-	// Default: nothing is kept.
-	StateDir string
-
 	// Log gets what happens, and what the modules that busd runs write.
 	Log zerolog.Logger
 }
@@ -51,6 +48,7 @@ type daemon struct {
 	config   config.Config // as it holds now
 	metrics  *prometheus.Registry
 	life     *door.Life
+	state    *statedir.Dir
 	broker   *broker.Broker
 	registry *registry.Registry
 	service  *registry.Service
@@ -81,6 +79,8 @@ func Run(ctx context.Context, o Options) error {
 		case c := <-o.Reload:
 			d.reload(c)
 		case err := <-d.failed:
+			return err
+		case err := <-d.broker.Lost():
 			return err
 		case <-ctx.Done():
 			stopStart()
@@ -113,8 +113,8 @@ func (d *daemon) close() {
 // reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
 func (d *daemon) reload(c *config.Config) {
 	old := &d.config
-	if c.ServerName != old.ServerName || c.NATS != old.NATS || !reflect.DeepEqual(c.HTTP, old.HTTP) || c.Homeserver != old.Homeserver {
-		d.Log.Warn().Msg("server_name, nats, http and homeserver are only read at the start: restart busd for what changed in them")
+	if c.ServerName != old.ServerName || c.StateDir != old.StateDir || c.NATS != old.NATS || !reflect.DeepEqual(c.HTTP, old.HTTP) || c.Homeserver != old.Homeserver {
+		d.Log.Warn().Msg("server_name, state_dir, nats, http and homeserver are only read at the start: restart busd for what changed in them")
 	}
 	old.Modules, old.Budget, old.Sequential = c.Modules, c.Budget, c.Sequential
 	d.registry.Evaluate(c.Sequential)

@@ -14,6 +14,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/busopts"
 )
 
@@ -31,7 +32,9 @@ const (
 // prepare opens all that does not depend on modules, each on what came before. Modules may join then, and operators see
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
-	for _, step := range []func() error{d.openBroker, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openHTTP} {
+	for _, step := range []func() error{
+		d.openState, d.openBroker, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openHTTP,
+	} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -88,10 +91,49 @@ func newMetrics() *prometheus.Registry {
 	return r
 }
 
-func (d *daemon) openBroker() (err error) {
+// openState takes the folder for what must outlive busd, before anything in it is touched.
+func (d *daemon) openState() (err error) {
+	if d.config.StateDir == "" {
+		d.Log.Warn().Msg("there is no folder for state: what modules store and register is forgotten when busd ends; set state_dir")
+		d.state, err = statedir.Temporary()
+	} else {
+		d.state, err = statedir.Open(d.config.StateDir)
+	}
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	d.onClose(d.state.Close)
+	return nil
+}
+
+// storeDir is the folder for what modules store in the embedded NATS server.
+func (d *daemon) storeDir() (string, error) {
+	if d.config.NATS.URL != "" {
+		return "", nil
+	}
+	if d.config.NATS.StoreDir == "" {
+		return d.state.Path("nats"), nil
+	}
+	store, err := statedir.Open(d.config.NATS.StoreDir)
+	if err != nil {
+		return "", fmt.Errorf("nats.store_dir: %w", err)
+	}
+	d.onClose(store.Close)
+	return store.Path(""), nil
+}
+
+func (d *daemon) openBroker() error {
 	if d.Conn != nil {
 		d.broker = broker.Lent(d.Conn, d.config.NATS)
-	} else if d.broker, err = broker.Open(d.config.NATS, d.Log); err != nil {
+		d.onClose(d.broker.Close)
+		return nil
+	}
+	store, err := d.storeDir()
+	if err != nil {
+		return err
+	}
+	d.broker, err = broker.Open(broker.Options{NATS: d.config.NATS, StoreDir: store, Log: d.Log})
+	if err != nil {
 		return err
 	}
 	d.onClose(d.broker.Close)
@@ -125,13 +167,12 @@ func (d *daemon) openRegistry() error {
 }
 
 // recall takes what modules registered earlier from the file of the last run, and from another busd.
-func (d *daemon) recall() (memory *registry.Memory, err error) {
-	if d.StateDir != "" {
-		if memory, err = registry.OpenMemory(d.StateDir, d.config.ServerName); err != nil {
-			return nil, err
-		}
-		d.registry.Recall(memory.Earlier(), time.Now())
+func (d *daemon) recall() (*registry.Memory, error) {
+	memory, err := registry.OpenMemory(d.state.Path(""), d.config.ServerName)
+	if err != nil {
+		return nil, err
 	}
+	d.registry.Recall(memory.Earlier(), time.Now())
 	registry.Recall(d.broker.Conn, d.config.ServerName, d.registry)
 	return memory, nil
 }

@@ -59,7 +59,7 @@ type Walk struct {
 
 // Parallel reports whether a callback's modules may be asked at the same time: those of its rule, or its declaration,
 // that need not know what the ones before them said.
-func Parallel(o *callbacksv1.Callback) bool {
+func Parallel(o *callbacksv1.CallbackOptions) bool {
 	switch o.GetRule() {
 	case callbacksv1.Rule_NOTIFY, callbacksv1.Rule_MERGE:
 		return true
@@ -107,6 +107,9 @@ func (w *Walk) Next() (module int, request proto.Message, ok bool) {
 func (w *Walk) Waiting(module int) bool {
 	return !w.done && module < len(w.told) && !w.told[module]
 }
+
+// Counted reports whether the module's outcome is one that the decision rests on.
+func (w *Walk) Counted(module int) bool { return module < w.settled }
 
 // Done reports whether there is a decision.
 func (w *Walk) Done() bool { return w.done }

@@ -228,16 +228,16 @@ func TestWhatOneModuleSaysIsNotCopied(t *testing.T) {
 func TestParallel(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		options *callbacksv1.Callback
+		options *callbacksv1.CallbackOptions
 		want    bool
 	}{
-		"verdicts, where they are declared to be": {&callbacksv1.Callback{Rule: first, Speculative: true}, true},
-		"not what must not be asked without need": {&callbacksv1.Callback{Rule: first}, false},
-		"news":                              {&callbacksv1.Callback{Rule: notify}, true},
-		"what every module is asked anyway": {&callbacksv1.Callback{Rule: merge}, true},
-		"not what one module passes on to the next":  {&callbacksv1.Callback{Rule: fold, Speculative: true}, false},
-		"not what is for one module":                 {&callbacksv1.Callback{Rule: sole, Speculative: true}, false},
-		"not what this version does not know how to": {&callbacksv1.Callback{Rule: 99, Speculative: true}, false},
+		"verdicts, where they are declared to be": {&callbacksv1.CallbackOptions{Rule: first, Speculative: true}, true},
+		"not what must not be asked without need": {&callbacksv1.CallbackOptions{Rule: first}, false},
+		"news":                              {&callbacksv1.CallbackOptions{Rule: notify}, true},
+		"what every module is asked anyway": {&callbacksv1.CallbackOptions{Rule: merge}, true},
+		"not what one module passes on to the next":  {&callbacksv1.CallbackOptions{Rule: fold, Speculative: true}, false},
+		"not what is for one module":                 {&callbacksv1.CallbackOptions{Rule: sole, Speculative: true}, false},
+		"not what this version does not know how to": {&callbacksv1.CallbackOptions{Rule: 99, Speculative: true}, false},
 	}
 	for name, tt := range tests {
 		if got := combine.Parallel(tt.options); got != tt.want {

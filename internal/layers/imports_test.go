@@ -47,6 +47,7 @@ var house = map[string]row{
 	"internal/busopts":     {own: "internal/natsrequest " + schemas},
 	"internal/natsrequest": {own: "internal/wire", others: nats},
 
+	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
 	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
 	"internal/responder": {others: nats + " " + logger, tests: "internal/natstest"},
 	"internal/webpath":   {},
@@ -66,30 +67,31 @@ var house = map[string]row{
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "internal/busopts internal/combine internal/natsrequest internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "internal/busopts internal/combine internal/declared internal/natsrequest internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
 	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
 	"modulekit": {
-		own:    "internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "internal/declared internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
-		own:    "bus internal/busopts internal/busd/ internal/wire subjects " + schemas,
+		own:    "bus internal/busopts internal/busd/ internal/declared internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/broker": {own: "internal/busd/config", others: anything + " " + natsServer},
+	"internal/busd/statedir": {},
+	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "bus internal/busd/config internal/busd/registry internal/responder internal/wire subjects " + schemas,
+		own:    "bus internal/busd/config internal/busd/registry internal/declared internal/responder internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver": {own: "bus internal/busd/config internal/wire subjects " + schemas, others: anything},
 	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
-	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/wire subjects " + schemas, others: anything},
+	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/declared internal/wire subjects " + schemas, others: anything},
 	"internal/busd/config":     {own: "subjects " + schemas, others: anything},
 	"internal/busd/registry":   {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/supervise":  {others: anything},
@@ -107,6 +109,7 @@ var house = map[string]row{
 	"integration/busd":        suite,
 	"integration/conformance": suite,
 	"integration/exploration": suite,
+	"integration/python":      suite,
 	"integration/restarts":    suite,
 	"integration/testbed":     suite,
 	"integration/web":         suite,

@@ -33,8 +33,9 @@ type shard struct {
 }
 
 type waiter struct {
-	to    Receiver
-	place int
+	to      Receiver
+	place   int
+	subject string
 }
 
 // New returns a mux on a connection, which stays the caller's. Close must be called.
@@ -82,6 +83,20 @@ func (m *Mux) FailAll(reason error) {
 	}
 }
 
+// Lost implements [Requester]. It looks at all requests under way, which is a thing to do seldom.
+func (m *Mux) Lost(subject string) {
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		for _, w := range s.waiting {
+			if w.subject == subject {
+				w.to.Lost()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // Waiting is how many replies are waited for.
 func (m *Mux) Waiting() (n int) {
 	for i := range m.shards {
@@ -103,7 +118,7 @@ func (m *Mux) Send(to Receiver, place int, r Request) (Ticket, error) {
 		s.mu.Unlock()
 		return 0, ErrClosed
 	}
-	s.waiting[t] = waiter{to, place}
+	s.waiting[t] = waiter{to, place, r.Subject}
 	crowd := len(s.waiting) > 1 // A sixteenth of all who wait.
 	s.mu.Unlock()
 	m.out.send(t, r, crowd)

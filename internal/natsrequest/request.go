@@ -27,6 +27,10 @@ type Requester interface {
 	// Cancel is Forget, and tells the module at the subject that the answer is no longer wanted.
 	Cancel(t Ticket, subject string)
 
+	// Lost tells the receivers of all requests that were sent to the subject that nobody listens there any more. Their
+	// replies may still come.
+	Lost(subject string)
+
 	// MaxPayload is the size in bytes of the largest request that can be sent now, its headers included.
 	MaxPayload() int
 }
@@ -38,6 +42,9 @@ type Ticket uint64
 // block.
 type Receiver interface {
 	Receive(place int, reply *nats.Msg)
+
+	// Lost says that whoever has one of the receiver's requests may be gone.
+	Lost()
 }
 
 // Request is one message to a module.

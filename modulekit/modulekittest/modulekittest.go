@@ -62,7 +62,7 @@ func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callb
 func ask[Request, Reply proto.Message](
 	ctx context.Context, h *Homeserver, cb subjects.Callback[Request, Reply], req Request,
 ) (Reply, error) {
-	answer, err := h.module.Ask(ctx, cb.Declaration, req)
+	answer, err := h.module.Ask(ctx, cb, req)
 	reply, _ := answer.(Reply)
 	return reply, err
 }

@@ -3,8 +3,11 @@ package broker
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -14,7 +17,20 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-const reconnectWait = 200 * time.Millisecond // between attempts while NATS is away
+// reconnectWait is the time between attempts while NATS is away. They go on for ever.
+const reconnectWait = 200 * time.Millisecond
+
+// Options say which NATS there is.
+type Options struct {
+	// NATS is what the operator wants. Required.
+	NATS config.NATS
+
+	// StoreDir is the folder for what the embedded server keeps. It must be this process's alone. Required for that.
+	StoreDir string
+
+	// Log is told when NATS goes and comes, and what the embedded server says.
+	Log zerolog.Logger
+}
 
 // Broker is a connection to NATS, and the server behind it if that is inside.
 type Broker struct {
@@ -25,29 +41,83 @@ type Broker struct {
 	URL string
 
 	server *server.Server // nil when NATS is external
-	temp   string         // folder that goes when busd does
+	relay  *relay         // nil where modules reach the server's own port
 	lent   bool           // Conn is somebody else's
+	lost   chan error
+	ended  chan struct{} // closed by end
+	end    func()
+	owned  sync.WaitGroup
 }
 
 // Open starts the embedded server, or connects to the external one. Close must be called.
-func Open(c config.NATS, log zerolog.Logger) (*Broker, error) {
-	opts := options(log)
-	if c.URL != "" {
-		return external(c, opts)
+func Open(o Options) (*Broker, error) {
+	b := newBroker()
+	var err error
+	if o.NATS.URL != "" {
+		err = b.connect(o)
+	} else {
+		err = b.embed(o)
 	}
-	return embedded(c, opts, log)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	b.watch()
+	return b, nil
 }
 
-// Lent returns a broker with a connection that stays the caller's.
+// Lent returns a broker with a connection that stays the caller's. Close must be called.
 func Lent(nc *nats.Conn, c config.NATS) *Broker {
-	return &Broker{Conn: nc, URL: cmp.Or(c.URL, nc.ConnectedUrl()), lent: true}
+	b := newBroker()
+	b.Conn, b.URL, b.lent = nc, cmp.Or(c.URL, nc.ConnectedUrl()), true
+	b.watch()
+	return b
 }
 
+func newBroker() *Broker {
+	ended := make(chan struct{})
+	return &Broker{lost: make(chan error, 2), ended: ended, end: sync.OnceFunc(func() { close(ended) })}
+}
+
+// Lost brings why NATS will not come back, if that happens before Close: busd can do nothing any more then. While NATS is
+// only away, nothing comes.
+func (b *Broker) Lost() <-chan error { return b.lost }
+
+// watch has somebody listen to the last thing that a connection, and a server, have to say.
+func (b *Broker) watch() {
+	closed := b.Conn.StatusChanged(nats.CLOSED)
+	b.owned.Go(func() {
+		defer b.Conn.RemoveStatusListener(closed)
+		select {
+		case <-closed:
+			b.lose(fmt.Errorf("the connection to NATS was closed for good: %w", cmp.Or(b.Conn.LastError(), nats.ErrConnectionClosed)))
+		case <-b.ended:
+		}
+	})
+	if b.server == nil {
+		return
+	}
+	b.owned.Go(func() {
+		b.server.WaitForShutdown()
+		b.lose(errors.New("the embedded NATS server has ended"))
+	})
+}
+
+func (b *Broker) lose(err error) {
+	select {
+	case <-b.ended: // Close wanted it.
+	default:
+		b.lost <- err
+	}
+}
+
+// options of busd's connections. A refused login does not end them: NATS may learn its users only after its start.
 func options(log zerolog.Logger) []nats.Option {
 	return []nats.Option{
 		nats.Name("busd"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectBufSize(-1), // While NATS is away, an ask fails at once instead of waiting.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error().Err(err).Msg("NATS") }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -63,20 +133,32 @@ func options(log zerolog.Logger) []nats.Option {
 func (b *Broker) Shown() string {
 	var hosts []string
 	for one := range strings.SplitSeq(b.URL, ",") {
-		if u, err := url.Parse(strings.TrimSpace(one)); err == nil {
-			hosts = append(hosts, u.Scheme+"://"+u.Host)
-		}
+		hosts = append(hosts, shown(one))
 	}
 	return strings.Join(hosts, ",")
 }
 
-// Close closes what Open opened. It returns when the embedded server has ended.
-func (b *Broker) Close() {
-	if b.lent {
-		return
+// shown is a URL without what is secret in it; empty for what is none.
+func shown(one string) string {
+	u, err := url.Parse(strings.TrimSpace(one))
+	if err != nil {
+		return ""
 	}
-	if b.Conn != nil {
+	return u.Scheme + "://" + u.Host
+}
+
+// Close closes what Open opened. It returns when the embedded server has ended, and may be called again.
+func (b *Broker) Close() {
+	b.end()
+	if b.Conn != nil && !b.lent {
 		b.Conn.Close()
 	}
-	b.stopServer()
+	if b.relay != nil {
+		b.relay.close()
+	}
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
+	b.owned.Wait()
 }

@@ -1,11 +1,12 @@
 package broker
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -15,46 +16,50 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-func embedded(c config.NATS, opts []nats.Option, log zerolog.Logger) (*Broker, error) {
-	options, err := serverOptions(c)
+// startTime is how long the embedded server may take to start. What takes longer is an error.
+const startTime = 10 * time.Second
+
+// tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Then it is turned away.
+const tlsTime = 5
+
+// embed starts a server and connects to it.
+func (b *Broker) embed(o Options) error {
+	options, err := serverOptions(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := &Broker{}
-	if options.StoreDir == "" {
-		if b.temp, err = os.MkdirTemp("", "busd-nats-"); err != nil {
-			return nil, fmt.Errorf("cannot make a folder for modules' stores: %w: set nats.store_dir", err)
-		}
-		options.StoreDir = b.temp
+	password := rand.Text()
+	if options.TLSConfig != nil {
+		options.CustomClientAuthentication = gate{password}
 	}
-	if err := b.start(options, c.Listen, opts, log); err != nil {
-		b.Close()
-		return nil, err
+	if err := b.start(options, o); err != nil {
+		return err
 	}
-	return b, nil
+	if options.TLSConfig == nil {
+		b.URL = clientURL(b.server)
+		return b.join(o)
+	}
+	if b.relay, err = openRelay(b.server, password); err != nil {
+		return fmt.Errorf("cannot listen for the modules that busd runs: %w", err)
+	}
+	b.URL = b.relay.url()
+	return b.join(o, nats.UserInfo(relayUser, password))
 }
 
-func (b *Broker) start(options *server.Options, listen string, opts []nats.Option, log zerolog.Logger) error {
+func (b *Broker) start(options *server.Options, o Options) error {
 	s, err := server.NewServer(options)
 	if err != nil {
 		return fmt.Errorf("cannot start the embedded NATS server: %w", err)
 	}
 	b.server = s
 	failed := make(chan string, 1)
-	s.SetLoggerV2(serverLog{log, failed}, false, false, false)
+	s.SetLoggerV2(serverLog{o.Log, failed}, false, false, false)
 	go s.Start() // It ends with Shutdown.
-	if err := listening(s, listen, failed); err != nil {
-		return err
-	}
-	if b.Conn, err = nats.Connect("", append(opts, nats.InProcessServer(s))...); err != nil {
-		return fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
-	}
-	b.URL = clientURL(s)
-	return nil
+	return listening(s, o.NATS.Listen, failed)
 }
 
-func serverOptions(c config.NATS) (*server.Options, error) {
-	host, port, err := net.SplitHostPort(c.Listen)
+func serverOptions(o Options) (*server.Options, error) {
+	host, port, err := net.SplitHostPort(o.NATS.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("nats.listen: %w", err)
 	}
@@ -65,33 +70,59 @@ func serverOptions(c config.NATS) (*server.Options, error) {
 	if n == 0 {
 		n = server.RANDOM_PORT
 	}
-	o := &server.Options{Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true, JetStream: true, StoreDir: c.StoreDir}
-	if c.TLS.Cert == "" {
-		return o, nil
+	options := &server.Options{
+		Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true,
+		MaxPayload: int32(o.NATS.MaxPayload), JetStream: true, StoreDir: o.StoreDir,
 	}
-	tls := &server.TLSConfigOpts{CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, CaFile: c.TLS.CA, Verify: c.TLS.CA != "", Timeout: 5}
+	return options, secure(options, o.NATS.TLS)
+}
+
+// secure has the server speak TLS, if there is a certificate, and ask clients for theirs, if there is an authority.
+func secure(o *server.Options, c config.TLS) (err error) {
+	if c.Cert == "" {
+		return nil
+	}
 	o.TLS = true
-	if o.TLSConfig, err = server.GenTLSConfig(tls); err != nil {
-		return nil, fmt.Errorf("nats.tls: %w", err)
+	o.TLSConfig, err = server.GenTLSConfig(&server.TLSConfigOpts{
+		CertFile: c.Cert, KeyFile: c.Key, CaFile: c.CA, Verify: c.CA != "", Timeout: tlsTime,
+	})
+	if err != nil {
+		return fmt.Errorf("nats.tls: %w", err)
 	}
-	return o, nil
+	return nil
+}
+
+// join connects busd to its server, without a port between them.
+func (b *Broker) join(o Options, more ...nats.Option) (err error) {
+	b.Conn, err = nats.Connect("", append(append(options(o.Log), more...), nats.InProcessServer(b.server))...)
+	if err != nil {
+		return fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
+	}
+	return nil
 }
 
 // listening waits until the server takes connections.
 func listening(s *server.Server, listen string, failed <-chan string) error {
-	const patience = 10 * time.Second
-	ready := make(chan bool, 1)
-	go func() { ready <- s.ReadyForConnections(patience) }()
-	select {
-	case why := <-failed:
-		return fmt.Errorf("nats.listen: cannot listen on %s: %s: is another busd or NATS running? "+
-			"Set nats.listen to another port, or to port 0 for any free one", listen, why)
-	case ok := <-ready:
-		if !ok {
-			return errors.New("the embedded NATS server did not start in time")
+	const look = 50 * time.Millisecond
+	for deadline := time.Now().Add(startTime); time.Now().Before(deadline); {
+		select {
+		case why := <-failed:
+			return unstarted(listen, why)
+		default:
 		}
-		return nil
+		if s.ReadyForConnections(look) {
+			return nil
+		}
 	}
+	return errors.New("the embedded NATS server did not start in time")
+}
+
+func unstarted(listen, why string) error {
+	if strings.Contains(why, "JetStream") {
+		return fmt.Errorf("state_dir: the embedded NATS server cannot keep what modules store: %s", why)
+	}
+	return fmt.Errorf("nats.listen: cannot listen on %s: %s: is another busd or NATS running? "+
+		"Set nats.listen to another port, or to port 0 for any free one", listen, why)
 }
 
 // clientURL is how a process on this machine reaches the server.
@@ -101,17 +132,6 @@ func clientURL(s *server.Server) string {
 		addr.IP = net.IPv4(127, 0, 0, 1)
 	}
 	return "nats://" + addr.String()
-}
-
-// stopServer ends the embedded server, if there is one.
-func (b *Broker) stopServer() {
-	if b.server != nil {
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
-	}
-	if b.temp != "" {
-		_ = os.RemoveAll(b.temp) // What is left of it is the system's to clean.
-	}
 }
 
 // serverLog passes on what the embedded server says. Its routine news is for debugging.

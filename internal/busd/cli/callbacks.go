@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -82,8 +83,8 @@ func describe(d *subjects.Declaration) callbackJSON {
 		OnFailure:   strings.ToLower(d.Options.GetOnFailure().String()),
 		Speculative: d.Options.GetSpeculative(),
 		Since:       d.Options.GetSince(),
-		Request:     fields(d.RequestFields()),
-		Reply:       fields(d.ReplyFields()),
+		Request:     fields(declared.Of(d).RequestFields),
+		Reply:       fields(declared.Of(d).ReplyFields),
 	}
 	if d.KnowsOrigin() {
 		c.OnFailureFederated = strings.ToLower(d.Options.GetOnFailureFederated().String())

@@ -34,7 +34,7 @@ type NATS struct {
 
 // NewNATS returns the door for the homeserver with that name. The connection stays the caller's.
 func NewNATS(nc *nats.Conn, serverName string, a *Answerer, log zerolog.Logger) *NATS {
-	return &NATS{answerer: a, nc: nc, subject: subjects.Of(serverName).AskAny(), log: log}
+	return &NATS{answerer: a, nc: nc, subject: subjects.For(serverName).AskAny(), log: log}
 }
 
 // Open implements [Door].

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -62,10 +63,10 @@ func keysOf(roster *rosterv1.Roster) map[string]map[string][]string {
 	for _, m := range roster.GetModules() {
 		for _, i := range m.GetCallbacks() {
 			d, ok := subjects.Find(i.GetCallback())
-			if !ok || d.Key == nil {
+			if !ok || declared.Of(d).Key == nil {
 				continue
 			}
-			name := string(d.Key.Name()) + "s"
+			name := string(declared.Of(d).Key.Name()) + "s"
 			if all[name] == nil {
 				all[name] = map[string][]string{}
 			}

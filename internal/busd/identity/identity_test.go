@@ -20,7 +20,7 @@ import (
 
 const serverName = "example.com"
 
-var bus = subjects.Of(serverName)
+var bus = subjects.For(serverName)
 
 // broker is a server of NATS that knows the keys of a bus.
 type broker struct {

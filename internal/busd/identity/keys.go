@@ -24,7 +24,7 @@ type Keys struct {
 // Open reads the keys in a folder, or makes them where there are none. The folder must exist, and belong to busd alone:
 // whoever reads it can be any module.
 func Open(dir, serverName string) (*Keys, error) {
-	k := &Keys{dir: dir, server: subjects.Of(serverName), name: serverName}
+	k := &Keys{dir: dir, server: subjects.For(serverName), name: serverName}
 	for _, key := range []struct {
 		to   *nkeys.KeyPair
 		file string

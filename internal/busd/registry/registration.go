@@ -37,7 +37,7 @@ func limitsOf(listed bool) limits {
 	if listed {
 		return limits{workers: maxWorkers, paths: maxPaths, needs: maxNeeds, allNeeds: maxAllNeeds}
 	}
-	return limits{workers: 16, paths: 8, needs: 256, allNeeds: 1 << 10}
+	return limits{workers: 4, paths: 4, needs: 256, allNeeds: 1 << 10}
 }
 
 // accept returns what of a join can be accepted, and says what not.

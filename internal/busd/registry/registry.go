@@ -30,11 +30,12 @@ type Registry struct {
 	listed     []*module
 	unlisted   map[string]*module
 	roster     *rosterv1.Roster
+	room       int // bytes that the modules' parts of the roster may take
 }
 
 // New returns a registry with nobody listed.
 func New() *Registry {
-	return &Registry{unlisted: map[string]*module{}, roster: &rosterv1.Roster{}}
+	return &Registry{unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster}
 }
 
 // Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
@@ -109,16 +110,33 @@ func (r *Registry) Recall(earlier *rosterv1.Roster, now time.Time) {
 	r.update(now)
 }
 
-// Learn takes from another busd's roster what listed modules registered of which nothing is known here.
+// Learn takes from another busd's roster what listed modules registered of which nothing is known here. Where the other
+// knows less, this roster is made later than the other, so that homeservers do not go by the lesser one.
 func (r *Registry) Learn(other *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	lesser := false
 	for _, e := range other.GetModules() {
-		if m := r.find(e.GetName()); m != nil && !m.known() {
+		m := r.find(e.GetName())
+		switch {
+		case m == nil:
+		case !m.known():
 			m.recall(e)
+		case !registered(e):
+			lesser = lesser || !saysNothing(m.last)
 		}
 	}
 	r.update(now)
+	if revision := other.GetRevision(); lesser && revision >= r.roster.GetRevision() && rosterwire.Plausible(revision, now) {
+		r.roster = proto.CloneOf(r.roster)
+		r.roster.Revision = revision + 1
+	}
+}
+
+// registered reports whether a module's part of a roster has anything that it registered itself.
+func registered(m *rosterv1.Module) bool {
+	return len(m.GetWebResources())+len(m.GetDeclined()) > 0 ||
+		slices.ContainsFunc(m.GetCallbacks(), func(i *rosterv1.Interest) bool { return !i.GetNamed() })
 }
 
 // Expectation says what is waited for when busd starts.

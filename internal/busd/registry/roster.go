@@ -15,13 +15,13 @@ import (
 // parts are the modules' parts of the roster. Of two modules with one path, the earlier has it. A module that finds no
 // room any more keeps what it is asked, and nothing of what takes room.
 func (r *Registry) parts() (all []*rosterv1.Module) {
-	owners, left := map[string]string{}, maxRoster
+	owners, left := map[string]string{}, r.room
 	for _, m := range r.listed {
 		part := m.part(owners)
 		m.excess = ""
 		if size := proto.Size(part); size > left {
 			m.excess = fmt.Sprintf("the roster may take %d bytes, and this module's part of it does not fit: "+
-				"it is not asked, and counts as absent", maxRoster)
+				"it is not asked, and counts as absent", r.room)
 			part = bare(part)
 		}
 		left -= proto.Size(part)

@@ -63,7 +63,7 @@ func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*
 func Prepare(r *Registry, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		registry: r, nc: o.Conn, server: subjects.Of(o.ServerName), memory: o.Memory, sender: nuid.Next(),
+		registry: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, sender: nuid.Next(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
 		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
@@ -121,15 +121,18 @@ func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 }
 
 // Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not begin
-// as if none had. It blocks for a second at most.
+// as if none had. It returns at once when NATS says that there is none, and blocks for [RecallTime] at most.
 func Recall(nc *nats.Conn, serverName string, r *Registry) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), RecallTime)
 	defer cancel()
-	earlier, err := rosterwire.Fetch(ctx, nc, subjects.Of(serverName).Roster(), 0)
+	earlier, err := rosterwire.Fetch(ctx, nc, subjects.For(serverName).Roster(), 0)
 	if err == nil && earlier != nil { // There is none, as a rule.
 		r.Recall(earlier, time.Now())
 	}
 }
+
+// RecallTime is how long another busd, which is there, may take to tell its roster.
+const RecallTime = 5 * time.Second
 
 // Close stops answering.
 func (s *Service) Close() {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const serverName = "example.com"
 
-var server = subjects.Of(serverName)
+var subject = subjects.For(serverName)
 
 // bench is a registry that is served, and who talks to it.
 type bench struct {
@@ -107,25 +107,25 @@ func hear(t *testing.T, sub *nats.Subscription, m proto.Message) {
 func TestAModuleJoinsAndLeavesOverNATS(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
-	rosters := b.listen(server.RosterChanged())
+	rosters := b.listen(subject.RosterChanged())
 	entry := &rosterv1.Entry{}
-	b.tell(server.Entry("gate"), &rosterv1.Entry{}, entry)
+	b.tell(subject.Entry("gate"), &rosterv1.Entry{}, entry)
 	equal(t, b.Entry("gate", start), entry)
 	joined := &rosterv1.Joined{}
-	b.tell(server.Join("gate"), join("1", createRoom), joined)
+	b.tell(subject.Join("gate"), join("1", createRoom), joined)
 	equal(t, &rosterv1.Joined{Listed: true}, joined)
 	equal(t, 1, status(t, b.Registry, "gate").Workers)
 	for roster := (&rosterv1.Roster{}); len(roster.GetModules()) == 0 || len(roster.GetModules()[0].GetCallbacks()) == 0; {
 		hear(t, rosters, roster) // The first one may be from before it joined.
 	}
-	b.tell(server.Leave("gate"), &rosterv1.Leave{Worker: "1"}, joined)
+	b.tell(subject.Leave("gate"), &rosterv1.Leave{Worker: "1"}, joined)
 	equal(t, registry.Absent, status(t, b.Registry, "gate").State)
 }
 
 func TestAModuleJoinsInJSON(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
-	entry := b.ask(server.Entry("gate"), "application/json", nil)
+	entry := b.ask(subject.Entry("gate"), "application/json", nil)
 	equal(t, "application/json", entry.Header.Get("Content-Type"))
 	var e struct {
 		Listed bool
@@ -134,7 +134,7 @@ func TestAModuleJoinsInJSON(t *testing.T) {
 	if err := json.Unmarshal(entry.Data, &e); err != nil || !e.Listed || e.Config == nil {
 		t.Errorf("the entry is %s", entry.Data)
 	}
-	got := b.ask(server.Join("gate"), "application/json",
+	got := b.ask(subject.Join("gate"), "application/json",
 		[]byte(`{"worker": "1", "version": "0.1", "callbacks": ["spam_checker.user_may_create_room", "spam_checker.typo"], "json": true, "later": 1}`))
 	var joined struct {
 		Listed   bool
@@ -146,7 +146,7 @@ func TestAModuleJoinsInJSON(t *testing.T) {
 	says(t, joined.Problems, "spam_checker.typo")
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(b.Registry))
 	equal(t, true, b.Roster().GetModules()[0].GetJson())
-	b.ask(server.Leave("gate"), "application/json", []byte(`{"worker": "1"}`))
+	b.ask(subject.Leave("gate"), "application/json", []byte(`{"worker": "1"}`))
 	equal(t, 0, status(t, b.Registry, "gate").Workers)
 }
 
@@ -168,7 +168,7 @@ func TestOneJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
 func TestWhatCannotBeReadIsAnsweredSo(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
-	for _, subject := range []string{server.Join("gate"), server.Leave("gate")} {
+	for _, subject := range []string{subject.Join("gate"), subject.Leave("gate")} {
 		for contentType, garbage := range map[string]string{"": "\xff\xff", "application/json": `{"worker": 5}`} {
 			got := b.ask(subject, contentType, []byte(garbage))
 			equal(t, "400", got.Header.Get("Nats-Service-Error-Code"))
@@ -184,14 +184,14 @@ func TestAHomeserverGetsTheRosterOnce(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	roster := &rosterv1.Roster{}
-	if err := proto.Unmarshal(b.ask(server.Roster(), "", nil).Data, roster); err != nil {
+	if err := proto.Unmarshal(b.ask(subject.Roster(), "", nil).Data, roster); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, b.Roster(), roster)
 	have := []byte(strconv.FormatUint(roster.GetRevision(), 10))
-	equal(t, 0, len(b.ask(server.Roster(), "", have).Data))
-	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
-	if len(b.ask(server.Roster(), "", have).Data) == 0 {
+	equal(t, 0, len(b.ask(subject.Roster(), "", have).Data))
+	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	if len(b.ask(subject.Roster(), "", have).Data) == 0 {
 		t.Error("a newer roster is kept back")
 	}
 }
@@ -200,17 +200,17 @@ func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	t.Parallel()
 	b := &bench{T: t, Registry: listing(listed("gate")), home: natstest.InProcess(t)}
 	b.nc = natstest.Connect(t, b.home)
-	rosters := b.listen(server.RosterChanged())
+	rosters := b.listen(subject.RosterChanged())
 	s, err := registry.Prepare(b.Registry, registry.Options{Conn: natstest.Connect(t, b.home), ServerName: serverName})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
 	s.Wake()
-	equal(t, 0, len(b.ask(server.Roster(), "", nil).Data))
+	equal(t, 0, len(b.ask(subject.Roster(), "", nil).Data))
 	awaited := make(chan struct{})
 	go func() { defer close(awaited); s.AwaitModules(t.Context(), registry.Known) }()
-	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	<-awaited
 	s.Open()
 	roster := &rosterv1.Roster{}
@@ -237,7 +237,7 @@ func TestNobodyIsAwaitedForEver(t *testing.T) {
 func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
-	entries, rosters := b.listen(server.Changed("gate")), b.listen(server.RosterChanged())
+	entries, rosters := b.listen(subject.Changed("gate")), b.listen(subject.RosterChanged())
 	m := listed("gate")
 	m.Config = json.RawMessage(`{"deny":[]}`)
 	changed := b.Configure([]config.Module{m, listed("new")}, 2*time.Second, start.Add(time.Second))
@@ -255,14 +255,14 @@ func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
 func TestASecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
-	b.tell(server.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	second := listing(listed("gate"))
 	registry.Recall(b.nc, serverName, second)
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(second))
 	b.serve(second)
 	both := b.listen("both.answer")
 	for range 2 {
-		if err := b.nc.PublishRequest(server.Roster(), "both.answer", nil); err != nil {
+		if err := b.nc.PublishRequest(subject.Roster(), "both.answer", nil); err != nil {
 			t.Fatal(err)
 		}
 	}

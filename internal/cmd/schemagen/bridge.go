@@ -77,7 +77,10 @@ func bridge(files []protoreflect.FileDescriptor) (map[string][]byte, error) {
 		return nil, err
 	}
 	methods, err := encode(bridgeMethodsOf(files))
-	return map[string][]byte{bridgeTable: callbacks, bridgeMethods: methods}, err
+	return map[string][]byte{
+		bridgeTable: callbacks, bridgeMethods: methods,
+		pythonFolder + "callbacks.json": callbacks, pythonFolder + "module_api.json": methods,
+	}, err
 }
 
 func encode(table any) ([]byte, error) {

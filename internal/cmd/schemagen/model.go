@@ -86,7 +86,7 @@ func sharedIn(f protoreflect.FileDescriptor) []Message {
 	for i := range f.Messages().Len() {
 		m := f.Messages().Get(i)
 		name := string(m.Name())
-		if m.Name() != "Method" && !strings.HasSuffix(name, "Request") && !strings.HasSuffix(name, "Response") {
+		if m.Name() != "MethodOptions" && !strings.HasSuffix(name, "Request") && !strings.HasSuffix(name, "Response") {
 			all = append(all, messageOf(m))
 		}
 	}

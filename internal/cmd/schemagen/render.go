@@ -27,10 +27,12 @@ var targets = map[string]string{
 	"api_modulekit.go.tmpl": "modulekit/module_api_gen.go",
 	"api.md.tmpl":           "docs/module-api.md",
 	"types.md.tmpl":         "docs/callbacks/types.md",
+	"messages.py.tmpl":      pythonFolder + "messages.py",
+	"api.py.tmpl":           pythonFolder + "api.py",
 }
 
 func render(all Catalogue) (map[string][]byte, error) {
-	parsed, err := template.New("").Funcs(functions(all)).ParseFS(templates, "templates/*")
+	parsed, err := template.New("").Funcs(functions(all)).Funcs(pythonFunctions).ParseFS(templates, "templates/*")
 	if err != nil {
 		return nil, err
 	}

@@ -181,7 +181,7 @@ func TestTransportOverTLS(t *testing.T) {
 // carries sends bodies both ways, and one to nobody. The client library gets as many of the messages as given.
 func carries(t *testing.T, one, other *nats.Conn, passed uint64, known func(subject string)) {
 	t.Helper()
-	s := subjects.Of("example.com")
+	s := subjects.For("example.com")
 	g, w := Gateway(one, s, "g"), Worker(other, s, "m", "w")
 	atGateway, atWorker := open(t, g), open(t, w)
 	gateway, worker := flow.Address{Process: "m.g", Token: "1"}, flow.Address{Process: "m.w", Token: "2"}

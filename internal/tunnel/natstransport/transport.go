@@ -51,7 +51,7 @@ type Transport struct {
 	owned         bool // bulk is ours
 	server        subjects.Server
 	name          string // of this process
-	module        string // of a worker, as a subject token; a gateway has all
+	process       string // a worker's, with its module; a gateway is a process of every module
 	subs          []*nats.Subscription
 	side          Side
 	slow          atomic.Int64
@@ -67,12 +67,12 @@ func Gateway(nc *nats.Conn, s subjects.Server, name string) *Transport {
 
 // Worker returns the transport of a worker of a module. It carries nothing before Open.
 func Worker(nc *nats.Conn, s subjects.Server, module, name string) *Transport {
-	return newTransport(nc, s, name, subjects.Token(module))
+	return newTransport(nc, s, name, subjects.Process(module, name))
 }
 
-func newTransport(nc *nats.Conn, s subjects.Server, name, module string) *Transport {
+func newTransport(nc *nats.Conn, s subjects.Server, name, process string) *Transport {
 	return &Transport{
-		control: nc, bulk: nc, server: s, name: subjects.Token(name), module: module,
+		control: nc, bulk: nc, server: s, name: name, process: process,
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -114,8 +114,8 @@ func second(nc *nats.Conn, take receiver) (*nats.Conn, error) {
 
 func (t *Transport) listen(nc *nats.Conn, by flow.Channel) error {
 	subject := t.server.GatewayStreams(t.name, tokens[by])
-	if t.module != "" {
-		subject = t.server.WorkerStream(t.module+"."+t.name, tokens[by], "*")
+	if t.process != "" {
+		subject = t.server.WorkerStreams(t.process, tokens[by])
 	}
 	sub, err := nc.Subscribe(subject, func(m *nats.Msg) { t.message(by, m) })
 	if err != nil {
@@ -231,7 +231,7 @@ func (t *Transport) Ask(to webpath.Resource, token string, frame []byte) error {
 	if !t.connected(t.control) {
 		return errAway
 	}
-	reply := t.server.GatewayStream(subjects.Token(to.Module)+"."+t.name, subjects.Control, token)
+	reply := t.server.GatewayStream(subjects.Process(to.Module, t.name), subjects.Control, token)
 	return t.control.PublishRequest(t.server.Web(to.Module, to.Path), reply, frame)
 }
 
@@ -252,11 +252,11 @@ func (t *Transport) Send(by flow.Channel, to flow.Address, token string, frame [
 }
 
 func (t *Transport) subjects(to flow.Address, channel, token string) (subject, reply string) {
-	if t.module != "" {
-		return t.server.GatewayStream(to.Process, channel, to.Token), t.server.WorkerStream(t.module+"."+t.name, channel, token)
+	if t.process != "" {
+		return t.server.GatewayStream(to.Process, channel, to.Token), t.server.WorkerStream(t.process, channel, token)
 	}
-	module, _, _ := strings.Cut(to.Process, ".")
-	return t.server.WorkerStream(to.Process, channel, to.Token), t.server.GatewayStream(module+"."+t.name, channel, token)
+	self := subjects.Beside(to.Process, t.name)
+	return t.server.WorkerStream(to.Process, channel, to.Token), t.server.GatewayStream(self, channel, token)
 }
 
 // MaxFrame implements [flow.Transport].

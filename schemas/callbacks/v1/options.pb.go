@@ -149,8 +149,8 @@ func (OnFailure) EnumDescriptor() ([]byte, []int) {
 	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
 }
 
-// Callback is what an rpc declares of itself.
-type Callback struct {
+// CallbackOptions are what an rpc declares of itself.
+type CallbackOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How answers combine.
 	Rule Rule `protobuf:"varint,1,opt,name=rule,proto3,enum=modulebus.callbacks.v1.Rule" json:"rule,omitempty"`
@@ -173,20 +173,20 @@ type Callback struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Callback) Reset() {
-	*x = Callback{}
+func (x *CallbackOptions) Reset() {
+	*x = CallbackOptions{}
 	mi := &file_callbacks_v1_options_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Callback) String() string {
+func (x *CallbackOptions) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Callback) ProtoMessage() {}
+func (*CallbackOptions) ProtoMessage() {}
 
-func (x *Callback) ProtoReflect() protoreflect.Message {
+func (x *CallbackOptions) ProtoReflect() protoreflect.Message {
 	mi := &file_callbacks_v1_options_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -198,69 +198,69 @@ func (x *Callback) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Callback.ProtoReflect.Descriptor instead.
-func (*Callback) Descriptor() ([]byte, []int) {
+// Deprecated: Use CallbackOptions.ProtoReflect.Descriptor instead.
+func (*CallbackOptions) Descriptor() ([]byte, []int) {
 	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Callback) GetRule() Rule {
+func (x *CallbackOptions) GetRule() Rule {
 	if x != nil {
 		return x.Rule
 	}
 	return Rule_RULE_UNSPECIFIED
 }
 
-func (x *Callback) GetOnFailure() OnFailure {
+func (x *CallbackOptions) GetOnFailure() OnFailure {
 	if x != nil {
 		return x.OnFailure
 	}
 	return OnFailure_ON_FAILURE_UNSPECIFIED
 }
 
-func (x *Callback) GetOnFailureFederated() OnFailure {
+func (x *CallbackOptions) GetOnFailureFederated() OnFailure {
 	if x != nil {
 		return x.OnFailureFederated
 	}
 	return OnFailure_ON_FAILURE_UNSPECIFIED
 }
 
-func (x *Callback) GetSpeculative() bool {
+func (x *CallbackOptions) GetSpeculative() bool {
 	if x != nil {
 		return x.Speculative
 	}
 	return false
 }
 
-func (x *Callback) GetSince() string {
+func (x *CallbackOptions) GetSince() string {
 	if x != nil {
 		return x.Since
 	}
 	return ""
 }
 
-func (x *Callback) GetRefusal() *Refusal {
+func (x *CallbackOptions) GetRefusal() *Refusal {
 	if x != nil {
 		return x.Refusal
 	}
 	return nil
 }
 
-func (x *Callback) GetFollows() []string {
+func (x *CallbackOptions) GetFollows() []string {
 	if x != nil {
 		return x.Follows
 	}
 	return nil
 }
 
-func (x *Callback) GetWithinMs() uint32 {
+func (x *CallbackOptions) GetWithinMs() uint32 {
 	if x != nil {
 		return x.WithinMs
 	}
 	return 0
 }
 
-// Category is what a service declares of itself.
-type Category struct {
+// CategoryOptions are what a service declares of itself.
+type CategoryOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A module registers all callbacks of the category or none.
 	AllOrNone     bool `protobuf:"varint,1,opt,name=all_or_none,json=allOrNone,proto3" json:"all_or_none,omitempty"`
@@ -268,20 +268,20 @@ type Category struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Category) Reset() {
-	*x = Category{}
+func (x *CategoryOptions) Reset() {
+	*x = CategoryOptions{}
 	mi := &file_callbacks_v1_options_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Category) String() string {
+func (x *CategoryOptions) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Category) ProtoMessage() {}
+func (*CategoryOptions) ProtoMessage() {}
 
-func (x *Category) ProtoReflect() protoreflect.Message {
+func (x *CategoryOptions) ProtoReflect() protoreflect.Message {
 	mi := &file_callbacks_v1_options_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -293,12 +293,12 @@ func (x *Category) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Category.ProtoReflect.Descriptor instead.
-func (*Category) Descriptor() ([]byte, []int) {
+// Deprecated: Use CategoryOptions.ProtoReflect.Descriptor instead.
+func (*CategoryOptions) Descriptor() ([]byte, []int) {
 	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Category) GetAllOrNone() bool {
+func (x *CategoryOptions) GetAllOrNone() bool {
 	if x != nil {
 		return x.AllOrNone
 	}
@@ -308,7 +308,7 @@ func (x *Category) GetAllOrNone() bool {
 var file_callbacks_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
-		ExtensionType: (*Callback)(nil),
+		ExtensionType: (*CallbackOptions)(nil),
 		Field:         50001,
 		Name:          "modulebus.callbacks.v1.callback",
 		Tag:           "bytes,50001,opt,name=callback",
@@ -316,7 +316,7 @@ var file_callbacks_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	},
 	{
 		ExtendedType:  (*descriptorpb.ServiceOptions)(nil),
-		ExtensionType: (*Category)(nil),
+		ExtensionType: (*CategoryOptions)(nil),
 		Field:         50001,
 		Name:          "modulebus.callbacks.v1.category",
 		Tag:           "bytes,50001,opt,name=category",
@@ -326,13 +326,13 @@ var file_callbacks_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// optional modulebus.callbacks.v1.Callback callback = 50001;
+	// optional modulebus.callbacks.v1.CallbackOptions callback = 50001;
 	E_Callback = &file_callbacks_v1_options_proto_extTypes[0]
 )
 
 // Extension fields to descriptorpb.ServiceOptions.
 var (
-	// optional modulebus.callbacks.v1.Category category = 50001;
+	// optional modulebus.callbacks.v1.CategoryOptions category = 50001;
 	E_Category = &file_callbacks_v1_options_proto_extTypes[1]
 )
 
@@ -340,8 +340,8 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xfd\x02\n" +
-	"\bCallback\x120\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\x84\x03\n" +
+	"\x0fCallbackOptions\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
 	"on_failure\x18\x02 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\tonFailure\x12S\n" +
@@ -350,8 +350,8 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x05since\x18\x05 \x01(\tR\x05since\x129\n" +
 	"\arefusal\x18\x06 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12\x18\n" +
 	"\afollows\x18\a \x03(\tR\afollows\x12\x1b\n" +
-	"\twithin_ms\x18\b \x01(\rR\bwithinMs\"*\n" +
-	"\bCategory\x12\x1e\n" +
+	"\twithin_ms\x18\b \x01(\rR\bwithinMs\"1\n" +
+	"\x0fCategoryOptions\x12\x1e\n" +
 	"\vall_or_none\x18\x01 \x01(\bR\tallOrNone*R\n" +
 	"\x04Rule\x12\x14\n" +
 	"\x10RULE_UNSPECIFIED\x10\x00\x12\t\n" +
@@ -366,9 +366,9 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x04SKIP\x10\x01\x12\n" +
 	"\n" +
 	"\x06REFUSE\x10\x02\x12\b\n" +
-	"\x04FAIL\x10\x03:^\n" +
-	"\bcallback\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2 .modulebus.callbacks.v1.CallbackR\bcallback:_\n" +
-	"\bcategory\x12\x1f.google.protobuf.ServiceOptions\x18ц\x03 \x01(\v2 .modulebus.callbacks.v1.CategoryR\bcategoryBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x04FAIL\x10\x03:e\n" +
+	"\bcallback\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CallbackOptionsR\bcallback:f\n" +
+	"\bcategory\x12\x1f.google.protobuf.ServiceOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CategoryOptionsR\bcategoryBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_options_proto_rawDescOnce sync.Once
@@ -387,21 +387,21 @@ var file_callbacks_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_callbacks_v1_options_proto_goTypes = []any{
 	(Rule)(0),                           // 0: modulebus.callbacks.v1.Rule
 	(OnFailure)(0),                      // 1: modulebus.callbacks.v1.OnFailure
-	(*Callback)(nil),                    // 2: modulebus.callbacks.v1.Callback
-	(*Category)(nil),                    // 3: modulebus.callbacks.v1.Category
+	(*CallbackOptions)(nil),             // 2: modulebus.callbacks.v1.CallbackOptions
+	(*CategoryOptions)(nil),             // 3: modulebus.callbacks.v1.CategoryOptions
 	(*Refusal)(nil),                     // 4: modulebus.callbacks.v1.Refusal
 	(*descriptorpb.MethodOptions)(nil),  // 5: google.protobuf.MethodOptions
 	(*descriptorpb.ServiceOptions)(nil), // 6: google.protobuf.ServiceOptions
 }
 var file_callbacks_v1_options_proto_depIdxs = []int32{
-	0, // 0: modulebus.callbacks.v1.Callback.rule:type_name -> modulebus.callbacks.v1.Rule
-	1, // 1: modulebus.callbacks.v1.Callback.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	1, // 2: modulebus.callbacks.v1.Callback.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
-	4, // 3: modulebus.callbacks.v1.Callback.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	0, // 0: modulebus.callbacks.v1.CallbackOptions.rule:type_name -> modulebus.callbacks.v1.Rule
+	1, // 1: modulebus.callbacks.v1.CallbackOptions.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	1, // 2: modulebus.callbacks.v1.CallbackOptions.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	4, // 3: modulebus.callbacks.v1.CallbackOptions.refusal:type_name -> modulebus.callbacks.v1.Refusal
 	5, // 4: modulebus.callbacks.v1.callback:extendee -> google.protobuf.MethodOptions
 	6, // 5: modulebus.callbacks.v1.category:extendee -> google.protobuf.ServiceOptions
-	2, // 6: modulebus.callbacks.v1.callback:type_name -> modulebus.callbacks.v1.Callback
-	3, // 7: modulebus.callbacks.v1.category:type_name -> modulebus.callbacks.v1.Category
+	2, // 6: modulebus.callbacks.v1.callback:type_name -> modulebus.callbacks.v1.CallbackOptions
+	3, // 7: modulebus.callbacks.v1.category:type_name -> modulebus.callbacks.v1.CategoryOptions
 	8, // [8:8] is the sub-list for method output_type
 	8, // [8:8] is the sub-list for method input_type
 	6, // [6:8] is the sub-list for extension type_name

@@ -25,8 +25,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Method is what an rpc of the Module API declares of itself.
-type Method struct {
+// MethodOptions are what an rpc of the Module API declares of itself.
+type MethodOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the operator grants a module, that may call it.
 	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
@@ -38,20 +38,20 @@ type Method struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Method) Reset() {
-	*x = Method{}
+func (x *MethodOptions) Reset() {
+	*x = MethodOptions{}
 	mi := &file_moduleapi_v1_module_api_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Method) String() string {
+func (x *MethodOptions) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Method) ProtoMessage() {}
+func (*MethodOptions) ProtoMessage() {}
 
-func (x *Method) ProtoReflect() protoreflect.Message {
+func (x *MethodOptions) ProtoReflect() protoreflect.Message {
 	mi := &file_moduleapi_v1_module_api_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -63,26 +63,26 @@ func (x *Method) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Method.ProtoReflect.Descriptor instead.
-func (*Method) Descriptor() ([]byte, []int) {
+// Deprecated: Use MethodOptions.ProtoReflect.Descriptor instead.
+func (*MethodOptions) Descriptor() ([]byte, []int) {
 	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Method) GetScope() string {
+func (x *MethodOptions) GetScope() string {
 	if x != nil {
 		return x.Scope
 	}
 	return ""
 }
 
-func (x *Method) GetByDefault() bool {
+func (x *MethodOptions) GetByDefault() bool {
 	if x != nil {
 		return x.ByDefault
 	}
 	return false
 }
 
-func (x *Method) GetSince() string {
+func (x *MethodOptions) GetSince() string {
 	if x != nil {
 		return x.Since
 	}
@@ -4307,7 +4307,7 @@ func (*PutGlobalResponse) Descriptor() ([]byte, []int) {
 var file_moduleapi_v1_module_api_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
-		ExtensionType: (*Method)(nil),
+		ExtensionType: (*MethodOptions)(nil),
 		Field:         50002,
 		Name:          "modulebus.moduleapi.v1.method",
 		Tag:           "bytes,50002,opt,name=method",
@@ -4317,7 +4317,7 @@ var file_moduleapi_v1_module_api_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.MethodOptions.
 var (
-	// optional modulebus.moduleapi.v1.Method method = 50002;
+	// optional modulebus.moduleapi.v1.MethodOptions method = 50002;
 	E_Method = &file_moduleapi_v1_module_api_proto_extTypes[0]
 )
 
@@ -4325,8 +4325,8 @@ var File_moduleapi_v1_module_api_proto protoreflect.FileDescriptor
 
 const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmoduleapi/v1/module_api.proto\x12\x16modulebus.moduleapi.v1\x1a\x19callbacks/v1/fields.proto\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"S\n" +
-	"\x06Method\x12\x14\n" +
+	"\x1dmoduleapi/v1/module_api.proto\x12\x16modulebus.moduleapi.v1\x1a\x19callbacks/v1/fields.proto\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"Z\n" +
+	"\rMethodOptions\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1d\n" +
 	"\n" +
 	"by_default\x18\x02 \x01(\bR\tbyDefault\x12\x14\n" +
@@ -4728,8 +4728,8 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\tGetGlobal\x12(.modulebus.moduleapi.v1.GetGlobalRequest\x1a).modulebus.moduleapi.v1.GetGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
 	"\faccount_data\x1a\x041.57\x12z\n" +
 	"\tPutGlobal\x12(.modulebus.moduleapi.v1.PutGlobalRequest\x1a).modulebus.moduleapi.v1.PutGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
-	"\faccount_data\x1a\x041.57:X\n" +
-	"\x06method\x12\x1e.google.protobuf.MethodOptions\x18҆\x03 \x01(\v2\x1e.modulebus.moduleapi.v1.MethodR\x06methodBAZ?github.com/modulebus/modulebus/schemas/moduleapi/v1;moduleapiv1b\x06proto3"
+	"\faccount_data\x1a\x041.57:_\n" +
+	"\x06method\x12\x1e.google.protobuf.MethodOptions\x18҆\x03 \x01(\v2%.modulebus.moduleapi.v1.MethodOptionsR\x06methodBAZ?github.com/modulebus/modulebus/schemas/moduleapi/v1;moduleapiv1b\x06proto3"
 
 var (
 	file_moduleapi_v1_module_api_proto_rawDescOnce sync.Once
@@ -4745,7 +4745,7 @@ func file_moduleapi_v1_module_api_proto_rawDescGZIP() []byte {
 
 var file_moduleapi_v1_module_api_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_moduleapi_v1_module_api_proto_goTypes = []any{
-	(*Method)(nil),                                 // 0: modulebus.moduleapi.v1.Method
+	(*MethodOptions)(nil),                          // 0: modulebus.moduleapi.v1.MethodOptions
 	(*PropertiesRequest)(nil),                      // 1: modulebus.moduleapi.v1.PropertiesRequest
 	(*PropertiesResponse)(nil),                     // 2: modulebus.moduleapi.v1.PropertiesResponse
 	(*GetUserinfoByIdRequest)(nil),                 // 3: modulebus.moduleapi.v1.GetUserinfoByIdRequest
@@ -4857,7 +4857,7 @@ var file_moduleapi_v1_module_api_proto_depIdxs = []int32{
 	85, // 15: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.query_parameters:type_name -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
 	68, // 16: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry.value:type_name -> modulebus.moduleapi.v1.PresenceUpdate
 	91, // 17: modulebus.moduleapi.v1.method:extendee -> google.protobuf.MethodOptions
-	0,  // 18: modulebus.moduleapi.v1.method:type_name -> modulebus.moduleapi.v1.Method
+	0,  // 18: modulebus.moduleapi.v1.method:type_name -> modulebus.moduleapi.v1.MethodOptions
 	1,  // 19: modulebus.moduleapi.v1.ModuleApi.Properties:input_type -> modulebus.moduleapi.v1.PropertiesRequest
 	3,  // 20: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:input_type -> modulebus.moduleapi.v1.GetUserinfoByIdRequest
 	6,  // 21: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:input_type -> modulebus.moduleapi.v1.GetUserByReqRequest

@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -57,7 +58,7 @@ func newScripted(c config, api *modulekit.ModuleAPI) error {
 		}
 	}
 	for _, name := range c.Register {
-		if d, ok := subjects.Find(name); ok && d.State != nil {
+		if d, ok := subjects.Find(name); ok && declared.Of(d).State != nil {
 			api.NeedState(d, modulekit.StateFilter{Type: "m.room.create"}, modulekit.StateFilter{Type: "m.room.name"})
 		}
 	}

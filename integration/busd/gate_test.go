@@ -1,12 +1,15 @@
 //go:build integration
 
-package asks_test
+package busd_test
 
 import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -28,21 +31,33 @@ func pythonGate(t *testing.T) string {
 	return path
 }
 
-// gateConfig has busd run the module as examples/python.yaml does, and refuse the user.
-func gateConfig(t *testing.T, denied string) string {
+// pythonGateThat is the module, with a line more before it decides.
+func pythonGateThat(t *testing.T, does string) string {
 	t.Helper()
-	return fmt.Sprintf(`
-modules:
-  - module: gate
-    run: [%s, %s]
-    config: {deny: [%q]}
-`, testbed.Python(t), pythonGate(t), denied)
+	text, err := os.ReadFile(pythonGate(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, found := strings.Cut(string(text), "    refusal = ")
+	if !found {
+		t.Fatal("gate.py decides elsewhere")
+	}
+	path := filepath.Join(t.TempDir(), "gate.py")
+	testbed.Write(t, path, before+"    "+does+"\n    refusal = "+after)
+	return path
+}
+
+// gateConfig has busd run the module as examples/python.yaml does, and refuse the user.
+func gateConfig(t *testing.T, gate, denied string, more ...string) string {
+	t.Helper()
+	return fmt.Sprintf("modules:\n  - module: gate\n    run: [%s, %s]\n    config: {deny: [%q]%s}\n",
+		testbed.Python(t), gate, denied, strings.Join(more, ""))
 }
 
 // TestPythonGate runs the module as examples/python.yaml does.
 func TestPythonGate(t *testing.T) {
 	t.Parallel()
-	d := testbed.Serve(t, gateConfig(t, evil))
+	d := testbed.Serve(t, gateConfig(t, pythonGate(t), evil))
 	if d.Create(evil).Answer.Refusal.Errcode != "M_FORBIDDEN" {
 		t.Errorf("%s may create rooms", evil)
 	}
@@ -107,13 +122,72 @@ func TestPythonGateOutlivesBusd(t *testing.T) {
 // TestPythonGateFollowsItsConfiguration has a busd whose file is changed while the module runs.
 func TestPythonGateFollowsItsConfiguration(t *testing.T) {
 	t.Parallel()
-	d := testbed.Serve(t, gateConfig(t, "@somebody.else:example.com"))
+	d := testbed.Serve(t, gateConfig(t, pythonGate(t), "@somebody.else:example.com"))
 	if got := d.Create(evil); got.Answer != nil || got.Status != http.StatusOK {
 		t.Errorf("before the change: %v; want no opinion", got)
 	}
-	d.Reconfigure(gateConfig(t, evil))
+	d.Reconfigure(gateConfig(t, pythonGate(t), evil))
 	d.Signal(syscall.SIGHUP)
 	untilRefused(t, d)
+}
+
+// TestPythonGateAnswersSeveralAtOnce has a module that decides nothing before it was asked eight times.
+func TestPythonGateAnswersSeveralAtOnce(t *testing.T) {
+	t.Parallel()
+	const together = 8
+	gate := pythonGateThat(t, fmt.Sprintf("global N; N = globals().get('N', 0) + 1\n    while N < %d: await asyncio.sleep(0.01)", together))
+	d := testbed.Serve(t, gateConfig(t, gate, evil)+"    workers: 1\n    timeout: 30s\nbudget: 40s\n")
+	testbed.Eventually(t, "the module is ready", func() bool { return d.Module("gate").State == "ready" })
+	var asked sync.WaitGroup
+	for range together {
+		c := testbed.Call(t, d.URL)
+		asked.Go(func() {
+			if v, err := c.TryCreate(evil); err != nil || !v.Refused() {
+				t.Errorf("%v (%v); want a refusal", v, err)
+			}
+		})
+	}
+	asked.Wait()
+}
+
+// TestPythonGateLosesNothingWhenItIsStopped stops one worker of two after the other while clients ask.
+func TestPythonGateLosesNothingWhenItIsStopped(t *testing.T) {
+	t.Parallel()
+	gate := pythonGateThat(t, "await asyncio.sleep(0.02)")
+	d := testbed.Serve(t, "modules:\n  - module: gate\n    config: {deny: ['@refused:example.com']}\n    timeout: 30s\nbudget: 40s\n")
+	worker := func() *testbed.Process {
+		before := d.Module("gate").Workers
+		p := testbed.Execute(t, testbed.Python(t), gate).
+			With("MODULEBUS_NATS_URL="+d.NATS, "MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE=gate").Start()
+		testbed.Eventually(t, "the worker has joined", func() bool { return d.Module("gate").Workers == before+1 })
+		return p
+	}
+	last := worker()
+	a := startAskers(d, 16)
+	for range 3 {
+		next := worker()
+		a.more(t, 100)
+		last.Stop()
+		a.more(t, 100)
+		last = next
+	}
+	close(a.stop)
+	a.owned.Wait()
+	if len(a.failed) > 0 {
+		t.Errorf("asks were lost: %v", a.failed)
+	}
+}
+
+// TestPythonGateFailsWhenItsAnswerIsTooLarge has a text that fits its entry, and is three times as long when escaped.
+func TestPythonGateFailsWhenItsAnswerIsTooLarge(t *testing.T) {
+	t.Parallel()
+	d := testbed.Serve(t, gateConfig(t, pythonGate(t), evil, ", text: '", strings.Repeat("é", 300<<10), "'"))
+	testbed.Eventually(t, "the module is ready", func() bool { return d.Module("gate").State == "ready" })
+	for range 2 { // The connection outlives it.
+		if got := d.Create(evil); got.Status != http.StatusBadGateway || got.Module != "gate" || got.Failure != "error" {
+			t.Errorf("%v; want the failure of the module", got)
+		}
+	}
 }
 
 func untilRefused(t *testing.T, d *testbed.Daemon) {

@@ -51,8 +51,10 @@ func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
 	log := zerolog.New(zerolog.NewTestWriter(t)).With().Str("busd", name).Logger()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	conf := w.Config(modules)
+	conf.StateDir = "" // Each world forgets.
 	o := busd.Options{
-		Config: w.Config(modules), Conn: natstest.Connect(t, home), Reload: w.Reload, Announce: &w.said, Log: log,
+		Config: conf, Conn: natstest.Connect(t, home), Reload: w.Reload, Announce: &w.said, Log: log,
 	}
 	go func() { done <- busd.Run(ctx, o) }()
 	w.Stop = sync.OnceValue(func() error { cancel(); return <-done })
@@ -65,6 +67,7 @@ func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
 	return w
 }
 
+// Config reads such a configuration.
 func (w *Homeserver) Config(modules string) *config.Config {
 	w.Helper()
 	text := fmt.Sprintf("server_name: %s\nmodules:\n%s", w.Name, modules)
@@ -98,7 +101,7 @@ func (w *Homeserver) Settle(interest ...string) {
 		w.Fatal("busd announced nothing")
 	}
 	w.URL = announced.FindStringSubmatch(w.Line)[1]
-	for _, subject := range append(interest, subjects.Of(w.Name).Ask(subjects.All()[0])) {
+	for _, subject := range append(interest, subjects.For(w.Name).Ask(subjects.All()[0])) {
 		natstest.AwaitInterest(w.T, w.Home, subject)
 	}
 	var err error
@@ -116,13 +119,14 @@ type Outcome struct {
 	Failed    string   // the module that left the ask without a decision, and its failure
 }
 
-// A door is a way to ask. It returns what came of it, or fails the test where the door itself misbehaves.
-type door struct {
+// A Door is a way to ask. It returns what came of it, or fails the test where the door itself misbehaves.
+type Door struct {
 	Name string
 	Ask  func(w *Homeserver, d *subjects.Declaration, request string) Outcome
 }
 
-var Doors = []door{
+// Doors are all of them.
+var Doors = []Door{
 	{"package bus", (*Homeserver).askTyped},
 	{"HTTP in JSON", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
 		return w.askHTTP(d, "application/json", []byte(request))
@@ -138,6 +142,7 @@ var Doors = []door{
 	}},
 }
 
+// Message is a request of the callback, from its JSON.
 func (w *Homeserver) Message(d *subjects.Declaration, request string) proto.Message {
 	w.Helper()
 	m := d.NewRequest()
@@ -190,6 +195,7 @@ func failure(module string, kind rosterv1.FailureKind, policy callbacksv1.OnFail
 	return strings.ToLower(module + " " + kind.String() + " " + policy.String())
 }
 
+// Plain is the message as JSON has it, read into maps and slices.
 func (w *Homeserver) Plain(m proto.Message) any {
 	w.Helper()
 	text, err := wire.ToJSON(m)
@@ -224,7 +230,7 @@ func (w *Homeserver) askHTTP(d *subjects.Declaration, contentType string, body [
 
 func (w *Homeserver) askNATS(d *subjects.Declaration, contentType string, body []byte) Outcome {
 	w.Helper()
-	m := &nats.Msg{Subject: subjects.Of(w.Name).Ask(d), Data: body, Header: nats.Header{}}
+	m := &nats.Msg{Subject: subjects.For(w.Name).Ask(d), Data: body, Header: nats.Header{}}
 	if contentType != "" {
 		m.Header.Set("Content-Type", contentType)
 	}
@@ -308,6 +314,7 @@ type Record struct {
 	heard map[string][]any
 }
 
+// Note keeps a request that the module was asked with.
 func (r *Record) Note(module string, request any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

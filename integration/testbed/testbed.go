@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"testing"
@@ -99,4 +100,23 @@ func Setting(t *testing.T, name string) string {
 func Python(t *testing.T) string {
 	t.Helper()
 	return Setting(t, "MODULEBUS_PYTHON")
+}
+
+// Write writes a file that only its owner reads.
+func Write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// FreeAddress is one that nobody listens on, and that nobody else is given for a while.
+func FreeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }

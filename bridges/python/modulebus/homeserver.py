@@ -1,0 +1,73 @@
+"""What a module gets beside its configuration: the Module API, files, web resources and timers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from . import messages
+from .api import ModuleApi
+from .caller import Transport
+
+logger = logging.getLogger("modulebus")
+
+PIECE = 128 << 10  # bytes of a file in one reply, at most
+
+ASGIApplication = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
+
+
+@dataclass
+class Loop:
+    """A function that is called every so often, in seconds."""
+
+    interval: float
+    function: Callable[[], Awaitable[Any]]
+
+    async def run(self) -> None:
+        """Calls the function until the task is cancelled. What it raises is logged."""
+        while True:
+            await asyncio.sleep(self.interval)
+            try:
+                await self.function()
+            except Exception:
+                logger.exception("looping background call failed")
+
+
+class Homeserver(ModuleApi):
+    """The homeserver of a module. Calls of the Module API may be made at any time, also while the module is asked."""
+
+    def __init__(self, transport: Transport, server_name: str, module: str, worker: str) -> None:
+        super().__init__(transport)
+        self.server_name = server_name
+        self.module = module
+        self.worker = worker
+        self.loops: list[Loop] = []
+        self.web_resources: dict[str, ASGIApplication] = {}
+
+    def register_web_resource(self, path: str, application: ASGIApplication) -> None:
+        """Has requests for the path, and all below it, answered by an ASGI application. Call it in the constructor."""
+        self.web_resources[path] = application
+
+    def looping_background_call_on_all_instances(self, interval: float, function: Callable[[], Awaitable[Any]]) -> None:
+        """Has a function called every interval, in seconds, on each worker. Call it in the constructor."""
+        if interval <= 0:
+            raise ValueError("the interval must be positive")
+        self.loops.append(Loop(interval, function))
+
+    def is_mine(self, user_id: str) -> bool:
+        """Reports whether a user, room alias or other ID is of this homeserver."""
+        return user_id.partition(":")[2] == self.server_name
+
+    def get_qualified_user_id(self, username: str) -> str:
+        """Returns the user ID of a local part; a user ID is returned as it is."""
+        return username if username.startswith("@") else f"@{username}:{self.server_name}"
+
+    async def read_file(self, file: messages.FileWrapper) -> AsyncIterator[bytes]:
+        """Yields the pieces of a file that a question is about, while the question waits for its answer."""
+        offset = 0
+        while piece := await self._transport.piece(file.subject, offset, PIECE):
+            offset += len(piece)
+            yield piece

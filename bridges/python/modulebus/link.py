@@ -1,0 +1,121 @@
+"""NATS, as a worker uses it: requests in JSON, failures told apart from answers, and calls of the homeserver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from contextvars import ContextVar
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from .answers import MatrixError, NoHomeserver
+from .subjects import Subjects
+
+JSON = {"Content-Type": "application/json"}
+CALL_TIMEOUT = 60.0  # seconds a call of the Module API may take, where no question sets an earlier end
+
+deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+"""When the question that this task answers is over, by time.monotonic(); calls made for it end then."""
+
+
+def header(msg: Msg, name: str) -> str:
+    """Returns a header whatever its case, and "" if there is none: some clients write all names in lower case."""
+    for key, value in (msg.headers or {}).items():
+        if key.lower() == name.lower():
+            return str(value)
+    return ""
+
+
+def dumps(value: Any) -> bytes:
+    """Writes JSON as short as it gets."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Link:
+    """A worker's connection. It implements caller.Transport."""
+
+    def __init__(self, client: Client, subjects: Subjects) -> None:
+        self.client = client
+        self.subjects = subjects
+
+    async def request(self, subject: str, body: Any, timeout: float, headers: dict[str, str] | None = None) -> Msg:
+        """Sends a request in JSON, and waits for the reply."""
+        return await self.client.request(subject, dumps(body), timeout, headers={**JSON, **(headers or {})})
+
+    async def call(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Implements caller.Transport. A call whose task is cancelled is cancelled at the homeserver, too."""
+        end = deadline.get()
+        timeout = CALL_TIMEOUT if end is None else max(end - time.monotonic(), 0.001)
+        name = secrets.token_urlsafe(16)
+        headers = {"Modulebus-Timeout": str(int(timeout * 1000) or 1), "Modulebus-Call": name}
+        try:
+            reply = await self.request(self.subjects.call(method), request, timeout, headers)
+        except nats.errors.NoRespondersError:
+            raise NoHomeserver(f"{method}: no homeserver can be called on this bus") from None
+        except nats.errors.TimeoutError:
+            raise TimeoutError(f"{method}: the homeserver did not answer within {timeout:.1f} s") from None
+        except asyncio.CancelledError:
+            await asyncio.shield(self.client.publish(self.subjects.cancel_call(), name.encode()))
+            raise
+        if code := header(reply, "Nats-Service-Error-Code"):
+            raise _matrix_error(code, reply.data)
+        return json.loads(reply.data or b"{}")  # type: ignore[no-any-return]
+
+    async def piece(self, subject: str, offset: int, length: int) -> bytes:
+        """Implements caller.Transport. It asks again as long as the homeserver is busy."""
+        while True:
+            end = deadline.get()
+            timeout = CALL_TIMEOUT if end is None else max(end - time.monotonic(), 0.001)
+            reply = await self.request(subject, {"offset": str(offset), "length": length}, timeout)
+            code = header(reply, "Nats-Service-Error-Code")
+            if not code:
+                return bytes(reply.data)
+            if code != "busy":
+                raise OSError(header(reply, "Nats-Service-Error"))
+            await asyncio.sleep(0.01)
+
+    async def respond(self, msg: Msg, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """Answers a question, if an answer is wanted. An answer that NATS would not carry becomes a failure that says so."""
+        if not msg.reply:
+            return
+        if len(body) + 1024 > self.client.max_payload:  # Headers count, too.
+            headers = failure("error", f"the answer of {len(body)} bytes is larger than the server's max_payload")
+            body = b""
+        await self.client.publish(msg.reply, body, headers=headers)
+
+
+def failure(kind: str, text: str) -> dict[str, str]:
+    """Returns the headers of a failure. The text becomes one line of at most 512 bytes."""
+    line = " ".join(text.split()).encode()[:512].decode(errors="ignore")
+    return {"Nats-Service-Error-Code": kind, "Nats-Service-Error": line}
+
+
+def _matrix_error(code: str, body: bytes) -> MatrixError:
+    try:
+        fields = json.loads(body)
+        errcode, error = fields.pop("errcode"), fields.pop("error", "")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        fields, errcode, error = {}, "M_UNKNOWN", ""
+    return MatrixError(int(code) if code.isdecimal() else 500, errcode, error, fields)
+
+
+async def connect(url: str, subjects: Subjects, credentials: str | None, **callbacks: Any) -> Client:
+    """Connects, and tries again for ever, also later."""
+    client = Client()
+    await client.connect(
+        url.split(","),
+        name=f"{subjects.module}/{subjects.worker}",
+        inbox_prefix=subjects.inbox().encode(),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,  # type: ignore[arg-type]
+        user_credentials=credentials,
+        allow_reconnect=True,
+        **callbacks,
+    )
+    return client

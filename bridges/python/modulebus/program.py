@@ -1,0 +1,107 @@
+"""A module as a program."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from .answers import ConfigError
+from .homeserver import Homeserver
+from .link import Link, connect
+from .subjects import Subjects
+from .worker import Options, Worker
+
+logger = logging.getLogger("modulebus")
+
+DRAINED, CRASHED, USAGE, REFUSED = 0, 1, 2, 78
+
+
+def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = "", options: Options | None = None) -> None:
+    """Runs a module as a program, and does not return.
+
+    `module` is a class, or any function, that takes the configuration and the homeserver; it may raise ConfigError. Its
+    methods that are marked with @callback are asked. Flags or environment variables say where it runs:
+
+        --nats         MODULEBUS_NATS_URL     default nats://127.0.0.1:4222
+        --server-name  MODULEBUS_SERVER_NAME  required
+        --module       MODULEBUS_MODULE       required
+        --credentials  MODULEBUS_CREDENTIALS  a NATS credentials file
+        --log-level    MODULEBUS_LOG_LEVEL    default info
+
+    SIGTERM and SIGINT drain. The exit status is 0 after that, 78 when the configuration was refused, 2 when flags are wrong,
+    and 1 when anything else ended it.
+    """
+    flags = _flags(sys.argv[1:])
+    logging.basicConfig(level=flags.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    sys.exit(asyncio.run(_run(module, version or str(getattr(module, "version", "")), options or Options(), flags)))
+
+
+def _flags(args: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for name, default in (("nats", "nats://127.0.0.1:4222"), ("server-name", None), ("module", None), ("credentials", None), ("log-level", "info")):
+        variable = {"nats": "MODULEBUS_NATS_URL"}.get(name, "MODULEBUS_" + name.upper().replace("-", "_"))
+        value = os.environ.get(variable) or default
+        parser.add_argument(f"--{name}", default=value, required=value is None and name in ("server-name", "module"), help=f"${variable}")
+    flags = parser.parse_args(args)
+    if flags.log_level.upper() not in ("DEBUG", "INFO", "WARN", "WARNING", "ERROR"):
+        parser.error("--log-level: use debug, info, warn or error")
+    return flags
+
+
+async def _run(module: Callable[[dict[str, Any], Homeserver], Any], version: str, options: Options, flags: argparse.Namespace) -> int:
+    subjects = Subjects(flags.server_name, flags.module, os.environ.get("MODULEBUS_WORKER") or uuid.uuid4().hex)
+    closed = asyncio.Event()
+
+    async def on_closed() -> None:
+        closed.set()
+
+    async def on_error(error: Exception) -> None:
+        logger.error("NATS: %s", type(error).__name__)
+
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, closed_cb=on_closed, error_cb=on_error))
+    await _first(connecting, stopping)
+    if not connecting.done():
+        connecting.cancel()
+        return DRAINED
+    try:
+        client = connecting.result()
+    except Exception as error:
+        logger.error("cannot connect to NATS: %s", error)
+        return CRASHED
+    worker = Worker(Link(client, subjects), module, version, options)
+    life = asyncio.create_task(worker.run())
+    await _first(life, stopping, closed)
+    worker.stop()
+    try:
+        await life
+    except ConfigError as error:
+        logger.error("the configuration was refused: %s", error)
+        return REFUSED
+    except Exception:
+        logger.exception("module stopped")
+        return CRASHED
+    finally:
+        if not client.is_closed:
+            await client.close()
+    if not stopping.is_set():
+        logger.error("module stopped: NATS closed the connection for good")
+        return CRASHED
+    return DRAINED
+
+
+async def _first(task: asyncio.Task[Any], *events: asyncio.Event) -> None:
+    """Waits until the task is done, or one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait([task, *waits], return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()

@@ -1,0 +1,92 @@
+"""What schemas/ says of callbacks and of methods of the Module API, read once from two generated tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a message."""
+
+    name: str
+    type: str
+    list: bool = False
+    map: bool = False
+    optional: bool = False
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A callback, by Synapse's name."""
+
+    category: str
+    name: str
+    all_or_none: bool
+    request: tuple[Field, ...]
+    reply: tuple[Field, ...]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.category}.{self.name}"
+
+    @property
+    def keyed(self) -> bool:
+        """Whether a module says which keys, such as login types, it is to be asked about."""
+        return any("key" in field.marks for field in self.request)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a module says which state of the room it needs."""
+        return any("state" in field.marks for field in self.request)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of the Module API."""
+
+    name: str
+    request: tuple[Field, ...]
+    reply: tuple[Field, ...]
+
+
+def _fields(rows: list[dict[str, Any]]) -> tuple[Field, ...]:
+    known = Field.__dataclass_fields__
+    return tuple(Field(**{**{k: v for k, v in row.items() if k in known}, "marks": tuple(row.get("marks", ()))}) for row in rows)
+
+
+def _load(file: str) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(resources.files(__package__).joinpath(file).read_text("utf-8"))
+    return table
+
+
+@cache
+def callbacks() -> dict[str, Callback]:
+    """All callbacks, by name. No name is in two categories."""
+    return {
+        row["callback"]: Callback(
+            row["category"], row["callback"], row.get("all_or_none", False), _fields(row["request"]), _fields(row["reply"])
+        )
+        for row in _load("callbacks.json")["callbacks"]
+    }
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """All methods of the Module API, by name."""
+    return {
+        row["method"]: Method(row["method"], _fields(row["request"]), _fields(row["reply"]))
+        for row in _load("module_api.json")["methods"]
+    }
+
+
+@cache
+def types() -> dict[str, tuple[Field, ...]]:
+    """The messages that requests and replies have in their fields, by name."""
+    both = {**_load("callbacks.json")["types"], **_load("module_api.json")["types"]}
+    return {name: _fields(rows) for name, rows in both.items()}

@@ -1,0 +1,97 @@
+"""Runs a module against a scripted homeserver, without NATS: for the tests of a module.
+
+    from modulebus.testing import Bench
+
+    async def test_evil_is_refused():
+        gate = Bench(Gate, {"deny": ["@evil:example.com"]})
+        answer = await gate.ask("user_may_create_room", user_id="@evil:example.com")
+        assert answer.refusal.errcode == "M_FORBIDDEN"
+
+Requests and answers are written and read as on the bus, so what a module gets and says here is what it gets and says there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import messages, table, values
+from .answers import NoHomeserver
+from .homeserver import ASGIApplication, Homeserver
+from .link import dumps
+from .module import handlers
+
+
+class Bench:
+    """A constructed module, and the homeserver that it sees.
+
+    `methods` answer its calls of the Module API, by name: each is a response, an exception to raise, or a function of the
+    request, also an async one. A method that is not scripted raises NoHomeserver. `files` are contents by subject.
+    Constructing raises what the module raises, such as ConfigError.
+    """
+
+    def __init__(
+        self,
+        module: Callable[[dict[str, Any], Homeserver], Any],
+        config: Mapping[str, Any] | None = None,
+        *,
+        methods: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        server_name: str = "example.com",
+    ) -> None:
+        self.calls: list[tuple[str, Any]] = []  # of the Module API, with their requests, in order
+        self._methods = dict(methods or {})
+        self._files = dict(files or {})
+        self.homeserver = Homeserver(self, server_name, "module", "worker")
+        self.module = module(json.loads(json.dumps(dict(config or {}))), self.homeserver)
+        self._handlers = {h.callback.name: h for h in handlers(self.module).values()}
+
+    async def ask(self, callback: str, request: Any = None, /, **fields: Any) -> Any:
+        """Asks a callback, with a request or with its fields, and returns the response, which is empty for no opinion.
+
+        What the callback raises is raised. KeyError: the module has no such callback.
+        """
+        handler = self._handlers[callback]
+        request = handler.request(**fields) if request is None else request
+        asked = handler.read(json.loads(dumps(values.write(handler.callback.request, request))))
+        reply = handler.write(await handler.function(asked), self.homeserver.worker)
+        return values.read(handler.response, handler.callback.reply, json.loads(dumps(reply)))
+
+    def needs(self, callback: str) -> dict[str, Any]:
+        """Returns what the module says in its join that it needs of a callback's requests."""
+        return self._handlers[callback].needs.join()
+
+    def web_resource(self, path: str) -> ASGIApplication:
+        """Returns the ASGI application that serves a path: the one with the longest path that it is at or below. KeyError: none does."""
+        at = [p for p in self.homeserver.web_resources if path == p or path.startswith(p.rstrip("/") + "/")]
+        if not at:
+            raise KeyError(path)
+        return self.homeserver.web_resources[max(at, key=len)]
+
+    async def tick(self) -> None:
+        """Calls each looping background call once, in the order in which they were registered."""
+        for loop in self.homeserver.loops:
+            await loop.function()
+
+    async def call(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Implements caller.Transport."""
+        known = table.methods()[method]
+        camel = "".join(part[:1].upper() + part[1:] for part in method.split("_"))
+        read = values.read(getattr(messages, f"{camel}Request"), known.request, json.loads(dumps(request)))
+        self.calls.append((method, read))
+        if method not in self._methods:
+            raise NoHomeserver(f"{method} is not scripted")
+        answer = self._methods[method]
+        if callable(answer) and not isinstance(answer, type):
+            answer = answer(read)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return json.loads(dumps(values.write(known.reply, answer)))  # type: ignore[no-any-return]
+
+    async def piece(self, subject: str, offset: int, length: int) -> bytes:
+        """Implements caller.Transport."""
+        return self._files[subject][offset : offset + length]

@@ -1,0 +1,291 @@
+"""A worker: one process of a module, from its entry to its leave. docs/protocol.md has the steps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from . import link as wire
+from .answers import ConfigError, Failure
+from .homeserver import Homeserver
+from .link import Link
+from .module import Handler, handlers
+from .subjects import callback_of
+from .values import Malformed
+from .web import Web
+
+logger = logging.getLogger("modulebus")
+
+BUSD_TIMEOUT = 2.0  # seconds for busd to answer
+RETRY = 1.0  # seconds between questions that found no busd, or no entry
+JOIN_EVERY = 5.0  # seconds, where the entry does not say
+
+
+@dataclass
+class Options:
+    """How a worker works."""
+
+    concurrency: int = 128
+    """How many questions are worked on at once. Beyond, the answer is busy, and another worker is asked."""
+
+    web_concurrency: int = 1024
+    """How many requests for web resources are worked on at once. Beyond, another worker is asked."""
+
+    drain_timeout: float = 10.0
+    """How many seconds questions under way may take when the worker ends."""
+
+
+@dataclass
+class Instance:
+    """The module under one configuration."""
+
+    module: Any
+    homeserver: Homeserver
+    handlers: dict[str, Handler]
+    revision: str
+    loops: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        self.loops = [asyncio.create_task(loop.run()) for loop in self.homeserver.loops]
+
+    def stop(self) -> None:
+        for loop in self.loops:
+            loop.cancel()
+
+
+class Worker:
+    """A module on NATS."""
+
+    def __init__(self, link: Link, module: Callable[[dict[str, Any], Homeserver], Any], version: str, options: Options) -> None:
+        self.link = link
+        self.build = module
+        self.version = version
+        self.options = options
+        self.entry: dict[str, Any] = {}
+        self.instance: Instance | None = None
+        self.refused: ConfigError | None = None  # the latest configuration's, when it was not taken
+        self.subscriptions: dict[str, Subscription] = {}
+        self.questions: dict[str, asyncio.Task[None]] = {}  # by reply subject
+        self.web = Web(link, options.web_concurrency)
+        self.changed = asyncio.Event()
+        self.stopping = asyncio.Event()
+        self.said = ""
+
+    def stop(self) -> None:
+        """Has run drain and return. It may be called again, and from a signal handler of the loop."""
+        self.stopping.set()
+        self.changed.set()
+
+    async def run(self) -> None:
+        """Lives the life of a worker until stop is called. Raises ConfigError when the first configuration is refused."""
+        changes = await self.link.client.subscribe(self.link.subjects.changed(), cb=self._on_changed)
+        try:
+            await self._await_entry()
+            if self.stopping.is_set():
+                return
+            await self._construct()
+            await self._serve()
+        finally:
+            await self._drain()
+            await changes.unsubscribe()
+
+    async def _await_entry(self) -> None:
+        while not self.stopping.is_set():
+            if await self._ask_entry() and self.entry.get("listed"):
+                return
+            await self._pause(RETRY)
+
+    async def _ask_entry(self) -> bool:
+        try:
+            reply = await self.link.request(self.link.subjects.entry(), {}, BUSD_TIMEOUT)
+            self.entry = json.loads(reply.data or b"{}")
+        except (nats.errors.Error, ValueError) as error:
+            self._say(f"busd does not answer: waiting for it ({type(error).__name__})")
+            return False
+        self._say("" if self.entry.get("listed") else "the module is not on busd's list: waiting until it is")
+        return True
+
+    def _say(self, text: str) -> None:
+        """Logs what differs from what was logged last."""
+        if text and text != self.said:
+            logger.warning("%s", text)
+        self.said = text
+
+    async def _construct(self) -> None:
+        """Makes the first instance, or tells busd why there is none."""
+        try:
+            self.instance = self._instance()
+        except ConfigError as error:
+            self.refused = error
+            await self._join()
+            raise
+        self.instance.start()
+        await self._subscribe()
+
+    def _instance(self) -> Instance:
+        subjects = self.link.subjects
+        homeserver = Homeserver(self.link, subjects.server_name, subjects.module, subjects.worker)
+        module = self.build(json.loads(json.dumps(self.entry.get("config") or {})), homeserver)
+        return Instance(module, homeserver, handlers(module), str(self.entry.get("config_revision", "0")))
+
+    async def _serve(self) -> None:
+        while not self.stopping.is_set():
+            self.changed.clear()
+            if await self._ask_entry() and self.entry.get("listed"):
+                await self._follow()
+                await self._join()
+            if self.stopping.is_set():
+                return
+            await self._pause(self.entry.get("join_every_ms", 0) / 1000 or JOIN_EVERY)
+
+    async def _follow(self) -> None:
+        """Takes over a changed configuration, or goes on with the old one and says why."""
+        revision = str(self.entry.get("config_revision", "0"))
+        assert self.instance is not None
+        if revision == self.instance.revision:
+            self.refused = None
+            return
+        try:
+            instance = self._instance()
+        except ConfigError as error:
+            if self.refused is None or str(self.refused) != str(error):
+                logger.error("the new configuration was refused: %s", error)
+            self.refused = error
+            return
+        self.refused = None
+        self.instance.stop()
+        self.instance = instance
+        self.instance.start()
+        await self._subscribe()
+        logger.info("took over the new configuration")
+
+    async def _subscribe(self) -> None:
+        """Subscribes what the instance is asked on, before it drops what only the last one was asked on."""
+        assert self.instance is not None
+        subjects = self.link.subjects
+        wanted = {subjects.callback(name): subjects.group for name in self.instance.handlers}
+        wanted[subjects.asked_by_name()] = ""
+        pages = {subjects.web(path): path for path in self.instance.homeserver.web_resources}
+        if pages:
+            await self.web.open()
+        for subject, group in {**wanted, **dict.fromkeys(pages, subjects.group)}.items():
+            if subject not in self.subscriptions:
+                on = self._on_request if subject in pages else self._on_question
+                self.subscriptions[subject] = await self.link.client.subscribe(subject, group, cb=on)
+        if subjects.cancel() not in self.subscriptions:
+            self.subscriptions[subjects.cancel()] = await self.link.client.subscribe(subjects.cancel(), cb=self._on_cancel)
+        for subject in self.subscriptions.keys() - wanted.keys() - pages.keys() - {subjects.cancel()}:
+            await self.subscriptions.pop(subject).drain()  # type: ignore[no-untyped-call]
+        await self.link.client.flush()
+
+    async def _join(self) -> None:
+        subjects = self.link.subjects
+        join: dict[str, Any] = {"worker": subjects.worker, "version": self.version, "json": True}
+        if self.instance is not None:
+            join["callbacks"] = sorted(self.instance.handlers)
+            join["needs"] = {name: needs for name, h in self.instance.handlers.items() if (needs := h.needs.join())}
+            join["web_resources"] = sorted(self.instance.homeserver.web_resources)
+            join["config_revision"] = self.instance.revision
+        if self.refused is not None:
+            join["config_revision"] = str(self.entry.get("config_revision", "0"))
+            join["config_error"] = {"path": self.refused.path, "error": self.refused.error}
+        try:
+            reply = await self.link.request(subjects.join(), join, BUSD_TIMEOUT)
+            for problem in json.loads(reply.data or b"{}").get("problems", []):
+                self._say(f"busd does not accept: {problem}")
+        except (nats.errors.Error, ValueError) as error:
+            self._say(f"busd does not answer: waiting for it ({type(error).__name__})")
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.changed.wait(), seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            pass
+
+    async def _on_changed(self, msg: Msg) -> None:
+        self.changed.set()
+
+    async def _on_cancel(self, msg: Msg) -> None:
+        if question := self.questions.get(msg.data.decode(errors="replace")):
+            question.cancel()
+
+    async def _on_question(self, msg: Msg) -> None:
+        """Begins to answer. The client calls this for one message after the other, so each question is a task of its own."""
+        if len(self.questions) >= self.options.concurrency:
+            text = f"{self.options.concurrency} questions are under way"
+            await self.link.respond(msg, b"", wire.failure("busy", text))
+            return
+        question = asyncio.create_task(self._answer(msg))
+        self.questions[msg.reply] = question
+        question.add_done_callback(lambda _: self.questions.pop(msg.reply, None))
+
+    async def _on_request(self, msg: Msg) -> None:
+        """Begins to answer a request for a web resource with the application that the instance of now has."""
+        pages = self.instance.homeserver.web_resources if self.instance else {}
+        for path, application in pages.items():
+            if msg.subject == self.link.subjects.web(path):
+                self.web.serve(msg, application)
+
+    async def _answer(self, msg: Msg) -> None:
+        name = callback_of(msg.subject)
+        handler = self.instance.handlers.get(name) if self.instance else None
+        if handler is None:
+            await self.link.respond(msg, b"{}", wire.JSON)  # What is not known has no opinion.
+            return
+        seconds = self._seconds(msg, name)
+        wire.deadline.set(time.monotonic() + seconds)
+        body, headers = await self._ask(handler, msg, seconds)
+        await self.link.respond(msg, body, headers)
+
+    def _seconds(self, msg: Msg, name: str) -> float:
+        left = wire.header(msg, "Modulebus-Timeout")
+        if left.isdecimal():
+            return int(left) / 1000
+        default = self.entry.get("timeout_ms") or 1000
+        return float(self.entry.get("timeouts_ms", {}).get(name, default)) / 1000
+
+    async def _ask(self, handler: Handler, msg: Msg, seconds: float) -> tuple[bytes, dict[str, str]]:
+        """Returns the payload and the headers of the reply."""
+        name = handler.callback.full_name
+        try:
+            request = handler.read(json.loads(msg.data or b"{}"))
+            answer = await asyncio.wait_for(handler.function(request), seconds)
+            return wire.dumps(handler.write(answer, self.link.subjects.worker)), wire.JSON
+        except (Malformed, UnicodeDecodeError, json.JSONDecodeError) as error:
+            return b"", wire.failure("malformed", str(error) if isinstance(error, Malformed) else "the question is not JSON")
+        except (TimeoutError, asyncio.TimeoutError):
+            return b"", wire.failure("timeout", f"{name} took longer than {seconds:.3f} s")
+        except Failure as error:
+            return b"", wire.failure(error.kind, str(error))
+        except Exception as error:
+            logger.exception("%s failed", name)
+            return b"", wire.failure("panic", f"{name} raised {type(error).__name__}; the module's log has more")
+
+    async def _drain(self) -> None:
+        """Takes no more questions, says so, and finishes those under way: also those that NATS gave to this worker before it knew."""
+        for subscription in self.subscriptions.values():
+            try:
+                await subscription.drain()  # type: ignore[no-untyped-call]
+            except nats.errors.Error:
+                pass  # The connection is closed: nothing comes any more.
+        try:
+            await self.link.request(self.link.subjects.leave(), {"worker": self.link.subjects.worker}, BUSD_TIMEOUT)
+        except nats.errors.Error:
+            pass  # busd forgets who does not join again.
+        if self.questions:
+            await asyncio.wait(list(self.questions.values()), timeout=self.options.drain_timeout)
+        for question in list(self.questions.values()):
+            question.cancel()
+        await self.web.drain(self.options.drain_timeout)
+        await self.web.close()
+        if self.instance is not None:
+            self.instance.stop()

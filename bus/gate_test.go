@@ -1,0 +1,161 @@
+package bus_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// failing is a roster with one module, whose failures fail an ask.
+func failing(d *subjects.Declaration, change func(*rosterv1.Interest)) *rosterv1.Roster {
+	r := rosterOf(d, "gate")
+	i := r.GetModules()[0].GetCallbacks()[0]
+	i.OnFailure, i.OnFailureFederated = callbacksv1.OnFailure_FAIL, callbacksv1.OnFailure_FAIL
+	change(i)
+	return r
+}
+
+func TestAModuleThatCannotBeAskedIsAbsentAndIsSentNothing(t *testing.T) {
+	t.Parallel()
+	l := &line{}
+	c := over(t, l, failing(subjects.UserMayCreateRoom.Declaration, func(i *rosterv1.Interest) { i.Unserved = "it needs too much" }))
+	_, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{})
+	var failed *bus.Error
+	if !errors.As(err, &failed) || failed.Module != "gate" || failed.Kind != rosterv1.FailureKind_ABSENT {
+		t.Errorf("got %v", err)
+	}
+	if len(l.sent) > 0 {
+		t.Errorf("sent %v", l.sent)
+	}
+}
+
+func TestAModuleThatIsNamedAndUnheardOfCountsForEveryKey(t *testing.T) {
+	t.Parallel()
+	d := subjects.AuthCheckers.Declaration
+	away := &line{replies: map[string]*nats.Msg{"gate": failure(rosterv1.FailureKind_ABSENT)}}
+	c := over(t, away, failing(d, func(i *rosterv1.Interest) { i.Named = true }))
+	if got, err := c.PasswordAuthProvider.AuthCheckers(t.Context(), login(byPassword)); err == nil {
+		t.Errorf("a login is decided without the module: %v", got)
+	}
+	c = over(t, away, failing(d, func(*rosterv1.Interest) {}))
+	if _, err := c.PasswordAuthProvider.AuthCheckers(t.Context(), login(byPassword)); err != nil {
+		t.Errorf("a module that registered no login type was asked: %v", err)
+	}
+}
+
+// keeper keeps a roster as busd does.
+func keeper(t *testing.T, home *natstest.Home, r *rosterv1.Roster) *nats.Conn {
+	t.Helper()
+	nc := natstest.Connect(t, home)
+	_, err := nc.Subscribe(names.Roster(), func(m *nats.Msg) {
+		messages, err := rosterwire.Messages(r, int(nc.MaxPayload()), "keeper")
+		for _, data := range messages {
+			err = errors.Join(err, m.Respond(data))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
+func TestARosterFromTheFutureSwitchesNoCheckOff(t *testing.T) {
+	t.Parallel()
+	home := natstest.InProcess(t)
+	d := subjects.UserMayCreateRoom.Declaration
+	kept := rosterOf(d, "gate")
+	kept.Revision = uint64(time.Now().UnixMilli())
+	nc := keeper(t, home, kept)
+	c, err := bus.New(t.Context(), natstest.Connect(t, home), bus.Options{ServerName: serverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	forged, err := proto.Marshal(&rosterv1.Roster{Revision: math.MaxUint64})
+	if err == nil {
+		err = nc.Publish(names.RosterChanged(), forged)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is told after it comes after it.
+	later := proto.CloneOf(kept)
+	later.Revision++
+	data, err := proto.Marshal(later)
+	if err == nil {
+		err = nc.Publish(names.RosterChanged(), data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.AwaitRoster(t.Context(), kept.GetRevision()); r.GetRevision() != later.GetRevision() || !c.Wants(d) {
+		t.Errorf("goes by %v, %v", r, err)
+	}
+}
+
+func TestARosterThatCanHaveBeenMadeReplacesOneThatCannot(t *testing.T) {
+	t.Parallel()
+	d := subjects.UserMayCreateRoom.Declaration
+	future := rosterOf(d)
+	future.Revision = math.MaxUint64
+	c := over(t, &line{}, future)
+	c.SetRoster(&rosterv1.Roster{})
+	if c.Roster().GetRevision() != math.MaxUint64 {
+		t.Error("a roster without a revision was taken over")
+	}
+	c.SetRoster(rosterOf(d, "gate"))
+	if !c.Wants(d) {
+		t.Error("still goes by the roster from the future")
+	}
+}
+
+func TestAClientFollowsARosterThatIsLargerThanAMessage(t *testing.T) {
+	t.Parallel()
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{DontListen: true, MaxPayload: 8 << 10})}}
+	d := subjects.UserMayCreateRoom.Declaration
+	var modules []string
+	for i := range 400 {
+		modules = append(modules, fmt.Sprintf("%s-%d", strings.Repeat("x", 60), i))
+	}
+	first, second := rosterOf(d, modules...), rosterOf(d, append(modules, "gate")...)
+	second.Revision++
+	nc := keeper(t, home, first)
+	c, err := bus.New(t.Context(), natstest.Connect(t, home), bus.Options{ServerName: serverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if !proto.Equal(first, c.Roster()) {
+		t.Error("another roster came than is kept")
+	}
+	messages, err := rosterwire.Messages(second, int(nc.MaxPayload()), "keeper")
+	for _, data := range messages {
+		err = errors.Join(err, nc.Publish(names.RosterChanged(), data))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := c.AwaitRoster(t.Context(), first.GetRevision()); !proto.Equal(second, r) {
+		t.Errorf("another roster came than was told: %v", err)
+	}
+}

@@ -1,0 +1,115 @@
+package broker
+
+import (
+	"crypto/subtle"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// relayUser is what connections without TLS log in as. The password is new at each start.
+const relayUser = "busd"
+
+// acceptPause is how long the relay waits when it cannot accept a connection.
+const acceptPause = 10 * time.Millisecond
+
+// relay lets modules that busd runs into an embedded server that speaks TLS with everybody else. They would have to know its
+// certificate's name and authority, and perhaps have certificates of their own, which no program in every language does;
+// so there is a port on loopback without TLS for them, and a password that they have from their environment.
+type relay struct {
+	server   *server.Server
+	password string
+	listener net.Listener
+	owned    sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+func openRelay(s *server.Server, password string) (*relay, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It takes no time.
+	if err != nil {
+		return nil, err
+	}
+	r := &relay{server: s, password: password, listener: listener, conns: map[net.Conn]struct{}{}}
+	r.owned.Go(r.accept)
+	return r, nil
+}
+
+// url is where modules find the relay, with what lets them in.
+func (r *relay) url() string {
+	u := url.URL{Scheme: "nats", User: url.UserPassword(relayUser, r.password), Host: r.listener.Addr().String()}
+	return u.String()
+}
+
+func (r *relay) accept() {
+	for {
+		outside, err := r.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			time.Sleep(acceptPause) // Of files there may be too many now, and fewer later.
+			continue
+		}
+		inside, err := r.server.InProcessConn()
+		if err != nil {
+			_ = outside.Close()
+			continue
+		}
+		r.owned.Go(func() { r.carry(outside, inside) })
+		r.owned.Go(func() { r.carry(inside, outside) })
+	}
+}
+
+// carry copies until either side has ended, and ends both.
+func (r *relay) carry(from, to net.Conn) {
+	if r.keep(from) {
+		_, _ = io.Copy(to, from) // It fails as connections do; their ends see it.
+	}
+	r.drop(from)
+	_ = to.Close()
+}
+
+func (r *relay) keep(c net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns[c] = struct{}{}
+	return !r.closed
+}
+
+func (r *relay) drop(c net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.conns, c)
+	_ = c.Close()
+}
+
+// close ends all connections, and returns when nothing is left of them.
+func (r *relay) close() {
+	_ = r.listener.Close()
+	r.mu.Lock()
+	r.closed = true
+	for c := range r.conns {
+		_ = c.Close()
+	}
+	r.mu.Unlock()
+	r.owned.Wait()
+}
+
+// gate lets in who speaks TLS, as the server's certificates say, and who has the password.
+type gate struct{ password string }
+
+// Check implements [server.Authentication].
+func (g gate) Check(c server.ClientAuthentication) bool {
+	if c.GetTLSConnectionState() != nil {
+		return true
+	}
+	return subtle.ConstantTimeCompare([]byte(c.GetOpts().Password), []byte(g.password)) == 1
+}

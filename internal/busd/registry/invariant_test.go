@@ -1,0 +1,351 @@
+package registry_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// naming is a listed module with these callbacks under its callbacks.
+func naming(name string, callbacks ...string) config.Module {
+	m := listed(name)
+	m.Callbacks = map[string]config.Override{}
+	for _, c := range callbacks {
+		m.Callbacks[c] = config.Override{OnFailure: &config.Policy{Local: config.Refuse, Federated: config.Refuse}}
+	}
+	return m
+}
+
+// refusal is what a worker says whose configuration was refused before it registered anything.
+func refusal(worker string) *rosterv1.Join {
+	return &rosterv1.Join{Worker: worker, ConfigError: &rosterv1.ConfigError{Path: "denny", Error: "is unknown"}}
+}
+
+// restarted is the registry of a busd that starts with the roster of one before it.
+func restarted(r *registry.Registry, modules ...config.Module) *registry.Registry {
+	next := listing(modules...)
+	next.Recall(r.Roster(), start)
+	return next
+}
+
+func TestANamedCallbackIsWantedBeforeItsModuleHasJoined(t *testing.T) {
+	t.Parallel()
+	r := listing(naming("gate", createRoom))
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
+	i := r.Roster().GetModules()[0].GetCallbacks()[0]
+	equal(t, true, i.GetNamed())
+	equal(t, callbacksv1.OnFailure_REFUSE, i.GetOnFailure())
+	r.Join("gate", refusal("1"), start)
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
+	equal(t, registry.Failed, status(t, r, "gate").State)
+	r.Join("gate", join("1", createRoom, checkEvent), start)
+	equal(t, map[string][]string{"gate": {checkEvent, createRoom}}, asked(r))
+	equal(t, false, r.Roster().GetModules()[0].GetCallbacks()[1].GetNamed())
+}
+
+func TestToNameOneOfACategoryThatIsRegisteredWholeIsToNameItWhole(t *testing.T) {
+	t.Parallel()
+	equal(t, map[string][]string{"presence": {interested, states}}, asked(listing(naming("presence", states))))
+}
+
+func TestAModuleThatDoesNotRegisterWhatIsNamedIsNotAskedItAndThatIsSeen(t *testing.T) {
+	t.Parallel()
+	r := listing(naming("gate", createRoom))
+	got := r.Join("gate", join("1", checkEvent), start)
+	says(t, got.GetProblems(), createRoom, "named", "not asked")
+	says(t, status(t, r, "gate").Problems, createRoom, "named", "not asked")
+	equal(t, map[string][]string{"gate": {checkEvent}}, asked(r))
+	r.Leave("gate", "1", start)
+	equal(t, map[string][]string{"gate": {checkEvent}}, asked(r)) // It said so.
+	equal(t, map[string][]string{"gate": {checkEvent}}, asked(restarted(r, naming("gate", createRoom))))
+	// It has not said anything of what is named after it has gone.
+	r.Configure([]config.Module{naming("gate", createRoom, registered)}, time.Second, start)
+	equal(t, map[string][]string{"gate": {registered, checkEvent}}, asked(r))
+}
+
+func TestAModuleWhoseConfigIsRefusedAfterARestartIsAskedWhatItRegisteredBefore(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	r.Join("gate", join("1", createRoom, hello), start)
+	typo := listed("gate")
+	typo.Config = json.RawMessage(`{"denny":[]}`)
+	r = restarted(r, typo)
+	r.Join("gate", refusal("2"), start)
+	equal(t, map[string][]string{"gate": {createRoom, hello}}, asked(r))
+	s := status(t, r, "gate")
+	equal(t, registry.Failed, s.State)
+	equal(t, true, s.Remembered)
+	equal(t, false, s.Well())
+	r = restarted(r, typo) // And again.
+	equal(t, map[string][]string{"gate": {createRoom, hello}}, asked(r))
+}
+
+func TestWhatIsTakenOffTheListIsForgotten(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	r.Join("gate", join("1", createRoom), start)
+	r.Leave("gate", "1", start)
+	r.Configure(nil, time.Second, start)
+	r.Configure([]config.Module{listed("gate")}, time.Second, start)
+	equal(t, map[string][]string{"gate": {}}, asked(r))
+	named := listing(naming("gate", createRoom))
+	equal(t, map[string][]string{"gate": {}}, asked(restarted(named, listed("gate")))) // Nor is what is named no more.
+}
+
+func TestAModuleThatHasWhatItNeedsRefusedIsAbsentForItAndNotForgotten(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	j := join("1", createRoom, checkEvent)
+	j.Needs = map[string]*rosterv1.Needs{checkEvent: {State: &rosterv1.StateFilter{}}}
+	for i := range 500 {
+		j.Needs[checkEvent].State.Keys = append(j.Needs[checkEvent].State.Keys, &rosterv1.StateKey{Type: fmt.Sprint("org.example.", i)})
+	}
+	says(t, r.Join("gate", j, start).GetProblems(), checkEvent, "bytes", "absent")
+	for range 2 {
+		interests := r.Roster().GetModules()[0].GetCallbacks()
+		equal(t, true, interests[0].GetUnserved() != "" && interests[0].GetCallback() == checkEvent)
+		equal(t, "", interests[1].GetUnserved())
+		r = restarted(r, listed("gate"))
+	}
+}
+
+func TestACallbackBehindManyUnknownOnesIsAskedAllTheSame(t *testing.T) {
+	t.Parallel()
+	j := join("1")
+	for i := range 10_000 {
+		j.Callbacks = append(j.Callbacks, fmt.Sprint("unknown-", i))
+	}
+	j.Callbacks = append(j.Callbacks, createRoom)
+	r := listing(listed("gate"))
+	says(t, r.Join("gate", j, start).GetProblems(), "more")
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
+}
+
+func TestWorkersOfOneModuleCannotFillTheRosterOfAll(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("greedy"), listed("gate"))
+	for w := range 40 {
+		j := join(fmt.Sprint("worker-", w), createRoom, checkEvent)
+		j.Needs = map[string]*rosterv1.Needs{checkEvent: {State: &rosterv1.StateFilter{Keys: []*rosterv1.StateKey{{Type: strings.Repeat("x", 3000) + fmt.Sprint(w)}}}}}
+		for p := range 256 {
+			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%d/%s", hello, w, p, strings.Repeat("x", 180)))
+		}
+		r.Join("greedy", j, start)
+	}
+	bounded(t, "the roster", proto.Size(r.Roster()), 512<<10)
+	bounded(t, "the paths", len(r.Roster().GetModules()[0].GetWebResources()), 256)
+	says(t, r.Join("greedy", join("worker-39", createRoom), start).GetProblems(), "workers do not all register the same")
+	r.Join("gate", join("1", createRoom), start)
+	equal(t, []string{createRoom}, asked(r)["gate"])
+	equal(t, []string{checkEvent, createRoom}, asked(r)["greedy"][:2]) // What it wants to be asked is never lost.
+}
+
+func TestAModuleThatFindsNoRoomInTheRosterIsAbsentAndThatIsSeen(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("large"), listed("gate"))
+	r.SetRoom(2 << 10)
+	j := join("1", createRoom)
+	for p := range 100 {
+		j.WebResources = append(j.WebResources, fmt.Sprint(hello, "/", p))
+	}
+	says(t, r.Join("large", j, start).GetProblems(), "does not fit", "absent")
+	r.Join("gate", join("1", createRoom), start)
+	large := r.Roster().GetModules()[0]
+	equal(t, createRoom, large.GetCallbacks()[0].GetCallback())
+	equal(t, true, large.GetCallbacks()[0].GetUnserved() != "")
+	s := status(t, r, "large")
+	equal(t, false, s.Well())
+	says(t, s.Problems, "does not fit")
+	gate := status(t, r, "gate")
+	equal(t, true, gate.Well())
+	equal(t, "", r.Roster().GetModules()[1].GetCallbacks()[0].GetUnserved())
+}
+
+func TestJoinsOfNamesThatAreNotListedTakeLittleRoom(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	for i := range 2384 {
+		j := join(fmt.Sprint("worker-", i), createRoom)
+		for p := range 256 {
+			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%d/%s", hello, i, p, strings.Repeat("x", 180)))
+		}
+		r.Join(fmt.Sprint("guest-", i%100), j, start)
+	}
+	text, err := json.Marshal(r.Modules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded(t, "the status", len(text), 400<<10)
+}
+
+func TestAWorkerThatMayNotSubscribeIsSeen(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	deaf := join("1", createRoom, checkEvent)
+	deaf.Unserved = map[string]string{createRoom: "permissions violation\nfor subscription"}
+	says(t, r.Join("gate", deaf, start).GetProblems(), createRoom, "cannot be asked", "permissions violation for subscription")
+	s := status(t, r, "gate")
+	equal(t, registry.Ready, s.State)
+	equal(t, false, s.Well())
+	says(t, []string{s.LastError}, createRoom, "permissions violation")
+	equal(t, map[string][]string{"gate": {checkEvent, createRoom}}, asked(r)) // So it is absent for it.
+	r.Join("gate", join("2", createRoom, checkEvent), start)
+	s = status(t, r, "gate")
+	equal(t, true, s.Well()) // Another worker hears it.
+	equal(t, "", s.LastError)
+}
+
+func TestABusdLearnsFromAnotherWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	one, other := listing(listed("gate"), listed("own")), listing(listed("gate"))
+	one.Join("gate", join("1", createRoom), start)
+	other.Learn(one.Roster(), start)
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(other))
+	other.Join("gate", join("1", checkEvent), start)
+	other.Learn(one.Roster(), start)
+	equal(t, map[string][]string{"gate": {checkEvent}}, asked(other)) // What it knows itself stands.
+}
+
+func TestTheRosterOfABusdThatKnowsLessIsNotTheLastWord(t *testing.T) {
+	t.Parallel()
+	one := listing(listed("gate"))
+	one.Join("gate", join("1", createRoom), start)
+	lesser := listing(listed("gate"))
+	lesser.Configure([]config.Module{listed("gate")}, time.Second, start.Add(time.Minute))
+	one.Learn(lesser.Roster(), start.Add(time.Minute))
+	if one.Roster().GetRevision() <= lesser.Roster().GetRevision() {
+		t.Error("homeservers go by a roster without what the module wants")
+	}
+	before := one.Roster()
+	lesser.Learn(before, start.Add(time.Minute))
+	one.Learn(lesser.Roster(), start.Add(time.Minute))
+	equal(t, before, one.Roster()) // They agree now.
+}
+
+func TestARevisionFromTheFutureIsNotGoneOnFrom(t *testing.T) {
+	t.Parallel()
+	forged := &rosterv1.Roster{Revision: 1 << 62, Modules: []*rosterv1.Module{{Name: "gate"}}}
+	r := listing(listed("gate"))
+	r.Join("gate", join("1", createRoom), start)
+	r.Learn(forged, start)
+	r.Recall(forged, start)
+	bounded(t, "milliseconds into the future", int(r.Roster().GetRevision())-int(start.UnixMilli()), 60_000)
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
+}
+
+// model is what of a module must not be forgotten, kept in the plainest way.
+type model struct {
+	named   []string
+	workers map[string][]string
+	last    []string
+	heard   []string // named while a worker was there to say what it registers
+}
+
+func (m *model) settle() {
+	if len(m.workers) == 0 {
+		return
+	}
+	m.last = nil
+	for _, callbacks := range m.workers {
+		m.last = append(m.last, callbacks...)
+	}
+	m.heard = m.named
+}
+
+func (m *model) wants(callback string) bool {
+	return slices.Contains(m.last, callback) || slices.Contains(m.named, callback) && !slices.Contains(m.heard, callback)
+}
+
+// theNamed are callbacks that may stand under a module's callbacks.
+var theNamed = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{createRoom, checkEvent, registered}), 0, 3, rapid.ID[string])
+
+func TestNoListedModuleIsForgottenWhateverHappens(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list := map[string]*model{}
+		configured := func() (all []config.Module) {
+			for _, name := range []string{"one", "two"} {
+				if m := list[name]; m != nil {
+					all = append(all, naming(name, m.named...))
+				}
+			}
+			return all
+		}
+		module := func(t *rapid.T) string { return rapid.SampledFrom([]string{"one", "two"}).Draw(t, "module") }
+		worker := func(t *rapid.T) string { return rapid.SampledFrom([]string{"a", "b"}).Draw(t, "worker") }
+		r := listing()
+		t.Repeat(map[string]func(*rapid.T){
+			"list": func(t *rapid.T) {
+				name := module(t)
+				if list[name] == nil {
+					list[name] = &model{workers: map[string][]string{}}
+				}
+				list[name].named = theNamed.Draw(t, "named")
+				list[name].settle()
+				r.Configure(configured(), time.Second, start)
+			},
+			"take off": func(t *rapid.T) {
+				name := module(t)
+				if m := list[name]; m != nil {
+					for id := range m.workers {
+						r.Leave(name, id, start)
+					}
+				}
+				delete(list, name)
+				r.Configure(configured(), time.Second, start)
+			},
+			"join": func(t *rapid.T) {
+				name, id := module(t), worker(t)
+				callbacks := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{createRoom, checkEvent, registered}), 0, 3, rapid.ID[string]).Draw(t, "registers")
+				if m := list[name]; m != nil {
+					r.Join(name, join(id, callbacks...), start)
+					m.workers[id] = callbacks
+					m.settle()
+				}
+			},
+			"refuse": func(t *rapid.T) {
+				name, id := module(t), worker(t)
+				if m := list[name]; m != nil {
+					r.Join(name, refusal(id), start)
+					delete(m.workers, id)
+					m.settle()
+				}
+			},
+			"leave": func(t *rapid.T) {
+				name, id := module(t), worker(t)
+				if m := list[name]; m != nil {
+					r.Leave(name, id, start)
+					delete(m.workers, id)
+					m.settle()
+				}
+			},
+			"crash": func(t *rapid.T) { r.Crashed(module(t), "exit status 1", start) },
+			"start again": func(*rapid.T) {
+				r = restarted(r, configured()...)
+				for _, m := range list {
+					m.workers = map[string][]string{}
+				}
+			},
+			"": func(t *rapid.T) {
+				got := asked(r)
+				for name, m := range list {
+					for _, callback := range []string{createRoom, checkEvent, registered} {
+						if m.wants(callback) != slices.Contains(got[name], callback) {
+							t.Fatalf("module %s: %s is wanted: %v, and the roster has %v", name, callback, m.wants(callback), got[name])
+						}
+					}
+				}
+			},
+		})
+	})
+}

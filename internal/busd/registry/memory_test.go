@@ -1,0 +1,178 @@
+package registry_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// remember opens the memory of a folder.
+func remember(t *testing.T, folder string) *registry.Memory {
+	t.Helper()
+	m, err := registry.OpenMemory(folder, serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// keep has a memory keep what the registry knows.
+func keep(t *testing.T, m *registry.Memory, r *registry.Registry) {
+	t.Helper()
+	if err := m.Keep(r.Roster()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// again is the registry of a busd that starts with what is in the folder.
+func again(t *testing.T, folder string, modules ...config.Module) *registry.Registry {
+	t.Helper()
+	r := listing(modules...)
+	r.Recall(remember(t, folder).Earlier(), time.Now())
+	return r
+}
+
+func TestABusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
+	t.Parallel()
+	folder, home := t.TempDir(), natstest.InProcess(t)
+	b := &bench{T: t, Registry: listing(listed("gate"), listed("new")), home: home, nc: natstest.Connect(t, home)}
+	s, err := registry.Prepare(b.Registry, registry.Options{Conn: b.nc, ServerName: serverName, Memory: remember(t, folder)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs := join("1", createRoom, checkEvent, hello)
+	needs.Needs = map[string]*rosterv1.Needs{checkEvent: {State: &rosterv1.StateFilter{All: true}}}
+	b.tell(subject.Join("gate"), needs, &rosterv1.Joined{})
+	s.Close() // A busd that is killed has kept it before anybody heard of it.
+	r := again(t, folder, listed("gate"), listed("new"))
+	equal(t, map[string][]string{"gate": {checkEvent, createRoom, hello}, "new": {}}, asked(r))
+	equal(t, needs.GetNeeds()[checkEvent], r.Roster().GetModules()[0].GetCallbacks()[0].GetNeeds())
+	equal(t, true, r.Roster().GetRevision() > b.Roster().GetRevision())
+	equal(t, map[string][]string{"new": {}}, asked(again(t, folder, listed("new"))))
+}
+
+func TestWhatIsRememberedIsWrittenWhenItChangesAndWhenItIsGone(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	m, r := remember(t, folder), listing(listed("gate"))
+	file := func() string {
+		t.Helper()
+		names, err := filepath.Glob(filepath.Join(folder, "*"))
+		if err != nil || len(names) != 1 {
+			t.Fatalf("the folder has %q, %v", names, err)
+		}
+		info, err := os.Stat(names[0])
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("%v, %v", info.Mode(), err)
+		}
+		return names[0]
+	}
+	r.Join("gate", join("1", createRoom), start)
+	keep(t, m, r)
+	if err := os.WriteFile(file(), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Join("gate", join("2", createRoom), start) // That workers come and go needs no write.
+	keep(t, m, r)
+	equal(t, map[string][]string{"gate": {}}, asked(again(t, folder, listed("gate"))))
+	if err := os.RemoveAll(folder); err != nil {
+		t.Fatal(err)
+	}
+	keep(t, m, r)
+	file()
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(again(t, folder, listed("gate"))))
+}
+
+func TestAMemoryThatCannotBeReadEndsTheStart(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	keep(t, remember(t, folder), listing(listed("gate")))
+	names, _ := filepath.Glob(filepath.Join(folder, "*")) // The pattern is well formed.
+	if err := os.WriteFile(names[0], []byte(`{"modules": [{"na`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := registry.OpenMemory(folder, serverName)
+	says(t, []string{fmt.Sprint(err)}, "state_dir", "remove "+names[0])
+	if _, err := registry.OpenMemory(folder, "example.org"); err != nil {
+		t.Errorf("another server's file is in the way: %v", err)
+	}
+}
+
+func TestAMemoryThatCannotBeWrittenIsTold(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "file")
+	m := remember(t, folder)
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Keep(listing(listed("gate")).Roster()); err == nil {
+		t.Error("nothing says that the roster was not kept")
+	}
+	var none *registry.Memory
+	if err := none.Keep(listing().Roster()); err != nil {
+		t.Errorf("no memory fails to keep: %v", err)
+	}
+}
+
+func TestARosterLargerThanAMessageIsToldInParts(t *testing.T) {
+	t.Parallel()
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{DontListen: true, MaxPayload: 32 << 10})}}
+	b := &bench{T: t, Registry: listing(listed("large"), listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	told := b.listen(subject.RosterChanged())
+	b.Service = b.serve(b.Registry)
+	for w := range 4 {
+		j := join(fmt.Sprint(w), createRoom)
+		for p := range 60 {
+			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%d/%s", hello, w, p, strings.Repeat("x", 180)))
+		}
+		b.tell(subject.Join("large"), j, &rosterv1.Joined{})
+	}
+	b.tell(subject.Join("gate"), join("1", checkEvent), &rosterv1.Joined{})
+	if size := proto.Size(b.Roster()); size <= 32<<10 {
+		t.Fatalf("the roster has %d bytes", size)
+	}
+	got, err := rosterwire.Fetch(t.Context(), b.nc, subject.Roster(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, b.Roster(), got)
+	var parts rosterwire.Assembler
+	for heard := (&rosterv1.Roster{}); heard.GetRevision() < b.Roster().GetRevision(); {
+		m, err := told.NextMsgWithContext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := parts.Add(m.Data); err != nil {
+			t.Fatal(err)
+		} else if r != nil {
+			heard = r
+		}
+	}
+}
+
+func TestABusdThatStartsLaterLearnsOverNATS(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	second := listing(listed("gate"))
+	b.serve(second)
+	b.tell(subject.Leave("gate"), &rosterv1.Leave{Worker: "nobody"}, &rosterv1.Joined{})
+	b.Join("gate", join("1", createRoom), time.Now()) // The second does not hear of it.
+	rosters := b.listen(subject.RosterChanged())
+	b.Wake()
+	for asked(second)["gate"] == nil || len(asked(second)["gate"]) == 0 {
+		hear(t, rosters, &rosterv1.Roster{})
+	}
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(second))
+}

@@ -1,0 +1,157 @@
+// Package statedir keeps a folder to one busd at a time.
+//
+//	dir, err := statedir.Open("/var/lib/modulebus")
+//	if err != nil {
+//		return err // "… is in use by another busd (pid 4711) …"
+//	}
+//	defer dir.Close()
+//
+// The lock is the kernel's (flock), so it ends with the process that holds it, however that ends: a busd that was killed
+// leaves nothing to clean up. See ADR 18.
+package statedir
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// lockName is the file whose lock is the folder's. It holds the process ID of the busd that has it, for people.
+const lockName = "busd.lock"
+
+// Dir is a folder that this process alone uses. Its methods must not be called concurrently with Close.
+type Dir struct {
+	path string
+	lock *os.File
+	temp bool // goes with busd
+}
+
+// Open makes the folder if there is none, for this user alone (0700), and locks it. It touches nothing in it before it has
+// the lock, and does not wait for it: a folder that another busd uses is an error at once, which names its process. Close
+// must be called.
+func Open(path string) (*Dir, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, explain(path, "cannot make the folder", err)
+	}
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	d := &Dir{path: path}
+	if d.lock, err = lock(path); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Temporary returns a new folder that is gone after Close.
+func Temporary() (*Dir, error) {
+	path, err := os.MkdirTemp("", "busd-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a folder for this run: %w", err)
+	}
+	return &Dir{path: path, temp: true}, nil
+}
+
+// Path is where a thing of that name is in the folder.
+func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
+
+// Close gives the folder up.
+func (d *Dir) Close() {
+	if d.temp {
+		_ = os.RemoveAll(d.path) // What is left of it is the system's to clean.
+		return
+	}
+	_ = d.lock.Close() // The lock goes with its last descriptor.
+}
+
+// private has nobody else read the folder, which holds keys and what modules store.
+func private(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return explain(path, "cannot look at the folder", err)
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder: name another one", path)
+	case info.Mode().Perm()&0o077 == 0:
+		return nil
+	}
+	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // A folder is entered by its x.
+		return explain(path, "others can read the folder, and busd cannot change that", err)
+	}
+	return nil
+}
+
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, explain(path, "cannot open its "+lockName, err)
+	}
+	switch err := flock(f); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		err = fmt.Errorf("%s is in use by another busd%s: stop that one, or give this one another folder", path, holder(f))
+		return nil, errors.Join(err, f.Close())
+	case err != nil:
+		return nil, errors.Join(explain(path, "its file system does not lock files (keep it on a disk of this machine)", err), f.Close())
+	}
+	if err := sign(f); err != nil {
+		return nil, errors.Join(explain(path, "cannot write into the folder", err), f.Close())
+	}
+	return f, nil
+}
+
+func flock(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// holder says whose lock it is, as far as can be told: " (pid 4711)".
+func holder(f *os.File) string {
+	const longest = 20
+	text, err := io.ReadAll(io.LimitReader(f, longest))
+	pid, bad := strconv.Atoi(string(bytes.TrimSpace(text)))
+	if err != nil || bad != nil {
+		return ""
+	}
+	return fmt.Sprintf(" (pid %d)", pid)
+}
+
+// sign writes who holds the lock.
+func sign(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// explain says what an operator can do about an error of the system's.
+func explain(path, what string, err error) error {
+	var cause *fs.PathError // Its path is part of ours.
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	help := "name a folder that busd may write to"
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		help = "make room on that disk"
+	case errors.Is(err, fs.ErrPermission):
+		help = fmt.Sprintf("let user %d own it, or name another folder", os.Geteuid())
+	case errors.Is(err, syscall.EROFS):
+		help = "mount it for writing, or name another folder"
+	}
+	return fmt.Errorf("%s: %s: %w: %s", path, what, err, help)
+}

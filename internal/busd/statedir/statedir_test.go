@@ -1,0 +1,187 @@
+package statedir_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/modulebus/modulebus/internal/busd/statedir"
+)
+
+// A test that needs another process runs this program again, with the folder that it is to hold.
+const holds = "STATEDIR_TEST_HOLDS"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(holds); path != "" {
+		hold(path)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// hold opens the folder, says so, and waits to be killed.
+func hold(path string) {
+	if _, err := statedir.Open(path); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("held")
+	select {}
+}
+
+func holder(t *testing.T, path string) *exec.Cmd {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), os.Args[0])
+	c.Env = append(os.Environ(), holds+"="+path)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	said := make([]byte, 4)
+	if _, err := out.Read(said); err != nil || string(said) != "held" {
+		t.Fatalf("the other process says %q, %v", said, err)
+	}
+	return c
+}
+
+func open(t *testing.T, path string) *statedir.Dir {
+	t.Helper()
+	d, err := statedir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+func TestFolderIsMadeForItsUserAlone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a", "b")
+	d := open(t, path)
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v; want a folder with mode 0700", info, err)
+	}
+	if got := d.Path("x"); got != filepath.Join(path, "x") {
+		t.Errorf("a thing in it is at %s", got)
+	}
+}
+
+func TestFolderThatOthersReadIsClosedToThem(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v; want mode 0700", info, err)
+	}
+}
+
+func TestSecondBusdIsToldWhoHoldsTheFolder(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	first := holder(t, path)
+	mark := filepath.Join(path, "theirs")
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, path)
+	_, err := statedir.Open(path)
+	want := fmt.Sprintf("%s is in use by another busd (pid %d)", path, first.Process.Pid)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if after := listing(t, path); after != before {
+		t.Errorf("it touched the folder: %s, before that %s", after, before)
+	}
+}
+
+// listing is what is in a folder, with times.
+func listing(t *testing.T, path string) string {
+	t.Helper()
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "%s %d %v; ", e.Name(), info.Size(), info.ModTime())
+	}
+	return b.String()
+}
+
+func TestFolderOfAKilledBusdIsFree(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	first := holder(t, path)
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Wait()
+	open(t, path)
+}
+
+func TestFolderIsFreeAfterClose(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	for range 2 {
+		d, err := statedir.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+	}
+}
+
+func TestFolderThatCannotBeUsedIsExplained(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		path string
+		want string
+	}{
+		"a file":       {file, "not a directory"},
+		"below a file": {filepath.Join(file, "below"), "name a folder that busd may write to"},
+		"read-only":    {"/proc/modulebus", "/proc/modulebus: cannot make the folder"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if d, err := statedir.Open(tt.path); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, %v; want %q", d, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestTemporaryFolderGoesWithBusd(t *testing.T) {
+	t.Parallel()
+	d, err := statedir.Temporary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := d.Path("x")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if _, err := os.Stat(filepath.Dir(path)); !os.IsNotExist(err) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}

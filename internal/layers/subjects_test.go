@@ -1,0 +1,89 @@
+package layers_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// writesSubjects are the folders whose files may write a subject out: the grammar itself, and a benchmark of NATS alone. The
+// generator is among them because the names of protobuf packages begin like subjects, and the registry's memory because it
+// makes the name of a file from a token.
+const writesSubjects = "subjects/ internal/cmd/bench/ internal/cmd/schemagen/ internal/busd/registry/memory.go"
+
+// Every subject comes from package subjects. Other packages neither write one out nor put one together from tokens.
+func TestSubjectsAreBuiltOnlyInSubjects(t *testing.T) {
+	t.Parallel()
+	handWritten(t, func(name string) {
+		if covers(writesSubjects, name) {
+			return
+		}
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		ast.Inspect(file, func(node ast.Node) bool {
+			if buildsSubject(node) {
+				t.Errorf("%s:%d puts a subject together: use or add a method of subjects.Server", name, files.Position(node.Pos()).Line)
+			}
+			return true
+		})
+	})
+}
+
+// buildsSubject reports whether a node is a subject that is written out, or a token with something added to it.
+func buildsSubject(node ast.Node) bool {
+	switch node := node.(type) {
+	case *ast.BasicLit:
+		text, err := strconv.Unquote(node.Value)
+		return err == nil && node.Kind == token.STRING && strings.HasPrefix(text, "modulebus.")
+	case *ast.BinaryExpr:
+		return node.Op == token.ADD && (isSubjectPart(node.X) || isSubjectPart(node.Y))
+	}
+	return false
+}
+
+// isSubjectPart reports whether x is what package subjects, or a method of one of its types, returned as part of a subject.
+func isSubjectPart(x ast.Expr) bool {
+	call, ok := x.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	f, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && (lastName(f.X) == "subjects" || lastName(f.X) == "server")
+}
+
+func TestWhatBuildsASubjectIsFound(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{
+		`"modulebus.example%2Ecom.roster.get"`:         true,
+		`subjects.Token(module) + "." + name`:          true,
+		`"x." + subjects.Token(module)`:                true,
+		`l.server.Roster() + ".more"`:                  true,
+		`"modulebus"`:                                  false,
+		`subjects.For(name).Roster()`:                  false,
+		`f("X-Modulebus-Timeout: " + d.Subjects())`:    false,
+		`"module " + subjects.UserMayCreateRoom.Name`:  false,
+		`fmt.Sprint(subjects.Token(module), " is it")`: false,
+	}
+	for source, want := range tests {
+		x, err := parser.ParseExpr(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := false
+		ast.Inspect(x, func(node ast.Node) bool {
+			got = got || buildsSubject(node)
+			return true
+		})
+		if got != want {
+			t.Errorf("%s: %v", source, got)
+		}
+	}
+}
