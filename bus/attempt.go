@@ -79,7 +79,7 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 	}
 	given := min(t.asking.until.Sub(now), t.step.timeout)
 	t.request, t.deadline = t.asking.shape(t.step, req), now.Add(given)
-	if t.choice = choose(t.step.workers, t.stamp(now)); t.choice.named() {
+	if t.choice = t.step.choose(t.stamp(now)); t.choice.named() {
 		t.halfAt = now.Add(given / 2)
 		if t.step.hedge > 0 && t.step.hedge < given {
 			t.hedgeAt = now.Add(t.step.hedge)
@@ -116,7 +116,7 @@ func (t *attempt) send(slot int, now time.Time) bool {
 		return true
 	}
 	t.sent[slot] = sent{ticket, w, now, true}
-	w.asked()
+	w.asked(t.stamp(now))
 	return true
 }
 
@@ -211,19 +211,19 @@ func (t *attempt) look(now time.Time) {
 
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// rescue doubts workers that have said nothing since they got the request, and asks another where asking twice does
+// rescue doubts workers that seem to reply to nothing, and asks another where asking twice does
 // nothing twice. The budget of hedges does not bound that where the module answers others meanwhile.
 func (t *attempt) rescue(now time.Time) {
 	stuck := false
 	for i := range t.sent {
-		if s := &t.sent[i]; s.out && s.worker.quietSince(t.stamp(s.at)) {
+		if s := &t.sent[i]; s.out && s.worker.stuckWith(t.stamp(s.at), t.stamp(now)) {
 			stuck = true
 			if now.Sub(s.at) >= t.step.timeout/2 { // Not where the caller has less time than the module.
 				s.worker.doubt(t.stamp(now), t.step.pause)
 			}
 		}
 	}
-	if stuck && t.step.speculative && !t.hedged && (t.step.breaker.answeredSince(t.stamp(t.at)) || t.step.hedges.take()) {
+	if stuck && t.step.speculative && !t.hedged && (t.step.breaker.answering(t.stamp(t.at), t.stamp(now)) || t.step.hedges.take()) {
 		t.hedge(now)
 	}
 }
@@ -257,11 +257,11 @@ func (t *attempt) expire(now time.Time) {
 	t.fail(&wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT})
 }
 
-// judge tells the breaker of a timeout.
+// judge tells the breaker of a timeout, unless a worker is left that is not doubted: then the module is not in doubt.
 func (t *attempt) judge(now time.Time) {
-	if !t.at.IsZero() && !t.judged {
+	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.named() || t.choice.allDoubted()) {
 		t.judged = true
-		t.step.breaker.late(t.stamp(t.at), now, t.trial)
+		t.step.breaker.late(t.stamp(t.at), t.stamp(now), now, t.trial)
 	}
 }
 

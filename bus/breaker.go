@@ -11,8 +11,8 @@ import (
 )
 
 // breaker spares callers the wait for a module that answers no more: after some timeouts in a row the module is not asked
-// for a while, and its policy applies; then one ask at a time tries. Only timeouts count, and only those of requests since
-// which the module has answered nothing at all: where it did answer, one of its workers is in trouble, and not the module.
+// for a while, and its policy applies; then one ask at a time tries. Only timeouts count, and only while the module
+// answers nothing else, and no worker is left that is not doubted: else one of its workers is in trouble, and not the module.
 // See ADR 17. Its methods may be called concurrently.
 type breaker struct {
 	terms   terms
@@ -80,11 +80,11 @@ func (b *breaker) answered(now stamp) {
 	b.tripped.Store(false)
 }
 
-// answeredSince reports whether the module has answered anything since then.
-func (b *breaker) answeredSince(then stamp) bool { return b.last.Load() > then }
+// answering reports whether the module, which was asked then, is answering others.
+func (b *breaker) answering(then, now stamp) bool { return !quiet(b.last.Load(), then, now) }
 
 // late takes in a timeout of a request that was sent then.
-func (b *breaker) late(then stamp, now time.Time, trial bool) {
+func (b *breaker) late(then, at stamp, now time.Time, trial bool) {
 	if b.terms.timeouts == 0 {
 		return
 	}
@@ -93,7 +93,7 @@ func (b *breaker) late(then stamp, now time.Time, trial bool) {
 	if trial {
 		b.trying = false
 	}
-	if b.answeredSince(then) {
+	if b.answering(then, at) {
 		return
 	}
 	b.timeouts++

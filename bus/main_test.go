@@ -1,9 +1,17 @@
 package bus_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Some tests kill workers of modules, so those are processes: of this program.
+func TestMain(m *testing.M) {
+	if name := os.Getenv(workerName); name != "" {
+		runWorker(name)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -41,6 +41,11 @@ func entry(name string) config.Module {
 // newStage returns a homeserver with these modules listed. None of them runs yet.
 func newStage(t *testing.T, home *natstest.Home, modules ...config.Module) *stage {
 	t.Helper()
+	return newStageWith(t, home, bus.Options{}, modules...)
+}
+
+func newStageWith(t *testing.T, home *natstest.Home, o bus.Options, modules ...config.Module) *stage {
+	t.Helper()
 	r := registry.New()
 	r.Configure(modules, time.Hour, time.Now())
 	service, err := registry.Serve(natstest.Connect(t, home), serverName, r, zerolog.Nop())
@@ -52,7 +57,8 @@ func newStage(t *testing.T, home *natstest.Home, modules ...config.Module) *stag
 	natstest.AwaitInterest(t, home, names.Entry("any"))
 	natstest.AwaitInterest(t, home, names.Join("any"))
 	s := &stage{t: t, home: home, nc: natstest.Connect(t, home)}
-	if s.Client, err = bus.New(t.Context(), s.nc, bus.Options{ServerName: serverName}); err != nil {
+	o.ServerName = serverName
+	if s.Client, err = bus.New(t.Context(), s.nc, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)

@@ -3,6 +3,7 @@ package bus
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,8 @@ type worker struct {
 // health is what is known of one worker, by all callbacks together. It lives as long as the roster lists the worker.
 type health struct {
 	out    atomic.Int32 // requests that it has not answered
-	last   atomic.Int64 // stamp of its last reply
+	last   atomic.Int64 // stamp of its last reply, or of when it was last given something to do
+	tested atomic.Int64 // stamp of when it was last asked to see whether it is there
 	doubts atomic.Int64 // 0, or the stamp from which on a worker that is doubted gets a question to show itself
 }
 
@@ -51,9 +53,9 @@ func (c *Client) forgetWorkers(r *rosterv1.Roster) {
 	c.workers = listed
 }
 
-func (w *worker) asked() {
-	if w != nil {
-		w.out.Add(1)
+func (w *worker) asked(now stamp) {
+	if w != nil && w.out.Add(1) == 1 {
+		w.last.Store(now)
 	}
 }
 
@@ -74,8 +76,12 @@ func (w *worker) heard(now stamp) {
 	}
 }
 
-// quietSince reports whether the worker has not replied to anything since then.
-func (w *worker) quietSince(then stamp) bool { return w != nil && w.last.Load() <= then }
+// stuckWith reports whether the worker, which got a request then, seems to reply to nothing.
+func (w *worker) stuckWith(then, now stamp) bool { return w != nil && quiet(w.last.Load(), then, now) }
+
+// quiet reports whether the last reply is not of the second half of the time between then and now. What was asked a little
+// earlier may have been replied to a little later, which shows nothing.
+func quiet(last, then, now stamp) bool { return last <= then+(now-then)/2 }
 
 // doubt has the worker asked nothing for a while, and reports whether it was not doubted before.
 func (w *worker) doubt(now stamp, pause time.Duration) bool {
@@ -90,6 +96,13 @@ func (w *worker) load(now stamp) int32 {
 		return math.MaxInt32
 	}
 	return w.out.Load()
+}
+
+// suspicious reports whether the worker should be asked, though others are less busy, to see whether it is there: NATS says
+// at once when it is not.
+func (w *worker) suspicious(now stamp, patience time.Duration) bool {
+	tested, before := w.tested.Load(), now-int64(patience)
+	return w.out.Load() > 0 && w.last.Load() < before && tested < before && !w.doubted() && w.tested.CompareAndSwap(tested, now)
 }
 
 // available reports whether the worker may be asked now. When its pause is over, a doubted one may once, and then pauses
@@ -108,15 +121,18 @@ type choice struct {
 	anybody bool
 }
 
-func choose(workers []worker, now stamp) choice {
-	c := choice{workers: workers, left: len(workers), anybody: true}
-	if len(workers) < 2 {
+func (s *step) choose(now stamp) choice {
+	c := choice{workers: s.workers, left: len(s.workers), anybody: true}
+	if !c.named() {
 		return c
 	}
-	c.at = rand.IntN(len(workers))
-	other := (c.at + 1 + rand.IntN(len(workers)-1)) % len(workers)
-	if workers[other].load(now) < workers[c.at].load(now) {
-		c.at = other
+	one := rand.IntN(c.left)
+	two := (one + 1 + rand.IntN(c.left-1)) % c.left
+	if s.workers[two].load(now) < s.workers[one].load(now) {
+		one, two = two, one
+	}
+	if c.at = one; s.speculative && s.workers[two].suspicious(now, s.timeout/10) {
+		c.at = two
 	}
 	return c
 }
@@ -126,6 +142,11 @@ func (c *choice) named() bool { return len(c.workers) > 1 }
 
 // more reports whether there is another worker to be asked by name.
 func (c *choice) more() bool { return c.left > 0 }
+
+// allDoubted reports whether each worker of the module is doubted.
+func (c *choice) allDoubted() bool {
+	return !slices.ContainsFunc(c.workers, func(w worker) bool { return !w.doubted() })
+}
 
 // next returns a worker, nil for whoever NATS chooses if that may be, and whether there is any left.
 func (c *choice) next(now stamp, pause time.Duration, anybody bool) (*worker, bool) {

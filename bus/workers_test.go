@@ -189,3 +189,123 @@ func TestWhatHasComeCountsThoughItIsSeenLate(t *testing.T) {
 		})
 	}
 }
+
+// by plays what each worker does; whoever NATS chooses does nothing.
+func by(workers map[string]func(*exchange) []arrival) func(*exchange) []arrival {
+	return func(x *exchange) []arrival {
+		if does := workers[x.worker]; does != nil {
+			return does(x)
+		}
+		return nil
+	}
+}
+
+// pair is a module of two workers, of which one does not answer, for a callback that may be asked twice or not.
+func pair(t *testing.T, d *subjects.Declaration, quiet func(*exchange) []arrival) (*bus.Client, *sim) {
+	i := &rosterv1.Interest{TimeoutMs: 1000, BreakerFailures: 3, BreakerOpenMs: 10_000, OnFailure: skip}
+	return simulated(t, by(map[string]func(*exchange) []arrival{"w0": quiet, "w1": replies(&nats.Msg{})}), module(d, "a", i, "w0", "w1"))
+}
+
+func nothing(*exchange) []arrival { return nil }
+
+// until asks until the worker has been asked so often.
+func until(t *testing.T, c *bus.Client, line *sim, d *subjects.Declaration, worker string, times int) {
+	t.Helper()
+	for range 1000 {
+		if strings.Count(asked(line.of("a")), worker) == times {
+			return
+		}
+		if _, err := c.Ask(t.Context(), d, d.NewRequest()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatalf("worker %s was not asked %d times", worker, times)
+}
+
+func TestWorkerThatSaysNothingIsLeftAloneForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := subjects.CheckEventAllowed.Declaration
+		c, line := pair(t, d, nothing)
+		until(t, c, line, d, "w0", 1)
+		for range 100 {
+			if got, err := c.Ask(t.Context(), d, d.NewRequest()); err != nil || len(got.Failures) > 0 {
+				t.Fatalf("got %v, %v", got, err)
+			}
+		}
+		after(11 * time.Second)
+		until(t, c, line, d, "w0", 2) // It may show itself, and does not.
+		for range 100 {
+			if got, err := c.Ask(t.Context(), d, d.NewRequest()); err != nil || len(got.Failures) > 0 {
+				t.Fatalf("got %v, %v", got, err)
+			}
+		}
+	})
+}
+
+func TestWorkerThatAnswersAgainIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, well := subjects.CheckEventAllowed.Declaration, false
+		c, line := pair(t, d, func(*exchange) []arrival {
+			if well {
+				return []arrival{{0, &nats.Msg{}}}
+			}
+			return nil
+		})
+		until(t, c, line, d, "w0", 1)
+		well = true
+		after(11 * time.Second)
+		until(t, c, line, d, "w0", 20)
+	})
+}
+
+func TestModuleOfWhichNoWorkerAnswersIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, d := range []*subjects.Declaration{mayCreate, subjects.CheckEventAllowed.Declaration} {
+		synctest.Test(t, func(t *testing.T) {
+			i := &rosterv1.Interest{TimeoutMs: 1000, BreakerFailures: 3, BreakerOpenMs: 10_000, OnFailure: skip}
+			c, _ := simulated(t, nothing, module(d, "a", i, "w0", "w1"))
+			var kind rosterv1.FailureKind
+			for range 3 + 1 { // The first worker alone says nothing of the module.
+				got, err := c.Ask(t.Context(), d, d.NewRequest())
+				if kind = got.Failures[0].Kind; err != nil || kind == open {
+					t.Fatalf("got %v, %v", got, err)
+				}
+			}
+			if got, _ := c.Ask(t.Context(), d, d.NewRequest()); got.Failures[0].Kind != open {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+// When nobody listens for a worker any more, what it has is asked of another at once, if that does nothing twice.
+func TestWorkerThatIsGoneGivesUpWhatItHas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		there := true
+		c, line := pair(t, mayCreate, func(*exchange) []arrival {
+			if there {
+				return nil
+			}
+			return []arrival{{0, gone}}
+		})
+		for !strings.Contains(asked(line.of("a")), "w0") {
+			go func() { _, _, _ = ask(t.Context(), c) }()
+			synctest.Wait()
+		}
+		there = false
+		after(200 * time.Millisecond)
+		start := time.Now()
+		for range 10 {
+			if _, _, err := ask(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if took := time.Since(start); took != 0 || line.waiting != 0 {
+			t.Errorf("after %v, %d replies are still waited for", took, line.waiting)
+		}
+	})
+}
