@@ -68,6 +68,13 @@ func (b *breaker) admit(now time.Time) (trial, ok bool) {
 	return true, true
 }
 
+// isOpen reports whether the module is left alone.
+func (b *breaker) isOpen(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.terms.timeouts > 0 && b.timeouts >= b.terms.timeouts && (b.trying || now.Before(b.until))
+}
+
 // answered takes in an answer: the module is well.
 func (b *breaker) answered(now stamp) {
 	b.last.Store(now)

@@ -51,6 +51,7 @@ type Client struct {
 	changed  chan struct{} // closed when the roster changes
 	breakers map[modulesCallback]*breaker
 	hedges   map[modulesCallback]*hedges
+	streaks  map[modulesCallback]*streak
 	workers  map[modulesWorker]*health
 	ended    error // why no more can be asked
 	done     chan struct{}
@@ -92,7 +93,7 @@ func newClient(o Options) (*Client, error) {
 	c := &Client{
 		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
-		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, epoch: time.Now(), workers: map[modulesWorker]*health{},
+		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{}, epoch: time.Now(), workers: map[modulesWorker]*health{},
 		askings: sync.Pool{New: newAsking},
 	}
 	if o.Log != nil {

@@ -159,3 +159,32 @@ func TestAClientFollowsARosterThatIsLargerThanAMessage(t *testing.T) {
 		t.Errorf("another roster came than was told: %v", err)
 	}
 }
+
+func TestAModuleThatFailsIsToldUntilItAnswers(t *testing.T) {
+	t.Parallel()
+	l := &line{replies: map[string]*nats.Msg{"gate": failure(rosterv1.FailureKind_ERROR), "well": {}}}
+	d := subjects.UserMayCreateRoom.Declaration
+	c := over(t, l, rosterOf(d, "gate", "well"))
+	if all := c.Failing(); len(all) > 0 {
+		t.Errorf("failing before they were asked: %v", all)
+	}
+	for range 3 {
+		if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := c.Failing()
+	if len(all) != 1 {
+		t.Fatalf("failing are %v", all)
+	}
+	if f := all[0]; f.Module != "gate" || f.Callback != d || f.Kind != rosterv1.FailureKind_ERROR || f.InARow != 3 || f.Open || f.At.IsZero() {
+		t.Errorf("failing is %+v", f)
+	}
+	l.replies["gate"] = &nats.Msg{}
+	if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+		t.Fatal(err)
+	}
+	if all := c.Failing(); len(all) > 0 {
+		t.Errorf("still failing after an answer: %v", all)
+	}
+}

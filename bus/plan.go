@@ -45,6 +45,7 @@ type step struct {
 	pause              time.Duration // for which a worker or the module is left alone
 	hedges             *hedges
 	breaker            *breaker
+	streak             *streak
 	metrics            *moduleMetrics
 }
 
@@ -66,6 +67,7 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		pause:              breakerOpen(i),
 		hedges:             c.hedgesOf(d, m.GetName()),
 		breaker:            c.breakerOf(d, m.GetName(), i),
+		streak:             c.streakOf(d, m.GetName()),
 		metrics:            c.metrics.module(d, m.GetName()),
 	}
 	for _, name := range m.GetWorkers() {

@@ -133,8 +133,10 @@ func (a *asking) report(d *Decision[proto.Message], err error) {
 func (t *attempt) report() {
 	if t.outcome.Failure == rosterv1.FailureKind_FAILURE_KIND_UNSPECIFIED {
 		t.step.metrics.answered(t.took)
+		t.step.streak.answered()
 		return
 	}
+	t.step.streak.failed(t.failure)
 	t.step.metrics.failed(t.outcome.Failure, t.outcome.Policy)
 	t.asking.client.log.Warn().Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module).
 		Str("policy", strings.ToLower(t.outcome.Policy.String())).Err(t.failure).Msg("module failed")

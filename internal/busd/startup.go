@@ -16,6 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/busopts"
+	"github.com/modulebus/modulebus/internal/wire"
 )
 
 const (
@@ -24,6 +25,9 @@ const (
 
 	// startTime is how long modules that busd runs have to join, before asks are answered without them.
 	startTime = time.Minute
+
+	// failingTime is how long a module that is asked no more counts as failing.
+	failingTime = time.Minute
 
 	// rosterTime is how long the first roster may take over NATS.
 	rosterTime = 5 * time.Second
@@ -199,8 +203,21 @@ func (d *daemon) openClient() (err error) {
 	})
 	if err == nil {
 		d.onClose(d.client.Close)
+		d.registry.Watch(d.failing)
 	}
 	return err
+}
+
+// failing is what fails when modules are asked here, by module.
+func (d *daemon) failing() map[string][]registry.Failing {
+	all := map[string][]registry.Failing{}
+	for _, f := range d.client.Failing() {
+		all[f.Module] = append(all[f.Module], registry.Failing{
+			Callback: f.Callback.FullName(), Failure: wire.KindName(f.Kind), At: f.At, InARow: f.InARow, Open: f.Open,
+			Recent: time.Since(f.At) < failingTime, // Who is asked no more may be well again.
+		})
+	}
+	return all
 }
 
 // openModuleAPI forwards modules' calls, unless the homeserver is a Go program, or another busd does.

@@ -349,3 +349,53 @@ func TestNoListedModuleIsForgottenWhateverHappens(t *testing.T) {
 		})
 	})
 }
+
+func TestAModuleThatFailsWhatItIsAskedIsReadyAndNotWell(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"), listed("other"))
+	r.Join("gate", join("1", createRoom), start)
+	r.Join("other", join("1", createRoom), start)
+	at := start.Add(time.Minute)
+	for _, row := range []struct {
+		failing registry.Failing
+		well    bool
+	}{
+		{registry.Failing{InARow: 1, Recent: true}, true},
+		{registry.Failing{InARow: 5, Recent: true}, false},
+		{registry.Failing{InARow: 2, Open: true, Recent: true}, false},
+		{registry.Failing{InARow: 50, Open: true}, true}, // Nobody has asked it for long.
+	} {
+		row.failing.Callback, row.failing.Failure, row.failing.At = createRoom, "timeout", at
+		r.Watch(func() map[string][]registry.Failing { return map[string][]registry.Failing{"gate": {row.failing}} })
+		s, other := status(t, r, "gate"), status(t, r, "other")
+		equal(t, registry.Ready, s.State)
+		equal(t, row.well, s.Well())
+		equal(t, true, other.Well())
+		equal(t, at, s.LastErrorAt)
+		says(t, []string{s.LastError}, createRoom, "timeout", "in a row")
+		equal(t, []registry.Failing{row.failing}, s.Failing)
+	}
+}
+
+func TestTheStatusTellsSinceWhenAndHowOften(t *testing.T) {
+	t.Parallel()
+	m := listed("gate")
+	m.Run = []string{"gate"}
+	r := listing(m)
+	equal(t, start, status(t, r, "gate").Since)
+	crashed, joined := start.Add(time.Second), start.Add(2*time.Second)
+	r.Crashed("gate", "exit status 1", crashed)
+	r.Join("gate", join("a", createRoom), joined)
+	r.Join("gate", join("a", createRoom), joined.Add(registry.JoinEvery))
+	s := status(t, r, "gate")
+	equal(t, registry.Ready, s.State)
+	equal(t, joined, s.Since)
+	equal(t, 1, s.Restarts)
+	equal(t, crashed, s.LastErrorAt)
+	equal(t, []registry.Worker{{Name: "a", Version: "1.2.3", Since: joined}}, s.WorkerList)
+	equal(t, false, s.Remembered)
+	r.Leave("gate", "a", joined.Add(time.Minute))
+	s = status(t, r, "gate")
+	equal(t, joined.Add(time.Minute), s.Since)
+	equal(t, true, s.Remembered)
+}

@@ -31,11 +31,12 @@ type Registry struct {
 	unlisted   map[string]*module
 	roster     *rosterv1.Roster
 	room       int // bytes that the modules' parts of the roster may take
+	failing    func() map[string][]Failing
 }
 
 // New returns a registry with nobody listed.
 func New() *Registry {
-	return &Registry{unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster}
+	return &Registry{unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster, failing: func() map[string][]Failing { return nil }}
 }
 
 // Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
@@ -44,6 +45,13 @@ func (r *Registry) Evaluate(sequential []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sequential = sequential
+}
+
+// Watch has the status of modules tell what fails when they are asked, by module: see [Failing].
+func (r *Registry) Watch(failing func() map[string][]Failing) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failing = failing
 }
 
 // Configure takes over the operator's list. Workers that had joined stay joined, and what listed modules registered stays

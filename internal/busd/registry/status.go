@@ -63,14 +63,14 @@ type Worker struct {
 	Since   time.Time `json:"since"` // when it joined
 }
 
-// Failing is a callback of a module that failed when it was last asked.
+// Failing is a callback of a module that failed when it was last asked. What the module said of it is in the log.
 type Failing struct {
 	Callback string    `json:"callback"`
-	Failure  string    `json:"failure"`        // such as timeout
-	Text     string    `json:"text,omitempty"` // what the module said of it
+	Failure  string    `json:"failure"` // such as timeout
 	At       time.Time `json:"at"`
 	InARow   int       `json:"in_a_row"`     // failures since the last answer
 	Open     bool      `json:"breaker_open"` // whether it is left alone at the moment
+	Recent   bool      `json:"-"`            // whether it says how the module is now
 }
 
 // Well reports whether the module can do what it is for: its workers have joined, they can be asked what they registered,
@@ -80,13 +80,14 @@ func (s *Status) Well() bool { return s.State == Ready && !s.unwell }
 // failsAllTheTime is how many failures in a row make a module unwell.
 const failsAllTheTime = 5
 
-// AddFailing adds what is known of asking the module.
-func (s *Status) AddFailing(all []Failing) {
+// addFailing adds what is known of asking the module.
+func (s *Status) addFailing(all []Failing) {
+	s.Failing = all
 	for _, f := range all {
-		s.Failing = append(s.Failing, f)
-		if s.unwell = s.unwell || f.Open || f.InARow >= failsAllTheTime; f.At.After(s.LastErrorAt) {
+		s.unwell = s.unwell || f.Recent && (f.Open || f.InARow >= failsAllTheTime)
+		if f.At.After(s.LastErrorAt) {
 			s.LastErrorAt = f.At
-			if len(s.Problems) == 0 && s.State == Ready {
+			if s.LastError == "" {
 				s.LastError = f.text()
 			}
 		}
@@ -95,9 +96,6 @@ func (s *Status) AddFailing(all []Failing) {
 
 func (f *Failing) text() string {
 	text := fmt.Sprintf("%s: %s, %d in a row", f.Callback, f.Failure, f.InARow)
-	if f.Text != "" {
-		text += " (" + f.Text + ")"
-	}
 	if f.Open {
 		text += "; it is left alone for the moment"
 	}
@@ -109,9 +107,11 @@ func (r *Registry) Modules() []Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []Status
+	failing := r.failing()
 	for i, m := range r.listed {
 		s := m.status()
 		s.Order = i + 1
+		s.addFailing(failing[m.Name])
 		all = append(all, s)
 	}
 	var guests []Status

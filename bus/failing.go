@@ -1,0 +1,82 @@
+package bus
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Failing is a callback of a module that failed when it was last asked.
+type Failing struct {
+	Module   string
+	Callback *subjects.Declaration
+	Kind     rosterv1.FailureKind // the last one, other than BREAKER_OPEN where there was another
+	Text     string               // for the operator; may be empty
+	At       time.Time            // of the last question that the module was asked and failed
+	InARow   int                  // failures since it last answered, those that its breaker spared it among them
+	Open     bool                 // its breaker is open: it is not asked at the moment
+}
+
+// Failing returns the callbacks of modules on the roster that failed when they were last asked, in roster order of each
+// callback. A module that has not been asked is not failing. It may be called concurrently, and does not block.
+func (c *Client) Failing() (all []Failing) {
+	now := time.Now()
+	r := c.roster.Load()
+	for p := range r.plans {
+		for s := range r.plans[p].steps {
+			step := &r.plans[p].steps[s]
+			if f, failing := step.streak.failing(); failing {
+				f.Module, f.Callback, f.Open = step.module, r.plans[p].callback.Declaration, step.breaker.isOpen(now)
+				all = append(all, f)
+			}
+		}
+	}
+	return all
+}
+
+// streak is how often a module failed for one callback since it last answered. Its methods may be called concurrently.
+type streak struct {
+	broken atomic.Bool // it has failed since it last answered; before, nothing is locked
+
+	mu   sync.Mutex
+	last Failing
+}
+
+// streakOf returns the streak of a module's callback, which lives longer than a roster does.
+func (c *Client) streakOf(d *subjects.Declaration, module string) *streak {
+	key := modulesCallback{d, module}
+	if c.streaks[key] == nil {
+		c.streaks[key] = &streak{}
+	}
+	return c.streaks[key]
+}
+
+func (s *streak) answered() {
+	if !s.broken.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = Failing{}
+	s.broken.Store(false)
+}
+
+func (s *streak) failed(f *wire.Failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last.InARow++
+	if f.Kind != rosterv1.FailureKind_BREAKER_OPEN || s.last.Kind == rosterv1.FailureKind_FAILURE_KIND_UNSPECIFIED {
+		s.last.Kind, s.last.Text, s.last.At = f.Kind, f.Text, time.Now()
+	}
+	s.broken.Store(true)
+}
+
+func (s *streak) failing() (Failing, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.last.InARow > 0
+}
