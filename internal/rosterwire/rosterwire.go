@@ -17,10 +17,17 @@ import (
 )
 
 const (
-	envelope   = 256      // bytes of a message that carries a part, beside its data
-	maxParts   = 1024     // of one roster
-	maxBytes   = 64 << 20 // of a roster in parts
-	maxSenders = 16       // whose parts are kept at the same time
+	envelope = 256 // bytes of a message that carries a part, beside its data
+
+	// maxParts bounds the parts of one roster. Beyond: it is not told, and the log says so.
+	maxParts = 1024
+
+	// maxBytes bounds a roster in parts, in bytes. Beyond: it is ignored, and the log says so.
+	maxBytes = 64 << 20
+
+	// maxSenders bounds the senders whose parts are kept at the same time. Beyond: the oldest parts are given up, and the
+	// roster is asked for again.
+	maxSenders = 16
 )
 
 // Skew is how far the clock of whoever made a roster may be ahead.

@@ -2,3 +2,18 @@ package registry
 
 // SetRoom bounds the roster to so many bytes.
 func (r *Registry) SetRoom(bytes int) { r.room = bytes }
+
+// Limits are the numbers that docs/protocol.md must say, by the row that says them.
+func Limits() map[string][]int {
+	return map[string][]int{
+		"web resources of one module":             {maxPaths},
+		"what one worker needs of one callback":   {maxNeeds, maxAllNeeds},
+		"what the workers of one module register": {maxModule},
+		"a roster":                               {maxRoster},
+		"problems in the reply to a join":        {maxProblems},
+		"workers of one module":                  {maxWorkers},
+		"name of a worker":                       {maxName},
+		"version of a module":                    {maxVersion},
+		"modules that join without being listed": {maxUnlisted},
+	}
+}

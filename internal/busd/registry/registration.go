@@ -17,16 +17,38 @@ import (
 // module that is over it, with a reason. A callback is never left out for its size: it stays wanted, and its module is
 // absent for it.
 const (
-	maxPaths    = 256      // web resources of one module
-	maxNeeds    = 4 << 10  // bytes of what one worker needs of one callback
-	maxAllNeeds = 64 << 10 // bytes of what one worker needs of all callbacks
-	maxModule   = 256 << 10
-	maxRoster   = 16 << 20 // bytes, all modules together
-	maxWorkers  = 1024     // of one module; of more, the one that has been silent for longest is forgotten
-	maxVersion  = 64       // bytes
-	maxName     = 128      // bytes, of a worker's name, and of a module's that is not listed
-	maxUnlisted = 64       // modules that join without being listed; more are not remembered
-	maxProblems = 16       // sentences in the reply to a join
+	// maxPaths bounds the web resources of one module. Beyond: the first in alphabetical order are served, and the module is
+	// told of the rest.
+	maxPaths = 256
+
+	// maxNeeds bounds what one worker needs of one callback, in bytes. Beyond: the module is absent for the callback.
+	maxNeeds = 4 << 10
+
+	// maxAllNeeds bounds what one worker needs of all callbacks, in bytes. Beyond: the module is absent for those that do not
+	// fit.
+	maxAllNeeds = 64 << 10
+
+	// maxModule bounds what the workers of one module register, where they differ, in bytes. Beyond: of what another worker
+	// registers, only the names of callbacks count, and the module is absent for those that need something.
+	maxModule = 256 << 10
+
+	// maxRoster bounds the roster, in bytes. Beyond: a module that does not fit is absent.
+	maxRoster = 16 << 20
+
+	// maxWorkers bounds the workers of one module. Beyond: the one that has been silent for longest is forgotten.
+	maxWorkers = 1024
+
+	// maxVersion bounds the version of a module, in bytes. Beyond: it is cut.
+	maxVersion = 64
+
+	// maxName bounds the name of a worker, and of a module that is not listed, in bytes. Beyond: it does not count.
+	maxName = 128
+
+	// maxUnlisted bounds the modules that join without being listed. Beyond: more are not reported.
+	maxUnlisted = 64
+
+	// maxProblems bounds the sentences in the reply to a join. Beyond: a last one says how many more there are.
+	maxProblems = 16
 )
 
 // limits are those of one worker's registration.
