@@ -3,7 +3,7 @@
 //	g := supervise.New(supervise.Options{
 //		Module:   "demo",
 //		Command:  []string{"go", "run", "./cmd/demo-module"},
-//		Env:      []string{"MODULEBUS_NATS_URL=nats://127.0.0.1:4222"},
+//		Env:      append(supervise.Environment(os.Environ(), nil), "MODULEBUS_NATS_URL=nats://127.0.0.1:4222"),
 //		Workers:  2,
 //		WorkerID: func(int) string { return nuid.Next() },
 //		Exited:   func(e supervise.Exit) { roster.Drop(e.ID) },
@@ -18,7 +18,9 @@
 // refused its configuration: it is started again by [Group.Reconfigure] and by nothing else. A command that cannot be
 // started is a worker that ended; it is tried again like one, for the operator may be about to install it.
 //
-// `go run` exits with 1 whatever its program did, and says the program's own status on stderr; it is read from there.
+// `go run` exits with 1 whatever its program did, so a refusal under it is a crash like any other.
+//
+// [Group.Restart] puts a new process in the place of each, without a moment in which there is none.
 //
 // # Death of a worker
 //
@@ -33,12 +35,9 @@
 //
 // # Output
 //
-// stdout and stderr go to the log line by line. A JSON object with a known "level" and a "message", as zerolog writes
-// it, keeps its level and its fields, but for "time", which the log stamps itself, and "module" and "worker", which
-// are said here. Any other line is a message: at info from stdout, and at warn from stderr, because what is there
-// without a level is most often a stack, a usage text or a compiler's complaint, and must survive `--log-level warn`;
-// routine news belongs on stdout or under a level. A line of more than [MaxLine] bytes is cut there and marked with
-// cut=true; what is not UTF-8 is replaced. Nothing is queued: a worker that floods waits for the log.
+// stdout and stderr go to the log line by line; see package childlog. A line without a level is logged at info from
+// stdout, and at warn from stderr, because what is there without a level is most often a stack, a usage text or a
+// compiler's complaint, and must survive `--log-level warn`; routine news belongs on stdout or under a level.
 //
 // # Concurrency
 //

@@ -22,7 +22,7 @@ const (
 type Options struct {
 	Module  string   // in logs and errors; the log's own context should not name it again
 	Command []string // the program and its arguments; a relative path with a slash in it counts from Dir
-	Env     []string // NAME=value, added to this process's environment; the last of a name counts
+	Env     []string // all of its environment, but for WorkerEnv: NAME=value, the last of a name counts; see Environment
 	Dir     string   // where it runs; default: this process's working directory
 	Workers int      // how many processes; default 1
 
@@ -35,8 +35,8 @@ type Options struct {
 	// for several workers at a time. Default: no id, and the log says the ordinal.
 	WorkerID func(ordinal int) string
 
-	// Started and Exited are told of each process: of one ordinal in order, of several at a time. The worker's life
-	// stands still until they return. Either may be nil.
+	// Started and Exited are called for each process: for the processes of one place in order, except during Restart, and
+	// for several places at a time. The worker's life stands still until they return. Either may be nil.
 	Started func(Worker)
 	Exited  func(Exit)
 
@@ -60,6 +60,16 @@ type Exit struct {
 	Said   string        // the last complaint on its stderr, at most 1 KiB: the module's own words, with whatever is in them
 	Next   Next          // what becomes of its place
 	Delay  time.Duration // from At to the next start; only if Next is Restarts
+
+	orderly bool // as a process ends that was asked to, by whoever
+}
+
+// Reason is Err and what the process said last, on one line: for the operator, as it may hold what the module says.
+func (e Exit) Reason() string {
+	if e.Err == nil || e.Said == "" {
+		return fmt.Sprint(e.Err)
+	}
+	return fmt.Sprintf("%v: %s", e.Err, e.Said)
 }
 
 // Next is what becomes of a worker's place when its process has ended.
@@ -81,6 +91,14 @@ func (n Next) String() string {
 type Group struct {
 	opts    Options
 	changes changes
+
+	restarting sync.Mutex      // held while Restart works
+	mu         sync.Mutex      // guards the rest
+	ctx        context.Context //nolint:containedctx // Run's, for workers that Restart begins
+	workers    []*worker       // by ordinal
+	ended      bool            // no worker is begun any more
+	left       []error         // what could not be ended
+	owned      sync.WaitGroup
 }
 
 // New returns a group that runs nothing yet. It keeps o's slices.
@@ -106,13 +124,38 @@ func (g *Group) Run(ctx context.Context) error {
 	if len(g.opts.Command) == 0 {
 		return fmt.Errorf("%s: nothing to run: the command is empty", g.opts.Module)
 	}
-	errs := make([]error, g.opts.Workers)
-	var wg sync.WaitGroup
-	for n := range errs {
-		wg.Go(func() { errs[n] = newWorker(g, n).run(ctx) })
+	g.start(ctx)
+	<-ctx.Done()
+	g.mu.Lock()
+	g.ended = true
+	g.mu.Unlock()
+	g.owned.Wait()
+	return errors.Join(g.left...)
+}
+
+func (g *Group) start(ctx context.Context) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ctx = ctx
+	for n := range g.opts.Workers {
+		g.workers = append(g.workers, g.begin(n))
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+}
+
+// begin runs a worker until it is stopped, or the group is. It is called with mu held.
+func (g *Group) begin(ordinal int) *worker {
+	w := newWorker(g, ordinal)
+	ctx, cancel := context.WithCancel(g.ctx)
+	w.cancel = cancel
+	g.owned.Go(func() {
+		defer close(w.done)
+		if err := w.run(ctx); err != nil {
+			g.mu.Lock()
+			g.left = append(g.left, err)
+			g.mu.Unlock()
+		}
+	})
+	return w
 }
 
 // Reconfigure says that the module's configuration has changed: workers that refused it, and workers that wait to be

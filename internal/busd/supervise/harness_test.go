@@ -2,13 +2,11 @@ package supervise
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -167,17 +165,3 @@ func isTimeout(err error) bool {
 
 // end lets a worker that drains end.
 func (c *call) end() { fmt.Fprintln(c) }
-
-// logged returns what a sink of a worker's stdout makes of a line.
-func logged(line []byte, cut bool) string {
-	var out bytes.Buffer
-	sink{log: zerolog.New(&out), name: "stdout", level: zerolog.InfoLevel}.take(line, cut)
-	return out.String()
-}
-
-func parseAny(line string) (map[string]any, bool) {
-	var m map[string]any
-	d := json.NewDecoder(strings.NewReader(line))
-	d.UseNumber()
-	return m, d.Decode(&m) == nil
-}

@@ -123,7 +123,7 @@ func leave(args []string) int {
 
 // busd supervises one worker until it is killed.
 func busd(args []string) int {
-	err := New(Options{Command: append([]string{os.Args[0]}, args...)}).Run(context.Background())
+	err := New(Options{Command: append([]string{os.Args[0]}, args...), Env: os.Environ()}).Run(context.Background())
 	fmt.Fprintln(os.Stderr, err)
 	return 103
 }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/childlog"
 )
 
 // process is one started worker: a process, the group that it leads, and where its output goes.
 type process struct {
 	cmd            *exec.Cmd
-	stdout, stderr *stream
-	heard          *words
+	stdout, stderr *childlog.Relay
+	heard          *childlog.Words
 	module         string
 	drain          time.Duration
 	asked          time.Time // when the group got SIGTERM; zero: it did not
@@ -23,7 +25,7 @@ type process struct {
 
 // start starts the process, to be asked to stop when ctx ends. The caller's thread must live as long as the process.
 func start(ctx context.Context, o *Options, id string, log zerolog.Logger) (*process, error) {
-	p := &process{cmd: o.command(ctx, id), module: o.Module, drain: o.Drain, heard: new(words)}
+	p := &process{cmd: o.command(ctx, id), module: o.Module, drain: o.Drain, heard: new(childlog.Words)}
 	p.cmd.Cancel = p.terminate
 	if err := p.open(log); err != nil {
 		return nil, err
@@ -41,7 +43,7 @@ func (o *Options) command(ctx context.Context, id string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, o.Command[0], o.Command[1:]...)
 	cmd.Dir = o.Dir
 	cmd.WaitDelay = o.Drain
-	cmd.Env = append(cmd.Environ(), o.Env...)
+	cmd.Env = append([]string{}, o.Env...)
 	if id != "" {
 		cmd.Env = append(cmd.Env, WorkerEnv+"="+id)
 	}
@@ -59,8 +61,8 @@ func (p *process) open(log zerolog.Logger) error {
 		return errors.Join(err, out.Close(), outW.Close())
 	}
 	p.cmd.Stdout, p.cmd.Stderr = outW, errW
-	p.stdout = read(out, sink{log: log, name: "stdout", level: zerolog.InfoLevel})
-	p.stderr = read(errR, sink{log: log, name: "stderr", level: zerolog.WarnLevel, words: p.heard})
+	p.stdout = childlog.Start(out, childlog.Options{Log: log, Stream: "stdout", Level: zerolog.InfoLevel})
+	p.stderr = childlog.Start(errR, childlog.Options{Log: log, Stream: "stderr", Level: zerolog.WarnLevel, Words: p.heard})
 	return nil
 }
 
@@ -73,8 +75,8 @@ func closeOutput(cmd *exec.Cmd) {
 // closeInput reads what is left to read.
 func (p *process) closeInput() {
 	deadline := time.Now().Add(lingerTime)
-	p.stdout.close(deadline)
-	p.stderr.close(deadline)
+	p.stdout.Close(deadline)
+	p.stderr.Close(deadline)
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }

@@ -1,52 +1,41 @@
 package supervise
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 )
 
+// terminated is the status of a shell that SIGTERM ended.
+const terminated = 128 + int(syscall.SIGTERM)
+
 // exit returns how the process ended; wait must have returned.
 func (p *process) exit(who Worker, stopping bool) Exit {
-	e := Exit{Worker: who, Status: p.status(), Said: p.heard.said()}
+	e := Exit{Worker: who, Status: p.cmd.ProcessState.ExitCode(), Said: p.heard.Last()}
+	e.orderly = e.Status == 0 || e.Status == terminated || signalOf(p.cmd.ProcessState) == syscall.SIGTERM
 	if why := p.why(e.Status, stopping); why != "" {
 		e.Err = fmt.Errorf("%s: worker %d: %s", p.module, who.Ordinal, why)
 	}
 	return e
 }
 
-// status is the worker's own exit status, also where `go run` hides it.
-func (p *process) status() int {
-	status := p.cmd.ProcessState.ExitCode()
-	if status != 1 || !isGoRun(p.cmd.Args) {
-		return status
-	}
-	return cmp.Or(p.heard.status(), status)
-}
-
-func isGoRun(argv []string) bool {
-	return filepath.Base(argv[0]) == "go" && slices.Contains(argv, "run")
-}
-
 // why says what is wrong with how the process ended; nothing when it did as it was asked.
 func (p *process) why(status int, stopping bool) string {
 	sig := signalOf(p.cmd.ProcessState)
 	switch {
-	case stopping && (status == 0 || sig == syscall.SIGTERM || status == 128+int(syscall.SIGTERM)):
+	case stopping && (status == 0 || status == terminated || sig == syscall.SIGTERM):
 		return ""
 	case stopping && sig == syscall.SIGKILL && time.Since(p.asked) >= p.drain:
 		return fmt.Sprintf("killed: still running %v after SIGTERM; it must end when it gets SIGTERM", p.drain)
 	case status == Refused:
 		return fmt.Sprintf("refused its configuration (exit status %d); correct it, and it is started again", status)
 	case status == 0:
-		return "ended without being asked to (exit status 0)"
+		return "ended without being asked to by busd (exit status 0)"
 	case status > 0:
 		return fmt.Sprintf("exit status %d", status)
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,6 +22,14 @@ type worker struct {
 	ordinal int
 	crashes int             // in a row
 	changed <-chan struct{} // closed when there is no more reason to rest
+
+	cancel context.CancelFunc
+	up     chan Worker   // has the first process that was started
+	down   chan Exit     // has the first that ended
+	done   chan struct{} // closed when nothing is left of it
+
+	mu      sync.Mutex
+	process Process
 }
 
 func newWorker(g *Group, ordinal int) *worker {
@@ -30,6 +39,9 @@ func newWorker(g *Group, ordinal int) *worker {
 		changes: &g.changes,
 		delays:  delays{first: o.MinDelay, most: o.MaxDelay, steady: o.Steady},
 		ordinal: ordinal,
+		up:      make(chan Worker, 1),
+		down:    make(chan Exit, 1),
+		done:    make(chan struct{}),
 	}
 }
 
@@ -59,7 +71,7 @@ func (w *worker) live(ctx context.Context) (Exit, error) {
 	who.PID = p.pid()
 	w.started(who, log)
 	p.wait()
-	p.stderr.settle(settleTime)
+	p.stderr.Settle(settleTime)
 	exit := w.exited(ctx, p.exit(who, ctx.Err() != nil), began, log)
 	return exit, p.clear(log)
 }
@@ -76,9 +88,11 @@ func (w *worker) next() (Worker, zerolog.Logger) {
 
 func (w *worker) started(who Worker, log zerolog.Logger) {
 	log.Info().Int("pid", who.PID).Msg("worker started")
+	w.note(func(p *Process) { p.Worker, p.Started = who, time.Now() })
 	if w.Started != nil {
 		w.Started(who)
 	}
+	offer(w.up, who)
 }
 
 // unstarted tells of a command that could not be started, unless it is because the group is stopping.
@@ -92,10 +106,12 @@ func (w *worker) unstarted(ctx context.Context, who Worker, err error, log zerol
 func (w *worker) exited(ctx context.Context, e Exit, began time.Time, log zerolog.Logger) Exit {
 	e.At = time.Now()
 	w.decide(ctx, &e, e.At.Sub(began))
-	logExit(log, e)
+	w.logExit(log, e)
+	w.note(func(p *Process) { p.exited(e) })
 	if w.Exited != nil {
 		w.Exited(e)
 	}
+	offer(w.down, e)
 	return e
 }
 
@@ -111,12 +127,21 @@ func (w *worker) decide(ctx context.Context, e *Exit, up time.Duration) {
 	}
 }
 
-func logExit(log zerolog.Logger, e Exit) {
+// offer gives v to c, which has room for the first.
+func offer[T any](c chan T, v T) {
+	select {
+	case c <- v:
+	default:
+	}
+}
+
+// logExit warns of what nobody can have wanted. Somebody may stop a worker by hand to have it started again.
+func (w *worker) logExit(log zerolog.Logger, e Exit) {
 	level := zerolog.WarnLevel
 	switch {
 	case e.Next == AwaitsConfig:
 		level = zerolog.ErrorLevel
-	case e.Err == nil:
+	case e.Err == nil, e.orderly && w.crashes <= 1:
 		level = zerolog.InfoLevel
 	}
 	ev := log.WithLevel(level).Err(e.Err).Int("pid", e.PID).Stringer("next", e.Next)

@@ -1,11 +1,15 @@
-package supervise
+package childlog
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,33 +115,78 @@ func FuzzALineInTheLog(f *testing.F) {
 	})
 }
 
-func TestWords(t *testing.T) {
+// logged returns what becomes of a line of a worker's stdout.
+func logged(line []byte, cut bool) string {
+	var out bytes.Buffer
+	r := Relay{Options: Options{Log: zerolog.New(&out), Stream: "stdout", Level: zerolog.InfoLevel}}
+	r.take(line, cut)
+	return out.String()
+}
+
+func parseAny(line string) (map[string]any, bool) {
+	var m map[string]any
+	d := json.NewDecoder(strings.NewReader(line))
+	d.UseNumber()
+	return m, d.Decode(&m) == nil
+}
+
+func TestWordsAreTheLastThatExplain(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		lines  []string
-		want   string
-		status int
+		lines []string
+		want  string
 	}{
-		"nothing":          {nil, "", 0},
-		"the last line":    {[]string{"Traceback:", "  f()", "ValueError: x"}, "ValueError: x", 0},
-		"a panic":          {[]string{"starting", "panic: boom", "goroutine 1:", "exit status 2"}, "panic: boom", 2},
-		"an error":         {[]string{`{"level":"error","error":"e","message":"m"}`, `{"level":"info","message":"bye"}`}, "m: e", 0},
-		"an error, alone":  {[]string{`{"level":"fatal","message":"m"}`}, "m", 0},
-		"`go run`'s words": {[]string{"x", "exit status 78"}, "x", 78},
-		"too much":         {[]string{strings.Repeat("é", maxWords)}, strings.Repeat("é", maxWords/2), 0},
-		"too much, odd":    {[]string{"x" + strings.Repeat("é", maxWords)}, "x" + strings.Repeat("é", maxWords/2-1), 0},
+		"nothing":          {nil, ""},
+		"the last line":    {[]string{"Traceback:", "  f()", "ValueError: x"}, "ValueError: x"},
+		"a panic":          {[]string{"starting", "panic: boom", "goroutine 1:", "exit status 2"}, "panic: boom"},
+		"an error":         {[]string{`{"level":"error","error":"e","message":"m"}`, `{"level":"info","message":"bye"}`}, "m: e"},
+		"an error, alone":  {[]string{`{"level":"fatal","message":"m"}`}, "m"},
+		"`go run`'s words": {[]string{"x", "exit status 78"}, "x"},
+		"too much":         {[]string{strings.Repeat("é", maxWords)}, strings.Repeat("é", maxWords/2)},
+		"too much, odd":    {[]string{"x" + strings.Repeat("é", maxWords)}, "x" + strings.Repeat("é", maxWords/2-1)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := new(words)
-			s := sink{log: zerolog.Nop(), words: w}
+			r := Relay{Options: Options{Log: zerolog.Nop(), Words: new(Words)}}
 			for _, line := range tt.lines {
-				s.take([]byte(line), false)
+				r.take([]byte(line), false)
 			}
-			if w.said() != tt.want || w.status() != tt.status {
-				t.Errorf("got %q, %d; want %q, %d", w.said(), w.status(), tt.want, tt.status)
+			if got := r.Words.Last(); got != tt.want {
+				t.Errorf("got %q; want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestARelayReadsUntilTheLastWriterIsGone(t *testing.T) {
+	t.Parallel()
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	r := Start(in, Options{Log: zerolog.New(&log), Stream: "stderr", Level: zerolog.WarnLevel, Words: new(Words)})
+	fmt.Fprint(out, "one\ntwo")
+	out.Close()
+	r.Settle(time.Minute)
+	r.Close(time.Now().Add(time.Minute))
+	if got := r.Words.Last(); got != "two" || !strings.Contains(log.String(), `"message":"one"`) {
+		t.Errorf("last words %q, log %s", got, &log)
+	}
+}
+
+func TestARelayClosesAtItsDeadlineThoughSomebodyWrites(t *testing.T) {
+	t.Parallel()
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	r := Start(in, Options{Log: zerolog.Nop(), Stream: "stdout"})
+	r.Settle(0)
+	r.Close(time.Now())
+	if _, err := out.WriteString("late"); err == nil {
+		t.Error("the relay goes on reading")
 	}
 }

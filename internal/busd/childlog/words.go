@@ -1,8 +1,7 @@
-package supervise
+package childlog
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"sync"
 
@@ -11,32 +10,41 @@ import (
 
 const maxWords = 1 << 10
 
-// words remembers what a process said on stderr that may explain its end. A nil words hears nothing.
-type words struct {
+// Words are what a process said on stderr that may explain its end. The zero value is ready. A nil *Words hears nothing.
+// Its methods may be called from any goroutine.
+type Words struct {
 	mu    sync.Mutex
 	why   string // the last complaint, or the panic
-	last  string // line without a level
 	final bool   // why is a panic: what follows is its stack
 }
 
+// Last returns the first line of a Go program's panic, else the last line or entry that complains, of at most 1 KiB. They
+// are the process's own words, with whatever is in them.
+func (w *Words) Last() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.why
+}
+
 // hearLine hears a line without a level. A Go program's panic is the first line of many, a Python one's the last.
-func (w *words) hearLine(line string) {
+func (w *Words) hearLine(line string) {
 	if w == nil {
 		return
 	}
-	line = shorten(line)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.last = line
-	if w.final || exitStatus(line) != 0 {
+	if w.final || isGoRun(line) {
 		return
 	}
-	w.why = line
+	w.why = shorten(line)
 	w.final = strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
+// isGoRun recognizes what `go run` says of any program that fails: it explains nothing.
+func isGoRun(line string) bool { return strings.HasPrefix(line, "exit status ") }
+
 // hearEntry hears an entry that is at least an error.
-func (w *words) hearEntry(e entry) {
+func (w *Words) hearEntry(e entry) {
 	if w == nil || e.level < zerolog.ErrorLevel {
 		return
 	}
@@ -56,26 +64,6 @@ func (e entry) complaint() string {
 		}
 	}
 	return e.message
-}
-
-func (w *words) said() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.why
-}
-
-// status is what `go run` said of its program's end; 0: nothing.
-func (w *words) status() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return exitStatus(w.last)
-}
-
-func exitStatus(line string) (status int) {
-	if _, err := fmt.Sscanf(line, "exit status %d", &status); err != nil {
-		return 0
-	}
-	return status
 }
 
 func shorten(s string) string {

@@ -1,0 +1,38 @@
+package supervise
+
+import "time"
+
+// Process is what fills one place of a group.
+type Process struct {
+	Worker            // that runs, or ran last
+	Started time.Time // when it was started; zero: no process runs
+	Ends    int       // how many processes ended here without being asked to
+	Last    *Exit     // of those the last; nil: there was none
+}
+
+func (p *Process) exited(e Exit) {
+	p.Started = time.Time{}
+	if e.Next != Stops {
+		p.Ends++
+		p.Last = &e
+	}
+}
+
+// Processes returns what fills the places of the group, by ordinal.
+func (g *Group) Processes() []Process {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []Process
+	for _, w := range g.workers {
+		w.mu.Lock()
+		all = append(all, w.process)
+		w.mu.Unlock()
+	}
+	return all
+}
+
+func (w *worker) note(change func(*Process)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.process)
+}

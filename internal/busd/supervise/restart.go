@@ -1,0 +1,84 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Restart replaces the workers, one after the other: beside each, a new process is started, and when ready says that it
+// does the work, the old one is stopped, which drains. So there is a worker at all times, also where there is only one.
+//
+// ready returns when the worker can be asked, or why not. It is called on a goroutine of its own, and its context ends
+// when the process does. When a new process ends, or is not ready, it is stopped, the old one stays, and the error says
+// why; the workers after it are not touched. One Restart works at a time. It blocks until all is done or ctx ends.
+func (g *Group) Restart(ctx context.Context, ready func(context.Context, Worker) error) error {
+	g.restarting.Lock()
+	defer g.restarting.Unlock()
+	for n := range g.opts.Workers {
+		if err := g.replace(ctx, n, ready); err != nil {
+			return fmt.Errorf("worker %d was not replaced, the old one stays: %w", n, err)
+		}
+	}
+	return nil
+}
+
+var errNotRunning = errors.New("its workers are not running")
+
+func (g *Group) replace(ctx context.Context, n int, ready func(context.Context, Worker) error) error {
+	old, next, err := g.successor(n)
+	if err != nil {
+		return err
+	}
+	if err := next.proves(ctx, ready); err != nil {
+		next.stop()
+		return err
+	}
+	g.mu.Lock()
+	g.workers[n] = next
+	g.mu.Unlock()
+	old.stop()
+	return nil
+}
+
+func (g *Group) successor(n int) (old, next *worker, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended || n >= len(g.workers) {
+		return nil, nil, errNotRunning
+	}
+	return g.workers[n], g.begin(n), nil
+}
+
+// proves waits until the worker's first process is ready.
+func (w *worker) proves(ctx context.Context, ready func(context.Context, Worker) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	proven := make(chan error, 1)
+	go func() {
+		select {
+		case who := <-w.up:
+			proven <- ready(ctx, who)
+		case <-ctx.Done():
+			proven <- context.Cause(ctx)
+		}
+	}()
+	select {
+	case err := <-proven:
+		cancel()
+		return err
+	case e := <-w.down:
+		cancel()
+		<-proven
+		return errors.New(e.Reason())
+	case <-w.done: // The group ends.
+		cancel()
+		<-proven
+		return errNotRunning
+	}
+}
+
+// stop stops the process and returns when nothing is left of it.
+func (w *worker) stop() {
+	w.cancel()
+	<-w.done
+}
