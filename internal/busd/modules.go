@@ -2,7 +2,9 @@ package busd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -11,11 +13,14 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // modules are those that busd runs.
 type modules struct {
 	daemon *daemon
+	mu     sync.Mutex // guards groups
 	groups map[string]*group
 	ctx    context.Context //nolint:containedctx // of all processes: it ends when they shall
 	cancel context.CancelFunc
@@ -34,8 +39,11 @@ func newModules(d *daemon) *modules {
 	return &modules{daemon: d, groups: map[string]*group{}, ctx: ctx, cancel: cancel}
 }
 
-// apply starts what the list has anew, stops what it has no more, and starts again what is run differently.
-func (m *modules) apply(list []config.Module) {
+// apply starts what the list has anew, stops what it has no more, and starts again what is run differently. It returns
+// the last ones' names.
+func (m *modules) apply(list []config.Module) (restarted []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	wanted := map[string]config.Module{}
 	for _, c := range list {
 		if len(c.Run) > 0 {
@@ -43,10 +51,15 @@ func (m *modules) apply(list []config.Module) {
 		}
 	}
 	for name, g := range m.groups {
-		if c, ok := wanted[name]; !ok || !slices.Equal(c.Run, g.config.Run) || c.Workers != g.config.Workers {
-			g.cancel()
-			delete(m.groups, name)
+		c, ok := wanted[name]
+		if ok && g.runs(c) {
+			continue
 		}
+		if ok {
+			restarted = append(restarted, name)
+		}
+		g.cancel()
+		delete(m.groups, name)
 	}
 	for name, c := range wanted {
 		if g := m.groups[name]; g == nil {
@@ -56,6 +69,64 @@ func (m *modules) apply(list []config.Module) {
 			g.Reconfigure()
 		}
 	}
+	slices.Sort(restarted)
+	return restarted
+}
+
+// runs reports whether the group's processes are those that c wants.
+func (g *group) runs(c config.Module) bool {
+	return slices.Equal(c.Run, g.config.Run) && c.Workers == g.config.Workers && slices.Equal(c.Environment, g.config.Environment)
+}
+
+// errNotOurs says that busd cannot restart the module.
+var errNotOurs = errors.New("is not run by this busd: restart its workers where they run, one after the other")
+
+// Restart replaces the workers of a module that busd runs, one after the other, each when the new one has joined.
+func (m *modules) Restart(ctx context.Context, name string) error {
+	m.mu.Lock()
+	g := m.groups[name]
+	m.mu.Unlock()
+	if g == nil {
+		return fmt.Errorf("module %s %w", name, errNotOurs)
+	}
+	return g.Restart(ctx, func(ctx context.Context, w supervise.Worker) error { return m.joined(ctx, name, w.ID) })
+}
+
+// joinPatience is how long a worker that replaces another may take to join.
+const joinPatience = time.Minute
+
+// joined waits until the worker is in the roster.
+func (m *modules) joined(ctx context.Context, module, worker string) error {
+	const pause = 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	defer cancel()
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for !m.hasJoined(module, worker) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("its process runs, but has not joined in %s", joinPatience)
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+func (m *modules) hasJoined(module, worker string) bool {
+	return slices.ContainsFunc(m.daemon.registry.Roster().GetModules(), func(r *rosterv1.Module) bool {
+		return r.GetName() == module && slices.Contains(r.GetWorkers(), worker)
+	})
+}
+
+// Processes returns what busd runs of the module.
+func (m *modules) Processes(name string) []supervise.Process {
+	m.mu.Lock()
+	g := m.groups[name]
+	m.mu.Unlock()
+	if g == nil {
+		return nil
+	}
+	return g.Group.Processes()
 }
 
 func (m *modules) start(c config.Module) *group {
@@ -81,11 +152,11 @@ func (m *modules) start(c config.Module) *group {
 }
 
 func (m *modules) environment(c config.Module) []string {
-	return []string{
-		"MODULEBUS_NATS_URL=" + m.daemon.broker.URL,
-		"MODULEBUS_SERVER_NAME=" + m.daemon.config.ServerName,
-		"MODULEBUS_MODULE=" + c.Name,
-	}
+	return append(supervise.Environment(os.Environ(), c.Environment),
+		"MODULEBUS_NATS_URL="+m.daemon.broker.URL,
+		"MODULEBUS_SERVER_NAME="+m.daemon.config.ServerName,
+		"MODULEBUS_MODULE="+c.Name,
+	)
 }
 
 // exited takes a worker out of the roster as soon as it is known to be dead.
@@ -93,7 +164,7 @@ func (m *modules) exited(module string, e supervise.Exit) {
 	now := time.Now()
 	m.daemon.registry.Leave(module, e.ID, now)
 	if e.Next != supervise.Stops {
-		m.daemon.registry.Crashed(module, fmt.Sprintf("its process ended (%v): %v", e.Next, e.Err), now)
+		m.daemon.registry.Crashed(module, fmt.Sprintf("its process ended (%v): %s", e.Next, wire.OneLine(e.Reason())), now)
 	}
 	m.daemon.service.Wake()
 }

@@ -93,8 +93,9 @@ var house = map[string]row{
 	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
 	"internal/busd/cli":        {own: "internal/busd internal/busd/ internal/declared internal/wire subjects " + schemas, others: anything},
 	"internal/busd/config":     {own: "subjects " + schemas, others: anything},
+	"internal/busd/childlog":   {others: anything},
 	"internal/busd/registry":   {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
-	"internal/busd/supervise":  {others: anything},
+	"internal/busd/supervise":  {own: "internal/busd/childlog", others: anything},
 
 	"cmd/busd":        {own: "internal/busd/cli"},
 	"cmd/demo-module": {own: "modulekit " + schemas},
