@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -224,7 +225,7 @@ func TestHealthAndReadiness(t *testing.T) {
 			t.Errorf("metrics have no %s", line)
 		}
 	}
-	w.Reload <- w.Config("  - module: gate\n  - module: absent\n")
+	w.Reload <- busd.Reload{Config: w.Config("  - module: gate\n  - module: absent\n")}
 	testbed.Eventually(t, "busd is not ready", func() bool {
 		rsp, out := w.Request("GET", "/readyz", nil)
 		return rsp.StatusCode == 503 && bytes.Contains(out, []byte(`"absent"`))

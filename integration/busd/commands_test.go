@@ -23,10 +23,12 @@ func TestCommandsAnswerOnStdoutAndComplainOnStderr(t *testing.T) {
 		stdout []string
 		stderr []string
 	}{
-		{name: "an ask that is refused is decided", args: []string{"ask", "spam_checker.user_may_create_room", `{"user_id": "@refused:example.com"}`, "--url", d.URL}, stdout: []string{`"decided_by": "gate"`, `"M_FORBIDDEN"`, `"roster_revision"`}},
-		{name: "an ask without an opinion is decided", args: []string{"ask", "user_may_create_room", `{"user_id": "@a:example.com"}`, "--url", d.URL}, stdout: []string{`"failures": []`}},
+		{name: "an ask that is refused is decided", args: []string{"ask", "spam_checker.user_may_create_room", `{"user_id": "@refused:example.com"}`, "--url", d.URL}, stdout: []string{`"decided_by": "gate"`, `"M_FORBIDDEN"`, `"roster_revision"`}, stderr: []string{"busd: decided by gate, in "}},
+		{name: "an ask without an opinion is decided", args: []string{"ask", "user_may_create_room", `{"user_id": "@a:example.com"}`, "--url", d.URL}, stdout: []string{`"failures": []`}, stderr: []string{"no module had an opinion"}},
 		{name: "an ask from stdin", args: []string{"ask", "user_may_create_room", "-", "--url", d.URL}, stdin: `{"user_id": "@refused:example.com"}`, stdout: []string{`"decided_by": "gate"`}},
 		{name: "an ask without a request", args: []string{"ask", "user_may_create_room", "--url", d.URL}, stdout: []string{`"failures": []`}},
+		{name: "an ask of a field that there is not", args: []string{"ask", "user_may_join_room", `{"user_id": "@a:b"}`, "--url", d.URL}, status: 1, stderr: []string{"user_id", "is_invited", "busd callbacks user_may_join_room"}},
+		{name: "an ask of a callback that there is not", args: []string{"ask", "user_may_creat_room", "--url", d.URL}, status: 2, stderr: []string{"did you mean user_may_create_room?"}},
 		{name: "an ask that fails", args: []string{"ask", "user_may_create_room", `{"user_id": "@error:example.com"}`, "--url", d.URL}, status: 1, stderr: []string{"502", "gate", "error"}},
 		{name: "an ask of an unknown callback", args: []string{"ask", "spam_checker.user_may_fly", "--url", d.URL}, status: 1, stderr: []string{"404", "user_may_fly", "user_may_create_room"}},
 		{name: "an ask that is no JSON", args: []string{"ask", "user_may_create_room", "{", "--url", d.URL}, status: 1, stderr: []string{"400", "M_NOT_JSON"}},
@@ -40,7 +42,10 @@ func TestCommandsAnswerOnStdoutAndComplainOnStderr(t *testing.T) {
 		{name: "no callback", args: []string{"callbacks", "user_may_fly"}, status: 2, stderr: []string{"user_may_fly"}},
 		{name: "check", args: []string{"check", "--config", d.File}, stdout: []string{"server_name: example.com", "module: gate", "module: late"}},
 		{name: "check without a file", args: []string{"check", "--config", d.File + ".not"}, status: 2, stderr: []string{".not"}},
+		{name: "check of a file", args: []string{"check", d.File}, stdout: []string{"server_name: example.com"}},
 		{name: "version", args: []string{"version"}, stdout: []string{"busd ", "commit ", "go1.", "wire 1"}},
+		{name: "version as a flag", args: []string{"--version"}, stdout: []string{"busd ", "commit "}},
+		{name: "a URL without a scheme", args: []string{"modules", "--url", "127.0.0.1:8010"}, status: 2, stderr: []string{"must begin with http://"}},
 		{name: "an unknown command", args: []string{"frobnicate"}, status: 2, stderr: []string{"frobnicate"}},
 		{name: "an unknown flag", args: []string{"modules", "--frobnicate"}, status: 2, stderr: []string{"frobnicate", "--help"}},
 		{name: "a log level that is none", args: []string{"serve", "--config", d.File, "--log-level", "loud"}, status: 2, stderr: []string{"loud", "debug"}},
@@ -56,7 +61,7 @@ func TestCommandsAnswerOnStdoutAndComplainOnStderr(t *testing.T) {
 			}
 			contains(t, "stdout", stdout, c.stdout...)
 			contains(t, "stderr", stderr, c.stderr...)
-			if c.status == 0 && stderr != "" || c.status != 0 && stdout != "" {
+			if c.status == 0 && stderr != "" && c.args[0] != "ask" || c.status != 0 && stdout != "" {
 				t.Errorf("stdout %q and stderr %q with exit status %d", stdout, stderr, status)
 			}
 		})

@@ -283,11 +283,22 @@ func TestASecondSignalEndsBusdAtOnce(t *testing.T) {
 	})
 	d.Signal(syscall.SIGTERM)
 	d.Stderr.Line(t, "draining")
-	d.Signal(syscall.SIGTERM)
+	d.Signal(syscall.SIGINT)
 	if status := d.Wait(); status == 0 {
 		t.Error("exit status 0 of a busd that did not drain")
 	}
 	<-asked
+}
+
+// TestASecondSIGTERMInTheSameBreathIsTheSameWish is what timeout(1) and some units of systemd do.
+func TestASecondSIGTERMInTheSameBreathIsTheSameWish(t *testing.T) {
+	t.Parallel()
+	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    timeout: 1s\n    on_failure: skip\n"))
+	d.Signal(syscall.SIGTERM)
+	d.Signal(syscall.SIGTERM)
+	if status := d.Wait(); status != 0 {
+		t.Errorf("exit status %d of a busd that was asked twice at once", status)
+	}
 }
 
 func TestARequestThatIsTooLargeForNATSIsAFailure(t *testing.T) {

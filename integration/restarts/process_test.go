@@ -59,12 +59,12 @@ func runBusd(file string) int {
 	if err != nil {
 		return fail(err)
 	}
-	hangup, reload := make(chan os.Signal, 1), make(chan *config.Config)
+	hangup, reload := make(chan os.Signal, 1), make(chan busd.Reload)
 	signal.Notify(hangup, syscall.SIGHUP)
 	go func() {
 		for range hangup {
 			if c, err := config.Read(file); err == nil {
-				reload <- c
+				reload <- busd.Reload{Config: c}
 			}
 		}
 	}()

@@ -36,7 +36,7 @@ type Homeserver struct {
 	Nc      *nats.Conn // the homeserver's
 	Line    string     // what busd announced; empty until settled
 	client  *bus.Client
-	Reload  chan *config.Config
+	Reload  chan busd.Reload
 	said    announcement
 	Stop    func() error // drains busd
 }
@@ -45,7 +45,7 @@ type Homeserver struct {
 func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
 	t.Helper()
 	w := &Homeserver{
-		Caller: Call(t, ""), Home: home, Name: name, Nc: natstest.Connect(t, home), Reload: make(chan *config.Config),
+		Caller: Call(t, ""), Home: home, Name: name, Nc: natstest.Connect(t, home), Reload: make(chan busd.Reload),
 		said: announcement{lines: make(chan string, 1)},
 	}
 	log := zerolog.New(zerolog.NewTestWriter(t)).With().Str("busd", name).Logger()

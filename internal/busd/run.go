@@ -3,7 +3,6 @@ package busd
 import (
 	"context"
 	"io"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -25,9 +24,9 @@ type Options struct {
 	// Config is what the operator wants. Run does not change it. Required.
 	Config *config.Config
 
-	// Reload brings later configurations. What of them needs a restart is left as it was, and the log says so.
-	// Default: none come.
-	Reload <-chan *config.Config
+	// Reload brings later configurations, or why one could not be read. What of them needs a restart is left as it was,
+	// and the log says so. Default: none come.
+	Reload <-chan Reload
 
 	// Announce gets the one line that says that all is ready, or what is not. Default: nobody does.
 	Announce io.Writer
@@ -47,6 +46,7 @@ type daemon struct {
 	Options
 	config   config.Config // as it holds now
 	metrics  *prometheus.Registry
+	reloads  *reloads
 	life     *door.Life
 	state    *statedir.Dir
 	broker   *broker.Broker
@@ -68,6 +68,7 @@ func Run(ctx context.Context, o Options) error {
 	d := &daemon{
 		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), failed: make(chan error, 1),
 	}
+	d.reloads = newReloads(d.metrics)
 	defer d.close()
 	if err := d.prepare(); err != nil {
 		return err
@@ -76,8 +77,8 @@ func Run(ctx context.Context, o Options) error {
 	defer stopStart()
 	for {
 		select {
-		case c := <-o.Reload:
-			d.reload(c)
+		case r := <-o.Reload:
+			d.reload(r)
 		case err := <-d.failed:
 			return err
 		case err := <-d.broker.Lost():
@@ -108,20 +109,6 @@ func (d *daemon) close() {
 	for _, undo := range slices.Backward(d.closers) {
 		undo()
 	}
-}
-
-// reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
-func (d *daemon) reload(c *config.Config) {
-	old := &d.config
-	if c.ServerName != old.ServerName || c.StateDir != old.StateDir || c.NATS != old.NATS || !reflect.DeepEqual(c.HTTP, old.HTTP) || c.Homeserver != old.Homeserver {
-		d.Log.Warn().Msg("server_name, state_dir, nats, http and homeserver are only read at the start: restart busd for what changed in them")
-	}
-	old.Modules, old.Budget, old.Sequential = c.Modules, c.Budget, c.Sequential
-	d.registry.Evaluate(c.Sequential)
-	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
-	d.modules.apply(c.Modules)
-	d.service.Changed(changed)
-	d.Log.Info().Strs("changed", changed).Msg("took over the new configuration")
 }
 
 // drain has all doors turn new asks away and finish what is under way; then close stops them, and the modules.

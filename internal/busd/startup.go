@@ -11,6 +11,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/broker"
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
@@ -199,7 +200,7 @@ func (d *daemon) openModules() error {
 func (d *daemon) openClient() (err error) {
 	d.client, err = bus.New(context.Background(), d.broker.Conn, bus.Options{
 		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Internal: busopts.Client{NoWait: true},
-		Web: bus.WebOptions{TrustedProxies: d.config.HTTP.TrustedProxies},
+		Web: webOptions(d.config.HTTP),
 	})
 	if err == nil {
 		d.onClose(d.client.Close)
@@ -241,7 +242,8 @@ func (d *daemon) openModuleAPI() error {
 func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
 		Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
-		Metrics: d.metrics, Life: d.life, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
+		Metrics: d.metrics, Processes: d.modules, ConfigStatus: d.reloads.Status, Life: d.life,
+		Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})
 	return d.openDoor(d.http)
 }
@@ -253,4 +255,16 @@ func (d *daemon) openDoor(one door.Door) error {
 	}
 	d.open = append(d.open, one)
 	return nil
+}
+
+func webOptions(c config.HTTP) bus.WebOptions {
+	return bus.WebOptions{
+		AcceptTimeout:   c.Web.AcceptTimeout,
+		ResponseTimeout: c.Web.ResponseTimeout,
+		IdleTimeout:     c.Web.IdleTimeout,
+		StallTimeout:    c.Web.StallTimeout,
+		TotalTimeout:    c.Web.TotalTimeout,
+		BodyLimit:       c.Web.BodyLimit,
+		TrustedProxies:  c.TrustedProxies,
+	}
 }

@@ -4,30 +4,35 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
+	"io/fs"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 // callbackJSON is one callback of the catalogue.
 type callbackJSON struct {
-	Category           string      `json:"category"`
-	Callback           string      `json:"callback"`
-	Rule               string      `json:"rule"`
-	OnFailure          string      `json:"on_failure"`
-	OnFailureFederated string      `json:"on_failure_federated,omitempty"`
-	Speculative        bool        `json:"speculative"`
-	Since              string      `json:"since"`
-	Request            []fieldJSON `json:"request"`
-	Reply              []fieldJSON `json:"reply"`
+	Category           string                 `json:"category"`
+	Callback           string                 `json:"callback"`
+	Description        string                 `json:"description"`
+	Rule               string                 `json:"rule"`
+	OnFailure          string                 `json:"on_failure"`
+	OnFailureFederated string                 `json:"on_failure_federated,omitempty"`
+	Speculative        bool                   `json:"speculative"`
+	Since              string                 `json:"since"`
+	Request            []fieldJSON            `json:"request"`
+	Reply              []fieldJSON            `json:"reply"`
+	Types              map[string][]fieldJSON `json:"types,omitempty"` // of the fields, by name
+	order              []string               // of Types, as they are met
 }
 
 type fieldJSON struct {
@@ -57,47 +62,110 @@ func newCallbacks() *cobra.Command {
 			}
 			return printCallbacks(c.OutOrStdout(), list)
 		},
+		ValidArgsFunction: completeCallbacks,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func selected(names []string) ([]callbackJSON, error) {
+	if len(names) > 0 {
+		d, ok := subjects.Find(names[0])
+		if !ok {
+			return nil, unknownCallback(names[0])
+		}
+		return []callbackJSON{describe(d)}, nil
+	}
 	list := []callbackJSON{}
 	for _, d := range subjects.All() {
-		if len(names) == 0 && !d.FollowUp() || len(names) > 0 && (names[0] == d.Name || names[0] == d.FullName()) {
+		if !d.FollowUp() {
 			list = append(list, describe(d))
 		}
-	}
-	if len(list) == 0 {
-		return nil, usageError{fmt.Errorf("there is no callback %q; busd callbacks lists them", names[0])}
 	}
 	return list, nil
 }
 
+func unknownCallback(name string) error {
+	var names []string
+	for _, d := range subjects.All() {
+		names = append(names, d.Name)
+	}
+	return usagef("there is no callback %q (%s)", name, config.DidYouMean(name, names, "busd callbacks lists them"))
+}
+
 func describe(d *subjects.Declaration) callbackJSON {
+	v := declared.Of(d)
 	c := callbackJSON{
 		Category:    d.Category.Name,
 		Callback:    d.Name,
+		Description: comment(d),
 		Rule:        d.Options.GetRule().String(),
 		OnFailure:   strings.ToLower(d.Options.GetOnFailure().String()),
 		Speculative: d.Options.GetSpeculative(),
 		Since:       d.Options.GetSince(),
-		Request:     fields(declared.Of(d).RequestFields),
-		Reply:       fields(declared.Of(d).ReplyFields),
+		Types:       map[string][]fieldJSON{},
 	}
 	if d.KnowsOrigin() {
 		c.OnFailureFederated = strings.ToLower(d.Options.GetOnFailureFederated().String())
 	}
+	c.Request, c.Reply = c.fields(v.RequestFields), c.fields(v.ReplyFields)
 	return c
 }
 
-func fields(all protoreflect.FieldDescriptors) []fieldJSON {
+// fields describes fields, and the types that they have.
+func (c *callbackJSON) fields(all protoreflect.FieldDescriptors) []fieldJSON {
 	list := []fieldJSON{}
 	for i := range all.Len() {
-		list = append(list, fieldJSON{string(all.Get(i).Name()), wire.TypeName(all.Get(i))})
+		f := all.Get(i)
+		list = append(list, fieldJSON{string(f.Name()), wire.TypeName(f)})
+		if f.IsMap() {
+			f = f.MapValue()
+		}
+		c.typed(f.Message())
 	}
 	return list
+}
+
+// typed describes a message of ours, once.
+func (c *callbackJSON) typed(m protoreflect.MessageDescriptor) {
+	if m == nil || strings.HasPrefix(string(m.FullName()), "google.") {
+		return
+	}
+	name := string(m.Name())
+	if _, met := c.Types[name]; met {
+		return
+	}
+	c.order = append(c.order, name)
+	c.Types[name] = nil // Of a type that has itself in it, this is enough.
+	c.Types[name] = c.fields(m.Fields())
+}
+
+var rpc = regexp.MustCompile(`((?:[ \t]*//.*\n)+)[ \t]*rpc ([A-Za-z0-9]+)\(`)
+
+// comments are what the declarations say of each callback, by its name without underscores.
+var comments = func() map[string]string {
+	found := map[string]string{}
+	files, _ := fs.Glob(schemas.Files, "callbacks/v1/*.proto") // The pattern is good.
+	for _, file := range files {
+		text, _ := fs.ReadFile(schemas.Files, file) // It is embedded.
+		for _, m := range rpc.FindAllSubmatch(text, -1) {
+			found[strings.ToLower(string(m[2]))] = string(m[1])
+		}
+	}
+	return found
+}()
+
+// comment returns what the declaration says of the callback: when it is asked, and what answers mean.
+func comment(d *subjects.Declaration) string {
+	var lines []string
+	for line := range strings.Lines(comments[strings.ReplaceAll(d.Name, "_", "")]) {
+		lines = append(lines, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "//")))
+	}
+	text := strings.Join(lines, "\n")
+	if first, rest, ok := strings.Cut(text, " "); ok && strings.EqualFold(first, strings.ReplaceAll(d.Name, "_", "")) {
+		text = d.Name + " " + rest
+	}
+	return text
 }
 
 func printCallbacks(w io.Writer, list []callbackJSON) error {
@@ -117,45 +185,29 @@ func (c callbackJSON) policy() string {
 }
 
 func printCallback(w io.Writer, c callbackJSON) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "%s.%s\n", c.Category, c.Callback)
-	fmt.Fprintf(t, "rule\t%s\non failure\t%s\nsince Synapse\t%s\n", c.Rule, c.policy(), c.Since)
-	for _, f := range c.Request {
-		fmt.Fprintf(t, "request\t%s\t%s\n", f.Name, f.Type)
+	fmt.Fprintf(w, "%s.%s\n", c.Category, c.Callback)
+	if c.Description != "" {
+		fmt.Fprintf(w, "\n%s\n\n", c.Description)
 	}
-	for _, f := range c.Reply {
-		fmt.Fprintf(t, "reply\t%s\t%s\n", f.Name, f.Type)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "rule\t%s\non failure\t%s\nasked ahead\t%s\nsince Synapse\t%s\n", c.Rule, c.policy(), yesNo(c.Speculative), c.Since)
+	printFields(t, "request", c.Request)
+	printFields(t, "reply", c.Reply)
+	for _, name := range c.order {
+		printFields(t, name, c.Types[name])
 	}
 	return t.Flush()
 }
 
-// wireVersion is that of the subjects and messages.
-const wireVersion = "1"
-
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  arguments(0, 0),
-		RunE: func(c *cobra.Command, _ []string) error {
-			version, commit := build()
-			_, err := fmt.Fprintf(c.OutOrStdout(), "busd %s\ncommit %s\n%s\nwire %s\n", version, commit, runtime.Version(), wireVersion)
-			return err
-		},
+func yesNo(b bool) string {
+	if b {
+		return "yes"
 	}
+	return "no"
 }
 
-func build() (version, commit string) {
-	version, commit = "unknown", "unknown"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return version, commit
+func printFields(w io.Writer, of string, fields []fieldJSON) {
+	for _, f := range fields {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", of, f.Name, f.Type)
 	}
-	version = info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			commit = s.Value
-		}
-	}
-	return version, commit
 }

@@ -40,7 +40,7 @@ func (v value) eachCallback(read func(*subjects.Declaration, value)) {
 	for _, p := range v.mapping() {
 		d, ok := subjects.Find(p.name)
 		if !ok {
-			p.key.fail("is not a callback (%s)", didYouMean(p.name, callbackNames(), "busd callbacks lists them"))
+			p.key.fail("is not a callback (%s)", DidYouMean(p.name, callbackNames(), "busd callbacks lists them"))
 			continue
 		}
 		if given[d] {
@@ -64,7 +64,7 @@ func scope(name string) string {
 	if slices.Contains(known, name) {
 		return ""
 	}
-	return quote(name) + " is no scope of the Module API (" + didYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
+	return quote(name) + " is no scope of the Module API (" + DidYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
 }
 
 // hedge is the time after which a second worker is asked, of the callback or, if it is nil, of a whole module. 0 is off.
@@ -141,7 +141,7 @@ func (v value) sequential() bool {
 		if slices.Contains(evaluations, s) {
 			return ""
 		}
-		return quote(s) + " is not known (" + didYouMean(s, evaluations, strings.Join(evaluations, " or ")) + ")"
+		return quote(s) + " is not known (" + DidYouMean(s, evaluations, strings.Join(evaluations, " or ")) + ")"
 	}).read(v)
 	return how == evaluations[1]
 }
@@ -193,7 +193,7 @@ func parseAction(dst *Action, d *subjects.Declaration, name string) (wrong strin
 	a, known := actions[name]
 	switch {
 	case !known:
-		return quote(name) + " is not known (" + didYouMean(name, slices.Sorted(maps.Keys(actions)), "skip, refuse or fail") + ")"
+		return quote(name) + " is not known (" + DidYouMean(name, slices.Sorted(maps.Keys(actions)), "skip, refuse or fail") + ")"
 	case a == Refuse && d != nil && !d.CanRefuse():
 		return d.FullName() + " cannot be refused (skip or fail)"
 	}

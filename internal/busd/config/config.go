@@ -91,7 +91,15 @@ type Config struct {
 	// Warnings are what the file may say and hardly means, in its order.
 	Warnings Errors
 
-	named []named
+	named  []named
+	places []Problem // of the modules, without text
+}
+
+// ProblemOf is what is wrong with the module of that index, which reading its entry did not show.
+func (c *Config) ProblemOf(module int, text string) Problem {
+	p := c.places[module]
+	p.Text = text
+	return p
 }
 
 // NATS says which NATS to use: an embedded server if Listen is set, else the external one at URL.

@@ -149,7 +149,7 @@ func (v value) fields(keys []key) object {
 	found := object{}
 	for _, p := range v.mapping() {
 		if k := find(keys, p.name); k == nil {
-			p.key.fail("is not a known key (%s)", didYouMean(p.name, names(keys), "known here: "+strings.Join(names(keys), ", ")))
+			p.key.fail("is not a known key (%s)", DidYouMean(p.name, names(keys), "known here: "+strings.Join(names(keys), ", ")))
 		} else if !p.value.null() {
 			found[p.name] = p.value
 			k.read(p.value)
@@ -226,6 +226,7 @@ func modules(dst *[]Module) slot {
 					first[m.Name] = item
 				}
 				*dst = append(*dst, m)
+				v.places = append(v.places, item.problem(item.used, ""))
 			}
 		},
 		list: func() (entries [][]key) {

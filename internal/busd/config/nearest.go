@@ -2,8 +2,8 @@ package config
 
 import "strings"
 
-// didYouMean suggests the nearest candidate, or says otherwise if none is near.
-func didYouMean(name string, candidates []string, otherwise string) string {
+// DidYouMean suggests the nearest candidate, or says otherwise if none is near.
+func DidYouMean(name string, candidates []string, otherwise string) string {
 	if near := nearest(name, candidates); near != "" {
 		return "did you mean " + near + "?"
 	}

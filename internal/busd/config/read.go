@@ -43,7 +43,7 @@ func Parse(name string, data []byte) (*Config, error) {
 		c.StateDir = stateDir(c.ServerName, os.Getenv)
 	}
 	r.warnings.sort()
-	c.Warnings, c.named = r.warnings, r.named
+	c.Warnings, c.named, c.places = r.warnings, r.named, r.places
 	return c, nil
 }
 

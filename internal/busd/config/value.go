@@ -27,8 +27,9 @@ type reading struct {
 	gaveUp   bool
 	problems Errors
 	warnings Errors
-	named    []named  // files and programs
-	last     []func() // checks of what has been read
+	named    []named   // files and programs
+	places   []Problem // of the modules
+	last     []func()  // checks of what has been read
 }
 
 // value is a node of the file together with its place.

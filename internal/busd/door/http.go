@@ -41,7 +41,14 @@ type HTTPOptions struct {
 	Client   *bus.Client
 	Registry *registry.Registry
 	Metrics  prometheus.Gatherer
-	Life     *Life
+
+	// Processes are those that busd runs of modules.
+	Processes Processes
+
+	// ConfigStatus says whether what runs is what the configuration file says.
+	ConfigStatus func() ConfigStatus
+
+	Life *Life
 
 	// Alive reports whether busd can do its work.
 	Alive func() bool
@@ -179,6 +186,7 @@ func (d *HTTP) routes() []route {
 		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, started: true, handler: d.ask},
 		{path: "/_modulebus/v1/wants", method: http.MethodGet, started: true, handler: d.wants},
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, handler: d.modules},
+		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, handler: d.restart},
 		{path: "/_modulebus/", handler: unrecognizedPath},
 		{path: "/healthz", public: true, handler: d.health},
 		{path: "/readyz", public: true, handler: d.ready},

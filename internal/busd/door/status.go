@@ -7,8 +7,7 @@ import (
 )
 
 func (d *HTTP) modules(w http.ResponseWriter, _ *http.Request) {
-	modules := append([]registry.Status{}, d.Registry.Modules()...)
-	writeJSON(w, http.StatusOK, map[string]any{"roster_revision": d.Client.Roster().GetRevision(), "modules": modules})
+	writeJSON(w, http.StatusOK, ModuleList{d.Client.Roster().GetRevision(), d.ConfigStatus(), d.status()})
 }
 
 // health says whether this process can do its work: it has NATS.

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// maxAnswer bounds what is read of an answer of busd.
+const maxAnswer = 64 << 20
+
+// remote is a running busd, and how to ask it.
+type remote struct {
+	url, tokenFile, config string
+	timeout                time.Duration
+}
+
+func (r *remote) flags(c *cobra.Command) {
+	c.Flags().StringVar(&r.url, "url", "", "where busd's HTTP door is (default: where --config says, else http://127.0.0.1:8010)")
+	c.Flags().StringVar(&r.tokenFile, "token-file", "", "`file` with the token of the HTTP door (default: what --config says)")
+	c.Flags().DurationVar(&r.timeout, "timeout", 30*time.Second, "how long to wait")
+	configFlag(c, &r.config, "")
+}
+
+// resolve fills in what the configuration says, if one is named, and what was not said.
+func (r *remote) resolve() error {
+	if r.config != "" && r.url == "" {
+		if err := r.fromConfig(); err != nil {
+			return err
+		}
+	}
+	if r.url == "" {
+		r.url = "http://127.0.0.1:8010"
+	}
+	if !strings.HasPrefix(r.url, "http://") && !strings.HasPrefix(r.url, "https://") {
+		return usagef("--url: %q must begin with http:// or https://", r.url)
+	}
+	r.url = strings.TrimSuffix(r.url, "/")
+	return nil
+}
+
+func (r *remote) fromConfig() error {
+	c, err := readConfig(r.config)
+	if err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(c.HTTP.Listen)
+	switch {
+	case err != nil:
+		return usagef("http.listen of %s: %w", r.config, err)
+	case port == "0":
+		return usagef("%s has busd listen on any free port: say --url", r.config)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	r.url = "http://" + net.JoinHostPort(host, port)
+	if r.tokenFile == "" {
+		r.tokenFile = c.HTTP.TokenFile
+	}
+	return nil
+}
+
+// refusal is what busd answered instead of 200.
+type refusal struct {
+	Status  int    `json:"-"`
+	Errcode string `json:"errcode"`
+	Text    string `json:"error"`
+	raw     []byte
+}
+
+// Error implements error.
+func (r *refusal) Error() string {
+	return fmt.Sprintf("%d %s: %s", r.Status, http.StatusText(r.Status), bytes.TrimSpace(r.raw))
+}
+
+// do returns the body of a 200, and else an error with what the body says: a *[refusal].
+func (r *remote) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	if err := r.resolve(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, usagef("--url: %w", err)
+	}
+	if err := r.authorize(req); err != nil {
+		return nil, err
+	}
+	rsp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach busd: %w: is it running there? See --url", err)
+	}
+	defer rsp.Body.Close()
+	out, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read busd's answer: %w", err)
+	}
+	if rsp.StatusCode != http.StatusOK {
+		no := &refusal{Status: rsp.StatusCode, raw: out}
+		_ = json.Unmarshal(out, no) // What is no JSON is shown as it is.
+		return nil, no
+	}
+	return out, nil
+}
+
+func (r *remote) authorize(req *http.Request) error {
+	if r.tokenFile == "" {
+		return nil
+	}
+	token, err := os.ReadFile(r.tokenFile)
+	if err != nil {
+		return usagef("--token-file: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	return nil
+}
+
+func printJSON(w io.Writer, raw []byte) error {
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		return errors.New("busd's answer is not JSON: is --url right?")
+	}
+	_, err := fmt.Fprintln(w, b.String())
+	return err
+}

@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// restartTimeout is how long `busd restart` waits by default: a module with many workers takes a while.
+const restartTimeout = 10 * time.Minute
+
+func newRestart() *cobra.Command {
+	r := &remote{}
+	c := &cobra.Command{
+		Use:   "restart MODULE",
+		Short: "Replace the workers of a module that busd runs, without losing an ask",
+		Long: `Replace the workers of a module that busd runs, one after the other: beside each, a new one is started, and when it has
+joined, the old one takes no more questions, answers those that it has, and ends. No ask is lost.
+
+The exit status is 1 when a new worker did not come; the old one stays then, and the workers after it are not touched.`,
+		Args: arguments(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			out, err := r.do(c.Context(), http.MethodPost, "/_modulebus/v1/modules/"+url.PathEscape(args[0])+"/restart", nil)
+			if no, ok := errors.AsType[*refusal](err); ok && no.Text != "" {
+				return errors.New(no.Text)
+			}
+			if err != nil {
+				return err
+			}
+			var done struct{ Workers int }
+			if err := json.Unmarshal(out, &done); err != nil {
+				return errOtherVersion
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "restarted %s: %d of %[2]d workers are new\n", args[0], done.Workers)
+			return err
+		},
+		ValidArgsFunction: r.completeModules,
+	}
+	r.flags(c)
+	c.Flags().Lookup("timeout").DefValue = restartTimeout.String()
+	r.timeout = restartTimeout
+	return c
+}

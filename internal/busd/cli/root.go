@@ -1,0 +1,139 @@
+// Package cli is the busd command: a file for each of its commands, this one for what they share, and remote.go for those
+// that ask a running busd.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is what the operator has to write differently.
+type usageError struct{ error }
+
+// Unwrap returns what is behind it.
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Execute runs the command that args say, until it is done or ctx ends, and returns its exit status. stdout carries
+// answers only; errors and logs go to stderr. Each flag is also an environment variable, BUSD_ and its name.
+func Execute(ctx context.Context, args []string, s Streams) int {
+	root := newRoot(s) //nolint:contextcheck // Commands get ctx when they run.
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(s.Err, complaint(err))
+	if _, usage := errors.AsType[usageError](err); usage {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// complaint is the error as it is printed. Mistakes in a file begin with the file, for editors to find.
+func complaint(err error) string {
+	if problems, ok := errors.AsType[config.Errors](err); ok {
+		return problems.Error()
+	}
+	return "busd: " + err.Error()
+}
+
+func newRoot(s Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:               "busd",
+		Short:             "Out-of-process modules for Matrix homeservers, over NATS",
+		Long:              "Out-of-process modules for Matrix homeservers, over NATS.\n\nEvery flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url is BUSD_URL.",
+		Version:           "set", // The template below says it.
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		Args:              known,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) },
+	}
+	root.SetVersionTemplate(versionText())
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
+	root.AddCommand(newServe(s), newCheck(), newAsk(), newModules(), newRestart(), newCallbacks(), newVersion())
+	return root
+}
+
+// known wants no arguments that are not commands.
+func known(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usagef("unknown command %q; see %s --help", args[0], c.CommandPath())
+}
+
+// fromEnvironment sets the flags that were not given from BUSD_… .
+func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "BUSD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if value, ok := lookup(name); ok && !f.Changed && err == nil {
+			if err = flags.Set(f.Name, value); err != nil {
+				err = usagef("%s: %w", name, err)
+			}
+		}
+	})
+	return err
+}
+
+// arguments wants a number of arguments between least and most.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := cobra.RangeArgs(least, most)(c, args); err != nil {
+			return usagef("%w; see %s --help", err, c.CommandPath())
+		}
+		return nil
+	}
+}
+
+// configFlag is the flag that names the configuration.
+func configFlag(c *cobra.Command, file *string, otherwise string) {
+	c.Flags().StringVarP(file, "config", "c", otherwise, "the configuration `file`")
+}
+
+const defaultConfig = "busd.yaml"
+
+// readConfig reads the file. Its error says each mistake in a line of its own.
+func readConfig(file string) (*config.Config, error) {
+	c, err := config.Read(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, usagef("there is no %s: name the configuration with --config", file)
+	case err != nil:
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// words completes a flag with those words.
+func words(c *cobra.Command, flag string, words ...string) {
+	// It fails for flags that there are not.
+	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}

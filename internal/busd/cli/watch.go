@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd"
+	"github.com/modulebus/modulebus/internal/busd/config"
+)
+
+const (
+	lookEvery = 250 * time.Millisecond // between looks at the file
+	stillness = 3 * time.Second        // that a changed file stays as it is before it counts: it may be half written
+)
+
+// watcher decides when what a file holds is to be taken over.
+type watcher struct {
+	taken []byte    // what was taken over last, good or bad
+	seen  []byte    // what it held at the last look
+	since time.Time // when it was first seen to hold that
+}
+
+// settled reports whether data, which the file holds now, has changed and stays as it is. Then it counts as taken over.
+func (w *watcher) settled(now time.Time, data []byte) bool {
+	if !bytes.Equal(data, w.seen) {
+		w.seen, w.since = data, now
+		return false
+	}
+	if bytes.Equal(data, w.taken) || now.Sub(w.since) < stillness {
+		return false
+	}
+	w.taken = data
+	return true
+}
+
+// watch brings a configuration when the file was changed and has settled, and at once when SIGHUP came. The second channel
+// is closed when the watch has ended, with ctx.
+func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Reload, <-chan struct{}) {
+	out, done := make(chan busd.Reload), make(chan struct{})
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	data, _ := os.ReadFile(file)
+	w := &watcher{taken: data, seen: data}
+	go func() {
+		defer close(done)
+		defer signal.Stop(hangup)
+		ticker := time.NewTicker(lookEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				data, err := os.ReadFile(file)
+				if err != nil {
+					log.Error().Err(err).Msg("the configuration cannot be read; the old one stays")
+					continue
+				}
+				w.taken, w.seen = data, data
+				offer(ctx, file, data, out)
+			case now := <-ticker.C:
+				if data, err := os.ReadFile(file); err == nil && w.settled(now, data) {
+					offer(ctx, file, data, out)
+				}
+			}
+		}
+	}()
+	return out, done
+}
+
+// offer gives on what data says, or what is wrong with it.
+func offer(ctx context.Context, file string, data []byte, out chan<- busd.Reload) {
+	c, err := config.Parse(file, data)
+	select {
+	case out <- busd.Reload{Config: c, Err: err}:
+	case <-ctx.Done():
+	}
+}

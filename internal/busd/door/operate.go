@@ -1,0 +1,96 @@
+package door
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/supervise"
+)
+
+// Processes are those of the modules that busd runs.
+type Processes interface {
+	// Processes returns what runs of a module; nothing for one that busd does not run.
+	Processes(module string) []supervise.Process
+
+	// Restart replaces a module's processes, one after the other, without a moment in which there is none. It blocks
+	// until all are replaced, one was not, or ctx ends.
+	Restart(ctx context.Context, module string) error
+}
+
+// ConfigStatus says whether what runs is what the configuration file says.
+type ConfigStatus struct {
+	TakenAt    time.Time `json:"taken_at"`              // when the configuration that holds was taken over
+	Error      string    `json:"error,omitempty"`       // what is wrong with the file, when it was read since and is not good
+	RestartFor []string  `json:"restart_for,omitempty"` // keys that changed and are read at the start only
+}
+
+// ModuleList is what GET /_modulebus/v1/modules answers.
+type ModuleList struct {
+	RosterRevision uint64         `json:"roster_revision"`
+	Config         ConfigStatus   `json:"config"`
+	Modules        []ModuleStatus `json:"modules"`
+}
+
+// ModuleStatus is a module as the registry and the supervisor know it.
+type ModuleStatus struct {
+	registry.Status
+	Processes []Process `json:"processes,omitempty"`
+}
+
+// Process returns the process of a worker, nil if busd does not run it.
+func (m *ModuleStatus) Process(worker string) *Process {
+	for i := range m.Processes {
+		if m.Processes[i].Worker == worker {
+			return &m.Processes[i]
+		}
+	}
+	return nil
+}
+
+// Process is one place for a process of a module that busd runs.
+type Process struct {
+	Worker      string    `json:"worker"`               // its name in worker_list, once it has joined
+	PID         int       `json:"pid,omitempty"`        // absent when none runs
+	StartedAt   time.Time `json:"started_at,omitzero"`  // absent when none runs
+	Restarts    int       `json:"restarts"`             // processes that ended here without being asked to
+	LastError   string    `json:"last_error,omitempty"` // why the last of those ended
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// status returns how all modules are.
+func (d *HTTP) status() []ModuleStatus {
+	all := []ModuleStatus{}
+	for _, s := range d.Registry.Modules() {
+		m := ModuleStatus{Status: s}
+		for _, p := range d.Processes.Processes(s.Name) {
+			m.Processes = append(m.Processes, processOf(p))
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+func processOf(p supervise.Process) Process {
+	out := Process{Worker: p.ID, StartedAt: p.Started, Restarts: p.Ends}
+	if !p.Started.IsZero() {
+		out.PID = p.PID
+	}
+	if p.Last != nil {
+		out.LastError, out.LastErrorAt = p.Last.Reason(), p.Last.At
+	}
+	return out
+}
+
+// restart answers when all workers of the module are replaced, or one was not.
+func (d *HTTP) restart(w http.ResponseWriter, r *http.Request) {
+	module := r.PathValue("module")
+	switch err := d.Processes.Restart(r.Context(), module); {
+	case r.Context().Err() != nil: // Nobody reads it.
+	case err != nil:
+		newProblem(http.StatusConflict, unknown, err.Error()).writeTo(w)
+	default:
+		writeJSON(w, http.StatusOK, map[string]any{"restarted": module, "workers": len(d.Processes.Processes(module))})
+	}
+}

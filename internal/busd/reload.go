@@ -1,0 +1,119 @@
+package busd
+
+import (
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/door"
+)
+
+// Reload is a configuration that was read while busd ran: Config, or why there is none.
+type Reload struct {
+	Config *config.Config
+	Err    error
+}
+
+// reloads remembers whether what runs is what the file says.
+type reloads struct {
+	last      atomic.Pointer[door.ConfigStatus]
+	succeeded prometheus.Gauge
+	taken     prometheus.Gauge
+	stale     prometheus.Gauge
+}
+
+func newReloads(metrics prometheus.Registerer) *reloads {
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "modulebus", Name: name, Help: help})
+		metrics.MustRegister(g)
+		return g
+	}
+	r := &reloads{
+		succeeded: gauge("config_last_reload_successful", "Whether the configuration file was good when it was read last."),
+		taken:     gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last taken over."),
+		stale:     gauge("config_restart_needed", "Whether the configuration has changes that only a restart takes over."),
+	}
+	r.note(door.ConfigStatus{TakenAt: time.Now()})
+	return r
+}
+
+// Status is what is known of the last reload.
+func (r *reloads) Status() door.ConfigStatus { return *r.last.Load() }
+
+func (r *reloads) note(s door.ConfigStatus) {
+	r.last.Store(&s)
+	r.succeeded.Set(truth(s.Error == ""))
+	r.taken.Set(float64(s.TakenAt.UnixMilli()) / 1000)
+	r.stale.Set(truth(len(s.RestartFor) > 0))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
+func (d *daemon) reload(r Reload) {
+	status := d.reloads.Status()
+	if r.Err != nil {
+		d.Log.Error().Err(r.Err).Msg("the changed configuration is not good; the old one stays")
+		status.Error = r.Err.Error()
+		d.reloads.note(status)
+		return
+	}
+	status = door.ConfigStatus{TakenAt: time.Now(), RestartFor: d.needsRestart(r.Config)}
+	if len(status.RestartFor) > 0 {
+		d.Log.Warn().Strs("keys", status.RestartFor).Msg("these keys are only read at the start: restart busd for what changed in them")
+	}
+	d.take(r.Config)
+	d.reloads.note(status)
+}
+
+// needsRestart names the keys that differ, and are read at the start only.
+func (d *daemon) needsRestart(c *config.Config) (keys []string) {
+	for _, k := range []struct {
+		name     string
+		was, now any
+	}{
+		{"server_name", d.config.ServerName, c.ServerName},
+		{"state_dir", d.config.StateDir, c.StateDir},
+		{"nats", d.config.NATS, c.NATS},
+		{"http", d.config.HTTP, c.HTTP},
+		{"homeserver", d.config.Homeserver, c.Homeserver},
+	} {
+		if !reflect.DeepEqual(k.was, k.now) {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}
+
+func (d *daemon) take(c *config.Config) {
+	was, now := names(d.config.Modules), names(c.Modules)
+	d.config.Modules, d.config.Budget, d.config.Sequential = c.Modules, c.Budget, c.Sequential
+	d.registry.Evaluate(c.Sequential)
+	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
+	restarted := d.modules.apply(c.Modules)
+	d.service.Changed(changed)
+	added, removed := without(now, was), without(was, now)
+	d.Log.Info().Strs("added", added).Strs("removed", removed).Strs("restarted", restarted).Strs("changed", without(changed, added)).
+		Msg("took over the new configuration")
+}
+
+func names(modules []config.Module) (names []string) {
+	for _, m := range modules {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
+// without returns those of list that are not in the other.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(name string) bool { return slices.Contains(other, name) })
+}
