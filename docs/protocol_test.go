@@ -140,7 +140,7 @@ type conversation struct {
 	homeserver *nats.Conn    // which may do everything
 	module     *nats.Conn    // which may do what a module may
 	refused    chan error    // what the module was not allowed
-	reload     chan<- *config.Config
+	reload     chan<- busd.Reload
 }
 
 func TestProtocolConversation(t *testing.T) {
@@ -160,7 +160,7 @@ func TestProtocolConversation(t *testing.T) {
 	c.request(c.homeserver, "module.slow.join", `{"worker": "1", "callbacks": ["spam_checker.user_may_create_room"]}`)
 
 	// It hears of a change, in protobuf.
-	c.reload <- c.config("1m")
+	c.reload <- busd.Reload{Config: c.config("1m")}
 	for entry := (&rosterv1.Entry{}); entry.GetTimeoutMs() != 60_000; {
 		c.must(proto.Unmarshal(c.next(changes).Data, entry))
 	}
@@ -243,7 +243,7 @@ func converse(t *testing.T) *conversation {
 	}
 	opts.Host, opts.Port = "", 0 // Any free one of this machine.
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, opts)}}
-	reload := make(chan *config.Config)
+	reload := make(chan busd.Reload)
 	c := &conversation{T: t, reload: reload, refused: make(chan error, 10)}
 	first := c.config("1s")
 	first.NATS = config.NATS{URL: strings.Replace(home.URL(), "://", "://busd:change-me-too@", 1)}
