@@ -45,7 +45,7 @@ var house = map[string]row{
 	"subjects":             {own: schemas, others: protobuf},
 
 	"internal/busopts":     {own: "internal/natsrequest " + schemas},
-	"internal/natsrequest": {own: "internal/wire", others: nats},
+	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
 
 	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
 	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},

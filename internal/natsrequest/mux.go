@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // ErrClosed is what [Mux.Send] returns after Close, and the text of what requests under way are answered then.
@@ -133,8 +134,18 @@ func (m *Mux) publish(t Ticket, r Request) {
 		err = m.nc.PublishRequest(r.Subject, m.reply(t), r.Data)
 	}
 	if err != nil {
-		m.give(t, wire.Unsent(err))
+		m.give(t, m.unsent(err, len(r.Data)))
 	}
+}
+
+// unsent is the reply to a request that was not sent.
+func (m *Mux) unsent(err error, size int) *nats.Msg {
+	if !errors.Is(err, nats.ErrMaxPayload) {
+		return wire.Unsent(err)
+	}
+	text := fmt.Sprintf("the question of %d bytes is larger than max_payload of NATS, %d bytes: raise it, or have the module need less state",
+		size, m.MaxPayload())
+	return &nats.Msg{Header: (&wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: text}).Header()}
 }
 
 // Forget implements [Requester].
