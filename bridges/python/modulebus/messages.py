@@ -23,6 +23,7 @@ class Event:
     event_id: str = ""
     room_version: str = ""
     json: dict[str, Any] | None = None
+    room_id: str = ""
 
 
 @dataclass
@@ -173,7 +174,7 @@ class RatelimitOverride:
 class UnsignedFields:
     """UnsignedFields are fields for the unsigned section of an event."""
 
-    fields: dict[str, bytes] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

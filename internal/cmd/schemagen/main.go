@@ -1,14 +1,13 @@
 // Command schemagen writes all that follows from schemas/: the Go of the messages, the typed Go of subjects, bus and
 // modulekit, the reference pages in docs, and the tables that the bridge in Synapse is driven by.
 //
-//	go run -C internal/cmd/schemagen .         # writes
-//	go run -C internal/cmd/schemagen . -check  # writes nothing; names what is stale and exits 1
+//	go run -C internal/cmd/schemagen .            # writes
+//	go run -C internal/cmd/schemagen . -into DIR  # writes the same files below DIR instead
 //
 // It is a module of its own, so that what it needs is not required of users of modulebus.
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -21,15 +20,15 @@ import (
 const root = "../../.."
 
 func main() {
-	check := flag.Bool("check", false, "compare with what is there instead of writing")
+	into := flag.String("into", root, "folder to write to")
 	flag.Parse()
-	if err := run(context.Background(), *check); err != nil {
+	if err := run(context.Background(), *into); err != nil {
 		fmt.Fprintln(os.Stderr, "schemagen:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, check bool) error {
+func run(ctx context.Context, into string) error {
 	files, err := compile(ctx, filepath.Join(root, "schemas"))
 	if err != nil {
 		return err
@@ -38,25 +37,23 @@ func run(ctx context.Context, check bool) error {
 	if err != nil {
 		return err
 	}
-	pages, err := render(categoriesOf(files))
+	all := catalogueOf(files)
+	pages, err := render(all)
 	if err != nil {
 		return err
 	}
 	maps.Copy(outputs, pages)
-	table, err := bridge(files)
+	tables, err := bridge(all)
 	if err != nil {
 		return err
 	}
-	maps.Copy(outputs, table)
-	if check {
-		return compare(outputs)
-	}
-	return write(outputs)
+	maps.Copy(outputs, tables)
+	return write(outputs, into)
 }
 
-func write(outputs map[string][]byte) error {
+func write(outputs map[string][]byte, into string) error {
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		path := filepath.Join(root, name)
+		path := filepath.Join(into, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -65,37 +62,4 @@ func write(outputs map[string][]byte) error {
 		}
 	}
 	return nil
-}
-
-// compare names the files that differ from outputs, and those that nothing generates any more.
-func compare(outputs map[string][]byte) error {
-	var stale []string
-	for _, name := range slices.Sorted(maps.Keys(outputs)) {
-		have, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil || !bytes.Equal(have, outputs[name]) {
-			stale = append(stale, name)
-		}
-	}
-	for _, name := range generated() {
-		if outputs[name] == nil {
-			stale = append(stale, name+" (nothing generates it)")
-		}
-	}
-	if len(stale) > 0 {
-		return fmt.Errorf("stale, run go generate ./...: %q", stale)
-	}
-	return nil
-}
-
-// generated lists what is there under the names that schemagen writes.
-func generated() []string {
-	var names []string
-	for _, pattern := range []string{"*/*_gen.go", "*/*/*_gen.go", "schemas/*/*/*.pb.go", "docs/callbacks/*.md"} {
-		found, _ := filepath.Glob(filepath.Join(root, pattern)) // The patterns are good.
-		for _, path := range found {
-			name, _ := filepath.Rel(root, path)
-			names = append(names, filepath.ToSlash(name))
-		}
-	}
-	return names
 }

@@ -59,9 +59,6 @@ func execute(t *template.Template, name string, data any) ([]byte, error) {
 	if err := t.ExecuteTemplate(&b, name, data); err != nil {
 		return nil, err
 	}
-	if name == "api.md.tmpl" { // It is one folder up.
-		return bytes.ReplaceAll(b.Bytes(), []byte("](types.md#"), []byte("](callbacks/types.md#")), nil
-	}
 	if !strings.HasSuffix(name, ".go.tmpl") {
 		return b.Bytes(), nil
 	}
@@ -77,25 +74,27 @@ func functions(all Catalogue) template.FuncMap {
 		"comment": func(indent, text string) string {
 			return indent + "// " + strings.ReplaceAll(strings.ReplaceAll(text, "\n", "\n"+indent+"// "), "// \n", "//\n")
 		},
-		"dict": func(title string, m Message) titled { return titled{title, m} },
+		"dict": func(title, types string, m Message) titled { return titled{title, types, m} },
 		"cell": func(s string) string { return strings.ReplaceAll(s, "\n", " ") },
-		"type": func(s string) string { return link(all, s) },
+		"type": func(types string, f Field) string { return link(all, types, f.Form()) },
 		// The reference pages call a callback by its own name.
 		"prose": func(c Callback) string { return "`" + c.Name + "`" + strings.TrimPrefix(c.Comment, c.Go) },
 	}
 }
 
-// link points from the name of a shared type to its description.
-func link(all Catalogue, typ string) string {
+// link points from the name of a shared type to its description, on the page with the shared types.
+func link(all Catalogue, types, typ string) string {
 	for _, t := range all.Types {
 		if rest, ok := strings.CutSuffix(typ, t.Go); ok && (rest == "" || strings.HasSuffix(rest, " ")) {
-			return fmt.Sprintf("%s[%s](types.md#%s)", rest, t.Go, strings.ToLower(t.Go))
+			return fmt.Sprintf("%s[%s](%s#%s)", rest, t.Go, types, strings.ToLower(t.Go))
 		}
 	}
 	return typ
 }
 
+// titled is a message for the template of its fields.
 type titled struct {
 	Title   string
+	Types   string // the page with the shared types
 	Message Message
 }

@@ -482,15 +482,15 @@ const file_callbacks_v1_background_update_controller_proto_rawDesc = "" +
 	"\x14MinBatchSizeResponse\x12\"\n" +
 	"\n" +
 	"batch_size\x18\x01 \x01(\x03H\x00R\tbatchSize\x88\x01\x01B\r\n" +
-	"\v_batch_size2\x95\x04\n" +
-	"\x1aBackgroundUpdateController\x12m\n" +
-	"\bOnUpdate\x12'.modulebus.callbacks.v1.OnUpdateRequest\x1a(.modulebus.callbacks.v1.OnUpdateResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x05\x10\x03*\x041.49\x12\x84\x01\n" +
-	"\vOnUpdateEnd\x12*.modulebus.callbacks.v1.OnUpdateEndRequest\x1a+.modulebus.callbacks.v1.OnUpdateEndResponse\"\x1c\x8a\xb5\x18\x18\b\x02\x10\x03*\x041.49:\bOnUpdate@\xc0\xcf$\x12\x85\x01\n" +
-	"\x10DefaultBatchSize\x12/.modulebus.callbacks.v1.DefaultBatchSizeRequest\x1a0.modulebus.callbacks.v1.DefaultBatchSizeResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x05\x10\x03*\x041.49\x12y\n" +
-	"\fMinBatchSize\x12+.modulebus.callbacks.v1.MinBatchSizeRequest\x1a,.modulebus.callbacks.v1.MinBatchSizeResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x05\x10\x03*\x041.49BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\v_batch_size2\x97\x05\n" +
+	"\x1aBackgroundUpdateController\x12\x99\x01\n" +
+	"\bOnUpdate\x12'.modulebus.callbacks.v1.OnUpdateRequest\x1a(.modulebus.callbacks.v1.OnUpdateResponse\":\x8a\xb5\x186\b\x05\x10\x03*\x041.49R*\n" +
+	"\x12background_updates\x12\x12update_duration_ms\x18d\x12\x84\x01\n" +
+	"\vOnUpdateEnd\x12*.modulebus.callbacks.v1.OnUpdateEndRequest\x1a+.modulebus.callbacks.v1.OnUpdateEndResponse\"\x1c\x8a\xb5\x18\x18\b\x02\x10\x03*\x041.49:\bOnUpdate@\xc0\xcf$\x12\xb1\x01\n" +
+	"\x10DefaultBatchSize\x12/.modulebus.callbacks.v1.DefaultBatchSizeRequest\x1a0.modulebus.callbacks.v1.DefaultBatchSizeResponse\":\x8a\xb5\x186\b\x05\x10\x03*\x041.49R*\n" +
+	"\x12background_updates\x12\x12default_batch_size\x18d\x12\xa1\x01\n" +
+	"\fMinBatchSize\x12+.modulebus.callbacks.v1.MinBatchSizeRequest\x1a,.modulebus.callbacks.v1.MinBatchSizeResponse\"6\x8a\xb5\x182\b\x05\x10\x03*\x041.49R&\n" +
+	"\x12background_updates\x12\x0emin_batch_size\x18\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_background_update_controller_proto_rawDescOnce sync.Once

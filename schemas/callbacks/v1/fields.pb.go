@@ -13,6 +13,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	descriptorpb "google.golang.org/protobuf/types/descriptorpb"
 	reflect "reflect"
+	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -22,6 +23,120 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// User says which users an argument may name.
+type User int32
+
+const (
+	// Anybody.
+	User_USER_UNSPECIFIED User = 0
+	// A user ID of this server.
+	User_LOCAL User = 1
+	// A user of this server who is registered.
+	User_REGISTERED User = 2
+)
+
+// Enum value maps for User.
+var (
+	User_name = map[int32]string{
+		0: "USER_UNSPECIFIED",
+		1: "LOCAL",
+		2: "REGISTERED",
+	}
+	User_value = map[string]int32{
+		"USER_UNSPECIFIED": 0,
+		"LOCAL":            1,
+		"REGISTERED":       2,
+	}
+)
+
+func (x User) Enum() *User {
+	p := new(User)
+	*p = x
+	return p
+}
+
+func (x User) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (User) Descriptor() protoreflect.EnumDescriptor {
+	return file_callbacks_v1_fields_proto_enumTypes[0].Descriptor()
+}
+
+func (User) Type() protoreflect.EnumType {
+	return &file_callbacks_v1_fields_proto_enumTypes[0]
+}
+
+func (x User) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use User.Descriptor instead.
+func (User) EnumDescriptor() ([]byte, []int) {
+	return file_callbacks_v1_fields_proto_rawDescGZIP(), []int{0}
+}
+
+// Form says what Synapse takes in place of a string or a JSON object.
+type Form int32
+
+const (
+	// The string or the object itself.
+	Form_FORM_UNSPECIFIED Form = 0
+	// A synapse.types.UserID.
+	Form_USER_ID Form = 1
+	// A synapse.types.RoomID.
+	Form_ROOM_ID Form = 2
+	// A list of words and JSON objects.
+	Form_PUSH_ACTIONS Form = 3
+	// An event that is to be made: its type, room_id, sender and content are checked.
+	Form_EVENT Form = 4
+)
+
+// Enum value maps for Form.
+var (
+	Form_name = map[int32]string{
+		0: "FORM_UNSPECIFIED",
+		1: "USER_ID",
+		2: "ROOM_ID",
+		3: "PUSH_ACTIONS",
+		4: "EVENT",
+	}
+	Form_value = map[string]int32{
+		"FORM_UNSPECIFIED": 0,
+		"USER_ID":          1,
+		"ROOM_ID":          2,
+		"PUSH_ACTIONS":     3,
+		"EVENT":            4,
+	}
+)
+
+func (x Form) Enum() *Form {
+	p := new(Form)
+	*p = x
+	return p
+}
+
+func (x Form) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Form) Descriptor() protoreflect.EnumDescriptor {
+	return file_callbacks_v1_fields_proto_enumTypes[1].Descriptor()
+}
+
+func (Form) Type() protoreflect.EnumType {
+	return &file_callbacks_v1_fields_proto_enumTypes[1]
+}
+
+func (x Form) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Form.Descriptor instead.
+func (Form) EnumDescriptor() ([]byte, []int) {
+	return file_callbacks_v1_fields_proto_rawDescGZIP(), []int{1}
+}
 
 var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
@@ -96,6 +211,46 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50009,opt,name=aside",
 		Filename:      "callbacks/v1/fields.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*uint32)(nil),
+		Field:         50010,
+		Name:          "modulebus.callbacks.v1.argument",
+		Tag:           "varint,50010,opt,name=argument",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*User)(nil),
+		Field:         50011,
+		Name:          "modulebus.callbacks.v1.user",
+		Tag:           "varint,50011,opt,name=user,enum=modulebus.callbacks.v1.User",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*Form)(nil),
+		Field:         50012,
+		Name:          "modulebus.callbacks.v1.form",
+		Tag:           "varint,50012,opt,name=form,enum=modulebus.callbacks.v1.Form",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         50013,
+		Name:          "modulebus.callbacks.v1.only",
+		Tag:           "bytes,50013,opt,name=only",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50014,
+		Name:          "modulebus.callbacks.v1.of_request",
+		Tag:           "varint,50014,opt,name=of_request",
+		Filename:      "callbacks/v1/fields.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
@@ -137,13 +292,44 @@ var (
 	//
 	// optional bool aside = 50009;
 	E_Aside = &file_callbacks_v1_fields_proto_extTypes[8]
+	// In a request: which of Synapse's arguments it is, from 1. Set where that is not the place among the fields.
+	//
+	// optional uint32 argument = 50010;
+	E_Argument = &file_callbacks_v1_fields_proto_extTypes[9]
+	// In a request of the Module API: whom a user ID has to name.
+	//
+	// optional modulebus.callbacks.v1.User user = 50011;
+	E_User = &file_callbacks_v1_fields_proto_extTypes[10]
+	// In a request of the Module API: what Synapse takes in place of the text or the JSON object.
+	//
+	// optional modulebus.callbacks.v1.Form form = 50012;
+	E_Form = &file_callbacks_v1_fields_proto_extTypes[11]
+	// In a request of the Module API: the only value that Synapse can do anything with.
+	//
+	// optional string only = 50013;
+	E_Only = &file_callbacks_v1_fields_proto_extTypes[12]
+	// In a request of the Module API: it is part of the HTTP request that Synapse takes as one argument.
+	//
+	// optional bool of_request = 50014;
+	E_OfRequest = &file_callbacks_v1_fields_proto_extTypes[13]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\n" +
-	"\x19callbacks/v1/fields.proto\x12\x16modulebus.callbacks.v1\x1a google/protobuf/descriptor.proto::\n" +
+	"\x19callbacks/v1/fields.proto\x12\x16modulebus.callbacks.v1\x1a google/protobuf/descriptor.proto*7\n" +
+	"\x04User\x12\x14\n" +
+	"\x10USER_UNSPECIFIED\x10\x00\x12\t\n" +
+	"\x05LOCAL\x10\x01\x12\x0e\n" +
+	"\n" +
+	"REGISTERED\x10\x02*S\n" +
+	"\x04Form\x12\x14\n" +
+	"\x10FORM_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aUSER_ID\x10\x01\x12\v\n" +
+	"\aROOM_ID\x10\x02\x12\x10\n" +
+	"\fPUSH_ACTIONS\x10\x03\x12\t\n" +
+	"\x05EVENT\x10\x04::\n" +
 	"\braw_json\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\bR\arawJson:5\n" +
 	"\x05final\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\bR\x05final:1\n" +
 	"\x03key\x12\x1d.google.protobuf.FieldOptions\x18ӆ\x03 \x01(\bR\x03key:5\n" +
@@ -153,26 +339,54 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\tto_worker\x12\x1d.google.protobuf.FieldOptions\x18׆\x03 \x01(\bR\btoWorker:@\n" +
 	"\vfollowed_up\x12\x1d.google.protobuf.FieldOptions\x18؆\x03 \x01(\bR\n" +
 	"followedUp:5\n" +
-	"\x05aside\x12\x1d.google.protobuf.FieldOptions\x18ن\x03 \x01(\bR\x05asideBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x05aside\x12\x1d.google.protobuf.FieldOptions\x18ن\x03 \x01(\bR\x05aside:;\n" +
+	"\bargument\x12\x1d.google.protobuf.FieldOptions\x18چ\x03 \x01(\rR\bargument:Q\n" +
+	"\x04user\x12\x1d.google.protobuf.FieldOptions\x18ۆ\x03 \x01(\x0e2\x1c.modulebus.callbacks.v1.UserR\x04user:Q\n" +
+	"\x04form\x12\x1d.google.protobuf.FieldOptions\x18܆\x03 \x01(\x0e2\x1c.modulebus.callbacks.v1.FormR\x04form:3\n" +
+	"\x04only\x12\x1d.google.protobuf.FieldOptions\x18݆\x03 \x01(\tR\x04only:>\n" +
+	"\n" +
+	"of_request\x12\x1d.google.protobuf.FieldOptions\x18ކ\x03 \x01(\bR\tofRequestBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
+var (
+	file_callbacks_v1_fields_proto_rawDescOnce sync.Once
+	file_callbacks_v1_fields_proto_rawDescData []byte
+)
+
+func file_callbacks_v1_fields_proto_rawDescGZIP() []byte {
+	file_callbacks_v1_fields_proto_rawDescOnce.Do(func() {
+		file_callbacks_v1_fields_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)))
+	})
+	return file_callbacks_v1_fields_proto_rawDescData
+}
+
+var file_callbacks_v1_fields_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_callbacks_v1_fields_proto_goTypes = []any{
-	(*descriptorpb.FieldOptions)(nil), // 0: google.protobuf.FieldOptions
+	(User)(0),                         // 0: modulebus.callbacks.v1.User
+	(Form)(0),                         // 1: modulebus.callbacks.v1.Form
+	(*descriptorpb.FieldOptions)(nil), // 2: google.protobuf.FieldOptions
 }
 var file_callbacks_v1_fields_proto_depIdxs = []int32{
-	0, // 0: modulebus.callbacks.v1.raw_json:extendee -> google.protobuf.FieldOptions
-	0, // 1: modulebus.callbacks.v1.final:extendee -> google.protobuf.FieldOptions
-	0, // 2: modulebus.callbacks.v1.key:extendee -> google.protobuf.FieldOptions
-	0, // 3: modulebus.callbacks.v1.keyed:extendee -> google.protobuf.FieldOptions
-	0, // 4: modulebus.callbacks.v1.state:extendee -> google.protobuf.FieldOptions
-	0, // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
-	0, // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
-	0, // 7: modulebus.callbacks.v1.followed_up:extendee -> google.protobuf.FieldOptions
-	0, // 8: modulebus.callbacks.v1.aside:extendee -> google.protobuf.FieldOptions
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	0, // [0:9] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	2,  // 0: modulebus.callbacks.v1.raw_json:extendee -> google.protobuf.FieldOptions
+	2,  // 1: modulebus.callbacks.v1.final:extendee -> google.protobuf.FieldOptions
+	2,  // 2: modulebus.callbacks.v1.key:extendee -> google.protobuf.FieldOptions
+	2,  // 3: modulebus.callbacks.v1.keyed:extendee -> google.protobuf.FieldOptions
+	2,  // 4: modulebus.callbacks.v1.state:extendee -> google.protobuf.FieldOptions
+	2,  // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
+	2,  // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
+	2,  // 7: modulebus.callbacks.v1.followed_up:extendee -> google.protobuf.FieldOptions
+	2,  // 8: modulebus.callbacks.v1.aside:extendee -> google.protobuf.FieldOptions
+	2,  // 9: modulebus.callbacks.v1.argument:extendee -> google.protobuf.FieldOptions
+	2,  // 10: modulebus.callbacks.v1.user:extendee -> google.protobuf.FieldOptions
+	2,  // 11: modulebus.callbacks.v1.form:extendee -> google.protobuf.FieldOptions
+	2,  // 12: modulebus.callbacks.v1.only:extendee -> google.protobuf.FieldOptions
+	2,  // 13: modulebus.callbacks.v1.of_request:extendee -> google.protobuf.FieldOptions
+	0,  // 14: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
+	1,  // 15: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	14, // [14:16] is the sub-list for extension type_name
+	0,  // [0:14] is the sub-list for extension extendee
+	0,  // [0:0] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_fields_proto_init() }
@@ -185,13 +399,14 @@ func file_callbacks_v1_fields_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 9,
+			NumExtensions: 14,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,
 		DependencyIndexes: file_callbacks_v1_fields_proto_depIdxs,
+		EnumInfos:         file_callbacks_v1_fields_proto_enumTypes,
 		ExtensionInfos:    file_callbacks_v1_fields_proto_extTypes,
 	}.Build()
 	File_callbacks_v1_fields_proto = out.File

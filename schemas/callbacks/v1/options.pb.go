@@ -149,6 +149,79 @@ func (OnFailure) EnumDescriptor() ([]byte, []int) {
 	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
 }
 
+// Verdict says which Python value of Synapse's an answer becomes that can be a refusal.
+type Verdict int32
+
+const (
+	// The reply has no refusal.
+	Verdict_VERDICT_UNSPECIFIED Verdict = 0
+	// True to go on, False to refuse.
+	Verdict_ALLOWED Verdict = 1
+	// True to refuse, False to go on.
+	Verdict_REFUSED Verdict = 2
+	// NOT_SPAM to go on; to refuse, an error code, alone or with fields for the client's error.
+	Verdict_CODE Verdict = 3
+	// NOT_SPAM to go on; to refuse, an error code alone, or an exception.
+	Verdict_BARE_CODE Verdict = 4
+	// A RegistrationBehaviour: ALLOW, DENY, or the one that the reply's other field is named after.
+	Verdict_BEHAVIOUR Verdict = 5
+	// Whether to go on, and what takes the event's place; or an exception, to refuse in words of one's own.
+	Verdict_REPLACEMENT Verdict = 6
+	// None to go on, with the argument changed where it is; an exception to refuse.
+	Verdict_EXCEPTION Verdict = 7
+)
+
+// Enum value maps for Verdict.
+var (
+	Verdict_name = map[int32]string{
+		0: "VERDICT_UNSPECIFIED",
+		1: "ALLOWED",
+		2: "REFUSED",
+		3: "CODE",
+		4: "BARE_CODE",
+		5: "BEHAVIOUR",
+		6: "REPLACEMENT",
+		7: "EXCEPTION",
+	}
+	Verdict_value = map[string]int32{
+		"VERDICT_UNSPECIFIED": 0,
+		"ALLOWED":             1,
+		"REFUSED":             2,
+		"CODE":                3,
+		"BARE_CODE":           4,
+		"BEHAVIOUR":           5,
+		"REPLACEMENT":         6,
+		"EXCEPTION":           7,
+	}
+)
+
+func (x Verdict) Enum() *Verdict {
+	p := new(Verdict)
+	*p = x
+	return p
+}
+
+func (x Verdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_callbacks_v1_options_proto_enumTypes[2].Descriptor()
+}
+
+func (Verdict) Type() protoreflect.EnumType {
+	return &file_callbacks_v1_options_proto_enumTypes[2]
+}
+
+func (x Verdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Verdict.Descriptor instead.
+func (Verdict) EnumDescriptor() ([]byte, []int) {
+	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{2}
+}
+
 // CallbackOptions are what an rpc declares of itself.
 type CallbackOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -168,7 +241,11 @@ type CallbackOptions struct {
 	// calling a function that the module returned.
 	Follows []string `protobuf:"bytes,7,rep,name=follows,proto3" json:"follows,omitempty"`
 	// How long the module waits for the second half before it takes it for lost, in milliseconds.
-	WithinMs      uint32 `protobuf:"varint,8,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
+	WithinMs uint32 `protobuf:"varint,8,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
+	// What Synapse takes for an answer that can be a refusal. Set where a reply has a refusal.
+	Verdict Verdict `protobuf:"varint,9,opt,name=verdict,proto3,enum=modulebus.callbacks.v1.Verdict" json:"verdict,omitempty"`
+	// Set where Synapse does not fall back on its own configuration when no module has an opinion.
+	Setting       *Setting `protobuf:"bytes,10,opt,name=setting,proto3" json:"setting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +336,82 @@ func (x *CallbackOptions) GetWithinMs() uint32 {
 	return 0
 }
 
+func (x *CallbackOptions) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *CallbackOptions) GetSetting() *Setting {
+	if x != nil {
+		return x.Setting
+	}
+	return nil
+}
+
+// Setting is one of the settings in a section of Synapse's configuration.
+type Setting struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Section string                 `protobuf:"bytes,1,opt,name=section,proto3" json:"section,omitempty"`
+	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is where the configuration does not say.
+	Default       int64 `protobuf:"varint,3,opt,name=default,proto3" json:"default,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setting) Reset() {
+	*x = Setting{}
+	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setting) ProtoMessage() {}
+
+func (x *Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setting.ProtoReflect.Descriptor instead.
+func (*Setting) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Setting) GetSection() string {
+	if x != nil {
+		return x.Section
+	}
+	return ""
+}
+
+func (x *Setting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Setting) GetDefault() int64 {
+	if x != nil {
+		return x.Default
+	}
+	return 0
+}
+
 // CategoryOptions are what a service declares of itself.
 type CategoryOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -270,7 +423,7 @@ type CategoryOptions struct {
 
 func (x *CategoryOptions) Reset() {
 	*x = CategoryOptions{}
-	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	mi := &file_callbacks_v1_options_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -282,7 +435,7 @@ func (x *CategoryOptions) String() string {
 func (*CategoryOptions) ProtoMessage() {}
 
 func (x *CategoryOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	mi := &file_callbacks_v1_options_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -295,7 +448,7 @@ func (x *CategoryOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CategoryOptions.ProtoReflect.Descriptor instead.
 func (*CategoryOptions) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
+	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CategoryOptions) GetAllOrNone() bool {
@@ -340,7 +493,7 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\x84\x03\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xfa\x03\n" +
 	"\x0fCallbackOptions\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
@@ -350,7 +503,14 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x05since\x18\x05 \x01(\tR\x05since\x129\n" +
 	"\arefusal\x18\x06 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12\x18\n" +
 	"\afollows\x18\a \x03(\tR\afollows\x12\x1b\n" +
-	"\twithin_ms\x18\b \x01(\rR\bwithinMs\"1\n" +
+	"\twithin_ms\x18\b \x01(\rR\bwithinMs\x129\n" +
+	"\averdict\x18\t \x01(\x0e2\x1f.modulebus.callbacks.v1.VerdictR\averdict\x129\n" +
+	"\asetting\x18\n" +
+	" \x01(\v2\x1f.modulebus.callbacks.v1.SettingR\asetting\"Q\n" +
+	"\aSetting\x12\x18\n" +
+	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\adefault\x18\x03 \x01(\x03R\adefault\"1\n" +
 	"\x0fCategoryOptions\x12\x1e\n" +
 	"\vall_or_none\x18\x01 \x01(\bR\tallOrNone*R\n" +
 	"\x04Rule\x12\x14\n" +
@@ -366,7 +526,16 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x04SKIP\x10\x01\x12\n" +
 	"\n" +
 	"\x06REFUSE\x10\x02\x12\b\n" +
-	"\x04FAIL\x10\x03:e\n" +
+	"\x04FAIL\x10\x03*\x84\x01\n" +
+	"\aVerdict\x12\x17\n" +
+	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aALLOWED\x10\x01\x12\v\n" +
+	"\aREFUSED\x10\x02\x12\b\n" +
+	"\x04CODE\x10\x03\x12\r\n" +
+	"\tBARE_CODE\x10\x04\x12\r\n" +
+	"\tBEHAVIOUR\x10\x05\x12\x0f\n" +
+	"\vREPLACEMENT\x10\x06\x12\r\n" +
+	"\tEXCEPTION\x10\a:e\n" +
 	"\bcallback\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CallbackOptionsR\bcallback:f\n" +
 	"\bcategory\x12\x1f.google.protobuf.ServiceOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CategoryOptionsR\bcategoryBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
@@ -382,31 +551,35 @@ func file_callbacks_v1_options_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_options_proto_rawDescData
 }
 
-var file_callbacks_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_callbacks_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_callbacks_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_callbacks_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_callbacks_v1_options_proto_goTypes = []any{
 	(Rule)(0),                           // 0: modulebus.callbacks.v1.Rule
 	(OnFailure)(0),                      // 1: modulebus.callbacks.v1.OnFailure
-	(*CallbackOptions)(nil),             // 2: modulebus.callbacks.v1.CallbackOptions
-	(*CategoryOptions)(nil),             // 3: modulebus.callbacks.v1.CategoryOptions
-	(*Refusal)(nil),                     // 4: modulebus.callbacks.v1.Refusal
-	(*descriptorpb.MethodOptions)(nil),  // 5: google.protobuf.MethodOptions
-	(*descriptorpb.ServiceOptions)(nil), // 6: google.protobuf.ServiceOptions
+	(Verdict)(0),                        // 2: modulebus.callbacks.v1.Verdict
+	(*CallbackOptions)(nil),             // 3: modulebus.callbacks.v1.CallbackOptions
+	(*Setting)(nil),                     // 4: modulebus.callbacks.v1.Setting
+	(*CategoryOptions)(nil),             // 5: modulebus.callbacks.v1.CategoryOptions
+	(*Refusal)(nil),                     // 6: modulebus.callbacks.v1.Refusal
+	(*descriptorpb.MethodOptions)(nil),  // 7: google.protobuf.MethodOptions
+	(*descriptorpb.ServiceOptions)(nil), // 8: google.protobuf.ServiceOptions
 }
 var file_callbacks_v1_options_proto_depIdxs = []int32{
-	0, // 0: modulebus.callbacks.v1.CallbackOptions.rule:type_name -> modulebus.callbacks.v1.Rule
-	1, // 1: modulebus.callbacks.v1.CallbackOptions.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	1, // 2: modulebus.callbacks.v1.CallbackOptions.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
-	4, // 3: modulebus.callbacks.v1.CallbackOptions.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	5, // 4: modulebus.callbacks.v1.callback:extendee -> google.protobuf.MethodOptions
-	6, // 5: modulebus.callbacks.v1.category:extendee -> google.protobuf.ServiceOptions
-	2, // 6: modulebus.callbacks.v1.callback:type_name -> modulebus.callbacks.v1.CallbackOptions
-	3, // 7: modulebus.callbacks.v1.category:type_name -> modulebus.callbacks.v1.CategoryOptions
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	6, // [6:8] is the sub-list for extension type_name
-	4, // [4:6] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	0,  // 0: modulebus.callbacks.v1.CallbackOptions.rule:type_name -> modulebus.callbacks.v1.Rule
+	1,  // 1: modulebus.callbacks.v1.CallbackOptions.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	1,  // 2: modulebus.callbacks.v1.CallbackOptions.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	6,  // 3: modulebus.callbacks.v1.CallbackOptions.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	2,  // 4: modulebus.callbacks.v1.CallbackOptions.verdict:type_name -> modulebus.callbacks.v1.Verdict
+	4,  // 5: modulebus.callbacks.v1.CallbackOptions.setting:type_name -> modulebus.callbacks.v1.Setting
+	7,  // 6: modulebus.callbacks.v1.callback:extendee -> google.protobuf.MethodOptions
+	8,  // 7: modulebus.callbacks.v1.category:extendee -> google.protobuf.ServiceOptions
+	3,  // 8: modulebus.callbacks.v1.callback:type_name -> modulebus.callbacks.v1.CallbackOptions
+	5,  // 9: modulebus.callbacks.v1.category:type_name -> modulebus.callbacks.v1.CategoryOptions
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	8,  // [8:10] is the sub-list for extension type_name
+	6,  // [6:8] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_options_proto_init() }
@@ -420,8 +593,8 @@ func file_callbacks_v1_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_options_proto_rawDesc), len(file_callbacks_v1_options_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   2,
+			NumEnums:      3,
+			NumMessages:   3,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

@@ -855,7 +855,7 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\"\n" +
 	"\fregistration\x18\x03 \x01(\bR\fregistration\"R\n" +
 	"\x15Is3PidAllowedResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\x8e\b\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\x91\b\n" +
 	"\x14PasswordAuthProvider\x12y\n" +
 	"\fAuthCheckers\x12+.modulebus.callbacks.v1.AuthCheckersRequest\x1a,.modulebus.callbacks.v1.AuthCheckersResponse\"\x0e\x8a\xb5\x18\n" +
 	"\b\x01\x10\x01*\x041.46\x12\xaf\x01\n" +
@@ -867,8 +867,8 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\x1aGetUsernameForRegistration\x129.modulebus.callbacks.v1.GetUsernameForRegistrationRequest\x1a:.modulebus.callbacks.v1.GetUsernameForRegistrationResponse\"\x0e\x8a\xb5\x18\n" +
 	"\b\x01\x10\x03*\x041.52\x12\xac\x01\n" +
 	"\x1dGetDisplaynameForRegistration\x12<.modulebus.callbacks.v1.GetDisplaynameForRegistrationRequest\x1a=.modulebus.callbacks.v1.GetDisplaynameForRegistrationResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x01\x10\x03*\x041.54\x12~\n" +
-	"\rIs3PidAllowed\x12,.modulebus.callbacks.v1.Is3PidAllowedRequest\x1a-.modulebus.callbacks.v1.Is3PidAllowedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.53BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\b\x01\x10\x03*\x041.54\x12\x80\x01\n" +
+	"\rIs3PidAllowed\x12,.modulebus.callbacks.v1.Is3PidAllowedRequest\x1a-.modulebus.callbacks.v1.Is3PidAllowedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.53H\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_password_auth_provider_proto_rawDescOnce sync.Once

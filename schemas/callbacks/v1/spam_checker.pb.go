@@ -1558,27 +1558,27 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	" CheckRegistrationForSpamResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x12\x1d\n" +
 	"\n" +
-	"shadow_ban\x18\x02 \x01(\bR\tshadowBan\"\xa5\x01\n" +
-	"\x1cCheckMediaFileForSpamRequest\x12=\n" +
-	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoR\bfileInfo\x12F\n" +
-	"\ffile_wrapper\x18\x02 \x01(\v2#.modulebus.callbacks.v1.FileWrapperR\vfileWrapper\"Z\n" +
+	"shadow_ban\x18\x02 \x01(\bR\tshadowBan\"\xb1\x01\n" +
+	"\x1cCheckMediaFileForSpamRequest\x12C\n" +
+	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoB\x04е\x18\x02R\bfileInfo\x12L\n" +
+	"\ffile_wrapper\x18\x02 \x01(\v2#.modulebus.callbacks.v1.FileWrapperB\x04е\x18\x01R\vfileWrapper\"Z\n" +
 	"\x1dCheckMediaFileForSpamResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xac\x10\n" +
-	"\vSpamChecker\x12\x8c\x01\n" +
-	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03\x18\x01 \x01*\x041.37\x12~\n" +
-	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x8a\x01\n" +
-	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x99\x01\n" +
-	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x8d\x01\n" +
-	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x93\x01\n" +
-	"\x14CheckUsernameForSpam\x123.modulebus.callbacks.v1.CheckUsernameForSpamRequest\x1a4.modulebus.callbacks.v1.CheckUsernameForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x9f\x01\n" +
-	"\x18CheckRegistrationForSpam\x127.modulebus.callbacks.v1.CheckRegistrationForSpamRequest\x1a8.modulebus.callbacks.v1.CheckRegistrationForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x96\x01\n" +
-	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.37\x12\x9f\x01\n" +
-	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.60\x12\x84\x01\n" +
-	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.45\x12\x9a\x01\n" +
-	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x11\x8a\xb5\x18\r\b\x01\x10\x03 \x01*\x051.134\x12\x96\x01\n" +
-	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.45\x12\x97\x01\n" +
-	"\x15UserMaySendStateEvent\x124.modulebus.callbacks.v1.UserMaySendStateEventRequest\x1a5.modulebus.callbacks.v1.UserMaySendStateEventResponse\"\x11\x8a\xb5\x18\r\b\x01\x10\x03 \x01*\x051.132\x12\x8a\x01\n" +
-	"\x11CheckLoginForSpam\x120.modulebus.callbacks.v1.CheckLoginForSpamRequest\x1a1.modulebus.callbacks.v1.CheckLoginForSpamResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.87BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xc9\x10\n" +
+	"\vSpamChecker\x12\x8e\x01\n" +
+	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03\x12\x80\x01\n" +
+	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x8c\x01\n" +
+	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x9b\x01\n" +
+	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x8f\x01\n" +
+	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x95\x01\n" +
+	"\x14CheckUsernameForSpam\x123.modulebus.callbacks.v1.CheckUsernameForSpamRequest\x1a4.modulebus.callbacks.v1.CheckUsernameForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x02\x12\xa1\x01\n" +
+	"\x18CheckRegistrationForSpam\x127.modulebus.callbacks.v1.CheckRegistrationForSpamRequest\x1a8.modulebus.callbacks.v1.CheckRegistrationForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x05\x12\x98\x01\n" +
+	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\xa1\x01\n" +
+	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.60H\x02\x12\x86\x01\n" +
+	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.45H\x03\x12\x9c\x01\n" +
+	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.134H\x03\x12\x98\x01\n" +
+	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.45H\x03\x12\x99\x01\n" +
+	"\x15UserMaySendStateEvent\x124.modulebus.callbacks.v1.UserMaySendStateEventRequest\x1a5.modulebus.callbacks.v1.UserMaySendStateEventResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.132H\x04\x12\x8c\x01\n" +
+	"\x11CheckLoginForSpam\x120.modulebus.callbacks.v1.CheckLoginForSpamRequest\x1a1.modulebus.callbacks.v1.CheckLoginForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.87H\x03BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_spam_checker_proto_rawDescOnce sync.Once

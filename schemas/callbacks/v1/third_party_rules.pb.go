@@ -1301,19 +1301,18 @@ const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
 	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"*\n" +
-	"(OnRemoveUserThirdPartyIdentifierResponse2\xf3\x0e\n" +
-	"\x0fThirdPartyRules\x12\x88\x01\n" +
-	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x01\x10\x03*\x041.39\x12\xb8\x01\n" +
-	"\fOnCreateRoom\x12+.modulebus.callbacks.v1.OnCreateRoomRequest\x1a,.modulebus.callbacks.v1.OnCreateRoomResponse\"M\x8a\xb5\x18I\b\x04\x10\x02*\x041.392=\n" +
-	"\tM_UNKNOWN\x12-Room creation forbidden with these parameters \x93\x03\x12\xa2\x01\n" +
-	"\x19CheckThreepidCanBeInvited\x128.modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest\x1a9.modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.39\x12\xab\x01\n" +
-	"\x1cCheckVisibilityCanBeModified\x12;.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest\x1a<.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.39\x12s\n" +
+	"(OnRemoveUserThirdPartyIdentifierResponse2\xff\x0e\n" +
+	"\x0fThirdPartyRules\x12\x8a\x01\n" +
+	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03*\x041.39H\x06\x12\xba\x01\n" +
+	"\fOnCreateRoom\x12+.modulebus.callbacks.v1.OnCreateRoomRequest\x1a,.modulebus.callbacks.v1.OnCreateRoomResponse\"O\x8a\xb5\x18K\b\x04\x10\x02*\x041.392=\n" +
+	"\tM_UNKNOWN\x12-Room creation forbidden with these parameters \x93\x03H\a\x12\xa4\x01\n" +
+	"\x19CheckThreepidCanBeInvited\x128.modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest\x1a9.modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.39H\x01\x12\xad\x01\n" +
+	"\x1cCheckVisibilityCanBeModified\x12;.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest\x1a<.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.39H\x01\x12s\n" +
 	"\n" +
 	"OnNewEvent\x12).modulebus.callbacks.v1.OnNewEventRequest\x1a*.modulebus.callbacks.v1.OnNewEventResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.47\x12\x93\x01\n" +
-	"\x14CheckCanShutdownRoom\x123.modulebus.callbacks.v1.CheckCanShutdownRoomRequest\x1a4.modulebus.callbacks.v1.CheckCanShutdownRoomResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.55\x12\x99\x01\n" +
-	"\x16CheckCanDeactivateUser\x125.modulebus.callbacks.v1.CheckCanDeactivateUserRequest\x1a6.modulebus.callbacks.v1.CheckCanDeactivateUserResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x01 \x01*\x041.55\x12\x82\x01\n" +
+	"\b\x02\x10\x01*\x041.47\x12\x95\x01\n" +
+	"\x14CheckCanShutdownRoom\x123.modulebus.callbacks.v1.CheckCanShutdownRoomRequest\x1a4.modulebus.callbacks.v1.CheckCanShutdownRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.55H\x01\x12\x9b\x01\n" +
+	"\x16CheckCanDeactivateUser\x125.modulebus.callbacks.v1.CheckCanDeactivateUserRequest\x1a6.modulebus.callbacks.v1.CheckCanDeactivateUserResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.55H\x01\x12\x82\x01\n" +
 	"\x0fOnProfileUpdate\x12..modulebus.callbacks.v1.OnProfileUpdateRequest\x1a/.modulebus.callbacks.v1.OnProfileUpdateResponse\"\x0e\x8a\xb5\x18\n" +
 	"\b\x02\x10\x01*\x041.54\x12\xb2\x01\n" +
 	"\x1fOnUserDeactivationStatusChanged\x12>.modulebus.callbacks.v1.OnUserDeactivationStatusChangedRequest\x1a?.modulebus.callbacks.v1.OnUserDeactivationStatusChangedResponse\"\x0e\x8a\xb5\x18\n" +

@@ -104,7 +104,9 @@ type Event struct {
 	// The room version is never part of the event's JSON.
 	RoomVersion string `protobuf:"bytes,2,opt,name=room_version,json=roomVersion,proto3" json:"room_version,omitempty"`
 	// The event as JSON, as it is sent over federation.
-	Json          []byte `protobuf:"bytes,3,opt,name=json,proto3" json:"json,omitempty"`
+	Json []byte `protobuf:"bytes,3,opt,name=json,proto3" json:"json,omitempty"`
+	// The room. From room version 12 on, the JSON of m.room.create has no room_id. Empty when the homeserver did not say.
+	RoomId        string `protobuf:"bytes,4,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -158,6 +160,13 @@ func (x *Event) GetJson() []byte {
 		return x.Json
 	}
 	return nil
+}
+
+func (x *Event) GetRoomId() string {
+	if x != nil {
+		return x.RoomId
+	}
+	return ""
 }
 
 // UserProfile is what the user directory shows of a user.
@@ -1287,11 +1296,12 @@ const file_callbacks_v1_types_proto_rawDesc = "" +
 	"\x11additional_fields\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\x10additionalFields\x12$\n" +
 	"\vhttp_status\x18\x04 \x01(\rH\x00R\n" +
 	"httpStatus\x88\x01\x01B\x0e\n" +
-	"\f_http_status\"_\n" +
+	"\f_http_status\"x\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12!\n" +
 	"\froom_version\x18\x02 \x01(\tR\vroomVersion\x12\x18\n" +
-	"\x04json\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\x04json\"\x92\x01\n" +
+	"\x04json\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\x04json\x12\x17\n" +
+	"\aroom_id\x18\x04 \x01(\tR\x06roomId\"\x92\x01\n" +
 	"\vUserProfile\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12&\n" +
 	"\fdisplay_name\x18\x02 \x01(\tH\x00R\vdisplayName\x88\x01\x01\x12\"\n" +

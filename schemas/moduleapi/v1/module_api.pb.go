@@ -25,6 +25,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RunsOn says which of Synapse's processes can do something.
+type RunsOn int32
+
+const (
+	// Each of them.
+	RunsOn_RUNS_ON_UNSPECIFIED RunsOn = 0
+	// The main process.
+	RunsOn_MAIN RunsOn = 1
+	// The one that writes presence.
+	RunsOn_PRESENCE_WRITER RunsOn = 2
+)
+
+// Enum value maps for RunsOn.
+var (
+	RunsOn_name = map[int32]string{
+		0: "RUNS_ON_UNSPECIFIED",
+		1: "MAIN",
+		2: "PRESENCE_WRITER",
+	}
+	RunsOn_value = map[string]int32{
+		"RUNS_ON_UNSPECIFIED": 0,
+		"MAIN":                1,
+		"PRESENCE_WRITER":     2,
+	}
+)
+
+func (x RunsOn) Enum() *RunsOn {
+	p := new(RunsOn)
+	*p = x
+	return p
+}
+
+func (x RunsOn) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RunsOn) Descriptor() protoreflect.EnumDescriptor {
+	return file_moduleapi_v1_module_api_proto_enumTypes[0].Descriptor()
+}
+
+func (RunsOn) Type() protoreflect.EnumType {
+	return &file_moduleapi_v1_module_api_proto_enumTypes[0]
+}
+
+func (x RunsOn) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RunsOn.Descriptor instead.
+func (RunsOn) EnumDescriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{0}
+}
+
 // MethodOptions are what an rpc of the Module API declares of itself.
 type MethodOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -33,7 +86,13 @@ type MethodOptions struct {
 	// Whether each module has the scope without being granted it: reads that reveal no secret.
 	ByDefault bool `protobuf:"varint,2,opt,name=by_default,json=byDefault,proto3" json:"by_default,omitempty"`
 	// The Synapse version that introduced the method.
-	Since         string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Since string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Whether it changes nothing, so that it may be cancelled half way.
+	Reads bool `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"`
+	// Which of Synapse's processes can do it.
+	RunsOn RunsOn `protobuf:"varint,5,opt,name=runs_on,json=runsOn,proto3,enum=modulebus.moduleapi.v1.RunsOn" json:"runs_on,omitempty"`
+	// Whether the reply's fields are attributes of Synapse's ModuleApi, and nothing is called.
+	Attributes    bool `protobuf:"varint,6,opt,name=attributes,proto3" json:"attributes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -87,6 +146,27 @@ func (x *MethodOptions) GetSince() string {
 		return x.Since
 	}
 	return ""
+}
+
+func (x *MethodOptions) GetReads() bool {
+	if x != nil {
+		return x.Reads
+	}
+	return false
+}
+
+func (x *MethodOptions) GetRunsOn() RunsOn {
+	if x != nil {
+		return x.RunsOn
+	}
+	return RunsOn_RUNS_ON_UNSPECIFIED
+}
+
+func (x *MethodOptions) GetAttributes() bool {
+	if x != nil {
+		return x.Attributes
+	}
+	return false
 }
 
 type PropertiesRequest struct {
@@ -4325,12 +4405,17 @@ var File_moduleapi_v1_module_api_proto protoreflect.FileDescriptor
 
 const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmoduleapi/v1/module_api.proto\x12\x16modulebus.moduleapi.v1\x1a\x19callbacks/v1/fields.proto\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"Z\n" +
+	"\x1dmoduleapi/v1/module_api.proto\x12\x16modulebus.moduleapi.v1\x1a\x19callbacks/v1/fields.proto\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xc9\x01\n" +
 	"\rMethodOptions\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1d\n" +
 	"\n" +
 	"by_default\x18\x02 \x01(\bR\tbyDefault\x12\x14\n" +
-	"\x05since\x18\x03 \x01(\tR\x05since\"\x13\n" +
+	"\x05since\x18\x03 \x01(\tR\x05since\x12\x14\n" +
+	"\x05reads\x18\x04 \x01(\bR\x05reads\x127\n" +
+	"\aruns_on\x18\x05 \x01(\x0e2\x1e.modulebus.moduleapi.v1.RunsOnR\x06runsOn\x12\x1e\n" +
+	"\n" +
+	"attributes\x18\x06 \x01(\bR\n" +
+	"attributes\"\x13\n" +
 	"\x11PropertiesRequest\"\x9b\x02\n" +
 	"\x12PropertiesResponse\x12\x1f\n" +
 	"\vserver_name\x18\x01 \x01(\tR\n" +
@@ -4372,15 +4457,15 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
 	"_user_type\"W\n" +
 	"\x17GetUserinfoByIdResponse\x12<\n" +
-	"\buserinfo\x18\x01 \x01(\v2 .modulebus.moduleapi.v1.UserInfoR\buserinfo\"\xcd\x01\n" +
-	"\x13GetUserByReqRequest\x12!\n" +
-	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\x12\x1f\n" +
+	"\buserinfo\x18\x01 \x01(\v2 .modulebus.moduleapi.v1.UserInfoR\buserinfo\"\xdf\x01\n" +
+	"\x13GetUserByReqRequest\x12'\n" +
+	"\faccess_token\x18\x01 \x01(\tB\x04\xf0\xb5\x18\x01R\vaccessToken\x12\x1f\n" +
 	"\vallow_guest\x18\x02 \x01(\bR\n" +
 	"allowGuest\x12#\n" +
-	"\rallow_expired\x18\x03 \x01(\bR\fallowExpired\x12\x13\n" +
-	"\x02ip\x18\x04 \x01(\tH\x00R\x02ip\x88\x01\x01\x12\"\n" +
+	"\rallow_expired\x18\x03 \x01(\bR\fallowExpired\x12\x19\n" +
+	"\x02ip\x18\x04 \x01(\tB\x04\xf0\xb5\x18\x01H\x00R\x02ip\x88\x01\x01\x12(\n" +
 	"\n" +
-	"user_agent\x18\x05 \x01(\tH\x01R\tuserAgent\x88\x01\x01B\x05\n" +
+	"user_agent\x18\x05 \x01(\tB\x04\xf0\xb5\x18\x01H\x01R\tuserAgent\x88\x01\x01B\x05\n" +
 	"\x03_ipB\r\n" +
 	"\v_user_agent\"W\n" +
 	"\x14GetUserByReqResponse\x12?\n" +
@@ -4417,9 +4502,9 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x05admin\x18\x04 \x01(\bR\x05adminB\x0e\n" +
 	"\f_displayname\"/\n" +
 	"\x14RegisterUserResponse\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\"\xb0\x01\n" +
-	"\x15RegisterDeviceRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\"\xb6\x01\n" +
+	"\x15RegisterDeviceRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x01R\x06userId\x12 \n" +
 	"\tdevice_id\x18\x02 \x01(\tH\x00R\bdeviceId\x88\x01\x01\x125\n" +
 	"\x14initial_display_name\x18\x03 \x01(\tH\x01R\x12initialDisplayName\x88\x01\x01B\f\n" +
 	"\n" +
@@ -4431,14 +4516,14 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x0evalid_until_ms\x18\x03 \x01(\x03H\x00R\fvalidUntilMs\x88\x01\x01\x12(\n" +
 	"\rrefresh_token\x18\x04 \x01(\tH\x01R\frefreshToken\x88\x01\x01B\x11\n" +
 	"\x0f_valid_until_msB\x10\n" +
-	"\x0e_refresh_token\"\x9b\x01\n" +
+	"\x0e_refresh_token\"\xa1\x01\n" +
 	"\x1bRecordUserExternalIdRequest\x12(\n" +
 	"\x10auth_provider_id\x18\x01 \x01(\tR\x0eauthProviderId\x12$\n" +
-	"\x0eremote_user_id\x18\x02 \x01(\tR\fremoteUserId\x12,\n" +
-	"\x12registered_user_id\x18\x03 \x01(\tR\x10registeredUserId\"\x1e\n" +
-	"\x1cRecordUserExternalIdResponse\"\x8f\x02\n" +
-	"\x17CreateLoginTokenRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12)\n" +
+	"\x0eremote_user_id\x18\x02 \x01(\tR\fremoteUserId\x122\n" +
+	"\x12registered_user_id\x18\x03 \x01(\tB\x04ص\x18\x01R\x10registeredUserId\"\x1e\n" +
+	"\x1cRecordUserExternalIdResponse\"\x95\x02\n" +
+	"\x17CreateLoginTokenRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x01R\x06userId\x12)\n" +
 	"\x0eduration_in_ms\x18\x02 \x01(\x03H\x00R\fdurationInMs\x88\x01\x01\x12-\n" +
 	"\x10auth_provider_id\x18\x03 \x01(\tH\x01R\x0eauthProviderId\x88\x01\x01\x12<\n" +
 	"\x18auth_provider_session_id\x18\x04 \x01(\tH\x02R\x15authProviderSessionId\x88\x01\x01B\x11\n" +
@@ -4449,15 +4534,15 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"A\n" +
 	"\x1cInvalidateAccessTokenRequest\x12!\n" +
 	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\"\x1f\n" +
-	"\x1dInvalidateAccessTokenResponse\"\xaa\x02\n" +
-	"\x1cCompleteSsoLoginAsyncRequest\x12,\n" +
-	"\x12registered_user_id\x18\x01 \x01(\tR\x10registeredUserId\x12.\n" +
+	"\x1dInvalidateAccessTokenResponse\"\xbc\x02\n" +
+	"\x1cCompleteSsoLoginAsyncRequest\x122\n" +
+	"\x12registered_user_id\x18\x01 \x01(\tB\x04ص\x18\x01R\x10registeredUserId\x12.\n" +
 	"\x13client_redirect_url\x18\x02 \x01(\tR\x11clientRedirectUrl\x12\x19\n" +
 	"\bnew_user\x18\x03 \x01(\bR\anewUser\x12-\n" +
-	"\x10auth_provider_id\x18\x04 \x01(\tH\x00R\x0eauthProviderId\x88\x01\x01\x12\x13\n" +
-	"\x02ip\x18\x05 \x01(\tH\x01R\x02ip\x88\x01\x01\x12\"\n" +
+	"\x10auth_provider_id\x18\x04 \x01(\tH\x00R\x0eauthProviderId\x88\x01\x01\x12\x19\n" +
+	"\x02ip\x18\x05 \x01(\tB\x04\xf0\xb5\x18\x01H\x01R\x02ip\x88\x01\x01\x12(\n" +
 	"\n" +
-	"user_agent\x18\x06 \x01(\tH\x02R\tuserAgent\x88\x01\x01B\x13\n" +
+	"user_agent\x18\x06 \x01(\tB\x04\xf0\xb5\x18\x01H\x02R\tuserAgent\x88\x01\x01B\x13\n" +
 	"\x11_auth_provider_idB\x05\n" +
 	"\x03_ipB\r\n" +
 	"\v_user_agent\"\x89\x01\n" +
@@ -4468,9 +4553,9 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
 	"HttpHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"Y\n" +
-	"\x15SetDisplaynameRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12'\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"_\n" +
+	"\x15SetDisplaynameRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\xe0\xb5\x18\x01R\x06userId\x12'\n" +
 	"\x0fnew_displayname\x18\x02 \x01(\tR\x0enewDisplayname\"\x18\n" +
 	"\x16SetDisplaynameResponse\"O\n" +
 	"\x19GetUserIpAndAgentsRequest\x12\x17\n" +
@@ -4514,23 +4599,23 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\aroom_id\x18\x01 \x01(\tR\x06roomId\x12<\n" +
 	"\x05types\x18\x02 \x03(\v2&.modulebus.moduleapi.v1.StateEventTypeR\x05types\"X\n" +
 	"\x1cGetStateEventsInRoomResponse\x128\n" +
-	"\x05state\x18\x01 \x03(\v2\".modulebus.callbacks.v1.StateEventR\x05state\"H\n" +
-	"!CreateAndSendEventIntoRoomRequest\x12#\n" +
+	"\x05state\x18\x01 \x03(\v2\".modulebus.callbacks.v1.StateEventR\x05state\"L\n" +
+	"!CreateAndSendEventIntoRoomRequest\x12'\n" +
 	"\n" +
-	"event_dict\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\teventDict\"Y\n" +
+	"event_dict\x18\x01 \x01(\fB\b\x88\xb5\x18\x01\xe0\xb5\x18\x04R\teventDict\"Y\n" +
 	"\"CreateAndSendEventIntoRoomResponse\x123\n" +
-	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"\xd9\x01\n" +
-	"\x1bUpdateRoomMembershipRequest\x12\x16\n" +
-	"\x06sender\x18\x01 \x01(\tR\x06sender\x12\x16\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"\xdf\x01\n" +
+	"\x1bUpdateRoomMembershipRequest\x12\x1c\n" +
+	"\x06sender\x18\x01 \x01(\tB\x04ص\x18\x01R\x06sender\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x17\n" +
 	"\aroom_id\x18\x03 \x01(\tR\x06roomId\x12%\n" +
 	"\x0enew_membership\x18\x04 \x01(\tR\rnewMembership\x12\x1e\n" +
 	"\acontent\x18\x05 \x01(\fB\x04\x88\xb5\x18\x01R\acontent\x12*\n" +
 	"\x11remote_room_hosts\x18\x06 \x03(\tR\x0fremoteRoomHosts\"S\n" +
 	"\x1cUpdateRoomMembershipResponse\x123\n" +
-	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"\xd1\x01\n" +
-	"\x11CreateRoomRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1c\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"\xd7\x01\n" +
+	"\x11CreateRoomRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x01R\x06userId\x12\x1c\n" +
 	"\x06config\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x06config\x12!\n" +
 	"\tratelimit\x18\x03 \x01(\bH\x00R\tratelimit\x88\x01\x01\x12;\n" +
 	"\x14creator_join_profile\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01H\x01R\x12creatorJoinProfile\x88\x01\x01B\f\n" +
@@ -4550,9 +4635,9 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"room_alias\x18\x01 \x01(\tR\troomAlias\"L\n" +
 	"\x17LookupRoomAliasResponse\x12\x17\n" +
 	"\aroom_id\x18\x01 \x01(\tR\x06roomId\x12\x18\n" +
-	"\aservers\x18\x02 \x03(\tR\aservers\"7\n" +
-	"\x1cGetCanonicalRoomAliasRequest\x12\x17\n" +
-	"\aroom_id\x18\x01 \x01(\tR\x06roomId\"R\n" +
+	"\aservers\x18\x02 \x03(\tR\aservers\"=\n" +
+	"\x1cGetCanonicalRoomAliasRequest\x12\x1d\n" +
+	"\aroom_id\x18\x01 \x01(\tB\x04\xe0\xb5\x18\x02R\x06roomId\"R\n" +
 	"\x1dGetCanonicalRoomAliasResponse\x12\"\n" +
 	"\n" +
 	"room_alias\x18\x01 \x01(\tH\x00R\troomAlias\x88\x01\x01B\r\n" +
@@ -4594,13 +4679,14 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x04sent\x18\x01 \x03(\v2B.modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntryR\x04sent\x1a7\n" +
 	"\tSentEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\x90\x01\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\xa2\x01\n" +
 	"\x18SetPushRuleActionRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x14\n" +
-	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
+	"\x05scope\x18\x02 \x01(\tB\n" +
+	"\xea\xb5\x18\x06globalR\x05scope\x12\x12\n" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x17\n" +
-	"\arule_id\x18\x04 \x01(\tR\x06ruleId\x12\x18\n" +
-	"\aactions\x18\x05 \x03(\tR\aactions\"\x1b\n" +
+	"\arule_id\x18\x04 \x01(\tR\x06ruleId\x12\x1e\n" +
+	"\aactions\x18\x05 \x03(\tB\x04\xe0\xb5\x18\x03R\aactions\"\x1b\n" +
 	"\x19SetPushRuleActionResponse\"q\n" +
 	"\x0fSendMailRequest\x12\x1c\n" +
 	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x18\n" +
@@ -4622,45 +4708,49 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
 	"\b_timeout\"=\n" +
 	"!SendFederationHttpRequestResponse\x12\x18\n" +
-	"\x04body\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\x04body\"H\n" +
-	"\x10GetGlobalRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n" +
+	"\x04body\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\x04body\"N\n" +
+	"\x10GetGlobalRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x01R\x06userId\x12\x1b\n" +
 	"\tdata_type\x18\x02 \x01(\tR\bdataType\";\n" +
 	"\x11GetGlobalResponse\x12\x1d\n" +
 	"\x04data\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01H\x00R\x04data\x88\x01\x01B\a\n" +
-	"\x05_data\"i\n" +
-	"\x10PutGlobalRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n" +
+	"\x05_data\"o\n" +
+	"\x10PutGlobalRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x02R\x06userId\x12\x1b\n" +
 	"\tdata_type\x18\x02 \x01(\tR\bdataType\x12\x1f\n" +
 	"\bnew_data\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\anewData\"\x13\n" +
-	"\x11PutGlobalResponse2\x85,\n" +
-	"\tModuleApi\x12}\n" +
+	"\x11PutGlobalResponse*@\n" +
+	"\x06RunsOn\x12\x17\n" +
+	"\x13RUNS_ON_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04MAIN\x10\x01\x12\x13\n" +
+	"\x0fPRESENCE_WRITER\x10\x022\xae,\n" +
+	"\tModuleApi\x12\x81\x01\n" +
 	"\n" +
-	"Properties\x12).modulebus.moduleapi.v1.PropertiesRequest\x1a*.modulebus.moduleapi.v1.PropertiesResponse\"\x18\x92\xb5\x18\x14\n" +
+	"Properties\x12).modulebus.moduleapi.v1.PropertiesRequest\x1a*.modulebus.moduleapi.v1.PropertiesResponse\"\x1c\x92\xb5\x18\x18\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x041.39\x12\x8c\x01\n" +
-	"\x0fGetUserinfoById\x12..modulebus.moduleapi.v1.GetUserinfoByIdRequest\x1a/.modulebus.moduleapi.v1.GetUserinfoByIdResponse\"\x18\x92\xb5\x18\x14\n" +
+	"users.read\x10\x01\x1a\x041.39 \x010\x01\x12\x8e\x01\n" +
+	"\x0fGetUserinfoById\x12..modulebus.moduleapi.v1.GetUserinfoByIdRequest\x1a/.modulebus.moduleapi.v1.GetUserinfoByIdResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x041.41\x12\x82\x01\n" +
-	"\fGetUserByReq\x12+.modulebus.moduleapi.v1.GetUserByReqRequest\x1a,.modulebus.moduleapi.v1.GetUserByReqResponse\"\x17\x92\xb5\x18\x13\n" +
+	"users.read\x10\x01\x1a\x041.41 \x01\x12\x84\x01\n" +
+	"\fGetUserByReq\x12+.modulebus.moduleapi.v1.GetUserByReqRequest\x1a,.modulebus.moduleapi.v1.GetUserByReqResponse\"\x19\x92\xb5\x18\x15\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x031.0\x12\x80\x01\n" +
-	"\vIsUserAdmin\x12*.modulebus.moduleapi.v1.IsUserAdminRequest\x1a+.modulebus.moduleapi.v1.IsUserAdminResponse\"\x18\x92\xb5\x18\x14\n" +
+	"users.read\x10\x01\x1a\x031.0 \x01\x12\x82\x01\n" +
+	"\vIsUserAdmin\x12*.modulebus.moduleapi.v1.IsUserAdminRequest\x1a+.modulebus.moduleapi.v1.IsUserAdminResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x041.39\x12\x82\x01\n" +
+	"users.read\x10\x01\x1a\x041.39 \x01\x12\x82\x01\n" +
 	"\fSetUserAdmin\x12+.modulebus.moduleapi.v1.SetUserAdminRequest\x1a,.modulebus.moduleapi.v1.SetUserAdminResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vusers.admin\x1a\x041.57\x12\x92\x01\n" +
-	"\x11GetProfileForUser\x120.modulebus.moduleapi.v1.GetProfileForUserRequest\x1a1.modulebus.moduleapi.v1.GetProfileForUserResponse\"\x18\x92\xb5\x18\x14\n" +
+	"\vusers.admin\x1a\x041.57\x12\x94\x01\n" +
+	"\x11GetProfileForUser\x120.modulebus.moduleapi.v1.GetProfileForUserRequest\x1a1.modulebus.moduleapi.v1.GetProfileForUserResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x041.39\x12\x99\x01\n" +
-	"\x13GetThreepidsForUser\x122.modulebus.moduleapi.v1.GetThreepidsForUserRequest\x1a3.modulebus.moduleapi.v1.GetThreepidsForUserResponse\"\x19\x92\xb5\x18\x15\n" +
-	"\rusers.private\x1a\x041.39\x12\x8c\x01\n" +
-	"\x0fCheckUserExists\x12..modulebus.moduleapi.v1.CheckUserExistsRequest\x1a/.modulebus.moduleapi.v1.CheckUserExistsResponse\"\x18\x92\xb5\x18\x14\n" +
+	"users.read\x10\x01\x1a\x041.39 \x01\x12\x9b\x01\n" +
+	"\x13GetThreepidsForUser\x122.modulebus.moduleapi.v1.GetThreepidsForUserRequest\x1a3.modulebus.moduleapi.v1.GetThreepidsForUserResponse\"\x1b\x92\xb5\x18\x17\n" +
+	"\rusers.private\x1a\x041.39 \x01\x12\x8e\x01\n" +
+	"\x0fCheckUserExists\x12..modulebus.moduleapi.v1.CheckUserExistsRequest\x1a/.modulebus.moduleapi.v1.CheckUserExistsResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x040.25\x12\x86\x01\n" +
-	"\rCheckUsername\x12,.modulebus.moduleapi.v1.CheckUsernameRequest\x1a-.modulebus.moduleapi.v1.CheckUsernameResponse\"\x18\x92\xb5\x18\x14\n" +
+	"users.read\x10\x01\x1a\x040.25 \x01\x12\x88\x01\n" +
+	"\rCheckUsername\x12,.modulebus.moduleapi.v1.CheckUsernameRequest\x1a-.modulebus.moduleapi.v1.CheckUsernameResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"users.read\x10\x01\x1a\x041.52\x12\x81\x01\n" +
+	"users.read\x10\x01\x1a\x041.52 \x01\x12\x81\x01\n" +
 	"\fRegisterUser\x12+.modulebus.moduleapi.v1.RegisterUserRequest\x1a,.modulebus.moduleapi.v1.RegisterUserResponse\"\x16\x92\xb5\x18\x12\n" +
 	"\vusers.write\x1a\x031.2\x12\x82\x01\n" +
 	"\x0eRegisterDevice\x12-.modulebus.moduleapi.v1.RegisterDeviceRequest\x1a..modulebus.moduleapi.v1.RegisterDeviceResponse\"\x11\x92\xb5\x18\r\n" +
@@ -4674,19 +4764,19 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x15CompleteSsoLoginAsync\x124.modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest\x1a5.modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse\"\x12\x92\xb5\x18\x0e\n" +
 	"\x06tokens\x1a\x041.13\x12\x88\x01\n" +
 	"\x0eSetDisplayname\x12-.modulebus.moduleapi.v1.SetDisplaynameRequest\x1a..modulebus.moduleapi.v1.SetDisplaynameResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vusers.write\x1a\x041.76\x12\x96\x01\n" +
-	"\x12GetUserIpAndAgents\x121.modulebus.moduleapi.v1.GetUserIpAndAgentsRequest\x1a2.modulebus.moduleapi.v1.GetUserIpAndAgentsResponse\"\x19\x92\xb5\x18\x15\n" +
-	"\rusers.private\x1a\x041.44\x12\xba\x01\n" +
-	"\x1eGetMonthlyActiveUsersByService\x12=.modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest\x1a>.modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse\"\x19\x92\xb5\x18\x15\n" +
-	"\rusers.private\x1a\x041.61\x12\xac\x01\n" +
+	"\vusers.write\x1a\x041.76\x12\x98\x01\n" +
+	"\x12GetUserIpAndAgents\x121.modulebus.moduleapi.v1.GetUserIpAndAgentsRequest\x1a2.modulebus.moduleapi.v1.GetUserIpAndAgentsResponse\"\x1b\x92\xb5\x18\x17\n" +
+	"\rusers.private\x1a\x041.44 \x01\x12\xbc\x01\n" +
+	"\x1eGetMonthlyActiveUsersByService\x12=.modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest\x1a>.modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse\"\x1b\x92\xb5\x18\x17\n" +
+	"\rusers.private\x1a\x041.61 \x01\x12\xac\x01\n" +
 	"\x1aStoreRemote3PidAssociation\x129.modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest\x1a:.modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vusers.write\x1a\x041.56\x12\x83\x01\n" +
-	"\fGetRoomState\x12+.modulebus.moduleapi.v1.GetRoomStateRequest\x1a,.modulebus.moduleapi.v1.GetRoomStateResponse\"\x18\x92\xb5\x18\x14\n" +
+	"\vusers.write\x1a\x041.56\x12\x85\x01\n" +
+	"\fGetRoomState\x12+.modulebus.moduleapi.v1.GetRoomStateRequest\x1a,.modulebus.moduleapi.v1.GetRoomStateResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.47\x12\x9b\x01\n" +
-	"\x14GetStateEventsInRoom\x123.modulebus.moduleapi.v1.GetStateEventsInRoomRequest\x1a4.modulebus.moduleapi.v1.GetStateEventsInRoomResponse\"\x18\x92\xb5\x18\x14\n" +
+	"rooms.read\x10\x01\x1a\x041.47 \x01\x12\x9d\x01\n" +
+	"\x14GetStateEventsInRoom\x123.modulebus.moduleapi.v1.GetStateEventsInRoomRequest\x1a4.modulebus.moduleapi.v1.GetStateEventsInRoomResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.22\x12\xab\x01\n" +
+	"rooms.read\x10\x01\x1a\x041.22 \x01\x12\xab\x01\n" +
 	"\x1aCreateAndSendEventIntoRoom\x129.modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest\x1a:.modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse\"\x16\x92\xb5\x18\x12\n" +
 	"\n" +
 	"rooms.send\x1a\x041.22\x12\x99\x01\n" +
@@ -4698,35 +4788,35 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\vrooms.admin\x1a\x041.65\x12|\n" +
 	"\n" +
 	"DeleteRoom\x12).modulebus.moduleapi.v1.DeleteRoomRequest\x1a*.modulebus.moduleapi.v1.DeleteRoomResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vrooms.admin\x1a\x041.93\x12\x8c\x01\n" +
-	"\x0fLookupRoomAlias\x12..modulebus.moduleapi.v1.LookupRoomAliasRequest\x1a/.modulebus.moduleapi.v1.LookupRoomAliasResponse\"\x18\x92\xb5\x18\x14\n" +
+	"\vrooms.admin\x1a\x041.93\x12\x8e\x01\n" +
+	"\x0fLookupRoomAlias\x12..modulebus.moduleapi.v1.LookupRoomAliasRequest\x1a/.modulebus.moduleapi.v1.LookupRoomAliasResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.65\x12\x9e\x01\n" +
-	"\x15GetCanonicalRoomAlias\x124.modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest\x1a5.modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse\"\x18\x92\xb5\x18\x14\n" +
+	"rooms.read\x10\x01\x1a\x041.65 \x01\x12\xa0\x01\n" +
+	"\x15GetCanonicalRoomAlias\x124.modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest\x1a5.modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.86\x12\xa1\x01\n" +
-	"\x16RoomIsInPublicRoomList\x125.modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest\x1a6.modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse\"\x18\x92\xb5\x18\x14\n" +
+	"rooms.read\x10\x01\x1a\x041.86 \x01\x12\xa3\x01\n" +
+	"\x16RoomIsInPublicRoomList\x125.modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest\x1a6.modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.22\x12\xa3\x01\n" +
+	"rooms.read\x10\x01\x1a\x041.22 \x01\x12\xa3\x01\n" +
 	"\x17AddRoomToPublicRoomList\x126.modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest\x1a7.modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse\"\x17\x92\xb5\x18\x13\n" +
 	"\vrooms.admin\x1a\x041.22\x12\xb2\x01\n" +
 	"\x1cRemoveRoomFromPublicRoomList\x12;.modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest\x1a<.modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vrooms.admin\x1a\x041.22\x12\xa6\x01\n" +
-	"\x19SendLocalOnlinePresenceTo\x128.modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest\x1a9.modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse\"\x14\x92\xb5\x18\x10\n" +
-	"\bpresence\x1a\x041.32\x12\x94\x01\n" +
-	"\x13SetPresenceForUsers\x122.modulebus.moduleapi.v1.SetPresenceForUsersRequest\x1a3.modulebus.moduleapi.v1.SetPresenceForUsersResponse\"\x14\x92\xb5\x18\x10\n" +
-	"\bpresence\x1a\x041.96\x12\x9f\x01\n" +
+	"\vrooms.admin\x1a\x041.22\x12\xa8\x01\n" +
+	"\x19SendLocalOnlinePresenceTo\x128.modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest\x1a9.modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse\"\x16\x92\xb5\x18\x12\n" +
+	"\bpresence\x1a\x041.32(\x02\x12\x96\x01\n" +
+	"\x13SetPresenceForUsers\x122.modulebus.moduleapi.v1.SetPresenceForUsersRequest\x1a3.modulebus.moduleapi.v1.SetPresenceForUsersResponse\"\x16\x92\xb5\x18\x12\n" +
+	"\bpresence\x1a\x041.96(\x02\x12\x9f\x01\n" +
 	"\x18SendHttpPushNotification\x127.modulebus.moduleapi.v1.SendHttpPushNotificationRequest\x1a8.modulebus.moduleapi.v1.SendHttpPushNotificationResponse\"\x10\x92\xb5\x18\f\n" +
-	"\x04push\x1a\x041.83\x12\x8a\x01\n" +
-	"\x11SetPushRuleAction\x120.modulebus.moduleapi.v1.SetPushRuleActionRequest\x1a1.modulebus.moduleapi.v1.SetPushRuleActionResponse\"\x10\x92\xb5\x18\f\n" +
-	"\x04push\x1a\x041.59\x12o\n" +
+	"\x04push\x1a\x041.83\x12\x8c\x01\n" +
+	"\x11SetPushRuleAction\x120.modulebus.moduleapi.v1.SetPushRuleActionRequest\x1a1.modulebus.moduleapi.v1.SetPushRuleActionResponse\"\x12\x92\xb5\x18\x0e\n" +
+	"\x04push\x1a\x041.59(\x01\x12o\n" +
 	"\bSendMail\x12'.modulebus.moduleapi.v1.SendMailRequest\x1a(.modulebus.moduleapi.v1.SendMailResponse\"\x10\x92\xb5\x18\f\n" +
 	"\x04mail\x1a\x041.39\x12\xab\x01\n" +
 	"\x19SendFederationHttpRequest\x128.modulebus.moduleapi.v1.SendFederationHttpRequestRequest\x1a9.modulebus.moduleapi.v1.SendFederationHttpRequestResponse\"\x19\x92\xb5\x18\x15\n" +
 	"\n" +
-	"federation\x1a\anot yet\x12z\n" +
-	"\tGetGlobal\x12(.modulebus.moduleapi.v1.GetGlobalRequest\x1a).modulebus.moduleapi.v1.GetGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
-	"\faccount_data\x1a\x041.57\x12z\n" +
+	"federation\x1a\anot yet\x12|\n" +
+	"\tGetGlobal\x12(.modulebus.moduleapi.v1.GetGlobalRequest\x1a).modulebus.moduleapi.v1.GetGlobalResponse\"\x1a\x92\xb5\x18\x16\n" +
+	"\faccount_data\x1a\x041.57 \x01\x12z\n" +
 	"\tPutGlobal\x12(.modulebus.moduleapi.v1.PutGlobalRequest\x1a).modulebus.moduleapi.v1.PutGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
 	"\faccount_data\x1a\x041.57:_\n" +
 	"\x06method\x12\x1e.google.protobuf.MethodOptions\x18҆\x03 \x01(\v2%.modulebus.moduleapi.v1.MethodOptionsR\x06methodBAZ?github.com/modulebus/modulebus/schemas/moduleapi/v1;moduleapiv1b\x06proto3"
@@ -4743,202 +4833,205 @@ func file_moduleapi_v1_module_api_proto_rawDescGZIP() []byte {
 	return file_moduleapi_v1_module_api_proto_rawDescData
 }
 
+var file_moduleapi_v1_module_api_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_moduleapi_v1_module_api_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_moduleapi_v1_module_api_proto_goTypes = []any{
-	(*MethodOptions)(nil),                          // 0: modulebus.moduleapi.v1.MethodOptions
-	(*PropertiesRequest)(nil),                      // 1: modulebus.moduleapi.v1.PropertiesRequest
-	(*PropertiesResponse)(nil),                     // 2: modulebus.moduleapi.v1.PropertiesResponse
-	(*GetUserinfoByIdRequest)(nil),                 // 3: modulebus.moduleapi.v1.GetUserinfoByIdRequest
-	(*UserInfo)(nil),                               // 4: modulebus.moduleapi.v1.UserInfo
-	(*GetUserinfoByIdResponse)(nil),                // 5: modulebus.moduleapi.v1.GetUserinfoByIdResponse
-	(*GetUserByReqRequest)(nil),                    // 6: modulebus.moduleapi.v1.GetUserByReqRequest
-	(*GetUserByReqResponse)(nil),                   // 7: modulebus.moduleapi.v1.GetUserByReqResponse
-	(*IsUserAdminRequest)(nil),                     // 8: modulebus.moduleapi.v1.IsUserAdminRequest
-	(*IsUserAdminResponse)(nil),                    // 9: modulebus.moduleapi.v1.IsUserAdminResponse
-	(*SetUserAdminRequest)(nil),                    // 10: modulebus.moduleapi.v1.SetUserAdminRequest
-	(*SetUserAdminResponse)(nil),                   // 11: modulebus.moduleapi.v1.SetUserAdminResponse
-	(*GetProfileForUserRequest)(nil),               // 12: modulebus.moduleapi.v1.GetProfileForUserRequest
-	(*GetProfileForUserResponse)(nil),              // 13: modulebus.moduleapi.v1.GetProfileForUserResponse
-	(*GetThreepidsForUserRequest)(nil),             // 14: modulebus.moduleapi.v1.GetThreepidsForUserRequest
-	(*GetThreepidsForUserResponse)(nil),            // 15: modulebus.moduleapi.v1.GetThreepidsForUserResponse
-	(*CheckUserExistsRequest)(nil),                 // 16: modulebus.moduleapi.v1.CheckUserExistsRequest
-	(*CheckUserExistsResponse)(nil),                // 17: modulebus.moduleapi.v1.CheckUserExistsResponse
-	(*CheckUsernameRequest)(nil),                   // 18: modulebus.moduleapi.v1.CheckUsernameRequest
-	(*CheckUsernameResponse)(nil),                  // 19: modulebus.moduleapi.v1.CheckUsernameResponse
-	(*RegisterUserRequest)(nil),                    // 20: modulebus.moduleapi.v1.RegisterUserRequest
-	(*RegisterUserResponse)(nil),                   // 21: modulebus.moduleapi.v1.RegisterUserResponse
-	(*RegisterDeviceRequest)(nil),                  // 22: modulebus.moduleapi.v1.RegisterDeviceRequest
-	(*RegisterDeviceResponse)(nil),                 // 23: modulebus.moduleapi.v1.RegisterDeviceResponse
-	(*RecordUserExternalIdRequest)(nil),            // 24: modulebus.moduleapi.v1.RecordUserExternalIdRequest
-	(*RecordUserExternalIdResponse)(nil),           // 25: modulebus.moduleapi.v1.RecordUserExternalIdResponse
-	(*CreateLoginTokenRequest)(nil),                // 26: modulebus.moduleapi.v1.CreateLoginTokenRequest
-	(*CreateLoginTokenResponse)(nil),               // 27: modulebus.moduleapi.v1.CreateLoginTokenResponse
-	(*InvalidateAccessTokenRequest)(nil),           // 28: modulebus.moduleapi.v1.InvalidateAccessTokenRequest
-	(*InvalidateAccessTokenResponse)(nil),          // 29: modulebus.moduleapi.v1.InvalidateAccessTokenResponse
-	(*CompleteSsoLoginAsyncRequest)(nil),           // 30: modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest
-	(*CompleteSsoLoginAsyncResponse)(nil),          // 31: modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse
-	(*HttpHeader)(nil),                             // 32: modulebus.moduleapi.v1.HttpHeader
-	(*SetDisplaynameRequest)(nil),                  // 33: modulebus.moduleapi.v1.SetDisplaynameRequest
-	(*SetDisplaynameResponse)(nil),                 // 34: modulebus.moduleapi.v1.SetDisplaynameResponse
-	(*GetUserIpAndAgentsRequest)(nil),              // 35: modulebus.moduleapi.v1.GetUserIpAndAgentsRequest
-	(*UserIpAndAgent)(nil),                         // 36: modulebus.moduleapi.v1.UserIpAndAgent
-	(*GetUserIpAndAgentsResponse)(nil),             // 37: modulebus.moduleapi.v1.GetUserIpAndAgentsResponse
-	(*GetMonthlyActiveUsersByServiceRequest)(nil),  // 38: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest
-	(*ActiveUser)(nil),                             // 39: modulebus.moduleapi.v1.ActiveUser
-	(*GetMonthlyActiveUsersByServiceResponse)(nil), // 40: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse
-	(*StoreRemote3PidAssociationRequest)(nil),      // 41: modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest
-	(*StoreRemote3PidAssociationResponse)(nil),     // 42: modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse
-	(*StateEventType)(nil),                         // 43: modulebus.moduleapi.v1.StateEventType
-	(*GetRoomStateRequest)(nil),                    // 44: modulebus.moduleapi.v1.GetRoomStateRequest
-	(*GetRoomStateResponse)(nil),                   // 45: modulebus.moduleapi.v1.GetRoomStateResponse
-	(*GetStateEventsInRoomRequest)(nil),            // 46: modulebus.moduleapi.v1.GetStateEventsInRoomRequest
-	(*GetStateEventsInRoomResponse)(nil),           // 47: modulebus.moduleapi.v1.GetStateEventsInRoomResponse
-	(*CreateAndSendEventIntoRoomRequest)(nil),      // 48: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest
-	(*CreateAndSendEventIntoRoomResponse)(nil),     // 49: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse
-	(*UpdateRoomMembershipRequest)(nil),            // 50: modulebus.moduleapi.v1.UpdateRoomMembershipRequest
-	(*UpdateRoomMembershipResponse)(nil),           // 51: modulebus.moduleapi.v1.UpdateRoomMembershipResponse
-	(*CreateRoomRequest)(nil),                      // 52: modulebus.moduleapi.v1.CreateRoomRequest
-	(*CreateRoomResponse)(nil),                     // 53: modulebus.moduleapi.v1.CreateRoomResponse
-	(*DeleteRoomRequest)(nil),                      // 54: modulebus.moduleapi.v1.DeleteRoomRequest
-	(*DeleteRoomResponse)(nil),                     // 55: modulebus.moduleapi.v1.DeleteRoomResponse
-	(*LookupRoomAliasRequest)(nil),                 // 56: modulebus.moduleapi.v1.LookupRoomAliasRequest
-	(*LookupRoomAliasResponse)(nil),                // 57: modulebus.moduleapi.v1.LookupRoomAliasResponse
-	(*GetCanonicalRoomAliasRequest)(nil),           // 58: modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest
-	(*GetCanonicalRoomAliasResponse)(nil),          // 59: modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse
-	(*RoomIsInPublicRoomListRequest)(nil),          // 60: modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest
-	(*RoomIsInPublicRoomListResponse)(nil),         // 61: modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse
-	(*AddRoomToPublicRoomListRequest)(nil),         // 62: modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest
-	(*AddRoomToPublicRoomListResponse)(nil),        // 63: modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse
-	(*RemoveRoomFromPublicRoomListRequest)(nil),    // 64: modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest
-	(*RemoveRoomFromPublicRoomListResponse)(nil),   // 65: modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse
-	(*SendLocalOnlinePresenceToRequest)(nil),       // 66: modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest
-	(*SendLocalOnlinePresenceToResponse)(nil),      // 67: modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse
-	(*PresenceUpdate)(nil),                         // 68: modulebus.moduleapi.v1.PresenceUpdate
-	(*SetPresenceForUsersRequest)(nil),             // 69: modulebus.moduleapi.v1.SetPresenceForUsersRequest
-	(*SetPresenceForUsersResponse)(nil),            // 70: modulebus.moduleapi.v1.SetPresenceForUsersResponse
-	(*SendHttpPushNotificationRequest)(nil),        // 71: modulebus.moduleapi.v1.SendHttpPushNotificationRequest
-	(*SendHttpPushNotificationResponse)(nil),       // 72: modulebus.moduleapi.v1.SendHttpPushNotificationResponse
-	(*SetPushRuleActionRequest)(nil),               // 73: modulebus.moduleapi.v1.SetPushRuleActionRequest
-	(*SetPushRuleActionResponse)(nil),              // 74: modulebus.moduleapi.v1.SetPushRuleActionResponse
-	(*SendMailRequest)(nil),                        // 75: modulebus.moduleapi.v1.SendMailRequest
-	(*SendMailResponse)(nil),                       // 76: modulebus.moduleapi.v1.SendMailResponse
-	(*SendFederationHttpRequestRequest)(nil),       // 77: modulebus.moduleapi.v1.SendFederationHttpRequestRequest
-	(*SendFederationHttpRequestResponse)(nil),      // 78: modulebus.moduleapi.v1.SendFederationHttpRequestResponse
-	(*GetGlobalRequest)(nil),                       // 79: modulebus.moduleapi.v1.GetGlobalRequest
-	(*GetGlobalResponse)(nil),                      // 80: modulebus.moduleapi.v1.GetGlobalResponse
-	(*PutGlobalRequest)(nil),                       // 81: modulebus.moduleapi.v1.PutGlobalRequest
-	(*PutGlobalResponse)(nil),                      // 82: modulebus.moduleapi.v1.PutGlobalResponse
-	nil,                                            // 83: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
-	nil,                                            // 84: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
-	nil,                                            // 85: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
-	(*v1.Requester)(nil),                           // 86: modulebus.callbacks.v1.Requester
-	(*v1.ProfileInfo)(nil),                         // 87: modulebus.callbacks.v1.ProfileInfo
-	(*v1.Threepid)(nil),                            // 88: modulebus.callbacks.v1.Threepid
-	(*v1.StateEvent)(nil),                          // 89: modulebus.callbacks.v1.StateEvent
-	(*v1.Event)(nil),                               // 90: modulebus.callbacks.v1.Event
-	(*descriptorpb.MethodOptions)(nil),             // 91: google.protobuf.MethodOptions
+	(RunsOn)(0),                                    // 0: modulebus.moduleapi.v1.RunsOn
+	(*MethodOptions)(nil),                          // 1: modulebus.moduleapi.v1.MethodOptions
+	(*PropertiesRequest)(nil),                      // 2: modulebus.moduleapi.v1.PropertiesRequest
+	(*PropertiesResponse)(nil),                     // 3: modulebus.moduleapi.v1.PropertiesResponse
+	(*GetUserinfoByIdRequest)(nil),                 // 4: modulebus.moduleapi.v1.GetUserinfoByIdRequest
+	(*UserInfo)(nil),                               // 5: modulebus.moduleapi.v1.UserInfo
+	(*GetUserinfoByIdResponse)(nil),                // 6: modulebus.moduleapi.v1.GetUserinfoByIdResponse
+	(*GetUserByReqRequest)(nil),                    // 7: modulebus.moduleapi.v1.GetUserByReqRequest
+	(*GetUserByReqResponse)(nil),                   // 8: modulebus.moduleapi.v1.GetUserByReqResponse
+	(*IsUserAdminRequest)(nil),                     // 9: modulebus.moduleapi.v1.IsUserAdminRequest
+	(*IsUserAdminResponse)(nil),                    // 10: modulebus.moduleapi.v1.IsUserAdminResponse
+	(*SetUserAdminRequest)(nil),                    // 11: modulebus.moduleapi.v1.SetUserAdminRequest
+	(*SetUserAdminResponse)(nil),                   // 12: modulebus.moduleapi.v1.SetUserAdminResponse
+	(*GetProfileForUserRequest)(nil),               // 13: modulebus.moduleapi.v1.GetProfileForUserRequest
+	(*GetProfileForUserResponse)(nil),              // 14: modulebus.moduleapi.v1.GetProfileForUserResponse
+	(*GetThreepidsForUserRequest)(nil),             // 15: modulebus.moduleapi.v1.GetThreepidsForUserRequest
+	(*GetThreepidsForUserResponse)(nil),            // 16: modulebus.moduleapi.v1.GetThreepidsForUserResponse
+	(*CheckUserExistsRequest)(nil),                 // 17: modulebus.moduleapi.v1.CheckUserExistsRequest
+	(*CheckUserExistsResponse)(nil),                // 18: modulebus.moduleapi.v1.CheckUserExistsResponse
+	(*CheckUsernameRequest)(nil),                   // 19: modulebus.moduleapi.v1.CheckUsernameRequest
+	(*CheckUsernameResponse)(nil),                  // 20: modulebus.moduleapi.v1.CheckUsernameResponse
+	(*RegisterUserRequest)(nil),                    // 21: modulebus.moduleapi.v1.RegisterUserRequest
+	(*RegisterUserResponse)(nil),                   // 22: modulebus.moduleapi.v1.RegisterUserResponse
+	(*RegisterDeviceRequest)(nil),                  // 23: modulebus.moduleapi.v1.RegisterDeviceRequest
+	(*RegisterDeviceResponse)(nil),                 // 24: modulebus.moduleapi.v1.RegisterDeviceResponse
+	(*RecordUserExternalIdRequest)(nil),            // 25: modulebus.moduleapi.v1.RecordUserExternalIdRequest
+	(*RecordUserExternalIdResponse)(nil),           // 26: modulebus.moduleapi.v1.RecordUserExternalIdResponse
+	(*CreateLoginTokenRequest)(nil),                // 27: modulebus.moduleapi.v1.CreateLoginTokenRequest
+	(*CreateLoginTokenResponse)(nil),               // 28: modulebus.moduleapi.v1.CreateLoginTokenResponse
+	(*InvalidateAccessTokenRequest)(nil),           // 29: modulebus.moduleapi.v1.InvalidateAccessTokenRequest
+	(*InvalidateAccessTokenResponse)(nil),          // 30: modulebus.moduleapi.v1.InvalidateAccessTokenResponse
+	(*CompleteSsoLoginAsyncRequest)(nil),           // 31: modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest
+	(*CompleteSsoLoginAsyncResponse)(nil),          // 32: modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse
+	(*HttpHeader)(nil),                             // 33: modulebus.moduleapi.v1.HttpHeader
+	(*SetDisplaynameRequest)(nil),                  // 34: modulebus.moduleapi.v1.SetDisplaynameRequest
+	(*SetDisplaynameResponse)(nil),                 // 35: modulebus.moduleapi.v1.SetDisplaynameResponse
+	(*GetUserIpAndAgentsRequest)(nil),              // 36: modulebus.moduleapi.v1.GetUserIpAndAgentsRequest
+	(*UserIpAndAgent)(nil),                         // 37: modulebus.moduleapi.v1.UserIpAndAgent
+	(*GetUserIpAndAgentsResponse)(nil),             // 38: modulebus.moduleapi.v1.GetUserIpAndAgentsResponse
+	(*GetMonthlyActiveUsersByServiceRequest)(nil),  // 39: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest
+	(*ActiveUser)(nil),                             // 40: modulebus.moduleapi.v1.ActiveUser
+	(*GetMonthlyActiveUsersByServiceResponse)(nil), // 41: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse
+	(*StoreRemote3PidAssociationRequest)(nil),      // 42: modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest
+	(*StoreRemote3PidAssociationResponse)(nil),     // 43: modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse
+	(*StateEventType)(nil),                         // 44: modulebus.moduleapi.v1.StateEventType
+	(*GetRoomStateRequest)(nil),                    // 45: modulebus.moduleapi.v1.GetRoomStateRequest
+	(*GetRoomStateResponse)(nil),                   // 46: modulebus.moduleapi.v1.GetRoomStateResponse
+	(*GetStateEventsInRoomRequest)(nil),            // 47: modulebus.moduleapi.v1.GetStateEventsInRoomRequest
+	(*GetStateEventsInRoomResponse)(nil),           // 48: modulebus.moduleapi.v1.GetStateEventsInRoomResponse
+	(*CreateAndSendEventIntoRoomRequest)(nil),      // 49: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest
+	(*CreateAndSendEventIntoRoomResponse)(nil),     // 50: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse
+	(*UpdateRoomMembershipRequest)(nil),            // 51: modulebus.moduleapi.v1.UpdateRoomMembershipRequest
+	(*UpdateRoomMembershipResponse)(nil),           // 52: modulebus.moduleapi.v1.UpdateRoomMembershipResponse
+	(*CreateRoomRequest)(nil),                      // 53: modulebus.moduleapi.v1.CreateRoomRequest
+	(*CreateRoomResponse)(nil),                     // 54: modulebus.moduleapi.v1.CreateRoomResponse
+	(*DeleteRoomRequest)(nil),                      // 55: modulebus.moduleapi.v1.DeleteRoomRequest
+	(*DeleteRoomResponse)(nil),                     // 56: modulebus.moduleapi.v1.DeleteRoomResponse
+	(*LookupRoomAliasRequest)(nil),                 // 57: modulebus.moduleapi.v1.LookupRoomAliasRequest
+	(*LookupRoomAliasResponse)(nil),                // 58: modulebus.moduleapi.v1.LookupRoomAliasResponse
+	(*GetCanonicalRoomAliasRequest)(nil),           // 59: modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest
+	(*GetCanonicalRoomAliasResponse)(nil),          // 60: modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse
+	(*RoomIsInPublicRoomListRequest)(nil),          // 61: modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest
+	(*RoomIsInPublicRoomListResponse)(nil),         // 62: modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse
+	(*AddRoomToPublicRoomListRequest)(nil),         // 63: modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest
+	(*AddRoomToPublicRoomListResponse)(nil),        // 64: modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse
+	(*RemoveRoomFromPublicRoomListRequest)(nil),    // 65: modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest
+	(*RemoveRoomFromPublicRoomListResponse)(nil),   // 66: modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse
+	(*SendLocalOnlinePresenceToRequest)(nil),       // 67: modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest
+	(*SendLocalOnlinePresenceToResponse)(nil),      // 68: modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse
+	(*PresenceUpdate)(nil),                         // 69: modulebus.moduleapi.v1.PresenceUpdate
+	(*SetPresenceForUsersRequest)(nil),             // 70: modulebus.moduleapi.v1.SetPresenceForUsersRequest
+	(*SetPresenceForUsersResponse)(nil),            // 71: modulebus.moduleapi.v1.SetPresenceForUsersResponse
+	(*SendHttpPushNotificationRequest)(nil),        // 72: modulebus.moduleapi.v1.SendHttpPushNotificationRequest
+	(*SendHttpPushNotificationResponse)(nil),       // 73: modulebus.moduleapi.v1.SendHttpPushNotificationResponse
+	(*SetPushRuleActionRequest)(nil),               // 74: modulebus.moduleapi.v1.SetPushRuleActionRequest
+	(*SetPushRuleActionResponse)(nil),              // 75: modulebus.moduleapi.v1.SetPushRuleActionResponse
+	(*SendMailRequest)(nil),                        // 76: modulebus.moduleapi.v1.SendMailRequest
+	(*SendMailResponse)(nil),                       // 77: modulebus.moduleapi.v1.SendMailResponse
+	(*SendFederationHttpRequestRequest)(nil),       // 78: modulebus.moduleapi.v1.SendFederationHttpRequestRequest
+	(*SendFederationHttpRequestResponse)(nil),      // 79: modulebus.moduleapi.v1.SendFederationHttpRequestResponse
+	(*GetGlobalRequest)(nil),                       // 80: modulebus.moduleapi.v1.GetGlobalRequest
+	(*GetGlobalResponse)(nil),                      // 81: modulebus.moduleapi.v1.GetGlobalResponse
+	(*PutGlobalRequest)(nil),                       // 82: modulebus.moduleapi.v1.PutGlobalRequest
+	(*PutGlobalResponse)(nil),                      // 83: modulebus.moduleapi.v1.PutGlobalResponse
+	nil,                                            // 84: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
+	nil,                                            // 85: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
+	nil,                                            // 86: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
+	(*v1.Requester)(nil),                           // 87: modulebus.callbacks.v1.Requester
+	(*v1.ProfileInfo)(nil),                         // 88: modulebus.callbacks.v1.ProfileInfo
+	(*v1.Threepid)(nil),                            // 89: modulebus.callbacks.v1.Threepid
+	(*v1.StateEvent)(nil),                          // 90: modulebus.callbacks.v1.StateEvent
+	(*v1.Event)(nil),                               // 91: modulebus.callbacks.v1.Event
+	(*descriptorpb.MethodOptions)(nil),             // 92: google.protobuf.MethodOptions
 }
 var file_moduleapi_v1_module_api_proto_depIdxs = []int32{
-	4,  // 0: modulebus.moduleapi.v1.GetUserinfoByIdResponse.userinfo:type_name -> modulebus.moduleapi.v1.UserInfo
-	86, // 1: modulebus.moduleapi.v1.GetUserByReqResponse.requester:type_name -> modulebus.callbacks.v1.Requester
-	87, // 2: modulebus.moduleapi.v1.GetProfileForUserResponse.profile:type_name -> modulebus.callbacks.v1.ProfileInfo
-	88, // 3: modulebus.moduleapi.v1.GetThreepidsForUserResponse.threepids:type_name -> modulebus.callbacks.v1.Threepid
-	32, // 4: modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse.headers:type_name -> modulebus.moduleapi.v1.HttpHeader
-	36, // 5: modulebus.moduleapi.v1.GetUserIpAndAgentsResponse.ip_and_agents:type_name -> modulebus.moduleapi.v1.UserIpAndAgent
-	39, // 6: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse.users:type_name -> modulebus.moduleapi.v1.ActiveUser
-	43, // 7: modulebus.moduleapi.v1.GetRoomStateRequest.event_filter:type_name -> modulebus.moduleapi.v1.StateEventType
-	89, // 8: modulebus.moduleapi.v1.GetRoomStateResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
-	43, // 9: modulebus.moduleapi.v1.GetStateEventsInRoomRequest.types:type_name -> modulebus.moduleapi.v1.StateEventType
-	89, // 10: modulebus.moduleapi.v1.GetStateEventsInRoomResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
-	90, // 11: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse.event:type_name -> modulebus.callbacks.v1.Event
-	90, // 12: modulebus.moduleapi.v1.UpdateRoomMembershipResponse.event:type_name -> modulebus.callbacks.v1.Event
-	83, // 13: modulebus.moduleapi.v1.SetPresenceForUsersRequest.users:type_name -> modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
-	84, // 14: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.sent:type_name -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
-	85, // 15: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.query_parameters:type_name -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
-	68, // 16: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry.value:type_name -> modulebus.moduleapi.v1.PresenceUpdate
-	91, // 17: modulebus.moduleapi.v1.method:extendee -> google.protobuf.MethodOptions
-	0,  // 18: modulebus.moduleapi.v1.method:type_name -> modulebus.moduleapi.v1.MethodOptions
-	1,  // 19: modulebus.moduleapi.v1.ModuleApi.Properties:input_type -> modulebus.moduleapi.v1.PropertiesRequest
-	3,  // 20: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:input_type -> modulebus.moduleapi.v1.GetUserinfoByIdRequest
-	6,  // 21: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:input_type -> modulebus.moduleapi.v1.GetUserByReqRequest
-	8,  // 22: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:input_type -> modulebus.moduleapi.v1.IsUserAdminRequest
-	10, // 23: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:input_type -> modulebus.moduleapi.v1.SetUserAdminRequest
-	12, // 24: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:input_type -> modulebus.moduleapi.v1.GetProfileForUserRequest
-	14, // 25: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:input_type -> modulebus.moduleapi.v1.GetThreepidsForUserRequest
-	16, // 26: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:input_type -> modulebus.moduleapi.v1.CheckUserExistsRequest
-	18, // 27: modulebus.moduleapi.v1.ModuleApi.CheckUsername:input_type -> modulebus.moduleapi.v1.CheckUsernameRequest
-	20, // 28: modulebus.moduleapi.v1.ModuleApi.RegisterUser:input_type -> modulebus.moduleapi.v1.RegisterUserRequest
-	22, // 29: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:input_type -> modulebus.moduleapi.v1.RegisterDeviceRequest
-	24, // 30: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:input_type -> modulebus.moduleapi.v1.RecordUserExternalIdRequest
-	26, // 31: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:input_type -> modulebus.moduleapi.v1.CreateLoginTokenRequest
-	28, // 32: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:input_type -> modulebus.moduleapi.v1.InvalidateAccessTokenRequest
-	30, // 33: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:input_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest
-	33, // 34: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:input_type -> modulebus.moduleapi.v1.SetDisplaynameRequest
-	35, // 35: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:input_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsRequest
-	38, // 36: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:input_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest
-	41, // 37: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:input_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest
-	44, // 38: modulebus.moduleapi.v1.ModuleApi.GetRoomState:input_type -> modulebus.moduleapi.v1.GetRoomStateRequest
-	46, // 39: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:input_type -> modulebus.moduleapi.v1.GetStateEventsInRoomRequest
-	48, // 40: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:input_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest
-	50, // 41: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:input_type -> modulebus.moduleapi.v1.UpdateRoomMembershipRequest
-	52, // 42: modulebus.moduleapi.v1.ModuleApi.CreateRoom:input_type -> modulebus.moduleapi.v1.CreateRoomRequest
-	54, // 43: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:input_type -> modulebus.moduleapi.v1.DeleteRoomRequest
-	56, // 44: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:input_type -> modulebus.moduleapi.v1.LookupRoomAliasRequest
-	58, // 45: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:input_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest
-	60, // 46: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:input_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest
-	62, // 47: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:input_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest
-	64, // 48: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:input_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest
-	66, // 49: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:input_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest
-	69, // 50: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:input_type -> modulebus.moduleapi.v1.SetPresenceForUsersRequest
-	71, // 51: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:input_type -> modulebus.moduleapi.v1.SendHttpPushNotificationRequest
-	73, // 52: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:input_type -> modulebus.moduleapi.v1.SetPushRuleActionRequest
-	75, // 53: modulebus.moduleapi.v1.ModuleApi.SendMail:input_type -> modulebus.moduleapi.v1.SendMailRequest
-	77, // 54: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:input_type -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest
-	79, // 55: modulebus.moduleapi.v1.ModuleApi.GetGlobal:input_type -> modulebus.moduleapi.v1.GetGlobalRequest
-	81, // 56: modulebus.moduleapi.v1.ModuleApi.PutGlobal:input_type -> modulebus.moduleapi.v1.PutGlobalRequest
-	2,  // 57: modulebus.moduleapi.v1.ModuleApi.Properties:output_type -> modulebus.moduleapi.v1.PropertiesResponse
-	5,  // 58: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:output_type -> modulebus.moduleapi.v1.GetUserinfoByIdResponse
-	7,  // 59: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:output_type -> modulebus.moduleapi.v1.GetUserByReqResponse
-	9,  // 60: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:output_type -> modulebus.moduleapi.v1.IsUserAdminResponse
-	11, // 61: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:output_type -> modulebus.moduleapi.v1.SetUserAdminResponse
-	13, // 62: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:output_type -> modulebus.moduleapi.v1.GetProfileForUserResponse
-	15, // 63: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:output_type -> modulebus.moduleapi.v1.GetThreepidsForUserResponse
-	17, // 64: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:output_type -> modulebus.moduleapi.v1.CheckUserExistsResponse
-	19, // 65: modulebus.moduleapi.v1.ModuleApi.CheckUsername:output_type -> modulebus.moduleapi.v1.CheckUsernameResponse
-	21, // 66: modulebus.moduleapi.v1.ModuleApi.RegisterUser:output_type -> modulebus.moduleapi.v1.RegisterUserResponse
-	23, // 67: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:output_type -> modulebus.moduleapi.v1.RegisterDeviceResponse
-	25, // 68: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:output_type -> modulebus.moduleapi.v1.RecordUserExternalIdResponse
-	27, // 69: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:output_type -> modulebus.moduleapi.v1.CreateLoginTokenResponse
-	29, // 70: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:output_type -> modulebus.moduleapi.v1.InvalidateAccessTokenResponse
-	31, // 71: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:output_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse
-	34, // 72: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:output_type -> modulebus.moduleapi.v1.SetDisplaynameResponse
-	37, // 73: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:output_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsResponse
-	40, // 74: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:output_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse
-	42, // 75: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:output_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse
-	45, // 76: modulebus.moduleapi.v1.ModuleApi.GetRoomState:output_type -> modulebus.moduleapi.v1.GetRoomStateResponse
-	47, // 77: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:output_type -> modulebus.moduleapi.v1.GetStateEventsInRoomResponse
-	49, // 78: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:output_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse
-	51, // 79: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:output_type -> modulebus.moduleapi.v1.UpdateRoomMembershipResponse
-	53, // 80: modulebus.moduleapi.v1.ModuleApi.CreateRoom:output_type -> modulebus.moduleapi.v1.CreateRoomResponse
-	55, // 81: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:output_type -> modulebus.moduleapi.v1.DeleteRoomResponse
-	57, // 82: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:output_type -> modulebus.moduleapi.v1.LookupRoomAliasResponse
-	59, // 83: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:output_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse
-	61, // 84: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:output_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse
-	63, // 85: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:output_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse
-	65, // 86: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:output_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse
-	67, // 87: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:output_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse
-	70, // 88: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:output_type -> modulebus.moduleapi.v1.SetPresenceForUsersResponse
-	72, // 89: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:output_type -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse
-	74, // 90: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:output_type -> modulebus.moduleapi.v1.SetPushRuleActionResponse
-	76, // 91: modulebus.moduleapi.v1.ModuleApi.SendMail:output_type -> modulebus.moduleapi.v1.SendMailResponse
-	78, // 92: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:output_type -> modulebus.moduleapi.v1.SendFederationHttpRequestResponse
-	80, // 93: modulebus.moduleapi.v1.ModuleApi.GetGlobal:output_type -> modulebus.moduleapi.v1.GetGlobalResponse
-	82, // 94: modulebus.moduleapi.v1.ModuleApi.PutGlobal:output_type -> modulebus.moduleapi.v1.PutGlobalResponse
-	57, // [57:95] is the sub-list for method output_type
-	19, // [19:57] is the sub-list for method input_type
-	18, // [18:19] is the sub-list for extension type_name
-	17, // [17:18] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	0,  // 0: modulebus.moduleapi.v1.MethodOptions.runs_on:type_name -> modulebus.moduleapi.v1.RunsOn
+	5,  // 1: modulebus.moduleapi.v1.GetUserinfoByIdResponse.userinfo:type_name -> modulebus.moduleapi.v1.UserInfo
+	87, // 2: modulebus.moduleapi.v1.GetUserByReqResponse.requester:type_name -> modulebus.callbacks.v1.Requester
+	88, // 3: modulebus.moduleapi.v1.GetProfileForUserResponse.profile:type_name -> modulebus.callbacks.v1.ProfileInfo
+	89, // 4: modulebus.moduleapi.v1.GetThreepidsForUserResponse.threepids:type_name -> modulebus.callbacks.v1.Threepid
+	33, // 5: modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse.headers:type_name -> modulebus.moduleapi.v1.HttpHeader
+	37, // 6: modulebus.moduleapi.v1.GetUserIpAndAgentsResponse.ip_and_agents:type_name -> modulebus.moduleapi.v1.UserIpAndAgent
+	40, // 7: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse.users:type_name -> modulebus.moduleapi.v1.ActiveUser
+	44, // 8: modulebus.moduleapi.v1.GetRoomStateRequest.event_filter:type_name -> modulebus.moduleapi.v1.StateEventType
+	90, // 9: modulebus.moduleapi.v1.GetRoomStateResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
+	44, // 10: modulebus.moduleapi.v1.GetStateEventsInRoomRequest.types:type_name -> modulebus.moduleapi.v1.StateEventType
+	90, // 11: modulebus.moduleapi.v1.GetStateEventsInRoomResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
+	91, // 12: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse.event:type_name -> modulebus.callbacks.v1.Event
+	91, // 13: modulebus.moduleapi.v1.UpdateRoomMembershipResponse.event:type_name -> modulebus.callbacks.v1.Event
+	84, // 14: modulebus.moduleapi.v1.SetPresenceForUsersRequest.users:type_name -> modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
+	85, // 15: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.sent:type_name -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
+	86, // 16: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.query_parameters:type_name -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
+	69, // 17: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry.value:type_name -> modulebus.moduleapi.v1.PresenceUpdate
+	92, // 18: modulebus.moduleapi.v1.method:extendee -> google.protobuf.MethodOptions
+	1,  // 19: modulebus.moduleapi.v1.method:type_name -> modulebus.moduleapi.v1.MethodOptions
+	2,  // 20: modulebus.moduleapi.v1.ModuleApi.Properties:input_type -> modulebus.moduleapi.v1.PropertiesRequest
+	4,  // 21: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:input_type -> modulebus.moduleapi.v1.GetUserinfoByIdRequest
+	7,  // 22: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:input_type -> modulebus.moduleapi.v1.GetUserByReqRequest
+	9,  // 23: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:input_type -> modulebus.moduleapi.v1.IsUserAdminRequest
+	11, // 24: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:input_type -> modulebus.moduleapi.v1.SetUserAdminRequest
+	13, // 25: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:input_type -> modulebus.moduleapi.v1.GetProfileForUserRequest
+	15, // 26: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:input_type -> modulebus.moduleapi.v1.GetThreepidsForUserRequest
+	17, // 27: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:input_type -> modulebus.moduleapi.v1.CheckUserExistsRequest
+	19, // 28: modulebus.moduleapi.v1.ModuleApi.CheckUsername:input_type -> modulebus.moduleapi.v1.CheckUsernameRequest
+	21, // 29: modulebus.moduleapi.v1.ModuleApi.RegisterUser:input_type -> modulebus.moduleapi.v1.RegisterUserRequest
+	23, // 30: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:input_type -> modulebus.moduleapi.v1.RegisterDeviceRequest
+	25, // 31: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:input_type -> modulebus.moduleapi.v1.RecordUserExternalIdRequest
+	27, // 32: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:input_type -> modulebus.moduleapi.v1.CreateLoginTokenRequest
+	29, // 33: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:input_type -> modulebus.moduleapi.v1.InvalidateAccessTokenRequest
+	31, // 34: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:input_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest
+	34, // 35: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:input_type -> modulebus.moduleapi.v1.SetDisplaynameRequest
+	36, // 36: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:input_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsRequest
+	39, // 37: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:input_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest
+	42, // 38: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:input_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest
+	45, // 39: modulebus.moduleapi.v1.ModuleApi.GetRoomState:input_type -> modulebus.moduleapi.v1.GetRoomStateRequest
+	47, // 40: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:input_type -> modulebus.moduleapi.v1.GetStateEventsInRoomRequest
+	49, // 41: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:input_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest
+	51, // 42: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:input_type -> modulebus.moduleapi.v1.UpdateRoomMembershipRequest
+	53, // 43: modulebus.moduleapi.v1.ModuleApi.CreateRoom:input_type -> modulebus.moduleapi.v1.CreateRoomRequest
+	55, // 44: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:input_type -> modulebus.moduleapi.v1.DeleteRoomRequest
+	57, // 45: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:input_type -> modulebus.moduleapi.v1.LookupRoomAliasRequest
+	59, // 46: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:input_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest
+	61, // 47: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:input_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest
+	63, // 48: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:input_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest
+	65, // 49: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:input_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest
+	67, // 50: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:input_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest
+	70, // 51: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:input_type -> modulebus.moduleapi.v1.SetPresenceForUsersRequest
+	72, // 52: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:input_type -> modulebus.moduleapi.v1.SendHttpPushNotificationRequest
+	74, // 53: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:input_type -> modulebus.moduleapi.v1.SetPushRuleActionRequest
+	76, // 54: modulebus.moduleapi.v1.ModuleApi.SendMail:input_type -> modulebus.moduleapi.v1.SendMailRequest
+	78, // 55: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:input_type -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest
+	80, // 56: modulebus.moduleapi.v1.ModuleApi.GetGlobal:input_type -> modulebus.moduleapi.v1.GetGlobalRequest
+	82, // 57: modulebus.moduleapi.v1.ModuleApi.PutGlobal:input_type -> modulebus.moduleapi.v1.PutGlobalRequest
+	3,  // 58: modulebus.moduleapi.v1.ModuleApi.Properties:output_type -> modulebus.moduleapi.v1.PropertiesResponse
+	6,  // 59: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:output_type -> modulebus.moduleapi.v1.GetUserinfoByIdResponse
+	8,  // 60: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:output_type -> modulebus.moduleapi.v1.GetUserByReqResponse
+	10, // 61: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:output_type -> modulebus.moduleapi.v1.IsUserAdminResponse
+	12, // 62: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:output_type -> modulebus.moduleapi.v1.SetUserAdminResponse
+	14, // 63: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:output_type -> modulebus.moduleapi.v1.GetProfileForUserResponse
+	16, // 64: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:output_type -> modulebus.moduleapi.v1.GetThreepidsForUserResponse
+	18, // 65: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:output_type -> modulebus.moduleapi.v1.CheckUserExistsResponse
+	20, // 66: modulebus.moduleapi.v1.ModuleApi.CheckUsername:output_type -> modulebus.moduleapi.v1.CheckUsernameResponse
+	22, // 67: modulebus.moduleapi.v1.ModuleApi.RegisterUser:output_type -> modulebus.moduleapi.v1.RegisterUserResponse
+	24, // 68: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:output_type -> modulebus.moduleapi.v1.RegisterDeviceResponse
+	26, // 69: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:output_type -> modulebus.moduleapi.v1.RecordUserExternalIdResponse
+	28, // 70: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:output_type -> modulebus.moduleapi.v1.CreateLoginTokenResponse
+	30, // 71: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:output_type -> modulebus.moduleapi.v1.InvalidateAccessTokenResponse
+	32, // 72: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:output_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse
+	35, // 73: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:output_type -> modulebus.moduleapi.v1.SetDisplaynameResponse
+	38, // 74: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:output_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsResponse
+	41, // 75: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:output_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse
+	43, // 76: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:output_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse
+	46, // 77: modulebus.moduleapi.v1.ModuleApi.GetRoomState:output_type -> modulebus.moduleapi.v1.GetRoomStateResponse
+	48, // 78: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:output_type -> modulebus.moduleapi.v1.GetStateEventsInRoomResponse
+	50, // 79: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:output_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse
+	52, // 80: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:output_type -> modulebus.moduleapi.v1.UpdateRoomMembershipResponse
+	54, // 81: modulebus.moduleapi.v1.ModuleApi.CreateRoom:output_type -> modulebus.moduleapi.v1.CreateRoomResponse
+	56, // 82: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:output_type -> modulebus.moduleapi.v1.DeleteRoomResponse
+	58, // 83: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:output_type -> modulebus.moduleapi.v1.LookupRoomAliasResponse
+	60, // 84: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:output_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse
+	62, // 85: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:output_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse
+	64, // 86: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:output_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse
+	66, // 87: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:output_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse
+	68, // 88: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:output_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse
+	71, // 89: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:output_type -> modulebus.moduleapi.v1.SetPresenceForUsersResponse
+	73, // 90: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:output_type -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse
+	75, // 91: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:output_type -> modulebus.moduleapi.v1.SetPushRuleActionResponse
+	77, // 92: modulebus.moduleapi.v1.ModuleApi.SendMail:output_type -> modulebus.moduleapi.v1.SendMailResponse
+	79, // 93: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:output_type -> modulebus.moduleapi.v1.SendFederationHttpRequestResponse
+	81, // 94: modulebus.moduleapi.v1.ModuleApi.GetGlobal:output_type -> modulebus.moduleapi.v1.GetGlobalResponse
+	83, // 95: modulebus.moduleapi.v1.ModuleApi.PutGlobal:output_type -> modulebus.moduleapi.v1.PutGlobalResponse
+	58, // [58:96] is the sub-list for method output_type
+	20, // [20:58] is the sub-list for method input_type
+	19, // [19:20] is the sub-list for extension type_name
+	18, // [18:19] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_moduleapi_v1_module_api_proto_init() }
@@ -4969,13 +5062,14 @@ func file_moduleapi_v1_module_api_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moduleapi_v1_module_api_proto_rawDesc), len(file_moduleapi_v1_module_api_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   86,
 			NumExtensions: 1,
 			NumServices:   1,
 		},
 		GoTypes:           file_moduleapi_v1_module_api_proto_goTypes,
 		DependencyIndexes: file_moduleapi_v1_module_api_proto_depIdxs,
+		EnumInfos:         file_moduleapi_v1_module_api_proto_enumTypes,
 		MessageInfos:      file_moduleapi_v1_module_api_proto_msgTypes,
 		ExtensionInfos:    file_moduleapi_v1_module_api_proto_extTypes,
 	}.Build()
