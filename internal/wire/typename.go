@@ -4,19 +4,22 @@ import "google.golang.org/protobuf/reflect/protoreflect"
 
 // TypeName says what a field holds in the JSON mapping, as the reference pages do.
 func TypeName(f protoreflect.FieldDescriptor) string {
+	value := f
 	if f.IsMap() {
-		return "map of " + TypeName(f.MapValue())
+		value = f.MapValue()
 	}
-	name := f.Kind().String()
+	name := value.Kind().String()
 	switch {
-	case f.Message() != nil:
-		name = string(f.Message().Name())
-	case f.Enum() != nil:
-		name = string(f.Enum().Name())
+	case value.Message() != nil:
+		name = string(value.Message().Name())
+	case value.Enum() != nil:
+		name = string(value.Enum().Name())
 	case isRaw(f):
 		name = "JSON"
 	}
 	switch {
+	case f.IsMap():
+		return "map of " + name
 	case f.IsList():
 		return "list of " + name
 	case f.HasOptionalKeyword():

@@ -9,9 +9,9 @@ from synapse.module_api import ModuleApi
 from synapse.module_api.errors import Codes, SynapseError
 
 from modulebus_synapse import decode, encode
-from modulebus_synapse.config import Config
-from modulebus_synapse.door import Door, Failed, Unreachable
-from modulebus_synapse.table import TABLE, Callback, Field
+from modulebus_synapse.config import Config, Policy, declared
+from modulebus_synapse.door import Door, Failed, Question, Refused, Unreachable
+from modulebus_synapse.table import TABLE, Callback, Field, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +32,27 @@ class Asker:
             return {}
         try:
             message = encode.dumps(encode.request(callback, args, self.state.get(callback.full_name)))
-            path = _file(callback, args)
-            return await self.door.ask(f"{callback.category}/{callback.name}", message, callback.speculative, path)
+            return await self.door.ask(self._question(callback, message, _file(callback, args)))
         except Unreachable:
-            return self._without(callback, args)
+            return self._without(callback, args, self.config.policy(callback))
+        except Refused:  # What is sent can be anybody's. It must not open what the operator opens for an outage.
+            return self._without(callback, args, declared(callback))
         except Failed:
             raise failure() from None
 
-    def _without(self, callback: Callback, args: Args) -> decode.Answer:
-        """The decision when busd cannot be reached."""
-        policy = self.config.policy(callback)
+    def _question(self, callback: Callback, message: bytes, path: str | None = None) -> Question:
+        name = f"{callback.category}/{callback.name}"
+        return Question(name, message, self.config.timeout_of(callback), callback.speculative, path)
+
+    def _without(self, callback: Callback, args: Args, policy: Policy) -> decode.Answer:
+        """The decision when there is none of busd's."""
         which = policy.local if self._is_local(callback, args) else policy.federated
         if which == "fail":
             raise failure()
         return {"answer": {"refusal": callback.refusal}} if which == "refuse" else {}
 
     def _is_local(self, callback: Callback, args: Args) -> bool:
-        for field, value in zip(encode.arguments(callback), args, strict=False):
+        for field, value in zip(callback.request, args, strict=False):
             if field.type == "Event" and not field.list:
                 return self.api.is_mine(value.sender)
         return True
@@ -66,8 +70,8 @@ class Asker:
             elif rest:
                 message[field.name] = encode.message_of(field.type, rest.pop(0))
         try:
-            await self.door.ask(f"{follow_up.category}/{follow_up.name}", encode.dumps(message), follow_up.speculative)
-        except (Unreachable, Failed):
+            await self.door.ask(self._question(follow_up, encode.dumps(message)))
+        except (Unreachable, Refused, Failed):
             if follow_up.on_failure == "fail":
                 raise failure() from None
 
@@ -78,7 +82,7 @@ def failure() -> SynapseError:
 
 
 def _file(callback: Callback, args: Args) -> str | None:
-    for field, value in zip(encode.arguments(callback), args, strict=False):
+    for field, value in zip(callback.request, args, strict=False):
         if field.type == "FileWrapper":
             return str(value.path)
     return None
@@ -97,12 +101,13 @@ def function(asker: Asker, callback: Callback, active: Callable[[], bool]) -> Ca
 
 def _plain(asker: Asker, callback: Callback) -> Callable[..., Awaitable[Any]]:
     decoder = decode.decoder(callback)
-    setting = _SETTINGS.get(callback.name)
 
     async def ask(*args: Any) -> Any:
         decision = await asker.ask(callback, args)
         value = decoder(decision.get("answer"), args)
-        return configured(asker.api, setting) if value is None and setting else value
+        if value is None and callback.setting is not None:
+            return configured(asker.api, callback.setting)
+        return value
 
     return ask
 
@@ -142,11 +147,13 @@ class Bracket:
     async def __aenter__(self) -> Any:
         self.decision = await self.asker.ask(self.callback, self.args)
         answer = self.decision.get("answer")
-        if answer is None and configured(self.asker.api, "sleep_enabled"):
-            await self.asker.api.sleep(configured(self.asker.api, "sleep_duration_ms") / 1000)
+        if answer is None and configured(self.asker.api, _SLEEPS):
+            await self.asker.api.sleep(configured(self.asker.api, _SLEEP) / 1000)
         field = self.callback.reply[0]
         value = decode.value(field, (answer or {}).get(field.name))
-        return configured(self.asker.api, "update_duration_ms") if value is None else value
+        if value is None and self.callback.setting is not None:
+            return configured(self.asker.api, self.callback.setting)
+        return value
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -155,20 +162,12 @@ class Bracket:
             await self.asker.follow_up(self.follow_up, self.decision)
 
 
-# Where Synapse takes what a module says for granted, and has to be told what it would have done itself: the setting of
-# background_updates that it would have used.
-_SETTINGS = {"default_batch_size": "default_batch_size", "min_batch_size": "min_batch_size"}
-
-_DEFAULTS = {
-    "default_batch_size": 100,
-    "min_batch_size": 1,
-    "sleep_enabled": True,
-    "sleep_duration_ms": 1000,
-    "update_duration_ms": 100,
-}
+# What Synapse does between two pieces of work where no module paces it.
+_SLEEPS = Setting("background_updates", "sleep_enabled", True)
+_SLEEP = Setting("background_updates", "sleep_duration_ms", 1000)
 
 
-def configured(api: ModuleApi, setting: str) -> Any:
-    """A setting of background_updates. The Module API does not tell it."""
-    settings = getattr(getattr(api._hs, "config", None), "background_updates", None)
-    return getattr(settings, setting, _DEFAULTS[setting])
+def configured(api: ModuleApi, setting: Setting) -> Any:
+    """What Synapse is configured to do. The Module API does not tell it."""
+    section = getattr(getattr(api._hs, "config", None), setting.section, None)
+    return getattr(section, setting.name, setting.default)

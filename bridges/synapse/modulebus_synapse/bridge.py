@@ -5,10 +5,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from synapse import module_api
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
 
-from modulebus_synapse import encode
 from modulebus_synapse.ask import Asker, function
 from modulebus_synapse.config import Config, parse
 from modulebus_synapse.door import Door, Unreachable
@@ -30,8 +30,9 @@ class ModuleBus:
 
     def __init__(self, config: Config, api: ModuleApi):
         self.api = api
-        self.door = Door(config, api._hs.get_reactor())
+        self.door = Door(config, api._hs.get_reactor(), api.server_name)
         self.asker = Asker(config, api, self.door)
+        self.named: str | None = None  # What busd said last that this server is called.
         self.registered: set[str] = set()  # Names of callbacks.
         self.login_types: dict[str, tuple[str, ...]] = {}  # Those that are wanted.
         self.checkers: dict[str, tuple[str, ...]] = {}  # Those that were registered last.
@@ -45,7 +46,7 @@ class ModuleBus:
         for path in config.web:
             api.register_web_resource(path, ProxyResource(self.door))
         revision = _revision(wants or {})
-        api.run_as_background_process("modulebus_wants", self._follow, revision)
+        _in_background(api, "modulebus_wants", self._follow, revision)
 
     @staticmethod
     def parse_config(config: dict[str, Any]) -> Config:
@@ -57,8 +58,9 @@ class ModuleBus:
         while True:
             try:
                 wants = await self.door.wants(revision)
-                self._update(wants)
-                revision = _revision(wants)
+                if wants is not None:
+                    self._update(wants)
+                    revision = _revision(wants)
                 pause = _POLL_PAUSE
             except Unreachable:
                 pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -68,6 +70,7 @@ class ModuleBus:
             await self.api.sleep(pause)
 
     def _update(self, wants: dict[str, Any]) -> None:
+        self._compare_names(wants.get("server_name"))
         by_category = wants.get("callbacks") or {}
         self.asker.wanted = {f"{category}.{name}" for category, names in by_category.items() for name in names}
         self.asker.state = wants.get("state") or {}
@@ -84,6 +87,12 @@ class ModuleBus:
                 new.setdefault(callback.category, {})[callback.name] = found
         for category, functions in new.items():
             self._register(category, functions)
+
+    def _compare_names(self, theirs: str | None) -> None:
+        if theirs and theirs not in (self.api.server_name, self.named):
+            logger.error("this server is %s, and busd's server_name is %s: modules take its users for strangers",
+                         self.api.server_name, theirs)
+        self.named = theirs
 
     def _due(self, callback: Callback) -> bool:
         """Whether it has to be registered: it is wanted, or something of a category that is registered as a whole."""
@@ -122,12 +131,18 @@ class ModuleBus:
 
         f = function(self.asker, callback, active)
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = [inspect.Parameter(field.name, kind) for field in encode.arguments(callback)]
+        parameters = [inspect.Parameter(field.name, kind) for field in callback.request]
         f.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         f.__name__ = callback.name
         f.__qualname__ = f"ModuleBus.{callback.name}"
         f.__module__ = __name__
         return f
+
+
+def _in_background(api: ModuleApi, name: str, function: Callable[..., Any], *args: Any) -> None:
+    """Runs a function for as long as it likes. Older versions of Synapse have this beside the ModuleApi."""
+    run = getattr(api, "run_as_background_process", None) or module_api.run_as_background_process
+    run(name, function, *args)
 
 
 def _by_category(config: Config) -> dict[str, list[str]]:

@@ -36,14 +36,22 @@ class Policy:
 class Config:
     url: str
     timeout: float = 2.5  # Seconds.
+    timeouts: dict[str, float] = attr.Factory(dict)  # Seconds, by callback, where it is another.
     token: str | None = attr.ib(default=None, repr=False)
     api_token: str | None = attr.ib(default=None, repr=False)
     on_failure: dict[str, Policy] = attr.Factory(dict)
     web: tuple[str, ...] = ()
 
     def policy(self, callback: Callback) -> Policy:
-        default = Policy(callback.on_failure, callback.on_failure_federated or callback.on_failure)
-        return self.on_failure.get(callback.name, default)
+        return self.on_failure.get(callback.name, declared(callback))
+
+    def timeout_of(self, callback: Callback) -> float:
+        return self.timeouts.get(callback.name, self.timeout)
+
+
+def declared(callback: Callback) -> Policy:
+    """What a failure means unless somebody says otherwise."""
+    return Policy(callback.on_failure, callback.on_failure_federated or callback.on_failure)
 
 
 KEYS = ("url", "token_file", "api_token_file", "timeout", "on_failure", "web")
@@ -55,7 +63,7 @@ def parse(config: dict[str, Any]) -> Config:
             raise ConfigError(f"unknown key {key!r}; there are: {', '.join(KEYS)}", (key,))
     return Config(
         url=_url(config.get("url")),
-        timeout=_duration(config.get("timeout", "2500ms"), ("timeout",)),
+        **_timeouts(config.get("timeout", "2500ms")),
         token=_secret(config.get("token_file"), "token_file"),
         api_token=_secret(config.get("api_token_file"), "api_token_file"),
         on_failure=_policies(config.get("on_failure") or {}),
@@ -92,6 +100,22 @@ def _duration(value: object, path: tuple[str, ...]) -> float:
     return milliseconds / 1000
 
 
+def _timeouts(value: object) -> dict[str, Any]:
+    """One time for all callbacks, or times by callback and a default."""
+    if not isinstance(value, dict):
+        return {"timeout": _duration(value, ("timeout",))}
+    times = {str(key): _duration(v, ("timeout", str(key))) for key, v in value.items()}
+    timeout = times.pop("default", 2.5)
+    return {"timeout": timeout, "timeouts": {_callback(key, ("timeout", key)).name: t for key, t in times.items()}}
+
+
+def _callback(key: str, path: tuple[str, ...]) -> Callback:
+    callback = TABLE.callbacks.get(key.rpartition(".")[2])
+    if callback is None or "." in key and key != callback.full_name:
+        raise ConfigError(f"there is no callback {key!r}", path)
+    return callback
+
+
 def _secret(file: object, key: str) -> str | None:
     if file is None:
         return None
@@ -114,11 +138,9 @@ def _policies(raw: object) -> dict[str, Policy]:
     policies = {}
     for key, value in raw.items():
         path = ("on_failure", str(key))
-        callback = TABLE.callbacks.get(str(key).rpartition(".")[2])
-        if callback is None or "." in str(key) and key != callback.full_name:
-            raise ConfigError(f"there is no callback {key!r}", path)
+        callback = _callback(str(key), path)
         by_origin = value if isinstance(value, dict) else dict.fromkeys(ORIGINS, value)
-        default = Config(url="").policy(callback)
+        default = declared(callback)
         found = {origin: str(by_origin.get(origin, getattr(default, origin))) for origin in ORIGINS}
         if set(by_origin) - set(ORIGINS) or not all(p in POLICIES for p in found.values()):
             raise ConfigError("must be skip, refuse or fail; or that for local and federated", path)

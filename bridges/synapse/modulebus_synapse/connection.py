@@ -1,7 +1,4 @@
-"""As much of an HTTP/1.1 client as busd's door takes: requests that are bytes already, over connections that are kept.
-
-Twisted's own client can do much more, and takes Synapse twice the CPU for each question.
-"""
+"""As much of an HTTP/1.1 client as busd's door takes: requests that are bytes already, over connections that are kept."""
 
 from typing import IO, Any
 
@@ -157,6 +154,11 @@ class Connections:
         if connection in self.idle:
             self.idle.remove(connection)
 
+    def drop(self) -> None:
+        """Closes those that are idle, which a server that ends is about to close."""
+        while self.idle:
+            self.idle.pop().transport.loseConnection()
+
     def _sweep(self) -> None:
         """Closes those that have been idle for too long, and comes back for the next one."""
         self.timer = None
@@ -172,7 +174,6 @@ class Connections:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        closing, self.idle = self.idle, []
-        for connection in closing:
-            connection.transport.loseConnection()
+        closing = list(self.idle)
+        self.drop()
         return gatherResults([connection.lost for connection in closing])

@@ -1,15 +1,16 @@
 """From the JSON of the reply messages to the Python values that Synapse expects of a callback.
 
-Which value that is follows from the shape of the reply. Where it does not, which is for booleans of the other polarity
-and for the one verdict that takes no fields, a table says so.
+Which value that is follows from the shape of the reply, and for an answer that can be a refusal from the verdict that its
+declaration names.
 """
 
 import logging
 from collections.abc import Callable
 from typing import Any
 
+from synapse import module_api
 from synapse.api.presence import UserPresenceState
-from synapse.module_api import NOT_SPAM, PRESENCE_ALL_USERS, MediaUploadLimit, RatelimitOverride
+from synapse.module_api import NOT_SPAM, PRESENCE_ALL_USERS
 from synapse.module_api.errors import Codes, SynapseError
 from synapse.spam_checker_api import RegistrationBehaviour
 
@@ -22,17 +23,11 @@ Answer = dict[str, Any]
 # A reply and the arguments of the call become what Synapse gets. No opinion is None.
 Decoder = Callable[[Answer | None, tuple[Any, ...]], Any]
 
-# True refuses here. Elsewhere a verdict in a boolean says what is allowed.
-_TRUE_REFUSES = {"should_drop_federated_event", "check_username_for_spam"}
-
-# Takes a bare code, and takes all else for M_FORBIDDEN.
-_BARE_CODE = {"user_may_send_state_event"}
-
+# The classes of Synapse that replies are made of. An older Synapse has fewer, and no callbacks that need them.
 _CLASSES: dict[str, Callable[..., Any]] = {
-    "MediaUploadLimit": MediaUploadLimit,
-    "RatelimitOverride": RatelimitOverride,
-    "UserPresenceState": UserPresenceState,
+    name: getattr(module_api, name) for name in TABLE.types if isinstance(getattr(module_api, name, None), type)
 }
+_CLASSES["UserPresenceState"] = UserPresenceState
 
 _INTEGERS = ("int32", "int64", "uint32", "uint64")
 
@@ -43,11 +38,11 @@ FORBIDDEN_TEXT = "This is not allowed"
 
 
 def decoder(callback: Callback) -> Decoder:
-    """Chooses by the shape of the reply. Follow-ups are not its business: see bridge.py."""
+    """Chooses by the verdict, or by the shape of the reply. Follow-ups are not its business: see bridge.py."""
     if not callback.reply:
         return lambda answer, args: None
-    if callback.reply_field("refusal"):
-        return _verdict(callback)
+    if callback.verdict:
+        return _VERDICTS[callback.verdict](callback)
     fields = [f for f in callback.reply if not f.marks]
     final = next((f for f in callback.reply if "final" in f.marks), None)
     if final:  # A set, or the word that stands for everybody.
@@ -58,21 +53,9 @@ def decoder(callback: Callback) -> Decoder:
     return _single(fields[0])
 
 
-def _verdict(callback: Callback) -> Decoder:
-    others = [f for f in callback.reply if f.name != "refusal"]
-    if callback.rule == "FOLD":
-        return _fold(callback, others[0])
-    if any(f.type == "json" for f in others):
-        return lambda answer, args: _replacement(answer, others[0].name)
-    if others:  # check_registration_for_spam
-        return lambda answer, args: _behaviour(answer, others[0].name)
-    if callback.category != "spam_checker":
-        return lambda answer, args: refusal_of(answer) is None
-    if callback.name in _TRUE_REFUSES:
-        return lambda answer, args: refusal_of(answer) is not None
-    if callback.name in _BARE_CODE:
-        return lambda answer, args: _bare_code(answer)
-    return lambda answer, args: _code(answer)
+def _beside_refusal(callback: Callback) -> Field:
+    """What a reply can say but that it refuses."""
+    return next(f for f in callback.reply if f.name != "refusal")
 
 
 def refusal_of(answer: Answer | None) -> Answer | None:
@@ -135,8 +118,9 @@ def _replacement(answer: Answer | None, field: str) -> tuple[bool, Answer | None
     raise raised(refusal, "This event is not allowed in this context", Codes.FORBIDDEN)
 
 
-def _fold(callback: Callback, field: Field) -> Decoder:
+def _fold(callback: Callback) -> Decoder:
     """What is returned takes the place of an argument, which is changed where it is."""
+    field = _beside_refusal(callback)
     index = [f.name for f in callback.request].index(field.name)
     text = callback.refusal.get("error") or FORBIDDEN_TEXT
 
@@ -158,6 +142,17 @@ def _behaviour(answer: Answer | None, other: str) -> RegistrationBehaviour:
     if (answer or {}).get(other):
         return RegistrationBehaviour[other.upper()]
     return RegistrationBehaviour.ALLOW
+
+
+_VERDICTS: dict[str, Callable[[Callback], Decoder]] = {
+    "ALLOWED": lambda _: lambda answer, args: refusal_of(answer) is None,
+    "REFUSED": lambda _: lambda answer, args: refusal_of(answer) is not None,
+    "CODE": lambda _: lambda answer, args: _code(answer),
+    "BARE_CODE": lambda _: lambda answer, args: _bare_code(answer),
+    "BEHAVIOUR": lambda callback: lambda answer, args: _behaviour(answer, _beside_refusal(callback).name),
+    "REPLACEMENT": lambda callback: lambda answer, args: _replacement(answer, _beside_refusal(callback).name),
+    "EXCEPTION": _fold,
+}
 
 
 def _everybody_or(answer: Answer | None, final: str, members: str) -> Any:

@@ -1,31 +1,33 @@
 """busd's HTTP door, as a client on Synapse's reactor."""
 
-import http.client
 import json
 import logging
 import os
-import urllib.error
-import urllib.request
-from collections import deque
 from collections.abc import Callable
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from synapse.logging.context import PreserveLoggingContext, make_deferred_yieldable
+import attr
+from synapse.logging.context import make_deferred_yieldable
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.task import deferLater
 
 from modulebus_synapse.answer import Answer
+from modulebus_synapse.blocking import fetch
 from modulebus_synapse.config import Config
 from modulebus_synapse.connection import Closed, Connections, Server
+from modulebus_synapse.patience import Breaker, Budgets
+from modulebus_synapse.slots import LEAST, Slots
 
 logger = logging.getLogger(__name__)
 
 _CONNECTIONS = 128  # At once.
-_SHARE = 0.9  # Of the timeout is busd's, so that it has an answer before this side gives up.
-_LEAST = 0.1  # Of the timeout must be left to ask at all.
-_WORDS = 10.0  # Seconds between two lines about answers that are late.
-_WANTS = 70.0  # Seconds; busd answers within 60.
+_SHARE = 0.9  # Of the time is busd's, so that it has an answer before this side gives up.
+_WORDS = 10.0  # Seconds between two lines about questions that got no answer.
+_POLL = 25.0  # Seconds; less than what common proxies wait for an answer.
+_AGAIN = (0.05, 0.25)  # Seconds until a busd that restarts is asked again: at first, and at most.
+_RESTART = 10.0  # Seconds for which a busd that is away may just be restarting.
 
 
 class Unreachable(Exception):
@@ -38,6 +40,26 @@ class Unreachable(Exception):
 
 class Failed(Exception):
     """busd was asked, and there is no decision: a module failed whose policy is to fail."""
+
+
+class _Late(Exception):
+    """There was no answer in time."""
+
+
+class Refused(Exception):
+    """busd does not take this one question, whatever others it takes."""
+
+
+@attr.s(auto_attribs=True, frozen=True, slots=True)
+class Question:
+    callback: str  # category/name
+    message: bytes  # JSON.
+    seconds: float  # In which there has to be an answer.
+    again: bool = False  # Asking twice does nothing twice.
+    path: str | None = None  # Of a file that goes along.
+
+
+Send = Callable[[bool], "Deferred[Answer]"]  # With whether it has to be over a fresh connection.
 
 
 class Limit:
@@ -62,113 +84,107 @@ class Limit:
             self.timer.cancel()
 
 
-class Slots:
-    """Lets so many ask at once, and others wait their turn, for as long as there is progress.
-
-    Synapse may want to know of ten thousand events at once, which is more than there can be connections. What counts
-    as waiting for busd is the time in which busd has answered nobody.
-    """
-
-    def __init__(self, reactor: Any, count: int, patience: float):
-        self.reactor, self.free, self.patience = reactor, count, patience
-        self.progress = 0.0
-        self.waiting: deque[tuple[Deferred[bool], float]] = deque()  # With the time since when.
-        self.timer: Any = None  # While somebody is waiting.
-
-    def left(self, began: float) -> float:
-        """Seconds of patience with busd, for who has waited since then."""
-        return max(began, self.progress) + self.patience - float(self.reactor.seconds())
-
-    async def acquire(self) -> bool:
-        """Whether there was a slot in time."""
-        if self.free > 0:
-            self.free -= 1
-            return True
-        turn: Deferred[bool] = Deferred(self._forget)
-        self.waiting.append((turn, self.reactor.seconds()))
-        self._watch()
-        return await make_deferred_yieldable(turn)
-
-    def release(self, progress: bool) -> None:
-        if progress:
-            self.progress = self.reactor.seconds()
-        while self.waiting:
-            turn, began = self.waiting.popleft()
-            in_time = self.left(began) > self.patience * _LEAST
-            with PreserveLoggingContext():
-                turn.callback(in_time)
-            if in_time:
-                return
-        self.free += 1
-        self._watch()
-
-    def _watch(self) -> None:
-        """Sees to it that the first in the queue, whose patience ends first, does not wait longer than that."""
-        if self.timer is not None and not self.waiting:
-            self.timer.cancel()
-            self.timer = None
-        elif self.timer is None and self.waiting:
-            self.timer = self.reactor.callLater(max(0.001, self.left(self.waiting[0][1])), self._expire)
-
-    def _expire(self) -> None:
-        self.timer = None
-        while self.waiting and self.left(self.waiting[0][1]) <= 0:
-            self.waiting.popleft()[0].callback(False)
-        self._watch()
-
-    def _forget(self, turn: "Deferred[bool]") -> None:
-        self.waiting = deque(w for w in self.waiting if w[0] is not turn)
-
-
 class Door:
-    def __init__(self, config: Config, reactor: Any):
+    def __init__(self, config: Config, reactor: Any, server_name: str = ""):
         self.config = config
         self.reactor = reactor
+        self.server_name = server_name
         self.server = Server(reactor, config.url, config.timeout)
         self.connections = Connections(reactor, self.server)
         self.slots = Slots(self.reactor, _CONNECTIONS, config.timeout)
-        self.away = False
+        self.budgets, self.breaker = Budgets(), Breaker()
+        self.away_since: float | None = None
         self.next_word = 0.0
         self.path = urlsplit(config.url).path.encode()
         self.fields = b" HTTP/1.1\r\nHost: %b\r\n" % self.server.uri.netloc
         if config.token:
             self.fields += b"Authorization: Bearer %b\r\n" % config.token.encode()
-        milliseconds = max(1, int(config.timeout * _SHARE * 1000))
-        self.asking = self.fields + b"X-Modulebus-Timeout: %dms\r\n" % milliseconds
-        self.asking_json = self.asking + b"Content-Type: application/json\r\nContent-Length: "
 
-    async def ask(self, callback: str, message: bytes, again: bool, path: str | None = None) -> dict[str, Any]:
-        """The decision about a callback, by its category/name. With a path, that file goes along.
+    @property
+    def away(self) -> bool:
+        return self.away_since is not None
 
-        With again, it is asked once more when the connection turns out to be gone: the question has no side effects.
+    async def ask(self, question: Question) -> dict[str, Any]:
+        """The decision about a callback.
+
+        A request of a user waits no longer than the question's time, in all, for answers that do not come. While busd
+        is only restarting, the question waits for it.
         """
         began = self.reactor.seconds()
-        if not await self.slots.acquire():
-            raise self._late()
+        if question.seconds - self.budgets.waited() <= question.seconds * LEAST:
+            raise self._late(question.seconds)
+        if not self.breaker.enter():
+            raise self._late(question.seconds)
         answered = False
         try:
-            send = self._question(callback, message) if path is None else self._upload(callback, message, path)
-            answer = await self._exchange(send, again, self.slots.left(began))
+            answer = await self._answer(question, began)
             answered = True
+        except (Unreachable, CancelledError) as e:
+            answered = isinstance(e, CancelledError) or e.outage
+            self.budgets.wait(self.reactor.seconds() - began)
+            raise
         finally:
-            self.slots.release(answered)
-        if answer.status == 502:
-            self._back()
-            raise Failed(_reason(answer.body))
-        return self._ok(answer)
+            self.breaker.leave(answered)
+        return self._decision(question, answer)
 
-    def _question(self, callback: str, message: bytes) -> Callable[[bool], "Deferred[Answer]"]:
-        line = b"POST %b/_modulebus/v1/ask/%b" % (self.path, callback.encode())
-        request = b"%b%b%d\r\n\r\n%b" % (line, self.asking_json, len(message), message)
-        return lambda fresh: self.connections.request(request, fresh)
+    async def _answer(self, question: Question, began: float) -> Answer:
+        """What busd answers when it is its turn to."""
+        if not await self.slots.acquire():
+            raise self._late(question.seconds)
+        progress = False
+        try:
+            own = question.seconds - self.config.timeout - self.budgets.waited()
+            answer = await self._patiently(question, self.reactor.seconds() + self.slots.left(began) + own)
+            progress = True
+            return answer
+        except _Late:
+            raise self._late(question.seconds) from None
+        finally:
+            self.slots.release(progress)
 
-    def _upload(self, callback: str, message: bytes, path: str) -> Callable[[bool], "Deferred[Answer]"]:
+    async def _patiently(self, question: Question, end: float) -> Answer:
+        """Asks, and asks a busd that restarts once more, as long as there is time left."""
+        pause = _AGAIN[0]
+        while True:
+            seconds = max(end - self.reactor.seconds(), 0.001)
+            failure: Exception | str | None
+            try:
+                answer = await self._exchange(self._sender(question, seconds), question.again, seconds)
+                failure = _restarting(answer, question.again)
+            except (ConnectError, Closed) as e:
+                failure = e
+            if failure is None:
+                return answer
+            gone = self._gone(failure)
+            if not self._may_be_back(failure, question, end - pause):
+                raise gone
+            self.connections.drop()
+            await make_deferred_yieldable(deferLater(self.reactor, pause))
+            pause = min(2 * pause, _AGAIN[1])
+
+    def _may_be_back(self, failure: Exception | str, question: Question, end: float) -> bool:
+        """Whether busd may be just restarting, and can be asked the same in time."""
+        if isinstance(failure, Closed) and not question.again:
+            return False
+        now = self.reactor.seconds()
+        in_time = end - now > question.seconds * LEAST
+        return in_time and self.away_since is not None and now - self.away_since < _RESTART
+
+    def _sender(self, question: Question, seconds: float) -> Send:
+        head = b"POST %b/_modulebus/v1/ask/%b" % (self.path, question.callback.encode()) + self.fields
+        head += b"X-Modulebus-Timeout: %dms\r\n" % max(1, round(seconds * _SHARE * 1000))
+        if question.path is not None:
+            return self._upload(head, question.message, question.path)
+        request = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        whole = request % (head, len(question.message), question.message)
+        return lambda fresh: self.connections.request(whole, fresh)
+
+    def _upload(self, head: bytes, message: bytes, path: str) -> Send:
         boundary = b"modulebus-" + os.urandom(16).hex().encode()
         part = b"--%b\r\nContent-Disposition: form-data; name=%b\r\nContent-Type: %b\r\n\r\n"
         before = part % (boundary, b'"request"', b"application/json") + message + b"\r\n"
         before += part % (boundary, b'"file"; filename="file"', b"application/octet-stream")
         after = b"\r\n--%b--\r\n" % boundary
-        head = b"POST %b/_modulebus/v1/ask/%b" % (self.path, callback.encode()) + self.asking
         head += b"Connection: close\r\nContent-Type: multipart/form-data; boundary=%b\r\n" % boundary
 
         def send(_: bool) -> "Deferred[Answer]":
@@ -179,8 +195,11 @@ class Door:
 
         return send
 
-    async def _exchange(self, send: Callable[[bool], "Deferred[Answer]"], again: bool, seconds: float) -> Answer:
-        """Sends a request, and gives up on it in time. Again is over a fresh connection."""
+    async def _exchange(self, send: Send, again: bool, seconds: float) -> Answer:
+        """Sends a request, and gives up on it in time. Again is over a fresh connection.
+
+        Raises ConnectError or Closed where busd is away, _Late, or CancelledError where Synapse has given up.
+        """
         limit = Limit(self.reactor, seconds)
         try:
             try:
@@ -189,90 +208,122 @@ class Door:
                 if not again:
                     raise
                 return await limit.wait(send(True))
+        except (CancelledError, ConnectingCancelledError) as e:
+            if not limit.reached:
+                raise CancelledError() from None  # Synapse has given up.
+            if isinstance(e, ConnectingCancelledError):
+                raise self._gone(e) from None
+            raise _Late() from None
+        except (ConnectError, Closed):
+            raise
         except Exception as e:
-            raise self._failure(e, limit.reached) from None
+            raise self._gone(e) from None
         finally:
             limit.over()
 
-    def _failure(self, e: Exception, late: bool) -> Exception:
-        """What it means for the asker that an exchange ended so."""
-        if isinstance(e, (CancelledError, ConnectingCancelledError)) and not late:
-            return CancelledError()  # Synapse has given up.
-        if late and not isinstance(e, (ConnectError, ConnectingCancelledError)):
-            return self._late()
-        return self._gone(f"cannot reach busd at {self.config.url}: {str(e) or type(e).__name__}")
+    def _decision(self, question: Question, answer: Answer) -> dict[str, Any]:
+        """What an answer to a question says."""
+        if answer.status == 502 and _has(answer, "failure"):
+            self._back()
+            raise Failed(_reason(answer))
+        if answer.status in (400, 404, 413, 415, 422) and _has(answer, "errcode"):
+            self._back()
+            text = f"busd does not take a question about {question.callback}: {answer.status}, {_reason(answer)}"
+            self._say(text)
+            raise Refused(text)
+        if answer.status == 504:  # Of a proxy that waits for less time than this side.
+            raise self._late(question.seconds)
+        return self._ok(answer)
 
     def _ok(self, answer: Answer) -> dict[str, Any]:
         if answer.status != 200:
-            raise self._gone(f"busd answered {answer.status}: {_reason(answer.body)}")
+            raise self._gone(_said(answer))
+        found = _object(answer)
+        if found is None:
+            raise self._gone("busd answered something that is not its JSON; is the url right?")
         self._back()
-        return _object(answer.body)
+        return found
 
-    def _late(self) -> Unreachable:
+    def _late(self, seconds: float) -> Unreachable:
         """One question took too long. That busd is there is all that others need."""
-        text = f"busd gave no answer within {self.config.timeout:g} s"
+        text = f"busd gave no answer within {seconds:g} s"
+        self._say(text)
+        return Unreachable(text, outage=False)
+
+    def _say(self, text: str) -> None:
+        """Says something that may happen to many questions, every few seconds."""
         now = self.reactor.seconds()
         if now >= self.next_word:
             self.next_word = now + _WORDS
             logger.warning("%s", text)
-        return Unreachable(text, outage=False)
 
-    def _gone(self, text: str) -> Unreachable:
-        if not self.away:
-            self.away = True
+    def _gone(self, reason: Exception | str) -> Unreachable:
+        text = reason if isinstance(reason, str) else f"cannot reach busd at {self.config.url}: {reason or type(reason).__name__}"
+        if self.away_since is None:
+            self.away_since = self.reactor.seconds()
             logger.error("%s; until it is back, callbacks do as on_failure says", text)
         return Unreachable(text)
 
     def _back(self) -> None:
-        if self.away:
-            self.away = False
+        if self.away_since is not None:
+            self.away_since = None
             logger.info("busd is back")
 
     def close(self) -> Any:
         return self.connections.close()
 
-    async def wants(self, after: int) -> dict[str, Any]:
-        """What is wanted, when it is something else than in revision after."""
-        request = b"GET %b/_modulebus/v1/wants?after=%d%b\r\n" % (self.path, after, self.fields)
-        return self._ok(await self._exchange(lambda fresh: self.connections.request(request, fresh), True, _WANTS))
+    async def wants(self, after: int) -> dict[str, Any] | None:
+        """What is wanted, when it is something else than in revision after. None when there was no news for a while."""
+        request = self._wants(b"&after=%d" % after) + b"X-Modulebus-Timeout: %dms\r\n\r\n" % int(_POLL * 1000)
+        try:
+            answer = await self._exchange(lambda fresh: self.connections.request(request, fresh), True, _POLL + 5.0)
+        except (ConnectError, Closed) as e:
+            raise self._gone(e) from None
+        except _Late:
+            return None
+        return None if answer.status == 504 else self._ok(answer)
 
     def wants_now(self) -> dict[str, Any] | None:
         """What is wanted, at once. It blocks: it is for the start, when nothing is served yet."""
+        request = self._wants(b"") + b"Connection: close\r\n\r\n"
         try:
-            return self._wants_now()
-        except Unreachable as e:
-            self._gone(str(e))
-        except (OSError, ValueError, http.client.HTTPException) as e:
-            self._gone(f"cannot reach busd at {self.config.url}: {str(e) or type(e).__name__}")
+            return self._ok(fetch(self.config.url, request, self.config.timeout))
+        except (OSError, ValueError) as e:
+            self._gone(e)
+        except Unreachable:
+            pass
         return None
 
-    def _wants_now(self) -> dict[str, Any]:
-        request = urllib.request.Request(f"{self.config.url}/_modulebus/v1/wants")
-        if self.config.token:
-            request.add_header("Authorization", f"Bearer {self.config.token}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=self.config.timeout) as response:
-                return _object(response.read())
-        except urllib.error.HTTPError as e:
-            raise Unreachable(f"busd answered {e.code}: {_reason(e.read())}") from None
+    def _wants(self, more: bytes) -> bytes:
+        name = quote(self.server_name, safe="").encode()
+        return b"GET %b/_modulebus/v1/wants?server_name=%b%b%b" % (self.path, name, more, self.fields)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _restarting(answer: Answer, again: bool) -> str | None:
+    """What busd, or a proxy in front of it, says while it restarts and has not taken the question."""
+    refused = answer.status == 503 and (again or answer.field(b"retry-after"))
+    lost = answer.status == 502 and again and not _has(answer, "failure")
+    return _said(answer) if refused or lost else None
+
+
+def _said(answer: Answer) -> str:
+    return f"busd answered {answer.status}: {_reason(answer)}"
+
+
+def _object(answer: Answer) -> dict[str, Any] | None:
     try:
-        found = json.loads(body)
+        found = json.loads(answer.body)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Unreachable("busd answered something that is not its JSON; is the url right?")
-    return found
+        return None
+    return found if isinstance(found, dict) else None
 
 
-def _reason(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        return "without a reason"
+def _has(answer: Answer, field: str) -> bool:
+    return field in (_object(answer) or {})
+
+
+def _reason(answer: Answer) -> str:
+    return str((_object(answer) or {}).get("error", "without a reason"))
 
 
 def _closing(result: Any, file: IO[bytes]) -> Any:

@@ -1,6 +1,8 @@
 """From the Python values that Synapse calls with to the JSON of the request messages."""
 
 import json
+import math
+import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
@@ -12,22 +14,13 @@ JsonDict = dict[str, Any]
 # What state events are needed in requests, as busd says it: everything, or some keys.
 StateFilter = Mapping[str, Any]
 
-# The order of arguments in Synapse, where it is not that of the schema.
-_ORDER = {"check_media_file_for_spam": ("file_wrapper", "file_info")}
-
 _INTEGERS = ("int32", "int64", "uint32", "uint64")
-
-
-def arguments(callback: Callback) -> list[Field]:
-    """The fields of the request, in the order in which Synapse passes them."""
-    fields = {f.name: f for f in callback.request}
-    return [fields[name] for name in _ORDER.get(callback.name, fields)]
 
 
 def request(callback: Callback, args: tuple[Any, ...], state: StateFilter | None = None) -> JsonDict:
     """The request message for a call with these arguments. Those that are newer than the schema are left out."""
     message: JsonDict = {}
-    for field, value in zip(arguments(callback), args, strict=False):
+    for field, value in zip(callback.request, args, strict=False):
         if "state" in field.marks:
             message[field.name] = _needed(value, state)
         else:
@@ -39,9 +32,9 @@ def _set(message: JsonDict, field: Field, value: Any) -> None:
     if value is None or field.type == "FileWrapper":  # A file's content travels beside the message.
         return
     if field.map:
-        message[field.name] = {str(k): _value(field, v) for k, v in value.items()}
+        message[field.name] = {text(k): _value(field, v) for k, v in value.items()}
     elif field.list:
-        # Synapse may pass one thing where the schema allows many: add_field_to_unsigned_callback.
+        # Synapse may pass one thing where the schema allows many.
         message[field.name] = [_value(field, v) for v in _each(value)]
     else:
         message[field.name] = _value(field, value)
@@ -91,7 +84,14 @@ def text(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     to_string = getattr(value, "to_string", None)
-    return str(to_string() if to_string else value)
+    return whole(str(to_string() if to_string else value))
+
+
+def whole(value: str) -> str:
+    """The text with U+FFFD in place of lone surrogates, which JSON can have and UTF-8 cannot."""
+    if value.isascii():
+        return value
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def event(value: Any) -> JsonDict:
@@ -99,6 +99,7 @@ def event(value: Any) -> JsonDict:
         "event_id": value.event_id,
         "room_version": value.room_version.identifier,
         "json": value.get_pdu_json(),
+        "room_id": value.room_id,
     }
 
 
@@ -123,7 +124,22 @@ def _needed(state: Mapping[tuple[str, str], Any], wanted: StateFilter | None) ->
 
 
 def dumps(message: JsonDict) -> bytes:
-    return json.dumps(message, default=_plain, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    try:
+        text = json.dumps(message, default=_plain, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # A number too large for Python, or one that only Python knows.
+        text = json.dumps(_finite(message), default=_plain, separators=(",", ":"))
+    return text.encode("ascii")
+
+
+def _finite(value: Any) -> Any:
+    """The value with numbers that JSON can write. One that was read as infinite becomes the largest there is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else math.copysign(sys.float_info.max, value)
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The Module API, as a web resource for busd."""
 
 import hmac
+import inspect
 import json
 
 from synapse.http.server import DirectServeJsonResource
@@ -23,7 +24,8 @@ class ModuleApiResource(DirectServeJsonResource):
     isLeaf = True
 
     def __init__(self, api: ModuleApi, token: str):
-        super().__init__(clock=api._clock)
+        clock = {"clock": api._clock} if "clock" in inspect.signature(DirectServeJsonResource.__init__).parameters else {}
+        super().__init__(**clock)  # type: ignore[arg-type]
         self.api = api
         self.token = token.encode()
 
@@ -34,7 +36,7 @@ class ModuleApiResource(DirectServeJsonResource):
             raise SynapseError(404, "The Module API has no such method", Codes.UNRECOGNIZED)
         request.request_metrics.name = f"ModuleBus.{name}"
         message = _message(request)
-        request.is_render_cancellable = moduleapi_methods.is_read(name)
+        request.is_render_cancellable = METHODS[name].reads
         return 200, await moduleapi_methods.call(self.api, name, message)
 
     def _authenticate(self, request: SynapseRequest) -> None:

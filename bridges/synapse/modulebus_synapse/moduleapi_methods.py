@@ -1,27 +1,21 @@
-"""How each method of the Module API is called in Synapse.
+"""How the methods of the Module API are called in Synapse, as their declarations say.
 
-Most have the request's fields as keyword arguments and the reply as their result. The rest is said here.
+The request's fields are keyword arguments, and the result is the reply.
 """
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from synapse.module_api import ModuleApi, UserID
-from synapse.module_api.errors import Codes, InvalidRuleException, RuleNotFoundException, SynapseError
-from synapse.storage.databases.main.registration import ExternalIDReuseException
+from synapse.module_api.errors import Codes, SynapseError
 from synapse.types import RoomID
 
+from modulebus_synapse import workarounds
 from modulebus_synapse.moduleapi_request import RequestElsewhere
 from modulebus_synapse.moduleapi_values import METHODS, JsonDict, Method, arguments, bad, reply
-
-_READS = ("check_", "get_", "is_", "lookup_", "properties", "room_is_")
-
-
-def is_read(name: str) -> bool:
-    """Whether it may be cancelled half way. Synapse cancels what reads, and has what writes go on to its end."""
-    return name.startswith(_READS)
+from modulebus_synapse.table import Field
 
 
 async def call(api: ModuleApi, name: str, message: JsonDict) -> JsonDict:
@@ -30,34 +24,100 @@ async def call(api: ModuleApi, name: str, message: JsonDict) -> JsonDict:
     if method is None:
         raise SynapseError(404, "The Module API has no such method", Codes.UNRECOGNIZED)
     keywords = arguments(method.request, message)
-    for (of, argument), convert in _CONVERT.items():
-        if of == name and argument in keywords:
-            keywords[argument] = convert(keywords[argument])
-    if not keywords.get("access_token", "").isascii():
-        raise SynapseError(401, "Invalid access token passed.", Codes.UNKNOWN_TOKEN)
-    if name in _LOCAL and not api.is_mine(keywords[_LOCAL[name]]):
-        raise SynapseError(400, f"field {_LOCAL[name]}: must be a user of this server", Codes.INVALID_PARAM)
+    for field in method.request:
+        convert = _FORMS.get(field.form)
+        if convert is not None and field.name in keywords:
+            keywords[field.name] = convert(api, keywords[field.name])
+    _check_process(api, method)
+    for field in method.request:
+        if field.name in keywords:
+            await _check(api, field, keywords[field.name])
+    return reply(method, await _call(api, method, keywords))
+
+
+async def _call(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
+    if method.attributes:
+        return api
+    function = _function(api, method.name)
+    request = _request(method, keywords)
+    if request is not None:
+        keywords[_unnamed(function, keywords)] = request
     try:
-        result = await _ADAPTERS.get(name, _by_keywords)(api, method, keywords)
-    except RuleNotFoundException:
-        raise SynapseError(404, "There is no such push rule", Codes.NOT_FOUND) from None
-    except InvalidRuleException as e:
-        raise SynapseError(400, f"The push rule cannot be so: {e}", Codes.INVALID_PARAM) from None
-    except ExternalIDReuseException:
-        raise SynapseError(409, "This external ID is another user's", Codes.UNKNOWN) from None
-    return reply(method, result)
+        result = function(**keywords)
+        result = await result if inspect.isawaitable(result) else result
+    except AttributeError:
+        workaround = workarounds.BY_METHOD.get(method.name)
+        if workaround is None:
+            raise
+        result = await workaround(api, keywords)
+    except Exception as e:
+        raise _explained(e) from None
+    return result if request is None or method.returns else request.response()
 
 
-async def _by_keywords(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    for owner in (api, api.public_room_list_manager, api.account_data_manager):
-        function = getattr(owner, method.name, None)
+def _function(api: ModuleApi, name: str) -> Callable[..., Any]:
+    for owner in ("public_room_list_manager", "account_data_manager"):
+        function = getattr(api, name, None) or getattr(getattr(api, owner, None), name, None)
         if function is not None:
-            result = function(**keywords)
-            return await result if inspect.isawaitable(result) else result
-    raise SynapseError(404, f"This version of Synapse has no {method.name}", Codes.UNRECOGNIZED)
+            return function  # type: ignore[no-any-return]
+    raise SynapseError(404, f"This version of Synapse has no {name}", Codes.UNRECOGNIZED)
 
 
-def _actions(texts: list[str]) -> list[Any]:
+def _request(method: Method, keywords: JsonDict) -> RequestElsewhere | None:
+    """The HTTP request that some of the arguments are parts of."""
+    parts = [f.name for f in method.request if "of_request" in f.marks]
+    if not parts:
+        return None
+    return RequestElsewhere(**{name: keywords.pop(name, "") for name in parts})
+
+
+def _unnamed(function: Callable[..., Any], keywords: JsonDict) -> str:
+    """The name of the parameter that takes the request: the first that nothing is passed for."""
+    return next(name for name in inspect.signature(function).parameters if name not in keywords)
+
+
+def _explained(e: Exception) -> Exception:
+    """What the caller can help, of what Synapse raises as if it could not."""
+    kinds = {kind.__name__ for kind in type(e).__mro__}
+    if "RuleNotFoundException" in kinds:
+        return SynapseError(404, "There is no such push rule", Codes.NOT_FOUND)
+    if "InvalidRuleException" in kinds:
+        return SynapseError(400, f"The push rule cannot be so: {e}", Codes.INVALID_PARAM)
+    if "ExternalIDReuseException" in kinds:
+        return SynapseError(409, "This external ID is another user's", Codes.UNKNOWN)
+    return e
+
+
+def _check_process(api: ModuleApi, method: Method) -> None:
+    if method.runs_on == "MAIN" and api.worker_app is not None:
+        raise _elsewhere("the main process")
+    if method.runs_on == "PRESENCE_WRITER":
+        if api._hs.get_instance_name() not in api._hs.config.worker.writers.presence:
+            raise _elsewhere("the process that writes presence")
+
+
+def _elsewhere(process: str) -> SynapseError:
+    return SynapseError(501, f"In Synapse, only {process} does this: busd's homeserver.url should lead there")
+
+
+async def _check(api: ModuleApi, field: Field, value: Any) -> None:
+    if field.only and value != field.only:
+        raise SynapseError(400, f"field {field.name}: must be {field.only}", Codes.INVALID_PARAM)
+    if field.user:
+        _check_local(api, field.name, value)
+    if field.user == "REGISTERED" and await api.get_userinfo_by_id(value) is None:
+        raise SynapseError(404, "There is no such user", Codes.NOT_FOUND)
+    if field.name == "access_token" and not value.isascii():
+        raise SynapseError(401, "Invalid access token passed.", Codes.UNKNOWN_TOKEN)
+
+
+def _check_local(api: ModuleApi, path: str, user_id: str) -> None:
+    if not api.is_mine(user_id):
+        raise SynapseError(400, f"field {path}: must be a user of this server", Codes.INVALID_PARAM)
+    UserID.from_string(user_id)
+
+
+def _actions(_: ModuleApi, texts: list[str]) -> list[Any]:
     """Words, and the texts of JSON objects."""
     try:
         return [json.loads(text) if text.lstrip().startswith(("{", '"')) else text for text in texts]
@@ -65,103 +125,17 @@ def _actions(texts: list[str]) -> list[Any]:
         raise bad("field actions: must be words, and the texts of JSON objects") from None
 
 
-# What is no string in Synapse.
-_CONVERT: dict[tuple[str, str], Callable[[Any], Any]] = {
-    ("get_canonical_room_alias", "room_id"): RoomID.from_string,
-    ("set_displayname", "user_id"): UserID.from_string,
-    ("set_push_rule_action", "actions"): _actions,
-}
-
-# Arguments that have to name a local user, where Synapse raises what would be a fault of its own, or believes its caller.
-_LOCAL = {
-    "complete_sso_login_async": "registered_user_id",
-    "create_login_token": "user_id",
-    "create_room": "user_id",
-    "get_global": "user_id",
-    "put_global": "user_id",
-    "record_user_external_id": "registered_user_id",
-    "register_device": "user_id",
-    "update_room_membership": "sender",
-}
-
-
-async def _properties(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    return api  # It has them as attributes.
-
-
-async def _get_user_by_req(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    token, ip, user_agent = keywords.pop("access_token"), keywords.pop("ip", ""), keywords.pop("user_agent", "")
-    request = RequestElsewhere(ip, user_agent, token)
-    return await api.get_user_by_req(cast(Any, request), **keywords)
-
-
-async def _complete_sso_login_async(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    request = RequestElsewhere(keywords.pop("ip", ""), keywords.pop("user_agent", ""))
-    UserID.from_string(keywords["registered_user_id"])
-    await api.complete_sso_login_async(request=cast(Any, request), **keywords)
-    return request.response()
-
-
-async def _create_and_send_event_into_room(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    event = keywords["event_dict"]
+def _event(api: ModuleApi, event: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, kind in (("type", str), ("room_id", str), ("sender", str), ("content", dict)):
         if not isinstance(event.get(name), kind):
             raise bad(f"field event_dict.{name}: must be {'a string' if kind is str else 'an object'}")
-    if not api.is_mine(event["sender"]):
-        raise SynapseError(400, "field event_dict.sender: must be a user of this server", Codes.INVALID_PARAM)
-    return await _by_keywords(api, method, keywords)
+    _check_local(api, "event_dict.sender", event["sender"])
+    return event
 
 
-async def _get_room_state(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    return (await _by_keywords(api, method, keywords)).values()
-
-
-async def _on_the_presence_writer(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    hs = api._hs
-    if hs.get_instance_name() not in hs.config.worker.writers.presence:
-        raise _elsewhere("the process that writes presence")
-    return await _by_keywords(api, method, keywords)
-
-
-async def _set_push_rule_action(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    if api.worker_app is not None:
-        raise _elsewhere("the main process")
-    if keywords["scope"] != "global":
-        raise SynapseError(400, "field scope: must be global", Codes.INVALID_PARAM)
-    return await _by_keywords(api, method, keywords)
-
-
-async def _invalidate_access_token(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    try:
-        return await _by_keywords(api, method, keywords)
-    except AttributeError:  # Synapse 1.163.2 takes a Requester for a dict here, before it has done anything.
-        token = keywords["access_token"]
-        requester = await api._auth.get_user_by_access_token(token)
-        if requester.device_id:
-            await api._device_handler.delete_devices(requester.user.to_string(), [requester.device_id])
-        else:
-            await api._auth_handler.delete_access_token(token)
-
-
-async def _put_global(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
-    if await api.get_userinfo_by_id(keywords["user_id"]) is None:
-        raise SynapseError(404, "There is no such user", Codes.NOT_FOUND)
-    return await _by_keywords(api, method, keywords)
-
-
-def _elsewhere(process: str) -> SynapseError:
-    return SynapseError(501, f"In Synapse, only {process} does this: busd's homeserver.url should lead there")
-
-
-_ADAPTERS: dict[str, Callable[[ModuleApi, Method, JsonDict], Awaitable[Any]]] = {
-    "complete_sso_login_async": _complete_sso_login_async,
-    "create_and_send_event_into_room": _create_and_send_event_into_room,
-    "get_room_state": _get_room_state,
-    "get_user_by_req": _get_user_by_req,
-    "invalidate_access_token": _invalidate_access_token,
-    "properties": _properties,
-    "put_global": _put_global,
-    "send_local_online_presence_to": _on_the_presence_writer,
-    "set_presence_for_users": _on_the_presence_writer,
-    "set_push_rule_action": _set_push_rule_action,
+_FORMS: dict[str, Callable[[ModuleApi, Any], Any]] = {
+    "USER_ID": lambda _, value: UserID.from_string(value),
+    "ROOM_ID": lambda _, value: RoomID.from_string(value),
+    "PUSH_ACTIONS": _actions,
+    "EVENT": _event,
 }

@@ -12,7 +12,7 @@ from synapse.events import EventBase
 from synapse.module_api.errors import Codes, SynapseError
 
 from modulebus_synapse import encode
-from modulebus_synapse.table import Field, Fields
+from modulebus_synapse.table import Field, Fields, fields_of
 
 JsonDict = dict[str, Any]
 
@@ -22,17 +22,29 @@ class Method:
     name: str
     request: Fields
     reply: Fields
+    reads: bool = False  # It may be cancelled half way. Synapse has what writes go on to its end.
+    runs_on: str = ""  # MAIN, PRESENCE_WRITER or anywhere.
+    attributes: bool = False  # The reply's fields are attributes of Synapse's ModuleApi.
+
+    @property
+    def returns(self) -> bool:
+        """Whether the reply is what Synapse returns, rather than what it writes as the response to a request."""
+        return not any(f.name == "status" for f in self.reply)
 
 
-def _fields(raw: list[JsonDict]) -> Fields:
-    return tuple(Field(**{**f, "marks": tuple(f.get("marks", ()))}) for f in raw)
+_FACTS = ("reads", "runs_on", "attributes")
+
+
+def _method(raw: JsonDict) -> Method:
+    facts = {name: raw[name] for name in _FACTS if name in raw}
+    return Method(raw["method"], fields_of(raw["request"]), fields_of(raw["reply"]), **facts)
 
 
 _RAW = json.loads(resources.files(__package__).joinpath("module_api.json").read_text(encoding="utf-8"))
 
-METHODS = {m["method"]: Method(m["method"], _fields(m["request"]), _fields(m["reply"])) for m in _RAW["methods"]}
+METHODS = {m["method"]: _method(m) for m in _RAW["methods"]}
 
-_TYPES: dict[str, Fields] = {name: _fields(fields) for name, fields in _RAW["types"].items()}
+_TYPES: dict[str, Fields] = {name: fields_of(fields) for name, fields in _RAW["types"].items()}
 
 _INTEGERS = ("int32", "int64", "uint32", "uint64")
 _DEFAULTS: JsonDict = {"string": "", "bool": False, "double": 0.0, **dict.fromkeys(_INTEGERS, 0)}
@@ -131,6 +143,8 @@ def _message(fields: Fields, value: Any) -> JsonDict:
 
 
 def _ordered(values: Iterable[Any]) -> Iterable[Any]:
+    if isinstance(values, Mapping):
+        return values.values()
     return sorted(values) if isinstance(values, (set, frozenset)) else values
 
 

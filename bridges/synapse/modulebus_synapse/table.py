@@ -15,9 +15,21 @@ class Field:
     map: bool = False
     optional: bool = False
     marks: tuple[str, ...] = ()
+    user: str = ""  # Whom it has to name: LOCAL, REGISTERED or anybody.
+    form: str = ""  # What Synapse takes in its place: USER_ID, ROOM_ID, PUSH_ACTIONS, EVENT, or the value itself.
+    only: str = ""  # The one value that Synapse can do anything with.
 
 
 Fields = tuple[Field, ...]
+
+
+@attr.s(auto_attribs=True, frozen=True, slots=True)
+class Setting:
+    """A setting of Synapse's, which the Module API does not tell."""
+
+    section: str
+    name: str
+    default: Any
 
 
 @attr.s(auto_attribs=True, frozen=True, slots=True)
@@ -27,13 +39,15 @@ class Callback:
     rule: str
     on_failure: str
     since: str
-    request: Fields
+    request: Fields  # In the order of Synapse's arguments.
     reply: Fields
     all_or_none: bool = False
     on_failure_federated: str = ""
     refusal: dict[str, Any] = attr.Factory(dict)
     speculative: bool = False
     follows: tuple[str, ...] = ()
+    verdict: str = ""  # What Synapse takes for an answer that can be a refusal.
+    setting: Setting | None = None  # What holds without an opinion, where Synapse has to be told.
 
     @property
     def full_name(self) -> str:
@@ -50,7 +64,7 @@ class Table:
     types: dict[str, Fields]
 
 
-def _fields(raw: list[dict[str, Any]]) -> Fields:
+def fields_of(raw: list[dict[str, Any]]) -> Fields:
     return tuple(Field(**{**f, "marks": tuple(f.get("marks", ()))}) for f in raw)
 
 
@@ -58,9 +72,10 @@ def _callback(raw: dict[str, Any]) -> Callback:
     raw = dict(raw)
     return Callback(
         name=raw.pop("callback"),
-        request=_fields(raw.pop("request")),
-        reply=_fields(raw.pop("reply")),
+        request=fields_of(raw.pop("request")),
+        reply=fields_of(raw.pop("reply")),
         follows=tuple(raw.pop("follows", ())),
+        setting=Setting(**raw.pop("setting")) if "setting" in raw else None,
         **raw,
     )
 
@@ -71,7 +86,7 @@ def load() -> Table:
     return Table(
         callbacks={c.name: c for c in every if not c.follows},
         follow_ups={name: c for c in every for name in c.follows},
-        types={name: _fields(fields) for name, fields in raw["types"].items()},
+        types={name: fields_of(fields) for name, fields in raw["types"].items()},
     )
 
 

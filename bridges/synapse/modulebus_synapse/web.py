@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
-from twisted.web.http import _ChunkedTransferDecoder
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from modulebus_synapse.answer import Response
 from modulebus_synapse.door import Door
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ _HOP_BY_HOP = {
     b"transfer-encoding",
     b"upgrade",
 }
-_HEAD = 1 << 16  # Bytes of a response's head.
 
 
 class ProxyResource(Resource):
@@ -52,6 +51,24 @@ class ProxyResource(Resource):
         return NOT_DONE_YET
 
 
+class Passing(Response):
+    """A response that is passed on as it comes."""
+
+    def __init__(self, exchange: "Exchange"):
+        super().__init__(exchange.request.method)
+        self.exchange = exchange
+
+    @property
+    def bodiless(self) -> bool:
+        return self.framed and self._left == 0
+
+    def begin(self) -> None:
+        self.exchange.begin(self)
+
+    def take(self, piece: bytes) -> None:
+        self.exchange.take(piece)
+
+
 class Exchange(Protocol):
     """One request to busd, on a connection of its own, and its response.
 
@@ -63,11 +80,9 @@ class Exchange(Protocol):
 
     def __init__(self, request: Request):
         self.request: Any = request
-        self.head = b""
         self.begun = False  # The response's head has gone to the client.
         self.over = False
-        self.decoder: Any = None  # Of a body in chunks.
-        self.left: int | None = None  # Bytes of a body whose length is known.
+        self.response = Passing(self)
 
     def connectionMade(self) -> None:
         if self.over:
@@ -98,60 +113,32 @@ class Exchange(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self.over:
             return
-        if self.begun:
-            self._body(data)
-            return
-        self.head += data
-        head, end, rest = self.head.partition(b"\r\n\r\n")
-        if not end:
-            if len(self.head) > _HEAD:
-                self.failed("the head of its response is too large")
-            return
-        self.head = b""
         try:
-            self._response_head(head, rest)
-        except (ValueError, IndexError):
-            self.failed("its response is not HTTP")
-
-    def _response_head(self, head: bytes, rest: bytes) -> None:
-        lines = head.split(b"\r\n")
-        _, status, phrase = (lines[0] + b" ").split(b" ", 2)
-        code = int(status)
-        if code < 200:  # There is more to come.
-            self.dataReceived(rest)
+            self.response.feed(data)
+        except ValueError as e:
+            self._break(str(e))
             return
-        headers = Headers()
-        for line in lines[1:]:
-            name, _, value = line.partition(b":")
-            headers.addRawHeader(name.strip(), value.strip())
+        if self.response.whole and not self.over:
+            self._finish()
+
+    def begin(self, response: Passing) -> None:
+        """Hands on the head of the response."""
         self.begun = True
         request = self.request
-        request.setResponseCode(code, phrase.strip())
+        request.setResponseCode(response.status, response.phrase)
+        headers = Headers()
+        for name, value in response.fields:
+            headers.addRawHeader(name, value)
         for name, values in _forwarded(headers).getAllRawHeaders():
             request.responseHeaders.setRawHeaders(name, values)
-        length = headers.getRawHeaders(b"content-length")
-        if request.method == b"HEAD" or code in (204, 304):
-            self._finish()
+        if response.bodiless:
             return
-        if b"chunked" in b",".join(headers.getRawHeaders(b"transfer-encoding", [])).lower():
-            self.decoder = _ChunkedTransferDecoder(request.write, lambda _: self._finish())
-        elif length:
-            self.left = int(length[0])
         request.registerProducer(self.transport, True)  # The client sets the pace.
         request.write(b"")  # So that the head is sent before there is a body.
-        self._body(rest)
 
-    def _body(self, data: bytes) -> None:
-        if self.decoder is not None:
-            self.decoder.dataReceived(data)
-            return
-        if self.left is not None:
-            data = data[: self.left]
-            self.left -= len(data)
-        if data:
-            self.request.write(data)
-        if self.left == 0:
-            self._finish()
+    def take(self, piece: bytes) -> None:
+        if not self.over:
+            self.request.write(piece)
 
     def _finish(self) -> None:
         self._end()
@@ -168,15 +155,21 @@ class Exchange(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         if self.over:
             return
-        if not self.begun:
-            self.failed("it has closed the connection")
-        elif self.decoder is None and self.left is None:
-            self._finish()  # A body that ends with the connection.
+        self.response.end()  # A body may end with the connection.
+        if self.response.whole:
+            self._finish()
         else:
-            channel = self.request.channel
-            self._end()
-            if channel:
-                channel.loseConnection()  # So that no client takes it for whole.
+            self._break("it has closed the connection")
+
+    def _break(self, reason: str) -> None:
+        """Ends a response that will never be whole."""
+        if not self.begun:
+            self.failed(reason)
+            return
+        channel = self.request.channel
+        self._end()
+        if channel:
+            channel.loseConnection()  # So that no client takes it for whole.
 
     def failed(self, reason: object) -> None:
         if self.over:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from modulebus_synapse import ModuleBus, bridge
-from modulebus_synapse.door import Failed, Unreachable
+from modulebus_synapse.door import Failed, Question, Refused, Unreachable
 from synapse.module_api import NOT_SPAM, ModuleApi
 from synapse.module_api.errors import Codes, ConfigError, SynapseError
 
@@ -31,8 +31,8 @@ class Door:
     def wants_now(self) -> dict[str, Any] | None:
         return self.wants
 
-    async def ask(self, callback: str, message: bytes, again: bool, path: str | None = None) -> dict[str, Any]:
-        self.asked.append((callback, message))
+    async def ask(self, question: Question) -> dict[str, Any]:
+        self.asked.append((question.callback, question.message))
         if isinstance(self.answer, Exception):
             raise self.answer
         return dict(self.answer)
@@ -40,6 +40,8 @@ class Door:
 
 class Api:
     """The Module API as far as the bridge uses it."""
+
+    server_name = "here"
 
     def __init__(self) -> None:
         self.registered: list[tuple[str, dict[str, Any]]] = []
@@ -85,7 +87,7 @@ class Api:
 class Setting:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.door, self.api = Door(), Api()
-        monkeypatch.setattr(bridge, "Door", lambda config, reactor: self.door)
+        monkeypatch.setattr(bridge, "Door", lambda config, reactor, server_name: self.door)
 
     def start(self, wants: dict[str, Any] | None, **config: Any) -> ModuleBus:
         self.door.wants = wants
@@ -215,7 +217,7 @@ EVENT = "spam_checker.check_event_for_spam"
 
 def event(sender: str) -> Any:
     version = SimpleNamespace(identifier="11")
-    return SimpleNamespace(event_id="$e", room_version=version, sender=sender, get_pdu_json=dict)
+    return SimpleNamespace(event_id="$e", room_id="!r", room_version=version, sender=sender, get_pdu_json=dict)
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,26 @@ def test_a_module_that_fails_is_one_that_raised(setting: Setting) -> None:
     setting.door.answer = Failed("m: timeout")
     with pytest.raises(SynapseError):
         run(setting.api.function("check_event_for_spam")(event("@a:there")))
+
+
+def test_a_question_that_busd_does_not_take_opens_nothing(setting: Setting) -> None:
+    """Its text may be anybody's, so what the operator said of an outage is not for it."""
+    setting.start(wants(EVENT, CREATE), on_failure={"check_event_for_spam": "skip", "user_may_create_room": "skip"})
+    setting.door.answer = Refused("413")
+    with pytest.raises(SynapseError):
+        run(setting.api.function("user_may_create_room")("@a:here", {}))
+    with pytest.raises(SynapseError):
+        run(setting.api.function("check_event_for_spam")(event("@a:here")))
+    assert run(setting.api.function("check_event_for_spam")(event("@a:there"))) is NOT_SPAM
+
+
+def test_another_server_name_than_busds_is_logged_once(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    bus = setting.start(wants(CREATE, server_name="here"))
+    assert not [r for r in caplog.records if r.levelno == logging.ERROR]
+    for _ in range(3):
+        bus._update(wants(CREATE, server_name="there"))
+    (error,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "here" in error.getMessage() and "there" in error.getMessage()
 
 
 def test_refusal_of_the_declaration(setting: Setting) -> None:

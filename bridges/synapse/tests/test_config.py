@@ -43,6 +43,13 @@ def test_all_of_it(tmp_path: Path) -> None:
     assert "secret" not in repr(config)
 
 
+def test_times_by_callback() -> None:
+    config = ModuleBus.parse_config({**URL, "timeout": {"default": "3s", "check_media_file_for_spam": "10s"}})
+    times = [config.timeout_of(TABLE.callbacks[name]) for name in ("check_media_file_for_spam", "user_may_invite")]
+    assert times == [10, 3]
+    assert ModuleBus.parse_config({**URL, "timeout": {"on_new_event": 500}}).timeout == 2.5
+
+
 @pytest.mark.parametrize(
     ("wrong", "path", "says"),
     [
@@ -55,6 +62,8 @@ def test_all_of_it(tmp_path: Path) -> None:
         ({"timeout": "5 minutes"}, ("timeout",), "'5 minutes' is not a duration"),
         ({"timeout": 0}, ("timeout",), "not a duration"),
         ({"timeout": True}, ("timeout",), "not a duration"),
+        ({"timeout": {"no_such": "1s"}}, ("timeout", "no_such"), "no callback"),
+        ({"timeout": {"user_may_invite": "soon"}}, ("timeout", "user_may_invite"), "not a duration"),
         ({"token_file": "/nowhere/token"}, ("token_file",), "cannot read /nowhere/token"),
         ({"api_token_file": "/dev/null"}, ("api_token_file",), "is empty"),
         ({"token_file": __file__}, ("token_file",), "more in it than a line of text"),

@@ -1,5 +1,6 @@
 """The HTTP client, against a busd that misbehaves. Trial's test cases bring the reactor."""
 
+import gc
 import json
 import logging
 import os
@@ -10,8 +11,9 @@ from threading import Thread
 from typing import Any
 
 from modulebus_synapse.config import Config
-from modulebus_synapse.door import Door, Failed, Unreachable
-from synapse.logging.context import SENTINEL_CONTEXT, LoggingContext, current_context, run_in_background
+from modulebus_synapse.door import Door, Failed, Question, Refused, Unreachable
+from modulebus_synapse.patience import Budgets
+from synapse.logging.context import SENTINEL_CONTEXT, ContextRequest, LoggingContext, current_context, run_in_background
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
@@ -63,6 +65,15 @@ class Wire(Protocol):
         self.lost.callback(None)
 
 
+def a_request() -> ContextRequest:
+    values = {a.name: "x" for a in ContextRequest.__attrs_attrs__}
+    return ContextRequest(**values)  # type: ignore[arg-type]
+
+
+def question(door: Door, message: bytes = b"{}", again: bool = False, path: str | None = None) -> Question:
+    return Question("c/n", message, door.config.timeout, again, path)
+
+
 YES = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -104,7 +115,7 @@ class DoorTest(TestCase):
         return door
 
     def ask(self, door: Door, again: bool = False, path: str | None = None) -> "Deferred[Any]":
-        return ensureDeferred(door.ask("c/n", b'{"a":1}', again, path))
+        return ensureDeferred(door.ask(question(door, b'{"a":1}', again, path)))
 
     def test_asks_over_connections_that_are_kept(self) -> Any:
         peers = set()
@@ -117,7 +128,7 @@ class DoorTest(TestCase):
 
         async def go() -> None:
             for _ in range(5):
-                self.assertEqual(await door.ask("c/n", b'{"a":1}', False), {"answer": {"x": 1}})
+                self.assertEqual(await door.ask(question(door, b'{"a":1}')), {"answer": {"x": 1}})
 
         def check(_: Any) -> None:
             self.assertEqual(len(peers), 1)
@@ -170,7 +181,7 @@ class DoorTest(TestCase):
             nonlocal status
             for status in (503, 503, 200, 200, 503):
                 try:
-                    await door.ask("c/n", b"{}", False)
+                    await door.ask(question(door))
                 except Unreachable:
                     self.assertEqual(status, 503)
 
@@ -210,12 +221,12 @@ class DoorTest(TestCase):
         door = self.serve(Factory.forProtocol(Closes))
 
         async def go() -> None:
-            self.assertEqual(await door.ask("c/n", b"{}", True), {})
-            self.assertEqual(await door.ask("c/n", b"{}", True), {})
+            self.assertEqual(await door.ask(question(door, again=True)), {})
+            self.assertEqual(await door.ask(question(door, again=True)), {})
             self.assertEqual(len(asked), 3)
             # What must not be asked twice is not.
             with self.assertRaises(Unreachable):
-                await door.ask("c/n", b"{}", False)
+                await door.ask(question(door))
             self.assertEqual(len(asked), 4)
 
         return ensureDeferred(go())
@@ -264,7 +275,7 @@ class DoorTest(TestCase):
 
         async def one() -> None:
             with self.assertRaises(Unreachable):
-                await door.ask("c/n", b"{}", True)
+                await door.ask(question(door, again=True))
 
         def check(_: Any) -> None:
             self.assertLessEqual(len(busd.seen), 128)
@@ -426,7 +437,7 @@ class DoorTest(TestCase):
             with self.assertLogs(level=logging.DEBUG) as seen:
                 await self.assertFailure(self.ask(door), Unreachable)
                 await door.close()
-                door.away = False
+                door.away_since = None
                 await self.assertFailure(self.ask(door), Unreachable)
             self.assertEqual(len(seen.output), 2)
             self.assertNotIn("hush", "".join(seen.output))
@@ -457,9 +468,151 @@ class DoorTest(TestCase):
 
         async def one(name: str) -> None:
             with LoggingContext(name=name, server_name="localhost") as context:
-                await door.ask("c/n", b"{}", False)
+                await door.ask(question(door))
                 self.assertIs(current_context(), context)
 
         asking = [run_in_background(one, str(i)) for i in range(300)]
         self.assertIs(current_context(), SENTINEL_CONTEXT)
         return gatherResults(asking)
+
+    async def unanswered(self, door: Door, **more: Any) -> float:
+        """How long a question waited that got no answer."""
+        began = REACTOR.seconds()
+        with self.assertRaises(Unreachable):
+            await door.ask(question(door, **more))
+        return float(REACTOR.seconds() - began)
+
+    def test_a_request_waits_for_nothing_no_longer_than_for_one_question(self) -> Any:
+        door, busd = self.busd(lambda _: NOT_DONE_YET, timeout=0.3)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request()):
+                await self.unanswered(door)
+                for _ in range(20):
+                    await self.unanswered(door)
+            self.assertEqual(len(busd.seen), 1)
+            with LoggingContext(name="s", server_name="localhost", request=a_request()):
+                await self.unanswered(door)
+            self.assertEqual(len(busd.seen), 2)
+
+        return ensureDeferred(go())
+
+    def test_questions_that_are_answered_cost_a_request_nothing(self) -> Any:
+        door, _ = self.busd(lambda _: b"{}", timeout=0.3)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request()):
+                for _ in range(30):
+                    await door.ask(question(door))
+                self.assertEqual(door.budgets.waited(), 0)
+
+        return ensureDeferred(go())
+
+    def test_what_a_request_waited_is_forgotten_with_it(self) -> None:
+        budgets = Budgets()
+        with LoggingContext(name="r", server_name="localhost", request=a_request()):
+            budgets.wait(1)
+            budgets.wait(0.5)
+            self.assertEqual(budgets.waited(), 1.5)
+        gc.collect()
+        self.assertEqual(budgets._waited, {})
+
+    def test_a_busd_that_answers_nobody_is_asked_one_question_at_a_time(self) -> Any:
+        answers: Any = NOT_DONE_YET
+        door, busd = self.busd(lambda _: answers, timeout=0.2)
+
+        async def go() -> None:
+            nonlocal answers
+            for _ in range(3):
+                await self.unanswered(door)
+            self.assertEqual(len(busd.seen), 3)
+            await gatherResults([ensureDeferred(self.unanswered(door)) for _ in range(50)])
+            self.assertEqual(len(busd.seen), 4)
+            answers = b"{}"
+            await door.ask(question(door))
+            await gatherResults([self.ask(door) for _ in range(50)])
+            self.assertEqual(len(busd.seen), 55)
+
+        return ensureDeferred(go())
+
+    def test_waits_for_a_busd_that_restarts(self) -> Any:
+        """Nobody listens, then it is not ready, then it is: no question is lost, whether it may be asked twice or not."""
+        asked = 0
+
+        def answer(request: Request) -> bytes:
+            nonlocal asked
+            asked += 1
+            if asked <= 4:
+                request.setResponseCode(503)
+                request.setHeader(b"Retry-After", b"1")
+            return b"{}"
+
+        port = REACTOR.listenTCP(0, Site(Busd(answer)), interface="127.0.0.1")
+        number = port.getHost().port
+        door = self.door(f"http://127.0.0.1:{number}", timeout=10.0)
+
+        async def go() -> None:
+            await port.stopListening()
+            asking = [self.ask(door), self.ask(door, again=True)]
+            while not door.away:
+                await deferLater(REACTOR, 0)
+            again = REACTOR.listenTCP(number, Site(Busd(answer)), interface="127.0.0.1")
+            self.addCleanup(again.stopListening)
+            self.assertEqual(await gatherResults(asking), [{}, {}])
+            self.assertFalse(door.away)
+
+        return ensureDeferred(go())
+
+    def test_a_busd_that_stays_away_is_not_waited_for(self) -> Any:
+        door = self.door("http://127.0.0.1:1", timeout=0.3)
+
+        async def go() -> None:
+            await self.unanswered(door)
+            door.away_since = REACTOR.seconds() - 60  # Longer than a restart takes.
+            tried = []
+            door.connections.drop = lambda: tried.append(1)  # type: ignore[method-assign]
+            await self.unanswered(door)
+            self.assertEqual(tried, [])
+
+        return ensureDeferred(go())
+
+    def test_what_busd_does_not_take_is_one_questions_failure(self) -> Any:
+        status = 0
+
+        def answer(request: Request) -> bytes:
+            request.setResponseCode(status)
+            return b'{"errcode":"M_TOO_LARGE","error":"too large"}'
+
+        door, _ = self.busd(answer)
+
+        async def go() -> None:
+            nonlocal status
+            with self.assertLogs("modulebus_synapse.door", logging.INFO) as seen:
+                for status in (400, 413, 404):
+                    with self.assertRaises(Refused):
+                        await door.ask(question(door))
+            self.assertFalse(door.away)
+            self.assertEqual([r.levelname for r in seen.records], ["WARNING"])
+            self.assertIn("c/n", seen.output[0])
+            self.assertNotIn("back", seen.output[0])
+
+        return ensureDeferred(go())
+
+    def test_a_poll_without_news_is_no_outage(self) -> Any:
+        """Proxies end what takes them too long, with 504."""
+
+        def answer(request: Request) -> bytes:
+            request.setResponseCode(504)
+            return b"<html>"
+
+        door, busd = self.busd(answer)
+
+        async def go() -> None:
+            self.assertIsNone(await door.wants(7))
+            self.assertFalse(door.away)
+            uri, headers, _ = busd.seen[0]
+            self.assertEqual(uri, b"/_modulebus/v1/wants?server_name=a.example%3A8448&after=7")
+            self.assertLessEqual(int(headers[b"x-modulebus-timeout"].removesuffix(b"ms")), 25_000)
+
+        door.server_name = "a.example:8448"
+        return ensureDeferred(go())

@@ -1,6 +1,7 @@
 """What busd gets for a call."""
 
 import json
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,13 +23,14 @@ class Event:
     def __init__(self, event_id: str, **fields: Any):
         self.event_id = event_id
         self.room_version = SimpleNamespace(identifier="11")
+        self.room_id = "!r:b"
         self.fields = fields
 
     def get_pdu_json(self) -> dict[str, Any]:
         return self.fields
 
     def wire(self) -> dict[str, Any]:
-        return {"event_id": self.event_id, "room_version": "11", "json": self.fields}
+        return {"event_id": self.event_id, "room_version": "11", "json": self.fields, "room_id": self.room_id}
 
 
 def test_scalars() -> None:
@@ -110,3 +112,21 @@ def test_only_the_state_that_is_wanted() -> None:
         ("member", "@a:b"),
         ("member", "@c:d"),
     ]
+
+
+def test_numbers_that_are_too_large_are_the_largest() -> None:
+    """JSON has numbers that Python reads as infinite. In Synapse's own process such a request is none that fails."""
+    got = request("user_may_create_room", "@a:b", json.loads('{"x": [1e400, -1e400, 1.5], "y": {"z": NaN}}'))
+    assert got["room_config"] == {"x": [sys.float_info.max, -sys.float_info.max, 1.5], "y": {"z": None}}
+
+
+def test_lone_surrogates_are_replaced_in_text() -> None:
+    got = request("auth_checkers", "al\ud800ice", "m.login.password", {"password": "p"})
+    assert got["user"] == "al\ufffdice"
+    assert request("user_may_join_room", "\ud83d\ude00\udc00", "\u00e9", True)["user"] == "\U0001f600\ufffd"
+    assert request("user_may_join_room", "\u00e9\U0001f600", "!r", True)["user"] == "\u00e9\U0001f600"
+
+
+def test_an_event_says_its_room() -> None:
+    """Since room version 12, m.room.create has none in its JSON."""
+    assert request("check_event_for_spam", Event("$e"))["event"]["room_id"] == "!r:b"

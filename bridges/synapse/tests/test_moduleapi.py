@@ -20,7 +20,6 @@ from twisted.web.http_headers import Headers
 
 from modulebus_synapse import encode
 from modulebus_synapse.moduleapi import ModuleApiResource
-from modulebus_synapse.moduleapi_methods import is_read
 from modulebus_synapse.moduleapi_values import METHODS
 
 TOKEN = "s3cret"
@@ -45,6 +44,9 @@ class Recorder:
             result = answer(*args, **keywords) if callable(answer) else answer
             return await result if inspect.isawaitable(result) else result
 
+        call.__signature__ = inspect.signature(function).replace(  # type: ignore[attr-defined]
+            parameters=list(inspect.signature(function).parameters.values())[1:]
+        )
         return call
 
 
@@ -91,7 +93,7 @@ def post(api: Api, method: str, message: Any, token: str | None = TOKEN) -> Any:
         running.send(None)
     except StopIteration as e:
         status, reply = e.value
-        assert status == 200 and request.is_render_cancellable == is_read(method)
+        assert status == 200 and request.is_render_cancellable == METHODS[method].reads
         json.dumps(reply, default=encode._plain)
         return reply
     raise AssertionError("it waits")
@@ -515,6 +517,6 @@ def test_what_reads_is_cancelled_when_the_caller_leaves() -> None:
 
 
 def test_what_writes_is_not_cancelled_half_way() -> None:
-    writes = {name for name in METHODS if not is_read(name)}
+    writes = {name for name in METHODS if not METHODS[name].reads}
     assert {"create_room", "put_global", "delete_room", "register_user", "send_mail"} <= writes
     assert not {"get_room_state", "check_username", "get_user_by_req", "lookup_room_alias"} & writes

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-from modulebus_synapse import decode, encode
+from modulebus_synapse import decode
 from modulebus_synapse.table import TABLE
 from synapse.module_api import ModuleApi
 
@@ -41,7 +41,7 @@ def test_no_opinion_has_a_value(name: str) -> None:
 
 
 def test_arguments_are_in_the_order_of_synapse() -> None:
-    names = {name: [f.name for f in encode.arguments(c)] for name, c in TABLE.callbacks.items()}
+    names = {name: [f.name for f in c.request] for name, c in TABLE.callbacks.items()}
     assert names["check_media_file_for_spam"] == ["file_wrapper", "file_info"]
     assert names["user_may_create_room"] == ["user_id", "room_config"]
     assert names["check_event_allowed"] == ["event", "state_events"]
