@@ -241,7 +241,7 @@ func (d *daemon) openModuleAPI() error {
 
 func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
-		Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
+		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
 		Metrics: d.metrics, Processes: d.modules, ConfigStatus: d.reloads.Status, Life: d.life,
 		Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})

@@ -274,7 +274,7 @@ class Door:
 
     async def wants(self, after: int) -> dict[str, Any] | None:
         """What is wanted, when it is something else than in revision after. None when there was no news for a while."""
-        request = self._wants(b"&after=%d" % after) + b"X-Modulebus-Timeout: %dms\r\n\r\n" % int(_POLL * 1000)
+        request = self._wants(b"&after=%d&wait=%ds" % (after, _POLL)) + b"\r\n"
         try:
             answer = await self._exchange(lambda fresh: self.connections.request(request, fresh), True, _POLL + 5.0)
         except (ConnectError, Closed) as e:

@@ -36,6 +36,9 @@ const (
 
 // HTTPOptions say what is behind the HTTP door. All but Failed are required.
 type HTTPOptions struct {
+	// ServerName is the homeserver's, as the configuration has it.
+	ServerName string
+
 	Config   config.HTTP
 	Answerer *Answerer
 	Client   *bus.Client
@@ -66,9 +69,10 @@ type HTTP struct {
 	token       []byte // its SHA-256; nil when none is needed
 	listener    net.Listener
 	server      *http.Server
-	served      chan struct{} // closed when the server has ended
-	refused     atomic.Int64  // requests turned away while draining
-	connections atomic.Int64  // of clients
+	served      chan struct{}          // closed when the server has ended
+	refused     atomic.Int64           // requests turned away while draining
+	connections atomic.Int64           // of clients
+	stranger    atomic.Pointer[string] // the name of the last homeserver that is called otherwise
 }
 
 // NewHTTP returns the door, closed.

@@ -19,6 +19,7 @@ const maxWait = 60 * time.Second // of GET wants
 
 // wants lists the callbacks that any module wants, at once or when the roster has changed.
 func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
+	d.compareNames(r)
 	roster := d.Client.Roster()
 	if text := r.URL.Query().Get("after"); text != "" {
 		after, err := strconv.ParseUint(text, 10, 64)
@@ -32,7 +33,7 @@ func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
 		defer release()
 		roster, _ = d.Client.AwaitRoster(ctx, after) // Without a newer one, the one there is.
 	}
-	answer := map[string]any{"roster_revision": roster.GetRevision(), "callbacks": wanted(roster), "state": d.state(roster)}
+	answer := map[string]any{"roster_revision": roster.GetRevision(), "server_name": d.ServerName, "callbacks": wanted(roster), "state": d.state(roster)}
 	for name, keys := range keysOf(roster) {
 		answer[name] = keys
 	}
