@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type Stream struct {
 	Monitor             // guards what follows
 	Peer        Address // where to send; empty while it is not known
 	Err         error   // why the stream ended before its time; the first reason stays
+	SendErr     error   // why the peer takes no more, although more of it may arrive
 	ReceivedLen uint64  // of the body that comes in
 	Ended       bool    // the peer has sent all
 	Trailers    []frame.Field
@@ -205,7 +207,7 @@ func (s *Stream) ReceiveCredit(credit uint64) {
 func (s *Stream) CanSend(n int) bool {
 	s.Lock()
 	defer s.Unlock()
-	return s.Err != nil || s.credit-s.sent >= uint64(n)
+	return s.sendErr() != nil || s.credit-s.sent >= uint64(n)
 }
 
 // AwaitCredit waits for the first credit, and sets touched, before the stream can fail, if there is some. It returns the
@@ -213,21 +215,25 @@ func (s *Stream) CanSend(n int) bool {
 func (s *Stream) AwaitCredit(l Limits, touched *atomic.Bool) bool {
 	s.Lock()
 	defer s.Unlock()
-	for s.Err == nil && s.credit == 0 {
+	for s.sendErr() == nil && s.credit == 0 {
 		if s.Wait(l) != nil {
 			return false
 		}
 	}
-	touched.Store(s.Err == nil)
-	return s.Err == nil
+	wanted := s.sendErr() == nil
+	touched.Store(wanted)
+	return wanted
 }
+
+// sendErr is why nothing can be sent. The lock is held.
+func (s *Stream) sendErr() error { return cmp.Or(s.Err, s.SendErr) }
 
 // reserve waits until there is credit, and takes it for n bytes at most.
 func (s *Stream) reserve(n int, l Limits) (offset uint64, got int, err error) {
 	s.Lock()
 	defer s.Unlock()
 	began := time.Time{}
-	for s.Err == nil && s.credit == s.sent {
+	for s.sendErr() == nil && s.credit == s.sent {
 		if began.IsZero() {
 			began = time.Now()
 		}
@@ -238,8 +244,8 @@ func (s *Stream) reserve(n int, l Limits) (offset uint64, got int, err error) {
 	if !began.IsZero() {
 		s.Stats.CreditWait.Add(int64(time.Since(began)))
 	}
-	if s.Err != nil {
-		return 0, 0, s.Err
+	if err := s.sendErr(); err != nil {
+		return 0, 0, err
 	}
 	got = int(min(uint64(n), s.credit-s.sent))
 	offset = s.sent
@@ -292,12 +298,12 @@ func (s *Stream) conclude() (sent uint64, before bool) {
 	return s.sent, before
 }
 
-// Last returns the channel of what was sent last, apart from heads: what is sent there does not overtake it.
+// Last returns the channel of what was sent last of a body, or Control: what is sent there does not overtake the body.
 func (s *Stream) Last() Channel {
 	s.Lock()
 	defer s.Unlock()
-	if s.sent == 0 {
-		return Control // The head is on its way, and nothing behind it.
+	if s.sent == 0 && !s.done {
+		return Control
 	}
 	return Bulk
 }
@@ -350,9 +356,9 @@ func (s *Stream) ReceiveState(other frame.State) (lost bool) {
 	return s.stuck > 1
 }
 
-// Watch returns a channel that is closed at the next change, and whether the stream has failed.
+// Watch returns a channel that is closed at the next change, and whether the peer takes no more.
 func (s *Stream) Watch() (changed <-chan struct{}, failed bool) {
 	s.Lock()
 	defer s.Unlock()
-	return s.Changed(), s.Err != nil
+	return s.Changed(), s.sendErr() != nil
 }

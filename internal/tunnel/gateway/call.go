@@ -20,8 +20,10 @@ type call struct {
 	reached  bool // a worker was heard of
 	infos    []*frame.Info
 	response *frame.Response
-	pending  error // what ends the stream when the response is there
-	headless bool  // at the last heartbeat, data had come in and the head had not
+	pending  error       // what ends the stream when the response is there
+	parting  *time.Timer // fires when nothing more may be under way; nil until the worker has left
+	partedAt uint64      // ReceivedLen when parting was set
+	headless bool        // at the last heartbeat, data had come in and the head had not
 	frames   int
 	progress atomic.Int64 // when the last part of the request was sent, in Unix nanoseconds
 }
@@ -50,13 +52,16 @@ func (s *call) close() {
 	s.closed = true
 	s.Discard()
 	group, at := s.group, s.Peer
+	if s.parting != nil {
+		s.parting.Stop()
+	}
 	s.Unlock()
 	s.g.workers.drop(group, at.Token)
 	s.CloseCredit()
 }
 
 // receive takes a frame, and the memory that it was decoded from. It does not block.
-func (s *call) receive(from flow.Address, f frame.Frame, raw []byte) {
+func (s *call) receive(by flow.Channel, from flow.Address, f frame.Frame, raw []byte) {
 	if !s.fromOurs(from) {
 		return // Another worker's: only one has the request.
 	}
@@ -76,7 +81,7 @@ func (s *call) receive(from flow.Address, f frame.Frame, raw []byte) {
 		wrong = s.ReceiveEnd(f.Offset, f.Trailers)
 	case *frame.Reset:
 		s.Stats.ResetsIn.Count(f.Code)
-		s.endBehind(resetFailure(f))
+		s.endBehind(by, resetFailure(f))
 	default:
 		s.lose(badReply(fmt.Errorf("a %T", f)))
 	}
@@ -120,18 +125,53 @@ func (s *call) respond(f *frame.Response) {
 	}
 }
 
-// endBehind ends the stream behind what the worker sent. Where data is there and the head is not, the reset has overtaken
-// that with the data, on the other channel; a head that never comes is a loss that heartbeats bring to light.
-func (s *call) endBehind(err error) {
+// endBehind ends the stream behind what the worker sent before it said so on the channel. On Control that may have
+// overtaken data, and on Bulk it may have overtaken the head: the stream ends when those are there. A head that never
+// comes is a loss, which heartbeats show.
+func (s *call) endBehind(by flow.Channel, err error) {
 	s.Lock()
-	overtook := s.response == nil && s.ReceivedLen > 0
-	if overtook {
+	headless := s.response == nil && (s.ReceivedLen > 0 || by == flow.Bulk)
+	left := s.response != nil && by == flow.Control && !s.Ended && s.Err == nil
+	if headless {
 		s.pending = err
 	}
+	if left {
+		s.leave(err)
+	}
 	s.Unlock()
-	if !overtook {
+	if !headless && !left {
 		s.lose(err)
 	}
+}
+
+// partingTime is how long after the last of its data a worker that has left may still have some under way. Beyond it,
+// the response is cut.
+const partingTime = 250 * time.Millisecond
+
+// leave says that the worker takes no more, and sends no more than what is under way. The lock is held.
+func (s *call) leave(err error) {
+	if s.SendErr != nil {
+		return
+	}
+	s.SendErr, s.partedAt = err, s.ReceivedLen
+	s.parting = time.AfterFunc(partingTime, s.part)
+	s.Wake()
+}
+
+// part ends the stream of a worker that has left, unless data has come in since it was last looked at.
+func (s *call) part() {
+	s.Lock()
+	defer s.Unlock()
+	switch {
+	case s.closed || s.Err != nil || s.Ended:
+		return
+	case s.ReceivedLen != s.partedAt:
+		s.partedAt = s.ReceivedLen
+		s.parting.Reset(partingTime)
+		return
+	}
+	s.Err = s.SendErr
+	s.Wake()
 }
 
 // heartbeat takes what the worker's heartbeat says of the stream, and reports whether something was certainly lost; a
@@ -141,7 +181,7 @@ func (s *call) heartbeat(other frame.State) (lost bool) {
 	s.Lock()
 	defer s.Unlock()
 	before := s.headless
-	s.headless = s.response == nil && (s.ReceivedLen > 0 || s.Ended)
+	s.headless = s.response == nil && (s.ReceivedLen > 0 || s.Ended || s.pending != nil)
 	return lost || before && s.headless
 }
 
@@ -164,22 +204,30 @@ func (s *call) at() flow.Address {
 // lose ends the stream with an error.
 func (s *call) lose(err error) { s.Fail(err) }
 
-// unheard ends the stream: before a worker was heard of, nobody got the request.
+// unheard ends the stream because nobody is where the worker was. Before a worker was heard of, nobody got the request.
 func (s *call) unheard() {
 	s.Lock()
-	reached := s.reached
+	reached, began := s.reached, s.response != nil
 	s.Unlock()
-	if reached {
+	switch {
+	case began:
+		s.endBehind(flow.Control, flow.ErrLost)
+	case reached:
 		s.lose(flow.ErrLost)
-		return
+	default:
+		s.lose(ErrAbsent)
 	}
-	s.lose(ErrAbsent)
 }
 
 // reset tells the worker that the rest is not wanted.
-func (s *call) reset(c frame.Code) {
+func (s *call) reset(c frame.Code) { s.resetBy(flow.Control, c) }
+
+// resetBehind is reset behind what was sent of the request's body, so that its handler gets all of that.
+func (s *call) resetBehind(c frame.Code) { s.resetBy(s.Last(), c) }
+
+func (s *call) resetBy(by flow.Channel, c frame.Code) {
 	s.Stats.ResetsOut.Count(c)
-	s.Send(flow.Control, frame.NewReset(c, c.String()))
+	s.Send(by, frame.NewReset(c, c.String()))
 }
 
 // event is what a request waits for before its response.

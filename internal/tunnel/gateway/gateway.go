@@ -135,7 +135,7 @@ func (g *Gateway) Stats() *flow.Stats { return &g.stats }
 func (g *Gateway) Lent() (streams int, credit int64) { return g.budget.Lent() }
 
 // Receive takes a frame for a stream, or for [flow.ControlToken], and keeps its memory. It does not block.
-func (g *Gateway) Receive(_ flow.Channel, token string, from flow.Address, raw []byte) {
+func (g *Gateway) Receive(by flow.Channel, token string, from flow.Address, raw []byte) {
 	g.stats.Received(raw)
 	f, err := frame.Decode(raw)
 	if p, ok := f.(*frame.Pong); ok && token == flow.ControlToken {
@@ -147,7 +147,7 @@ func (g *Gateway) Receive(_ flow.Channel, token string, from flow.Address, raw [
 	case ok && err != nil:
 		s.lose(badReply(err))
 	case ok:
-		s.receive(from, f, raw)
+		s.receive(by, from, f, raw)
 	default:
 		g.disown(from, f)
 	}
@@ -174,7 +174,7 @@ func (g *Gateway) disown(from flow.Address, f frame.Frame) {
 // does not block.
 func (g *Gateway) Unheard(token, process string) {
 	if token == flow.ControlToken {
-		g.workers.gone(process, flow.ErrLost)
+		g.workers.unheard(process)
 		return
 	}
 	if s, ok := g.streams.Find(token); ok {

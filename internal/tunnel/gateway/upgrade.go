@@ -156,6 +156,6 @@ func (p *pipe) ended() error {
 // stop ends the stream, and tells the worker.
 func (p *pipe) stop(err error) {
 	if p.s.Fail(err) {
-		p.s.reset(frame.CodeCancelled)
+		p.s.resetBehind(frame.CodeCancelled)
 	}
 }

@@ -66,7 +66,7 @@ func (u *upload) send() error {
 func (u *upload) fail(err error) error {
 	err = bodyError(u.q.r, err)
 	if u.s.Fail(err) {
-		u.s.reset(frame.CodeBody)
+		u.s.resetBehind(frame.CodeBody)
 	}
 	return err
 }

@@ -52,10 +52,10 @@ func (w *workers) drop(one *remote, token string) {
 	}
 }
 
-// gone ends all streams of a worker.
-func (w *workers) gone(process string, why error) {
+// unheard ends all streams of a worker that has left.
+func (w *workers) unheard(process string) {
 	for _, s := range w.of(process) {
-		s.lose(why)
+		s.unheard()
 	}
 }
 
@@ -74,7 +74,9 @@ func (w *workers) of(process string) (streams []*call) {
 // not heard of for too long.
 func (w *workers) beat(now time.Time, line flow.Transport, silence time.Duration) {
 	for _, process := range w.silent(now, silence) {
-		w.gone(process, flow.ErrLost)
+		for _, s := range w.of(process) {
+			s.lose(flow.ErrLost)
+		}
 	}
 	for process, list := range w.due(now) {
 		to := flow.Address{Process: process, Token: flow.ControlToken}

@@ -16,7 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
-	"github.com/modulebus/modulebus/schemas/roster/v1"
+	rosterv1 "github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 

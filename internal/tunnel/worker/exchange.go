@@ -36,6 +36,7 @@ type exchange struct {
 	body     body
 	clock    *time.Timer  // accepts, and flushes what lies around
 	accepted atomic.Bool  // the gateway knows the stream
+	headSent atomic.Bool  // and more of the response is to come
 	heard    atomic.Int64 // when the gateway last spoke of it, in Unix nanoseconds
 	over     bool         // the handler has returned, or what it hijacked was closed
 }
@@ -196,19 +197,27 @@ func (x *exchange) terminate(cause error) {
 
 // abort ends the stream and tells the gateway.
 func (x *exchange) abort(r *frame.Reset, cause error) {
-	x.Stats.ResetsOut.Count(r.Code)
-	x.Send(flow.Control, r)
+	x.reset(r)
 	x.terminate(cause)
 }
 
 // cut is abort behind what was written: the client gets what was written, and sees that it is not all.
 func (x *exchange) cut(r *frame.Reset) {
-	if x.w.began {
-		x.Stats.ResetsOut.Count(r.Code)
-		x.Send(x.Last(), r)
+	if x.headSent.Load() {
+		x.reset(r)
 		return
 	}
 	x.abort(r, http.ErrAbortHandler)
+}
+
+// reset tells the gateway. It must not overtake data, and the gateway expects that it may overtake the head.
+func (x *exchange) reset(r *frame.Reset) {
+	by := flow.Control
+	if x.headSent.Load() {
+		by = flow.Bulk
+	}
+	x.Stats.ResetsOut.Count(r.Code)
+	x.Send(by, r)
 }
 
 // receive takes a frame, and the memory that it was decoded from. It does not block.

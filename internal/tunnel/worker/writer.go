@@ -240,6 +240,7 @@ func (w *writer) begin() error {
 	if len(raw) > w.x.Transport.MaxFrame() || len(rsp.Fields) > frame.MaxFields {
 		return errHead
 	}
+	w.x.headSent.Store(true)
 	return w.x.Post(flow.Control, raw)
 }
 
