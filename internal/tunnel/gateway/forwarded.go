@@ -8,20 +8,90 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// forwarded removes, in place, what the client claims about its origin, and adds what the gateway saw. What a trusted
-// proxy says stays as it is.
-func forwarded(fields []frame.Field, r *frame.Request, trusted []netip.Prefix) []frame.Field {
-	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	peer := from.Addr().Unmap()
-	if slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(peer) }) {
-		return fields
+// resolve makes the head say who the client is and how it came: RemoteAddr, Scheme and the fields X-Forwarded-For, -Host
+// and -Proto, one of each.
+//
+// A trusted proxy's word is taken for the hop before it, and what it does not say is what the gateway saw. The fields are
+// lists to which each proxy appends, so they are read from the right, as far as the addresses are those of trusted
+// proxies; what is left of that anybody may have written. A proxy that is not trusted is the client, and its X-Forwarded-*
+// fields are dropped. Forwarded (RFC 7239) is always dropped: most proxies pass on what their client says under it.
+func resolve(head *frame.Request, trusted []netip.Prefix) {
+	hops := origin(head, trusted)
+	said := claims{fields: head.Fields, hops: hops}
+	host, proto := said.of("X-Forwarded-Host", head.Authority), said.of("X-Forwarded-Proto", head.Scheme)
+	if proto == "http" || proto == "https" {
+		head.Scheme = proto
 	}
-	fields = slices.DeleteFunc(fields, func(f frame.Field) bool {
-		return f.Name == "Forwarded" || strings.HasPrefix(f.Name, "X-Forwarded-")
+	head.Fields = slices.DeleteFunc(head.Fields, func(f frame.Field) bool {
+		resolved := f.Name == "X-Forwarded-For" || f.Name == "X-Forwarded-Host" || f.Name == "X-Forwarded-Proto"
+		return f.Name == "Forwarded" || resolved || hops == 0 && strings.HasPrefix(f.Name, "X-Forwarded-")
 	})
-	fields = append(fields, frame.Field{Name: "X-Forwarded-Host", Value: r.Authority}, frame.Field{Name: "X-Forwarded-Proto", Value: r.Scheme})
-	if from.IsValid() {
-		fields = append(fields, frame.Field{Name: "X-Forwarded-For", Value: peer.String()})
+	add := func(name, value string) { head.Fields = append(head.Fields, frame.Field{Name: name, Value: value}) }
+	add("X-Forwarded-Host", host)
+	add("X-Forwarded-Proto", proto)
+	if from, err := netip.ParseAddrPort(head.RemoteAddr); err == nil {
+		add("X-Forwarded-For", from.Addr().Unmap().String())
 	}
-	return fields
+}
+
+// origin sets RemoteAddr to the last address that a trusted proxy names, and returns how many proxies are in between.
+func origin(head *frame.Request, trusted []netip.Prefix) (hops int) {
+	from, err := netip.ParseAddrPort(head.RemoteAddr)
+	if err != nil || len(trusted) == 0 {
+		return 0
+	}
+	chain := values(head.Fields, "X-Forwarded-For")
+	for trusts(trusted, from.Addr()) {
+		hops++
+		if hops > len(chain) {
+			break
+		}
+		before, ok := address(chain[len(chain)-hops])
+		if !ok {
+			break
+		}
+		from = before
+	}
+	head.RemoteAddr = from.String()
+	return hops
+}
+
+func trusts(trusted []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+}
+
+// address reads an element of X-Forwarded-For, which may have a port. Without one it is 0.
+func address(s string) (netip.AddrPort, bool) {
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return a, true
+	}
+	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return netip.AddrPortFrom(a, 0), err == nil
+}
+
+// claims are what proxies say of a request.
+type claims struct {
+	fields []frame.Field
+	hops   int // how many of them are trusted
+}
+
+// of returns what the farthest trusted proxy says under the name, or else what was seen.
+func (c claims) of(name, seen string) string {
+	if c.hops == 0 {
+		return seen
+	}
+	if said := values(c.fields, name); len(said) > 0 {
+		return said[max(0, len(said)-c.hops)]
+	}
+	return seen
+}
+
+// values lists the elements of all fields with the name.
+func values(fields []frame.Field, name string) (list []string) {
+	for _, f := range fields {
+		if f.Name == name {
+			list = append(list, listed([]string{f.Value})...)
+		}
+	}
+	return list
 }

@@ -42,17 +42,30 @@ func bodyError(r *http.Request, err error) error {
 	return brokenBody(err)
 }
 
-// upgrades reports whether the request asks for another protocol. An offer of h2c is not passed on but ignored, as
-// RFC 9110, section 7.8 allows: some clients make it with every request.
+// upgrades returns the protocols that the request asks for instead of HTTP, as one Upgrade field, or "". An offer of h2c
+// is left out, as RFC 9110, section 7.8 allows: some clients make it with every request.
 func upgrades(r *http.Request) string {
-	protocol := r.Header.Get("Upgrade")
-	if protocol == "" || strings.EqualFold(protocol, "h2c") || r.ProtoMajor != 1 {
+	if len(r.Header["Upgrade"]) == 0 || r.ProtoMajor != 1 || !slices.ContainsFunc(r.Header["Connection"], upgradesConnection) {
 		return ""
 	}
-	if slices.Contains(frame.Tokens(frame.FieldsOf(http.Header{"Connection": r.Header["Connection"]}), "Connection"), "Upgrade") {
-		return protocol
+	asked := listed(r.Header["Upgrade"])
+	return strings.Join(slices.DeleteFunc(asked, func(p string) bool { return strings.EqualFold(p, "h2c") }), ", ")
+}
+
+func upgradesConnection(field string) bool {
+	return slices.ContainsFunc(listed([]string{field}), func(s string) bool { return strings.EqualFold(s, "Upgrade") })
+}
+
+// listed lists the elements of fields that are lists.
+func listed(fields []string) (list []string) {
+	for _, f := range fields {
+		for p := range strings.SplitSeq(f, ",") {
+			if p = strings.TrimSpace(p); p != "" {
+				list = append(list, p)
+			}
+		}
 	}
-	return ""
+	return list
 }
 
 // newHead returns the head of the request as the module is to see it.
@@ -72,7 +85,8 @@ func newHead(r *http.Request, trusted []netip.Prefix) *frame.Request {
 	if r.TLS != nil {
 		req.Scheme = "https"
 	}
-	req.Fields = forwarded(frame.EndToEnd(frame.FieldsOf(r.Header)), req, trusted)
+	req.Fields = frame.EndToEnd(frame.FieldsOf(r.Header))
+	resolve(req, trusted)
 	if protocol := upgrades(r); protocol != "" {
 		req.Upgrade = true
 		req.Fields = append(req.Fields, frame.Field{Name: "Connection", Value: "Upgrade"}, frame.Field{Name: "Upgrade", Value: frame.SafeValue(protocol)})
