@@ -165,6 +165,7 @@ const (
 	CodeRefused   Code = 8  // the worker has too much to do
 	CodeGoingAway Code = 9  // the worker stops
 	CodeBody      Code = 10 // the request's body broke off
+	CodeLeft      Code = 11 // the client has closed its side: the handler's context ends, and its response is still taken
 )
 
 // String returns the name of the code, or its number where it has no name.
@@ -172,7 +173,7 @@ func (c Code) String() string {
 	names := [...]string{
 		CodeMalformed: "malformed", CodePanic: "panic", CodeAborted: "aborted", CodeTooLarge: "too_large",
 		CodeCancelled: "cancelled", CodeLost: "lost", CodeFlow: "flow_control", CodeRefused: "refused",
-		CodeGoingAway: "going_away", CodeBody: "body",
+		CodeGoingAway: "going_away", CodeBody: "body", CodeLeft: "left",
 	}
 	if int(c) < len(names) && names[c] != "" {
 		return names[c]

@@ -18,6 +18,7 @@ type call struct {
 	group    *remote // in whose heartbeats it is; nil while no worker is known
 	closed   bool
 	reached  bool // a worker was heard of
+	left     bool // the client has closed its side
 	infos    []*frame.Info
 	response *frame.Response
 	pending  error       // what ends the stream when the response is there
@@ -62,8 +63,12 @@ func (s *call) close() {
 
 // receive takes a frame, and the memory that it was decoded from. It does not block.
 func (s *call) receive(by flow.Channel, from flow.Address, f frame.Frame, raw []byte) {
-	if !s.fromOurs(from) {
+	ours, tell := s.fromOurs(from)
+	if !ours {
 		return // Another worker's: only one has the request.
+	}
+	if tell {
+		s.clientLeft()
 	}
 	var wrong frame.Code
 	switch f := f.(type) {
@@ -91,12 +96,21 @@ func (s *call) receive(by flow.Channel, from flow.Address, f frame.Frame, raw []
 	}
 }
 
-// fromOurs takes note of the worker, and reports whether it is the one that has the request.
-func (s *call) fromOurs(from flow.Address) (ours bool) {
+// clientLeft lets the handler know that the client has closed its side, as soon as it is known where the handler is.
+func (s *call) clientLeft() {
+	s.Lock()
+	s.left = true
+	s.Unlock()
+	s.resetBehind(frame.CodeLeft)
+}
+
+// fromOurs takes note of the worker, and reports whether it is the one that has the request, and whether it is still to
+// be told that the client left.
+func (s *call) fromOurs(from flow.Address) (ours, tell bool) {
 	s.Lock()
 	defer s.Unlock()
 	if s.closed {
-		return false
+		return false, false
 	}
 	s.frames++
 	if !s.reached {
@@ -105,13 +119,13 @@ func (s *call) fromOurs(from flow.Address) (ours bool) {
 	}
 	switch {
 	case from.Token == "" || s.Peer == from:
-		return true
+		return true, false
 	case s.Peer.Process != "":
-		return false
+		return false, false
 	}
 	s.Peer = from
 	s.group = s.g.workers.add(from, s)
-	return true
+	return true, s.left
 }
 
 func (s *call) respond(f *frame.Response) {

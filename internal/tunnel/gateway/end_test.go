@@ -144,3 +144,90 @@ func TestResponseOfAWorkerThatHasLeftIsWhole(t *testing.T) {
 		t.Errorf("%d bytes of %d", w.Body.Len(), len(want))
 	}
 }
+
+func TestClientThatHalfClosesGetsItsAnswer(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]int{"a small one": 10, "a large one": 3 << 20} {
+		for _, sent := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"} {
+			t.Run(name+" to a "+sent[:4], func(t *testing.T) {
+				t.Parallel()
+				h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					<-r.Context().Done()
+					_, _ = w.Write(tunneltest.Pattern(body))
+				})
+				told := make(chan *gateway.Report, 1)
+				n := tunneltest.Connect(t, gateway.Options{Done: func(r *gateway.Report) { told <- r }}, h)
+				c, err := net.Dial("tcp", tunneltest.Serve(t, n.Gateway).Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				fmt.Fprint(c, sent)
+				_ = c.(*net.TCPConn).CloseWrite()
+				rsp, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(rsp.Body); rsp.StatusCode != http.StatusOK || len(got) != body || err != nil {
+					t.Errorf("%d, %d bytes, %v", rsp.StatusCode, len(got), err)
+				}
+				if r := <-told; r.Outcome != gateway.ClientGone || r.Status != http.StatusOK {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+	}
+}
+
+func TestModuleChoosesOneOfTheProtocolsAskedFor(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[string]int{"foo, bar": 101, "bar,FOO": 101, "h2c, foo": 101, "bar": 502, "h2c": 502} {
+		t.Run(asked, func(t *testing.T) {
+			t.Parallel()
+			h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Upgrade", "foo")
+				w.WriteHeader(http.StatusSwitchingProtocols)
+				if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+					_ = c.Close()
+				}
+			})
+			c, err := net.Dial("tcp", tunneltest.Serve(t, tunneltest.Tunnelled(t, h)).Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, upgrade\r\nUpgrade: %s\r\n\r\n", asked)
+			rsp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || rsp.StatusCode != want {
+				t.Errorf("got %v, %v", rsp, err)
+			}
+		})
+	}
+}
+
+func TestUploadThatBreaksOffIsNotSaidToBeUnasked(t *testing.T) {
+	t.Parallel()
+	begun := make(chan struct{})
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = r.Body.Read(make([]byte, 1))
+		close(begun)
+		<-r.Context().Done()
+	})
+	c, err := net.Dial("tcp", tunneltest.Serve(t, tunneltest.Tunnelled(t, h)).Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+	<-begun
+	fmt.Fprint(c, "no chunk\r\n")
+	rsp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := io.ReadAll(rsp.Body)
+	if rsp.StatusCode != http.StatusBadRequest || bytes.Contains(got, []byte("not asked")) || !bytes.Contains(got, []byte("broke off")) {
+		t.Errorf("%d %s", rsp.StatusCode, got)
+	}
+}

@@ -140,7 +140,7 @@ func bodyTooLarge(limit int64) *failure {
 }
 
 func brokenBody(err error) *failure {
-	return &failure{BadRequest, http.StatusBadRequest, unknown, "was not asked: the request body is broken", false, err}
+	return &failure{BadRequest, http.StatusBadRequest, unknown, "did not get the whole request: its body broke off", false, err}
 }
 
 func headTooLarge(limit int) *failure {

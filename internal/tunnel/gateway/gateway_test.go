@@ -231,7 +231,7 @@ func TestABrokenBodyIsNotPassedOn(t *testing.T) {
 	r.ContentLength = 10
 	w := httptest.NewRecorder()
 	asked.ServeHTTP(w, r)
-	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "the request body is broken") {
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "did not get the whole request") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }

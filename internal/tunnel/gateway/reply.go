@@ -58,6 +58,8 @@ func (p *reply) stream() (total int64, err error) {
 		switch {
 		case errors.Is(err, io.EOF):
 			return total, nil
+		case p.q.outlive(p.s, err):
+			continue
 		case err != nil:
 			return total, err
 		}

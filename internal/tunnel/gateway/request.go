@@ -19,9 +19,11 @@ type request struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	ctx    context.Context //nolint:containedctx // ends when the client leaves, or the whole took too long
+	cancel context.CancelFunc
 	began  time.Time
 	head   *frame.Request
 	upload *upload // nil until the body is sent
+	left   bool    // the client has closed its side
 	out    client
 	report Report
 }
@@ -34,11 +36,13 @@ func (q *request) serve() {
 	if q.g.opts.TotalTimeout > 0 {
 		ctx, cancel = context.WithTimeoutCause(ctx, q.g.opts.TotalTimeout, errTotal)
 	}
-	defer cancel()
-	q.ctx = ctx
+	q.ctx, q.cancel = ctx, cancel
+	defer func() { q.cancel() }()
 	q.out = client{w: q.w, stall: q.g.opts.StallTimeout}
 	if err := q.run(); err != nil {
 		q.fail(err)
+	} else if q.left {
+		q.report.Outcome = ClientGone
 	}
 }
 
@@ -80,12 +84,35 @@ func (q *request) translate(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(q.r.Context().Err(), context.Canceled):
+	case q.left && errors.Is(context.Cause(q.ctx), errGone), !q.left && errors.Is(q.r.Context().Err(), context.Canceled):
 		return errGone
 	case errors.Is(err, errTotal) || q.ctx.Err() != nil:
 		return timedOut(TotalTimeout, "took too long")
 	}
 	return err
+}
+
+// leaveTime is how long after a client has closed its side of the connection a response may take, in which the handler's
+// context has ended. Beyond it the request is given up.
+const leaveTime = 30 * time.Second
+
+// outlive reports whether the response is still to be waited for after an error. A client of HTTP/1 that has sent all of
+// its request and closed its side may have left, or may still read: net/http's server cannot tell, and serves it.
+func (q *request) outlive(s *call, err error) bool {
+	left := q.r.ProtoMajor == 1 && errors.Is(err, context.Canceled) && errors.Is(q.r.Context().Err(), context.Canceled)
+	if q.left || !left || !q.upload.finished() {
+		return false
+	}
+	q.left = true
+	end := time.Now().Add(leaveTime)
+	cause := error(errGone)
+	if total, ok := q.ctx.Deadline(); ok && total.Before(end) {
+		end, cause = total, errTotal
+	}
+	q.cancel()
+	q.ctx, q.cancel = context.WithDeadlineCause(context.WithoutCancel(q.ctx), end, cause)
+	s.clientLeft()
+	return true
 }
 
 // read takes in the head, and the body if it is small and surely on its way. Nothing of the body is read, and no 100
@@ -184,6 +211,8 @@ func (q *request) await(s *call) (*frame.Response, error) {
 	for {
 		e, err := s.event(flow.Limits{Ctx: q.ctx, Timer: timer.c()}, met)
 		switch {
+		case q.outlive(s, err):
+			continue
 		case errors.Is(err, flow.ErrTimer):
 			if err := q.late(s, met, timer); err != nil {
 				return nil, err
@@ -240,7 +269,7 @@ func (q *request) giveUp(s *call, err error) {
 // only what does no harm when it is done twice, and only as long as nothing of a response was seen. A body that was
 // read is gone, unless it went with the head.
 func (q *request) mayRetry(err error) bool {
-	if q.report.Retries >= maxRetries || q.upload.started() || q.out.informed || q.ctx.Err() != nil {
+	if q.left || q.report.Retries >= maxRetries || q.upload.started() || q.out.informed || q.ctx.Err() != nil {
 		return false
 	}
 	if errors.Is(err, ErrAbsent) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,18 +15,27 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// checkUpgrade refuses a protocol that was not asked for.
+// checkUpgrade refuses a protocol that was not asked for. Of several that were, the module chooses.
 func checkUpgrade(asked *http.Request, r *frame.Response) error {
-	got := ""
-	for _, f := range r.Fields {
-		if f.Name == "Upgrade" {
-			got = f.Value
-		}
+	want := listed([]string{upgrades(asked)})
+	unasked := func(got string) bool {
+		return !slices.ContainsFunc(want, func(p string) bool { return strings.EqualFold(p, got) })
 	}
-	if want := upgrades(asked); r.Status != http.StatusSwitchingProtocols || want == "" || !strings.EqualFold(got, want) {
+	got := listed([]string{protocol(r)})
+	if r.Status != http.StatusSwitchingProtocols || len(got) == 0 || slices.ContainsFunc(got, unasked) {
 		return badReply(fmt.Errorf("status %d switches to %q where %q was asked for", r.Status, got, want))
 	}
 	return nil
+}
+
+// protocol is what the response says that the connection is switched to.
+func protocol(r *frame.Response) (name string) {
+	for _, f := range r.Fields {
+		if f.Name == "Upgrade" {
+			name = f.Value
+		}
+	}
+	return name
 }
 
 // switchProtocols carries the other protocol until both sides have ended it, or one has failed.
@@ -59,14 +69,9 @@ type pipe struct {
 // open writes the head of the response.
 func (p *pipe) open(w *bufio.Writer, rsp *frame.Response) error {
 	_ = p.conn.SetDeadline(time.Time{}) // The server may have set one for the request.
-	protocol := ""
+	name := protocol(rsp)
 	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n", rsp.Status, http.StatusText(rsp.Status))
-	for _, f := range rsp.Fields {
-		if f.Name == "Upgrade" {
-			protocol = f.Value
-		}
-	}
-	for _, f := range append(frame.EndToEnd(rsp.Fields), frame.Field{Name: "Connection", Value: "Upgrade"}, frame.Field{Name: "Upgrade", Value: protocol}) {
+	for _, f := range append(frame.EndToEnd(rsp.Fields), frame.Field{Name: "Connection", Value: "Upgrade"}, frame.Field{Name: "Upgrade", Value: name}) {
 		fmt.Fprintf(w, "%s: %s\r\n", f.Name, f.Value)
 	}
 	fmt.Fprint(w, "\r\n")

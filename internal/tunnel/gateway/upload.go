@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -16,10 +17,11 @@ import (
 type upload struct {
 	q       *request
 	s       *call
-	touched atomic.Bool   // something of the body may have been read
-	ended   chan struct{} // closed when nothing more is sent
-	err     error         // before ended is closed
-	whole   bool          // as err: the body was read to its end
+	ctx     context.Context //nolint:containedctx // the request's, when the upload began
+	touched atomic.Bool     // something of the body may have been read
+	ended   chan struct{}   // closed when nothing more is sent
+	err     error           // before ended is closed
+	whole   bool            // as err: the body was read to its end
 }
 
 // startUpload lets the body flow as soon as there is credit. The body is not touched before, since a client that expects
@@ -28,10 +30,10 @@ func startUpload(q *request, s *call) *upload {
 	if q.r.ProtoMajor == 1 {
 		_ = http.NewResponseController(q.w).EnableFullDuplex() // Where it is not known, it is not needed.
 	}
-	u := &upload{q: q, s: s, ended: make(chan struct{})}
+	u := &upload{q: q, s: s, ctx: q.ctx, ended: make(chan struct{})}
 	go func() {
 		defer close(u.ended)
-		if s.AwaitCredit(flow.Limits{Ctx: q.ctx}, &u.touched) {
+		if s.AwaitCredit(flow.Limits{Ctx: u.ctx}, &u.touched) {
 			u.err = u.send()
 		}
 	}()
@@ -49,7 +51,7 @@ func (u *upload) send() error {
 		n, err := body.Read(buf[flow.Room:])
 		u.whole = errors.Is(err, io.EOF)
 		last := u.whole && len(u.q.r.Trailer) == 0
-		if _, lost := u.s.Write(buf[:flow.Room+n], last, flow.Limits{Ctx: u.q.ctx}); lost != nil {
+		if _, lost := u.s.Write(buf[:flow.Room+n], last, flow.Limits{Ctx: u.ctx}); lost != nil {
 			return nil // The stream knows why.
 		}
 		u.s.progress.Store(time.Now().UnixNano())
@@ -70,6 +72,9 @@ func (u *upload) fail(err error) error {
 	}
 	return err
 }
+
+// finished reports whether all of the body was sent, or there is none to send.
+func (u *upload) finished() bool { return u == nil || u.done() && u.whole }
 
 // started reports whether some of the body may have been read.
 func (u *upload) started() bool { return u != nil && u.touched.Load() }
@@ -103,7 +108,7 @@ func (u *upload) stop() {
 // settle is called before the head of a response is written. A connection on which the rest of a request is not going to
 // be read cannot serve another: what is left of this one would be taken for the next.
 func (u *upload) settle() {
-	if u == nil || u.done() && u.whole || u.q.r.ProtoMajor != 1 {
+	if u.finished() || u.q.r.ProtoMajor != 1 {
 		return
 	}
 	one := [1]byte{}

@@ -84,7 +84,7 @@ func (b *body) fill() error {
 	if err := b.open(); err != nil {
 		return err
 	}
-	part, _, err := b.x.Read(flow.Limits{Ctx: b.x.ctx, Deadline: b.until.Channel()})
+	part, _, err := b.x.Read(b.x.limits(&b.until))
 	b.rest = part
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return err

@@ -188,6 +188,11 @@ func (x *exchange) leave() {
 	x.CloseCredit()
 }
 
+// limits are those of waits for the client. They outlast a client that has only closed its side.
+func (x *exchange) limits(d *flow.Deadline) flow.Limits {
+	return flow.Limits{Ctx: &x.above, Deadline: d.Channel()}
+}
+
 // terminate ends the stream and the request's context.
 func (x *exchange) terminate(cause error) {
 	if x.Fail(cause) {
@@ -233,6 +238,10 @@ func (x *exchange) receive(f frame.Frame, raw []byte) {
 		x.ReceiveCredit(f.Offset)
 	case *frame.Reset:
 		x.Stats.ResetsIn.Count(f.Code)
+		if f.Code == frame.CodeLeft {
+			x.cancel(errClientGone)
+			return
+		}
 		x.terminate(causeOf(f))
 	}
 	if wrong != 0 {

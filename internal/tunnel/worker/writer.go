@@ -211,7 +211,7 @@ func (w *writer) send(last bool) error {
 	if w.err = w.begin(); w.err != nil || !w.sent() || w.buf == nil {
 		return w.err
 	}
-	_, w.err = w.x.Write(w.buf, last, flow.Limits{Ctx: w.x.ctx, Deadline: w.until.Channel()})
+	_, w.err = w.x.Write(w.buf, last, w.x.limits(&w.until))
 	w.drop()
 	return w.err
 }
