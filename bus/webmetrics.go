@@ -71,7 +71,7 @@ func (m *webMetrics) watch(w *web) {
 	s := w.gateway.Stats()
 	m.both("web_stream_bytes_total", "Bytes of frames.", s.BytesIn.Load, s.BytesOut.Load)
 	m.both("web_stream_frames_total", "Frames.", s.FramesIn.Load, s.FramesOut.Load)
-	for c := frame.CodeMalformed; c <= frame.CodeBody; c++ {
+	for c := frame.CodeMalformed; c <= frame.CodeLeft; c++ {
 		for direction, load := range map[string]func(frame.Code) int64{"in": s.ResetsIn.Load, "out": s.ResetsOut.Load} {
 			labels := prometheus.Labels{"direction": direction, "code": c.String()}
 			m.counter("web_resets_total", "Streams that were reset, by reason.", labels, func() float64 { return float64(load(c)) })
