@@ -22,31 +22,72 @@ const (
 )
 
 // announce says once how the start went: when all modules are ready, with all the workers that busd runs of them, or
-// those that are not have failed, or are others' to start and have not come.
-func (d *daemon) announce(ctx context.Context) {
-	if d.Announce == nil {
-		return
-	}
-	start, reminded := time.Now(), time.Now()
+// those that are not have failed, or are others' to start and have not come; or at once, if those that start are not waited
+// for any more.
+func (d *daemon) announce(ctx context.Context, late bool) {
+	start := time.Now()
 	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		missing := incomplete(d.registry.Modules())
+		// The client may follow another busd, which is ahead.
+		known := d.client.Roster().GetRevision() >= d.registry.Roster().GetRevision()
+		if known && (late || settled(missing, time.Since(start))) {
+			d.say(missing)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// say says how it went, to whoever started busd and to whoever reads its log.
+func (d *daemon) say(missing []registry.Status) {
+	how := "ready"
+	if len(missing) > 0 {
+		how = "running, but not ready"
+	}
+	event := d.Log.Info().Str("http", d.url()).Str("nats", d.broker.Shown())
+	if len(missing) > 0 {
+		event.Str("modules", describe(missing))
+	}
+	event.Msg(how)
+	if d.Announce != nil {
+		_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // Nobody may be reading.
+	}
+}
+
+// remind tells the log every ten seconds which modules busd waits for, until it waits for none.
+func (d *daemon) remind(ctx context.Context) {
+	ticker := time.NewTicker(remind)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			missing := incomplete(d.registry.Modules())
-			// The client may follow another busd, which is ahead.
-			if settled(missing, now.Sub(start)) && d.client.Roster().GetRevision() >= d.registry.Roster().GetRevision() {
-				_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // Nobody may be reading.
-				return
-			}
-			if now.Sub(reminded) > remind {
-				d.Log.Info().Str("modules", describe(missing)).Msg("waiting for modules")
-				reminded = now
-			}
+		case <-ticker.C:
+		}
+		waiting := starting(d.registry.Modules())
+		if len(waiting) == 0 && d.life.Begun() {
+			return
+		}
+		if len(waiting) > 0 {
+			d.Log.Info().Str("modules", describe(waiting)).Bool("answering", d.life.Begun()).Msg("waiting for modules")
 		}
 	}
+}
+
+// starting are the modules that busd runs and that have not joined.
+func starting(all []registry.Status) (some []registry.Status) {
+	for _, m := range all {
+		if m.State == registry.Starting {
+			some = append(some, m)
+		}
+	}
+	return some
 }
 
 // incomplete are the modules that are not ready, or not yet with all their workers.
@@ -97,6 +138,9 @@ func describe(missing []registry.Status) string {
 		if m.State == registry.Ready && m.Workers < m.Processes {
 			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
 		}
+		if m.State == registry.Starting && !m.Since.IsZero() {
+			text += ", and has not joined, since " + m.Since.Format(time.TimeOnly)
+		}
 		if m.LastError != "" {
 			text += " (" + m.LastError + ")"
 		}
@@ -105,18 +149,33 @@ func describe(missing []registry.Status) string {
 	return strings.Join(all, ", ")
 }
 
-// tryAsk is a command that asks the first callback that a module wants.
+// tryAsk is a command that asks a callback which a module wants, and which a user ID is enough for; where there is none, it
+// shows the modules.
 func (d *daemon) tryAsk() string {
 	for _, m := range d.client.Roster().GetModules() {
 		for _, i := range m.GetCallbacks() {
-			c, ok := subjects.Find(i.GetCallback())
-			if ok {
+			if c, ok := subjects.Find(i.GetCallback()); ok && ofAUser(c) {
 				path := "/_modulebus/v1/ask/" + c.Category.Name + "/" + c.Name
-				return fmt.Sprintf("curl%s -d %s %s%s", d.authorization(), quote(sample(c, d.config.ServerName)), d.url(), path)
+				return fmt.Sprintf("curl%s -d %s %s%s", d.authorization(), quote(`{"user_id":"@evilguy:`+d.config.ServerName+`"}`), d.url(), path)
 			}
 		}
 	}
 	return fmt.Sprintf("curl%s %s/_modulebus/v1/modules", d.authorization(), d.url())
+}
+
+// ofAUser reports whether the request needs nothing but a user, and perhaps raw JSON that a client may leave out. Modules of
+// other callbacks may find a sample malformed.
+func ofAUser(c *subjects.Declaration) bool {
+	fields := declared.Of(c).RequestFields
+	if fields.ByName("user_id") == nil {
+		return false
+	}
+	for i := range fields.Len() {
+		if f := fields.Get(i); f.Name() != "user_id" && f.Kind() != protoreflect.BytesKind {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *daemon) authorization() string {
@@ -129,21 +188,11 @@ func (d *daemon) authorization() string {
 // quote makes a text one word of a shell command.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// sample is a request in which the first thing that may be a user ID is the founding page's.
-func sample(c *subjects.Declaration, serverName string) string {
-	for i := range declared.Of(c).RequestFields.Len() {
-		if f := declared.Of(c).RequestFields.Get(i); f.Kind() == protoreflect.StringKind && !f.IsList() {
-			return fmt.Sprintf(`{"%s":"@evilguy:%s"}`, f.Name(), serverName)
-		}
-	}
-	return "{}"
-}
-
 // tryWeb is a command that gets the first web resource of a module.
 func (d *daemon) tryWeb() string {
 	for _, m := range d.client.Roster().GetModules() {
 		for _, path := range m.GetWebResources() {
-			return "curl " + quote(d.url()+(&url.URL{Path: path, RawQuery: "name=alice"}).String())
+			return "curl " + quote(d.url()+(&url.URL{Path: path}).String())
 		}
 	}
 	return "curl " + d.url() + "/readyz"

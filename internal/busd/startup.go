@@ -53,8 +53,9 @@ func (d *daemon) start(ctx context.Context) (stop func()) {
 	d.modules.apply(d.config.Modules)
 	ctx, cancel := context.WithCancel(ctx)
 	var starting sync.WaitGroup
+	starting.Go(func() { d.remind(ctx) })
 	starting.Go(func() {
-		d.awaitModules(ctx)
+		late := d.awaitModules(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -62,16 +63,18 @@ func (d *daemon) start(ctx context.Context) (stop func()) {
 			d.fail(err)
 			return
 		}
-		d.announce(ctx)
+		d.announce(ctx, late)
 	})
 	return func() { cancel(); starting.Wait() }
 }
 
-// awaitModules returns when the modules that busd runs have said what they want to be asked, or have had their time.
-func (d *daemon) awaitModules(ctx context.Context) {
+// awaitModules returns when the modules that busd runs have said what they want to be asked, or have had their time; then
+// it was late.
+func (d *daemon) awaitModules(ctx context.Context) (late bool) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	d.service.AwaitModules(ctx, registry.Started)
+	return ctx.Err() != nil
 }
 
 // begin lets homeservers ask.

@@ -27,8 +27,11 @@ func NewAnswerer(c *bus.Client) *Answerer { return &Answerer{c} }
 // operator's budget says, or until ctx ends.
 func (a *Answerer) Ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (bus.Decision[proto.Message], *Problem) {
 	decision, err := a.client.Ask(ctx, d, req)
-	if err != nil {
+	switch {
+	case err != nil:
 		return decision, problemOf(err)
+	case decision.RosterRevision == 0: // Nobody knows yet what modules want. In protobuf this would be zero bytes, too.
+		return decision, newProblem(http.StatusServiceUnavailable, unknown, "there is no roster yet")
 	}
 	return decision, nil
 }

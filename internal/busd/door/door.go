@@ -7,7 +7,6 @@ package door
 
 import (
 	"context"
-	"sync"
 	"time"
 )
 
@@ -24,28 +23,34 @@ type Door interface {
 	Close()
 }
 
-// Life is how far busd has come, for doors to go by. The zero value is of no use; see [NewLife].
-type Life struct {
-	begun, draining chan struct{}
-	begin, drain    func()
+// Life is how far busd has come, for doors to go by. Its methods may be called concurrently. See [NewLife].
+type Life struct{ begun, draining phase }
+
+// phase is a context that ends when the phase begins.
+type phase struct {
+	context.Context //nolint:containedctx // It is what happens to busd, not to a call.
+	begin           context.CancelFunc
+}
+
+func newPhase() phase {
+	ctx, cancel := context.WithCancel(context.Background())
+	return phase{ctx, cancel}
 }
 
 // NewLife returns the life of a busd that has just been started.
-func NewLife() *Life {
-	l := &Life{begun: make(chan struct{}), draining: make(chan struct{})}
-	l.begin = sync.OnceFunc(func() { close(l.begun) })
-	l.drain = sync.OnceFunc(func() { close(l.draining) })
-	return l
-}
+func NewLife() *Life { return &Life{newPhase(), newPhase()} }
 
 // Begin says that it is known what modules want to be asked: from now on, asks are answered.
-func (l *Life) Begin() { l.begin() }
+func (l *Life) Begin() { l.begun.begin() }
 
 // Drain says that busd is about to end: from now on, new asks are turned away.
-func (l *Life) Drain() { l.drain() }
+func (l *Life) Drain() { l.draining.begin() }
 
 // Begun reports whether Begin has been called.
-func (l *Life) Begun() bool { return isClosed(l.begun) }
+func (l *Life) Begun() bool { return l.begun.Err() != nil }
+
+// Draining reports whether Drain has been called.
+func (l *Life) Draining() bool { return l.draining.Err() != nil }
 
 // beginTime is how long a request waits for the beginning. One that comes still earlier is turned away.
 const beginTime = 500 * time.Millisecond
@@ -58,34 +63,16 @@ func (l *Life) awaitBegin(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, beginTime)
 	defer cancel()
 	select {
-	case <-l.begun:
-	case <-l.draining:
+	case <-l.begun.Done():
+	case <-l.draining.Done():
 	case <-ctx.Done():
 	}
 	return l.Begun()
 }
 
-// Draining reports whether Drain has been called.
-func (l *Life) Draining() bool { return isClosed(l.draining) }
-
 // untilDrain returns ctx that ends when draining begins, too: nobody waits for news then.
 func (l *Life) untilDrain(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer cancel()
-		select {
-		case <-l.draining:
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	stop := context.AfterFunc(l.draining, cancel)
+	return ctx, func() { stop(); cancel() }
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -27,11 +28,20 @@ import (
 )
 
 const (
-	headerTimeout = 10 * time.Second      // for a client to send its request's header
-	quietTime     = 50 * time.Millisecond // between looks at whether requests still come
-	quietTicks    = 5                     // looks that saw none, until nobody seems to be left
-	turnAwayTime  = 5 * time.Second       // for clients that do not take that for an answer
-	retryAfter    = "1"                   // seconds
+	// headerTimeout is how long a client may take to send its request's header. Beyond it the connection is closed.
+	headerTimeout = 10 * time.Second
+
+	// maxHeader is how large a request's header may be, in bytes. Beyond it the answer is 431.
+	maxHeader = 1 << 20
+
+	// idleTimeout is how long a connection may be without a request. Then it is closed.
+	idleTimeout = 2 * time.Minute
+
+	// turnAwayTime is how long a draining busd answers clients that go on asking with 503. Then it stops listening.
+	turnAwayTime = 5 * time.Second
+
+	quietTime  = 50 * time.Millisecond // between looks at whether requests still come while busd drains
+	quietTicks = 5                     // looks that saw none, until nobody seems to be left
 )
 
 // HTTPOptions say what is behind the HTTP door. All but Failed are required.
@@ -66,7 +76,10 @@ type HTTPOptions struct {
 // Draining begins with the Drain of its Life.
 type HTTP struct {
 	HTTPOptions
-	token       []byte // its SHA-256; nil when none is needed
+	token       []byte        // its SHA-256; nil when none is needed
+	asks        chan struct{} // has a place for each ask under way
+	largeBodies chan struct{} // has a place for each large question that is being read or asked
+	closed      phase         // begins with Close: asks that still run end
 	listener    net.Listener
 	server      *http.Server
 	served      chan struct{}          // closed when the server has ended
@@ -76,7 +89,11 @@ type HTTP struct {
 }
 
 // NewHTTP returns the door, closed.
-func NewHTTP(o HTTPOptions) *HTTP { return &HTTP{HTTPOptions: o} }
+func NewHTTP(o HTTPOptions) *HTTP {
+	return &HTTP{
+		HTTPOptions: o, asks: make(chan struct{}, maxAsks), largeBodies: make(chan struct{}, maxLargeBodies), closed: newPhase(),
+	}
+}
 
 // Open implements [Door]. It reads the token and listens.
 func (d *HTTP) Open() (err error) {
@@ -88,7 +105,7 @@ func (d *HTTP) Open() (err error) {
 		return fmt.Errorf("http.listen: cannot listen on %s: %w: is another busd running? Set http.listen to another port", d.Config.Listen, err)
 	}
 	d.server = &http.Server{
-		Handler: d.handler(), ReadHeaderTimeout: headerTimeout, ConnState: d.count,
+		Handler: d.handler(), ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout, ConnState: d.count,
 		ErrorLog: log.New(httpLog{d.Log}, "", 0),
 	}
 	d.served = make(chan struct{})
@@ -117,6 +134,7 @@ func (d *HTTP) Drain(ctx context.Context) {
 
 // Close implements [Door].
 func (d *HTTP) Close() {
+	d.closed.begin()
 	if d.server != nil {
 		_ = d.server.Close()
 		<-d.served
@@ -177,7 +195,7 @@ func readToken(path string) ([]byte, error) {
 
 // route is a path of busd's own, and what answers there.
 type route struct {
-	path    string // as [http.ServeMux] has it; what ends in a slash is all below
+	path    string // as [http.ServeMux] has it
 	method  string // the only one; empty for any
 	public  bool   // needs no token, and is answered while busd drains
 	started bool   // is answered only when it is known what modules want to be asked
@@ -192,6 +210,7 @@ func (d *HTTP) routes() []route {
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, handler: d.modules},
 		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, handler: d.restart},
 		{path: "/_modulebus/", handler: unrecognizedPath},
+		{path: root, public: true, handler: pointer},
 		{path: "/healthz", public: true, handler: d.health},
 		{path: "/readyz", public: true, handler: d.ready},
 		{path: "/metrics", public: true, handler: promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP},
@@ -229,14 +248,24 @@ func (d *HTTP) guarded(r route) http.Handler {
 	return next
 }
 
-// own reports whether a path is one of the routes', or below one.
+// root is the path / and nothing below.
+const root = "/{$}"
+
+// own reports whether a path is one of the routes', or below one that ends in a slash.
 func own(routes []route, path string) bool {
-	for _, r := range routes {
-		if path == r.path || strings.HasSuffix(r.path, "/") && strings.HasPrefix(path, r.path) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(routes, func(r route) bool {
+		return path == strings.TrimSuffix(r.path, "{$}") || strings.HasSuffix(r.path, "/") && strings.HasPrefix(path, r.path)
+	})
+}
+
+// pointer is for people who look what is here.
+func pointer(w http.ResponseWriter, _ *http.Request) {
+	write(w, http.StatusOK, "text/plain; charset=utf-8", []byte(`This is busd, the bus between a Matrix homeserver and its modules.
+
+/_modulebus/v1/modules  the modules, and how they are
+/_modulebus/v1/wants    what they want to be asked
+/readyz  /healthz  /metrics
+`))
 }
 
 func unrecognizedPath(w http.ResponseWriter, _ *http.Request) {
@@ -269,7 +298,6 @@ func (d *HTTP) started(next http.Handler) http.Handler {
 }
 
 func turnAway(w http.ResponseWriter, text string) {
-	w.Header().Set("Retry-After", retryAfter)
 	newProblem(http.StatusServiceUnavailable, unknown, text).writeTo(w)
 }
 

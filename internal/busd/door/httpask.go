@@ -3,17 +3,33 @@ package door
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
-	"strconv"
+	"os"
 	"strings"
+	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/wire"
 )
 
 const (
-	maxBody      = 1 << 20 // bytes of a request message
+	// maxBody is the largest question, in bytes. Beyond it the answer is 413. What one module takes is bounded by max_payload
+	// of NATS; beyond that the module has failed, under its own policy, and others are asked all the same.
+	maxBody = 64 << 20
+
+	// largeBody is from how many bytes on a question is large, and maxLargeBodies how many large ones are read and asked at
+	// once. More wait for their turn as long as a body may take; then the answer is 503.
+	largeBody      = 1 << 20
+	maxLargeBodies = 4
+
+	// bodyTime is how long a caller may take to send its question. Beyond it the answer is 408.
+	bodyTime = 30 * time.Second
+
+	// drainBodyTime is how long a caller may still take when busd begins to drain.
+	drainBodyTime = 2 * time.Second
+
 	protobufType = "application/x-protobuf"
 )
 
@@ -23,34 +39,54 @@ var mediaTypes = map[wire.Mapping]string{wire.JSON: wire.JSONType, wire.Binary: 
 func mappingOf(mediaType string) wire.Mapping { return wire.Mapping(mediaType != protobufType) }
 
 func (d *HTTP) ask(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel, p := deadline(r)
+	ctx, cancel, p := d.deadline(r)
 	if p != nil {
 		p.writeTo(w)
 		return
 	}
 	defer cancel()
-	//nolint:contextcheck // It is the request's, or ends earlier.
+	//nolint:contextcheck // See deadline.
 	out, mapping, p := d.askIn(ctx, w, r, r.PathValue("category")+"."+r.PathValue("callback"))
-	switch {
-	case p != nil && r.Context().Err() != nil: // Nobody is there to read it.
-	case p != nil:
+	if p != nil {
 		p.writeTo(w)
-	default:
-		write(w, http.StatusOK, mediaTypes[mapping], out)
+		return
 	}
+	write(w, http.StatusOK, mediaTypes[mapping], out)
 }
 
 // askIn asks in the form that the request has: JSON, protobuf, or either of them with a file.
 func (d *HTTP) askIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) (out []byte, in wire.Mapping, p *Problem) {
 	if mediaType(r) == "multipart/form-data" {
+		defer d.limitReading(w, fileTime)()
 		return d.askUpload(ctx, w, r, name)
 	}
+	defer d.limitReading(w, bodyTime)()
+	body, release, p := d.readBody(ctx, w, r)
+	defer release()
 	in = mappingOf(mediaType(r))
-	body, p := readBody(w, r)
 	if p == nil {
-		out, p = d.Answerer.answer(ctx, name, body, in)
+		out, p = d.answer(ctx, name, body, in)
 	}
 	return out, in, p
+}
+
+// answer asks, unless too many asks are under way.
+func (d *HTTP) answer(ctx context.Context, name string, body []byte, in wire.Mapping) ([]byte, *Problem) {
+	select {
+	case d.asks <- struct{}{}:
+		defer func() { <-d.asks }()
+		return d.Answerer.answer(ctx, name, body, in)
+	default:
+		return nil, newProblem(http.StatusServiceUnavailable, unknown, fmt.Sprintf("%d asks are under way", maxAsks))
+	}
+}
+
+// limitReading has the request's body come within a time, or soon if busd drains. It holds until the next request.
+func (d *HTTP) limitReading(w http.ResponseWriter, most time.Duration) (stop func() bool) {
+	control := http.NewResponseController(w)
+	by := func(most time.Duration) { _ = control.SetReadDeadline(time.Now().Add(most)) } // Where it cannot be set, the server's own limits hold.
+	by(most)
+	return context.AfterFunc(d.Life.draining, func() { by(drainBodyTime) })
 }
 
 func mediaType(r *http.Request) string {
@@ -58,28 +94,65 @@ func mediaType(r *http.Request) string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, newProblem(http.StatusRequestEntityTooLarge, tooLarge, "the body is larger than "+strconv.Itoa(maxBody)+" bytes")
-	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, notJSON, "the body is cut")
+// readBody returns the question. A large one has a place until release, which is never nil.
+func (d *HTTP) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), _ *Problem) {
+	release = func() {}
+	limited := http.MaxBytesReader(w, r.Body, maxBody)
+	body, err := io.ReadAll(io.LimitReader(limited, largeBody+1))
+	if err == nil && len(body) > largeBody {
+		if release, err = d.place(ctx); err != nil {
+			return nil, func() {}, newProblem(http.StatusServiceUnavailable, unknown, fmt.Sprintf("%d large questions are under way", maxLargeBodies))
+		}
+		var rest []byte
+		rest, err = io.ReadAll(limited)
+		body = append(body, rest...)
 	}
-	return body, nil
+	return body, release, cut(err)
 }
 
-// deadline is the caller's own, if it sent one.
-func deadline(r *http.Request) (context.Context, context.CancelFunc, *Problem) {
+// place waits until a large question may be read.
+func (d *HTTP) place(ctx context.Context) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, bodyTime)
+	defer cancel()
+	select {
+	case d.largeBodies <- struct{}{}:
+		return func() { <-d.largeBodies }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// cut says why a body was not read to its end.
+func cut(err error) *Problem {
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &large):
+		return newProblem(http.StatusRequestEntityTooLarge, tooLarge, fmt.Sprintf(
+			"the question is larger than %d bytes: have modules need less state of a room (see NeedState)", maxBody))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(http.StatusRequestTimeout, unknown, fmt.Sprintf("the body did not come within %v", bodyTime))
+	}
+	return newProblem(http.StatusBadRequest, notJSON, "the body is cut")
+}
+
+// deadline is the caller's own, if it sent one. Otherwise an ask goes on until there is a decision, for as long as the
+// operator's budget says at most: a caller that has closed its half of the connection has not hung up, and to the server both
+// look the same.
+func (d *HTTP) deadline(r *http.Request) (context.Context, context.CancelFunc, *Problem) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	stop := context.AfterFunc(d.closed, cancel)
 	text := r.Header.Get("X-Modulebus-Timeout")
 	if text == "" {
-		return r.Context(), func() {}, nil
+		return ctx, func() { stop(); cancel() }, nil
 	}
 	timeout, err := config.ParseDuration(text)
 	if err != nil || timeout <= 0 {
+		stop()
+		cancel()
 		return nil, nil, newProblem(http.StatusBadRequest, invalidParam, "X-Modulebus-Timeout is not a duration (try 500ms)")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
-	return ctx, cancel, nil
+	ctx, end := context.WithTimeout(ctx, timeout)
+	return ctx, func() { stop(); end(); cancel() }, nil
 }

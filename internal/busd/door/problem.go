@@ -39,7 +39,13 @@ func problemOf(err error) *Problem {
 
 func (p *Problem) body() []byte { return p.BodyOf(p.Module, p.Failure) }
 
+// retryAfter is what clients are told that find busd starting, busy or draining, in seconds.
+const retryAfter = "1"
+
 // writeTo answers an HTTP request with the problem.
 func (p *Problem) writeTo(w http.ResponseWriter) {
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
 	write(w, p.Status, wire.JSONType, p.body())
 }

@@ -3,6 +3,7 @@ package door
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -17,8 +18,12 @@ import (
 )
 
 const (
-	maxFile     = 1 << 30          // bytes of a file that modules may read
-	readTimeout = 60 * time.Second // for a homeserver to send what modules read of it
+	// maxFile is how much of a file modules may read, in bytes. Beyond it their read fails.
+	maxFile = 1 << 30
+
+	// fileTime is how long a homeserver may take to send the question and what modules read of the file. Beyond it their
+	// read fails.
+	fileTime = time.Minute
 )
 
 // errFileTooLarge is what a module gets that reads past [maxFile].
@@ -33,23 +38,21 @@ type upload struct {
 }
 
 // readUpload reads the request's message, and leaves the file where it is.
-func readUpload(w http.ResponseWriter, r *http.Request) (*upload, *Problem) {
+func readUpload(r *http.Request) (*upload, *Problem) {
 	parts, err := r.MultipartReader()
 	if err != nil {
 		return nil, badUpload("it is no multipart/form-data")
 	}
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(readTimeout)) // Where it cannot be set, the server's own hold.
 	message, err := parts.NextPart()
 	if err != nil || message.FormName() != "request" {
 		return nil, badUpload(`its first part is not "request"`)
 	}
-	body, err := io.ReadAll(io.LimitReader(message, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(message, largeBody+1))
 	switch {
 	case err != nil:
 		return nil, badUpload("it is cut")
-	case len(body) > maxBody:
-		return nil, newProblem(http.StatusRequestEntityTooLarge, tooLarge, "the part request is too large")
+	case len(body) > largeBody:
+		return nil, newProblem(http.StatusRequestEntityTooLarge, tooLarge, fmt.Sprintf("the part request is larger than %d bytes", largeBody))
 	}
 	return nextFile(&upload{request: body, in: mappingOf(partType(message))}, parts)
 }
@@ -77,13 +80,13 @@ func badUpload(why string) *Problem {
 
 // askUpload asks with the file at hand.
 func (d *HTTP) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) ([]byte, wire.Mapping, *Problem) {
-	u, p := readUpload(w, r)
+	u, p := readUpload(r)
 	if p != nil {
 		return nil, wire.JSON, p
 	}
 	file := &spool{source: u.file}
 	defer file.close()
-	out, p := d.Answerer.answer(bus.WithFile(ctx, file, -1), name, u.request, u.in)
+	out, p := d.answer(bus.WithFile(ctx, file, -1), name, u.request, u.in)
 	if !file.ended() { // A read that is under way must not keep the decision back; the connection is of no use then.
 		w.Header().Set("Connection", "close")
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())

@@ -9,13 +9,21 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
-const maxWait = 60 * time.Second // of GET wants
+const (
+	// pollTime is how long GET wants waits for news, unless the caller says how long. Then the answer is what is known
+	// already. Common proxies cut what takes longer than 30 s.
+	pollTime = 25 * time.Second
+
+	// maxPollTime is the longest that it waits, whatever the caller says.
+	maxPollTime = time.Minute
+)
 
 // wants lists the callbacks that any module wants, at once or when the roster has changed.
 func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
@@ -27,7 +35,12 @@ func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
 			newProblem(http.StatusBadRequest, invalidParam, "after is not a revision").writeTo(w)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), maxWait)
+		wait, p := pollWait(r)
+		if p != nil {
+			p.writeTo(w)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), wait)
 		defer cancel()
 		ctx, release := d.Life.untilDrain(ctx)
 		defer release()
@@ -38,6 +51,19 @@ func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
 		answer[name] = keys
 	}
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// pollWait is how long the caller wants to wait for news.
+func pollWait(r *http.Request) (time.Duration, *Problem) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		return pollTime, nil
+	}
+	wait, err := config.ParseDuration(text)
+	if err != nil || wait < 0 {
+		return 0, newProblem(http.StatusBadRequest, invalidParam, "wait is not a duration (try 25s)")
+	}
+	return min(wait, maxPollTime), nil
 }
 
 // state tells which state events are needed in requests of which callbacks, by their full names.
