@@ -188,11 +188,15 @@ func (d *daemon) authorization() string {
 // quote makes a text one word of a shell command.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// tryWeb is a command that gets the first web resource of a module.
+// tryWeb is a command that gets the first web resource of a module. One that says hello is told whom to.
 func (d *daemon) tryWeb() string {
 	for _, m := range d.client.Roster().GetModules() {
 		for _, path := range m.GetWebResources() {
-			return "curl " + quote(d.url()+(&url.URL{Path: path}).String())
+			u := url.URL{Path: path}
+			if strings.HasSuffix(path, "/hello") {
+				u.RawQuery = "name=alice"
+			}
+			return "curl " + quote(d.url()+u.String())
 		}
 	}
 	return "curl " + d.url() + "/readyz"
