@@ -114,11 +114,12 @@ func (w *worker) subscribe(subject string, t target) error {
 	return nil
 }
 
-// serve answers one request. A callback that the module leaves out is one it has no opinion on.
+// serve answers one request. One for a callback that this worker does not register is left to another, as if it were busy: it
+// was asked by name, and others of the module may be of another version.
 func (w *worker) serve(m *nats.Msg) responder.Answer {
 	t := w.instance.Load().targets[m.Subject]
 	if t.handler.call == nil {
-		return responder.Answer{}
+		return spell(responder.Trouble{Cause: responder.Busy, Text: "this worker does not register the callback"})
 	}
 	ctx := w.questions.Begin(m.Reply, wire.Timeout(m, t.timeout))
 	defer ctx.End()
