@@ -86,7 +86,7 @@ var house = map[string]row{
 	"internal/busd/statedir": {},
 	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "bus internal/busd/config internal/busd/registry internal/busd/supervise internal/declared internal/responder internal/wire subjects " + schemas,
+		own:    "bus internal/busd/config internal/busd/registry internal/busd/supervise internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver": {own: "bus internal/busd/config internal/wire subjects " + schemas, others: anything},

@@ -36,6 +36,16 @@ var reserved = []struct{ path, owner string }{
 	{"/metrics", "busd"},
 }
 
+// Owner says whose a path is that modules cannot have, such as "busd"; empty for all others.
+func Owner(p string) string {
+	for _, r := range reserved {
+		if Below(p, r.path) {
+			return r.owner
+		}
+	}
+	return ""
+}
+
 // Check returns an error that says why a module cannot register the path, or nil.
 func Check(p string) error {
 	switch {

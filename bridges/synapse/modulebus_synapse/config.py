@@ -12,15 +12,28 @@ from modulebus_synapse.table import TABLE, Callback
 
 POLICIES = ("skip", "refuse", "fail")
 ORIGINS = ("local", "federated")
+# What modules cannot have; internal/webpath has the same list, and a test that they are the same.
 RESERVED = (
     "/_matrix",
+    "/.well-known/matrix",
     "/_synapse/admin",
     "/_synapse/replication",
-    "/_synapse/metrics",
     "/_synapse/mas",
+    "/_synapse/metrics",
     "/_synapse/modulebus",
-    "/.well-known",
+    "/_synapse/client/oidc",
+    "/_synapse/client/saml2",
+    "/_synapse/client/pick_idp",
+    "/_synapse/client/pick_username",
+    "/_synapse/client/new_user_consent",
+    "/_synapse/client/sso_register",
+    "/_synapse/client/password_reset",
+    "/_synapse/client/unsubscribe",
     "/health",
+    "/_modulebus",
+    "/healthz",
+    "/readyz",
+    "/metrics",
 )
 
 
@@ -158,5 +171,5 @@ def _web(raw: object) -> tuple[str, ...]:
         if not isinstance(path, str) or not re.fullmatch(r"(/[^/?#\s]+)+", path):
             raise ConfigError(f"{path!r} is not a path (try /_synapse/client/demo)", at)
         if any(path == r or path.startswith(r + "/") or r.startswith(path + "/") for r in RESERVED):
-            raise ConfigError(f"{path} is Synapse's own (try a path below /_synapse/client/)", at)
+            raise ConfigError(f"{path} is Synapse's or busd's own (try a path below /_synapse/client/)", at)
     return tuple(raw)

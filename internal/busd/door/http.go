@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +23,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 )
 
@@ -202,7 +202,7 @@ type route struct {
 	handler http.HandlerFunc
 }
 
-// routes are all paths of busd's own. Modules cannot register them: see webpath.Check.
+// routes are all paths of busd's own. Package webpath has them, too, so that no module can register one.
 func (d *HTTP) routes() []route {
 	return []route{
 		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, started: true, handler: d.ask},
@@ -210,7 +210,8 @@ func (d *HTTP) routes() []route {
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, handler: d.modules},
 		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, handler: d.restart},
 		{path: "/_modulebus/", handler: unrecognizedPath},
-		{path: root, public: true, handler: pointer},
+		{path: "/{$}", public: true, handler: pointer},
+		{path: "/", handler: unrecognizedPath},
 		{path: "/healthz", public: true, handler: d.health},
 		{path: "/readyz", public: true, handler: d.ready},
 		{path: "/metrics", public: true, handler: promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP},
@@ -225,7 +226,7 @@ func (d *HTTP) handler() http.Handler {
 	}
 	modules := d.open(d.started(d.Client.Handler()))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if own(d.routes(), r.URL.Path) {
+		if own(r.URL.Path) {
 			mux.ServeHTTP(w, r)
 			return
 		}
@@ -248,15 +249,8 @@ func (d *HTTP) guarded(r route) http.Handler {
 	return next
 }
 
-// root is the path / and nothing below.
-const root = "/{$}"
-
-// own reports whether a path is one of the routes', or below one that ends in a slash.
-func own(routes []route, path string) bool {
-	return slices.ContainsFunc(routes, func(r route) bool {
-		return path == strings.TrimSuffix(r.path, "{$}") || strings.HasSuffix(r.path, "/") && strings.HasPrefix(path, r.path)
-	})
-}
+// own reports whether a path is busd's, and no module's.
+func own(path string) bool { return path == "/" || webpath.Owner(path) == "busd" }
 
 // pointer is for people who look what is here.
 func pointer(w http.ResponseWriter, _ *http.Request) {
