@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/supervise"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -151,8 +153,29 @@ func (h *house) openHTTP(c config.HTTP) *httpDoor {
 func (h *house) options(c config.HTTP) door.HTTPOptions {
 	return door.HTTPOptions{
 		Config: c, Answerer: door.NewAnswerer(h.client), Client: h.client, Registry: h.registry, Metrics: prometheus.NewRegistry(),
+		Processes: processes{}, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
 		Life: h.life, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}
+}
+
+// processes are those of a module "gate" that has one.
+type processes struct{}
+
+// Processes implements [door.Processes].
+func (processes) Processes(module string) []supervise.Process {
+	if module != "gate" {
+		return nil
+	}
+	last := &supervise.Exit{Err: errors.New("exit status 1")}
+	return []supervise.Process{{Worker: supervise.Worker{ID: "1", PID: 4711}, Started: time.Now(), Ends: 1, Last: last}}
+}
+
+// Restart implements [door.Processes].
+func (processes) Restart(_ context.Context, module string) error {
+	if module != "gate" {
+		return errors.New("busd does not run it")
+	}
+	return nil
 }
 
 // begun is an open HTTP door of a busd that answers.
