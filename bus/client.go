@@ -93,7 +93,8 @@ func newClient(o Options) (*Client, error) {
 	c := &Client{
 		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
-		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{}, epoch: time.Now(), workers: map[modulesWorker]*health{},
+		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{},
+		epoch: time.Now(), workers: map[modulesWorker]*health{},
 		askings: sync.Pool{New: newAsking},
 	}
 	if o.Log != nil {
@@ -267,9 +268,7 @@ func (c *Client) AwaitRoster(ctx context.Context, after uint64) (*rosterv1.Roste
 func (c *Client) setRoster(source *rosterv1.Roster) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	present, next, now := c.roster.Load().revision, source.GetRevision(), time.Now()
-	forged := !rosterwire.Plausible(present, now) && rosterwire.Plausible(next, now) && next > 0
-	if c.closed || next <= present && !forged {
+	if c.closed || !replaces(source.GetRevision(), c.roster.Load().revision, time.Now()) {
 		return
 	}
 	c.roster.Store(compile(c, source))

@@ -2,7 +2,6 @@ package restarts_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -63,15 +62,10 @@ func joinOnce(t *testing.T, nc *nats.Conn, name string, refuses bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(patience); ; {
+	await(t, "busd lets "+name+" join", func() bool {
 		_, err := nc.Request(server.Join(name), join, time.Second)
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, nats.ErrNoResponders) || time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+		return err == nil
+	})
 }
 
 func TestTheFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
@@ -80,9 +74,11 @@ func TestTheFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
 	listen := free(t)
 	file := fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {url: %q}\nhttp: {listen: %s}\nmodules:\n", serverName, t.TempDir(), home.URL(), listen)
 	const many = 50
+	var list strings.Builder
 	for i := range many {
-		file += fmt.Sprintf("  - {module: m%d, on_failure: fail}\n", i)
+		fmt.Fprintf(&list, "  - {module: m%d, on_failure: fail}\n", i)
 	}
+	file += list.String()
 	stop := run(t, file)
 	nc := natstest.Connect(t, home)
 	for i := range many {
@@ -100,22 +96,16 @@ func TestTheFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
-	decided := func() string {
-		for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-			if status, body := ask(); status == http.StatusOK || status == http.StatusBadGateway {
-				return body
-			}
-			if time.Now().After(deadline) {
-				t.Fatal("nobody answers")
-			}
-		}
+	decided := func() (body string) {
+		await(t, "somebody answers", func() bool {
+			var status int
+			status, body = ask()
+			return status == http.StatusOK || status == http.StatusBadGateway
+		})
+		return body
 	}
 	const last = `"decided_by":"m49"`
-	for deadline := time.Now().Add(patience); !strings.Contains(decided(), last); {
-		if time.Now().After(deadline) {
-			t.Fatal("busd does not learn of the modules")
-		}
-	}
+	await(t, "busd knows the modules", func() bool { return strings.Contains(decided(), last) })
 	stop()
 	start := time.Now()
 	run(t, file)

@@ -69,6 +69,7 @@ func TestNoRestartOpensTheGate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
+	t.Parallel()
 	failures, asks := map[string]int{}, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		external := rapid.Bool().Draw(rt, "external NATS")
@@ -81,7 +82,7 @@ func TestNoRestartOpensTheGate(t *testing.T) {
 		w.await("busd knows all modules", func() bool { return !w.guesses.Load() })
 		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
 			steps[rapid.SampledFrom(names).Draw(rt, "step")](rt, w)
-			time.Sleep(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pause")) * time.Millisecond) // Faults meet, or do not.
+			<-time.After(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pause")) * time.Millisecond) // Faults meet, or do not.
 		}
 		w.recover()
 		w.mu.Lock()

@@ -54,7 +54,6 @@ var modules = []listed{
 // world is one round's: NATS, one or two busd, and the modules.
 type world struct {
 	*testing.T
-	folder  string
 	address string // of NATS
 	nats    *server.Server
 	busds   []*daemon
@@ -92,12 +91,8 @@ type record struct {
 
 func newWorld(t *testing.T, external bool, busds int) *world {
 	t.Helper()
-	folder, err := os.MkdirTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &world{
-		T: t, folder: folder, workers: map[string][]*process{}, refused: map[string]bool{}, stop: make(chan struct{}),
+		T: t, workers: map[string][]*process{}, refused: map[string]bool{}, stop: make(chan struct{}),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 	}
 	w.guesses.Store(true)
@@ -108,7 +103,7 @@ func newWorld(t *testing.T, external bool, busds int) *world {
 		w.address = free(t)
 	}
 	for i := range busds {
-		d := &daemon{config: filepath.Join(folder, fmt.Sprintf("busd-%d.yaml", i)), listen: free(t), empty: true}
+		d := &daemon{config: filepath.Join(t.TempDir(), fmt.Sprintf("busd-%d.yaml", i)), listen: free(t), empty: true}
 		d.url = "http://" + d.listen
 		w.busds = append(w.busds, d)
 	}
@@ -169,15 +164,16 @@ func (w *world) overhear() {
 }
 
 // rosterOf is the roster that a decision says it was made by, as far as it was heard of.
-func (w *world) rosterOf(revision uint64) (text string) {
+func (w *world) rosterOf(revision uint64) string {
+	var text strings.Builder
 	for _, r := range w.told {
 		if r.GetRevision() == revision {
 			for _, m := range r.GetModules() {
-				text += fmt.Sprintf("; %s has workers %v and is asked %v", m.GetName(), m.GetWorkers(), m.GetCallbacks())
+				fmt.Fprintf(&text, "; %s has workers %v and is asked %v", m.GetName(), m.GetWorkers(), m.GetCallbacks())
 			}
 		}
 	}
-	return text
+	return text.String()
 }
 
 // configure writes the files of all busd, and has those that run read them.
@@ -199,23 +195,24 @@ func (w *world) file(d *daemon) string {
 	if w.nats != nil {
 		where = "url: nats://" + w.address
 	}
-	text := fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, d.config+".state", where, d.listen)
+	var text strings.Builder
+	fmt.Fprintf(&text, "server_name: %s\nstate_dir: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, d.config+".state", where, d.listen)
 	for _, m := range modules {
 		key := "deny"
 		if w.refused[m.name] {
 			key = "denny"
 		}
-		text += fmt.Sprintf("  - module: %s\n    timeout: 500ms\n    config: {%s: \"%d\"}\n", m.name, key, w.salt)
+		fmt.Fprintf(&text, "  - module: %s\n    timeout: 500ms\n    config: {%s: \"%d\"}\n", m.name, key, w.salt)
 		if m.named {
-			text += fmt.Sprintf("    callbacks: {%s: {on_failure: %s}}\n", callback[strings.Index(callback, ".")+1:], m.policy)
+			fmt.Fprintf(&text, "    callbacks: {%s: {on_failure: %s}}\n", callback[strings.Index(callback, ".")+1:], m.policy)
 		} else {
-			text += "    on_failure: " + m.policy + "\n"
+			fmt.Fprintf(&text, "    on_failure: %s\n", m.policy)
 		}
 		if m.run {
-			text += fmt.Sprintf("    run: [env, %s=module, %s]\n", roleVariable, quoted(executable(w.T)))
+			fmt.Fprintf(&text, "    run: [env, %s=module, %s]\n", roleVariable, quoted(executable(w.T)))
 		}
 	}
-	return text
+	return text.String()
 }
 
 // startBusd starts a busd, and returns when it answers over HTTP. One that starts with nothing to remember, while no other
@@ -273,12 +270,19 @@ func (w *world) get(url string) (status int, body []byte) {
 	return resp.StatusCode, body
 }
 
-// await waits until it is so.
 func (w *world) await(what string, is func() bool) {
 	w.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.Fatalf("gave up waiting until %s", what)
+	await(w.T, what, is)
+}
+
+// await waits until it is so.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	deadline, ticker := time.Now().Add(patience), time.NewTicker(5*time.Millisecond)
+	defer ticker.Stop()
+	for !is() {
+		if <-ticker.C; time.Now().After(deadline) {
+			t.Fatalf("gave up waiting until %s", what)
 		}
 	}
 }

@@ -145,9 +145,9 @@ func Fetch(ctx context.Context, nc *nats.Conn, subject string, have uint64) (*ro
 	if err := nc.PublishRequest(subject, inbox, []byte(strconv.FormatUint(have, 10))); err != nil {
 		return nil, err
 	}
-	f, granted := fetch{have: have}, false
+	f, wait := fetch{have: have}, ctx
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
+		m, err := sub.NextMsgWithContext(wait)
 		switch {
 		case err != nil && f.answered:
 			return f.best, nil
@@ -159,11 +159,10 @@ func Fetch(ctx context.Context, nc *nats.Conn, subject string, have uint64) (*ro
 		if f.take(m) {
 			return f.best, nil
 		}
-		if f.answered && !granted {
+		if f.answered && wait == ctx {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, Grace)
+			wait, cancel = context.WithTimeout(ctx, Grace) //nolint:fatcontext // Once, and not of itself.
 			defer cancel()
-			granted = true
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,7 +138,7 @@ func TestWorkersOfOneModuleCannotFillTheRosterOfAll(t *testing.T) {
 	r := listing(listed("greedy"), listed("gate"))
 	for w := range 40 {
 		j := join(fmt.Sprint("worker-", w), createRoom, checkEvent)
-		j.Needs = map[string]*rosterv1.Needs{checkEvent: {State: &rosterv1.StateFilter{Keys: []*rosterv1.StateKey{{Type: strings.Repeat("x", 3000) + fmt.Sprint(w)}}}}}
+		j.Needs = map[string]*rosterv1.Needs{checkEvent: {State: &rosterv1.StateFilter{Keys: []*rosterv1.StateKey{{Type: strings.Repeat("x", 3000) + strconv.Itoa(w)}}}}}
 		for p := range 256 {
 			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%d/%s", hello, w, p, strings.Repeat("x", 180)))
 		}
@@ -267,85 +268,107 @@ func (m *model) wants(callback string) bool {
 	return slices.Contains(m.last, callback) || slices.Contains(m.named, callback) && !slices.Contains(m.heard, callback)
 }
 
-// theNamed are callbacks that may stand under a module's callbacks.
-var theNamed = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{createRoom, checkEvent, registered}), 0, 3, rapid.ID[string])
+// story is a registry, and beside it what must not be forgotten.
+type story struct {
+	*registry.Registry
+	list map[string]*model
+}
+
+var (
+	oneOrTwo    = rapid.SampledFrom([]string{"one", "two"})
+	oneOfAFew   = rapid.SampledFrom([]string{createRoom, checkEvent, registered})
+	someOfAFew  = rapid.SliceOfNDistinct(oneOfAFew, 0, 3, rapid.ID[string])
+	firstOrLast = rapid.SampledFrom([]string{"a", "b"})
+)
+
+func (s *story) configured() (all []config.Module) {
+	for _, name := range []string{"one", "two"} {
+		if m := s.list[name]; m != nil {
+			all = append(all, naming(name, m.named...))
+		}
+	}
+	return all
+}
+
+func (s *story) enlist(t *rapid.T) {
+	name := oneOrTwo.Draw(t, "module")
+	if s.list[name] == nil {
+		s.list[name] = &model{workers: map[string][]string{}}
+	}
+	s.list[name].named = someOfAFew.Draw(t, "named")
+	s.list[name].settle()
+	s.Configure(s.configured(), time.Second, start)
+}
+
+func (s *story) takeOff(t *rapid.T) {
+	name := oneOrTwo.Draw(t, "module")
+	if m := s.list[name]; m != nil {
+		for id := range m.workers {
+			s.Leave(name, id, start)
+		}
+	}
+	delete(s.list, name)
+	s.Configure(s.configured(), time.Second, start)
+}
+
+// listed draws a module that is listed, and one of its workers.
+func (s *story) listed(t *rapid.T) (name, worker string, m *model) {
+	name, worker = oneOrTwo.Draw(t, "module"), firstOrLast.Draw(t, "worker")
+	if m = s.list[name]; m == nil {
+		t.Skip("it is not listed")
+	}
+	return name, worker, m
+}
+
+func (s *story) join(t *rapid.T) {
+	name, id, m := s.listed(t)
+	callbacks := someOfAFew.Draw(t, "registers")
+	s.Join(name, join(id, callbacks...), start)
+	m.workers[id] = callbacks
+	m.settle()
+}
+
+// gone takes a worker away in some way.
+func (s *story) gone(how func(name, id string)) func(*rapid.T) {
+	return func(t *rapid.T) {
+		name, id, m := s.listed(t)
+		how(name, id)
+		delete(m.workers, id)
+		m.settle()
+	}
+}
+
+func (s *story) startAgain(*rapid.T) {
+	s.Registry = restarted(s.Registry, s.configured()...)
+	for _, m := range s.list {
+		m.workers = map[string][]string{}
+	}
+}
+
+func (s *story) check(t *rapid.T) {
+	got := asked(s.Registry)
+	for name, m := range s.list {
+		for _, callback := range []string{createRoom, checkEvent, registered} {
+			if m.wants(callback) != slices.Contains(got[name], callback) {
+				t.Fatalf("module %s: %s is wanted: %v, and the roster has %v", name, callback, m.wants(callback), got[name])
+			}
+		}
+	}
+}
 
 func TestNoListedModuleIsForgottenWhateverHappens(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		list := map[string]*model{}
-		configured := func() (all []config.Module) {
-			for _, name := range []string{"one", "two"} {
-				if m := list[name]; m != nil {
-					all = append(all, naming(name, m.named...))
-				}
-			}
-			return all
-		}
-		module := func(t *rapid.T) string { return rapid.SampledFrom([]string{"one", "two"}).Draw(t, "module") }
-		worker := func(t *rapid.T) string { return rapid.SampledFrom([]string{"a", "b"}).Draw(t, "worker") }
-		r := listing()
+		s := &story{Registry: listing(), list: map[string]*model{}}
 		t.Repeat(map[string]func(*rapid.T){
-			"list": func(t *rapid.T) {
-				name := module(t)
-				if list[name] == nil {
-					list[name] = &model{workers: map[string][]string{}}
-				}
-				list[name].named = theNamed.Draw(t, "named")
-				list[name].settle()
-				r.Configure(configured(), time.Second, start)
-			},
-			"take off": func(t *rapid.T) {
-				name := module(t)
-				if m := list[name]; m != nil {
-					for id := range m.workers {
-						r.Leave(name, id, start)
-					}
-				}
-				delete(list, name)
-				r.Configure(configured(), time.Second, start)
-			},
-			"join": func(t *rapid.T) {
-				name, id := module(t), worker(t)
-				callbacks := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{createRoom, checkEvent, registered}), 0, 3, rapid.ID[string]).Draw(t, "registers")
-				if m := list[name]; m != nil {
-					r.Join(name, join(id, callbacks...), start)
-					m.workers[id] = callbacks
-					m.settle()
-				}
-			},
-			"refuse": func(t *rapid.T) {
-				name, id := module(t), worker(t)
-				if m := list[name]; m != nil {
-					r.Join(name, refusal(id), start)
-					delete(m.workers, id)
-					m.settle()
-				}
-			},
-			"leave": func(t *rapid.T) {
-				name, id := module(t), worker(t)
-				if m := list[name]; m != nil {
-					r.Leave(name, id, start)
-					delete(m.workers, id)
-					m.settle()
-				}
-			},
-			"crash": func(t *rapid.T) { r.Crashed(module(t), "exit status 1", start) },
-			"start again": func(*rapid.T) {
-				r = restarted(r, configured()...)
-				for _, m := range list {
-					m.workers = map[string][]string{}
-				}
-			},
-			"": func(t *rapid.T) {
-				got := asked(r)
-				for name, m := range list {
-					for _, callback := range []string{createRoom, checkEvent, registered} {
-						if m.wants(callback) != slices.Contains(got[name], callback) {
-							t.Fatalf("module %s: %s is wanted: %v, and the roster has %v", name, callback, m.wants(callback), got[name])
-						}
-					}
-				}
-			},
+			"list":        s.enlist,
+			"take off":    s.takeOff,
+			"join":        s.join,
+			"refuse":      s.gone(func(name, id string) { s.Join(name, refusal(id), start) }),
+			"leave":       s.gone(func(name, id string) { s.Leave(name, id, start) }),
+			"crash":       func(t *rapid.T) { s.Crashed(oneOrTwo.Draw(t, "module"), "exit status 1", start) },
+			"start again": s.startAgain,
+			"":            s.check,
 		})
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func TestARosterLargerThanAMessageIsToldInParts(t *testing.T) {
 	told := b.listen(subject.RosterChanged())
 	b.Service = b.serve(b.Registry)
 	for w := range 4 {
-		j := join(fmt.Sprint(w), createRoom)
+		j := join(strconv.Itoa(w), createRoom)
 		for p := range 60 {
 			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%d/%s", hello, w, p, strings.Repeat("x", 180)))
 		}

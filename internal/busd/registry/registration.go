@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -118,9 +119,7 @@ func reduced(j *rosterv1.Join) *rosterv1.Join {
 	for name := range j.GetNeeds() {
 		out.Unserved[name] = "its workers need too many different things of " + name
 	}
-	for name, why := range j.GetUnserved() {
-		out.Unserved[name] = why
-	}
+	maps.Copy(out.Unserved, j.GetUnserved())
 	return out
 }
 
@@ -134,9 +133,7 @@ func unite(all []*rosterv1.Join) *rosterv1.Join {
 		for name, needs := range j.GetNeeds() {
 			out.Needs[name] = uniteNeeds(out.Needs[name], needs)
 		}
-		for name, why := range j.GetUnserved() {
-			out.Unserved[name] = why
-		}
+		maps.Copy(out.Unserved, j.GetUnserved())
 	}
 	slices.Sort(out.Callbacks)
 	slices.Sort(out.WebResources)

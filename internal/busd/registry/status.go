@@ -205,7 +205,7 @@ func (m *module) problems() (problems []string) {
 		}
 	}
 	for _, name := range m.declined {
-		problems = append(problems, fmt.Sprintf("%s is named under its callbacks, and it does not register it, so it is not asked", name))
+		problems = append(problems, name+" is named under its callbacks, and it does not register it, so it is not asked")
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.last.GetUnserved())) {
 		problems = append(problems, m.last.GetUnserved()[name])
