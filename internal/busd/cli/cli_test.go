@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+)
+
+func TestAsk(t *testing.T) {
+	t.Parallel()
+	s := start(t, gate(`{deny: "@evil:example.com"}`))
+	refused := []string{`"decided_by": "gate"`, `"M_FORBIDDEN"`}
+	run(t, "ask", "user_may_create_room", `{"user_id": "@evil:example.com"}`, "--url", s.url).
+		wants(t, 0, refused, []string{"busd: decided by gate, in "})
+	runWith(t, `{"user_id": "@evil:example.com"}`, "ask", "spam_checker.user_may_create_room", "-", "--url", s.url).wants(t, 0, refused, nil)
+	run(t, "ask", "user_may_create_room", "--url", s.url+"/").wants(t, 0, []string{`"failures": []`}, []string{"no module had an opinion, in "})
+	run(t, "ask", "user_may_join_room", `{"user_id": "@a:b"}`, "--url", s.url).
+		wants(t, 1, nil, []string{"busd: 400", `user_id`, "has the fields user, room", "see busd callbacks user_may_join_room"})
+	run(t, "ask", "spam_checker.user_may_fly", "--url", s.url).wants(t, 1, nil, []string{"404", "user_may_create_room"})
+	run(t, "ask", "user_may_create_rom", "--url", s.url).wants(t, 2, nil, []string{"busd: there is no callback", "did you mean user_may_create_room?"})
+	run(t, "modules", "--url", s.url).wants(t, 0, []string{"ORDER", "gate", "ready", "1.2.3", "spam_checker.user_may_create_room"}, nil)
+	run(t, "modules", "--json", "--url", s.url).wants(t, 0, []string{`"name": "gate"`, `"pid": `, `"taken_at": `}, nil)
+	if got := run(t, "__complete", "restart", "--url", s.url, ""); !strings.HasPrefix(got.out, "gate\n") {
+		t.Errorf("completion of modules: %q", got.out)
+	}
+}
+
+func TestRestartReplacesEachWorker(t *testing.T) {
+	t.Parallel()
+	s := start(t, gate("{}"))
+	pids := func() []int {
+		var list door.ModuleList
+		if err := json.Unmarshal([]byte(run(t, "modules", "--json", "--url", s.url).out), &list); err != nil {
+			t.Fatal(err)
+		}
+		var pids []int
+		for _, p := range list.Modules[0].Processes {
+			pids = append(pids, p.PID)
+		}
+		return pids
+	}
+	before := pids()
+	run(t, "restart", "gate", "--url", s.url).wants(t, 0, []string{"restarted gate: 1 of 1 workers are new"}, nil)
+	if after := pids(); len(before) != 1 || len(after) != 1 || before[0] == after[0] {
+		t.Errorf("processes %d before and %d after", before, after)
+	}
+	run(t, "modules", "--workers", "--url", s.url).wants(t, 0, []string{"PID", "UPTIME", "gate", "1.2.3"}, nil)
+	run(t, "restart", "nobody", "--url", s.url).wants(t, 1, nil, []string{"busd: module nobody is not run by this busd"})
+}
+
+func TestAReloadSaysWhatChanged(t *testing.T) {
+	t.Parallel()
+	s := start(t, gate("{}"))
+	text, _ := os.ReadFile(s.file)
+	rewrite(t, s.file, strings.ReplaceAll(string(text), "module: gate", "module: other")+"  - module: late\nbudget: 6s\n")
+	s.log.find(t, `"added":\["other","late"\],"removed":\["gate"\],"restarted":\[\],"changed":\[\]`)
+	rewrite(t, s.file, string(text)+"  - module: late\n    tiemout: 1s\n")
+	s.log.find(t, "tiemout: is not a known key")
+	run(t, "modules", "--url", s.url).wants(t, 0, []string{"other", "late"}, []string{"the configuration file is not good", "tiemout"})
+	rsp, err := http.Get(s.url + "/metrics") //nolint:noctx // It is this process.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	metrics, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(metrics), "modulebus_config_last_reload_successful 0") {
+		t.Error("no metric tells that the last reload failed")
+	}
+}
+
+func TestCheckLooksAtFilesAndPrograms(t *testing.T) {
+	t.Parallel()
+	file := write(t, `server_name: example.com
+nats: {credentials: none.creds, url: "nats://127.0.0.1:1"}
+http: {token_file: open.token}
+homeserver: {url: "http://127.0.0.1:1", token_file: empty.token}
+modules:
+  - module: a
+    run: [no-such-program]
+  - module: b
+    run: [go, run, ./no-such-folder]
+    timeout: 5
+    on_failure: refuse
+`)
+	folder := filepath.Dir(file)
+	for name, text := range map[string]string{"open.token": "secret", "empty.token": ""} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil { //nolint:gosec // That is what is wrong.
+			t.Fatal(err)
+		}
+	}
+	got := run(t, "check", file)
+	got.wants(t, 2, nil, []string{
+		file + ":2:21: nats.credentials: cannot read " + filepath.Join(folder, "none.creds"), "homeserver.token_file: " + filepath.Join(folder, "empty.token") + " is empty",
+		`7:10: modules[0].run: cannot run "no-such-program"`, `modules[1].run: cannot run "./no-such-folder"`,
+		"open.token can be read by everybody", "modules[1].timeout: 5ms is very short: a number without a unit is milliseconds (did you mean 5s?)",
+		"modules[1].on_failure: holds for what the module has registered once",
+	})
+	if got.out != "" {
+		t.Errorf("stdout %q", got.out)
+	}
+}
+
+func TestCheckTriesTheNodesOfNATS(t *testing.T) {
+	t.Parallel()
+	file := write(t, "server_name: example.com\nnats: {url: 'nats://127.0.0.1:1'}\n")
+	run(t, "check", "-c", file).wants(t, 0, []string{"url: nats://127.0.0.1:1"}, []string{"nats.url: ", "127.0.0.1:1", "warning"})
+	if got := run(t, "check", "-c", file, "--offline"); got.errors != "" {
+		t.Error(got.errors)
+	}
+}
+
+func TestCheckHasModulesJudge(t *testing.T) {
+	t.Parallel()
+	good, bad := gate(`{deny: "@a:b"}`), strings.Replace(gate(`{denny: "@a:b"}`), "gate", "other", 1)
+	run(t, "check", "--modules", write(t, base(t)+good+"  - module: late\n")).
+		wants(t, 0, []string{"module: gate"}, []string{"modules[1]: is not run by busd, so its config was not judged (warning)"})
+	run(t, "check", "--modules", write(t, base(t)+good+bad)).
+		wants(t, 2, nil, []string{"modules[1]: is failed: config refused: denny"})
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	good := write(t, base(t))
+	for name, tt := range map[string]struct {
+		args   []string
+		status int
+		out    []string
+		errors []string
+	}{
+		"help":                        {[]string{}, 0, []string{"serve", "check", "ask", "modules", "restart", "callbacks", "version", "BUSD_URL"}, nil},
+		"an unknown command":          {[]string{"frobnicate"}, 2, nil, []string{`busd: unknown command "frobnicate"; see busd --help`}},
+		"an unknown flag":             {[]string{"modules", "--frobnicate"}, 2, nil, []string{"busd: unknown flag: --frobnicate; see busd modules --help"}},
+		"too many arguments":          {[]string{"modules", "a"}, 2, nil, []string{"busd: ", "see busd modules --help"}},
+		"version":                     {[]string{"version"}, 0, []string{"busd ", "commit ", "go1.", "wire 1"}, nil},
+		"--version":                   {[]string{"--version"}, 0, []string{"busd ", "commit ", "go1.", "wire 1"}, nil},
+		"check of no file":            {[]string{"check", good + ".not"}, 2, nil, []string{"busd: there is no " + good + ".not"}},
+		"check":                       {[]string{"check", "--config", good}, 0, []string{"server_name: example.com", "# store_dir: "}, nil},
+		"serve of no file":            {[]string{"serve", "-c", good + ".not"}, 2, nil, []string{"busd: there is no"}},
+		"serve at no level":           {[]string{"serve", "--log-level", "loud"}, 2, nil, []string{"busd: --log-level", "debug"}},
+		"serve in no format":          {[]string{"serve", "--log-format", "xml"}, 2, nil, []string{"busd: --log-format", "console"}},
+		"ask of nothing":              {[]string{"ask"}, 2, nil, []string{"see busd ask --help"}},
+		"a URL without a scheme":      {[]string{"modules", "--url", "127.0.0.1:8010"}, 2, nil, []string{"busd: --url", "must begin with http://"}},
+		"nobody there":                {[]string{"modules", "--url", "http://127.0.0.1:1"}, 1, nil, []string{"busd: cannot reach busd", "--url"}},
+		"no token file":               {[]string{"modules", "--token-file", good + ".not"}, 2, nil, []string{"busd: --token-file: open"}},
+		"a configuration of any port": {[]string{"modules", "--config", good}, 2, nil, []string{"any free port", "--url"}},
+		"no callback":                 {[]string{"callbacks", "user_may_flyy"}, 2, nil, []string{`busd: there is no callback "user_may_flyy"`}},
+		"all callbacks":               {[]string{"callbacks"}, 0, []string{"CATEGORY", "user_may_create_room", "fail (federated: skip)"}, nil},
+		"callbacks in JSON":           {[]string{"callbacks", "--json"}, 0, []string{`"callback": "user_may_create_room"`, `"on_failure": "fail"`}, nil},
+		"a callback": {[]string{"callbacks", "check_event_for_spam"}, 0, []string{
+			"spam_checker.check_event_for_spam", "check_event_for_spam is asked", "rule", "on failure", "since Synapse", "request", "Event    ", "Refusal  ",
+		}, nil},
+		"completion of callbacks":   {[]string{"__complete", "ask", "user_may_c"}, 0, []string{"user_may_create_room\n", "user_may_create_room_alias\n"}, nil},
+		"completion of full names":  {[]string{"__complete", "callbacks", "spam_checker.user_may_c"}, 0, []string{"spam_checker.user_may_create_room\n"}, nil},
+		"completion of a second":    {[]string{"__complete", "ask", "user_may_create_room", ""}, 0, []string{":4"}, nil},
+		"completion of levels":      {[]string{"__complete", "serve", "--log-level", ""}, 0, []string{"trace\n", "error\n"}, nil},
+		"completion from the file":  {[]string{"__complete", "restart", "--url", "http://127.0.0.1:1", "--config", write(t, base(t)+"  - module: late\n"), ""}, 0, []string{"late\n"}, nil},
+		"completion of two modules": {[]string{"__complete", "restart", "a", ""}, 0, []string{":4"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := run(t, tt.args...)
+			got.wants(t, tt.status, tt.out, tt.errors)
+			if tt.status != 0 && !strings.HasPrefix(got.errors, "busd: ") {
+				t.Errorf("stderr does not begin with busd: %q", got.errors)
+			}
+		})
+	}
+}
+
+func TestRemoteCommandsTakeURLAndTokenFromTheConfiguration(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer letmein" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write([]byte(`{"modules": [{"name": "gate"}]}`))
+	}))
+	t.Cleanup(server.Close)
+	file := write(t, "server_name: a\nhttp: {listen: '"+strings.TrimPrefix(server.URL, "http://")+"', token_file: token}\n")
+	run(t, "modules", "-c", file).wants(t, 2, nil, []string{"token"})
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), "token"), []byte("letmein\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "modules", "-c", file).wants(t, 0, []string{"gate"}, nil)
+	run(t, "modules", "--url", server.URL).wants(t, 1, nil, []string{"401 Unauthorized"})
+}
+
+func TestOddAnswersAreSaid(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
+	t.Cleanup(server.Close)
+	run(t, "modules", "--url", server.URL).wants(t, 1, nil, []string{"not what this version knows"})
+	run(t, "modules", "--json", "--url", server.URL).wants(t, 1, nil, []string{"not JSON"})
+	run(t, "restart", "gate", "--url", server.URL).wants(t, 1, nil, []string{"not what this version knows"})
+}
+
+func TestModulesShowsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	failing := door.ModuleStatus{Status: registry.Status{
+		Name: "gate", Order: 1, State: registry.Ready, Since: now.Add(-90 * time.Minute), Workers: 2, LastError: "timeout", LastErrorAt: now.Add(-2 * time.Minute),
+		Failing:    []registry.Failing{{Callback: "a.b"}},
+		WorkerList: []registry.Worker{{Name: "w1", Since: now.Add(-50 * time.Hour)}, {Name: "elsewhere", Since: now.Add(-time.Second)}},
+	}, Processes: []door.Process{
+		{Worker: "w1", PID: 42, StartedAt: now.Add(-51 * time.Hour)},
+		{Worker: "w2", Restarts: 7, LastError: "panic: boom", LastErrorAt: now.Add(-3 * time.Second)},
+	}}
+	absent := door.ModuleStatus{Status: registry.Status{Name: "late", Order: 2, State: registry.Absent, Remembered: true, LastError: "no worker has joined"}}
+	var table, workers strings.Builder
+	if err := printModules(&table, []door.ModuleStatus{failing, absent}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := printWorkers(&workers, []door.ModuleStatus{failing, absent}, now); err != nil {
+		t.Fatal(err)
+	}
+	result{out: table.String()}.wants(t, 0, []string{"ready, failing", "1h30m", "2m ago: timeout", "absent, remembered", "no worker has joined"}, nil)
+	result{out: workers.String()}.wants(t, 0, []string{"w1", "2d ago", "42", "elsewhere", "1s ago", "w2", "7", "3s ago: panic: boom"}, nil)
+}
+
+func TestAFileIsTakenOverWhenItHasSettled(t *testing.T) {
+	t.Parallel()
+	old, half, whole := []byte("old"), []byte("ha"), []byte("half, whole")
+	w := &watcher{taken: old, seen: old}
+	now := time.Time{}
+	look := func(after time.Duration, data []byte) bool { now = now.Add(after); return w.settled(now, data) }
+	for range 200 { // A writer that never rests.
+		if look(lookEvery, half) || look(lookEvery, whole) {
+			t.Fatal("taken over while it changes")
+		}
+	}
+	if look(stillness-lookEvery, whole) || !look(lookEvery, whole) {
+		t.Error("a file counts when it has stayed for", stillness)
+	}
+	if look(time.Hour, whole) {
+		t.Error("taken over twice")
+	}
+	if look(lookEvery, half) || look(2500*time.Millisecond, half) || look(lookEvery, whole) || look(time.Hour, whole) {
+		t.Error("half a file was taken over, or the same again")
+	}
+}

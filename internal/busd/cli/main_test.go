@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// moduleVariable is set in the environment of a process that is a module, and not the tests.
+const moduleVariable = "MODULE_OF_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(moduleVariable) != "" && len(os.Args) == 1 {
+		modulekit.Main(modulekit.Module[settings]{Version: "1.2.3", New: newGate})
+	}
+	os.Setenv(moduleVariable, "1")
+	goleak.VerifyTestMain(m)
+}
+
+type settings struct {
+	Deny string `json:"deny"`
+}
+
+func newGate(s settings, api *modulekit.ModuleAPI) error {
+	api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{UserMayCreateRoom: s.userMayCreateRoom})
+	return nil
+}
+
+func (s settings) userMayCreateRoom(
+	_ context.Context, req *callbacksv1.UserMayCreateRoomRequest,
+) (*callbacksv1.UserMayCreateRoomResponse, error) {
+	if req.GetUserId() == s.Deny {
+		return &callbacksv1.UserMayCreateRoomResponse{Refusal: modulekit.Refuse("M_FORBIDDEN", "no")}, nil
+	}
+	return nil, nil
+}
+
+// patience is how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+// result is what a command did.
+type result struct {
+	status      int
+	out, errors string
+}
+
+func run(t *testing.T, args ...string) result {
+	t.Helper()
+	return runWith(t, "", args...)
+}
+
+func runWith(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	var out, errors bytes.Buffer
+	status := Execute(t.Context(), args, Streams{In: strings.NewReader(stdin), Out: &out, Err: &errors})
+	return result{status, out.String(), errors.String()}
+}
+
+// wants fails the test unless the command ended so, and said all of that on stdout and on stderr.
+func (r result) wants(t *testing.T, status int, out, errors []string) {
+	t.Helper()
+	if r.status != status {
+		t.Errorf("status %d, want %d", r.status, status)
+	}
+	for _, s := range out {
+		if !strings.Contains(r.out, s) {
+			t.Errorf("%q is not in stdout:\n%s", s, r.out)
+		}
+	}
+	for _, s := range errors {
+		if !strings.Contains(r.errors, s) {
+			t.Errorf("%q is not in stderr:\n%s", s, r.errors)
+		}
+	}
+}
+
+func write(t *testing.T, text string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "busd.yaml")
+	rewrite(t, file, text)
+	return file
+}
+
+func rewrite(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// gate is an entry for the module of this program.
+func gate(config string) string {
+	program, _ := json.Marshal(os.Args[0])
+	return "  - module: gate\n    run: [" + string(program) + "]\n    environment: [" + moduleVariable + "]\n    config: " + config + "\n"
+}
+
+// base is a configuration without its modules, whose files are of the test.
+func base(t *testing.T) string {
+	t.Helper()
+	return "server_name: example.com\nstate_dir: " + t.TempDir() + "\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n"
+}
+
+// lines hands on what is written, and keeps it.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+	more chan struct{}
+}
+
+// Write implements [io.Writer].
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(b)
+	close(l.more)
+	l.more = make(chan struct{})
+	return len(b), nil
+}
+
+// find waits until the text matches, and returns the groups.
+func (l *lines) find(t *testing.T, pattern string) []string {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		l.mu.Lock()
+		text, more := l.text.String(), l.more
+		l.mu.Unlock()
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(text); m != nil {
+			return m
+		}
+		select {
+		case <-more:
+		case <-late:
+			t.Fatalf("nothing matches %s in:\n%s", pattern, text)
+		}
+	}
+}
+
+// serving is busd under way.
+type serving struct {
+	url, file string
+	out, log  *lines
+}
+
+// start serves the modules until the test ends.
+func start(t *testing.T, modules string) *serving {
+	t.Helper()
+	s := &serving{file: write(t, base(t)+modules), out: &lines{more: make(chan struct{})}, log: &lines{more: make(chan struct{})}}
+	ctx, cancel := context.WithCancel(context.Background())
+	status := make(chan int, 1)
+	go func() {
+		status <- Execute(ctx, []string{"serve", "-c", s.file, "--log-format", "json"}, Streams{Out: s.out, Err: s.log})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if got := <-status; got != exitOK {
+			t.Errorf("busd serve ended with status %d:\n%s", got, s.log.text.String())
+		}
+	})
+	s.url = s.out.find(t, `HTTP at (\S+),`)[1]
+	return s
+}
