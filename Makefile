@@ -38,7 +38,7 @@ law: ## a million cases of what decisions must be, another million over a networ
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done
 	$(CACHE)/lint/bin/hadolint Dockerfile
-	$(CACHE)/lint/bin/shellcheck .ci/run $(wildcard findings/*.sh)
+	$(CACHE)/lint/bin/shellcheck -x -P SCRIPTDIR .ci/run $(wildcard findings/*.sh)
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi
 
 generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
