@@ -14,9 +14,9 @@ func ask[Request, Reply proto.Message](
 	ctx context.Context, c *Client, cb subjects.Callback[Request, Reply], req Request,
 ) (Decision[Reply], error) {
 	r := c.roster.Load()
-	plan := r.plans[cb.Declaration]
+	plan := r.plans[cb.Index()]
 	if plan == nil {
-		return Decision[Reply]{RosterRevision: r.revision}, r.err
+		return Decision[Reply]{RosterRevision: r.revision}, nil
 	}
 	d, err := c.run(ctx, r, plan, req)
 	return typed[Reply](d), err
@@ -26,6 +26,9 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	d := Decision[proto.Message]{RosterRevision: r.revision}
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return d, err
+	}
+	if p.err != nil {
+		return d, p.err
 	}
 	req, err := p.fetchState(ctx, req)
 	if err != nil {

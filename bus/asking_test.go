@@ -37,7 +37,7 @@ func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 	}
 	r := c.roster.Load()
 	a := newAsking().(*asking)
-	a.begin(t.Context(), c, r, r.plans[d], &callbacksv1.UserMayCreateRoomRequest{})
+	a.begin(t.Context(), c, r, r.plans[d.Index()], &callbacksv1.UserMayCreateRoomRequest{})
 	defer a.end()
 	a.advance()
 	for _, want := range []time.Duration{time.Second, 2 * time.Second} {

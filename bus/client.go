@@ -219,9 +219,9 @@ func (c *Client) forget(x *closer) {
 // package bus for what it promises.
 func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Message) (Decision[proto.Message], error) {
 	r := c.roster.Load()
-	plan := r.plans[subjects.DeclarationOf(cb)]
+	plan := r.plans[subjects.DeclarationOf(cb).Index()]
 	if plan == nil {
-		return Decision[proto.Message]{RosterRevision: r.revision}, r.err
+		return Decision[proto.Message]{RosterRevision: r.revision}, nil
 	}
 	return c.run(ctx, r, plan, req)
 }
@@ -229,13 +229,12 @@ func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Mes
 // Wants reports whether the callback has to be asked: whether any module registered it, or nobody knows yet. Where it is
 // false, asking costs nothing, and nothing has to be prepared for it.
 func (c *Client) Wants(cb subjects.AnyCallback) bool {
-	r := c.roster.Load()
-	return r.plans[subjects.DeclarationOf(cb)] != nil || r.err != nil
+	return c.roster.Load().plans[subjects.DeclarationOf(cb).Index()] != nil
 }
 
 // StateFilter returns which state events of a room any module needs in requests of the callback; nil when none does.
 func (c *Client) StateFilter(cb subjects.AnyCallback) *rosterv1.StateFilter {
-	if plan := c.roster.Load().plans[subjects.DeclarationOf(cb)]; plan != nil {
+	if plan := c.roster.Load().plans[subjects.DeclarationOf(cb).Index()]; plan != nil {
 		return plan.state
 	}
 	return nil

@@ -26,11 +26,14 @@ type Failing struct {
 func (c *Client) Failing() (all []Failing) {
 	now := time.Now()
 	r := c.roster.Load()
-	for p := range r.plans {
-		for s := range r.plans[p].steps {
-			step := &r.plans[p].steps[s]
+	for _, p := range r.plans {
+		if p == nil {
+			continue
+		}
+		for s := range p.steps {
+			step := &p.steps[s]
 			if f, failing := step.streak.failing(); failing {
-				f.Module, f.Callback, f.Open = step.module, r.plans[p].callback.Declaration, step.breaker.isOpen(now)
+				f.Module, f.Callback, f.Open = step.module, p.callback.Declaration, step.breaker.isOpen(now)
 				all = append(all, f)
 			}
 		}

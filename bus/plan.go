@@ -24,6 +24,7 @@ type plan struct {
 	parallel bool
 	state    *rosterv1.StateFilter // what any step needs; nil for none
 	metrics  *callbackMetrics
+	err      error // why it cannot be asked; nil where it can
 }
 
 // step is one module's part in a plan.

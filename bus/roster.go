@@ -2,6 +2,7 @@ package bus
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/modulebus/modulebus/internal/declared"
@@ -16,7 +17,7 @@ type roster struct {
 	source   *rosterv1.Roster
 	revision uint64
 	budget   time.Duration
-	plans    map[*subjects.Declaration]*plan // of the callbacks that a module registered
+	plans    []*plan // by Declaration.Index; nil where no module registered the callback
 	routes   routes
 	grants   map[string][]string // by module
 	err      error               // why nothing can be asked by it; nil where it can
@@ -24,7 +25,8 @@ type roster struct {
 
 // unasked is a roster by which every ask fails.
 func unasked(source *rosterv1.Roster, err error) *roster {
-	return &roster{source: source, revision: source.GetRevision(), routes: routesOf(source), err: err}
+	plans := slices.Repeat([]*plan{{err: err}}, len(subjects.All()))
+	return &roster{source: source, revision: source.GetRevision(), plans: plans, routes: routesOf(source), err: err}
 }
 
 func compile(c *Client, source *rosterv1.Roster) *roster {
@@ -33,7 +35,7 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 		revision: source.GetRevision(),
 		budget:   milliseconds(source.GetBudgetMs(), wire.DefaultBudget),
 		routes:   routesOf(source),
-		plans:    map[*subjects.Declaration]*plan{},
+		plans:    make([]*plan, len(subjects.All())),
 		grants:   map[string][]string{},
 	}
 	c.forgetWorkers(source)
@@ -57,10 +59,11 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 	if d.Options.GetRule() == callbacksv1.Rule_SOLE && soles[d.Category] != m.GetName() {
 		return
 	}
-	if r.plans[d] == nil {
-		r.plans[d] = &plan{callback: declared.Of(d), server: c.server, parallel: parallel(d, r.source), metrics: c.metrics.callback(d)}
+	p := r.plans[d.Index()]
+	if p == nil {
+		p = &plan{callback: declared.Of(d), server: c.server, parallel: parallel(d, r.source), metrics: c.metrics.callback(d)}
+		r.plans[d.Index()] = p
 	}
-	p := r.plans[d]
 	p.steps = append(p.steps, c.step(d, m, i))
 	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }

@@ -35,6 +35,7 @@ type Declaration struct {
 	// Options are the facts that stand with the declaration.
 	Options *callbacksv1.CallbackOptions
 
+	index          int // in all
 	full, rpc      string
 	request, reply protoreflect.MessageType
 	refusal        protoreflect.FieldDescriptor // of the reply, or nil
@@ -76,6 +77,9 @@ func Find(name string) (*Declaration, bool) {
 	}
 	return nil, false
 }
+
+// Index is the callback's place in [All], for tables by callback. It is not the same in every version.
+func (d *Declaration) Index() int { return d.index }
 
 // FullName is the category's and the callback's name, such as spam_checker.user_may_create_room.
 func (d *Declaration) FullName() string { return d.full }
@@ -124,6 +128,7 @@ func declare[Request, Reply proto.Message](c *Category, name string, method int)
 	var reply Reply
 	m := c.service.Methods().Get(method)
 	d := &Declaration{
+		index:    len(all),
 		Category: c,
 		Name:     name,
 		Options:  proto.GetExtension(m.Options(), callbacksv1.E_Callback).(*callbacksv1.CallbackOptions),
