@@ -16,7 +16,7 @@ from .answers import ConfigError
 from .homeserver import Homeserver
 from .link import Link, connect
 from .subjects import Subjects
-from .worker import Options, Worker
+from .worker import Builder, ClassBuilder, Options, Worker
 
 logger = logging.getLogger("modulebus")
 
@@ -38,13 +38,13 @@ def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = 
     SIGTERM and SIGINT drain. The exit status is 0 after that, 78 when the configuration was refused, 2 when flags are wrong,
     and 1 when anything else ended it.
     """
-    flags = _flags(sys.argv[1:])
-    logging.basicConfig(level=flags.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    sys.exit(asyncio.run(_run(module, version or str(getattr(module, "version", "")), options or Options(), flags)))
+    flags = parse(argparse.ArgumentParser(), sys.argv[1:])
+    builder = ClassBuilder(module)
+    sys.exit(asyncio.run(run(builder, version or str(getattr(module, "version", "")), options or Options(), flags)))
 
 
-def _flags(args: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+def parse(parser: argparse.ArgumentParser, args: list[str]) -> argparse.Namespace:
+    """Reads the flags that all programs have, and those that the parser has already, and sets up logging."""
     for name, default in (("nats", "nats://127.0.0.1:4222"), ("server-name", None), ("module", None), ("credentials", None), ("log-level", "info")):
         variable = {"nats": "MODULEBUS_NATS_URL"}.get(name, "MODULEBUS_" + name.upper().replace("-", "_"))
         value = os.environ.get(variable) or default
@@ -52,10 +52,12 @@ def _flags(args: list[str]) -> argparse.Namespace:
     flags = parser.parse_args(args)
     if flags.log_level.upper() not in ("DEBUG", "INFO", "WARN", "WARNING", "ERROR"):
         parser.error("--log-level: use debug, info, warn or error")
+    logging.basicConfig(level=flags.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     return flags
 
 
-async def _run(module: Callable[[dict[str, Any], Homeserver], Any], version: str, options: Options, flags: argparse.Namespace) -> int:
+async def run(builder: Builder, version: str, options: Options, flags: argparse.Namespace) -> int:
+    """Runs a worker until a signal comes, and returns the exit status."""
     subjects = Subjects(flags.server_name, flags.module, os.environ.get("MODULEBUS_WORKER") or uuid.uuid4().hex)
     closed = asyncio.Event()
 
@@ -78,7 +80,7 @@ async def _run(module: Callable[[dict[str, Any], Homeserver], Any], version: str
     except Exception as error:
         logger.error("cannot connect to NATS: %s", error)
         return CRASHED
-    worker = Worker(Link(client, subjects), module, version, options)
+    worker = Worker(Link(client, subjects), builder, version, options)
     life = asyncio.create_task(worker.run())
     await _first(life, stopping, closed)
     worker.stop()

@@ -18,6 +18,7 @@ class Field:
     list: bool = False
     map: bool = False
     optional: bool = False
+    argument: int = 0  # which of Synapse's arguments it is, from 1, where that is not its place
     marks: tuple[str, ...] = ()
 
 
@@ -30,6 +31,8 @@ class Callback:
     all_or_none: bool
     request: tuple[Field, ...]
     reply: tuple[Field, ...]
+    verdict: str = ""
+    follows: tuple[str, ...] = ()
 
     @property
     def full_name(self) -> str:
@@ -70,7 +73,7 @@ def callbacks() -> dict[str, Callback]:
     """All callbacks, by name. No name is in two categories."""
     return {
         row["callback"]: Callback(
-            row["category"], row["callback"], row.get("all_or_none", False), _fields(row["request"]), _fields(row["reply"])
+            row["category"], row["callback"], row.get("all_or_none", False), _fields(row["request"]), _fields(row["reply"]), row.get("verdict", ""), tuple(row.get("follows", ()))
         )
         for row in _load("callbacks.json")["callbacks"]
     }

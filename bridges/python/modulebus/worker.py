@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -48,7 +48,6 @@ class Options:
 class Instance:
     """The module under one configuration."""
 
-    module: Any
     homeserver: Homeserver
     handlers: dict[str, Handler]
     revision: str
@@ -62,12 +61,41 @@ class Instance:
             loop.cancel()
 
 
+class Stopped(Exception):
+    """The worker was told to stop before its module was constructed."""
+
+
+class Builder(Protocol):
+    """Makes a module of a configuration."""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a changed configuration needs another process."""
+        ...
+
+    async def build(self, config: dict[str, Any], homeserver: Homeserver) -> dict[str, Handler]:
+        """Returns the callbacks of a constructed module, by full name. Raises ConfigError."""
+        ...
+
+
+@dataclass
+class ClassBuilder:
+    """Makes modules that are written with the kit."""
+
+    module: Callable[[dict[str, Any], Homeserver], Any]
+    restarts: bool = False
+
+    async def build(self, config: dict[str, Any], homeserver: Homeserver) -> dict[str, Handler]:
+        """Implements Builder."""
+        return handlers(self.module(config, homeserver))
+
+
 class Worker:
     """A module on NATS."""
 
-    def __init__(self, link: Link, module: Callable[[dict[str, Any], Homeserver], Any], version: str, options: Options) -> None:
+    def __init__(self, link: Link, builder: Builder, version: str, options: Options) -> None:
         self.link = link
-        self.build = module
+        self.builder = builder
         self.version = version
         self.options = options
         self.entry: dict[str, Any] = {}
@@ -94,6 +122,8 @@ class Worker:
                 return
             await self._construct()
             await self._serve()
+        except Stopped:
+            pass
         finally:
             await self._drain()
             await changes.unsubscribe()
@@ -123,7 +153,7 @@ class Worker:
     async def _construct(self) -> None:
         """Makes the first instance, or tells busd why there is none."""
         try:
-            self.instance = self._instance()
+            self.instance = await self._instance()
         except ConfigError as error:
             self.refused = error
             await self._join()
@@ -131,11 +161,19 @@ class Worker:
         self.instance.start()
         await self._subscribe()
 
-    def _instance(self) -> Instance:
+    async def _instance(self) -> Instance:
         subjects = self.link.subjects
         homeserver = Homeserver(self.link, subjects.server_name, subjects.module, subjects.worker)
-        module = self.build(json.loads(json.dumps(self.entry.get("config") or {})), homeserver)
-        return Instance(module, homeserver, handlers(module), str(self.entry.get("config_revision", "0")))
+        config = json.loads(json.dumps(self.entry.get("config") or {}))
+        revision = str(self.entry.get("config_revision", "0"))
+        building = asyncio.create_task(self.builder.build(config, homeserver))
+        stopping = asyncio.create_task(self.stopping.wait())
+        await asyncio.wait([building, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not building.done():
+            building.cancel()
+            raise Stopped
+        return Instance(homeserver, building.result(), revision)
 
     async def _serve(self) -> None:
         while not self.stopping.is_set():
@@ -154,8 +192,12 @@ class Worker:
         if revision == self.instance.revision:
             self.refused = None
             return
+        if self.builder.restarts:
+            logger.info("the configuration changed: this process ends, and another one takes its place")
+            self.stop()
+            return
         try:
-            instance = self._instance()
+            instance = await self._instance()
         except ConfigError as error:
             if self.refused is None or str(self.refused) != str(error):
                 logger.error("the new configuration was refused: %s", error)

@@ -1,0 +1,133 @@
+"""The command modulebus-synapse-module: a Synapse module as a worker."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import logging
+import os
+import sys
+import tempfile
+from typing import Any
+
+from ..answers import ConfigError, MatrixError, NoHomeserver
+from ..homeserver import Homeserver
+from ..module import Handler
+from ..program import parse, run
+from ..worker import Options
+from .source import files_of, uses
+
+logger = logging.getLogger("modulebus")
+
+RETRY = 1.0  # seconds between questions whether the homeserver is there
+
+
+def main() -> None:
+    """Runs the module that the command line names, and does not return. Exit statuses are those of modulebus.main."""
+    parser = argparse.ArgumentParser(prog="modulebus-synapse-module")
+    parser.add_argument("class_name", metavar="package.Class", help="as in homeserver.yaml")
+    parser.add_argument("--tolerate", default="", help="names, with commas between them, that the module may use although they fail when called")
+    flags = parse(parser, sys.argv[1:])
+    os.environ["SYNAPSE_ASYNC_IO_REACTOR"] = "1"  # Before anything of Synapse's is imported.
+    import synapse.app.homeserver  # noqa: F401  # First: some modules are in a circle of imports without it.
+    from twisted.internet import reactor as twisted_reactor
+
+    reactor: Any = twisted_reactor
+
+    loop = reactor._asyncioEventloop
+    status = 1
+
+    async def live() -> None:
+        nonlocal status
+        try:
+            status = await run(SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(",")))), _version(flags.class_name), Options(), flags)
+        finally:
+            reactor.stop()
+
+    reactor.callWhenRunning(lambda: loop.create_task(live()))
+    reactor.run(installSignalHandlers=False)
+    sys.exit(status)
+
+
+def _version(module: str) -> str:
+    """Returns the version of the package that a module is from, where it is known."""
+    packages = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
+    return importlib.metadata.version(packages[0]) if packages else ""
+
+
+class SynapseModule:
+    """Makes an unmodified Synapse module. It implements worker.Builder.
+
+    A changed configuration needs another process: such modules register and start loops in their constructors, and nobody
+    can undo that.
+    """
+
+    restarts = True
+
+    def __init__(self, module: str, tolerated: set[str]) -> None:
+        self.module = module
+        self.tolerated = tolerated
+
+    async def build(self, config: dict[str, Any], homeserver: Homeserver) -> dict[str, Handler]:
+        """Implements worker.Builder. It waits for the homeserver: modules read from it in their constructors, once."""
+        self._refuse_what_cannot_work()
+        properties = await self._await_homeserver(homeserver)
+        from . import host
+        from .api import ModuleApi
+
+        hs = host.make(homeserver.server_name, properties.get("public_baseurl"))
+        api = ModuleApi(hs, homeserver, properties)
+        await self._construct(config, api)
+        self._serve(hs, api, homeserver)
+        if not api.registered and not api.resources:
+            logger.warning("%s registers no callback and no web resource: nothing is ever asked of it", self.module)
+        return api.registered  # type: ignore[return-value]
+
+    def _refuse_what_cannot_work(self) -> None:
+        """Raises ConfigError for a module that uses what is only in Synapse's own process."""
+        try:
+            files = files_of(self.module)
+        except (ImportError, ValueError):
+            files = []
+        if found := [use for use in uses(files) if use.name not in self.tolerated]:
+            raise ConfigError(
+                f"{self.module} cannot run out of Synapse's process: {found[0]}, and there are {len(found)} such places. "
+                f"Run it in Synapse; or, if it can live without, add --tolerate {','.join(sorted({u.name for u in found}))}"
+            )
+
+    async def _await_homeserver(self, homeserver: Homeserver) -> dict[str, Any]:
+        said = False
+        while True:
+            try:
+                return vars(await homeserver.properties())
+            except (NoHomeserver, MatrixError, TimeoutError) as error:
+                if not said:
+                    logger.warning("waiting for the homeserver, which modules read from when they are constructed: %s", error)
+                said = True
+            await asyncio.sleep(RETRY)
+
+    async def _construct(self, config: dict[str, Any], api: Any) -> None:
+        """Does what Synapse does with an entry of its `modules`. Whatever goes wrong is a configuration that is refused."""
+        from synapse.util.module_loader import load_module
+
+        try:
+            kind, parsed = load_module({"module": self.module, "config": config}, ())
+            await api.run("construct", lambda: kind(parsed, api))
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{self.module}: package {error.name} is missing: install it into {sys.prefix}") from error
+        except Exception as error:
+            logger.exception("%s cannot be constructed", self.module)
+            path = ".".join(str(p) for p in getattr(error, "path", None) or () if p != "config")
+            text = str(getattr(error, "msg", "")) or f"raised {type(error).__name__}"
+            raise ConfigError(f"{self.module}: {text}; its log has more", path) from error
+
+    def _serve(self, hs: Any, api: Any, homeserver: Homeserver) -> None:
+        if not api.resources:
+            return
+        from .site import Proxy, listen, socket_path
+
+        path = socket_path(tempfile.mkdtemp(prefix="modulebus-"))
+        listen(hs, api.resources, path)
+        for resource in api.resources:
+            homeserver.register_web_resource(resource, Proxy(path))

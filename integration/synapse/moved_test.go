@@ -1,0 +1,124 @@
+//go:build integration
+
+package synapse_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/modulebus/modulebus/integration/testbed"
+)
+
+// moved is a busd that runs a Synapse module, unmodified, in a process of its own, before the Synapse whose it is.
+func moved(t *testing.T, s *synapse, module, config, more string) *testbed.Daemon {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(testbed.Root, "bridges/python"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := filepath.Join(s.dir, "api.token")
+	testbed.Write(t, token, sharedSecret)
+	address := testbed.FreeAddress(t)
+	d := testbed.Prepare(t, `
+server_name: "`+s.name+`"
+nats: {listen: "127.0.0.1:0"}
+http: {listen: "`+address+`"}
+homeserver: {url: "`+s.url+`/_synapse/modulebus", token_file: "`+token+`"}
+modules:
+  - module: moved
+    run: [env, "PYTHONPATH=`+path+`:`+pythonPath(t)+`", `+testbed.Python(t)+`, -m, modulebus.synapse, `+module+`]
+    timeout: 2s
+    config: `+config+`
+    grants: [users.private]
+`)
+	d.URL = "http://" + address
+	d.Start()
+	s.configure(t, `
+  - module: modulebus_synapse.ModuleBus
+    config: {url: "`+d.URL+`", api_token_file: "`+token+`", web: [/_synapse/client/paged]}`, more)
+	return d
+}
+
+// movedWorld has the module of pythonWorld in a process of its own.
+func movedWorld(t *testing.T, more string) *world {
+	t.Helper()
+	w := &world{s: prepareSynapse(t)}
+	w.files(t)
+	w.d = moved(t, w.s, "scripted.Scripted",
+		`{script: "`+w.script+`", record: "`+w.record+`", login_types: {`+loginType+`: [secret]}}`, more)
+	return w
+}
+
+// TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess has every scene played with one module in Synapse's process, and with
+// the same module in its own.
+func TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess(t *testing.T) {
+	more := emailConfig(t)
+	inside, moved := pythonWorld(t, more), movedWorld(t, more)
+	p := startPeer(t)
+	for _, w := range []*world{inside, moved} {
+		w.s.start(t)
+		if w.d != nil {
+			w.d.Announced()
+		}
+		w.populate(t)
+		w.peer = p
+	}
+	for _, s := range slices.Concat(scenes, moreScenes, lastScenes) {
+		for _, a := range s.answers {
+			if onPurpose[s.callback+"/"+a.name] != "" {
+				continue
+			}
+			t.Run(s.callback+"/"+a.name, func(t *testing.T) {
+				var saw []string
+				for _, w := range []*world{inside, moved} {
+					got := s.act(t, w, func(when string) { w.play(t, s, when, a) })
+					saw = append(saw, strings.ReplaceAll(got, w.s.name, "SERVER"))
+					w.say(t, nil)
+				}
+				if saw[0] != saw[1] {
+					t.Errorf("in its own process the client saw\n\t%s\nand in Synapse's\n\t%s", saw[1], saw[0])
+				}
+			})
+		}
+	}
+}
+
+// TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess has a module with a page, a timer and calls in both places.
+func TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess(t *testing.T) {
+	inside, outside := prepareSynapse(t), prepareSynapse(t)
+	inside.configure(t, "\n  - {module: paged.Paged, config: {}}", "")
+	d := moved(t, outside, "paged.Paged", "{}", "")
+	var saw []string
+	for _, s := range []*synapse{inside, outside} {
+		s.start(t)
+		if s == outside {
+			d.Announced()
+		}
+		admin, alice := s.register(t, "admin", true), s.register(t, "alice", false)
+		one := []string{
+			eventually(t, "true", func() string {
+				return fmt.Sprint(strings.Contains(text(alice.do(t, "GET", "/_synapse/client/paged?user=alice", nil)), `"ticks":true`))
+			}),
+			text(admin.do(t, "GET", "/_synapse/client/paged?user=admin", nil)),
+			text(alice.do(t, "GET", "/_synapse/client/paged?user=nobody", nil)),
+			text(alice.do(t, "GET", "/_synapse/client/paged", nil)),
+			text(alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{})),
+			text(alice.do(t, "POST", "/_synapse/client/paged", map[string]any{})),
+		}
+		saw = append(saw, strings.ReplaceAll(strings.Join(one, "\n"), s.name, "SERVER"))
+	}
+	if saw[0] != saw[1] {
+		t.Errorf("in its own process, clients saw\n%s\nand in Synapse's\n%s", saw[1], saw[0])
+	}
+	if !strings.Contains(saw[0], `"asked_by":"@admin:SERVER"`) {
+		t.Errorf("the page does not know who asks: %s", saw[0])
+	}
+}
+
+// text is all that a client sees of a reply.
+func text(r reply) string {
+	return fmt.Sprintf("%d %s %s", r.status, r.header.Get("Content-Type"), r.raw)
+}
