@@ -84,6 +84,7 @@ var house = map[string]row{
 		others: anything,
 	},
 	"internal/busd/statedir": {},
+	"internal/busd/pid1":     {},
 	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
 		own:    "bus internal/busd/config internal/busd/registry internal/busd/supervise internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
@@ -101,7 +102,7 @@ var house = map[string]row{
 	"internal/busd/childlog":  {others: anything},
 	"internal/busd/supervise": {own: "internal/busd/childlog", others: anything},
 
-	"cmd/busd":        {own: "internal/busd/cli"},
+	"cmd/busd":        {own: "internal/busd/cli internal/busd/pid1"},
 	"cmd/demo-module": {own: "modulekit " + schemas},
 	"examples/clock":  {own: "modulekit"},
 	"examples/echo":   {own: "modulekit", others: anything},
