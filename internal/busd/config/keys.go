@@ -41,7 +41,7 @@ func natsKeys(n *NATS) []key {
 		{"listen", "`127.0.0.1:4222`", "address of the NATS server inside busd; port 0 picks a free one", text(&n.Listen, listenAddress(DefaultNATSListen, -1))},
 		{"url", "none", "an external NATS instead, or several nodes of a cluster with commas between them; then nothing is inside", urls(&n.URL, natsURLs)},
 		{"credentials", "none", "file with busd's credentials for it", path(&n.Credentials, secret)},
-		{"store_dir", "none", "folder in which the server inside keeps what modules store. Without, it goes when busd does", path(&n.StoreDir, folder)},
+		{"store_dir", "in `state_dir`", "folder in which the server inside keeps what modules store. One busd uses it at a time", path(&n.StoreDir, folder)},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
 		{"tls", "", "", section(tlsKeys(&n.TLS), n.TLS.check)},
 	}

@@ -51,10 +51,10 @@ func showEntries(b *strings.Builder, indent string, k key) {
 func (k key) line() string {
 	shown := k.show()
 	switch {
-	case shown == "" && strings.Contains(k.initial, "`"): // What would hold does not count here.
+	case shown == "" && strings.HasPrefix(k.initial, "`"): // What would hold does not count here.
 		return "# " + k.name + ": none"
 	case shown == "":
-		return "# " + k.name + ": " + k.initial
+		return "# " + k.name + ": " + strings.ReplaceAll(k.initial, "`", "")
 	case shown[0] == '\n':
 		return k.name + ":" + shown
 	}

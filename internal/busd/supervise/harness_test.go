@@ -48,7 +48,7 @@ func prepare(t *testing.T, o Options) *trial {
 		calls:   listen(t),
 	}
 	o.Module = "demo"
-	o.Env = childOf(r.calls)
+	o.Env = append(childOf(r.calls), "GOCOVERDIR="+t.TempDir())
 	if o.Started == nil {
 		o.Started = func(w Worker) { r.started <- w }
 	}
