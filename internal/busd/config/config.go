@@ -114,7 +114,7 @@ type NATS struct {
 	// Credentials is the path of a NATS credentials file. Default none.
 	Credentials string
 
-	// StoreDir is the folder in which the embedded server keeps modules' stores. Default none: they go with busd.
+	// StoreDir is the folder in which the embedded server keeps modules' stores. Default empty: one in StateDir.
 	StoreDir string
 
 	// MaxPayload is the largest message of the embedded server, in bytes. 0 if URL is set. Default 1 MiB.
