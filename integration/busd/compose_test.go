@@ -24,6 +24,7 @@ import (
 type compose struct {
 	Services map[string]service
 	Secrets  map[string]struct{ File string }
+	Volumes  map[string]any
 }
 
 type service struct {
@@ -76,7 +77,7 @@ func TestComposeFile(t *testing.T) {
 		if s.Build.Target != "" {
 			waitsFor(t, name, s, nodes)
 		}
-		s.mounts(t, name)
+		s.mounts(t, name, file)
 		for _, secret := range s.Secrets {
 			exists(t, name, file.Secrets[secret].File)
 		}
@@ -171,12 +172,16 @@ func (s service) config(t *testing.T) busdConfig {
 	return load[busdConfig](t, s.source(t, "/etc/modulebus/busd.yaml"))
 }
 
-// mounts checks that what is mounted is there.
-func (s service) mounts(t *testing.T, name string) {
+// mounts checks that what is mounted is there: a file of the repository, or a volume of this service's own.
+func (s service) mounts(t *testing.T, name string, file compose) {
 	t.Helper()
 	for _, v := range s.Volumes {
 		source, _, _ := strings.Cut(v, ":")
-		exists(t, name, source)
+		if strings.HasPrefix(source, ".") {
+			exists(t, name, source)
+		} else if _, ok := file.Volumes[source]; !ok || !strings.HasPrefix(source, name) {
+			t.Errorf("%s mounts %s, which is no volume of its own", name, source)
+		}
 	}
 }
 

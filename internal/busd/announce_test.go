@@ -1,0 +1,47 @@
+package busd
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/registry"
+)
+
+func TestStartIsSettledWhenNobodyIsExpected(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		module registry.Status
+		waited time.Duration
+		want   bool
+	}{
+		"it starts":                {registry.Status{State: registry.Starting}, time.Hour, false},
+		"it may still come":        {registry.Status{State: registry.Absent}, 0, false},
+		"it has not come":          {registry.Status{State: registry.Absent}, patience, true},
+		"it has failed":            {registry.Status{State: registry.Failed}, 0, true},
+		"its workers are too few":  {registry.Status{State: registry.Ready, Workers: 1, Processes: 2}, 0, false},
+		"one of them has crashed":  {registry.Status{State: registry.Ready, Processes: 2, LastError: "exit status 1"}, 0, true},
+		"it is a guest, and ready": {registry.Status{State: registry.Ready, LastError: "not in the roster"}, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := settled([]registry.Status{tt.module}, tt.waited); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestModuleThatStartsIsNamedWithItsTime(t *testing.T) {
+	t.Parallel()
+	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	all := []registry.Status{
+		{Name: "slow", State: registry.Starting, Since: since}, {Name: "gone", State: registry.Absent}, {Name: "well", State: registry.Ready},
+	}
+	if got := describe(starting(all)); got != "module slow is starting, and has not joined, since 03:04:05" {
+		t.Errorf("got %q", got)
+	}
+	if got := describe(incomplete(all)); !strings.Contains(got, "slow") || !strings.Contains(got, "gone is absent") || strings.Contains(got, "well") {
+		t.Errorf("got %q", got)
+	}
+}

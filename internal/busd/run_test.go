@@ -1,0 +1,217 @@
+package busd_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/busd"
+	"github.com/modulebus/modulebus/internal/natstest"
+)
+
+func TestBusdRunsItsModulesAndAnswers(t *testing.T) {
+	t.Parallel()
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+entry("gate", "runs", "    workers: 2\n")))
+	if !strings.HasPrefix(r.line, "busd: ready: ") || !strings.Contains(r.line, "user_may_create_room") || !strings.Contains(r.log.String(), `"message":"ready"`) {
+		t.Errorf("it says %q", r.line)
+	}
+	if out := r.create("evil"); !strings.Contains(out, "M_FORBIDDEN") || !strings.Contains(out, `"decided_by":"gate"`) {
+		t.Errorf("got %s", out)
+	}
+	if m := r.modules().Modules[0]; m.Workers != 2 || len(m.Processes) != 2 {
+		t.Errorf("%+v", m)
+	}
+	if err := r.stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestConfigurationStaysTheCallers(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	text := "modules:\n" + entry("gate", "runs")
+	c := parse(t, dir, text)
+	r := serve(t, c)
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("other", "runs")+"budget: 1s\n")}
+	eventually(t, "the other module is there", func() bool { return strings.Contains(r.create("evil"), `"decided_by":"other"`) })
+	if want := parse(t, dir, text); !reflect.DeepEqual(c, want) {
+		t.Errorf("the configuration was changed to %+v, from %+v", c, want)
+	}
+}
+
+func TestSecondBusdOnAFolderTouchesNothing(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	r := serve(t, parse(t, dir, ""))
+	before := listing(t, dir)
+	second, _ := launch(t, parse(t, dir, ""))
+	err := second.stop()
+	if err == nil || !strings.Contains(err.Error(), "state_dir: "+dir+" is in use by another busd (pid ") {
+		t.Errorf("the second ended with %v", err)
+	}
+	if after := listing(t, dir); after != before {
+		t.Errorf("the folder was\n%s\nand is\n%s", before, after)
+	}
+	if code, _ := r.do("GET", "/healthz", ""); code != 200 {
+		t.Errorf("the first is not well: %d", code)
+	}
+}
+
+// TestStoreDirIsLockedToo has two busd with folders of their own for state, and one store.
+func TestStoreDirIsLockedToo(t *testing.T) {
+	t.Parallel()
+	store := t.TempDir()
+	with := func() *running {
+		c := parse(t, stateDir(t), "")
+		c.NATS.StoreDir = store
+		r, said := launch(t, c)
+		select {
+		case <-said:
+		default:
+		}
+		return r
+	}
+	first := with()
+	eventually(t, "the first has the store", func() bool { return strings.Contains(listing(t, store), "busd.lock") })
+	if err := with().stop(); err == nil || !strings.Contains(err.Error(), "nats.store_dir: "+store+" is in use") {
+		t.Errorf("the second ended with %v", err)
+	}
+	if err := first.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		if err == nil {
+			b.WriteString(path + " " + info.ModTime().String() + "\n")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestRestartedBusdKnowsWhatModulesWanted(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	text := "modules: [{module: gate, on_failure: refuse}]\n"
+	first := serve(t, parse(t, dir, text))
+	leave := join(first.nats, "gate", "1")
+	eventually(t, "the module is asked", func() bool { return strings.Contains(first.create("evil"), `"decided_by":"gate"`) })
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	second := serve(t, parse(t, dir, text))
+	if out := second.create("good"); !strings.Contains(out, `"failure":"absent"`) || !strings.Contains(out, "M_FORBIDDEN") {
+		t.Errorf("without its module it answers %s", out)
+	}
+}
+
+func TestBusdEndsWhenNATSIsGoneForGood(t *testing.T) {
+	t.Parallel()
+	c := parse(t, stateDir(t), "")
+	nc := natstest.Connect(t, natstest.InProcess(t))
+	ended := make(chan error, 1)
+	said := make(chan string, 1)
+	go func() {
+		ended <- busd.Run(t.Context(), busd.Options{Config: c, Conn: nc, Announce: announcement(said)})
+	}()
+	<-said
+	nc.Close()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "NATS") {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestReloadIsReported(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	r := serve(t, parse(t, dir, "modules:\n"+entry("a", "runs")+entry("b", "runs")))
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("b", "runs", "    workers: 2\n")+entry("c", "runs"))}
+	eventually(t, "it is taken over", func() bool {
+		return strings.Contains(r.log.String(), `"added":["c"],"removed":["a"],"restarted":["b"]`)
+	})
+	r.reload <- busd.Reload{Err: os.ErrInvalid}
+	eventually(t, "the mistake is shown", func() bool { return r.modules().Config.Error != "" })
+	if _, out := r.do("GET", "/metrics", ""); !strings.Contains(out, "modulebus_config_last_reload_successful 0") {
+		t.Error("the metric tells nothing of it")
+	}
+	other := parse(t, dir, "modules:\n"+entry("b", "runs", "    workers: 2\n")+entry("c", "runs"))
+	other.ServerName = "other.org"
+	r.reload <- busd.Reload{Config: other}
+	eventually(t, "what needs a restart is shown", func() bool { return len(r.modules().Config.RestartFor) == 1 })
+}
+
+func TestStartThatFailsSaysWhy(t *testing.T) {
+	t.Parallel()
+	taken := strings.TrimPrefix(serve(t, parse(t, stateDir(t), "")).url, "http://")
+	for name, tt := range map[string]struct{ key, value, want string }{
+		"a port in use":       {"http", taken, "http.listen: cannot listen on " + taken},
+		"no NATS":             {"nats", "nats://127.0.0.1:1", "cannot connect to nats.url"},
+		"no token of the API": {"homeserver", "nothing", "homeserver.token_file"},
+		"a folder in a file":  {"state_dir", filepath.Join(os.Args[0], "below"), "state_dir: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := parse(t, stateDir(t), "")
+			switch tt.key {
+			case "http":
+				c.HTTP.Listen = tt.value
+			case "nats":
+				c.NATS.URL = tt.value
+			case "homeserver":
+				c.Homeserver.URL, c.Homeserver.TokenFile = "http://127.0.0.1:1", tt.value
+			case "state_dir":
+				c.StateDir = tt.value
+			}
+			r, _ := launch(t, c)
+			eventually(t, "it has failed", func() bool { return r.failed() != nil })
+			if err := r.stop(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("it ended with %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestStopDuringTheStartIsADrain(t *testing.T) {
+	t.Parallel()
+	r, _ := launch(t, parse(t, stateDir(t), "modules:\n"+entry("slow", "hangs")))
+	eventually(t, "its module is started", func() bool { return strings.Contains(r.log.String(), "worker started") })
+	if err := r.stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+func TestModuleThatIsNotThereIsAnnounced(t *testing.T) {
+	t.Parallel()
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+entry("gate", "runs")+"  - module: elsewhere\n"))
+	if !strings.Contains(r.line, "running, but not ready: module elsewhere is absent") || !strings.Contains(r.log.String(), "not ready") {
+		t.Errorf("it says %q", r.line)
+	}
+}
+
+func TestModuleAPIIsForwarded(t *testing.T) {
+	t.Parallel()
+	c := parse(t, stateDir(t), "modules: [{module: gate}]\n")
+	c.Homeserver.URL = "http://127.0.0.1:1"
+	r := serve(t, c)
+	nc, err := nats.Connect(r.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	m, err := nc.Request("modulebus.example%2Ecom.module.gate.api.is_user_admin", nil, patience)
+	if err != nil || m.Header.Get("Nats-Service-Error-Code") == "" {
+		t.Errorf("got %v, %v; want an error of the gateway", m, err)
+	}
+}
