@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,13 +29,13 @@ type asking struct {
 	timer    *time.Timer
 	buffer   []byte
 	encoded  encoded
-	files    []func() // which close what modules read
-	nudges   chan struct{}
-	trace    Trace // for the observer
+	files    []func()    // which close what modules read
+	nudged   atomic.Bool // a nudge is among the replies
+	trace    Trace       // for the observer
 }
 
 type reply struct {
-	place int // of the attempt and its slot
+	place int // of the attempt and its slot; or nudge
 	msg   *nats.Msg
 }
 
@@ -49,7 +50,7 @@ type encoded struct {
 func newAsking() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
-	return &asking{timer: timer, nudges: make(chan struct{}, 1)}
+	return &asking{timer: timer}
 }
 
 func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message) {
@@ -63,7 +64,7 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 	}
 	if len(a.steps) > cap(a.attempts) {
 		a.attempts = make([]attempt, len(a.steps))
-		a.replies = make(chan reply, slots*len(a.steps))
+		a.replies = make(chan reply, slots*len(a.steps)+1)
 	}
 	a.attempts = a.attempts[:len(a.steps)]
 	for i := range a.attempts {
@@ -81,9 +82,7 @@ func (a *asking) end() {
 	for len(a.replies) > 0 {
 		<-a.replies
 	}
-	for len(a.nudges) > 0 {
-		<-a.nudges
-	}
+	a.nudged.Store(false)
 	clear(a.attempts)
 	for _, closeFile := range a.files {
 		closeFile()
@@ -94,14 +93,14 @@ func (a *asking) end() {
 	pool.Put(a)
 }
 
-// Receive implements [natsrequest.Receiver]. The channel has room for a reply in each place, and there is one at most.
+// Receive implements [natsrequest.Receiver]. The channel has room for a reply in each place, of which there is one at most,
+// and for a nudge.
 func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
 
 // Lost implements [natsrequest.Receiver].
 func (a *asking) Lost() {
-	select {
-	case a.nudges <- struct{}{}:
-	default: // It is going to look anyway.
+	if a.nudged.CompareAndSwap(false, true) {
+		a.replies <- reply{place: nudge}
 	}
 }
 
@@ -115,8 +114,6 @@ func (a *asking) await(ctx context.Context) error {
 		case <-a.timer.C:
 			a.hearAll()
 			a.look(time.Now())
-		case <-a.nudges:
-			a.nudge()
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
@@ -129,7 +126,14 @@ func (a *asking) await(ctx context.Context) error {
 	return nil
 }
 
-func (a *asking) hear(r reply) { a.attempts[r.place/slots].hear(r.place%slots, r.msg) }
+func (a *asking) hear(r reply) {
+	if r.place == nudge {
+		a.nudged.Store(false)
+		a.nudge()
+		return
+	}
+	a.attempts[r.place/slots].hear(r.place%slots, r.msg)
+}
 
 // hearAll takes in what has come before time ran out, however late this goroutine was to see either.
 func (a *asking) hearAll() {
@@ -187,6 +191,9 @@ func (a *asking) look(now time.Time) {
 		}
 	}
 }
+
+// nudge is the place of a reply that is none: see [asking.Lost].
+const nudge = -1
 
 // nudge looks for requests in the hands of workers that may be gone.
 func (a *asking) nudge() {
