@@ -32,6 +32,7 @@ test: ## every test that needs Go alone, with the race detector
 law: ## a million cases of what decisions must be, another million over a network, and hundreds of faults: a quarter of an hour
 	go test -count=1 -timeout 0 -run '$(LAW)' ./internal/combine -rapid.checks=1000000
 	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=100000
+	go test -count=1 -timeout 0 -run '^TestTheGateNeverOpensByAccident$$|^TestKilledWorkerLosesOnlyWhatItHas$$' ./bus -rapid.checks=100000 -kills=20
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
 	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=1000
 
