@@ -51,29 +51,49 @@ func OpenMemory(folder, serverName string) (*Memory, error) {
 func (m *Memory) Earlier() *rosterv1.Roster { return m.earlier }
 
 // Keep writes the roster to the file, if what modules registered has changed, or the file is gone. It waits for the disk
-// for a second at most; a write that takes longer goes on, and its error is that of a later Keep.
+// for a second at most; a write that takes longer goes on, is not waited for again, and its error is that of a later Keep.
 func (m *Memory) Keep(r *rosterv1.Roster) error {
 	if m == nil {
 		return nil
 	}
-	if m.writing == nil && m.has(r) {
+	if m.writing != nil {
+		if err := m.settle(0); err != nil {
+			return err
+		}
+	}
+	if m.has(r) {
 		return nil
 	}
-	if m.writing == nil {
-		m.writing, m.next = make(chan error, 1), lasting(r)
-		go func(done chan<- error) { done <- write(m.path, r) }(m.writing)
-	}
-	timer := time.NewTimer(keepTime)
+	m.writing, m.next = make(chan error, 1), lasting(r)
+	go func(done chan<- error) { done <- write(m.path, r) }(m.writing)
+	return m.settle(keepTime)
+}
+
+var errSlow = errors.New("the disk of state_dir does not answer")
+
+// settle waits for the write that is under way, and takes in what came of it. A write that is done needs no time.
+func (m *Memory) settle(most time.Duration) error {
+	timer := time.NewTimer(most)
 	defer timer.Stop()
 	select {
 	case err := <-m.writing:
-		if m.writing = nil; err == nil {
-			m.kept = m.next
-		}
-		return err
+		return m.wrote(err)
 	case <-timer.C:
-		return errors.New("the disk of state_dir does not answer")
 	}
+	select {
+	case err := <-m.writing:
+		return m.wrote(err)
+	default:
+		return errSlow
+	}
+}
+
+func (m *Memory) wrote(err error) error {
+	m.writing = nil
+	if err == nil {
+		m.kept = m.next
+	}
+	return err
 }
 
 // has reports whether the file has all that must be kept of the roster.
