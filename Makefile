@@ -29,12 +29,12 @@ help: ## this list
 test: ## every test that needs Go alone, with the race detector
 	go test -race $(TESTFLAGS) ./...
 
-law: ## a million cases of what decisions must be, another million over a network, and hundreds of faults: a quarter of an hour
+law: ## a million cases of what decisions must be, another million over a network, hundreds of faults, and a thousand rounds of restarts: half an hour
 	go test -count=1 -timeout 0 -run '$(LAW)' ./internal/combine -rapid.checks=1000000
 	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=100000
 	go test -count=1 -timeout 0 -run '^TestTheGateNeverOpensByAccident$$|^TestKilledWorkerLosesOnlyWhatItHas$$' ./bus -rapid.checks=100000 -kills=20
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
-	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=1000
+	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=250
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done

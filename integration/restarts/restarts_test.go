@@ -2,6 +2,8 @@ package restarts_test
 
 import (
 	"flag"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -9,9 +11,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// rounds runs the tests, with ten rounds unless -rapid.checks says otherwise.
+// lanes is how many rounds run beside each other, which wait most of the time.
+const lanes = 4
+
+// rounds runs the tests, with three rounds in each lane unless -rapid.checks says otherwise.
 func rounds(m *testing.M) int {
-	if err := flag.Set("rapid.checks", "10"); err != nil {
+	if err := flag.Set("rapid.checks", "3"); err != nil {
 		return fail(err)
 	}
 	flag.Parse() // What is given has the last word.
@@ -66,36 +71,69 @@ func (w *world) refuse(module string, refused bool) {
 }
 
 func TestNoRestartOpensTheGate(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
-	t.Parallel()
-	failures, asks := map[string]int{}, 0
-	rapid.Check(t, func(rt *rapid.T) {
-		external := rapid.Bool().Draw(rt, "external NATS")
-		busds := 1
-		if external {
-			busds = rapid.IntRange(1, 2).Draw(rt, "busd")
-		}
-		w := newWorld(t, external, busds)
-		defer w.close()
-		w.await("busd knows all modules", func() bool { return !w.guesses.Load() })
-		for range rapid.IntRange(1, 6).Draw(rt, "steps") {
-			steps[rapid.SampledFrom(names).Draw(rt, "step")](rt, w)
-			<-time.After(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pause")) * time.Millisecond) // Faults meet, or do not.
-		}
-		w.recover()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		asks += len(w.records)
-		for _, r := range w.records {
-			r.check(rt, w, failures)
-		}
-	})
-	t.Logf("%d asks; %v", asks, failures)
-	if failures["named absent"] == 0 && !t.Failed() {
+	var all tally
+	t.Cleanup(func() { all.report(t) })
+	for lane := range lanes {
+		t.Run(strconv.Itoa(lane), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(rt *rapid.T) { round(t, rt, &all) })
+		})
+	}
+}
+
+// tally is what came of all rounds.
+type tally struct {
+	mu       sync.Mutex
+	asks     int
+	failures map[string]int
+}
+
+func (a *tally) add(asks int, failures map[string]int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failures == nil {
+		a.failures = map[string]int{}
+	}
+	a.asks += asks
+	for what, n := range failures {
+		a.failures[what] += n
+	}
+}
+
+func (a *tally) report(t *testing.T) {
+	t.Helper()
+	t.Logf("%d asks; %v", a.asks, a.failures)
+	if a.failures["named absent"] == 0 && !t.Failed() {
 		t.Error("of all that was done, nothing made a module absent")
 	}
+}
+
+// round is one world, what is done to it, and what it decided meanwhile.
+func round(t *testing.T, rt *rapid.T, all *tally) {
+	t.Helper()
+	external, busds := rapid.Bool().Draw(rt, "external NATS"), 1
+	if external {
+		busds = rapid.IntRange(1, 2).Draw(rt, "busd")
+	}
+	w := newWorld(t, external, busds)
+	defer w.close()
+	w.await("busd knows all modules", func() bool { return !w.guesses.Load() })
+	for range rapid.IntRange(1, 6).Draw(rt, "steps") {
+		steps[rapid.SampledFrom(names).Draw(rt, "step")](rt, w)
+		<-time.After(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pause")) * time.Millisecond) // Faults meet, or do not.
+	}
+	w.recover()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	failures := map[string]int{}
+	for _, r := range w.records {
+		r.check(rt, w, failures)
+	}
+	all.add(len(w.records), failures)
 }
 
 // names are the steps, in an order that does not change from run to run.

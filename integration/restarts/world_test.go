@@ -69,6 +69,7 @@ type world struct {
 	mu      sync.Mutex
 	records []record
 	told    []*rosterv1.Roster // over an external NATS
+	ears    *nats.Conn         // which hears them
 	stop    chan struct{}
 	owned   sync.WaitGroup
 }
@@ -149,8 +150,8 @@ func (w *world) startNATS() {
 // overhear takes down the rosters that homeservers are told, to say what was known when a decision was wrong.
 func (w *world) overhear() {
 	w.Helper()
-	nc := natstest.Connect(w.T, &natstest.Home{Servers: []*server.Server{w.nats}})
-	_, err := nc.Subscribe(subjects.For(serverName).RosterChanged(), func(m *nats.Msg) {
+	w.ears = natstest.Connect(w.T, &natstest.Home{Servers: []*server.Server{w.nats}})
+	_, err := w.ears.Subscribe(subjects.For(serverName).RosterChanged(), func(m *nats.Msg) {
 		r := &rosterv1.Roster{}
 		if proto.Unmarshal(m.Data, r) == nil {
 			w.mu.Lock()
@@ -389,6 +390,7 @@ func (w *world) close() {
 	}
 	w.client.CloseIdleConnections()
 	if w.nats != nil {
+		w.ears.Close()
 		w.nats.Shutdown()
 	}
 }
