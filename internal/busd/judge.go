@@ -36,7 +36,7 @@ func Judge(ctx context.Context, conf *config.Config, log zerolog.Logger) ([]Verd
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
-	d.modules.apply(alone.Modules)
+	d.modules.apply(alone.Modules) //nolint:contextcheck // They live until d is closed.
 	d.awaitVerdicts(ctx)
 	return verdicts(conf, d.registry.Modules()), nil
 }

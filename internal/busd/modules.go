@@ -126,7 +126,7 @@ func (m *modules) Processes(name string) []supervise.Process {
 	if g == nil {
 		return nil
 	}
-	return g.Group.Processes()
+	return g.Processes()
 }
 
 func (m *modules) start(c config.Module) *group {

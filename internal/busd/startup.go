@@ -50,7 +50,7 @@ func (d *daemon) prepare() error {
 // start runs the modules and, on a goroutine, begins to answer when it is known what they want to be asked (ADR 13), and
 // announces it. The function that it returns ends that, if it has not come so far, and may be called again.
 func (d *daemon) start(ctx context.Context) (stop func()) {
-	d.modules.apply(d.config.Modules)
+	d.modules.apply(d.config.Modules) //nolint:contextcheck // They live until d is closed.
 	ctx, cancel := context.WithCancel(ctx)
 	var starting sync.WaitGroup
 	starting.Go(func() { d.remind(ctx) })

@@ -92,23 +92,25 @@ func summarize(w io.Writer, decision []byte, took time.Duration) {
 		Answer    json.RawMessage `json:"answer"`
 		DecidedBy string          `json:"decided_by"`
 		Failures  []struct {
-			Module, Failure, Policy string
+			Module  string `json:"module"`
+			Failure string `json:"failure"`
+			Policy  string `json:"policy"`
 		} `json:"failures"`
 	}
 	if json.Unmarshal(decision, &d) != nil {
 		return // What cannot be read is printed as it is.
 	}
-	what := "no module had an opinion"
+	what := []string{"no module had an opinion"}
 	switch {
 	case d.DecidedBy != "":
-		what = "decided by " + d.DecidedBy
+		what[0] = "decided by " + d.DecidedBy
 	case d.Answer != nil:
-		what = "decided by several modules together"
+		what[0] = "decided by several modules together"
 	}
 	for _, f := range d.Failures {
-		what += fmt.Sprintf("; %s failed (%s, on_failure: %s)", f.Module, f.Failure, f.Policy)
+		what = append(what, fmt.Sprintf("%s failed (%s, on_failure: %s)", f.Module, f.Failure, f.Policy))
 	}
-	fmt.Fprintf(w, "busd: %s, in %s\n", what, took.Round(10*time.Microsecond))
+	fmt.Fprintf(w, "busd: %s, in %s\n", strings.Join(what, "; "), took.Round(10*time.Microsecond))
 }
 
 // completeCallbacks completes the names of callbacks, with and without category.

@@ -66,7 +66,7 @@ func TestAReloadSaysWhatChanged(t *testing.T) {
 	rewrite(t, s.file, string(text)+"  - module: late\n    tiemout: 1s\n")
 	s.log.find(t, "tiemout: is not a known key")
 	run(t, "modules", "--url", s.url).wants(t, 0, []string{"other", "late"}, []string{"the configuration file is not good", "tiemout"})
-	rsp, err := http.Get(s.url + "/metrics") //nolint:noctx // It is this process.
+	rsp, err := http.Get(s.url + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ modules:
 `)
 	folder := filepath.Dir(file)
 	for name, text := range map[string]string{"open.token": "secret", "empty.token": ""} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil { //nolint:gosec // That is what is wrong.
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -32,7 +32,9 @@ The exit status is 1 when a new worker did not come; the old one stays then, and
 			if err != nil {
 				return err
 			}
-			var done struct{ Workers int }
+			var done struct {
+				Workers int `json:"workers"`
+			}
 			if err := json.Unmarshal(out, &done); err != nil {
 				return errOtherVersion
 			}

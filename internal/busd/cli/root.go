@@ -63,9 +63,11 @@ func complaint(err error) string {
 
 func newRoot(s Streams) *cobra.Command {
 	root := &cobra.Command{
-		Use:               "busd",
-		Short:             "Out-of-process modules for Matrix homeservers, over NATS",
-		Long:              "Out-of-process modules for Matrix homeservers, over NATS.\n\nEvery flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url is BUSD_URL.",
+		Use:   "busd",
+		Short: "Out-of-process modules for Matrix homeservers, over NATS",
+		Long: `Out-of-process modules for Matrix homeservers, over NATS.
+
+Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url is BUSD_URL.`,
 		Version:           "set", // The template below says it.
 		SilenceUsage:      true,
 		SilenceErrors:     true,

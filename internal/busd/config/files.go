@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -114,10 +115,10 @@ func lookAtProgram(command []string) string {
 
 // reason leaves out the path, which is said anyway.
 func reason(err error) error {
-	switch e := err.(type) {
-	case *fs.PathError:
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
-	case *exec.Error:
+	}
+	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err
 	}
 	return err

@@ -24,7 +24,7 @@ func (v value) config() json.RawMessage {
 
 // appendJSON appends v as JSON: in its order, and with its numbers as they are written where JSON writes them so, too.
 func (v value) appendJSON(b []byte) []byte {
-	ok := true
+	ok := false
 	switch v.tag() {
 	case tagMap:
 		return v.appendObject(b)
@@ -43,8 +43,6 @@ func (v value) appendJSON(b []byte) []byte {
 		b, ok = v.appendFloat(b)
 	case tagBool:
 		b, ok = v.appendBool(b)
-	default:
-		ok = false
 	}
 	if !ok {
 		v.fail("is %s that JSON cannot carry", v.typeName())

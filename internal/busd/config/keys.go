@@ -18,18 +18,24 @@ type key struct {
 	slot
 }
 
-const required = "required"
+// What the page says instead of a default.
+const (
+	required = "required"
+	none     = "none"
+)
 
 func fileKeys(c *Config) []key {
 	return []key{
 		{"server_name", required, "the homeserver's: what follows the colon in user IDs", text(&c.ServerName, serverName)},
-		{"state_dir", "`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/modulebus/<server_name>`, else `~/.local/state/modulebus/<server_name>`",
+		{
+			"state_dir", "`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/modulebus/<server_name>`, else `~/.local/state/modulebus/<server_name>`",
 			"folder in which busd keeps what must outlive it, such as what modules registered last. One busd uses it at a time",
-			path(&c.StateDir, folder)},
+			path(&c.StateDir, folder),
+		},
 		{"nats", "", "", section(natsKeys(&c.NATS), c.NATS.check)},
 		{"http", "", "", section(httpKeys(&c.HTTP), c.HTTP.check)},
 		{"homeserver", "", "", section(homeserverKeys(&c.Homeserver), c.Homeserver.check)},
-		{"modules", "none", "the modules, in the order in which they have the word", modules(&c.Modules)},
+		{"modules", none, "the modules, in the order in which they have the word", modules(&c.Modules)},
 		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
 		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
 			"for all callbacks, or by callback", evaluate(&c.Sequential)},
@@ -38,10 +44,16 @@ func fileKeys(c *Config) []key {
 
 func natsKeys(n *NATS) []key {
 	return []key{
-		{"listen", "`127.0.0.1:4222`", "address of the NATS server inside busd; port 0 picks a free one", text(&n.Listen, listenAddress(DefaultNATSListen, -1))},
-		{"url", "none", "an external NATS instead, or several nodes of a cluster with commas between them; then nothing is inside", urls(&n.URL, natsURLs)},
-		{"credentials", "none", "file with busd's credentials for it", path(&n.Credentials, secret)},
-		{"store_dir", "in `state_dir`", "folder in which the server inside keeps what modules store. One busd uses it at a time", path(&n.StoreDir, folder)},
+		{
+			"listen", "`127.0.0.1:4222`", "address of the NATS server inside busd; port 0 picks a free one",
+			text(&n.Listen, listenAddress(DefaultNATSListen, -1)),
+		},
+		{"url", none, "an external NATS instead, or several nodes of a cluster with commas between them; then nothing is inside", urls(&n.URL, natsURLs)},
+		{"credentials", none, "file with busd's credentials for it", path(&n.Credentials, secret)},
+		{
+			"store_dir", "in `state_dir`", "folder in which the server inside keeps what modules store. One busd uses it at a time",
+			path(&n.StoreDir, folder),
+		},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
 		{"tls", "", "", section(tlsKeys(&n.TLS), n.TLS.check)},
 	}
@@ -50,18 +62,20 @@ func natsKeys(n *NATS) []key {
 func tlsKeys(t *TLS) []key {
 	return []key{
 		{"ca", "the system's", "PEM file: whom busd trusts as an external NATS; of the server inside, whose clients it lets in", path(&t.CA, plain)},
-		{"cert", "none", "PEM file: the certificate that busd, or the server inside, shows", path(&t.Cert, plain)},
-		{"key", "none", "PEM file: its key", path(&t.Key, secret)},
+		{"cert", none, "PEM file: the certificate that busd, or the server inside, shows", path(&t.Cert, plain)},
+		{"key", none, "PEM file: its key", path(&t.Key, secret)},
 	}
 }
 
 func httpKeys(h *HTTP) []key {
 	return []key{
 		{"listen", "`127.0.0.1:8010`", "address of the HTTP door", text(&h.Listen, listenAddress(DefaultHTTPListen, 0))},
-		{"token_file", "none", "file with the token that callers show. Required unless `http.listen` is loopback", path(&h.TokenFile, secret)},
-		{"trusted_proxies", "none", "addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`, of reverse proxies (and of a Synapse that " +
-			"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
-			networks(&h.TrustedProxies)},
+		{"token_file", none, "file with the token that callers show. Required unless `http.listen` is loopback", path(&h.TokenFile, secret)},
+		{
+			"trusted_proxies", none, "addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`, of reverse proxies (and of a Synapse that " +
+				"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
+			networks(&h.TrustedProxies),
+		},
 		{"web", "", "", section(webKeys(&h.Web))},
 	}
 }
@@ -71,7 +85,10 @@ func webKeys(w *Web) []key {
 	limit := func(d *time.Duration) slot { return orOff(d, Never, duration(d, least)) }
 	return []key{
 		{"accept_timeout", "`2s`", "until a worker says that it has the request: then 504", duration(&w.AcceptTimeout, least)},
-		{"response_timeout", "`90s`", "until the response begins, from when the last of the request was passed on: then 504; or `off`", limit(&w.ResponseTimeout)},
+		{
+			"response_timeout", "`90s`", "until the response begins, from when the last of the request was passed on: then 504; or `off`",
+			limit(&w.ResponseTimeout),
+		},
 		{"idle_timeout", "`off`", "between two parts of a response: then it is cut. Not for server-sent events", limit(&w.IdleTimeout)},
 		{"stall_timeout", "`60s`", "while a client takes nothing of what it is sent: then it is cut; or `off`", limit(&w.StallTimeout)},
 		{"total_timeout", "`off`", "first to last; WebSockets may take longer", limit(&w.TotalTimeout)},
@@ -81,8 +98,8 @@ func webKeys(w *Web) []key {
 
 func homeserverKeys(h *Homeserver) []key {
 	return []key{
-		{"url", "none", "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
-		{"token_file", "none", "file with the token to show there", path(&h.TokenFile, secret)},
+		{"url", none, "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
+		{"token_file", none, "file with the token to show there", path(&h.TokenFile, secret)},
 	}
 }
 
@@ -90,19 +107,34 @@ func moduleKeys(m *Module) []key {
 	run, workers := command(&m.Run), count(&m.Workers)
 	return []key{
 		{"module", required, "its name, unique in the list: at most 128 bytes, without spaces", text(&m.Name, moduleName)},
-		{"run", "none", "program and arguments. busd starts and watches it; without, the module is started by whoever likes, and joins by itself", run},
+		{"run", none, "program and arguments. busd starts and watches it; without, the module is started by whoever likes, and joins by itself", run},
 		{"workers", "`1`", "how many processes of `run` there are", slot{workers.read, m.onlyRun(workers.show), nil, nil}},
-		{"environment", "none", "names of variables of busd's environment that the processes of `run` get, too, beside [a few that all get](#modules-that-busd-runs)",
-			list(&m.Environment, variable)},
-		{"config", "`{}`", "what the module gets. It knows what may stand there, and refuses the rest; YAML means here [what it means to Synapse](adr/0020-scalars-are-pyyamls.md)",
-			settings(&m.Config)},
+		{
+			"environment", none, "names of variables of busd's environment that the processes of `run` get, too, beside [a few " +
+				"that all get](#modules-that-busd-runs)",
+			list(&m.Environment, variable),
+		},
+		{
+			"config", "`{}`", "what the module gets. It knows what may stand there, and refuses the rest; YAML means here " +
+				"[what it means to Synapse](adr/0020-scalars-are-pyyamls.md)",
+			settings(&m.Config),
+		},
 		{"timeout", "`1s`", "how long the module may take for one question", duration(&m.Timeout, least)},
 		{"on_failure", "the callback's", "what its [failures](#failures) mean: `skip`, `refuse` or `fail`", optional(&m.OnFailure, policyOf(nil))},
-		{"hedge", "`off`", "after which time without an answer, shorter than `timeout`, a second worker is [asked, too](#time)", hedge(nil, func() time.Duration { return m.Timeout })(&m.Hedge)},
-		{"breaker", "`{failures: 5, open: 5s}`", "after how many timeouts in a row the module is left alone, and how long (what is not said stays as here); or `off`",
-			breaker(&m.Breaker)},
-		{"grants", "none", "scopes of the [Module API](module-api.md#scopes): what the module may ask of the homeserver, beside what each may", list(&m.Grants, scope)},
-		{"callbacks", "none", "`timeout`, `on_failure`, `hedge` and `breaker` where they differ, by callback", callbacks(m)},
+		{
+			"hedge", "`off`", "after which time without an answer, shorter than `timeout`, a second worker is [asked, too](#time)",
+			hedge(nil, func() time.Duration { return m.Timeout })(&m.Hedge),
+		},
+		{
+			"breaker", "`{failures: 5, open: 5s}`", "after how many timeouts in a row the module is left alone, and how long " +
+				"(what is not said stays as here); or `off`",
+			breaker(&m.Breaker),
+		},
+		{
+			"grants", none, "scopes of the [Module API](module-api.md#scopes): what the module may ask of the homeserver, beside what each may",
+			list(&m.Grants, scope),
+		},
+		{"callbacks", none, "`timeout`, `on_failure`, `hedge` and `breaker` where they differ, by callback", callbacks(m)},
 	}
 }
 

@@ -138,7 +138,7 @@ func (g *Group) start(ctx context.Context) {
 	defer g.mu.Unlock()
 	g.ctx = ctx
 	for n := range g.opts.Workers {
-		g.workers = append(g.workers, g.begin(n))
+		g.workers = append(g.workers, g.begin(n)) //nolint:contextcheck // Its context is ctx, by g.
 	}
 }
 

@@ -26,7 +26,7 @@ func (g *Group) Restart(ctx context.Context, ready func(context.Context, Worker)
 var errNotRunning = errors.New("its workers are not running")
 
 func (g *Group) replace(ctx context.Context, n int, ready func(context.Context, Worker) error) error {
-	old, next, err := g.successor(n)
+	old, next, err := g.successor(n) //nolint:contextcheck // The worker lives as long as the group, not as the wish.
 	if err != nil {
 		return err
 	}
@@ -53,28 +53,32 @@ func (g *Group) successor(n int) (old, next *worker, err error) {
 // proves waits until the worker's first process is ready.
 func (w *worker) proves(ctx context.Context, ready func(context.Context, Worker) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	proven := make(chan error, 1)
+	defer cancel()
+	var err error
+	proven := make(chan struct{})
 	go func() {
+		defer close(proven)
 		select {
 		case who := <-w.up:
-			proven <- ready(ctx, who)
+			err = ready(ctx, who)
 		case <-ctx.Done():
-			proven <- context.Cause(ctx)
+			err = context.Cause(ctx)
 		}
 	}()
+	var died error
 	select {
-	case err := <-proven:
-		cancel()
-		return err
+	case <-proven:
 	case e := <-w.down:
-		cancel()
-		<-proven
-		return errors.New(e.Reason())
+		died = errors.New(e.Reason())
 	case <-w.done: // The group ends.
-		cancel()
-		<-proven
-		return errNotRunning
+		died = errNotRunning
 	}
+	cancel()
+	<-proven
+	if died != nil {
+		return died
+	}
+	return err
 }
 
 // stop stops the process and returns when nothing is left of it.
