@@ -74,8 +74,9 @@ type WebOptions struct {
 	// BodyLimit is the largest request body in bytes; a larger one is answered 413. Default (0): no limit.
 	BodyLimit int64
 
-	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-* fields are believed. Fields of anybody
-	// else are replaced by what the gateway saw. Default: nobody is trusted.
+	// TrustedProxies are the addresses of reverse proxies whose X-Forwarded-For, -Host and -Proto are believed. The
+	// fields are read from the right, as far as addresses are trusted: see docs/web-resources.md. What they do not say, and
+	// fields of anybody else, are replaced by what the gateway saw. Default: nobody is trusted.
 	TrustedProxies []netip.Prefix
 }
 

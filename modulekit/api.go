@@ -41,8 +41,8 @@ func (api *ModuleAPI) Log() *zerolog.Logger { return api.options.Log }
 
 // RegisterWebResource makes the homeserver serve the path, and all below it, with the handler; of several paths that fit
 // a request, the longest counts. The path is unescaped and best lies below /_synapse/client/; what belongs to the Matrix
-// specification, Synapse or busd is refused, and constructing the module fails then. On a path that two modules
-// register, the one earlier in the operator's roster is served. The handler may be called concurrently.
+// specification, Synapse or busd is refused, and constructing the module fails then. A path that is, or lies below, one
+// of a module earlier in the operator's roster is not served. The handler may be called concurrently.
 func (api *ModuleAPI) RegisterWebResource(path string, h http.Handler) {
 	if err := webpath.Check(path); err != nil {
 		api.problem(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
@@ -152,14 +153,14 @@ func TestEveryListedModuleIsInTheRosterInOrder(t *testing.T) {
 		for _, m := range list {
 			want = append(want, m.Name)
 		}
-		paths := map[string]bool{}
+		paths := map[string]string{}
 		for _, m := range r.Roster().GetModules() {
 			got = append(got, m.GetName())
 			for _, path := range m.GetWebResources() {
-				if paths[path] {
-					t.Fatalf("two modules have %s", path)
+				if owner, ok := webpath.Longest(paths, path); ok && owner != m.GetName() {
+					t.Fatalf("%s is module %s's, and lies below a path of module %s, which is earlier", path, m.GetName(), owner)
 				}
-				paths[path] = true
+				paths[path] = m.GetName()
 			}
 		}
 		if !slices.Equal(want, got) {

@@ -26,7 +26,7 @@ type module struct {
 	refused  *rosterv1.ConfigError
 	crash    string            // why its last process ended
 	restarts int               // processes that ended, since busd started
-	lost     map[string]string // paths that are an earlier module's, and whose
+	lost     map[string]string // paths that are an earlier module's or lie below one of its, and whose
 	excess   string            // why not all of it is in the roster
 	failure  incident          // the last thing that went wrong
 	current  State

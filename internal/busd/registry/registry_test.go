@@ -437,3 +437,29 @@ func TestTheRosterSaysHowToAsk(t *testing.T) {
 		t.Errorf("still evaluates %v sequentially", r.Roster().GetSequential())
 	}
 }
+
+func TestPathBelowAnEarlierModulesIsNotServed(t *testing.T) {
+	t.Parallel()
+	const above, below = "/_synapse/client/a", "/_synapse/client/a/b"
+	for name, tt := range map[string]struct {
+		list []string
+		want map[string][]string
+	}{
+		"the one above is earlier": {[]string{"above", "below"}, map[string][]string{"above": {above}, "below": {"/_synapse/client/ab"}}},
+		"the one below is earlier": {[]string{"below", "above"}, map[string][]string{"above": {above}, "below": {below, "/_synapse/client/ab"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := listing(listed(tt.list[0]), listed(tt.list[1]))
+			r.Join("above", join("1", above), start)
+			r.Join("below", join("1", below, "/_synapse/client/ab"), start)
+			if diff := cmp.Diff(tt.want, asked(r)); diff != "" {
+				t.Error(diff)
+			}
+			said := strings.Join(status(t, r, "below").Problems, "\n")
+			if lost := len(tt.want["below"]) == 1; lost != strings.Contains(said, "or list below before it") {
+				t.Errorf("said: %s", said)
+			}
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -40,7 +41,7 @@ func (m *module) part(owners map[string]string) *rosterv1.Module {
 	}
 	m.lost = map[string]string{}
 	for _, path := range m.last.GetWebResources() {
-		if owner, taken := owners[path]; taken {
+		if owner, taken := webpath.Longest(owners, path); taken && owner != m.Name {
 			m.lost[path] = owner
 			continue
 		}

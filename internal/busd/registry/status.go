@@ -201,7 +201,8 @@ func (m *module) problems() (problems []string) {
 	}
 	for _, path := range m.last.GetWebResources() {
 		if owner := m.lost[path]; owner != "" {
-			problems = append(problems, fmt.Sprintf("web resource %s is served by module %s, which is earlier in the roster", path, owner))
+			problems = append(problems, fmt.Sprintf("web resource %s is served by module %s, "+
+				"which registers it, or a path above it, and is earlier in the roster: use another path, or list %s before it", path, owner, m.Name))
 		}
 	}
 	for _, name := range m.declined {

@@ -54,8 +54,8 @@ type Options struct {
 	// 431. What does not fit a frame is refused in any case. Default: 64 KiB.
 	HeaderLimit int
 
-	// TrustedProxies say themselves where a request comes from: their X-Forwarded-* fields are passed on as they are. Those
-	// of others are replaced by what the gateway saw. Default: nobody is trusted.
+	// TrustedProxies are the addresses of proxies whose X-Forwarded-For, -Host and -Proto are believed; see resolve.
+	// Default: nobody is trusted.
 	TrustedProxies []netip.Prefix
 
 	// Silence is how long nothing may be heard of a worker before its streams end. Default: 15 s.
