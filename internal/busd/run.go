@@ -38,7 +38,7 @@ type Options struct {
 	Log zerolog.Logger
 }
 
-// drainTimeout is how long requests under way may take when busd ends. What takes longer is broken off.
+// drainTimeout is how long requests under way may take when busd ends. Beyond: they are broken off.
 const drainTimeout = 15 * time.Second
 
 // daemon is one run of busd.

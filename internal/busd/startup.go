@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// joinTime is how long modules that run already have to join a busd that starts.
+	// joinTime is how long modules that run already have to join a busd that starts. Beyond: it goes on without them.
 	joinTime = time.Second
 
-	// startTime is how long modules that busd runs have to join, before asks are answered without them.
+	// startTime is how long modules that busd runs have to join. Beyond: asks are answered without them, under their on_failure.
 	startTime = time.Minute
 
 	// failingTime is how long a module that is asked no more counts as failing.
 	failingTime = time.Minute
 
-	// rosterTime is how long the first roster may take over NATS.
+	// rosterTime is how long the first roster may take over NATS. Beyond: busd ends with an error.
 	rosterTime = 5 * time.Second
 )
 

@@ -16,10 +16,10 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// startTime is how long the embedded server may take to start. What takes longer is an error.
+// startTime is how long the embedded server may take to start. Beyond: busd ends with an error.
 const startTime = 10 * time.Second
 
-// tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Then it is turned away.
+// tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Beyond: its connection is closed.
 const tlsTime = 5
 
 // embed starts a server and connects to it.

@@ -11,7 +11,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// probeTime is how long [Probe] waits for one node. One that does not answer by then is unreachable.
+// probeTime is how long [Probe] waits for one node. Beyond: the node counts as unreachable.
 const probeTime = 2 * time.Second
 
 // connect connects to the external NATS.

@@ -52,7 +52,7 @@ func (l *Life) Begun() bool { return l.begun.Err() != nil }
 // Draining reports whether Drain has been called.
 func (l *Life) Draining() bool { return l.draining.Err() != nil }
 
-// beginTime is how long a request waits for the beginning. One that comes still earlier is turned away.
+// beginTime is how long a request waits for a busd that is starting. Beyond: answered 503.
 const beginTime = 500 * time.Millisecond
 
 // awaitBegin reports whether busd has begun, now or within [beginTime].

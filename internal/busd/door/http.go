@@ -28,16 +28,16 @@ import (
 )
 
 const (
-	// headerTimeout is how long a client may take to send its request's header. Beyond it the connection is closed.
+	// headerTimeout is how long a client may take to send its request's header. Beyond: the connection is closed.
 	headerTimeout = 10 * time.Second
 
-	// maxHeader is how large a request's header may be, in bytes. Beyond it the answer is 431.
+	// maxHeader is the size of a request's header in bytes. Beyond: answered 431.
 	maxHeader = 1 << 20
 
-	// idleTimeout is how long a connection may be without a request. Then it is closed.
+	// idleTimeout is how long a connection may be without a request. Beyond: the connection is closed.
 	idleTimeout = 2 * time.Minute
 
-	// turnAwayTime is how long a draining busd answers clients that go on asking with 503. Then it stops listening.
+	// turnAwayTime is how long a draining busd answers clients that go on asking with 503. Beyond: it stops listening.
 	turnAwayTime = 5 * time.Second
 
 	quietTime  = 50 * time.Millisecond // between looks at whether requests still come while busd drains

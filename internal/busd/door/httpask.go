@@ -15,19 +15,23 @@ import (
 )
 
 const (
-	// maxBody is the largest question, in bytes. Beyond it the answer is 413. What one module takes is bounded by max_payload
-	// of NATS; beyond that the module has failed, under its own policy, and others are asked all the same.
+	// maxBody is the size of a question over HTTP in bytes. What one module gets of it is bounded by max_payload of NATS, too: if
+	// that is exceeded, the module has failed, under its own on_failure, and the others are asked all the same.
+	// Beyond: answered 413, M_TOO_LARGE.
 	maxBody = 64 << 20
 
-	// largeBody is from how many bytes on a question is large, and maxLargeBodies how many large ones are read and asked at
-	// once. More wait for their turn as long as a body may take; then the answer is 503.
-	largeBody      = 1 << 20
+	// largeBody is the size of a question in bytes that is not large, and of one that comes with a file.
+	// Beyond: it is read when one of few places is free; with a file it is answered 413, M_TOO_LARGE.
+	largeBody = 1 << 20
+
+	// maxLargeBodies is how many large questions are read and asked at once. Beyond: they wait for as long as a body may take,
+	// and are answered 503 then.
 	maxLargeBodies = 4
 
-	// bodyTime is how long a caller may take to send its question. Beyond it the answer is 408.
+	// bodyTime is how long a caller may take to send its question. Beyond: answered 408.
 	bodyTime = 30 * time.Second
 
-	// drainBodyTime is how long a caller may still take when busd begins to drain.
+	// drainBodyTime is how long a caller may still take for its question when busd begins to drain. Beyond: answered 408.
 	drainBodyTime = 2 * time.Second
 
 	protobufType = "application/x-protobuf"

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// maxAsks is how many asks one busd works on at once, over NATS and, again, over HTTP. More are answered 503.
+	// maxAsks is how many asks one busd works on at once, over NATS and, again, over HTTP. Beyond: answered 503.
 	maxAsks = 1024
 
-	// flushTime is how long NATS may take to accept, or to bring, what there is when the door closes.
+	// flushTime is how long NATS may take to accept, or to bring, what there is when the door closes. Beyond: it is not waited for.
 	flushTime = 2 * time.Second
 )
 

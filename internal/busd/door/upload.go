@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	// maxFile is how much of a file modules may read, in bytes. Beyond it their read fails.
+	// maxFile is how much of a file modules may read, in bytes. Beyond: their read fails.
 	maxFile = 1 << 30
 
-	// fileTime is how long a homeserver may take to send the question and what modules read of the file. Beyond it their
-	// read fails.
+	// fileTime is how long a homeserver may take to send the question and what modules read of the file. Beyond: their read
+	// fails.
 	fileTime = time.Minute
 )
 

@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// pollTime is how long GET wants waits for news, unless the caller says how long. Then the answer is what is known
-	// already. Common proxies cut what takes longer than 30 s.
+	// pollTime is how long GET wants waits for news, unless the caller says how long. Common proxies cut what takes longer than
+	// 30 s. Beyond: answered with what is known already.
 	pollTime = 25 * time.Second
 
-	// maxPollTime is the longest that it waits, whatever the caller says.
+	// maxPollTime is how long GET wants waits at most, whatever the caller says. Beyond: answered with what is known already.
 	maxPollTime = time.Minute
 )
 

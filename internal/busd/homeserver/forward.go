@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	maxReply  = 32 << 20         // bytes of a reply to a call
+	maxReply  = 32 << 20         // bytes of the homeserver's reply to a call of the Module API. Beyond: answered 502 to the module.
 	idleConns = 128              // to the homeserver
 	idleFor   = 90 * time.Second // until an unused one is closed
 )
