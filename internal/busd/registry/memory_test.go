@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -176,4 +177,21 @@ func TestABusdThatStartsLaterLearnsOverNATS(t *testing.T) {
 		hear(t, rosters, &rosterv1.Roster{})
 	}
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(second))
+}
+
+func TestARosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	home := natstest.TCP(t)
+	address, _ := home.Servers[0].Addr().(*net.TCPAddr) // It listens on TCP.
+	b := &bench{T: t, Registry: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	b.Service = b.serve(b.Registry)
+	rosters := b.listen(subject.RosterChanged())
+	home.Servers[0].Shutdown()
+	home.Servers[0].WaitForShutdown()
+	b.Join("gate", join("1", createRoom), time.Now())
+	b.Wake()
+	natstest.Start(t, &server.Options{Port: address.Port})
+	for r := (&rosterv1.Roster{}); len(r.GetModules()) == 0 || len(r.GetModules()[0].GetCallbacks()) == 0; {
+		hear(t, rosters, r)
+	}
 }

@@ -186,8 +186,7 @@ func (s *Service) run(ctx context.Context) {
 		open := s.open.Load() // Before the roster, which has then all that had joined when it was opened.
 		roster := s.registry.Roster()
 		s.keep(roster) // Before it is told, so that whatever anybody was told is known after a crash.
-		if open && roster.GetRevision() != told {
-			s.send(s.server.RosterChanged(), roster)
+		if open && roster.GetRevision() != told && s.send(s.server.RosterChanged(), roster) {
 			told = roster.GetRevision()
 		}
 	}
@@ -216,8 +215,11 @@ func (s *Service) answerRoster(m *nats.Msg) {
 	}
 }
 
-// send publishes a roster, in as many messages as it takes.
-func (s *Service) send(subject string, roster *rosterv1.Roster) {
+// send publishes a roster, in as many messages as it takes, and reports whether it could. While NATS is away, it cannot.
+func (s *Service) send(subject string, roster *rosterv1.Roster) bool {
+	if !s.nc.IsConnected() {
+		return false
+	}
 	messages, err := rosterwire.Messages(roster, int(s.nc.MaxPayload()), s.sender)
 	for _, data := range messages {
 		if err == nil {
@@ -227,6 +229,7 @@ func (s *Service) send(subject string, roster *rosterv1.Roster) {
 	if err != nil {
 		s.log.Error().Err(err).Str("subject", subject).Msg("cannot tell homeservers of the roster")
 	}
+	return err == nil
 }
 
 // answer replies in the mapping that it was asked in.
