@@ -194,7 +194,7 @@ func TestTrace(t *testing.T) {
 			{Module: "behind", Asked: true, Said: bus.SaidRefusal, Errcode: "B"},
 		},
 	}}
-	same := cmp.Comparer(func(a, b proto.Message) bool { return proto.Equal(a, b) })
+	same := cmp.Comparer(proto.Equal)
 	pointer := cmp.Comparer(func(a, b *subjects.Declaration) bool { return a == b })
 	times := []cmp.Option{
 		cmpopts.IgnoreFields(bus.Trace{}, "Start", "Took"), cmpopts.IgnoreFields(bus.ModuleTrace{}, "AskedAt", "Took"), same, pointer,

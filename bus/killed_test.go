@@ -71,7 +71,7 @@ func TestKilledWorkerLosesOnlyWhatItHas(t *testing.T) {
 		"stopped, asked twice": {mayCreate, &question{}, syscall.SIGSTOP},
 		"stopped, asked once":  {subjects.CheckEventAllowed.Declaration, &callbacksv1.CheckEventAllowedRequest{}, syscall.SIGSTOP},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) { //nolint:paralleltest // 128 callers have the machine to themselves
 			for range *kills {
 				newKilling(t).run(tt.callback, tt.request, tt.signal)
 			}

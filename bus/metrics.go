@@ -23,14 +23,17 @@ type metrics struct {
 	web      *webMetrics
 }
 
+// namespace begins the name of each metric.
+const namespace = "modulebus"
+
 var buckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "modulebus", Name: name, Help: help}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		opts := prometheus.HistogramOpts{Namespace: "modulebus", Name: name, Help: help, Buckets: buckets}
+		opts := prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
 		return prometheus.NewHistogramVec(opts, labels)
 	}
 	m := &metrics{

@@ -22,10 +22,10 @@ type webMetrics struct {
 
 func newWebMetrics(r prometheus.Registerer) *webMetrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "modulebus", Name: name, Help: help}, labels)
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string) *prometheus.HistogramVec {
-		opts := prometheus.HistogramOpts{Namespace: "modulebus", Name: name, Help: help, Buckets: buckets}
+		opts := prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}
 		return prometheus.NewHistogramVec(opts, []string{"module"})
 	}
 	return &webMetrics{
@@ -33,7 +33,7 @@ func newWebMetrics(r prometheus.Registerer) *webMetrics {
 		requests: counter("web_requests_total", "Requests for modules' web resources, by what came of them.",
 			"module", "resource", "status", "outcome"),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "modulebus", Name: "web_retries_total", Help: "Times that another worker was asked.",
+			Namespace: namespace, Name: "web_retries_total", Help: "Times that another worker was asked.",
 		}),
 		fast:      counter("web_fast_total", "Requests that took one message each way.", "module"),
 		accept:    histogram("web_accept_seconds", "Time until a worker was heard of."),
@@ -99,11 +99,11 @@ func (m *webMetrics) both(name, help string, in, out func() int64) {
 
 // counter registers a counter. It fails when there is one, of another client with the same registerer; that one stays.
 func (m *webMetrics) counter(name, help string, labels prometheus.Labels, load func() float64) {
-	o := prometheus.CounterOpts{Namespace: "modulebus", Name: name, Help: help, ConstLabels: labels}
+	o := prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels}
 	_ = m.registerer.Register(prometheus.NewCounterFunc(o, load)) // As said above.
 }
 
 func (m *webMetrics) gauge(name, help string, load func() int64) {
-	o := prometheus.GaugeOpts{Namespace: "modulebus", Name: name, Help: help}
+	o := prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}
 	_ = m.registerer.Register(prometheus.NewGaugeFunc(o, func() float64 { return float64(load()) })) // As for counters.
 }

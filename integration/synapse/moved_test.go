@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,6 +55,8 @@ func movedWorld(t *testing.T, more string) *world {
 
 // TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess has every scene played with one module in Synapse's process, and with
 // the same module in its own.
+//
+//nolint:paralleltest // Its scenes play on one stage.
 func TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess(t *testing.T) {
 	more := emailConfig(t)
 	inside, moved := pythonWorld(t, more), movedWorld(t, more)
@@ -87,6 +90,8 @@ func TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess(t *testing.T) {
 }
 
 // TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess has a module with a page, a timer and calls in both places.
+//
+//nolint:paralleltest // servers enough for a small machine
 func TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess(t *testing.T) {
 	inside, outside := prepareSynapse(t), prepareSynapse(t)
 	inside.configure(t, "\n  - {module: paged.Paged, config: {}}", "")
@@ -100,7 +105,7 @@ func TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess(t *testing.T) 
 		admin, alice := s.register(t, "admin", true), s.register(t, "alice", false)
 		one := []string{
 			eventually(t, "true", func() string {
-				return fmt.Sprint(strings.Contains(text(alice.do(t, "GET", "/_synapse/client/paged?user=alice", nil)), `"ticks":true`))
+				return strconv.FormatBool(strings.Contains(text(alice.do(t, "GET", "/_synapse/client/paged?user=alice", nil)), `"ticks":true`))
 			}),
 			text(admin.do(t, "GET", "/_synapse/client/paged?user=admin", nil)),
 			text(alice.do(t, "GET", "/_synapse/client/paged?user=nobody", nil)),

@@ -101,8 +101,10 @@ func TestSynapseAsksAPolicyServerBeforeModules(t *testing.T) {
 		{"check_event_for_spam refuses", "{}", map[string]string{"check_event_for_spam": refusal}, send, refusedByModule, []string{"m.room.message hello"}},
 		{"check_event_allowed refuses", "{}", map[string]string{"check_event_allowed": refusal}, send, refusedByModule, nil},
 		{
-			"check_event_allowed replaces", "{}", map[string]string{"check_event_allowed": `{"content": {"msgtype": "m.text", "body": "REPLACED"}}`},
-			send, "200", []string{"m.room.message REPLACED"},
+			"check_event_allowed replaces", "{}",
+			map[string]string{"check_event_allowed": `{"content": {"msgtype": "m.text", "body": "REPLACED"}}`},
+			send, "200",
+			[]string{"m.room.message REPLACED"},
 		},
 		{"it objects in its own words", `{"status": 400, "body": "{\"errcode\": \"M_FORBIDDEN\", \"error\": \"no cats\", \"x\": 1}"}`, nil, send, `400 M_FORBIDDEN "no cats" {"x":1}`, []string{"m.room.message hello"}},
 		{"it has too much to do", `{"status": 429, "body": "{\"errcode\": \"M_LIMIT_EXCEEDED\", \"retry_after_ms\": 5}"}`, nil, send, internal, []string{"m.room.message hello"}},

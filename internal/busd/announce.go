@@ -191,9 +191,9 @@ func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + 
 // tryWeb is a command that gets the first web resource of a module. One that says hello is told whom to.
 func (d *daemon) tryWeb() string {
 	for _, m := range d.client.Roster().GetModules() {
-		for _, path := range m.GetWebResources() {
-			u := url.URL{Path: path}
-			if strings.HasSuffix(path, "/hello") {
+		if paths := m.GetWebResources(); len(paths) > 0 {
+			u := url.URL{Path: paths[0]}
+			if strings.HasSuffix(u.Path, "/hello") {
 				u.RawQuery = "name=alice"
 			}
 			return "curl " + quote(d.url()+u.String())

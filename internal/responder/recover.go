@@ -21,10 +21,11 @@ func Recover(err *error, log *zerolog.Logger, what, name string) {
 	if v == nil {
 		return
 	}
-	e := log.Error()
-	if name != "" {
-		e = e.Str(what, name)
+	named := func(e *zerolog.Event) {
+		if name != "" {
+			e.Str(what, name)
+		}
 	}
-	e.Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(what + " panicked")
+	log.Error().Func(named).Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(what + " panicked")
 	*err = &PanicError{what}
 }

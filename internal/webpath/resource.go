@@ -11,25 +11,27 @@ import (
 // MaxLen is the longest path of a web resource, in bytes. A longer one is not registered.
 const MaxLen = 256
 
+const synapse = "Synapse"
+
 // reserved are paths, with all below them, that modules cannot have: they are the homeserver's, Synapse's or busd's own.
 // In Synapse nothing checks this, and a module can take such a path over (synapse/app/homeserver.py merges resources).
 var reserved = []struct{ path, owner string }{
 	{"/_matrix", "the Matrix specification"},
 	{"/.well-known/matrix", "the Matrix specification"},
-	{"/_synapse/admin", "Synapse"},
-	{"/_synapse/replication", "Synapse"},
-	{"/_synapse/mas", "Synapse"},
-	{"/_synapse/metrics", "Synapse"},
+	{"/_synapse/admin", synapse},
+	{"/_synapse/replication", synapse},
+	{"/_synapse/mas", synapse},
+	{"/_synapse/metrics", synapse},
 	{"/_synapse/modulebus", "the Module API"},
-	{"/_synapse/client/oidc", "Synapse"},
-	{"/_synapse/client/saml2", "Synapse"},
-	{"/_synapse/client/pick_idp", "Synapse"},
-	{"/_synapse/client/pick_username", "Synapse"},
-	{"/_synapse/client/new_user_consent", "Synapse"},
-	{"/_synapse/client/sso_register", "Synapse"},
-	{"/_synapse/client/password_reset", "Synapse"},
-	{"/_synapse/client/unsubscribe", "Synapse"},
-	{"/health", "Synapse"},
+	{"/_synapse/client/oidc", synapse},
+	{"/_synapse/client/saml2", synapse},
+	{"/_synapse/client/pick_idp", synapse},
+	{"/_synapse/client/pick_username", synapse},
+	{"/_synapse/client/new_user_consent", synapse},
+	{"/_synapse/client/sso_register", synapse},
+	{"/_synapse/client/password_reset", synapse},
+	{"/_synapse/client/unsubscribe", synapse},
+	{"/health", synapse},
 	{"/_modulebus", "busd"},
 	{"/healthz", "busd"},
 	{"/readyz", "busd"},

@@ -230,16 +230,6 @@ func wants(t *testing.T, rsp *http.Response, body []byte, status int, code strin
 	}
 }
 
-// eventually waits for a condition that nobody tells.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("gave up waiting until %s", what)
-		}
-	}
-}
-
 // within fails the test if the function does not return.
 func within(t *testing.T, what string, f func()) {
 	t.Helper()

@@ -315,7 +315,7 @@ func TestPollEndsWithNews(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
 	now, _ := d.wants("")
-	go d.configure("{module: gate, timeout: 2m}")
+	go d.configure("{module: gate, timeout: 2m}") //nolint:staticcheck // what it reads is no mistake, so it does not fail
 	if later, _ := d.wants(fmt.Sprintf("?after=%d", now)); later <= now {
 		t.Errorf("revision %d, then %d", now, later)
 	}

@@ -9,6 +9,8 @@ import (
 
 // serverConfig is what each server of a cluster has to know. The folder of the resolver is where it keeps what busd
 // tells it later.
+//
+//nolint:lll // It is the text of a file.
 var serverConfig = template.Must(template.New("").Parse(`# Who may connect to modulebus of {{.ServerName}}: for the configuration of each server of your NATS.
 # It stays as it is when modules come and go: busd tells the servers.
 operator: {{.Operator}}

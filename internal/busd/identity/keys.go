@@ -70,7 +70,8 @@ func readKey(file string) (nkeys.KeyPair, error) {
 	}
 	pair, err := nkeys.ParseDecoratedNKey(seed)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no key: bring back the one that was there; without it every module needs new credentials, which removing the folder gives", file)
+		return nil, fmt.Errorf("%s is no key: bring back the one that was there; "+
+			"without it every module needs new credentials, which removing the folder gives", file)
 	}
 	return pair, nil
 }

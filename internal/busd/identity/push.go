@@ -20,7 +20,9 @@ func Push(ctx context.Context, system *nats.Conn, a Account) error {
 		return fmt.Errorf("cannot tell NATS who may connect: %w: is the resolver of its configuration what \"busd nats-config\" prints?", err)
 	}
 	var answer struct {
-		Error *struct{ Description string } `json:"error"`
+		Error *struct {
+			Description string `json:"description"`
+		} `json:"error"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return fmt.Errorf("cannot tell NATS who may connect: it answers what is no JSON: %w", err)

@@ -76,7 +76,8 @@ func (k *Keys) record() (record, error) {
 	}
 	r := record{}
 	if err := json.Unmarshal(data, &r); err != nil {
-		return nil, fmt.Errorf("%s is damaged (%w): bring back the one that was there; without it, credentials that were replaced would be accepted again", k.file(), err)
+		return nil, fmt.Errorf("%s is damaged (%w): bring back the one that was there; "+
+			"without it, credentials that were replaced would be accepted again", k.file(), err)
 	}
 	return r, nil
 }

@@ -140,8 +140,7 @@ func sign(f *os.File) error {
 
 // explain says what an operator can do about an error of the system's.
 func explain(path, what string, err error) error {
-	var cause *fs.PathError // Its path is part of ours.
-	if errors.As(err, &cause) {
+	if cause, ok := errors.AsType[*fs.PathError](err); ok { // Its path is part of ours.
 		err = cause.Err
 	}
 	help := "name a folder that busd may write to"

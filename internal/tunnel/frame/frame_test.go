@@ -10,9 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 	"github.com/modulebus/modulebus/internal/tunnel/tunneltest"
-	"pgregory.net/rapid"
 )
 
 var (

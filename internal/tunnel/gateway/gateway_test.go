@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 	"github.com/modulebus/modulebus/internal/tunnel/gateway"

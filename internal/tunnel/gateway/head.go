@@ -45,15 +45,15 @@ func bodyError(r *http.Request, err error) error {
 // upgrades returns the protocols that the request asks for instead of HTTP, as one Upgrade field, or "". An offer of h2c
 // is left out, as RFC 9110, section 7.8 allows: some clients make it with every request.
 func upgrades(r *http.Request) string {
-	if len(r.Header["Upgrade"]) == 0 || r.ProtoMajor != 1 || !slices.ContainsFunc(r.Header["Connection"], upgradesConnection) {
+	if len(r.Header[upgrade]) == 0 || r.ProtoMajor != 1 || !slices.ContainsFunc(r.Header["Connection"], upgradesConnection) {
 		return ""
 	}
-	asked := listed(r.Header["Upgrade"])
+	asked := listed(r.Header[upgrade])
 	return strings.Join(slices.DeleteFunc(asked, func(p string) bool { return strings.EqualFold(p, "h2c") }), ", ")
 }
 
 func upgradesConnection(field string) bool {
-	return slices.ContainsFunc(listed([]string{field}), func(s string) bool { return strings.EqualFold(s, "Upgrade") })
+	return slices.ContainsFunc(listed([]string{field}), func(s string) bool { return strings.EqualFold(s, upgrade) })
 }
 
 // listed lists the elements of fields that are lists.
@@ -89,7 +89,7 @@ func newHead(r *http.Request, trusted []netip.Prefix) *frame.Request {
 	resolve(req, trusted)
 	if protocol := upgrades(r); protocol != "" {
 		req.Upgrade = true
-		req.Fields = append(req.Fields, frame.Field{Name: "Connection", Value: "Upgrade"}, frame.Field{Name: "Upgrade", Value: frame.SafeValue(protocol)})
+		req.Fields = append(req.Fields, frame.Field{Name: "Connection", Value: upgrade}, frame.Field{Name: upgrade, Value: frame.SafeValue(protocol)})
 	}
 	return req
 }

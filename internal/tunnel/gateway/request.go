@@ -105,7 +105,7 @@ func (q *request) outlive(s *call, err error) bool {
 	}
 	q.left = true
 	end := time.Now().Add(leaveTime)
-	cause := error(errGone)
+	cause := errGone
 	if total, ok := q.ctx.Deadline(); ok && total.Before(end) {
 		end, cause = total, errTotal
 	}

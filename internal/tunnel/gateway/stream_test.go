@@ -15,10 +15,11 @@ import (
 	"testing/iotest"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 	"github.com/modulebus/modulebus/internal/tunnel/gateway"
 	"github.com/modulebus/modulebus/internal/tunnel/tunneltest"
-	"pgregory.net/rapid"
 )
 
 // The law of loss: whatever happens to frames, nobody takes for whole what is not.

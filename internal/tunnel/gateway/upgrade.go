@@ -15,6 +15,9 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
+// upgrade is the field that names a protocol to switch to, and what Connection then says.
+const upgrade = "Upgrade"
+
 // checkUpgrade refuses a protocol that was not asked for. Of several that were, the module chooses.
 func checkUpgrade(asked *http.Request, r *frame.Response) error {
 	want := listed([]string{upgrades(asked)})
@@ -31,7 +34,7 @@ func checkUpgrade(asked *http.Request, r *frame.Response) error {
 // protocol is what the response says that the connection is switched to.
 func protocol(r *frame.Response) (name string) {
 	for _, f := range r.Fields {
-		if f.Name == "Upgrade" {
+		if f.Name == upgrade {
 			name = f.Value
 		}
 	}
@@ -71,7 +74,7 @@ func (p *pipe) open(w *bufio.Writer, rsp *frame.Response) error {
 	_ = p.conn.SetDeadline(time.Time{}) // The server may have set one for the request.
 	name := protocol(rsp)
 	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\n", rsp.Status, http.StatusText(rsp.Status))
-	for _, f := range append(frame.EndToEnd(rsp.Fields), frame.Field{Name: "Connection", Value: "Upgrade"}, frame.Field{Name: "Upgrade", Value: name}) {
+	for _, f := range append(frame.EndToEnd(rsp.Fields), frame.Field{Name: "Connection", Value: upgrade}, frame.Field{Name: upgrade, Value: name}) {
 		fmt.Fprintf(w, "%s: %s\r\n", f.Name, f.Value)
 	}
 	fmt.Fprint(w, "\r\n")

@@ -217,7 +217,7 @@ func (n *Network) Hasten() (stop func()) {
 // exhausted reports whether no frame was sent between two looks.
 func (n *Network) Exhausted() bool {
 	before := n.Count("DATA")
-	time.Sleep(20 * time.Millisecond) //nolint:forbidigo // it is polled: a look that is too early is followed by another
+	time.Sleep(20 * time.Millisecond)
 	return before > 0 && n.Count("DATA") == before
 }
 

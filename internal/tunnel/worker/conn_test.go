@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/nettest"
+
 	"github.com/modulebus/modulebus/internal/tunnel/gateway"
 	"github.com/modulebus/modulebus/internal/tunnel/tunneltest"
-	"golang.org/x/net/nettest"
 )
 
 // upgraded opens a connection through the tunnel: the client's end, and the handler's.
