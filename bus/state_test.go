@@ -116,7 +116,7 @@ func TestEachModuleGetsTheStateThatItNeeds(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
-	s.run("all", "w", saw.needs(modulekit.AllState...))
+	s.run("all", "w", saw.needs(modulekit.AllState()))
 	ask()
 	some["all"] = "m.room.create m.room.member@alice:x m.room.member@bob:x m.room.power_levels"
 	saw.want(t, some)

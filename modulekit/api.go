@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -20,6 +21,8 @@ import (
 // Name and Worker may be called at any time, concurrently.
 type ModuleAPI struct {
 	options  Options
+	host     kitopts.Host
+	tell     teller
 	handlers map[*subjects.Declaration]handler
 	state    map[*subjects.Declaration]*rosterv1.StateFilter
 	web      map[string]http.Handler
@@ -96,9 +99,11 @@ func bind[Request, Reply proto.Message](
 	}}
 }
 
-func newAPI(o Options) *ModuleAPI {
+func newAPI(o Options, h kitopts.Host) *ModuleAPI {
 	return &ModuleAPI{
 		options:  o,
+		host:     h,
+		tell:     tellAtOnce,
 		handlers: map[*subjects.Declaration]handler{},
 		state:    map[*subjects.Declaration]*rosterv1.StateFilter{},
 		web:      map[string]http.Handler{},
@@ -106,11 +111,12 @@ func newAPI(o Options) *ModuleAPI {
 }
 
 // construct calls New, and returns what it registered.
-func construct[C any](m Module[C], config C, o Options) (*ModuleAPI, error) {
-	api := newAPI(o)
+func construct[C any](m Module[C], config C, o Options, h kitopts.Host) (*ModuleAPI, error) {
+	api := newAPI(o, h)
 	if err := guardedNew(m, config, api); err != nil {
 		return nil, fmt.Errorf("modulekit: cannot construct module %s: %w", o.Module, err)
 	}
+	api.checkState()
 	if err := errors.Join(api.problems...); err != nil {
 		return nil, fmt.Errorf("modulekit: module %s registers what it cannot: %w", o.Module, err)
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 
 	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/modulekit/modulekittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // inviteGate refuses invites to whom its list bans.
@@ -42,16 +42,14 @@ func ExampleRefuse() {
 		api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{UserMayInvite: gate.userMayInvite})
 		return nil
 	}}
-	m, err := modulekit.Detach(module, nil, modulekit.Options{ServerName: "example.com", Module: "gate"})
+	hs, err := modulekittest.New(module, "")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, invitee := range []string{"@evilguy:example.com", "@alice:example.com", "@unlucky:example.com"} {
-		req := &callbacksv1.UserMayInviteRequest{Invitee: invitee}
-		answer, err := m.Ask(context.Background(), subjects.UserMayInvite, req)
-		reply, _ := answer.(*callbacksv1.UserMayInviteResponse)
-		fmt.Printf("%s: refusal %q, error %v\n", invitee, reply.GetRefusal().GetErrcode(), err)
+		answer, err := hs.SpamChecker.UserMayInvite(context.Background(), &callbacksv1.UserMayInviteRequest{Invitee: invitee})
+		fmt.Printf("%s: refusal %q, error %v\n", invitee, answer.GetRefusal().GetErrcode(), err)
 	}
 	// Output:
 	// @evilguy:example.com: refusal "M_FORBIDDEN", error <nil>

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 
 	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/modulekit/modulekittest"
 )
 
 // newAppeals serves pages below one path. Any http.Handler will do.
@@ -24,14 +25,14 @@ func newAppeals(_ struct{}, api *modulekit.ModuleAPI) error {
 // A web resource is a path, all that lies below it, and a handler.
 func ExampleModuleAPI_RegisterWebResource() {
 	module := modulekit.Module[struct{}]{New: newAppeals}
-	m, err := modulekit.Detach(module, nil, modulekit.Options{ServerName: "example.com", Module: "appeals"})
+	hs, err := modulekittest.New(module, "")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for _, path := range []string{"/_synapse/client/appeals", "/_synapse/client/appeals/7"} {
 		rsp := httptest.NewRecorder()
-		m.ServeHTTP(rsp, httptest.NewRequest(http.MethodGet, path, nil))
+		hs.Web.ServeHTTP(rsp, httptest.NewRequest(http.MethodGet, path, nil))
 		fmt.Print(rsp.Body)
 	}
 	// Output:
@@ -45,7 +46,7 @@ func ExampleModuleAPI_RegisterWebResource_reserved() {
 		api.RegisterWebResource("/_matrix/client/v3/login", http.NotFoundHandler())
 		return nil
 	}}
-	_, err := modulekit.Detach(module, nil, modulekit.Options{ServerName: "example.com", Module: "thief"})
+	_, err := modulekittest.New(module, "", modulekittest.Script{Module: "thief"})
 	fmt.Println(err)
 	// Output:
 	// modulekit: module thief registers what it cannot: web resource "/_matrix/client/v3/login": /_matrix belongs to the Matrix specification; use a path of your own below /_synapse/client/

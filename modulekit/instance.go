@@ -9,7 +9,9 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -24,26 +26,27 @@ type instance struct {
 
 // target is what one subject leads to: a callback, or a web resource.
 type target struct {
+	name    string // the callback's full name, or the path
 	handler handler
 	timeout time.Duration
 	web     http.Handler
 }
 
 // build parses the configuration in an entry and constructs the module.
-func build[C any](m Module[C], o Options, entry *rosterv1.Entry) (*instance, error) {
+func build[C any](m Module[C], o Options, h kitopts.Host, entry *rosterv1.Entry) (*instance, error) {
 	config, err := parse(m, entry.GetConfig(), o.Log)
 	if err != nil {
 		return nil, err
 	}
-	api, err := construct(m, config, o)
+	api, err := construct(m, config, o, h)
 	if err != nil {
 		return nil, err
 	}
-	return under(api, m.Version, entry), nil
+	return newInstance(api, m.Version, entry), nil
 }
 
-// under is a constructed module under the terms of an entry.
-func under(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
+// newInstance subscribes nothing yet; it pairs the module with the timeouts and the revision of an entry.
+func newInstance(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
 	o, server := api.options, subjects.For(api.options.ServerName)
 	i := &instance{
 		api: api,
@@ -57,13 +60,13 @@ func under(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
 		if needs := api.needsOf(d, h); needs != nil {
 			i.join.Needs[d.FullName()] = needs
 		}
-		t := target{handler: h, timeout: timeoutOf(entry, d)}
+		t := target{name: d.FullName(), handler: h, timeout: timeoutOf(entry, d)}
 		i.queue(server.Callback(d, o.Module), t)
 		i.targets[server.Worker(d, o.Module, o.Worker)] = t
 	}
 	for path, h := range api.web {
 		i.join.WebResources = append(i.join.WebResources, path)
-		i.queue(server.Web(o.Module, path), target{web: h})
+		i.queue(server.Web(o.Module, path), target{name: path, web: h})
 	}
 	slices.Sort(i.join.Callbacks)
 	slices.Sort(i.join.WebResources)
@@ -75,15 +78,13 @@ func (i *instance) queue(subject string, t target) {
 	i.targets[subject] = t
 }
 
+// timeoutOf is how long the module may take for a callback; the entry says so for all of them.
 func timeoutOf(entry *rosterv1.Entry, d *subjects.Declaration) time.Duration {
 	ms, ok := entry.GetTimeoutsMs()[d.FullName()]
 	if !ok {
 		ms = entry.GetTimeoutMs()
 	}
-	if ms == 0 {
-		return time.Second
-	}
-	return time.Duration(ms) * time.Millisecond
+	return wire.FromMilliseconds(ms)
 }
 
 // parse returns a [*ConfigError] for any configuration that is refused, be it by a panic.

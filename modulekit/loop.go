@@ -7,19 +7,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/wire"
 )
 
-const (
-	// Lease is how long a worker that leads is taken for alive without a sign of it. After a crash another worker leads
-	// within it.
-	Lease = 15 * time.Second
+// LeaderLease is how long a worker that leads is taken for alive without a sign of it. After a crash another worker leads
+// within it.
+const LeaderLease = wire.LeaderLease
 
-	renewals = 3 // in the time of a lease
-)
+const renewals = 3 // in the time of a lease
 
 // loop is a function that is called again and again.
 type loop struct {
@@ -29,7 +28,7 @@ type loop struct {
 }
 
 // LoopingBackgroundCall has f called every interval, for the first time after one, on one worker of the module: the one
-// that leads. When it crashes, another leads within [Lease]; while they cannot tell, none does. f is not called again
+// that leads. When it crashes, another leads within [LeaderLease]; while they cannot tell, none does. f is not called again
 // before it returned; its context ends when the worker stops or leads no more. Errors and panics are logged. It is
 // called while the module is constructed, and needs JetStream.
 func (api *ModuleAPI) LoopingBackgroundCall(every time.Duration, f func(context.Context) error) {
@@ -50,7 +49,7 @@ func (api *ModuleAPI) loop(l loop) {
 }
 
 // startLoops runs the loops of an instance until the returned function is called, which waits for them.
-func (api *ModuleAPI) startLoops(ctx context.Context) (stop func()) {
+func (api *ModuleAPI) startLoops(ctx context.Context, c *candidate) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var owned sync.WaitGroup
 	var led []loop
@@ -62,7 +61,7 @@ func (api *ModuleAPI) startLoops(ctx context.Context) (stop func()) {
 		led = append(led, l)
 	}
 	if len(led) > 0 {
-		owned.Go(func() { api.lead(ctx, led) })
+		owned.Go(func() { api.lead(ctx, c, led) })
 	}
 	return func() { cancel(); owned.Wait() }
 }
@@ -92,8 +91,7 @@ func (l loop) guarded(ctx context.Context, log *zerolog.Logger) (err error) {
 }
 
 // lead waits to lead, runs the loops as long as this worker does, and waits again.
-func (api *ModuleAPI) lead(ctx context.Context, loops []loop) {
-	c := &candidate{api: api, lease: api.options.lease}
+func (api *ModuleAPI) lead(ctx context.Context, c *candidate, loops []loop) {
 	defer c.resign() //nolint:contextcheck // It resigns because ctx has ended.
 	said := ""
 	for ctx.Err() == nil {
@@ -135,50 +133,35 @@ func pause(ctx context.Context, d time.Duration) {
 
 // candidate is a worker that leads if it can. The lease is a key that the server forgets when it is not renewed.
 type candidate struct {
-	api      *ModuleAPI
+	worker   string
 	lease    time.Duration
-	kv       jetstream.KeyValue
-	revision uint64
+	bucket   kitopts.Bucket
+	revision uint64    // of the lease, 0 if this worker does not have it
 	until    time.Time // as this worker's own clock has it, and earlier than the server's
+}
+
+func newCandidate(worker string, lease time.Duration, b kitopts.Bucket) *candidate {
+	return &candidate{worker: worker, lease: lease, bucket: b}
 }
 
 const leader = "leader"
 
 func (c *candidate) leads() bool { return time.Now().Before(c.until) }
 
-// stand takes the lease if it is free, and renews it if this worker has it.
+// stand takes the lease if it is free, and renews it if this worker has it. When the bucket was made anew, the lease that
+// this worker had is not there any more, and is taken again the next time.
 func (c *candidate) stand(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.lease/renewals)
 	defer cancel()
-	if err := c.open(ctx); err != nil {
-		return err
-	}
 	until := time.Now().Add(c.lease * (renewals - 1) / renewals)
-	worker := []byte(c.api.Worker())
-	var revision uint64
-	var err error
-	if c.revision == 0 {
-		revision, err = c.kv.Create(ctx, leader, worker)
-	} else {
-		revision, err = c.kv.Update(ctx, leader, worker, c.revision)
-	}
+	had := c.revision
+	revision, err := c.bucket.Write(ctx, leader, kitopts.Write{Value: []byte(c.worker), After: &had})
 	switch {
 	case err == nil:
 		c.revision, c.until = revision, until
-	case errors.Is(err, jetstream.ErrKeyExists): // Another leads.
+	case errors.Is(err, ErrConflict): // Another leads, or this worker's lease is gone.
 		c.revision = 0
 		return nil
-	}
-	return err
-}
-
-func (c *candidate) open(ctx context.Context) (err error) {
-	if c.kv == nil {
-		c.kv, err = openStore(ctx, c.api.options.nc, jetstream.KeyValueConfig{
-			Bucket:      bucketName("modulebus-lease", c.api.options),
-			Description: "leader of modulebus module " + c.api.Name(),
-			TTL:         c.lease,
-		})
 	}
 	return err
 }
@@ -190,5 +173,7 @@ func (c *candidate) resign() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = c.kv.Delete(ctx, leader, jetstream.LastRevision(c.revision)) // It runs out by itself.
+	had := c.revision
+	c.revision, c.until = 0, time.Time{}
+	_, _ = c.bucket.Write(ctx, leader, kitopts.Write{Delete: true, After: &had}) // It runs out by itself.
 }

@@ -26,7 +26,8 @@ const (
 	exitDrained = 0
 	exitCrashed = 1
 	exitUsage   = 2
-	exitRefused = 78 // EX_CONFIG of sysexits: busd does not start the module again before its configuration changes
+	exitKilled  = 143 // as the shell says of a process that SIGTERM ended
+	exitRefused = 78  // EX_CONFIG of sysexits: busd does not start the module again before its configuration changes
 )
 
 // Main runs the module as a program, and does not return. Flags, or environment variables, say where it runs:
@@ -35,22 +36,42 @@ const (
 //	--server-name  MODULEBUS_SERVER_NAME  required
 //	--module       MODULEBUS_MODULE       required
 //	--credentials  MODULEBUS_CREDENTIALS  a NATS credentials file
+//	--nats-ca      MODULEBUS_NATS_CA      a PEM file with the authorities that NATS's certificate may come from
+//	--nats-cert    MODULEBUS_NATS_CERT    a PEM file with the module's own certificate, for a NATS that asks for one
+//	--nats-key     MODULEBUS_NATS_KEY     a PEM file with its key
 //	--log-level    MODULEBUS_LOG_LEVEL    default info
 //
-// SIGTERM and SIGINT drain the module; a second one ends it at once. It exits 0 when it drained, 78 when its
-// configuration was refused, 2 when its flags are wrong and 1 when anything else ended it. Logs go to stderr.
+// SIGTERM and SIGINT drain the module. A second SIGINT ends it at once, and so does another SIGTERM a second or more after
+// the first; one in the same second is the same wish, sent twice. It exits 0 when it drained, 78 when its
+// configuration was refused, 2 when its flags are wrong and 1 when anything else ended it, such as NATS for good. Logs go to stderr.
 func Main[Config any](m Module[Config]) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	context.AfterFunc(ctx, stop) // The second signal has its usual effect.
-	status := execute(ctx, m, os.Args[1:], os.Getenv, os.Stderr)
-	stop()
-	os.Exit(status)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	ctx, drain := context.WithCancel(context.Background())
+	go obey(signals, drain, func() { os.Exit(exitKilled) })
+	os.Exit(execute(ctx, m, os.Args[1:], os.Getenv, os.Stderr))
+}
+
+// sameBreath is how long another SIGTERM means what the first did: timeout(1) and service managers send it twice.
+const sameBreath = time.Second
+
+// obey drains at the first signal, and ends at a later one.
+func obey(signals <-chan os.Signal, drain, end func()) {
+	<-signals
+	drain()
+	first := time.Now()
+	for s := range signals {
+		if s == os.Interrupt || time.Since(first) >= sameBreath {
+			end()
+			return
+		}
+	}
 }
 
 // settings are what Main is told.
 type settings struct {
-	nats, credentials, level string
-	options                  Options
+	nats, credentials, ca, cert, key, level string
+	options                                 Options
 }
 
 func execute[C any](ctx context.Context, m Module[C], args []string, env func(string) string, stderr io.Writer) int {
@@ -88,6 +109,9 @@ func parseFlags(args []string, env func(string) string, stderr io.Writer) (*sett
 		{&s.options.ServerName, "server-name", "MODULEBUS_SERVER_NAME", "", "the homeserver's server name"},
 		{&s.options.Module, "module", "MODULEBUS_MODULE", "", "the module's name in the roster"},
 		{&s.credentials, "credentials", "MODULEBUS_CREDENTIALS", "", "NATS credentials file"},
+		{&s.ca, "nats-ca", "MODULEBUS_NATS_CA", "", "PEM file with the authorities of NATS's certificate"},
+		{&s.cert, "nats-cert", "MODULEBUS_NATS_CERT", "", "PEM file with the module's own certificate"},
+		{&s.key, "nats-key", "MODULEBUS_NATS_KEY", "", "PEM file with the key of --nats-cert"},
 		{&s.level, "log-level", "MODULEBUS_LOG_LEVEL", "info", "trace, debug, info, warn or error"},
 	} {
 		flags.StringVar(f.to, f.name, f.value, f.use+" ($"+f.variable+")")
@@ -108,6 +132,9 @@ func (s *settings) check(stderr io.Writer) error {
 	}
 	if !isURL(s.nats) {
 		return errors.New("--nats is not the URL of a NATS server, such as " + nats.DefaultURL)
+	}
+	if (s.cert == "") != (s.key == "") {
+		return errors.New("--nats-cert and --nats-key belong together")
 	}
 	level, err := zerolog.ParseLevel(s.level)
 	if err != nil {
@@ -139,11 +166,18 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 		nats.Name(o.Module + "/" + o.Worker),
 		nats.CustomInboxPrefix(subjects.For(o.ServerName).Inbox(o.Module, o.Worker)),
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // NATS may come back before it knows its users again.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { o.Log.Error().Err(err).Msg("NATS") }),
 		nats.ReconnectWait(200 * time.Millisecond),
 	}
 	if s.credentials != "" {
 		opts = append(opts, nats.UserCredentials(s.credentials))
+	}
+	if s.ca != "" {
+		opts = append(opts, nats.RootCAs(s.ca))
+	}
+	if s.cert != "" {
+		opts = append(opts, nats.ClientCert(s.cert, s.key))
 	}
 	for said := false; ; said = true {
 		nc, err := nats.Connect(s.nats, opts...)

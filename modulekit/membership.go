@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,12 +13,12 @@ import (
 
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 const (
 	busdTimeout = 2 * time.Second // for busd to answer
 	retry       = time.Second     // between questions that found no busd, or no entry
-	joinEvery   = 5 * time.Second // where the entry does not say
 )
 
 // membership is what a worker has to do with busd: its entry, joining, and leaving.
@@ -32,6 +31,7 @@ type membership struct {
 	refused   *rosterv1.ConfigError // the latest configuration's, when it was not taken
 	said      string                // what was last logged about busd, so that it is not said twice
 	problems  []string              // what busd last did not accept, likewise
+	stale     bool                  // the entry may have changed while NATS was away
 }
 
 func newMembership(w *worker) (*membership, error) {
@@ -42,7 +42,7 @@ func newMembership(w *worker) (*membership, error) {
 	}
 	m.connected = w.nc.StatusChanged(nats.CONNECTED)
 	m.service, err = micro.AddService(w.nc, micro.Config{
-		Name:        serviceName(w.options.Module),
+		Name:        subjects.ServiceName(w.options.Module),
 		Version:     w.version,
 		Description: "modulebus module " + w.options.Module,
 		Metadata:    map[string]string{"server_name": w.options.ServerName, "module": w.options.Module, "worker": w.options.Worker},
@@ -52,16 +52,6 @@ func newMembership(w *worker) (*membership, error) {
 		return nil, fmt.Errorf("modulekit: cannot register the service: %w", err)
 	}
 	return m, nil
-}
-
-// serviceName spells a module's name with the letters that a NATS service may have.
-func serviceName(module string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
-			return r
-		}
-		return '_'
-	}, module)
 }
 
 func (m *membership) close() {
@@ -83,7 +73,7 @@ func (m *membership) awaitEntry(ctx context.Context) (*rosterv1.Entry, error) {
 		m.say(err, entry.GetListed())
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("modulekit: module %s was stopped before it had an entry: %w", m.options.Module, ctx.Err())
+			return nil, fmt.Errorf("modulekit: module %s was stopped before it had an entry: %w", m.options.Module, context.Cause(ctx))
 		case <-m.changes:
 		case <-time.After(retry):
 		}
@@ -121,13 +111,18 @@ func configErrorOf(err error) *rosterv1.ConfigError {
 	return &rosterv1.ConfigError{Error: err.Error()}
 }
 
-// follow joins, joins again as long as ctx lasts, and takes over what changes.
-func (m *membership) follow(ctx context.Context, entry *rosterv1.Entry) {
-	every := max(time.Duration(entry.GetJoinEveryMs())*time.Millisecond, joinEvery/10)
+// shortest is the least time between two joins, whatever the entry says.
+const shortest = 500 * time.Millisecond
+
+// run joins, joins again as long as ctx lasts, and takes over what changes.
+func (m *membership) run(ctx context.Context, entry *rosterv1.Entry) {
+	every := max(wire.FromMilliseconds(entry.GetJoinEveryMs()), shortest)
 	for {
 		pause := every
 		if !m.join(ctx) {
 			pause = min(every, retry)
+		} else if m.stale {
+			m.catchUp(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -138,16 +133,19 @@ func (m *membership) follow(ctx context.Context, entry *rosterv1.Entry) {
 				m.change(changed)
 			}
 		case <-m.connected:
-			m.catchUp(ctx)
+			m.refusals.forget() // NATS has subscribed again what there is, and says so again.
+			m.stale = true
+		case <-m.refusals.news:
 		case <-time.After(pause):
 		}
 	}
 }
 
-// catchUp takes over what changed while NATS was away. Of a busd that is not there yet, the news is still to come.
+// catchUp takes over what changed while NATS was away.
 func (m *membership) catchUp(ctx context.Context) {
 	entry := &rosterv1.Entry{}
 	if m.ask(ctx, m.server.Entry(m.options.Module), nil, entry) == nil {
+		m.stale = false
 		m.change(entry)
 	}
 }
@@ -156,6 +154,7 @@ func (m *membership) catchUp(ctx context.Context) {
 func (m *membership) join(ctx context.Context) bool {
 	join := proto.CloneOf(m.instance.Load().join)
 	join.ConfigError = m.refused
+	join.Unserved = m.unserved()
 	joined := &rosterv1.Joined{}
 	err := m.ask(ctx, m.server.Join(m.options.Module), join, joined)
 	if ctx.Err() != nil {
@@ -177,7 +176,7 @@ func (m *membership) change(entry *rosterv1.Entry) {
 		return // The next join says what is to be said.
 	}
 	old := m.instance.Load()
-	next := under(old.api, m.version, entry)
+	next := newInstance(old.api, m.version, entry)
 	if entry.GetConfigRevision() != old.join.GetConfigRevision() {
 		var err error
 		if next, err = m.build(entry); err != nil {
@@ -206,18 +205,5 @@ func (m *membership) leave() {
 }
 
 func (m *membership) ask(ctx context.Context, subject string, req, reply proto.Message) error {
-	data, err := proto.Marshal(req)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
-	defer cancel()
-	msg, err := m.nc.RequestWithContext(ctx, subject, data)
-	if err != nil {
-		return err
-	}
-	if failed := wire.FailureOf(msg); failed != nil {
-		return failed
-	}
-	return wire.DecodeMessage(msg, reply)
+	return request(ctx, m.nc, subject, req, reply)
 }

@@ -11,9 +11,17 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
+
+// Failure is what a module failed with, as a test that asks it with package modulekittest sees it: a kind, such as ERROR,
+// PANIC or TIMEOUT, and a text.
+type Failure = wire.Failure
 
 // Module is a module as its author writes it. Config is whatever the operator's configuration becomes.
 type Module[Config any] struct {
@@ -53,8 +61,8 @@ type Options struct {
 	// Log gets what happens to the module. Default: nothing is logged.
 	Log *zerolog.Logger
 
-	nc    *nats.Conn    // nil for a module that is on no bus
-	lease time.Duration // shorter in tests
+	// Internal is for the packages of this Go module.
+	Internal kitopts.Module
 }
 
 func (o Options) withDefaults() Options {
@@ -64,18 +72,21 @@ func (o Options) withDefaults() Options {
 	o.WebConcurrency = cmp.Or(o.WebConcurrency, 16<<10)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	o.Log = cmp.Or(o.Log, &nop)
-	o.lease = cmp.Or(o.lease, Lease)
 	return o
 }
 
-// Run runs the module until ctx ends; then it drains: takes no more requests, finishes those under way, and returns nil.
-// Streams and WebSockets that do not end by themselves within DrainTimeout are ended, visibly for their clients.
-// It waits, and says so in the log, while busd is not there or the roster does not list the module.
+// Run runs the module until ctx ends; then it drains: it takes no more requests, finishes those under way, what is being
+// told of follow-ups among them, and returns nil. Streams and WebSockets that do not end by themselves within DrainTimeout
+// are ended, visibly for their clients. Run waits, and says so in the log, while busd is not there or the roster does not
+// list the module.
 //
-// It returns a [*ConfigError] when the configuration is refused, of which busd is told; and another error when the
-// module cannot be constructed or NATS fails for good. The connection stays the caller's. A second one is made with its
-// options, but none of its callbacks, for the bodies of web resources, so that they do not delay questions; where that
-// fails, they go over the first.
+// It returns a [*ConfigError] when the configuration is refused, of which busd is told; and another error when the module
+// cannot be constructed, or when the connection is closed for good, be it by nats.go or by the caller.
+//
+// The connection stays the caller's; let it reconnect for ever (nats.MaxReconnects(-1)), also after refused logins
+// (nats.IgnoreAuthErrorAbort). Run listens to its asynchronous errors, and passes them on to the handler that it has. A
+// second connection is made with its options, but none of its callbacks, for the bodies of web resources, so that they do
+// not delay questions; where that fails, they go over the first.
 func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Options) error {
 	if o.ServerName == "" || o.Module == "" {
 		return errors.New("modulekit: Options.ServerName and Options.Module are required")
@@ -83,9 +94,57 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 	if m.New == nil {
 		return fmt.Errorf("modulekit: module %s has no New", o.Module)
 	}
-	o.nc = nc
+	o = o.withDefaults()
 	m.Version = cmp.Or(m.Version, "0.0.0")
-	w := newWorker(nc, o.withDefaults(), m.Version)
-	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, w.options, e) }
+	if o.Internal.Constructed != nil {
+		return detach(m, o)
+	}
+	h := newHost(nc, o)
+	w := newWorker(nc, o, m.Version)
+	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, o, h, e) }
 	return w.run(ctx)
+}
+
+// detach constructs a module that is on no bus, and hands it over.
+func detach[C any](m Module[C], o Options) error {
+	i, err := build(m, o, o.Internal.Host, &rosterv1.Entry{Config: o.Internal.Config})
+	if err == nil {
+		o.Internal.Constructed(i.api.constructed())
+	}
+	return err
+}
+
+// constructed is the module as a test asks it.
+func (api *ModuleAPI) constructed() kitopts.Constructed {
+	c := kitopts.Constructed{Ask: api.ask, Web: api.web}
+	for _, d := range subjects.All() {
+		if api.handlers[d].call != nil {
+			c.Callbacks = append(c.Callbacks, d)
+		}
+	}
+	for _, l := range api.loops {
+		c.Loops = append(c.Loops, kitopts.Loop{Every: l.every, All: l.all, Call: func(ctx context.Context) { l.call(ctx, api.Log()) }})
+	}
+	return c
+}
+
+// ask asks the module as a bus would.
+func (api *ModuleAPI) ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (proto.Message, error) {
+	h := api.handlers[d]
+	if h.call == nil {
+		return nil, nil
+	}
+	data, err := wire.Encode(req, wire.Binary)
+	if err != nil {
+		return nil, err
+	}
+	data, failed := h.handle(ctx, data, wire.Binary, api.Log())
+	if failed != nil {
+		return nil, failed
+	}
+	if len(data) == 0 {
+		return nil, nil
+	}
+	reply := d.NewReply()
+	return reply, wire.Decode(data, wire.Binary, reply)
 }

@@ -2,67 +2,158 @@ package modulekit
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"hash/fnv"
+	"iter"
+	"slices"
+	"strings"
+	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/internal/wire"
 )
 
-// History is how many values of a key a module's store keeps.
-const History = 8
+// StoreHistory is how many values of a key a module's store keeps.
+const StoreHistory = wire.StoreHistory
 
-// ErrNoStore is what a module gets that has no store: it is on no bus, or the NATS it is on has no JetStream.
-var ErrNoStore = errors.New("modulekit: no store: JetStream is not enabled on this NATS")
+// These are errors of a [Store], and of [ModuleAPI.KeyValue].
+var (
+	// ErrNoStore: there is no JetStream on this NATS, or busd cannot make the store. The text of the error that wraps it
+	// says why.
+	ErrNoStore = kitopts.ErrNoStore
 
-// KeyValue returns the module's own key-value store, which all its workers share. It takes the place of Synapse's
-// run_db_interaction. It has compare-and-set (Create, and Update with the revision that was read), watches, and the last
-// [History] values of a key; a value has at most the server's max_payload, 1 MiB by default.
+	// ErrKeyNotFound: the store has no such key, or it was deleted.
+	ErrKeyNotFound = kitopts.ErrKeyNotFound
+
+	// ErrConflict: somebody else wrote the key meanwhile, so nothing was written.
+	ErrConflict = kitopts.ErrConflict
+)
+
+// Store is a module's own key-value store, which all its workers share. It takes the place of Synapse's
+// run_db_interaction: it has compare-and-set ([Store.Create] and [Store.Update]), watches, and the last [StoreHistory]
+// values of a key. A key has letters, digits and any of - _ / = . and neither begins nor ends with a dot; a value has at
+// most the server's max_payload, 1 MiB by default, less a little for the key.
+//
+// A Store may be kept as long as the module runs: when busd was restarted and the store went with it, the next use makes
+// it anew, empty. Methods may be called concurrently and block until NATS has answered or ctx ends.
+type Store struct {
+	bucket kitopts.Bucket
+	log    *zerolog.Logger
+}
+
+// Entry is a value of a key, or that the key was deleted.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64    // of the store: later entries have larger ones
+	Created  time.Time // by the server's clock
+	Deleted  bool      // Value is nil then
+}
+
+// KeyValue opens the module's store. See [Store].
 //
 // The store is as durable as the JetStream that keeps it: replicated on a cluster of three or more, in busd's
-// nats.store_dir when NATS is embedded, and gone with busd where that is not set. JetStream acknowledges writes before
-// they are synced to disk (sync_interval, 2 minutes by default), so a power failure may lose the last of them.
-func (api *ModuleAPI) KeyValue(ctx context.Context) (jetstream.KeyValue, error) {
-	return openStore(ctx, api.options.nc, jetstream.KeyValueConfig{
-		Bucket:      bucketName("modulebus", api.options),
-		Description: "store of modulebus module " + api.Name(),
-		History:     History,
-	})
-}
-
-// bucketName is legal whatever the names are, and tells them apart.
-func bucketName(kind string, o Options) string {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(o.ServerName + "\x00" + o.Module)) // It never fails.
-	return fmt.Sprintf("%s-%s-%016x", kind, serviceName(o.Module), h.Sum64())
-}
-
-// openStore makes the bucket if it is not there, on as many servers of a cluster as make it safe.
-func openStore(ctx context.Context, nc *nats.Conn, c jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	if nc == nil {
-		return nil, ErrNoStore
-	}
-	js, err := jetstream.New(nc)
+// nats.store_dir when NATS is inside busd, and gone with busd where that is not set, of which busd warns in its log.
+// JetStream acknowledges writes before they are synced to disk (sync_interval, 2 minutes by default), so a power failure
+// may lose the last of them. [ErrNoStore] says that there is none.
+func (api *ModuleAPI) KeyValue(ctx context.Context) (*Store, error) {
+	b, err := api.host.Bucket(ctx)
 	if err != nil {
 		return nil, err
 	}
-	kv, err := js.KeyValue(ctx, c.Bucket)
-	for _, c.Replicas = range []int{3, 1} {
-		if !errors.Is(err, jetstream.ErrBucketNotFound) && !tooFewServers(err) {
-			break
-		}
-		kv, err = js.CreateKeyValue(ctx, c)
-	}
-	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) {
-		return nil, ErrNoStore
-	}
-	return kv, err
+	return &Store{b, api.Log()}, nil
 }
 
-// tooFewServers reports whether a bucket could not be replicated as often as was asked.
-func tooFewServers(err error) bool {
-	var api *jetstream.APIError
-	const notSupported, insufficient = 10074, 10005
-	return errors.As(err, &api) && (api.ErrorCode == notSupported || api.ErrorCode == insufficient)
+// Get returns the value of a key, [ErrKeyNotFound] if there is none.
+func (s *Store) Get(ctx context.Context, key string) (Entry, error) {
+	if err := checkKey(key); err != nil {
+		return Entry{}, err
+	}
+	e, err := s.bucket.Get(ctx, key)
+	return Entry(e), err
+}
+
+// Put sets the value of a key, whatever it was, and returns its revision.
+func (s *Store) Put(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	return s.write(ctx, key, kitopts.Write{Value: value})
+}
+
+// Create sets the value of a key that has none, and returns its revision; [ErrConflict] if it has one.
+func (s *Store) Create(ctx context.Context, key string, value []byte) (revision uint64, err error) {
+	return s.write(ctx, key, kitopts.Write{Value: value, After: new(uint64)})
+}
+
+// Update sets the value of a key that still has the revision, and returns its new one; [ErrConflict] if it has another.
+func (s *Store) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	return s.write(ctx, key, kitopts.Write{Value: value, After: &revision})
+}
+
+// Delete deletes a key, whatever its value is. To delete one that is not there is no error.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	_, err := s.write(ctx, key, kitopts.Write{Delete: true})
+	return err
+}
+
+// DeleteRevision deletes a key that still has the revision; [ErrConflict] if it has another.
+func (s *Store) DeleteRevision(ctx context.Context, key string, revision uint64) error {
+	_, err := s.write(ctx, key, kitopts.Write{Delete: true, After: &revision})
+	return err
+}
+
+func (s *Store) write(ctx context.Context, key string, w kitopts.Write) (uint64, error) {
+	if err := checkKey(key); err != nil {
+		return 0, err
+	}
+	return s.bucket.Write(ctx, key, w)
+}
+
+// Keys returns all keys that have a value, sorted.
+func (s *Store) Keys(ctx context.Context) ([]string, error) {
+	last, err := s.bucket.Last(ctx)
+	var keys []string
+	for _, e := range last {
+		if !e.Deleted {
+			keys = append(keys, e.Key)
+		}
+	}
+	slices.Sort(keys)
+	return keys, err
+}
+
+// History returns the last [StoreHistory] entries of a key, deletions among them, the oldest first.
+func (s *Store) History(ctx context.Context, key string) ([]Entry, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	kept, err := s.bucket.History(ctx, key)
+	var entries []Entry
+	for _, e := range kept {
+		entries = append(entries, Entry(e))
+	}
+	return entries, err
+}
+
+// Watch yields each key's value, and then what changes, deletions among it, until ctx ends: of each key the newest entry,
+// though not each of several that followed one another at once. It outlives reconnects and a store that was made anew:
+// then it yields a deletion for each key that is gone. While the store cannot be read, it tries again each second, and
+// says so in the module's log.
+func (s *Store) Watch(ctx context.Context) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		w := watch{store: s, dirty: newDirty(), seen: map[string]uint64{}, yield: yield}
+		w.run(ctx)
+	}
+}
+
+// checkKey refuses what would not be one key of this store.
+func checkKey(key string) error {
+	illegal := func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_/=.", r))
+	}
+	if key == "" || strings.ContainsFunc(key, illegal) || slices.Contains(strings.Split(key, "."), "") {
+		return fmt.Errorf("modulekit: key %q: a key has letters, digits and any of - _ / = and single dots between them", key)
+	}
+	return nil
 }

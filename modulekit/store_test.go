@@ -3,77 +3,264 @@ package modulekit
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/subjects"
 )
 
-// stores starts NATS with JetStream.
-func stores(t *testing.T) *natstest.Home {
+// storeOn opens the store of a module.
+func storeOn(t *testing.T, nc *nats.Conn, module string) *Store {
 	t.Helper()
-	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
-	return &natstest.Home{Servers: []*server.Server{s}}
+	s, err := moduleOn(nc, module).KeyValue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
-func workerOn(nc *nats.Conn, module, worker string, lease time.Duration) *ModuleAPI {
-	o := Options{ServerName: "example.com", Module: module, Worker: worker, nc: nc, lease: lease}
-	return newAPI(o.withDefaults())
+// moduleOn is a module that knows where it runs, and no more.
+func moduleOn(nc *nats.Conn, module string) *ModuleAPI {
+	o := Options{ServerName: serverName, Module: module}.withDefaults()
+	return newAPI(o, newHost(nc, o))
 }
 
 func TestWorkersShareAStoreAndModulesDoNot(t *testing.T) {
 	t.Parallel()
-	home := stores(t)
-	open := func(module, worker string) jetstream.KeyValue {
-		kv, err := workerOn(natstest.Connect(t, home), module, worker, 0).KeyValue(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return kv
-	}
-	one, other, stranger := open("a.b", "w1"), open("a.b", "w2"), open("a_b", "w1")
+	b := startBusd(t, config.Module{Name: "a.b"}, config.Module{Name: "a_b"})
+	one, other := storeOn(t, natstest.Connect(t, b.home), "a.b"), storeOn(t, natstest.Connect(t, b.home), "a.b")
+	stranger := storeOn(t, natstest.Connect(t, b.home), "a_b")
 	revision, err := one.Create(t.Context(), "k", []byte("1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e, err := other.Get(t.Context(), "k"); err != nil || string(e.Value()) != "1" {
+	if e, err := other.Get(t.Context(), "k"); err != nil || string(e.Value) != "1" || e.Revision != revision || e.Created.IsZero() {
 		t.Errorf("the other worker got %v, %v", e, err)
 	}
-	if _, err := stranger.Get(t.Context(), "k"); !errors.Is(err, jetstream.ErrKeyNotFound) {
-		t.Errorf("another module got %v", err)
-	}
+	_, err = stranger.Get(t.Context(), "k")
+	wantErr(t, err, ErrKeyNotFound)
 	if _, err := other.Update(t.Context(), "k", []byte("2"), revision); err != nil {
 		t.Error(err)
 	}
-	if _, err := one.Update(t.Context(), "k", []byte("3"), revision); err == nil {
-		t.Error("a value was overwritten that had changed since it was read")
+	_, err = one.Update(t.Context(), "k", []byte("3"), revision)
+	wantErr(t, err, ErrConflict)
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "m"})
+	s, ctx := storeOn(t, natstest.Connect(t, b.home), "m"), t.Context()
+	put := func(key, value string) uint64 {
+		revision, err := s.Put(ctx, key, []byte(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return revision
+	}
+	for i := range StoreHistory + 2 {
+		put("a.b", fmt.Sprint(i))
+	}
+	_, err := s.Create(ctx, "a.b", nil)
+	wantErr(t, err, ErrConflict)
+	if err := s.Delete(ctx, "a.b"); err != nil {
+		t.Error(err)
+	}
+	_, err = s.Get(ctx, "a.b")
+	wantErr(t, err, ErrKeyNotFound)
+	if _, err := s.Create(ctx, "a.b", []byte("again")); err != nil { // A key that was deleted is not there.
+		t.Error(err)
+	}
+	all, err := s.History(ctx, "a.b")
+	if err != nil || len(all) != StoreHistory || !all[StoreHistory-2].Deleted || string(all[StoreHistory-1].Value) != "again" {
+		t.Errorf("got %v, %v", all, err)
+	}
+	last := put("gone", "x")
+	wantErr(t, s.DeleteRevision(ctx, "gone", last-1), ErrConflict)
+	if err := s.DeleteRevision(ctx, "gone", last); err != nil {
+		t.Error(err)
+	}
+	want := []string{"a.b"}
+	for i := range listed + 5 { // More than one request lists.
+		key := fmt.Sprintf("key-%04d", i)
+		put(key, "x")
+		want = append(want, key)
+	}
+	if keys, err := s.Keys(ctx); err != nil || !slices.Equal(keys, want) {
+		t.Errorf("got %d keys, %v, want %d", len(keys), err, len(want))
+	}
+	for _, key := range []string{"", ".a", "a.", "a..b", "a b", "*", "a.>", "ä"} {
+		if _, err := s.Put(ctx, key, nil); err == nil || !strings.Contains(err.Error(), "a key has letters") {
+			t.Errorf("%q: got %v", key, err)
+		}
+		if _, err := s.Get(ctx, key); err == nil {
+			t.Errorf("%q was read", key)
+		}
+		if _, err := s.History(ctx, key); err == nil {
+			t.Errorf("%q has a history", key)
+		}
 	}
 }
 
 func TestWithoutJetStreamThereIsNoStore(t *testing.T) {
 	t.Parallel()
-	for name, nc := range map[string]*nats.Conn{"no JetStream": natstest.Connect(t, natstest.TCP(t)), "no bus": nil} {
-		if _, err := workerOn(nc, "m", "w", 0).KeyValue(t.Context()); !errors.Is(err, ErrNoStore) {
-			t.Errorf("%s: got %v", name, err)
-		}
+	home := natstest.TCP(t)
+	nc := natstest.Connect(t, home)
+	_, err := moduleOn(nc, "m").KeyValue(t.Context())
+	wantErr(t, err, ErrNoStore) // Nobody makes one.
+	busdOn(t, home, config.Module{Name: "m"})
+	_, err = moduleOn(nc, "m").KeyValue(t.Context())
+	wantErr(t, err, ErrNoStore)
+	if err == nil || !strings.Contains(err.Error(), "JetStream is not enabled") {
+		t.Errorf("got %v", err)
+	}
+	_, err = moduleOn(nc, "unlisted").KeyValue(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "does not list this module") {
+		t.Errorf("got %v", err)
 	}
 }
 
-// Of three workers one runs the loop; when it is gone without a word, another does, within the lease.
-func TestALoopRunsOnTheWorkerThatLeads(t *testing.T) {
+// modulesUser is a NATS whose user "m" may do what a module of that name may, and no more.
+func modulesUser(t *testing.T) *natstest.Home {
+	t.Helper()
+	p := subjects.For(serverName).ModulePermissions("m")
+	users := []*server.User{
+		{Username: "busd", Password: "p"},
+		{Username: "m", Password: "p", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: p.Publish}, Subscribe: &server.SubjectPermission{Allow: p.Subscribe},
+			Response: &server.ResponsePermission{MaxMsgs: 1},
+		}},
+	}
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), Users: users, NoAuthUser: "busd"})
+	return &natstest.Home{Servers: []*server.Server{s}}
+}
+
+func TestStoreNeedsNoMoreThanAModulesPermissions(t *testing.T) {
 	t.Parallel()
-	home := stores(t)
+	b := busdOn(t, modulesUser(t), config.Module{Name: "m"}, config.Module{Name: "other"})
+	var refused lines
+	inbox := subjects.For(serverName).Inbox("m", "w")
+	nc := natstest.Connect(t, b.home, nats.UserInfo("m", "p"), nats.CustomInboxPrefix(inbox),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { _, _ = refused.Write([]byte(err.Error())) }))
+	s, ctx := storeOn(t, nc, "m"), t.Context()
+	next, stop := watching(t, s)
+	defer stop()
+	revision, err := s.Create(ctx, "k", []byte("v"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := <-next; got != "k=v" {
+		t.Errorf("watched %q", got)
+	}
+	if _, err := s.Update(ctx, "k", []byte("w"), revision); err != nil {
+		t.Error(err)
+	}
+	if keys, err := s.Keys(ctx); err != nil || len(keys) != 1 {
+		t.Errorf("got %v, %v", keys, err)
+	}
+	if all, err := s.History(ctx, "k"); err != nil || len(all) != 2 {
+		t.Errorf("got %v, %v", all, err)
+	}
+	c := newCandidate("w", LeaderLease, newBucket(nc, subjects.For(serverName), "m", true))
+	if err := c.stand(ctx); err != nil || !c.leads() {
+		t.Errorf("cannot lead: %v", err)
+	}
+	c.resign()
+	if refused.has("Violation") {
+		t.Errorf("refused: %s", &refused.text)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if _, err := storeOn(t, natstest.Connect(t, b.home), "other").Put(ctx, "secret", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := moduleOn(nc, "other").KeyValue(short); err == nil {
+		t.Error("the store of another module was opened")
+	}
+}
+
+// watching tells what is watched, as key=value.
+func watching(t *testing.T, s *Store) (next <-chan string, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	entries, ended := make(chan string), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for e := range s.Watch(ctx) {
+			text := e.Key + "=" + string(e.Value)
+			if e.Deleted {
+				text = e.Key + " is gone"
+			}
+			select {
+			case entries <- text:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return entries, func() { cancel(); <-ended }
+}
+
+func TestWatchOutlivesItsBucket(t *testing.T) {
+	t.Parallel()
+	first := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	b := busdOn(t, &natstest.Home{Servers: []*server.Server{first}}, config.Module{Name: "m"})
+	s, ctx := storeOn(t, natstest.Connect(t, b.home), "m"), t.Context()
+	for _, key := range []string{"a", "a", "b"} { // So that revisions of the next bucket are smaller.
+		if _, err := s.Put(ctx, key, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, stop := watching(t, s)
+	defer stop()
+	if got := []string{<-next, <-next}; !slices.Contains(got, "a=1") || !slices.Contains(got, "b=1") {
+		t.Errorf("got %q", got)
+	}
+	if err := s.Delete(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-next; got != "b is gone" {
+		t.Errorf("got %q", got)
+	}
+	address := first.Addr().String()
+	first.Shutdown()
+	first.WaitForShutdown()
+	restartNATS(t, address, &server.Options{JetStream: true, StoreDir: t.TempDir()}) // Empty, as that inside a busd that restarts.
+	if got := <-next; got != "a is gone" {
+		t.Errorf("got %q", got)
+	}
+	eventually(t, "the store is there again", func() bool {
+		_, err := s.Put(ctx, "a", []byte("2"))
+		return err == nil
+	})
+	if got := <-next; got != "a=2" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// candidateOn is a worker that may lead, for a short time at once.
+func candidateOn(nc *nats.Conn, worker string) *candidate {
+	return newCandidate(worker, time.Second, newBucket(nc, subjects.For(serverName), "m", true))
+}
+
+// Of three workers one runs the loop; when it is gone without a word, another does, within the lease.
+func TestLoopRunsOnTheWorkerThatLeads(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "m"})
 	ran := make(chan int, 64)
 	var running, most atomic.Int32
 	var conns [3]*nats.Conn
 	for i := range conns {
-		conns[i] = natstest.Connect(t, home)
-		api := workerOn(conns[i], "m", string(rune('a'+i)), time.Second)
+		conns[i] = natstest.Connect(t, b.home)
+		api := moduleOn(conns[i], "m")
 		api.LoopingBackgroundCall(time.Millisecond, func(ctx context.Context) error {
 			if n := running.Add(1); n > most.Load() {
 				most.Store(n)
@@ -85,7 +272,7 @@ func TestALoopRunsOnTheWorkerThatLeads(t *testing.T) {
 			}
 			return nil
 		})
-		t.Cleanup(api.startLoops(context.Background()))
+		t.Cleanup(api.startLoops(context.Background(), candidateOn(conns[i], string(rune('a'+i)))))
 	}
 	first := <-ran
 	for range 200 {
@@ -108,9 +295,32 @@ func TestALoopRunsOnTheWorkerThatLeads(t *testing.T) {
 	})
 }
 
-func TestALoopOnAllInstancesNeedsNoStore(t *testing.T) {
+func TestLeaderIsElectedAgainInABucketMadeAnew(t *testing.T) {
 	t.Parallel()
-	api := workerOn(nil, "m", "w", 0)
+	first := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	b := busdOn(t, &natstest.Home{Servers: []*server.Server{first}}, config.Module{Name: "m"})
+	api, ran := moduleOn(natstest.Connect(t, b.home), "m"), make(chan struct{})
+	api.LoopingBackgroundCall(time.Millisecond, func(ctx context.Context) error {
+		select {
+		case ran <- struct{}{}:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	t.Cleanup(api.startLoops(context.Background(), candidateOn(api.host.(*host).nc, "w")))
+	<-ran
+	address := first.Addr().String()
+	first.Shutdown()
+	first.WaitForShutdown()
+	restartNATS(t, address, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	for until := time.Now().Add(2 * time.Second); time.Now().Before(until); { // Longer than the old lease.
+		<-ran
+	}
+}
+
+func TestLoopOnAllInstancesNeedsNoStore(t *testing.T) {
+	t.Parallel()
+	api := moduleOn(nil, "m")
 	ran := make(chan struct{}, 1)
 	api.LoopingBackgroundCallOnAllInstances(time.Millisecond, func(context.Context) error {
 		select {
@@ -120,16 +330,16 @@ func TestALoopOnAllInstancesNeedsNoStore(t *testing.T) {
 			panic("logged, and called again")
 		}
 	})
-	stop := api.startLoops(context.Background())
+	stop := api.startLoops(context.Background(), nil)
 	defer stop()
 	for range 3 {
 		<-ran
 	}
 }
 
-func TestALoopNeedsAnInterval(t *testing.T) {
+func TestLoopNeedsAnInterval(t *testing.T) {
 	t.Parallel()
-	api := workerOn(nil, "m", "w", 0)
+	api := moduleOn(nil, "m")
 	api.LoopingBackgroundCall(0, func(context.Context) error { return nil })
 	if len(api.problems) != 1 {
 		t.Errorf("got %v", api.problems)

@@ -26,18 +26,56 @@ type worker struct {
 	questions *responder.Responder
 	web       web
 	requests  context.Context //nolint:containedctx // Every request's is derived from it.
+	candidate *candidate      // for loops that one worker runs
+	refusals  *refusals       // of subscriptions, by NATS
 	stopLoops func()          // of the instance
 }
 
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
+	server := subjects.For(o.ServerName)
 	return &worker{
-		nc: nc, options: o, version: version,
-		server: subjects.For(o.ServerName), stopLoops: func() {},
+		nc: nc, options: o, version: version, server: server, stopLoops: func() {},
+		candidate: newCandidate(o.Worker, LeaderLease, newBucket(nc, server, o.Module, true)),
 	}
 }
 
-// run lives the life of a module: entry, instance, requests and changes, drain.
+// run lives the life of a module until ctx ends, or NATS does.
 func (w *worker) run(ctx context.Context) error {
+	w.refusals = hearRefusals(w.nc)
+	defer w.refusals.close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	closed := w.nc.StatusChanged(nats.CLOSED)
+	defer w.nc.RemoveStatusListener(closed)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-closed:
+			cancel(w.lost())
+		case <-ctx.Done():
+		}
+	}()
+	err := w.live(ctx)
+	cancel(nil)
+	<-watched
+	if w.nc.IsClosed() && errors.Is(context.Cause(ctx), nats.ErrConnectionClosed) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// lost is why the connection will not come back.
+func (w *worker) lost() error {
+	err := fmt.Errorf("modulekit: NATS: %w", nats.ErrConnectionClosed)
+	if last := w.nc.LastError(); last != nil {
+		err = fmt.Errorf("%w: %w", err, last)
+	}
+	return err
+}
+
+// live gets the entry, constructs the module, serves requests and takes over changes, and drains.
+func (w *worker) live(ctx context.Context) error {
 	m, err := newMembership(w)
 	if err != nil {
 		return err
@@ -59,11 +97,20 @@ func (w *worker) run(ctx context.Context) error {
 	})
 	err = w.start(i)
 	if err == nil {
-		m.follow(ctx, entry)
+		m.run(ctx, entry)
 	}
 	err = errors.Join(err, w.drain(m, cancel)) //nolint:contextcheck // ctx has ended, and that is why it drains.
 	w.web.close()
 	return err
+}
+
+// tell is the [teller] of a module on NATS: what a module is told counts as a request does.
+func (w *worker) tell(tell func(context.Context), refused func()) {
+	w.questions.Do(func() {
+		ctx := w.questions.Begin("", patience)
+		defer ctx.End()
+		tell(ctx)
+	}, refused)
 }
 
 func (w *worker) start(i *instance) error {
@@ -85,7 +132,8 @@ func (w *worker) own() string { return w.server.WorkerAny(w.options.Module, w.op
 func (w *worker) swap(i *instance) error {
 	if old := w.instance.Swap(i); old == nil || old.api != i.api {
 		w.stopLoops()
-		w.stopLoops = i.api.startLoops(w.requests)
+		i.api.tell = w.tell
+		w.stopLoops = i.api.startLoops(w.requests, w.candidate)
 		if old != nil {
 			i.api.adoptFollowUps(old.api)
 		}
@@ -98,6 +146,18 @@ func (w *worker) swap(i *instance) error {
 	w.questions.Retain(append(i.queues, w.own())...)
 	w.web.retain(i.queues...)
 	return w.nc.Flush()
+}
+
+// unserved is what of the instance NATS does not let this worker hear, by callback or path, and why.
+func (w *worker) unserved() map[string]string {
+	unserved := map[string]string{}
+	i := w.instance.Load()
+	for subject, why := range w.refusals.all() {
+		if t, ok := i.targets[subject]; ok {
+			unserved[t.name] = why
+		}
+	}
+	return unserved
 }
 
 func (w *worker) subscribe(subject string, t target) error {
@@ -152,7 +212,9 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	_ = w.flush(busdTimeout) // Now all of them have arrived.
 	m.leave()
 	w.stopLoops()
-	defer w.instance.Load().api.stopFollowUps()
+	if i := w.instance.Load(); i != nil {
+		i.api.stopFollowUps()
+	}
 	ended := w.questions.Stop()
 	w.web.drain(w.options.DrainTimeout)
 	if !within(ended, w.options.DrainTimeout) {

@@ -1,5 +1,7 @@
 package subjects
 
+import "slices"
+
 // Permissions are what one NATS user may do, as subject patterns. A pattern of Subscribe with a queue group after a
 // blank allows subscriptions in that group alone, as NATS's own configuration spells it.
 type Permissions struct {
@@ -7,12 +9,13 @@ type Permissions struct {
 }
 
 // ModulePermissions are what a module of that name needs, and all that it may do: hear what it is asked, answer, join and
-// leave as itself, call the Module API, serve its web resources. They follow from the name alone, so what the module
+// leave as itself, call the Module API, serve its web resources, read and write its store. They follow from the name alone, so what the module
 // registers later changes nothing. Answering needs NATS's allow_responses besides, for one answer to each question.
 func (s Server) ModulePermissions(module string) Permissions {
 	name := Token(module)
+	store, lease := bucketPermissions(s.StoreBucket(module)), bucketPermissions(s.LeaseBucket(module))
 	return Permissions{
-		Subscribe: []string{
+		Subscribe: append([]string{
 			s.root + "cb.*.*." + name + " " + Group(module),
 			s.root + "cb.*.*." + name + ".*",
 			s.root + "web.1." + name + ".* " + Group(module),
@@ -21,16 +24,18 @@ func (s Server) ModulePermissions(module string) Permissions {
 			s.Cancel(module),
 			s.module(module, "inbox.>"),
 			"$SRV.PING", "$SRV.INFO", "$SRV.STATS",
-		},
-		Publish: []string{
+			"$SRV.*." + ServiceName(module), "$SRV.*." + ServiceName(module) + ".>",
+		}, store.Subscribe...),
+		Publish: slices.Concat([]string{
 			s.Entry(module),
+			s.Store(module),
 			s.Join(module),
 			s.Leave(module),
 			s.module(module, "api.*"),
 			s.APICancel(module),
 			s.module(module, "file.>"),
 			s.root + "webg.1." + name + ".>",
-		},
+		}, store.Publish, lease.Publish),
 	}
 }
 

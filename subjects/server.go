@@ -71,6 +71,12 @@ func (s Server) JoinAny() string { return s.root + "module.*.join" }
 // LeaveAny is described at [Server.EntryAny].
 func (s Server) LeaveAny() string { return s.root + "module.*.leave" }
 
+// Store is where a module's workers ask busd to make the module's buckets, and are told their names.
+func (s Server) Store(module string) string { return s.module(module, "store") }
+
+// StoreAny is described at [Server.EntryAny].
+func (s Server) StoreAny() string { return s.root + "module.*.store" }
+
 // Inbox is the prefix of the subjects on which one worker gets replies.
 func (s Server) Inbox(module, worker string) string { return s.module(module, "inbox."+Token(worker)) }
 
@@ -87,7 +93,7 @@ func (s Server) module(module, what string) string {
 // Group is the queue group of a module's workers.
 func Group(module string) string { return Token(module) }
 
-// ModuleOf returns the module of an Entry, Join, Leave or Changed subject.
+// ModuleOf returns the module of an Entry, Join, Leave, Store or Changed subject.
 func ModuleOf(subject string) (string, error) {
 	tokens := strings.Split(subject, ".")
 	if len(tokens) != 5 || tokens[0] != "modulebus" || tokens[2] != "module" {

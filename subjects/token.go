@@ -67,3 +67,14 @@ func plain(c byte) bool {
 }
 
 func needsEscape(r rune) bool { return r > 0x7f || !plain(byte(r)) }
+
+// ServiceName is the name of a module's NATS micro service: the module's, with an underscore for each character that the
+// name of a service may not have.
+func ServiceName(module string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, module)
+}

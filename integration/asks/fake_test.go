@@ -70,7 +70,7 @@ func (f fake) register(api *modulekit.ModuleAPI, c *subjects.Category) {
 			callbacks.Field(i).Set(fake{answer: silent}.function(callbacks.Field(i).Type(), d))
 		}
 		if declared.Of(d).State != nil {
-			api.NeedState(d, modulekit.AllState...)
+			api.NeedState(d, modulekit.AllState())
 		}
 	}
 	register.Call([]reflect.Value{callbacks})

@@ -16,6 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
+	"github.com/modulebus/modulebus/internal/busd/store"
 	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/wire"
 )
@@ -163,6 +164,9 @@ func (d *daemon) openRegistry() error {
 		return err
 	}
 	d.onClose(d.service.Close)
+	if err := d.openStores(); err != nil {
+		return err
+	}
 	var names []string
 	for _, m := range d.config.Modules {
 		names = append(names, m.Name)
@@ -171,6 +175,20 @@ func (d *daemon) openRegistry() error {
 	ctx, cancel := context.WithTimeout(context.Background(), joinTime)
 	defer cancel()
 	d.service.AwaitModules(ctx, d.expects())
+	return nil
+}
+
+// openStores has modules' buckets made when they ask.
+func (d *daemon) openStores() error {
+	listed := func(module string) bool { return d.registry.Entry(module, time.Now()).GetListed() }
+	s, err := store.Serve(store.Options{
+		Conn: d.broker.Conn, ServerName: d.config.ServerName, Listed: listed, Log: &d.Log,
+		Durable: d.config.NATS.URL != "" || d.config.NATS.StoreDir != "",
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(s.Close)
 	return nil
 }
 

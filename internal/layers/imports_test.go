@@ -73,11 +73,13 @@ var house = map[string]row{
 	},
 	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
+	"internal/kitopts": {own: "subjects " + schemas, others: protobuf},
 	"modulekit": {
-		own:    "internal/declared internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "internal/declared internal/kitopts internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
+		tests:  "internal/busd/config internal/busd/registry internal/busd/store internal/natstest",
 	},
-	"modulekit/modulekittest": {own: "modulekit internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
+	"modulekit/modulekittest": {own: "modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/wire subjects " + schemas,
@@ -100,6 +102,7 @@ var house = map[string]row{
 	"internal/busd/config":    {own: "subjects " + schemas, others: anything},
 	"internal/busd/registry":  {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/childlog":  {others: anything},
+	"internal/busd/store":     {own: "internal/responder internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},
 	"internal/busd/supervise": {own: "internal/busd/childlog", others: anything},
 
 	"cmd/busd":        {own: "internal/busd/cli internal/busd/pid1"},

@@ -58,6 +58,7 @@ type Responder struct {
 	options  Options
 	pool     *pool
 	inFlight inFlight
+	jobs     sync.Map // *nats.Msg → job, of those that Do put among the requests
 
 	stop func() <-chan struct{} // stops the pool, once
 
@@ -142,6 +143,34 @@ func (r *Responder) Begin(name string, timeout time.Duration) *Request {
 	return q
 }
 
+// job is what [Responder.Do] does.
+type job struct{ do, refused func() }
+
+// Do does something as if a request had asked for it: it counts against the limit, and Stop waits for it. Beyond the limit
+// it calls refused instead, which must not block. It returns at once. After Stop it does nothing.
+func (r *Responder) Do(do, refused func()) {
+	m := &nats.Msg{} // of no subscription, which no request is
+	r.jobs.Store(m, job{do, refused})
+	select {
+	case r.pool.work <- m:
+	default: // As full as can be.
+		r.jobs.Delete(m)
+		refused()
+	}
+}
+
+// job returns what m stands for, if Do made it.
+func (r *Responder) job(m *nats.Msg) (job, bool) {
+	if m.Sub != nil {
+		return job{}, false
+	}
+	j, ok := r.jobs.LoadAndDelete(m)
+	if !ok {
+		return job{}, false
+	}
+	return j.(job), true
+}
+
 // Stop ends the responder after the requests that have arrived, and no more may arrive: all subscriptions were drained and
 // the connection flushed. It returns a channel that is closed when it has ended. It may be called more than once.
 func (r *Responder) Stop() <-chan struct{} { return r.stop() }
@@ -185,10 +214,18 @@ func (r *Responder) serve(m *nats.Msg) Answer {
 
 func (r *Responder) guarded(m *nats.Msg) (_ Answer, err error) {
 	defer Recover(&err, r.options.Log, "request", "")
+	if j, ok := r.job(m); ok {
+		j.do()
+		return Answer{}, nil
+	}
 	return r.options.Serve(m), nil
 }
 
 func (r *Responder) busy(m *nats.Msg) {
+	if j, ok := r.job(m); ok {
+		j.refused()
+		return
+	}
 	r.reply(m, r.options.Spell(Trouble{Busy, fmt.Sprintf("%d requests are under way", r.options.Limit)}))
 }
 

@@ -20,6 +20,12 @@ const (
 	// DefaultBreakerOpen is how long a module is left alone then.
 	DefaultBreakerOpen = 5 * time.Second
 
+	// StoreHistory is how many values of a key a module's store keeps.
+	StoreHistory = 8
+
+	// LeaderLease is how long a worker that leads is taken for alive without a sign of it.
+	LeaderLease = 15 * time.Second
+
 	// JoinEvery is how often a worker joins again. A worker that is not heard of for three times as long has gone.
 	JoinEvery = 5 * time.Second
 )

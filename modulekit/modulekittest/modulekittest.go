@@ -1,12 +1,14 @@
-// Package modulekittest runs a module against a scripted homeserver: everything but the network.
+// Package modulekittest runs a module against a scripted homeserver, without a network: the test asks it what it
+// registered, answers its calls of the Module API, and lets its background calls happen.
 //
 //	hs := modulekittest.Start(t, modulekit.Module[config]{New: newGate}, `{"deny": ["@evil:example.com"]}`)
 //	answer, err := hs.SpamChecker.UserMayCreateRoom(t.Context(), &callbacksv1.UserMayCreateRoomRequest{UserId: "@evil:example.com"})
 //
-// The module's log goes to the test's. All methods may be called concurrently.
+// The module's store is in memory. Its log goes to the test's. All methods may be called concurrently.
 package modulekittest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -15,54 +17,93 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 // Homeserver asks the module under test. Its fields are the categories of callbacks, with a method for each. They return
-// nil when the module has no opinion, and an error when it failed: it returned one, panicked, or was given a context
-// that ended.
+// nil when the module has no opinion, and an error when it failed, a [*modulekit.Failure]: it returned an error, panicked,
+// or was given a context that ended.
 type Homeserver struct {
 	Categories
 
-	// Web serves the module's web resources.
+	// Web serves the module's web resources: the one with the longest path that fits, as busd does.
 	Web http.Handler
 
-	module *modulekit.Detached
+	module kitopts.Constructed
+	host   *host
+	clock  clock
 }
 
-// Start parses the config, a JSON object, constructs the module, and fails the test if either does.
-func Start[Config any](tb testing.TB, m modulekit.Module[Config], config string) *Homeserver {
+// Script is what the homeserver has and does. The zero Script has no files, and no method of the Module API.
+type Script struct {
+	// ServerName is the homeserver's. Default: example.com.
+	ServerName string
+
+	// Module is the module's name. Default: test.
+	Module string
+
+	// API answers the module's calls.
+	API ModuleAPI
+
+	// NoStore has the module find no store: [modulekit.ErrNoStore].
+	NoStore bool
+}
+
+// Start parses the config, a JSON object, constructs the module, and fails the test if either does. What there is beside
+// the module is in the script, if one is given.
+func Start[Config any](tb testing.TB, m modulekit.Module[Config], config string, script ...Script) *Homeserver {
 	tb.Helper()
-	h, err := TryStart(tb, m, config)
+	h, err := TryStart(tb, m, config, script...)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return h
 }
 
-// TryStart is Start for tests of what a module refuses: it returns the error, a [*modulekit.ConfigError] if the config
+// TryStart is [Start] for tests of what a module refuses: it returns the error, a [*modulekit.ConfigError] if the config
 // was refused.
-func TryStart[Config any](tb testing.TB, m modulekit.Module[Config], config string) (*Homeserver, error) {
+func TryStart[Config any](tb testing.TB, m modulekit.Module[Config], config string, script ...Script) (*Homeserver, error) {
 	tb.Helper()
 	log := zerolog.New(zerolog.NewTestWriter(tb))
-	o := modulekit.Options{ServerName: "example.com", Module: "test", Log: &log}
-	module, err := modulekit.Detach(m, json.RawMessage(config), o)
+	return construct(tb.Context(), m, config, &log, script)
+}
+
+// New is [TryStart] without a test, for examples. The module's log goes nowhere.
+func New[Config any](m modulekit.Module[Config], config string, script ...Script) (*Homeserver, error) {
+	return construct(context.Background(), m, config, nil, script)
+}
+
+func construct[Config any](
+	ctx context.Context, m modulekit.Module[Config], config string, log *zerolog.Logger, script []Script,
+) (*Homeserver, error) {
+	var s Script
+	if len(script) > 0 {
+		s = script[0]
+	}
+	h := &Homeserver{host: newHost(s)}
+	err := modulekit.Run(ctx, nil, m, modulekit.Options{
+		ServerName: cmp.Or(s.ServerName, "example.com"), Module: cmp.Or(s.Module, "test"), Log: log,
+		Internal: kitopts.Module{
+			Config: json.RawMessage(config), Host: h.host, Constructed: func(c kitopts.Constructed) { h.module = c },
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	h := &Homeserver{module: module, Web: module}
-	h.Categories = categoriesOf(h)
+	h.Web, h.Categories = router(h.module.Web), categoriesOf(h)
+	h.clock.start(h.module.Loops)
 	return h, nil
 }
 
 // Callbacks returns what the module registered.
-func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callbacks() }
+func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callbacks }
 
 func ask[Request, Reply proto.Message](
 	ctx context.Context, h *Homeserver, cb subjects.Callback[Request, Reply], req Request,
 ) (Reply, error) {
-	answer, err := h.module.Ask(ctx, cb, req)
+	answer, err := h.module.Ask(ctx, cb.Declaration, req)
 	reply, _ := answer.(Reply)
 	return reply, err
 }

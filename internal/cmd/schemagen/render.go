@@ -14,21 +14,22 @@ var templates embed.FS
 
 // What each template makes: once per category where the name has a %s, and else once.
 var targets = map[string]string{
-	"subjects.go.tmpl":      "subjects/%s_gen.go",
-	"bus.go.tmpl":           "bus/%s_gen.go",
-	"categories.go.tmpl":    "bus/categories_gen.go",
-	"modulekit.go.tmpl":     "modulekit/%s_gen.go",
-	"modulekittest.go.tmpl": "modulekit/modulekittest/%s_gen.go",
-	"homeserver.go.tmpl":    "modulekit/modulekittest/homeserver_gen.go",
-	"category.md.tmpl":      "docs/callbacks/%s.md",
-	"index.md.tmpl":         "docs/callbacks/README.md",
-	"api_subjects.go.tmpl":  "subjects/module_api_gen.go",
-	"api_bus.go.tmpl":       "bus/module_api_gen.go",
-	"api_modulekit.go.tmpl": "modulekit/module_api_gen.go",
-	"api.md.tmpl":           "docs/module-api.md",
-	"types.md.tmpl":         "docs/callbacks/types.md",
-	"messages.py.tmpl":      pythonFolder + "messages.py",
-	"api.py.tmpl":           pythonFolder + "api.py",
+	"subjects.go.tmpl":          "subjects/%s_gen.go",
+	"bus.go.tmpl":               "bus/%s_gen.go",
+	"categories.go.tmpl":        "bus/categories_gen.go",
+	"modulekit.go.tmpl":         "modulekit/%s_gen.go",
+	"modulekittest.go.tmpl":     "modulekit/modulekittest/%s_gen.go",
+	"homeserver.go.tmpl":        "modulekit/modulekittest/homeserver_gen.go",
+	"category.md.tmpl":          "docs/callbacks/%s.md",
+	"index.md.tmpl":             "docs/callbacks/README.md",
+	"api_subjects.go.tmpl":      "subjects/module_api_gen.go",
+	"api_bus.go.tmpl":           "bus/module_api_gen.go",
+	"api_modulekit.go.tmpl":     "modulekit/module_api_gen.go",
+	"api_modulekittest.go.tmpl": "modulekit/modulekittest/module_api_gen.go",
+	"api.md.tmpl":               "docs/module-api.md",
+	"types.md.tmpl":             "docs/callbacks/types.md",
+	"messages.py.tmpl":          pythonFolder + "messages.py",
+	"api.py.tmpl":               pythonFolder + "api.py",
 }
 
 func render(all Catalogue) (map[string][]byte, error) {

@@ -1069,6 +1069,116 @@ func (x *Interest) GetUnserved() string {
 	return ""
 }
 
+// OpenBucket asks busd for a JetStream key-value bucket of a module, which busd makes if it is not there.
+type OpenBucket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bucket of the lease that the worker has which leads, instead of the module's store.
+	Lease         bool `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenBucket) Reset() {
+	*x = OpenBucket{}
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenBucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenBucket) ProtoMessage() {}
+
+func (x *OpenBucket) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenBucket.ProtoReflect.Descriptor instead.
+func (*OpenBucket) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OpenBucket) GetLease() bool {
+	if x != nil {
+		return x.Lease
+	}
+	return false
+}
+
+// Bucket answers OpenBucket.
+type Bucket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty where there is a problem.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why there is none.
+	Problem string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	// NATS keeps it on disk, in a folder that outlives busd.
+	Durable       bool `protobuf:"varint,3,opt,name=durable,proto3" json:"durable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bucket) Reset() {
+	*x = Bucket{}
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bucket) ProtoMessage() {}
+
+func (x *Bucket) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
+func (*Bucket) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Bucket) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Bucket) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Bucket) GetDurable() bool {
+	if x != nil {
+		return x.Durable
+	}
+	return false
+}
+
 // ReadFile asks for a piece of a file, at FileWrapper.subject. The reply is the piece, which may be shorter than asked
 // for, and is empty at the end of the file.
 type ReadFile struct {
@@ -1082,7 +1192,7 @@ type ReadFile struct {
 
 func (x *ReadFile) Reset() {
 	*x = ReadFile{}
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1204,7 @@ func (x *ReadFile) String() string {
 func (*ReadFile) ProtoMessage() {}
 
 func (x *ReadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1217,7 @@ func (x *ReadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFile.ProtoReflect.Descriptor instead.
 func (*ReadFile) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReadFile) GetOffset() int64 {
@@ -1136,7 +1246,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_roster_v1_roster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1258,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_roster_v1_roster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1271,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Failure) GetModule() string {
@@ -1201,7 +1311,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_roster_v1_roster_proto_msgTypes[15]
+	mi := &file_roster_v1_roster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1323,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[15]
+	mi := &file_roster_v1_roster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1336,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{15}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Decision) GetAnswer() []byte {
@@ -1348,7 +1458,14 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\x12\x14\n" +
 	"\x05named\x18\t \x01(\bR\x05named\x12\x1a\n" +
 	"\bunserved\x18\n" +
-	" \x01(\tR\bunserved\":\n" +
+	" \x01(\tR\bunserved\"\"\n" +
+	"\n" +
+	"OpenBucket\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\bR\x05lease\"P\n" +
+	"\x06Bucket\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x18\n" +
+	"\adurable\x18\x03 \x01(\bR\adurable\":\n" +
 	"\bReadFile\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"\x98\x01\n" +
@@ -1388,7 +1505,7 @@ func file_roster_v1_roster_proto_rawDescGZIP() []byte {
 }
 
 var file_roster_v1_roster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_roster_v1_roster_proto_goTypes = []any{
 	(FailureKind)(0),    // 0: modulebus.roster.v1.FailureKind
 	(*Entry)(nil),       // 1: modulebus.roster.v1.Entry
@@ -1404,31 +1521,33 @@ var file_roster_v1_roster_proto_goTypes = []any{
 	(*Part)(nil),        // 11: modulebus.roster.v1.Part
 	(*Module)(nil),      // 12: modulebus.roster.v1.Module
 	(*Interest)(nil),    // 13: modulebus.roster.v1.Interest
-	(*ReadFile)(nil),    // 14: modulebus.roster.v1.ReadFile
-	(*Failure)(nil),     // 15: modulebus.roster.v1.Failure
-	(*Decision)(nil),    // 16: modulebus.roster.v1.Decision
-	nil,                 // 17: modulebus.roster.v1.Entry.TimeoutsMsEntry
-	nil,                 // 18: modulebus.roster.v1.Join.NeedsEntry
-	nil,                 // 19: modulebus.roster.v1.Join.UnservedEntry
-	(v1.OnFailure)(0),   // 20: modulebus.callbacks.v1.OnFailure
+	(*OpenBucket)(nil),  // 14: modulebus.roster.v1.OpenBucket
+	(*Bucket)(nil),      // 15: modulebus.roster.v1.Bucket
+	(*ReadFile)(nil),    // 16: modulebus.roster.v1.ReadFile
+	(*Failure)(nil),     // 17: modulebus.roster.v1.Failure
+	(*Decision)(nil),    // 18: modulebus.roster.v1.Decision
+	nil,                 // 19: modulebus.roster.v1.Entry.TimeoutsMsEntry
+	nil,                 // 20: modulebus.roster.v1.Join.NeedsEntry
+	nil,                 // 21: modulebus.roster.v1.Join.UnservedEntry
+	(v1.OnFailure)(0),   // 22: modulebus.callbacks.v1.OnFailure
 }
 var file_roster_v1_roster_proto_depIdxs = []int32{
-	17, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
+	19, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
 	7,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
-	18, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
-	19, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
+	20, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
+	21, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
 	4,  // 4: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
 	5,  // 5: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
 	6,  // 6: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
 	12, // 7: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
 	11, // 8: modulebus.roster.v1.Roster.part:type_name -> modulebus.roster.v1.Part
 	13, // 9: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
-	20, // 10: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	20, // 11: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	22, // 10: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	22, // 11: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
 	3,  // 12: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
 	0,  // 13: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	20, // 14: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	15, // 15: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	22, // 14: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	17, // 15: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
 	3,  // 16: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
 	17, // [17:17] is the sub-list for method output_type
 	17, // [17:17] is the sub-list for method input_type
@@ -1443,14 +1562,14 @@ func file_roster_v1_roster_proto_init() {
 		return
 	}
 	file_roster_v1_roster_proto_msgTypes[5].OneofWrappers = []any{}
-	file_roster_v1_roster_proto_msgTypes[15].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_roster_proto_rawDesc), len(file_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

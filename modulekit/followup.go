@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -14,15 +13,11 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// maxPending is how many follow-ups a worker waits for. One that is over it is not missed when it does not come.
-const maxPending = 4096
-
 // follow waits for one kind of follow-up, so that the module is always told: by the homeserver, or in its place when
 // nothing was heard in time. A nil follow does nothing.
 type follow struct {
-	worker string
-	up     handler
-	log    *zerolog.Logger
+	api *ModuleAPI
+	up  handler
 
 	mu      sync.Mutex
 	pending map[string]*time.Timer // by token
@@ -38,7 +33,7 @@ func (api *ModuleAPI) linkFollowUps() {
 			continue
 		}
 		if follows[up.callback] == nil {
-			follows[up.callback] = &follow{worker: api.Worker(), up: up, log: api.Log(), pending: map[string]*time.Timer{}}
+			follows[up.callback] = &follow{api: api, up: up, pending: map[string]*time.Timer{}}
 		}
 		h.follow = follows[up.callback]
 		api.handlers[d] = h
@@ -50,12 +45,32 @@ func (api *ModuleAPI) linkFollowUps() {
 	}
 }
 
-// stopFollowUps ends all waiting: the worker ends, and what it knew of them with it.
+// stopFollowUps ends all waiting: the worker ends, and what it knew of them with it. What the module is being told already
+// goes on.
 func (api *ModuleAPI) stopFollowUps() {
 	for _, h := range api.handlers {
 		h.follow.close()
 	}
 }
+
+// teller has the module told of something when there is room for it, or calls refused, which must not block.
+type teller func(tell func(context.Context), refused func())
+
+// tellAtOnce is the teller of a module that is on no bus.
+func tellAtOnce(tell func(context.Context), _ func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tell(ctx)
+}
+
+const (
+	// maxPending is how many follow-ups of one kind a worker waits for. Beyond: one that never arrives is not reported as
+	// lost.
+	maxPending = 4096
+
+	patience = 10 * time.Second       // for the module to take in that a follow-up was lost
+	tryAgain = 100 * time.Millisecond // until a module that was busy is told
+)
 
 // adoptFollowUps waits for what the instance before this one waited for: follow-ups come here from now on.
 func (api *ModuleAPI) adoptFollowUps(old *ModuleAPI) {
@@ -93,7 +108,7 @@ func (f *follow) expect(callback *subjects.Declaration, answer proto.Message) pr
 		return answer
 	}
 	m := proto.Clone(answer).ProtoReflect()
-	m.Set(d.FromWorker, protoreflect.ValueOfString(f.worker))
+	m.Set(d.FromWorker, protoreflect.ValueOfString(f.api.Worker()))
 	token := tokenOf(d.ReplyFields)
 	if !m.Has(token) {
 		m.Set(token, protoreflect.ValueOfString(rand.Text()))
@@ -137,24 +152,32 @@ func (f *follow) take(token string) (waiting bool) {
 	return waiting
 }
 
-// lost tells the module what nobody else will. What it answers does not matter.
-//
-//nolint:contextcheck,nolintlint // It comes long after the request is over whose context there was; callers would be blamed.
+// lost has the module told what nobody else will tell it. A module that is busy is told later.
 func (f *follow) lost(token string) {
-	if !f.take(token) {
-		return
+	if f.take(token) {
+		f.api.tell(func(ctx context.Context) { f.report(ctx, token) }, func() { f.later(token) })
 	}
-	d := declared.Of(f.up.callback)
+}
+
+// later is lost, after a while.
+func (f *follow) later(token string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.closed {
+		f.pending[token] = time.AfterFunc(tryAgain, func() { f.lost(token) })
+	}
+}
+
+// report tells the module. What it answers does not matter.
+func (f *follow) report(ctx context.Context, token string) {
+	d := f.up.callback
 	req := d.NewRequest()
 	m := req.ProtoReflect()
-	m.Set(tokenOf(d.RequestFields), protoreflect.ValueOfString(token))
-	if lost := d.RequestFields.ByName("lost"); lost != nil {
+	m.Set(tokenOf(m.Descriptor().Fields()), protoreflect.ValueOfString(token))
+	if lost := m.Descriptor().Fields().ByName("lost"); lost != nil {
 		m.Set(lost, protoreflect.ValueOfBool(true))
 	}
-	const patience = 10 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	_, _ = f.up.answer(ctx, req, f.log)
+	_, _ = f.up.answer(ctx, req, f.api.Log())
 }
 
 func tokenOf(fields protoreflect.FieldDescriptors) protoreflect.FieldDescriptor {

@@ -11,12 +11,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 // pacer is a module that paces background updates and authenticates logins, and writes down what it is told of them.
 type pacer struct {
-	*Detached
+	api *ModuleAPI
 
 	mu     sync.Mutex
 	ends   []*callbacksv1.OnUpdateEndRequest
@@ -60,11 +61,19 @@ func newPacer(t *testing.T) *pacer {
 		})
 		return nil
 	}}
-	var err error
-	if p.Detached, err = Detach(module, nil, Options{ServerName: "example.com", Module: "pacer", Worker: "w1"}); err != nil {
+	p.api = detached(t, module)
+	return p
+}
+
+// detached constructs a module that is on no bus.
+func detached(t *testing.T, m Module[struct{}]) *ModuleAPI {
+	t.Helper()
+	o := Options{ServerName: "example.com", Module: "pacer", Worker: "w1"}
+	i, err := build(m, o.withDefaults(), nil, &rosterv1.Entry{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return i.api
 }
 
 // update asks whether an update may go on, with a token of the module's if it is not empty.
@@ -80,7 +89,7 @@ func (p *pacer) end(t *testing.T, token string) {
 
 func ask[Reply proto.Message](t *testing.T, p *pacer, d *subjects.Declaration, req proto.Message) Reply {
 	t.Helper()
-	got, err := p.Ask(t.Context(), d, req)
+	got, err := p.api.ask(t.Context(), d, req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,12 +205,9 @@ func TestANewInstanceWaitsForWhatTheOldOneDid(t *testing.T) {
 		want(t, p.told(), "ends", "lost?")
 
 		// It may not want to be told.
-		quiet, err := Detach(Module[struct{}]{New: func(struct{}, *ModuleAPI) error { return nil }}, nil, Options{ServerName: "x", Module: "y"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		quiet := detached(t, Module[struct{}]{New: func(struct{}, *ModuleAPI) error { return nil }})
 		p.update(t, "one", "lost")
-		quiet.api.adoptFollowUps(p.api)
+		quiet.adoptFollowUps(p.api)
 		<-time.After(time.Hour)
 		want(t, p.told(), "ends", "lost?")
 	})

@@ -1,7 +1,11 @@
 package modulekit
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -52,17 +56,23 @@ type StateFilter struct {
 
 	// StateKey is the state key; nil is any.
 	StateKey *string
+
+	all bool
 }
 
-// AllState is every state event of a room, of which there may be hundreds of thousands.
-var AllState = []StateFilter{{Type: "*"}}
+// AllState is every state event of a room. Of a large room there are hundreds of thousands, and they travel with each
+// question: what is larger than NATS's max_payload cannot be asked, and the module has failed then. Name the types that
+// you need instead, or ask for them when you do, with [ModuleAPI.GetRoomState].
+func AllState() StateFilter { return StateFilter{all: true} }
 
-// NeedState says which state events the module needs in the requests of a callback that has any; it gets no others, and
-// none at all without this. It is called while the module is constructed.
+// NeedState says which state events the module needs in the requests of a callback; it gets no others, and none at all
+// without this. The module must register the callback, and the callback must have room state: check_event_allowed and
+// others that the reference lists with state_events. Otherwise constructing the module fails. It is called while the
+// module is constructed.
 func (api *ModuleAPI) NeedState(cb subjects.AnyCallback, filters ...StateFilter) {
 	state := &rosterv1.StateFilter{}
 	for _, f := range filters {
-		if f.Type == "*" {
+		if f.all {
 			state.All = true
 			continue
 		}
@@ -71,10 +81,22 @@ func (api *ModuleAPI) NeedState(cb subjects.AnyCallback, filters ...StateFilter)
 	api.state[subjects.DeclarationOf(cb)] = state
 }
 
+// checkState finds what NeedState was called for in vain.
+func (api *ModuleAPI) checkState() {
+	for _, d := range slices.SortedFunc(maps.Keys(api.state), func(a, b *subjects.Declaration) int { return cmp.Compare(a.FullName(), b.FullName()) }) {
+		switch {
+		case declared.Of(d).State == nil:
+			api.problem(fmt.Errorf("NeedState: requests of %s have no room state", d.FullName()))
+		case api.handlers[d].call == nil:
+			api.problem(fmt.Errorf("NeedState: %s is not registered", d.FullName()))
+		}
+	}
+}
+
 // needsOf is what the module needs to be asked a callback; nil for nothing in particular.
 func (api *ModuleAPI) needsOf(d *subjects.Declaration, h handler) *rosterv1.Needs {
 	state := api.state[d]
-	if state == nil || declared.Of(d).State == nil {
+	if state == nil {
 		return h.needs
 	}
 	return &rosterv1.Needs{Keys: h.needs.GetKeys(), State: state}

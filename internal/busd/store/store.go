@@ -1,0 +1,149 @@
+// Package store makes the JetStream buckets of modules. A module that could make streams itself could make one over the
+// subjects of others, so busd does it, when a worker asks.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	maxOpening  = 32               // modules whose buckets are made at once. Beyond: the worker is told to ask again.
+	makeTimeout = 10 * time.Second // for JetStream to make a bucket
+	flushTime   = 2 * time.Second  // for NATS to take what there is when the service closes
+)
+
+// Options say whose buckets are made where.
+type Options struct {
+	// Conn is the connection to NATS, which stays the caller's. Required.
+	Conn *nats.Conn
+
+	// ServerName is the homeserver's. Required.
+	ServerName string
+
+	// Listed reports whether the roster lists a module. Only those get buckets. Required.
+	Listed func(module string) bool
+
+	// Durable says that JetStream's folder outlives busd.
+	Durable bool
+
+	// Log is told of buckets that cannot be made, and once of each module whose store is not durable.
+	Log *zerolog.Logger
+}
+
+// Service makes buckets. Of several busd of a homeserver, one answers a worker.
+type Service struct {
+	options   Options
+	server    subjects.Server
+	responder *responder.Responder
+	warned    warned
+}
+
+// Serve makes buckets until Close, which must be called.
+func Serve(o Options) (*Service, error) {
+	s := &Service{options: o, server: subjects.For(o.ServerName)}
+	s.responder = responder.New(o.Conn, responder.Options{Limit: maxOpening, Serve: s.serve, Spell: spell, Log: o.Log})
+	if err := s.responder.Subscribe(s.server.StoreAny(), "busd"); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return s, o.Conn.Flush()
+}
+
+// Close stops answering, and waits for what is being made.
+func (s *Service) Close() { <-s.responder.Drain(flushTime) }
+
+func spell(t responder.Trouble) responder.Answer {
+	if t.Cause == responder.Busy {
+		return failure(rosterv1.FailureKind_BUSY, t.Text)
+	}
+	return failure(rosterv1.FailureKind_ERROR, t.Text)
+}
+
+func failure(kind rosterv1.FailureKind, text string) responder.Answer {
+	return responder.Answer{Header: (&wire.Failure{Kind: kind, Text: text}).Header()}
+}
+
+func (s *Service) serve(m *nats.Msg) responder.Answer {
+	module, _ := subjects.ModuleOf(m.Subject) // The subscription lets nothing else through; no name is no module's.
+	ctx := s.responder.Begin("", makeTimeout)
+	defer ctx.End()
+	in, req := wire.MappingOf(m), &rosterv1.OpenBucket{}
+	if err := wire.DecodeMessage(m, req); err != nil {
+		return failure(rosterv1.FailureKind_MALFORMED, err.Error())
+	}
+	data, err := wire.Encode(s.bucket(ctx, module, req.GetLease()), in)
+	if err != nil {
+		return failure(rosterv1.FailureKind_ERROR, err.Error())
+	}
+	return responder.Answer{Header: in.Header(), Data: data}
+}
+
+// bucket makes a module's bucket if it is not there yet.
+func (s *Service) bucket(ctx context.Context, module string, lease bool) *rosterv1.Bucket {
+	if !s.options.Listed(module) {
+		return &rosterv1.Bucket{Problem: "the roster does not list this module"}
+	}
+	c := s.config(module, lease)
+	if err := s.open(ctx, c); err != nil {
+		s.options.Log.Error().Str("module", module).Str("bucket", c.Bucket).Err(err).Msg("cannot make a bucket for a module")
+		return &rosterv1.Bucket{Problem: problemOf(err)}
+	}
+	if !lease && !s.options.Durable && s.warned.first(module) {
+		s.options.Log.Warn().Str("module", module).
+			Msg("the module stores something, and it is gone when busd ends: set nats.store_dir to keep it")
+	}
+	return &rosterv1.Bucket{Name: c.Bucket, Durable: s.options.Durable}
+}
+
+func (s *Service) config(module string, lease bool) jetstream.KeyValueConfig {
+	if lease {
+		return jetstream.KeyValueConfig{
+			Bucket: s.server.LeaseBucket(module), Description: "leader of modulebus module " + module, TTL: wire.LeaderLease,
+		}
+	}
+	return jetstream.KeyValueConfig{
+		Bucket: s.server.StoreBucket(module), Description: "store of modulebus module " + module, History: wire.StoreHistory,
+	}
+}
+
+func problemOf(err error) string {
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) || errors.Is(err, nats.ErrNoResponders) {
+		return "JetStream is not enabled on this NATS"
+	}
+	return "JetStream cannot make the store: " + err.Error()
+}
+
+// open makes the bucket if it is not there, on as many servers of a cluster as make it safe.
+func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
+	js, err := jetstream.New(s.options.Conn)
+	if err != nil {
+		return err
+	}
+	_, err = js.KeyValue(ctx, c.Bucket)
+	for _, c.Replicas = range []int{3, 1} {
+		if !errors.Is(err, jetstream.ErrBucketNotFound) && !tooFewServers(err) {
+			break
+		}
+		_, err = js.CreateKeyValue(ctx, c)
+	}
+	return err
+}
+
+// tooFewServers reports whether a bucket could not be replicated as often as was asked.
+func tooFewServers(err error) bool {
+	var api *jetstream.APIError
+	const notSupported, insufficient = 10074, 10005
+	return errors.As(err, &api) && (api.ErrorCode == notSupported || api.ErrorCode == insufficient)
+}

@@ -1,0 +1,102 @@
+// Package kitopts has the options of package modulekit that are for this Go module alone: what takes the place of NATS
+// and busd when a module is tested.
+package kitopts
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Module is the internal part of modulekit.Options. The zero value is what modules use.
+type Module struct {
+	// Constructed is told of the module when it has been constructed from Config. The module is on no bus then: Run
+	// returns as soon as Constructed does, and Host takes the place of what is out there.
+	Constructed func(Constructed)
+	Config      json.RawMessage
+	Host        Host
+}
+
+// Host is what a module reaches from inside, besides the questions it is asked. Its methods may be called concurrently.
+type Host interface {
+	// Call makes a call of the Module API. The reply is of the method's type.
+	Call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error)
+
+	// Bucket opens the module's store.
+	Bucket(ctx context.Context) (Bucket, error)
+
+	// ReadFile returns a piece of a file that a request is about, which is empty at the file's end.
+	ReadFile(ctx context.Context, subject string, offset int64, length uint32) ([]byte, error)
+}
+
+// Constructed is a module that was constructed, registered what it implements, and is asked directly.
+type Constructed struct {
+	// Callbacks are what it registered.
+	Callbacks []*subjects.Declaration
+
+	// Ask asks it as a bus would: the request travels as bytes, a panic becomes an error. The answer is nil when the
+	// module has no opinion, or did not register the callback.
+	Ask func(ctx context.Context, d *subjects.Declaration, req proto.Message) (proto.Message, error)
+
+	// Web has its web resources, by path.
+	Web map[string]http.Handler
+
+	// Loops are its looping background calls.
+	Loops []Loop
+}
+
+// Loop is a looping background call.
+type Loop struct {
+	Every time.Duration
+	All   bool // on all workers, not only on the one that leads
+	Call  func(context.Context)
+}
+
+// These errors are those of package modulekit, which says what they mean.
+var (
+	ErrNoStore     = errors.New("modulekit: the module has no store")
+	ErrKeyNotFound = errors.New("modulekit: the store has no such key")
+	ErrConflict    = errors.New("modulekit: the key has changed meanwhile")
+	ErrNoContent   = errors.New("modulekit: the homeserver gave no content for the file")
+)
+
+// Entry is a value of a key, or that it was deleted.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision uint64
+	Created  time.Time
+	Deleted  bool
+}
+
+// Write says what is written to a key.
+type Write struct {
+	Value  []byte
+	Delete bool
+	After  *uint64 // the revision that the key must have, 0 for none; nil for any
+}
+
+// Bucket is a key-value store. Its methods may be called concurrently.
+type Bucket interface {
+	// Get returns the last entry of a key, [ErrKeyNotFound] if there is none or it is a deletion.
+	Get(ctx context.Context, key string) (Entry, error)
+
+	// Write returns the new revision, [ErrConflict] if the key has another one than it must.
+	Write(ctx context.Context, key string, w Write) (uint64, error)
+
+	// Last returns the last entry of each key, deletions among them.
+	Last(ctx context.Context) ([]Entry, error)
+
+	// History returns the entries of a key that are kept, the oldest first.
+	History(ctx context.Context, key string) ([]Entry, error)
+
+	// Watch calls changed for each key that may have changed, and with an empty key when any may have, until ctx ends.
+	// It returns when it listens.
+	Watch(ctx context.Context, changed func(key string)) error
+}

@@ -1,0 +1,349 @@
+package modulekit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// storeTimeout is how long one use of a store may take whose context ends later.
+const storeTimeout = 10 * time.Second
+
+// bucket is a JetStream key-value bucket that busd makes. It needs no consumers, which a module's permissions do not
+// allow, and is opened again when it is gone: NATS was restarted, and busd makes another.
+type bucket struct {
+	nc      *nats.Conn
+	subject string // where busd is asked for it
+	lease   bool   // which of the module's two it is
+
+	mu       sync.Mutex
+	stream   jetstream.Stream // nil until it is opened
+	js       jetstream.JetStream
+	watchers map[int]func(key string)
+	next     int // key of the next watcher
+}
+
+func newBucket(nc *nats.Conn, server subjects.Server, module string, lease bool) *bucket {
+	return &bucket{nc: nc, subject: server.Store(module), lease: lease, watchers: map[int]func(string){}}
+}
+
+// open returns the stream of the bucket, again if it had been opened.
+func (b *bucket) open(ctx context.Context) (jetstream.Stream, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream != nil {
+		return b.stream, nil
+	}
+	name, err := b.make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if b.js, err = jetstream.New(b.nc); err != nil {
+		return nil, err
+	}
+	if b.stream, err = b.js.Stream(ctx, "KV_"+name); err != nil {
+		return nil, err
+	}
+	for _, changed := range b.watchers {
+		changed("")
+	}
+	return b.stream, nil
+}
+
+// make has busd make the bucket.
+func (b *bucket) make(ctx context.Context) (name string, err error) {
+	made := &rosterv1.Bucket{}
+	if err := request(ctx, b.nc, b.subject, &rosterv1.OpenBucket{Lease: b.lease}, made); err != nil {
+		return "", fmt.Errorf("%w: busd does not answer: %w", ErrNoStore, err)
+	}
+	if made.GetProblem() != "" {
+		return "", fmt.Errorf("%w: %s", ErrNoStore, made.GetProblem())
+	}
+	return made.GetName(), nil
+}
+
+// forget has the bucket opened again at its next use.
+func (b *bucket) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stream = nil
+}
+
+// use does something with the stream, once more with a bucket made anew if it is gone.
+func (b *bucket) use(ctx context.Context, do func(context.Context, jetstream.Stream) error) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	for again := true; ; again = false {
+		stream, err := b.open(ctx)
+		if err == nil {
+			err = do(ctx, stream)
+		}
+		if !gone(err) {
+			return err
+		}
+		b.forget()
+		if !again {
+			return err
+		}
+	}
+}
+
+// gone reports whether an error says that there is no such stream.
+func gone(err error) bool {
+	return errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) ||
+		errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders)
+}
+
+// prefix is what the subjects of keys begin with.
+func prefix(s jetstream.Stream) string {
+	return "$KV." + strings.TrimPrefix(s.CachedInfo().Config.Name, "KV_") + "."
+}
+
+const (
+	operation     = "KV-Operation" // header of a deletion
+	operationDel  = "DEL"
+	operationPuts = ""
+)
+
+// Get implements [kitopts.Bucket].
+func (b *bucket) Get(ctx context.Context, key string) (kitopts.Entry, error) {
+	e, err := b.last(ctx, key)
+	if err == nil && e.Deleted {
+		err = ErrKeyNotFound
+	}
+	return e, err
+}
+
+// last is Get that returns deletions, too.
+func (b *bucket) last(ctx context.Context, key string) (e kitopts.Entry, err error) {
+	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
+		m, err := s.GetLastMsgForSubject(ctx, prefix(s)+key)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return ErrKeyNotFound
+		}
+		if err == nil {
+			e = entryOf(key, m)
+		}
+		return err
+	})
+	return e, err
+}
+
+func entryOf(key string, m *jetstream.RawStreamMsg) kitopts.Entry {
+	e := kitopts.Entry{Key: key, Revision: m.Sequence, Created: m.Time, Deleted: m.Header.Get(operation) != operationPuts}
+	if !e.Deleted {
+		e.Value = m.Data
+	}
+	return e
+}
+
+// Write implements [kitopts.Bucket]. A key that was deleted counts as one that is not there.
+func (b *bucket) Write(ctx context.Context, key string, w kitopts.Write) (uint64, error) {
+	revision, err := b.publish(ctx, key, w)
+	if !errors.Is(err, ErrConflict) || *w.After != 0 {
+		return revision, err
+	}
+	e, lastErr := b.last(ctx, key)
+	if lastErr != nil || !e.Deleted {
+		return 0, err
+	}
+	w.After = &e.Revision
+	return b.publish(ctx, key, w)
+}
+
+func (b *bucket) publish(ctx context.Context, key string, w kitopts.Write) (revision uint64, err error) {
+	const attempts, wait = 1, 50 * time.Millisecond // beside those of use
+	opts := []jetstream.PublishOpt{jetstream.WithRetryAttempts(attempts), jetstream.WithRetryWait(wait)}
+	if w.After != nil {
+		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(*w.After))
+	}
+	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
+		m := &nats.Msg{Subject: prefix(s) + key, Data: w.Value}
+		if w.Delete {
+			m.Header = nats.Header{operation: {operationDel}}
+		}
+		ack, err := b.js.PublishMsg(ctx, m, opts...)
+		if conflict(err) {
+			return ErrConflict
+		}
+		if err == nil {
+			revision = ack.Sequence
+		}
+		return err
+	})
+	return revision, err
+}
+
+func conflict(err error) bool {
+	var api *jetstream.APIError
+	const wrongLast, wrongLastReplicated = 10071, 10164
+	return errors.As(err, &api) && (api.ErrorCode == wrongLast || api.ErrorCode == wrongLastReplicated)
+}
+
+// Last implements [kitopts.Bucket].
+func (b *bucket) Last(ctx context.Context) (entries []kitopts.Entry, err error) {
+	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
+		entries = nil
+		info, err := s.Info(ctx, jetstream.WithSubjectFilter(prefix(s)+">"))
+		if err != nil {
+			return err
+		}
+		var subjects []string
+		for subject := range info.State.Subjects {
+			subjects = append(subjects, subject)
+		}
+		for some := range slices.Chunk(subjects, listed) {
+			more, err := b.list(ctx, s, some)
+			if err != nil {
+				return err
+			}
+			entries = append(entries, more...)
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// listed is how many keys are read in one request; servers refuse more than 1024.
+const listed = 512
+
+// list reads the last entries of some keys in one request, which the server answers with a message for each.
+func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (entries []kitopts.Entry, err error) {
+	inbox, err := b.nc.SubscribeSync(b.nc.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = inbox.Unsubscribe() }() // It fails only when the connection is closed.
+	ask, err := json.Marshal(map[string]any{"multi_last": keys, "batch": len(keys)})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+s.CachedInfo().Config.Name, inbox.Subject, ask); err != nil {
+		return nil, err
+	}
+	for {
+		m, err := inbox.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, err
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+			entries = append(entries, listedEntry(prefix(s), m))
+		case "204", "404": // the end; and no such keys
+			return entries, nil
+		default:
+			return nil, fmt.Errorf("modulekit: cannot list the store: %s %s", status, m.Header.Get("Description"))
+		}
+	}
+}
+
+func listedEntry(prefix string, m *nats.Msg) kitopts.Entry {
+	sequence, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64) // Both are what the server wrote.
+	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	key := strings.TrimPrefix(m.Header.Get("Nats-Subject"), prefix)
+	return entryOf(key, &jetstream.RawStreamMsg{Sequence: sequence, Time: at, Header: m.Header, Data: m.Data})
+}
+
+// History implements [kitopts.Bucket].
+func (b *bucket) History(ctx context.Context, key string) (entries []kitopts.Entry, err error) {
+	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
+		entries = nil
+		for sequence := uint64(1); ; {
+			m, err := s.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(prefix(s)+key))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			entries = append(entries, entryOf(key, m))
+			sequence = m.Sequence + 1
+		}
+	})
+	return entries, err
+}
+
+// Watch implements [kitopts.Bucket]. What is published to the bucket's subjects is a hint only: JetStream may refuse it.
+func (b *bucket) Watch(ctx context.Context, changed func(key string)) error {
+	var sub *nats.Subscription
+	err := b.use(ctx, func(_ context.Context, s jetstream.Stream) (err error) {
+		start := prefix(s)
+		sub, err = b.nc.Subscribe(start+">", func(m *nats.Msg) { changed(strings.TrimPrefix(m.Subject, start)) })
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.nc.FlushTimeout(busdTimeout); err != nil {
+		_ = sub.Unsubscribe()
+		return err
+	}
+	go b.relist(ctx, sub, changed)
+	return nil
+}
+
+// relist reports, until ctx ends, that any key may have changed when NATS was away or the bucket was made anew.
+func (b *bucket) relist(ctx context.Context, sub *nats.Subscription, changed func(key string)) {
+	defer b.addWatcher(changed)()
+	defer func() { _ = sub.Unsubscribe() }() // It fails only when the connection is closed.
+	connected := b.nc.StatusChanged(nats.CONNECTED)
+	defer b.nc.RemoveStatusListener(connected)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-connected:
+			if !open {
+				return
+			}
+			b.forget()
+			changed("")
+		}
+	}
+}
+
+func (b *bucket) addWatcher(changed func(key string)) (remove func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := b.next
+	b.next++
+	b.watchers[key] = changed
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.watchers, key)
+	}
+}
+
+// request asks busd.
+func request(ctx context.Context, nc *nats.Conn, subject string, req, reply proto.Message) error {
+	data, err := wire.Encode(req, wire.Binary)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
+	defer cancel()
+	msg, err := nc.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return err
+	}
+	if failed := wire.FailureOf(msg); failed != nil {
+		return failed
+	}
+	return wire.DecodeMessage(msg, reply)
+}

@@ -1,0 +1,92 @@
+package modulekit
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// host is what a module on NATS reaches. It implements [kitopts.Host].
+type host struct {
+	nc     *nats.Conn
+	server subjects.Server
+	module string
+	store  *bucket
+}
+
+func newHost(nc *nats.Conn, o Options) *host {
+	server := subjects.For(o.ServerName)
+	return &host{nc: nc, server: server, module: o.Module, store: newBucket(nc, server, o.Module, false)}
+}
+
+// Call implements [kitopts.Host]. The homeserver is told when ctx ends before it has answered.
+func (h *host) Call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
+	data, err := wire.Encode(req, wire.Binary)
+	if err != nil {
+		return nil, err
+	}
+	name := rand.Text()
+	msg, err := h.nc.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: h.server.API(m, h.module), Data: data,
+		Header: nats.Header{wire.HeaderCall: {name}, wire.HeaderTimeout: {left(ctx)}},
+	})
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		text := "no homeserver serves the Module API: is homeserver.url set in busd.yaml?"
+		return nil, &MatrixError{Status: http.StatusServiceUnavailable, Errcode: "M_UNKNOWN", Text: text}
+	case err != nil:
+		_ = h.nc.Publish(h.server.APICancel(h.module), []byte(name)) // The deadline covers what is lost.
+		return nil, err
+	}
+	if e := wire.MatrixErrorOf(msg); e != nil {
+		return nil, e
+	}
+	reply := m.NewReply()
+	return reply, wire.DecodeMessage(msg, reply)
+}
+
+// left is the time that ctx has, in milliseconds.
+func left(ctx context.Context) string {
+	deadline, _ := ctx.Deadline() // It has one.
+	return strconv.FormatUint(uint64(max(1, wire.Milliseconds(time.Until(deadline)))), 10)
+}
+
+// Bucket implements [kitopts.Host].
+func (h *host) Bucket(ctx context.Context) (kitopts.Bucket, error) {
+	_, err := h.store.open(ctx)
+	return h.store, err
+}
+
+const busyPause = 5 * time.Millisecond // before a homeserver that is busy is asked for a piece again
+
+// ReadFile implements [kitopts.Host]. It asks again as long as the homeserver is busy.
+func (h *host) ReadFile(ctx context.Context, subject string, offset int64, length uint32) ([]byte, error) {
+	req, err := wire.Encode(&rosterv1.ReadFile{Offset: offset, Length: length}, wire.Binary)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		m, err := h.nc.RequestWithContext(ctx, subject, req)
+		if err != nil {
+			return nil, err
+		}
+		switch f := wire.FailureOf(m); {
+		case f == nil:
+			return m.Data, nil
+		case f.Kind != rosterv1.FailureKind_BUSY:
+			return nil, f
+		}
+		pause(ctx, busyPause)
+	}
+}

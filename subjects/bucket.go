@@ -1,0 +1,35 @@
+package subjects
+
+import "strings"
+
+// StoreBucket is the JetStream key-value bucket of a module's store. Its stream is "KV_" and that name, its values are at
+// "$KV.", that name, a dot and the key. The name follows from the server's and the module's: a dot is _2E, as is any
+// other byte that is not a letter or a digit, by its hexadecimal number; an underscore is two.
+func (s Server) StoreBucket(module string) string { return s.bucket("store", module) }
+
+// LeaseBucket is the bucket in which a module's workers find out which of them leads. It is named as StoreBucket is.
+func (s Server) LeaseBucket(module string) string { return s.bucket("lease", module) }
+
+func (s Server) bucket(kind, module string) string {
+	server := strings.TrimSuffix(strings.TrimPrefix(s.root, "modulebus."), ".")
+	return "modulebus-" + kind + "-" + inBucket.Replace(server) + "-" + inBucket.Replace(Token(module))
+}
+
+// inBucket spells a token with what the name of a bucket may have, so that a hyphen only separates and no two tokens look
+// alike.
+var inBucket = strings.NewReplacer("%", "_", "_", "__", "-", "_2D")
+
+// bucketPermissions are what a worker needs to read and to write a bucket that busd made. It may make no stream and no
+// consumer: either could deliver what is none of its business to any subject.
+func bucketPermissions(bucket string) Permissions {
+	stream := "KV_" + bucket
+	return Permissions{
+		Subscribe: []string{"$KV." + bucket + ".>"},
+		Publish: []string{
+			"$JS.API.STREAM.INFO." + stream,
+			"$JS.API.DIRECT.GET." + stream,
+			"$JS.API.DIRECT.GET." + stream + ".>",
+			"$KV." + bucket + ".>",
+		},
+	}
+}
