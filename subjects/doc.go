@@ -18,7 +18,7 @@
 //	         / "web.1." module "." resource                          ; HTTP requests to a module: any worker, in a queue group
 //	         / "webg.1." module "." gateway "." channel "." stream   ; frames of an HTTP stream to the gateway that asked
 //	         / "webw.1." module "." worker "." channel "." stream    ; frames of an HTTP stream to the worker that answers
-//	         / "module." module "." ( "entry" / "join" / "leave" )   ; a module to busd
+//	         / "module." module "." ( "entry" / "join" / "leave" / "store" )   ; a module to busd
 //	         / "module." module ".changed"                           ; busd to a module: its Entry changed
 //	         / "module." module ".api." method                       ; a module to its homeserver
 //	         / "module." module ".api_cancel"                        ; a reply of it is no longer wanted
