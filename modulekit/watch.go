@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/kitopts"
 )
 
 // watch is one [Store.Watch].
@@ -16,10 +19,11 @@ type watch struct {
 }
 
 func (w *watch) run(ctx context.Context) {
+	defer w.dirty.close()
 	listening := false
 	for !w.done && ctx.Err() == nil {
 		if !listening {
-			listening = w.try(ctx, w.store.bucket.Watch(ctx, w.dirty.mark))
+			listening = w.try(ctx, w.store.bucket.Watch(ctx, w.dirty.hint))
 			w.dirty.mark("")
 			continue
 		}
@@ -50,7 +54,7 @@ func (w *watch) look(ctx context.Context, keys []string, all bool) error {
 		return w.list(ctx)
 	}
 	for _, key := range keys {
-		e, err := w.store.bucket.Get(ctx, key)
+		e, err := w.get(ctx, key)
 		switch {
 		case errors.Is(err, ErrKeyNotFound):
 			w.gone(key)
@@ -61,6 +65,13 @@ func (w *watch) look(ctx context.Context, keys []string, all bool) error {
 		}
 	}
 	return nil
+}
+
+// get waits less than others do: what NATS lost on its way is asked for again.
+func (w *watch) get(ctx context.Context, key string) (kitopts.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, retry)
+	defer cancel()
+	return w.store.bucket.Get(ctx, key)
 }
 
 // list yields what is there and was not yielded, and that what was yielded is gone.
@@ -111,9 +122,66 @@ type dirty struct {
 	mu   sync.Mutex
 	keys map[string]bool
 	all  bool
+
+	unsettled map[string]*settling // by key
 }
 
-func newDirty() *dirty { return &dirty{wake: make(chan struct{}, 1), keys: map[string]bool{}} }
+// settling is a key that is looked at again and again for a while: a hint can be heard before the write that it is about
+// can be read.
+type settling struct {
+	stage int
+	timer *time.Timer
+}
+
+// settleAfter is when a key is looked at again after a hint, each time since the last look.
+var settleAfter = []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
+
+// hint marks a key now, and some times later. It does not block.
+func (d *dirty) hint(key string) {
+	d.mark(key)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsettled == nil {
+		return // It is closed.
+	}
+	if len(d.unsettled) >= maxDirty {
+		key = ""
+	}
+	if s := d.unsettled[key]; s != nil {
+		s.stage = 0
+		s.timer.Reset(settleAfter[0])
+		return
+	}
+	d.unsettled[key] = &settling{timer: time.AfterFunc(settleAfter[0], func() { d.again(key) })}
+}
+
+func (d *dirty) again(key string) {
+	d.mark(key)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.unsettled[key]
+	if s == nil {
+		return
+	}
+	if s.stage++; s.stage == len(settleAfter) {
+		delete(d.unsettled, key)
+		return
+	}
+	s.timer.Reset(settleAfter[s.stage])
+}
+
+func (d *dirty) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.unsettled {
+		s.timer.Stop()
+	}
+	d.unsettled = nil
+}
+
+func newDirty() *dirty {
+	return &dirty{wake: make(chan struct{}, 1), keys: map[string]bool{}, unsettled: map[string]*settling{}}
+}
 
 // mark remembers a key, or, if it is empty, all of them. It does not block.
 func (d *dirty) mark(key string) {
