@@ -19,13 +19,16 @@ type ThirdPartyRules struct{ client *Client }
 // brings.
 //
 // An empty answer leaves it to the next module. A refusal rejects the event. A replacement takes the event's place;
-// it has the room_id, type and state_key of the event, and no module is asked about it.
+// it has the room_id, type and state_key of the event, and no module is asked about it. A refusal of a later event of a
+// new room leaves the room behind, with its creator in it: to refuse a room, refuse in on_create_room or user_may_create_room.
+// When a room is upgraded, it is asked about the new room's create event and the old room's tombstone before
+// user_may_create_room is. A delayed event is asked about when it is due; a refusal or a failure then loses it.
 func (c ThirdPartyRules) CheckEventAllowed(ctx context.Context, req *callbacksv1.CheckEventAllowedRequest) (Decision[*callbacksv1.CheckEventAllowedResponse], error) {
 	return ask(ctx, c.client, subjects.CheckEventAllowed, req)
 }
 
-// OnCreateRoom is asked first of all when a local user creates a room; each module gets the content as the modules
-// before it left it.
+// OnCreateRoom is asked before anything else when a local user creates a room, and not when one is upgraded. Each module
+// gets the content as the modules before it left it.
 //
 // An empty answer leaves the content as it is. A request_content takes its place. A refusal is returned to the user
 // with its own http_status.

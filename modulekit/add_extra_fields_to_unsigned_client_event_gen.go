@@ -19,7 +19,8 @@ import (
 // A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
 // an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
 type AddExtraFieldsToUnsignedClientEventCallbacks struct {
-	// AddFieldToUnsignedCallback is asked about the events of each response to a client, all of them at once.
+	// AddFieldToUnsignedCallback is asked about events that a response to a client has in it. A request can hold several.
+	// Synapse asks about one event at a time, one after the other, and about events that come bundled with others, too.
 	//
 	// An empty answer adds nothing. Answers are united per event; of two modules that add the same field, the later has it.
 	// What the homeserver itself has in the unsigned section stays.

@@ -18,20 +18,25 @@ import (
 // A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
 // an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
 type SpamCheckerCallbacks struct {
-	// CheckEventForSpam is asked about each event that a local user sends (memberships excepted) and each event that
-	// arrives over federation; the same event may be asked about more than once.
+	// CheckEventForSpam is asked about each event that a local user sends into a room, and about each event that arrives
+	// over federation. It is not asked about memberships, nor about any event of a new room: neither its name and topic nor
+	// its initial_state, nor the state that an upgrade copies. check_event_allowed is asked about all of those. The same event
+	// may be asked about more than once.
 	//
-	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender; an event of another
-	// server is redacted and soft-failed for ever, which is why the default there is to skip a module that failed.
+	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
+	// is redacted and soft-failed for ever, which is why the default there is to skip a module that failed. A delayed event
+	// is asked about when it is due; a refusal or a failure then loses it without a word to its sender.
 	CheckEventForSpam func(context.Context, *callbacksv1.CheckEventForSpamRequest) (*callbacksv1.CheckEventForSpamResponse, error)
 
-	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation.
+	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation. It is not asked
+	// when the inviter is a server admin.
 	//
-	// An empty answer lets the invite go on. A refusal is returned to the inviter.
+	// An empty answer lets the invite go on. A refusal is returned to the inviter. Where the invite is part of creating a
+	// room, the room stays: its creator is in it.
 	UserMayInvite func(context.Context, *callbacksv1.UserMayInviteRequest) (*callbacksv1.UserMayInviteResponse, error)
 
-	// UserMayCreateRoom is asked before a local user creates or upgrades a room. Server admins are not asked about when
-	// they create one.
+	// UserMayCreateRoom is asked before a local user creates or upgrades a room. It is not asked when a server admin creates
+	// one; it is when they upgrade one.
 	//
 	// An empty answer lets the creation go on. A refusal is returned to the user.
 	UserMayCreateRoom func(context.Context, *callbacksv1.UserMayCreateRoomRequest) (*callbacksv1.UserMayCreateRoomResponse, error)
@@ -70,10 +75,12 @@ type SpamCheckerCallbacks struct {
 	// errcode and error are not shown to anybody.
 	ShouldDropFederatedEvent func(context.Context, *callbacksv1.ShouldDropFederatedEventRequest) (*callbacksv1.ShouldDropFederatedEventResponse, error)
 
-	// UserMayJoinRoom is asked before a local user joins a room. Server admins are not asked about, nor the creator's own
-	// join of a new room.
+	// UserMayJoinRoom is asked before a local user joins a room, and once for each room that a user is in when their display
+	// name or avatar changes; is_invited is false then. It is not asked about server admins, nor about the creator's own join
+	// of a new room.
 	//
-	// An empty answer lets the join go on. A refusal is returned to the user.
+	// An empty answer lets the join go on. A refusal is returned to the user. At a change of a profile nobody is told of a
+	// refusal: the profile has the new name, and the room keeps the old one.
 	UserMayJoinRoom func(context.Context, *callbacksv1.UserMayJoinRoomRequest) (*callbacksv1.UserMayJoinRoomResponse, error)
 
 	// FederatedUserMayInvite is asked when an invite arrives over federation.
@@ -88,7 +95,8 @@ type SpamCheckerCallbacks struct {
 	// An empty answer lets the invite go on. A refusal is returned to the inviter.
 	UserMaySend3PidInvite func(context.Context, *callbacksv1.UserMaySend3PidInviteRequest) (*callbacksv1.UserMaySend3PidInviteResponse, error)
 
-	// UserMaySendStateEvent is asked before a local user sets a state event through the client API.
+	// UserMaySendStateEvent is asked before a local user sets a state event through the client API. It is not asked about
+	// server admins. Of a delayed state event it is asked when the event is scheduled, and not when it is sent.
 	//
 	// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
 	UserMaySendStateEvent func(context.Context, *callbacksv1.UserMaySendStateEventRequest) (*callbacksv1.UserMaySendStateEventResponse, error)

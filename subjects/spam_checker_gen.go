@@ -10,20 +10,25 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 var SpamChecker = category("spam_checker", callbacksv1.File_callbacks_v1_spam_checker_proto.Services().Get(0))
 
 var (
-	// CheckEventForSpam is asked about each event that a local user sends (memberships excepted) and each event that
-	// arrives over federation; the same event may be asked about more than once.
+	// CheckEventForSpam is asked about each event that a local user sends into a room, and about each event that arrives
+	// over federation. It is not asked about memberships, nor about any event of a new room: neither its name and topic nor
+	// its initial_state, nor the state that an upgrade copies. check_event_allowed is asked about all of those. The same event
+	// may be asked about more than once.
 	//
-	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender; an event of another
-	// server is redacted and soft-failed for ever, which is why the default there is to skip a module that failed.
+	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
+	// is redacted and soft-failed for ever, which is why the default there is to skip a module that failed. A delayed event
+	// is asked about when it is due; a refusal or a failure then loses it without a word to its sender.
 	CheckEventForSpam = declare[*callbacksv1.CheckEventForSpamRequest, *callbacksv1.CheckEventForSpamResponse](SpamChecker, "check_event_for_spam", 0)
 
-	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation.
+	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation. It is not asked
+	// when the inviter is a server admin.
 	//
-	// An empty answer lets the invite go on. A refusal is returned to the inviter.
+	// An empty answer lets the invite go on. A refusal is returned to the inviter. Where the invite is part of creating a
+	// room, the room stays: its creator is in it.
 	UserMayInvite = declare[*callbacksv1.UserMayInviteRequest, *callbacksv1.UserMayInviteResponse](SpamChecker, "user_may_invite", 1)
 
-	// UserMayCreateRoom is asked before a local user creates or upgrades a room. Server admins are not asked about when
-	// they create one.
+	// UserMayCreateRoom is asked before a local user creates or upgrades a room. It is not asked when a server admin creates
+	// one; it is when they upgrade one.
 	//
 	// An empty answer lets the creation go on. A refusal is returned to the user.
 	UserMayCreateRoom = declare[*callbacksv1.UserMayCreateRoomRequest, *callbacksv1.UserMayCreateRoomResponse](SpamChecker, "user_may_create_room", 2)
@@ -62,10 +67,12 @@ var (
 	// errcode and error are not shown to anybody.
 	ShouldDropFederatedEvent = declare[*callbacksv1.ShouldDropFederatedEventRequest, *callbacksv1.ShouldDropFederatedEventResponse](SpamChecker, "should_drop_federated_event", 8)
 
-	// UserMayJoinRoom is asked before a local user joins a room. Server admins are not asked about, nor the creator's own
-	// join of a new room.
+	// UserMayJoinRoom is asked before a local user joins a room, and once for each room that a user is in when their display
+	// name or avatar changes; is_invited is false then. It is not asked about server admins, nor about the creator's own join
+	// of a new room.
 	//
-	// An empty answer lets the join go on. A refusal is returned to the user.
+	// An empty answer lets the join go on. A refusal is returned to the user. At a change of a profile nobody is told of a
+	// refusal: the profile has the new name, and the room keeps the old one.
 	UserMayJoinRoom = declare[*callbacksv1.UserMayJoinRoomRequest, *callbacksv1.UserMayJoinRoomResponse](SpamChecker, "user_may_join_room", 9)
 
 	// FederatedUserMayInvite is asked when an invite arrives over federation.
@@ -80,7 +87,8 @@ var (
 	// An empty answer lets the invite go on. A refusal is returned to the inviter.
 	UserMaySend3PidInvite = declare[*callbacksv1.UserMaySend3PidInviteRequest, *callbacksv1.UserMaySend3PidInviteResponse](SpamChecker, "user_may_send_3pid_invite", 11)
 
-	// UserMaySendStateEvent is asked before a local user sets a state event through the client API.
+	// UserMaySendStateEvent is asked before a local user sets a state event through the client API. It is not asked about
+	// server admins. Of a delayed state event it is asked when the event is scheduled, and not when it is sent.
 	//
 	// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
 	UserMaySendStateEvent = declare[*callbacksv1.UserMaySendStateEventRequest, *callbacksv1.UserMaySendStateEventResponse](SpamChecker, "user_may_send_state_event", 12)

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	fenced = regexp.MustCompile("(?ms)^```(shell|yaml|json)\n(.*?)^```$")
+	fenced = regexp.MustCompile("(?ms)^```(shell|json)\n(.*?)^```$")
 	runs   = regexp.MustCompile(`busd serve|exec .*homeserver`) // for as long as one lets it
 )
 
@@ -54,8 +54,6 @@ func TestSynapseInFiveMinutes(t *testing.T) { //nolint:paralleltest // servers e
 		body := here.Replace(block[2])
 		steps++
 		switch {
-		case block[1] == "yaml":
-			appendTo(t, homeserver, body)
 		case block[1] == "json":
 			if !strings.HasSuffix(strings.TrimSpace(printed), strings.TrimSpace(body)) {
 				t.Errorf("step %d printed %s\nand not %s", steps, printed, body)
@@ -178,15 +176,6 @@ func movePort(t *testing.T, file string, port int) {
 		t.Fatalf("what Synapse generates does not listen on port 8008:\n%s", text)
 	}
 	testbed.Write(t, file, strings.ReplaceAll(string(text), "port: 8008", fmt.Sprint("port: ", port)))
-}
-
-func appendTo(t *testing.T, file, text string) {
-	t.Helper()
-	old, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	testbed.Write(t, file, string(old)+"\n"+text)
 }
 
 func copyTree(t *testing.T, from, to string) {

@@ -40,11 +40,12 @@ const sharedSecret = "only for tests"
 
 // synapse is a real Synapse in a process of its own, on SQLite.
 type synapse struct {
-	name string // its server name
-	url  string // for clients
-	dir  string
-	app  []string // what Python runs
-	env  []string
+	name   string // its server name
+	url    string // for clients
+	dir    string
+	app    []string // what Python runs
+	python string   // which has this Synapse; empty for the one of the requirements
+	env    []string
 
 	cmd   *exec.Cmd
 	log   *testbed.Transcript
@@ -143,7 +144,11 @@ modules:` + modules + "\n"
 func (s *synapse) start(t *testing.T) {
 	t.Helper()
 	s.log, s.ended = testbed.NewTranscript(), make(chan struct{})
-	s.cmd = exec.Command(testbed.Python(t), append([]string{"-m"}, s.app...)...)
+	python := s.python
+	if python == "" {
+		python = testbed.Python(t)
+	}
+	s.cmd = exec.Command(python, append([]string{"-m"}, s.app...)...)
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append(os.Environ(), "PYTHONPATH="+pythonPath(t), "PYTHONDONTWRITEBYTECODE=1")
 	s.cmd.Env = append(s.cmd.Env, s.env...)

@@ -10,11 +10,16 @@ from typing import Any
 
 from synapse import module_api
 from synapse.api.presence import UserPresenceState
-from synapse.module_api import NOT_SPAM, PRESENCE_ALL_USERS
+from synapse.module_api import PRESENCE_ALL_USERS
 from synapse.module_api.errors import Codes, SynapseError
 from synapse.spam_checker_api import RegistrationBehaviour
 
 from modulebus_synapse.table import TABLE, Callback, Field
+
+if not hasattr(module_api, "NOT_SPAM"):
+    raise RuntimeError("modulebus_synapse needs Synapse 1.61 or newer")
+
+NOT_SPAM = module_api.NOT_SPAM
 
 logger = logging.getLogger(__name__)
 

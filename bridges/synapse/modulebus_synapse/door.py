@@ -27,6 +27,7 @@ _SHARE = 0.9  # Of the time is busd's, so that it has an answer before this side
 _WORDS = 10.0  # Seconds between two lines about questions that got no answer.
 _POLL = 25.0  # Seconds; less than what common proxies wait for an answer.
 _AGAIN = (0.05, 0.25)  # Seconds until a busd that restarts is asked again: at first, and at most.
+_SILENCE = 0.5  # Seconds for which nobody asks a busd that says it cannot be asked now, so that it sees an end and restarts.
 _RESTART = 10.0  # Seconds for which a busd that is away may just be restarting.
 
 
@@ -95,6 +96,7 @@ class Door:
         self.budgets, self.breaker = Budgets(), Breaker()
         self.away_since: float | None = None
         self.next_word = 0.0
+        self.not_before = 0.0  # Nobody asks earlier.
         self.path = urlsplit(config.url).path.encode()
         self.fields = b" HTTP/1.1\r\nHost: %b\r\n" % self.server.uri.netloc
         if config.token:
@@ -146,11 +148,14 @@ class Door:
         """Asks, and asks a busd that restarts once more, as long as there is time left."""
         pause = _AGAIN[0]
         while True:
+            await self._sleep(self.not_before - self.reactor.seconds())
             seconds = max(end - self.reactor.seconds(), 0.001)
             failure: Exception | str | None
             try:
                 answer = await self._exchange(self._sender(question, seconds), question.again, seconds)
                 failure = _restarting(answer, question.again)
+                if answer.field(b"retry-after"):
+                    self.not_before = self.reactor.seconds() + _SILENCE
             except (ConnectError, Closed) as e:
                 failure = e
             if failure is None:
@@ -159,8 +164,12 @@ class Door:
             if not self._may_be_back(failure, question, end - pause):
                 raise gone
             self.connections.drop()
-            await make_deferred_yieldable(deferLater(self.reactor, pause))
+            await self._sleep(pause)
             pause = min(2 * pause, _AGAIN[1])
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            await make_deferred_yieldable(deferLater(self.reactor, seconds))
 
     def _may_be_back(self, failure: Exception | str, question: Question, end: float) -> bool:
         """Whether busd may be just restarting, and can be asked the same in time."""
