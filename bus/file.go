@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	maxPiece    = 128 << 10 // bytes of a file in one reply
+	maxPiece    = 128 << 10 // bytes of a file in one reply. Beyond: the piece is shorter than was asked.
 	fileReaders = 64        // pieces read at once; a module that finds them busy asks again
 )
 

@@ -20,7 +20,7 @@ import (
 type MatrixError = wire.MatrixError
 
 const (
-	maxCalls    = 512              // of the Module API at once; more are answered 429
+	maxCalls    = 512              // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED.
 	callTimeout = 60 * time.Second // of a call that came without a deadline
 
 	closeTimeout = time.Second // for calls to return after their contexts have ended

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// maxWords is the bytes that are kept of what a worker wrote last. Beyond: the earlier part is forgotten.
 const maxWords = 1 << 10
 
 // Words are what a process said on stderr that may explain its end. The zero value is ready. A nil *Words hears nothing.

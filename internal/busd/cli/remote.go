@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxAnswer bounds what is read of an answer of busd.
+// maxAnswer is the bytes that a command reads of an answer of busd. Beyond: the command fails.
 const maxAnswer = 64 << 20
 
 // remote is a running busd, and how to ask it.

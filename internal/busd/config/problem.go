@@ -51,7 +51,7 @@ func (e Errors) sort() {
 	})
 }
 
-// maxQuoted bounds what a problem repeats of the file.
+// maxQuoted is the bytes of a value that a problem repeats. Beyond: it is cut.
 const maxQuoted = 64
 
 // quote returns s as it may stand in a problem: on one line, and short.

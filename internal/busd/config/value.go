@@ -14,9 +14,9 @@ import (
 // (in bytes of scalars and in nodes), and how many problems are worth a look. The library has the first two for those
 // who let it build Go values; it reports one mistake at most then, and no path.
 const (
-	maxDepth    = 100
-	maxRead     = 4 * maxFile
-	maxProblems = 1000
+	maxDepth    = 100         // lists and mappings in each other, in busd.yaml. Beyond: the file is refused.
+	maxRead     = 4 * maxFile // bytes of busd.yaml, when its aliases are followed. Beyond: the file is refused.
+	maxProblems = 1000        // problems of a file that are reported. Beyond: the rest is left out.
 )
 
 // reading is what is found while a file is read.

@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// maxFile bounds a configuration file, in bytes.
+// maxFile is the size of busd.yaml, in bytes. Beyond: the file is refused.
 const maxFile = 1 << 20
 
 // root reads data as one YAML document and returns what it holds. If there is nothing to go on with, ok is false.

@@ -18,10 +18,10 @@ const (
 	// reserveBytes of sharedBytes are kept for streams whose readers keep up; new ones do not get them.
 	reserveBytes = sharedBytes / 2
 
-	// initialMax is the most that a stream may begin with.
+	// initialMax is the most bytes of a body that a stream may begin with. Beyond: its peer waits for credit.
 	initialMax = 256 << 10
 
-	// windowMax is the most that a stream may have out. The peer of a faster reader waits for credit.
+	// windowMax is the most bytes of a body that may be under way. Beyond: the sender waits for credit.
 	windowMax = 2 << 20
 )
 

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// chunkMax is how much of a body one Data frame carries: with its head it fits nats.go's read buffer. A larger
-	// write is sent as several frames.
+	// chunkMax is the bytes of a body in one Data frame: with its head it fits nats.go's read buffer. Beyond: a write is
+	// sent as several frames.
 	chunkMax = 32<<10 - 64
 
-	// inlineMax is the largest body that goes in the same frame as its head. A larger one is streamed.
+	// inlineMax is the bytes of a body that goes in the same frame as its head. Beyond: it is streamed.
 	inlineMax = 32 << 10
 
 	// headRoom is left in a frame for what a Data frame has besides its bytes.

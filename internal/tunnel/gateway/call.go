@@ -29,7 +29,7 @@ type call struct {
 	progress atomic.Int64 // when the last part of the request was sent, in Unix nanoseconds
 }
 
-// maxInfos is how many informational responses may wait for the client. More are dropped: they only inform.
+// maxInfos is how many informational responses may wait for the client. Beyond: they are dropped, since they only inform.
 const maxInfos = 16
 
 // newCall makes a stream for the attempt, which frames can reach from now on.

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	maxRetries = 2
+	maxRetries = 2                     // times that a request which no handler has seen goes to another worker. Beyond: answered 503.
 	absentWait = 50 * time.Millisecond // a worker that just joined may not be known everywhere yet
 )
 

@@ -186,7 +186,7 @@ func (t *tap) message(line int, words [][]byte) error {
 	return t.payload(size)
 }
 
-// maxSize is more than any server lets pass.
+// maxSize is the bytes of a message of NATS, more than any server lets pass. Beyond: the connection has failed.
 const maxSize = 64 << 20
 
 // sizeOf reads the last of the words behind MSG or HMSG: subject, subscription, reply if there is one, size of the

@@ -20,7 +20,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// maxPending is how many bytes of what arrived may wait to be received. Credit keeps it far below; beyond it, messages are
+// maxPending is how many bytes of what arrived may wait to be received; credit keeps it far below. Beyond: messages are
 // dropped, and all streams end.
 const maxPending = 64 << 20
 

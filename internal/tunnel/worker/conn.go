@@ -16,7 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// maxHead is the longest head of a response, in bytes, that a handler may write to what it hijacked. Beyond it the write
+// maxHead is the longest head of a response, in bytes, that a handler may write to what it hijacked. Beyond: the write
 // fails, and the client is answered 502.
 const maxHead = 64 << 10
 
