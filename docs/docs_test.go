@@ -90,7 +90,7 @@ func typed(t *testing.T, words []string) error {
 		return nil
 	}
 	for i, word := range words {
-		if name := strings.Trim(word, "'"); strings.HasPrefix(name, "examples/") || strings.HasPrefix(name, "./") && !strings.HasSuffix(name, "...") {
+		if name := strings.Trim(word, "'"); strings.HasPrefix(name, "examples/") || strings.HasPrefix(name, "findings/") || strings.HasPrefix(name, "./") && !strings.HasSuffix(name, "...") {
 			if _, err := os.Stat(filepath.Join(root, name)); err != nil {
 				return err
 			}
@@ -104,7 +104,7 @@ func typed(t *testing.T, words []string) error {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(words[1]) + `:`).MatchString(read(t, "Makefile")) {
 			return fmt.Errorf("there is no target %s", words[1])
 		}
-	case "go", "curl", "nats", "docker", "pip":
+	case "go", "curl", "nats", "docker", "pip", "bash":
 	default:
 		return fmt.Errorf("%s is no command that this test knows", words[0])
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // inherited are the variables that every worker gets: what programs need to find files, other programs, the network and
-// the operator's language. What is secret, and what is meant for this process alone, is not among them. See ADR 27.
+// the operator's language. What is secret, and what is meant for this process alone, is not among them. See ADR 26.
 var inherited = strings.Fields(`
 	PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TERM
 	XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR
