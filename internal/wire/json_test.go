@@ -41,8 +41,8 @@ func TestJSONMapping(t *testing.T) {
 			`{"refusal":{"errcode":"","error":"","additional_fields":{}}}`,
 		},
 		"raw JSON is nested, byte for byte": {
-			&callbacksv1.CheckEventForSpamRequest{Event: &callbacksv1.Event{EventId: "$e", RoomVersion: "11", Json: []byte(event)}},
-			`{"event":{"event_id":"$e","room_version":"11","json":` + event + `}}`,
+			&callbacksv1.CheckEventForSpamRequest{Event: &callbacksv1.Event{EventId: "$e", RoomVersion: "11", Json: []byte(event), RoomId: "!r"}},
+			`{"event":{"event_id":"$e","room_version":"11","json":` + event + `,"room_id":"!r"}}`,
 		},
 		"raw JSON is nested in lists, too": {
 			note("list", event), `{"list":[{"raw":` + event + `}],"by_name":{},"raw_list":[],"raw_by_name":{}}`,
