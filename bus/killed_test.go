@@ -59,9 +59,8 @@ func runWorker(name string) {
 // TestKilledWorkerLosesOnlyWhatItHas kills, or stops, one of two workers under 128 callers whose questions are all to be
 // refused. Only those that the dead worker had may be let through, as the policy says; and none where another worker may be
 // asked the same.
-func TestKilledWorkerLosesOnlyWhatItHas(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
+func TestKilledWorkerLosesOnlyWhatItHas(t *testing.T) { //nolint:paralleltest // 128 callers have the machine to themselves
+	for name, tt := range map[string]struct { //nolint:paralleltest // as above
 		callback *subjects.Declaration
 		request  proto.Message
 		signal   syscall.Signal
@@ -71,7 +70,7 @@ func TestKilledWorkerLosesOnlyWhatItHas(t *testing.T) {
 		"stopped, asked twice": {mayCreate, &question{}, syscall.SIGSTOP},
 		"stopped, asked once":  {subjects.CheckEventAllowed.Declaration, &callbacksv1.CheckEventAllowedRequest{}, syscall.SIGSTOP},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // 128 callers have the machine to themselves
+		t.Run(name, func(t *testing.T) {
 			for range *kills {
 				newKilling(t).run(tt.callback, tt.request, tt.signal)
 			}

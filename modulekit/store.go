@@ -149,10 +149,10 @@ func (s *Store) Watch(ctx context.Context) iter.Seq[Entry] {
 
 // checkKey refuses what would not be one key of this store.
 func checkKey(key string) error {
-	illegal := func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_/=.", r))
+	legal := func(r rune) bool {
+		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_/=.", r)
 	}
-	if key == "" || strings.ContainsFunc(key, illegal) || slices.Contains(strings.Split(key, "."), "") {
+	if key == "" || strings.TrimLeftFunc(key, legal) != "" || slices.Contains(strings.Split(key, "."), "") {
 		return fmt.Errorf("modulekit: key %q: a key has letters, digits and any of - _ / = and single dots between them", key)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -67,7 +68,7 @@ func TestStore(t *testing.T) {
 		return revision
 	}
 	for i := range StoreHistory + 2 {
-		put("a.b", fmt.Sprint(i))
+		put("a.b", strconv.Itoa(i))
 	}
 	_, err := s.Create(ctx, "a.b", nil)
 	wantErr(t, err, ErrConflict)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -179,12 +181,9 @@ func TestRunEndsWhenTheConfigurationIsRefused(t *testing.T) {
 	t.Parallel()
 	b := startBusd(t, config.Module{Name: "gate", Config: json.RawMessage(`{"wait":true}`)})
 	wantErr(t, Run(t.Context(), natstest.Connect(t, b.home), configured(), Options{ServerName: serverName, Module: "gate"}), errNo)
-	var shown string
-	for _, m := range b.registry.Modules() {
-		shown += m.LastError
-	}
-	if !strings.Contains(shown, "no") {
-		t.Errorf("busd knows nothing of it: %q", shown)
+	shown := func(m registry.Status) bool { return strings.Contains(m.LastError, "no") }
+	if modules := b.registry.Modules(); !slices.ContainsFunc(modules, shown) {
+		t.Errorf("busd knows nothing of it: %v", modules)
 	}
 }
 

@@ -55,7 +55,7 @@ func olderSynapse(t *testing.T, version string, needs []string) (python string) 
 // TestSynapseOfOtherVersions has the bridge load in older versions of Synapse, ask what they can ask, and say what they
 // cannot.
 func TestSynapseOfOtherVersions(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	for version, of := range older {
+	for version, of := range older { //nolint:paralleltest // as above
 		t.Run(version, func(t *testing.T) {
 			python := olderSynapse(t, version, of.needs)
 			port := freePort(t)

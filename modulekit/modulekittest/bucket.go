@@ -77,8 +77,8 @@ func (b *bucket) Write(ctx context.Context, key string, w kitopts.Write) (uint64
 	if !w.Delete {
 		e.Value = slices.Clone(w.Value)
 	}
-	kept := append(b.entries[key], e)
-	b.entries[key] = slices.Clone(kept[max(0, len(kept)-modulekit.StoreHistory):])
+	kept := slices.Concat(b.entries[key], []kitopts.Entry{e})
+	b.entries[key] = kept[max(0, len(kept)-modulekit.StoreHistory):]
 	b.tell(key)
 	return b.revision, nil
 }

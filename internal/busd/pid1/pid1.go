@@ -60,7 +60,7 @@ func reap(child int) (status syscall.WaitStatus, ended bool) {
 		var s syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &s, syscall.WNOHANG, nil)
 		switch {
-		case err == syscall.EINTR: //nolint:errorlint // It is what the kernel said.
+		case err == syscall.EINTR:
 		case pid <= 0:
 			return status, ended
 		case pid == child:

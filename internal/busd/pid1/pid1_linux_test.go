@@ -81,9 +81,13 @@ func TestOrphansAreWaitedFor(t *testing.T) {
 	if len(orphans) != 10 {
 		t.Fatalf("orphans: %q", orphans)
 	}
+	deadline, tick := time.After(30*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for _, pid := range orphans {
-		for deadline := time.Now().Add(30 * time.Second); there(pid); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
+		for there(pid) {
+			select {
+			case <-tick.C:
+			case <-deadline:
 				t.Fatalf("orphan %s is still there: %s", pid, stat(pid))
 			}
 		}

@@ -119,8 +119,10 @@ func (s *Service) config(module string, lease bool) jetstream.KeyValueConfig {
 }
 
 func problemOf(err error) string {
-	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) || errors.Is(err, nats.ErrNoResponders) {
-		return "JetStream is not enabled on this NATS"
+	for _, without := range []error{jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount, nats.ErrNoResponders} {
+		if errors.Is(err, without) {
+			return "JetStream is not enabled on this NATS"
+		}
 	}
 	return "JetStream cannot make the store: " + err.Error()
 }

@@ -16,10 +16,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-func askHTTP(callers int) func(*stage) (ours, peer side, err error) {
+// askPeer holds an ask against the same question by another way.
+func askPeer(callers int, over func(*stage, int) (side, error)) func(*stage) (ours, peer side, err error) {
 	return func(s *stage) (ours, peer side, err error) {
 		if ours, err = asking(s, "example.com", callers, abstain); err == nil {
-			peer, err = overHTTP(s, callers)
+			peer, err = over(s, callers)
 		}
 		return ours, peer, err
 	}
@@ -96,15 +97,6 @@ func post(ctx context.Context, c *http.Client, url string) error {
 		Errcode string `json:"errcode"`
 	}
 	return json.Unmarshal(answer, &denial)
-}
-
-func askGRPC(callers int) func(*stage) (ours, peer side, err error) {
-	return func(s *stage) (ours, peer side, err error) {
-		if ours, err = asking(s, "example.com", callers, abstain); err == nil {
-			peer, err = overGRPC(s, callers)
-		}
-		return ours, peer, err
-	}
 }
 
 const method = "UserMayCreateRoom"

@@ -21,8 +21,8 @@ func rows() []row {
 		)
 	}
 	all = append(all,
-		versus{what: by(128, "ask, against HTTP/1.1 JSON"), bar: atLeast(2), open: askHTTP(128)},
-		versus{what: by(128, "ask, against gRPC unary"), bar: atLeast(2), open: askGRPC(128)},
+		versus{what: by(128, "ask, against HTTP/1.1 JSON"), bar: atLeast(2), open: askPeer(128, overHTTP)},
+		versus{what: by(128, "ask, against gRPC unary"), bar: atLeast(2), open: askPeer(128, overGRPC)},
 		unasked{},
 		versus{what: by(1, "ask of ten modules that take 5 ms, against one such module"), bar: atMost(1.3), open: askTen},
 		versus{what: by(1, "ask of ten modules without an opinion, against ten bare requests at once"), bar: atMost(1.5), open: askFan(10)},

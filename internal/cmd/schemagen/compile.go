@@ -53,7 +53,7 @@ func protos(dir string) (paths []string, err error) {
 
 // messages returns what protoc-gen-go makes of the files.
 func messages(files []protoreflect.FileDescriptor) (map[string][]byte, error) {
-	req := &pluginpb.CodeGeneratorRequest{Parameter: proto.String("module=" + module)}
+	req := &pluginpb.CodeGeneratorRequest{Parameter: new("module=" + module)}
 	seen := map[string]bool{}
 	for _, f := range files {
 		req.FileToGenerate = append(req.FileToGenerate, f.Path())

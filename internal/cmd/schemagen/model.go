@@ -6,7 +6,6 @@ import (
 	"strings"
 	"unicode"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
@@ -311,7 +310,7 @@ func extendedEnum(d protoreflect.Descriptor, name string) (value string) {
 
 // each calls visit with all that a declaration sets of our options.
 func each(d protoreflect.Descriptor, visit func(protoreflect.FieldDescriptor, protoreflect.Value)) {
-	d.Options().(proto.Message).ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+	d.Options().ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		if strings.HasPrefix(string(f.FullName()), ours) {
 			visit(f, v)
 		}
