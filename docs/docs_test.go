@@ -321,7 +321,7 @@ func alike(want, got string) bool {
 }
 
 // house is the order of the folders in the table.
-var house = []string{"schemas", "subjects", "bus", "modulekit", "cmd", "examples", "internal"}
+var house = []string{"schemas", "subjects", "bus", "modulekit", "cmd", "examples", "internal", "integration"}
 
 func packageTable(t *testing.T) string {
 	t.Helper()
