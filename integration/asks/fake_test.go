@@ -69,7 +69,7 @@ func (f fake) register(api *modulekit.ModuleAPI, c *subjects.Category) {
 		case c.AllOrNone:
 			callbacks.Field(i).Set(fake{answer: silent}.function(callbacks.Field(i).Type(), d))
 		}
-		if declared.Of(d).State != nil {
+		if declared.Of(d).State != nil && slices.Contains(f.callbacks, d) {
 			api.NeedState(d, modulekit.AllState())
 		}
 	}
