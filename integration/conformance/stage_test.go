@@ -60,7 +60,7 @@ type question struct {
 // newStage has modules of these names.
 func newStage(t *testing.T, home *natstest.Home, modules []string) *stage {
 	t.Helper()
-	s := &stage{server: subjects.For(ownServer), crew: natstest.Connect(t, home), now: time.Now()}
+	s := &stage{server: subjects.For(ownServer), crew: natstest.Connect(t, home), now: time.Now().Add(-24 * time.Hour)} // A roster from the future is not believed.
 	s.direct(t, nil)
 	s.subscribe(t, s.server.Roster(), "", func(m *nats.Msg) {
 		s.mu.Lock()
