@@ -163,6 +163,7 @@ func TestWhatThereIsInsteadOfAPage(t *testing.T) {
 			t.Errorf("%s: %s %v %s; want %d", what, rsp.Status, rsp.Header, out, status)
 		}
 	}
+	testbed.Eventually(t, "the worker serves", func() bool { rsp, _ := d.Request("POST", "/f/", nil); return rsp.StatusCode == 200 })
 	rsp, out := d.Request("GET", "/f/", nil, "X", strings.Repeat("x", 100<<10))
 	want("a header over the limit", 431, rsp, out)
 	w.Signal(syscall.SIGSTOP)

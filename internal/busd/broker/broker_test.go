@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net/url"
 	"os"
@@ -36,7 +37,7 @@ func inside(t *testing.T, c config.NATS, store string) *broker.Broker {
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:-1"
 	}
-	b, err := broker.Open(broker.Options{NATS: c, StoreDir: store, Log: zerolog.New(zerolog.NewTestWriter(t))})
+	b, err := broker.Open(broker.Options{NATS: c, StoreDir: store, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +282,7 @@ func TestConnectionOutlivesANATSThatDoesNotKnowItsUsers(t *testing.T) {
 	known := func() *server.Options { return &server.Options{Username: "busd", Password: "secret"} }
 	first := natstest.Start(t, known())
 	refused := make(chan struct{}, 16)
-	log := zerolog.New(zerolog.NewTestWriter(t)).Hook(zerolog.HookFunc(func(_ *zerolog.Event, _ zerolog.Level, text string) {
+	log := zerolog.New(io.Discard).Hook(zerolog.HookFunc(func(_ *zerolog.Event, _ zerolog.Level, text string) {
 		if text == "NATS" {
 			select {
 			case refused <- struct{}{}:
