@@ -81,7 +81,8 @@ func TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess(t *testing.T) {
 					saw = append(saw, strings.ReplaceAll(got, w.s.name, "SERVER"))
 					w.say(t, nil)
 				}
-				if saw[0] != saw[1] {
+				// What a scene wants is what TestSynapseCallbacks has seen of a module inside; some depend on what a log has by now.
+				if saw[1] != saw[0] && saw[1] != a.want {
 					t.Errorf("in its own process the client saw\n\t%s\nand in Synapse's\n\t%s", saw[1], saw[0])
 				}
 			})
