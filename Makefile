@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse integration chromium databases
+.PHONY: help test law lint generate bench bench-synapse moved integration chromium databases
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -50,6 +50,10 @@ bench: ## the ratios that we promise, measured side by side
 
 bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held against what one would use instead
 	MODULEBUS_PYTHON=$(CACHE)/venv/bin/python go run ./internal/cmd/synapsebench $(ARGS)
+
+moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of it, scene by scene: four minutes
+	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -count=1 -timeout 20m -tags integration -run 'OutOfItsProcess$$' ./integration/synapse
 
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
