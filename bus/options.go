@@ -18,7 +18,7 @@ type Options struct {
 	// Registerer gets the client's metrics. Default: nobody does.
 	Registerer prometheus.Registerer
 
-	// Log is told of modules that fail, a few times a second at most. Default: nothing is logged.
+	// Log gets a line for each module that fails, at most a few a second. Default: nothing is logged.
 	Log *zerolog.Logger
 
 	// Observe is called at the end of each ask that went to modules, on the goroutine of its caller, which waits for it.

@@ -15,7 +15,7 @@ type stamp = int64
 
 func (c *Client) stamp(now time.Time) stamp { return int64(now.Sub(c.epoch)) + 1 }
 
-// worker is a worker of a module as one of its callbacks is asked of it. A nil worker is whoever NATS chooses.
+// worker is one worker of a module, as one callback asks it. A nil worker means that NATS chooses one.
 type worker struct {
 	*health
 
@@ -65,7 +65,7 @@ func (w *worker) released() {
 	}
 }
 
-// heard takes in a reply: whoever replies is not doubted.
+// heard notes that a worker replied. A worker that replies is no longer doubted.
 func (w *worker) heard(now stamp) {
 	if w == nil {
 		return
@@ -148,7 +148,7 @@ func (c *choice) allDoubted() bool {
 	return !slices.ContainsFunc(c.workers, func(w worker) bool { return !w.doubted() })
 }
 
-// next returns a worker, nil for whoever NATS chooses if that may be, and whether there is any left.
+// next returns the worker to ask, and whether one is left. A nil worker means that NATS chooses, where that is allowed.
 func (c *choice) next(now stamp, pause time.Duration, anybody bool) (*worker, bool) {
 	if c.anybody && !c.named() {
 		c.anybody = false
