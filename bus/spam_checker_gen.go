@@ -93,8 +93,8 @@ func (c SpamChecker) ShouldDropFederatedEvent(ctx context.Context, req *callback
 // name or avatar changes; is_invited is false then. It is not asked about server admins, nor about the creator's own join
 // of a new room.
 //
-// An empty answer lets the join go on. A refusal is returned to the user. At a change of a profile nobody is told of a
-// refusal: the profile has the new name, and the room keeps the old one.
+// An empty answer lets the join go on. A refusal is returned to the user, but not at a change of a profile: the user is not
+// told then, the profile has the new name, and the room keeps the old one.
 func (c SpamChecker) UserMayJoinRoom(ctx context.Context, req *callbacksv1.UserMayJoinRoomRequest) (Decision[*callbacksv1.UserMayJoinRoomResponse], error) {
 	return ask(ctx, c.client, subjects.UserMayJoinRoom, req)
 }
