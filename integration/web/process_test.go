@@ -43,8 +43,10 @@ func stall(t *testing.T, d *testbed.Daemon) net.Conn {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	fmt.Fprint(c, "GET /f/stream HTTP/1.1\r\nHost: x\r\n\r\n")
-	if _, err := io.ReadFull(c, make([]byte, 20)); err != nil {
-		t.Fatal(err)
+	head := make([]byte, len("HTTP/1.1 200"))
+	if _, err := io.ReadFull(c, head); err != nil || string(head) != "HTTP/1.1 200" {
+		rest, _ := io.ReadAll(io.LimitReader(c, 1000))
+		t.Fatalf("a stream began with %q %v, then %q", head, err, rest)
 	}
 	return c
 }

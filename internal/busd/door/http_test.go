@@ -399,6 +399,23 @@ func TestSlowBodiesDoNotHoldUpTheDrain(t *testing.T) {
 	}
 }
 
+func TestStatusIsOfTheRosterThatAsksGoBy(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	d.join("gate", subjects.UserMayCreateRoom.FullName(), subjects.UserMayInvite.FullName()) // Clients are told of it later.
+	rsp, out := d.do("GET", "/_modulebus/v1/modules", nil)
+	var list door.ModuleList
+	if err := json.Unmarshal(out, &list); err != nil || rsp.StatusCode != 200 {
+		t.Fatalf("%s %s: %v", rsp.Status, out, err)
+	}
+	if now := d.registry.Roster().GetRevision(); list.RosterRevision != now {
+		t.Errorf("it tells of revision %d, while modules are known as of %d", list.RosterRevision, now)
+	}
+	if !d.HTTP.Client.Wants(subjects.UserMayInvite) {
+		t.Error("the module is shown with a callback that is not asked")
+	}
+}
+
 func TestModulesAreListedWithTheirProcesses(t *testing.T) {
 	t.Parallel()
 	d := begun(t)

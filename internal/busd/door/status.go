@@ -1,13 +1,32 @@
 package door
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/registry"
 )
 
-func (d *HTTP) modules(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, ModuleList{d.Client.Roster().GetRevision(), d.ConfigStatus(), d.status()})
+// rosterLag is how long a status waits for asks to go by what it says. Beyond: NATS is slow or away, and the status is told
+// all the same.
+const rosterLag = 2 * time.Second
+
+// followed returns when asks go by a roster at least as late as the registry's, so that whoever reads that a module is ready
+// may ask it at once. Before busd has begun nothing can be asked, and it does not wait.
+func (d *HTTP) followed(ctx context.Context) {
+	if !d.Life.Begun() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, rosterLag)
+	defer cancel()
+	_, _ = d.Client.AwaitRoster(ctx, d.Registry.Roster().GetRevision()-1)
+}
+
+func (d *HTTP) modules(w http.ResponseWriter, r *http.Request) {
+	status := d.status()
+	d.followed(r.Context())
+	writeJSON(w, http.StatusOK, ModuleList{d.Client.Roster().GetRevision(), d.ConfigStatus(), status})
 }
 
 // health says whether this process can do its work: it has NATS.
@@ -21,8 +40,9 @@ func (d *HTTP) health(w http.ResponseWriter, _ *http.Request) {
 
 // ready says whether homeservers should ask here: not while busd starts, a module of the roster is missing, or busd
 // drains.
-func (d *HTTP) ready(w http.ResponseWriter, _ *http.Request) {
+func (d *HTTP) ready(w http.ResponseWriter, r *http.Request) {
 	missing := notReady(d.Registry.Modules())
+	d.followed(r.Context())
 	if d.Life.Draining() || !d.Life.Begun() || !d.Alive() || len(missing) > 0 {
 		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "not_ready": append([]registry.Status{}, missing...)})
 		return
