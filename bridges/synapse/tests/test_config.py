@@ -74,8 +74,8 @@ def test_times_by_callback() -> None:
         ({"on_failure": {"is_user_expired": "refuse"}}, ("on_failure", "is_user_expired"), "nothing to refuse"),
         ({"web": "/x"}, ("web",), "list of paths"),
         ({"web": ["x"]}, ("web", "<item 0>"), "is not a path"),
-        ({"web": ["/ok", "/_matrix/client"]}, ("web", "<item 1>"), "Synapse's own"),
-        ({"web": ["/_synapse"]}, ("web", "<item 0>"), "Synapse's own"),
+        ({"web": ["/ok", "/_matrix/client"]}, ("web", "<item 1>"), "Synapse's or busd's own"),
+        ({"web": ["/_synapse"]}, ("web", "<item 0>"), "Synapse's or busd's own"),
         ({"webs": []}, ("webs",), "unknown key 'webs'"),
     ],
 )
