@@ -72,14 +72,16 @@ func (f *faulty) signal(t *testing.T, s syscall.Signal) {
 func (f *faulty) hears(t *testing.T, what string) string {
 	t.Helper()
 	late := time.After(time.Minute)
+	var instead []string
 	for {
 		select {
 		case line := <-f.said:
 			if strings.HasPrefix(line, what) {
 				return line
 			}
+			instead = append(instead, line)
 		case <-late:
-			t.Fatalf("the worker never said %q", what)
+			t.Fatalf("the worker never said %q, but %q", what, instead)
 		}
 	}
 }
