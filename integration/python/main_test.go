@@ -1,3 +1,5 @@
+//go:build integration
+
 // Package python_test runs modules that are written with the kit for Python.
 package python_test
 
