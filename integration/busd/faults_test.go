@@ -116,11 +116,7 @@ func TestGarbageIsAFailure(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules: [{module: gate}]\n", "--log-level", "debug")
 	contains(t, "the announcement", d.Announce, "not ready", "module gate is absent")
-	nc, err := nats.Connect(d.NATS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := d.ConnectModule("gate")
 	s, create := subjects.For("example.com"), subjects.UserMayCreateRoom.Declaration
 	if _, err := nc.QueueSubscribe(s.Callback(create, "gate"), "gate", func(m *nats.Msg) { _ = m.Respond([]byte("\xff\xffgarbage")) }); err != nil {
 		t.Fatal(err)

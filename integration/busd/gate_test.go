@@ -108,7 +108,7 @@ func TestPythonGateOutlivesBusd(t *testing.T) {
 	address := testbed.FreeAddress(t)
 	d := testbed.Serve(t, fmt.Sprintf(config, address, evil))
 	gate := testbed.Execute(t, testbed.Python(t), pythonGate(t)).
-		With("MODULEBUS_NATS_URL=nats://"+address, "MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE=gate").Start()
+		With(d.Environment("gate")...).Start()
 	untilRefused(t, d)
 	d.Stop()
 	d = testbed.Serve(t, fmt.Sprintf(config, address, evil))
@@ -158,7 +158,7 @@ func TestPythonGateLosesNothingWhenItIsStopped(t *testing.T) {
 	worker := func() *testbed.Process {
 		before := d.Module("gate").Workers
 		p := testbed.Execute(t, testbed.Python(t), gate).
-			With("MODULEBUS_NATS_URL="+d.NATS, "MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE=gate").Start()
+			With(d.Environment("gate")...).Start()
 		testbed.Eventually(t, "the worker has joined", func() bool { return d.Module("gate").Workers == before+1 })
 		return p
 	}

@@ -145,8 +145,7 @@ func TestModuleThatRefusesItsConfigurationEndsWith78(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n  - module: everything\n    config: {deny: oops}\n")
 	p := testbed.Execute(t, testbed.Python(t), absolute(t, "integration/python/testdata/everything.py")).With(
-		"PYTHONPATH="+absolute(t, "bridges/python"),
-		"MODULEBUS_NATS_URL="+d.NATS, "MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE=everything")
+		"PYTHONPATH=" + absolute(t, "bridges/python")).With(d.Environment("everything")...)
 	if status, _, stderr := p.Run(); status != 78 || !strings.Contains(stderr, "deny: must be a list of user IDs") {
 		t.Errorf("status %d, want 78; it says\n%s", status, stderr)
 	}

@@ -74,13 +74,13 @@ func (d *Daemon) Reconfigure(config string) {
 // Worker starts a worker of a module that busd does not run.
 func (d *Daemon) Worker(name, module string, env ...string) *Process {
 	d.Helper()
-	return Worker(d.T, d.NATS, name, module, env...)
+	return Command(d.T, name).With(d.Environment(module)...).With(env...).Start()
 }
 
 // Worker starts a worker of a module, of the server example.com, at this NATS.
 func Worker(t *testing.T, nats, name, module string, env ...string) *Process {
 	t.Helper()
-	return Command(t, name).With("MODULEBUS_NATS_URL="+nats, "MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE="+module).With(env...).Start()
+	return Command(t, name).With(environment(nats, module)...).With(env...).Start()
 }
 
 // Run runs one of busd's other commands.

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
@@ -129,11 +127,7 @@ func TestAPageThatPanicsIsNotWhole(t *testing.T) {
 func TestNothingOfARequestIsNATSs(t *testing.T) {
 	t.Parallel()
 	d, _ := pages(t, "")
-	spy, err := nats.Connect(d.NATS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(spy.Close)
+	spy := d.Connect()
 	heard, err := spy.SubscribeSync("spy.>")
 	if err != nil || spy.Flush() != nil {
 		t.Fatal(err)
