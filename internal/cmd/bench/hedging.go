@@ -63,7 +63,7 @@ func (hedging) open(s *stage, hedge time.Duration) (*homeserver, error) {
 	if err != nil {
 		return nil, err
 	}
-	const timeout = 200 * time.Millisecond
+	const timeout = time.Second
 	list := []config.Module{{Name: "module", Timeout: timeout, Hedge: hedge}}
 	h.registry.Configure(list, config.DefaultBudget, time.Now())
 	for i := range hedgeWorkers {
