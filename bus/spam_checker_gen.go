@@ -129,3 +129,12 @@ func (c SpamChecker) UserMaySendStateEvent(ctx context.Context, req *callbacksv1
 func (c SpamChecker) CheckLoginForSpam(ctx context.Context, req *callbacksv1.CheckLoginForSpamRequest) (Decision[*callbacksv1.CheckLoginForSpamResponse], error) {
 	return ask(ctx, c.client, subjects.CheckLoginForSpam, req)
 }
+
+// AcceptMakeJoin is asked when another server wants one of its users to join a room whose join rule leaves that to a spam
+// checker: an entry of type fi.mau.spam_checker in the allow list of restricted. Continuwuity asks it, and a fork of
+// Synapse's; Synapse itself does not know it. It asks through the HTTP antispam protocol.
+//
+// An empty answer lets the user join. A refusal does not, and is returned to the user's server.
+func (c SpamChecker) AcceptMakeJoin(ctx context.Context, req *callbacksv1.AcceptMakeJoinRequest) (Decision[*callbacksv1.AcceptMakeJoinResponse], error) {
+	return ask(ctx, c.client, subjects.AcceptMakeJoin, req)
+}

@@ -105,6 +105,13 @@ type SpamCheckerCallbacks struct {
 	//
 	// An empty answer lets the login go on. A refusal is returned to the user.
 	CheckLoginForSpam func(context.Context, *callbacksv1.CheckLoginForSpamRequest) (*callbacksv1.CheckLoginForSpamResponse, error)
+
+	// AcceptMakeJoin is asked when another server wants one of its users to join a room whose join rule leaves that to a spam
+	// checker: an entry of type fi.mau.spam_checker in the allow list of restricted. Continuwuity asks it, and a fork of
+	// Synapse's; Synapse itself does not know it. It asks through the HTTP antispam protocol.
+	//
+	// An empty answer lets the user join. A refusal does not, and is returned to the user's server.
+	AcceptMakeJoin func(context.Context, *callbacksv1.AcceptMakeJoinRequest) (*callbacksv1.AcceptMakeJoinResponse, error)
 }
 
 // RegisterSpamCheckerCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
@@ -125,5 +132,6 @@ func (api *ModuleAPI) RegisterSpamCheckerCallbacks(c SpamCheckerCallbacks) {
 		bind(subjects.UserMaySend3PidInvite, c.UserMaySend3PidInvite),
 		bind(subjects.UserMaySendStateEvent, c.UserMaySendStateEvent),
 		bind(subjects.CheckLoginForSpam, c.CheckLoginForSpam),
+		bind(subjects.AcceptMakeJoin, c.AcceptMakeJoin),
 	})
 }

@@ -97,4 +97,11 @@ var (
 	//
 	// An empty answer lets the login go on. A refusal is returned to the user.
 	CheckLoginForSpam = declare[*callbacksv1.CheckLoginForSpamRequest, *callbacksv1.CheckLoginForSpamResponse](SpamChecker, "check_login_for_spam", 13)
+
+	// AcceptMakeJoin is asked when another server wants one of its users to join a room whose join rule leaves that to a spam
+	// checker: an entry of type fi.mau.spam_checker in the allow list of restricted. Continuwuity asks it, and a fork of
+	// Synapse's; Synapse itself does not know it. It asks through the HTTP antispam protocol.
+	//
+	// An empty answer lets the user join. A refusal does not, and is returned to the user's server.
+	AcceptMakeJoin = declare[*callbacksv1.AcceptMakeJoinRequest, *callbacksv1.AcceptMakeJoinResponse](SpamChecker, "accept_make_join", 14)
 )

@@ -60,6 +60,7 @@ var notified = map[string]string{
 var verdicts = map[string]string{
 	"media_repository.is_user_allowed_to_upload_media_of_size": `{"user_id": "@a:SERVER", "size": "9007199254740993"}`,
 	"password_auth_provider.is_3pid_allowed":                   `{"medium": "email", "address": "a@example.com", "registration": true}`,
+	"spam_checker.accept_make_join":                            `{"user": "@b:elsewhere.example", "room": "!r:SERVER"}`,
 	"spam_checker.check_event_for_spam":                        `{"event": ` + message1 + `}`,
 	"spam_checker.check_login_for_spam":                        `{"user_id": "@a:SERVER", "device_id": "DEV", "request_info": [{"user_agent": "curl", "ip": "::1"}], "auth_provider_id": "oidc"}`,
 	"spam_checker.check_media_file_for_spam":                   `{"file_info": {"server_name": "elsewhere.example", "file_id": "abc", "url_cache": false, "thumbnail": {"width": 32, "height": 32, "method": "crop", "type": "image/png", "length": "512"}}}`,

@@ -81,3 +81,8 @@ func (c SpamChecker) UserMaySendStateEvent(ctx context.Context, req *callbacksv1
 func (c SpamChecker) CheckLoginForSpam(ctx context.Context, req *callbacksv1.CheckLoginForSpamRequest) (*callbacksv1.CheckLoginForSpamResponse, error) {
 	return ask(ctx, c.homeserver, subjects.CheckLoginForSpam, req)
 }
+
+// AcceptMakeJoin asks accept_make_join.
+func (c SpamChecker) AcceptMakeJoin(ctx context.Context, req *callbacksv1.AcceptMakeJoinRequest) (*callbacksv1.AcceptMakeJoinResponse, error) {
+	return ask(ctx, c.homeserver, subjects.AcceptMakeJoin, req)
+}

@@ -827,6 +827,21 @@ class CheckLoginForSpamResponse:
 
 
 @dataclass
+class AcceptMakeJoinRequest:
+    """AcceptMakeJoinRequest."""
+
+    user: str = ""
+    room: str = ""
+
+
+@dataclass
+class AcceptMakeJoinResponse:
+    """AcceptMakeJoinResponse."""
+
+    refusal: Refusal | None = None
+
+
+@dataclass
 class CheckEventAllowedRequest:
     """CheckEventAllowedRequest."""
 

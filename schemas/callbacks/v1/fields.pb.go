@@ -138,6 +138,59 @@ func (Form) EnumDescriptor() ([]byte, []int) {
 	return file_callbacks_v1_fields_proto_rawDescGZIP(), []int{1}
 }
 
+// Antispam says how the HTTP antispam protocol writes a message.
+type Antispam int32
+
+const (
+	// As an object, with the names of the fields; what an optional field does not have is null.
+	Antispam_ANTISPAM_UNSPECIFIED Antispam = 0
+	// As a list of what the fields have.
+	Antispam_LIST Antispam = 1
+	// As an event the way clients see it: its JSON without what only servers need, and with event_id.
+	Antispam_CLIENT_EVENT Antispam = 2
+)
+
+// Enum value maps for Antispam.
+var (
+	Antispam_name = map[int32]string{
+		0: "ANTISPAM_UNSPECIFIED",
+		1: "LIST",
+		2: "CLIENT_EVENT",
+	}
+	Antispam_value = map[string]int32{
+		"ANTISPAM_UNSPECIFIED": 0,
+		"LIST":                 1,
+		"CLIENT_EVENT":         2,
+	}
+)
+
+func (x Antispam) Enum() *Antispam {
+	p := new(Antispam)
+	*p = x
+	return p
+}
+
+func (x Antispam) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Antispam) Descriptor() protoreflect.EnumDescriptor {
+	return file_callbacks_v1_fields_proto_enumTypes[2].Descriptor()
+}
+
+func (Antispam) Type() protoreflect.EnumType {
+	return &file_callbacks_v1_fields_proto_enumTypes[2]
+}
+
+func (x Antispam) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Antispam.Descriptor instead.
+func (Antispam) EnumDescriptor() ([]byte, []int) {
+	return file_callbacks_v1_fields_proto_rawDescGZIP(), []int{2}
+}
+
 var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -251,6 +304,22 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "varint,50014,opt,name=of_request",
 		Filename:      "callbacks/v1/fields.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50015,
+		Name:          "modulebus.callbacks.v1.not_in_antispam",
+		Tag:           "varint,50015,opt,name=not_in_antispam",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*Antispam)(nil),
+		Field:         50001,
+		Name:          "modulebus.callbacks.v1.antispam",
+		Tag:           "varint,50001,opt,name=antispam,enum=modulebus.callbacks.v1.Antispam",
+		Filename:      "callbacks/v1/fields.proto",
+	},
 }
 
 // Extension fields to descriptorpb.FieldOptions.
@@ -312,6 +381,18 @@ var (
 	//
 	// optional bool of_request = 50014;
 	E_OfRequest = &file_callbacks_v1_fields_proto_extTypes[13]
+	// In a request: the HTTP antispam protocol does not have it.
+	//
+	// optional bool not_in_antispam = 50015;
+	E_NotInAntispam = &file_callbacks_v1_fields_proto_extTypes[14]
+)
+
+// Extension fields to descriptorpb.MessageOptions.
+var (
+	// How the HTTP antispam protocol writes the message.
+	//
+	// optional modulebus.callbacks.v1.Antispam antispam = 50001;
+	E_Antispam = &file_callbacks_v1_fields_proto_extTypes[15]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
@@ -329,7 +410,11 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\aUSER_ID\x10\x01\x12\v\n" +
 	"\aROOM_ID\x10\x02\x12\x10\n" +
 	"\fPUSH_ACTIONS\x10\x03\x12\t\n" +
-	"\x05EVENT\x10\x04::\n" +
+	"\x05EVENT\x10\x04*@\n" +
+	"\bAntispam\x12\x18\n" +
+	"\x14ANTISPAM_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04LIST\x10\x01\x12\x10\n" +
+	"\fCLIENT_EVENT\x10\x02::\n" +
 	"\braw_json\x12\x1d.google.protobuf.FieldOptions\x18ц\x03 \x01(\bR\arawJson:5\n" +
 	"\x05final\x12\x1d.google.protobuf.FieldOptions\x18҆\x03 \x01(\bR\x05final:1\n" +
 	"\x03key\x12\x1d.google.protobuf.FieldOptions\x18ӆ\x03 \x01(\bR\x03key:5\n" +
@@ -345,7 +430,9 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\x04form\x12\x1d.google.protobuf.FieldOptions\x18܆\x03 \x01(\x0e2\x1c.modulebus.callbacks.v1.FormR\x04form:3\n" +
 	"\x04only\x12\x1d.google.protobuf.FieldOptions\x18݆\x03 \x01(\tR\x04only:>\n" +
 	"\n" +
-	"of_request\x12\x1d.google.protobuf.FieldOptions\x18ކ\x03 \x01(\bR\tofRequestBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"of_request\x12\x1d.google.protobuf.FieldOptions\x18ކ\x03 \x01(\bR\tofRequest:G\n" +
+	"\x0fnot_in_antispam\x12\x1d.google.protobuf.FieldOptions\x18߆\x03 \x01(\bR\rnotInAntispam:_\n" +
+	"\bantispam\x12\x1f.google.protobuf.MessageOptions\x18ц\x03 \x01(\x0e2 .modulebus.callbacks.v1.AntispamR\bantispamBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_fields_proto_rawDescOnce sync.Once
@@ -359,33 +446,38 @@ func file_callbacks_v1_fields_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_fields_proto_rawDescData
 }
 
-var file_callbacks_v1_fields_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_callbacks_v1_fields_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_callbacks_v1_fields_proto_goTypes = []any{
-	(User)(0),                         // 0: modulebus.callbacks.v1.User
-	(Form)(0),                         // 1: modulebus.callbacks.v1.Form
-	(*descriptorpb.FieldOptions)(nil), // 2: google.protobuf.FieldOptions
+	(User)(0),                           // 0: modulebus.callbacks.v1.User
+	(Form)(0),                           // 1: modulebus.callbacks.v1.Form
+	(Antispam)(0),                       // 2: modulebus.callbacks.v1.Antispam
+	(*descriptorpb.FieldOptions)(nil),   // 3: google.protobuf.FieldOptions
+	(*descriptorpb.MessageOptions)(nil), // 4: google.protobuf.MessageOptions
 }
 var file_callbacks_v1_fields_proto_depIdxs = []int32{
-	2,  // 0: modulebus.callbacks.v1.raw_json:extendee -> google.protobuf.FieldOptions
-	2,  // 1: modulebus.callbacks.v1.final:extendee -> google.protobuf.FieldOptions
-	2,  // 2: modulebus.callbacks.v1.key:extendee -> google.protobuf.FieldOptions
-	2,  // 3: modulebus.callbacks.v1.keyed:extendee -> google.protobuf.FieldOptions
-	2,  // 4: modulebus.callbacks.v1.state:extendee -> google.protobuf.FieldOptions
-	2,  // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
-	2,  // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
-	2,  // 7: modulebus.callbacks.v1.followed_up:extendee -> google.protobuf.FieldOptions
-	2,  // 8: modulebus.callbacks.v1.aside:extendee -> google.protobuf.FieldOptions
-	2,  // 9: modulebus.callbacks.v1.argument:extendee -> google.protobuf.FieldOptions
-	2,  // 10: modulebus.callbacks.v1.user:extendee -> google.protobuf.FieldOptions
-	2,  // 11: modulebus.callbacks.v1.form:extendee -> google.protobuf.FieldOptions
-	2,  // 12: modulebus.callbacks.v1.only:extendee -> google.protobuf.FieldOptions
-	2,  // 13: modulebus.callbacks.v1.of_request:extendee -> google.protobuf.FieldOptions
-	0,  // 14: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
-	1,  // 15: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	14, // [14:16] is the sub-list for extension type_name
-	0,  // [0:14] is the sub-list for extension extendee
+	3,  // 0: modulebus.callbacks.v1.raw_json:extendee -> google.protobuf.FieldOptions
+	3,  // 1: modulebus.callbacks.v1.final:extendee -> google.protobuf.FieldOptions
+	3,  // 2: modulebus.callbacks.v1.key:extendee -> google.protobuf.FieldOptions
+	3,  // 3: modulebus.callbacks.v1.keyed:extendee -> google.protobuf.FieldOptions
+	3,  // 4: modulebus.callbacks.v1.state:extendee -> google.protobuf.FieldOptions
+	3,  // 5: modulebus.callbacks.v1.to_module:extendee -> google.protobuf.FieldOptions
+	3,  // 6: modulebus.callbacks.v1.to_worker:extendee -> google.protobuf.FieldOptions
+	3,  // 7: modulebus.callbacks.v1.followed_up:extendee -> google.protobuf.FieldOptions
+	3,  // 8: modulebus.callbacks.v1.aside:extendee -> google.protobuf.FieldOptions
+	3,  // 9: modulebus.callbacks.v1.argument:extendee -> google.protobuf.FieldOptions
+	3,  // 10: modulebus.callbacks.v1.user:extendee -> google.protobuf.FieldOptions
+	3,  // 11: modulebus.callbacks.v1.form:extendee -> google.protobuf.FieldOptions
+	3,  // 12: modulebus.callbacks.v1.only:extendee -> google.protobuf.FieldOptions
+	3,  // 13: modulebus.callbacks.v1.of_request:extendee -> google.protobuf.FieldOptions
+	3,  // 14: modulebus.callbacks.v1.not_in_antispam:extendee -> google.protobuf.FieldOptions
+	4,  // 15: modulebus.callbacks.v1.antispam:extendee -> google.protobuf.MessageOptions
+	0,  // 16: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
+	1,  // 17: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
+	2,  // 18: modulebus.callbacks.v1.antispam:type_name -> modulebus.callbacks.v1.Antispam
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	16, // [16:19] is the sub-list for extension type_name
+	0,  // [0:16] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -399,9 +491,9 @@ func file_callbacks_v1_fields_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   0,
-			NumExtensions: 14,
+			NumExtensions: 16,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,

@@ -233,7 +233,7 @@ type CallbackOptions struct {
 	OnFailureFederated OnFailure `protobuf:"varint,3,opt,name=on_failure_federated,json=onFailureFederated,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_federated,omitempty"`
 	// Whether modules may be asked whose answer turns out not to matter: no side effects, no secrets.
 	Speculative bool `protobuf:"varint,4,opt,name=speculative,proto3" json:"speculative,omitempty"`
-	// The Synapse version that introduced the callback.
+	// The Synapse version that introduced the callback; "none" where no Synapse asks it and other homeservers do.
 	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	// What REFUSE answers, where Synapse has words of its own for a module that raised.
 	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3" json:"refusal,omitempty"`
@@ -245,7 +245,10 @@ type CallbackOptions struct {
 	// What Synapse takes for an answer that can be a refusal. Set where a reply has a refusal.
 	Verdict Verdict `protobuf:"varint,9,opt,name=verdict,proto3,enum=modulebus.callbacks.v1.Verdict" json:"verdict,omitempty"`
 	// Set where Synapse does not fall back on its own configuration when no module has an opinion.
-	Setting       *Setting `protobuf:"bytes,10,opt,name=setting,proto3" json:"setting,omitempty"`
+	Setting *Setting `protobuf:"bytes,10,opt,name=setting,proto3" json:"setting,omitempty"`
+	// Whether the HTTP antispam protocol has the callback: as a path with its name, whose body is the request with the names
+	// of its fields. See docs/antispam.md.
+	Antispam      bool `protobuf:"varint,11,opt,name=antispam,proto3" json:"antispam,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -348,6 +351,13 @@ func (x *CallbackOptions) GetSetting() *Setting {
 		return x.Setting
 	}
 	return nil
+}
+
+func (x *CallbackOptions) GetAntispam() bool {
+	if x != nil {
+		return x.Antispam
+	}
+	return false
 }
 
 // Setting is one of the settings in a section of Synapse's configuration.
@@ -493,7 +503,7 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xfa\x03\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\x96\x04\n" +
 	"\x0fCallbackOptions\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
@@ -506,7 +516,8 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\twithin_ms\x18\b \x01(\rR\bwithinMs\x129\n" +
 	"\averdict\x18\t \x01(\x0e2\x1f.modulebus.callbacks.v1.VerdictR\averdict\x129\n" +
 	"\asetting\x18\n" +
-	" \x01(\v2\x1f.modulebus.callbacks.v1.SettingR\asetting\"Q\n" +
+	" \x01(\v2\x1f.modulebus.callbacks.v1.SettingR\asetting\x12\x1a\n" +
+	"\bantispam\x18\v \x01(\bR\bantispam\"Q\n" +
 	"\aSetting\x12\x18\n" +
 	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +

@@ -21,6 +21,104 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type AcceptMakeJoinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User ID of who wants to join.
+	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Room ID.
+	Room          string `protobuf:"bytes,2,opt,name=room,proto3" json:"room,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptMakeJoinRequest) Reset() {
+	*x = AcceptMakeJoinRequest{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptMakeJoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptMakeJoinRequest) ProtoMessage() {}
+
+func (x *AcceptMakeJoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptMakeJoinRequest.ProtoReflect.Descriptor instead.
+func (*AcceptMakeJoinRequest) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *AcceptMakeJoinRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *AcceptMakeJoinRequest) GetRoom() string {
+	if x != nil {
+		return x.Room
+	}
+	return ""
+}
+
+type AcceptMakeJoinResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refusal       *Refusal               `protobuf:"bytes,1,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptMakeJoinResponse) Reset() {
+	*x = AcceptMakeJoinResponse{}
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptMakeJoinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptMakeJoinResponse) ProtoMessage() {}
+
+func (x *AcceptMakeJoinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptMakeJoinResponse.ProtoReflect.Descriptor instead.
+func (*AcceptMakeJoinResponse) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AcceptMakeJoinResponse) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
 type ShouldDropFederatedEventRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Event         *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
@@ -30,7 +128,7 @@ type ShouldDropFederatedEventRequest struct {
 
 func (x *ShouldDropFederatedEventRequest) Reset() {
 	*x = ShouldDropFederatedEventRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +140,7 @@ func (x *ShouldDropFederatedEventRequest) String() string {
 func (*ShouldDropFederatedEventRequest) ProtoMessage() {}
 
 func (x *ShouldDropFederatedEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[0]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +153,7 @@ func (x *ShouldDropFederatedEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShouldDropFederatedEventRequest.ProtoReflect.Descriptor instead.
 func (*ShouldDropFederatedEventRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{0}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ShouldDropFederatedEventRequest) GetEvent() *Event {
@@ -74,7 +172,7 @@ type ShouldDropFederatedEventResponse struct {
 
 func (x *ShouldDropFederatedEventResponse) Reset() {
 	*x = ShouldDropFederatedEventResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -86,7 +184,7 @@ func (x *ShouldDropFederatedEventResponse) String() string {
 func (*ShouldDropFederatedEventResponse) ProtoMessage() {}
 
 func (x *ShouldDropFederatedEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[1]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -99,7 +197,7 @@ func (x *ShouldDropFederatedEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShouldDropFederatedEventResponse.ProtoReflect.Descriptor instead.
 func (*ShouldDropFederatedEventResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{1}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ShouldDropFederatedEventResponse) GetRefusal() *Refusal {
@@ -123,7 +221,7 @@ type UserMayJoinRoomRequest struct {
 
 func (x *UserMayJoinRoomRequest) Reset() {
 	*x = UserMayJoinRoomRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -135,7 +233,7 @@ func (x *UserMayJoinRoomRequest) String() string {
 func (*UserMayJoinRoomRequest) ProtoMessage() {}
 
 func (x *UserMayJoinRoomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[2]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -148,7 +246,7 @@ func (x *UserMayJoinRoomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayJoinRoomRequest.ProtoReflect.Descriptor instead.
 func (*UserMayJoinRoomRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{2}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UserMayJoinRoomRequest) GetUser() string {
@@ -181,7 +279,7 @@ type UserMayJoinRoomResponse struct {
 
 func (x *UserMayJoinRoomResponse) Reset() {
 	*x = UserMayJoinRoomResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +291,7 @@ func (x *UserMayJoinRoomResponse) String() string {
 func (*UserMayJoinRoomResponse) ProtoMessage() {}
 
 func (x *UserMayJoinRoomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[3]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +304,7 @@ func (x *UserMayJoinRoomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayJoinRoomResponse.ProtoReflect.Descriptor instead.
 func (*UserMayJoinRoomResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{3}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *UserMayJoinRoomResponse) GetRefusal() *Refusal {
@@ -226,7 +324,7 @@ type FederatedUserMayInviteRequest struct {
 
 func (x *FederatedUserMayInviteRequest) Reset() {
 	*x = FederatedUserMayInviteRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +336,7 @@ func (x *FederatedUserMayInviteRequest) String() string {
 func (*FederatedUserMayInviteRequest) ProtoMessage() {}
 
 func (x *FederatedUserMayInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[4]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +349,7 @@ func (x *FederatedUserMayInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FederatedUserMayInviteRequest.ProtoReflect.Descriptor instead.
 func (*FederatedUserMayInviteRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{4}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *FederatedUserMayInviteRequest) GetEvent() *Event {
@@ -270,7 +368,7 @@ type FederatedUserMayInviteResponse struct {
 
 func (x *FederatedUserMayInviteResponse) Reset() {
 	*x = FederatedUserMayInviteResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -282,7 +380,7 @@ func (x *FederatedUserMayInviteResponse) String() string {
 func (*FederatedUserMayInviteResponse) ProtoMessage() {}
 
 func (x *FederatedUserMayInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[5]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -295,7 +393,7 @@ func (x *FederatedUserMayInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FederatedUserMayInviteResponse.ProtoReflect.Descriptor instead.
 func (*FederatedUserMayInviteResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{5}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FederatedUserMayInviteResponse) GetRefusal() *Refusal {
@@ -319,7 +417,7 @@ type UserMaySend3PidInviteRequest struct {
 
 func (x *UserMaySend3PidInviteRequest) Reset() {
 	*x = UserMaySend3PidInviteRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +429,7 @@ func (x *UserMaySend3PidInviteRequest) String() string {
 func (*UserMaySend3PidInviteRequest) ProtoMessage() {}
 
 func (x *UserMaySend3PidInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[6]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +442,7 @@ func (x *UserMaySend3PidInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMaySend3PidInviteRequest.ProtoReflect.Descriptor instead.
 func (*UserMaySend3PidInviteRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{6}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UserMaySend3PidInviteRequest) GetInviter() string {
@@ -384,7 +482,7 @@ type UserMaySend3PidInviteResponse struct {
 
 func (x *UserMaySend3PidInviteResponse) Reset() {
 	*x = UserMaySend3PidInviteResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -396,7 +494,7 @@ func (x *UserMaySend3PidInviteResponse) String() string {
 func (*UserMaySend3PidInviteResponse) ProtoMessage() {}
 
 func (x *UserMaySend3PidInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[7]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -409,7 +507,7 @@ func (x *UserMaySend3PidInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMaySend3PidInviteResponse.ProtoReflect.Descriptor instead.
 func (*UserMaySend3PidInviteResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{7}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UserMaySend3PidInviteResponse) GetRefusal() *Refusal {
@@ -433,7 +531,7 @@ type UserMaySendStateEventRequest struct {
 
 func (x *UserMaySendStateEventRequest) Reset() {
 	*x = UserMaySendStateEventRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +543,7 @@ func (x *UserMaySendStateEventRequest) String() string {
 func (*UserMaySendStateEventRequest) ProtoMessage() {}
 
 func (x *UserMaySendStateEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[8]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +556,7 @@ func (x *UserMaySendStateEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMaySendStateEventRequest.ProtoReflect.Descriptor instead.
 func (*UserMaySendStateEventRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{8}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UserMaySendStateEventRequest) GetUserId() string {
@@ -505,7 +603,7 @@ type UserMaySendStateEventResponse struct {
 
 func (x *UserMaySendStateEventResponse) Reset() {
 	*x = UserMaySendStateEventResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +615,7 @@ func (x *UserMaySendStateEventResponse) String() string {
 func (*UserMaySendStateEventResponse) ProtoMessage() {}
 
 func (x *UserMaySendStateEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[9]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +628,7 @@ func (x *UserMaySendStateEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMaySendStateEventResponse.ProtoReflect.Descriptor instead.
 func (*UserMaySendStateEventResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{9}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UserMaySendStateEventResponse) GetRefusal() *Refusal {
@@ -555,7 +653,7 @@ type CheckLoginForSpamRequest struct {
 
 func (x *CheckLoginForSpamRequest) Reset() {
 	*x = CheckLoginForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +665,7 @@ func (x *CheckLoginForSpamRequest) String() string {
 func (*CheckLoginForSpamRequest) ProtoMessage() {}
 
 func (x *CheckLoginForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[10]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +678,7 @@ func (x *CheckLoginForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckLoginForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckLoginForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{10}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckLoginForSpamRequest) GetUserId() string {
@@ -627,7 +725,7 @@ type CheckLoginForSpamResponse struct {
 
 func (x *CheckLoginForSpamResponse) Reset() {
 	*x = CheckLoginForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +737,7 @@ func (x *CheckLoginForSpamResponse) String() string {
 func (*CheckLoginForSpamResponse) ProtoMessage() {}
 
 func (x *CheckLoginForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[11]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +750,7 @@ func (x *CheckLoginForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckLoginForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckLoginForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{11}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckLoginForSpamResponse) GetRefusal() *Refusal {
@@ -671,7 +769,7 @@ type CheckEventForSpamRequest struct {
 
 func (x *CheckEventForSpamRequest) Reset() {
 	*x = CheckEventForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +781,7 @@ func (x *CheckEventForSpamRequest) String() string {
 func (*CheckEventForSpamRequest) ProtoMessage() {}
 
 func (x *CheckEventForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[12]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +794,7 @@ func (x *CheckEventForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckEventForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckEventForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{12}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CheckEventForSpamRequest) GetEvent() *Event {
@@ -715,7 +813,7 @@ type CheckEventForSpamResponse struct {
 
 func (x *CheckEventForSpamResponse) Reset() {
 	*x = CheckEventForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +825,7 @@ func (x *CheckEventForSpamResponse) String() string {
 func (*CheckEventForSpamResponse) ProtoMessage() {}
 
 func (x *CheckEventForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[13]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +838,7 @@ func (x *CheckEventForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckEventForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckEventForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{13}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CheckEventForSpamResponse) GetRefusal() *Refusal {
@@ -763,7 +861,7 @@ type UserMayInviteRequest struct {
 
 func (x *UserMayInviteRequest) Reset() {
 	*x = UserMayInviteRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +873,7 @@ func (x *UserMayInviteRequest) String() string {
 func (*UserMayInviteRequest) ProtoMessage() {}
 
 func (x *UserMayInviteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[14]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +886,7 @@ func (x *UserMayInviteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayInviteRequest.ProtoReflect.Descriptor instead.
 func (*UserMayInviteRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{14}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *UserMayInviteRequest) GetInviter() string {
@@ -821,7 +919,7 @@ type UserMayInviteResponse struct {
 
 func (x *UserMayInviteResponse) Reset() {
 	*x = UserMayInviteResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +931,7 @@ func (x *UserMayInviteResponse) String() string {
 func (*UserMayInviteResponse) ProtoMessage() {}
 
 func (x *UserMayInviteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[15]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +944,7 @@ func (x *UserMayInviteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayInviteResponse.ProtoReflect.Descriptor instead.
 func (*UserMayInviteResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{15}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UserMayInviteResponse) GetRefusal() *Refusal {
@@ -868,7 +966,7 @@ type UserMayCreateRoomRequest struct {
 
 func (x *UserMayCreateRoomRequest) Reset() {
 	*x = UserMayCreateRoomRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[16]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +978,7 @@ func (x *UserMayCreateRoomRequest) String() string {
 func (*UserMayCreateRoomRequest) ProtoMessage() {}
 
 func (x *UserMayCreateRoomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[16]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +991,7 @@ func (x *UserMayCreateRoomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomRequest.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{16}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UserMayCreateRoomRequest) GetUserId() string {
@@ -919,7 +1017,7 @@ type UserMayCreateRoomResponse struct {
 
 func (x *UserMayCreateRoomResponse) Reset() {
 	*x = UserMayCreateRoomResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[17]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1029,7 @@ func (x *UserMayCreateRoomResponse) String() string {
 func (*UserMayCreateRoomResponse) ProtoMessage() {}
 
 func (x *UserMayCreateRoomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[17]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1042,7 @@ func (x *UserMayCreateRoomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomResponse.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{17}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UserMayCreateRoomResponse) GetRefusal() *Refusal {
@@ -965,7 +1063,7 @@ type UserMayCreateRoomAliasRequest struct {
 
 func (x *UserMayCreateRoomAliasRequest) Reset() {
 	*x = UserMayCreateRoomAliasRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[18]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1075,7 @@ func (x *UserMayCreateRoomAliasRequest) String() string {
 func (*UserMayCreateRoomAliasRequest) ProtoMessage() {}
 
 func (x *UserMayCreateRoomAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[18]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1088,7 @@ func (x *UserMayCreateRoomAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomAliasRequest.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomAliasRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{18}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UserMayCreateRoomAliasRequest) GetUserId() string {
@@ -1016,7 +1114,7 @@ type UserMayCreateRoomAliasResponse struct {
 
 func (x *UserMayCreateRoomAliasResponse) Reset() {
 	*x = UserMayCreateRoomAliasResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[19]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1126,7 @@ func (x *UserMayCreateRoomAliasResponse) String() string {
 func (*UserMayCreateRoomAliasResponse) ProtoMessage() {}
 
 func (x *UserMayCreateRoomAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[19]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1139,7 @@ func (x *UserMayCreateRoomAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayCreateRoomAliasResponse.ProtoReflect.Descriptor instead.
 func (*UserMayCreateRoomAliasResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{19}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UserMayCreateRoomAliasResponse) GetRefusal() *Refusal {
@@ -1061,7 +1159,7 @@ type UserMayPublishRoomRequest struct {
 
 func (x *UserMayPublishRoomRequest) Reset() {
 	*x = UserMayPublishRoomRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[20]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1171,7 @@ func (x *UserMayPublishRoomRequest) String() string {
 func (*UserMayPublishRoomRequest) ProtoMessage() {}
 
 func (x *UserMayPublishRoomRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[20]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1184,7 @@ func (x *UserMayPublishRoomRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayPublishRoomRequest.ProtoReflect.Descriptor instead.
 func (*UserMayPublishRoomRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{20}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UserMayPublishRoomRequest) GetUserId() string {
@@ -1112,7 +1210,7 @@ type UserMayPublishRoomResponse struct {
 
 func (x *UserMayPublishRoomResponse) Reset() {
 	*x = UserMayPublishRoomResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[21]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1222,7 @@ func (x *UserMayPublishRoomResponse) String() string {
 func (*UserMayPublishRoomResponse) ProtoMessage() {}
 
 func (x *UserMayPublishRoomResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[21]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1235,7 @@ func (x *UserMayPublishRoomResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserMayPublishRoomResponse.ProtoReflect.Descriptor instead.
 func (*UserMayPublishRoomResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{21}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UserMayPublishRoomResponse) GetRefusal() *Refusal {
@@ -1159,7 +1257,7 @@ type CheckUsernameForSpamRequest struct {
 
 func (x *CheckUsernameForSpamRequest) Reset() {
 	*x = CheckUsernameForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[22]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1269,7 @@ func (x *CheckUsernameForSpamRequest) String() string {
 func (*CheckUsernameForSpamRequest) ProtoMessage() {}
 
 func (x *CheckUsernameForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[22]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1282,7 @@ func (x *CheckUsernameForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckUsernameForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckUsernameForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{22}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CheckUsernameForSpamRequest) GetUserProfile() *UserProfile {
@@ -1210,7 +1308,7 @@ type CheckUsernameForSpamResponse struct {
 
 func (x *CheckUsernameForSpamResponse) Reset() {
 	*x = CheckUsernameForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[23]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1320,7 @@ func (x *CheckUsernameForSpamResponse) String() string {
 func (*CheckUsernameForSpamResponse) ProtoMessage() {}
 
 func (x *CheckUsernameForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[23]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1333,7 @@ func (x *CheckUsernameForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckUsernameForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckUsernameForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{23}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CheckUsernameForSpamResponse) GetRefusal() *Refusal {
@@ -1261,7 +1359,7 @@ type CheckRegistrationForSpamRequest struct {
 
 func (x *CheckRegistrationForSpamRequest) Reset() {
 	*x = CheckRegistrationForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[24]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1371,7 @@ func (x *CheckRegistrationForSpamRequest) String() string {
 func (*CheckRegistrationForSpamRequest) ProtoMessage() {}
 
 func (x *CheckRegistrationForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[24]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1384,7 @@ func (x *CheckRegistrationForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRegistrationForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckRegistrationForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{24}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CheckRegistrationForSpamRequest) GetEmailThreepid() *Threepid {
@@ -1329,7 +1427,7 @@ type CheckRegistrationForSpamResponse struct {
 
 func (x *CheckRegistrationForSpamResponse) Reset() {
 	*x = CheckRegistrationForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[25]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1439,7 @@ func (x *CheckRegistrationForSpamResponse) String() string {
 func (*CheckRegistrationForSpamResponse) ProtoMessage() {}
 
 func (x *CheckRegistrationForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[25]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1452,7 @@ func (x *CheckRegistrationForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRegistrationForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckRegistrationForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{25}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CheckRegistrationForSpamResponse) GetRefusal() *Refusal {
@@ -1382,7 +1480,7 @@ type CheckMediaFileForSpamRequest struct {
 
 func (x *CheckMediaFileForSpamRequest) Reset() {
 	*x = CheckMediaFileForSpamRequest{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[26]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1492,7 @@ func (x *CheckMediaFileForSpamRequest) String() string {
 func (*CheckMediaFileForSpamRequest) ProtoMessage() {}
 
 func (x *CheckMediaFileForSpamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[26]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1505,7 @@ func (x *CheckMediaFileForSpamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMediaFileForSpamRequest.ProtoReflect.Descriptor instead.
 func (*CheckMediaFileForSpamRequest) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{26}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CheckMediaFileForSpamRequest) GetFileInfo() *FileInfo {
@@ -1433,7 +1531,7 @@ type CheckMediaFileForSpamResponse struct {
 
 func (x *CheckMediaFileForSpamResponse) Reset() {
 	*x = CheckMediaFileForSpamResponse{}
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[27]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1543,7 @@ func (x *CheckMediaFileForSpamResponse) String() string {
 func (*CheckMediaFileForSpamResponse) ProtoMessage() {}
 
 func (x *CheckMediaFileForSpamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[27]
+	mi := &file_callbacks_v1_spam_checker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1556,7 @@ func (x *CheckMediaFileForSpamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckMediaFileForSpamResponse.ProtoReflect.Descriptor instead.
 func (*CheckMediaFileForSpamResponse) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{27}
+	return file_callbacks_v1_spam_checker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CheckMediaFileForSpamResponse) GetRefusal() *Refusal {
@@ -1472,7 +1570,12 @@ var File_callbacks_v1_spam_checker_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcallbacks/v1/spam_checker.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"V\n" +
+	"\x1fcallbacks/v1/spam_checker.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"?\n" +
+	"\x15AcceptMakeJoinRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
+	"\x04room\x18\x02 \x01(\tR\x04room\"S\n" +
+	"\x16AcceptMakeJoinResponse\x129\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"V\n" +
 	"\x1fShouldDropFederatedEventRequest\x123\n" +
 	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"]\n" +
 	" ShouldDropFederatedEventResponse\x129\n" +
@@ -1525,10 +1628,10 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\ainvitee\x18\x02 \x01(\tR\ainvitee\x12\x17\n" +
 	"\aroom_id\x18\x03 \x01(\tR\x06roomId\"R\n" +
 	"\x15UserMayInviteResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"Z\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"^\n" +
 	"\x18UserMayCreateRoomRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12%\n" +
-	"\vroom_config\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12)\n" +
+	"\vroom_config\x18\x02 \x01(\fB\b\x88\xb5\x18\x01\xf8\xb5\x18\x01R\n" +
 	"roomConfig\"V\n" +
 	"\x19UserMayCreateRoomResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"W\n" +
@@ -1564,22 +1667,23 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoB\x04е\x18\x02R\bfileInfo\x12L\n" +
 	"\ffile_wrapper\x18\x02 \x01(\v2#.modulebus.callbacks.v1.FileWrapperB\x04е\x18\x01R\vfileWrapper\"Z\n" +
 	"\x1dCheckMediaFileForSpamResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xc9\x10\n" +
-	"\vSpamChecker\x12\x8e\x01\n" +
-	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03\x12\x80\x01\n" +
-	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x8c\x01\n" +
-	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x9b\x01\n" +
-	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x8f\x01\n" +
-	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\x95\x01\n" +
-	"\x14CheckUsernameForSpam\x123.modulebus.callbacks.v1.CheckUsernameForSpamRequest\x1a4.modulebus.callbacks.v1.CheckUsernameForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x02\x12\xa1\x01\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xe5\x11\n" +
+	"\vSpamChecker\x12\x90\x01\n" +
+	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x16\x8a\xb5\x18\x12\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03X\x01\x12\x82\x01\n" +
+	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x8e\x01\n" +
+	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x9d\x01\n" +
+	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x91\x01\n" +
+	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x97\x01\n" +
+	"\x14CheckUsernameForSpam\x123.modulebus.callbacks.v1.CheckUsernameForSpamRequest\x1a4.modulebus.callbacks.v1.CheckUsernameForSpamResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x02X\x01\x12\xa1\x01\n" +
 	"\x18CheckRegistrationForSpam\x127.modulebus.callbacks.v1.CheckRegistrationForSpamRequest\x1a8.modulebus.callbacks.v1.CheckRegistrationForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x05\x12\x98\x01\n" +
 	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\xa1\x01\n" +
-	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.60H\x02\x12\x86\x01\n" +
-	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.45H\x03\x12\x9c\x01\n" +
-	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.134H\x03\x12\x98\x01\n" +
-	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.45H\x03\x12\x99\x01\n" +
-	"\x15UserMaySendStateEvent\x124.modulebus.callbacks.v1.UserMaySendStateEventRequest\x1a5.modulebus.callbacks.v1.UserMaySendStateEventResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.132H\x04\x12\x8c\x01\n" +
-	"\x11CheckLoginForSpam\x120.modulebus.callbacks.v1.CheckLoginForSpamRequest\x1a1.modulebus.callbacks.v1.CheckLoginForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.87H\x03BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.60H\x02\x12\x88\x01\n" +
+	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.45H\x03X\x01\x12\x9e\x01\n" +
+	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x15\x8a\xb5\x18\x11\b\x01\x10\x03 \x01*\x051.134H\x03X\x01\x12\x9a\x01\n" +
+	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.45H\x03X\x01\x12\x99\x01\n" +
+	"\x15UserMaySendStateEvent\x124.modulebus.callbacks.v1.UserMaySendStateEventRequest\x1a5.modulebus.callbacks.v1.UserMaySendStateEventResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.132H\x04\x12\x8e\x01\n" +
+	"\x11CheckLoginForSpam\x120.modulebus.callbacks.v1.CheckLoginForSpamRequest\x1a1.modulebus.callbacks.v1.CheckLoginForSpamResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.87H\x03X\x01\x12\x85\x01\n" +
+	"\x0eAcceptMakeJoin\x12-.modulebus.callbacks.v1.AcceptMakeJoinRequest\x1a..modulebus.callbacks.v1.AcceptMakeJoinResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x04noneH\x03X\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_spam_checker_proto_rawDescOnce sync.Once
@@ -1593,101 +1697,106 @@ func file_callbacks_v1_spam_checker_proto_rawDescGZIP() []byte {
 	return file_callbacks_v1_spam_checker_proto_rawDescData
 }
 
-var file_callbacks_v1_spam_checker_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_callbacks_v1_spam_checker_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_callbacks_v1_spam_checker_proto_goTypes = []any{
-	(*ShouldDropFederatedEventRequest)(nil),  // 0: modulebus.callbacks.v1.ShouldDropFederatedEventRequest
-	(*ShouldDropFederatedEventResponse)(nil), // 1: modulebus.callbacks.v1.ShouldDropFederatedEventResponse
-	(*UserMayJoinRoomRequest)(nil),           // 2: modulebus.callbacks.v1.UserMayJoinRoomRequest
-	(*UserMayJoinRoomResponse)(nil),          // 3: modulebus.callbacks.v1.UserMayJoinRoomResponse
-	(*FederatedUserMayInviteRequest)(nil),    // 4: modulebus.callbacks.v1.FederatedUserMayInviteRequest
-	(*FederatedUserMayInviteResponse)(nil),   // 5: modulebus.callbacks.v1.FederatedUserMayInviteResponse
-	(*UserMaySend3PidInviteRequest)(nil),     // 6: modulebus.callbacks.v1.UserMaySend3PidInviteRequest
-	(*UserMaySend3PidInviteResponse)(nil),    // 7: modulebus.callbacks.v1.UserMaySend3PidInviteResponse
-	(*UserMaySendStateEventRequest)(nil),     // 8: modulebus.callbacks.v1.UserMaySendStateEventRequest
-	(*UserMaySendStateEventResponse)(nil),    // 9: modulebus.callbacks.v1.UserMaySendStateEventResponse
-	(*CheckLoginForSpamRequest)(nil),         // 10: modulebus.callbacks.v1.CheckLoginForSpamRequest
-	(*CheckLoginForSpamResponse)(nil),        // 11: modulebus.callbacks.v1.CheckLoginForSpamResponse
-	(*CheckEventForSpamRequest)(nil),         // 12: modulebus.callbacks.v1.CheckEventForSpamRequest
-	(*CheckEventForSpamResponse)(nil),        // 13: modulebus.callbacks.v1.CheckEventForSpamResponse
-	(*UserMayInviteRequest)(nil),             // 14: modulebus.callbacks.v1.UserMayInviteRequest
-	(*UserMayInviteResponse)(nil),            // 15: modulebus.callbacks.v1.UserMayInviteResponse
-	(*UserMayCreateRoomRequest)(nil),         // 16: modulebus.callbacks.v1.UserMayCreateRoomRequest
-	(*UserMayCreateRoomResponse)(nil),        // 17: modulebus.callbacks.v1.UserMayCreateRoomResponse
-	(*UserMayCreateRoomAliasRequest)(nil),    // 18: modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
-	(*UserMayCreateRoomAliasResponse)(nil),   // 19: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
-	(*UserMayPublishRoomRequest)(nil),        // 20: modulebus.callbacks.v1.UserMayPublishRoomRequest
-	(*UserMayPublishRoomResponse)(nil),       // 21: modulebus.callbacks.v1.UserMayPublishRoomResponse
-	(*CheckUsernameForSpamRequest)(nil),      // 22: modulebus.callbacks.v1.CheckUsernameForSpamRequest
-	(*CheckUsernameForSpamResponse)(nil),     // 23: modulebus.callbacks.v1.CheckUsernameForSpamResponse
-	(*CheckRegistrationForSpamRequest)(nil),  // 24: modulebus.callbacks.v1.CheckRegistrationForSpamRequest
-	(*CheckRegistrationForSpamResponse)(nil), // 25: modulebus.callbacks.v1.CheckRegistrationForSpamResponse
-	(*CheckMediaFileForSpamRequest)(nil),     // 26: modulebus.callbacks.v1.CheckMediaFileForSpamRequest
-	(*CheckMediaFileForSpamResponse)(nil),    // 27: modulebus.callbacks.v1.CheckMediaFileForSpamResponse
-	(*Event)(nil),                            // 28: modulebus.callbacks.v1.Event
-	(*Refusal)(nil),                          // 29: modulebus.callbacks.v1.Refusal
-	(*RequestInfo)(nil),                      // 30: modulebus.callbacks.v1.RequestInfo
-	(*UserProfile)(nil),                      // 31: modulebus.callbacks.v1.UserProfile
-	(*Threepid)(nil),                         // 32: modulebus.callbacks.v1.Threepid
-	(*FileInfo)(nil),                         // 33: modulebus.callbacks.v1.FileInfo
-	(*FileWrapper)(nil),                      // 34: modulebus.callbacks.v1.FileWrapper
+	(*AcceptMakeJoinRequest)(nil),            // 0: modulebus.callbacks.v1.AcceptMakeJoinRequest
+	(*AcceptMakeJoinResponse)(nil),           // 1: modulebus.callbacks.v1.AcceptMakeJoinResponse
+	(*ShouldDropFederatedEventRequest)(nil),  // 2: modulebus.callbacks.v1.ShouldDropFederatedEventRequest
+	(*ShouldDropFederatedEventResponse)(nil), // 3: modulebus.callbacks.v1.ShouldDropFederatedEventResponse
+	(*UserMayJoinRoomRequest)(nil),           // 4: modulebus.callbacks.v1.UserMayJoinRoomRequest
+	(*UserMayJoinRoomResponse)(nil),          // 5: modulebus.callbacks.v1.UserMayJoinRoomResponse
+	(*FederatedUserMayInviteRequest)(nil),    // 6: modulebus.callbacks.v1.FederatedUserMayInviteRequest
+	(*FederatedUserMayInviteResponse)(nil),   // 7: modulebus.callbacks.v1.FederatedUserMayInviteResponse
+	(*UserMaySend3PidInviteRequest)(nil),     // 8: modulebus.callbacks.v1.UserMaySend3PidInviteRequest
+	(*UserMaySend3PidInviteResponse)(nil),    // 9: modulebus.callbacks.v1.UserMaySend3PidInviteResponse
+	(*UserMaySendStateEventRequest)(nil),     // 10: modulebus.callbacks.v1.UserMaySendStateEventRequest
+	(*UserMaySendStateEventResponse)(nil),    // 11: modulebus.callbacks.v1.UserMaySendStateEventResponse
+	(*CheckLoginForSpamRequest)(nil),         // 12: modulebus.callbacks.v1.CheckLoginForSpamRequest
+	(*CheckLoginForSpamResponse)(nil),        // 13: modulebus.callbacks.v1.CheckLoginForSpamResponse
+	(*CheckEventForSpamRequest)(nil),         // 14: modulebus.callbacks.v1.CheckEventForSpamRequest
+	(*CheckEventForSpamResponse)(nil),        // 15: modulebus.callbacks.v1.CheckEventForSpamResponse
+	(*UserMayInviteRequest)(nil),             // 16: modulebus.callbacks.v1.UserMayInviteRequest
+	(*UserMayInviteResponse)(nil),            // 17: modulebus.callbacks.v1.UserMayInviteResponse
+	(*UserMayCreateRoomRequest)(nil),         // 18: modulebus.callbacks.v1.UserMayCreateRoomRequest
+	(*UserMayCreateRoomResponse)(nil),        // 19: modulebus.callbacks.v1.UserMayCreateRoomResponse
+	(*UserMayCreateRoomAliasRequest)(nil),    // 20: modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
+	(*UserMayCreateRoomAliasResponse)(nil),   // 21: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
+	(*UserMayPublishRoomRequest)(nil),        // 22: modulebus.callbacks.v1.UserMayPublishRoomRequest
+	(*UserMayPublishRoomResponse)(nil),       // 23: modulebus.callbacks.v1.UserMayPublishRoomResponse
+	(*CheckUsernameForSpamRequest)(nil),      // 24: modulebus.callbacks.v1.CheckUsernameForSpamRequest
+	(*CheckUsernameForSpamResponse)(nil),     // 25: modulebus.callbacks.v1.CheckUsernameForSpamResponse
+	(*CheckRegistrationForSpamRequest)(nil),  // 26: modulebus.callbacks.v1.CheckRegistrationForSpamRequest
+	(*CheckRegistrationForSpamResponse)(nil), // 27: modulebus.callbacks.v1.CheckRegistrationForSpamResponse
+	(*CheckMediaFileForSpamRequest)(nil),     // 28: modulebus.callbacks.v1.CheckMediaFileForSpamRequest
+	(*CheckMediaFileForSpamResponse)(nil),    // 29: modulebus.callbacks.v1.CheckMediaFileForSpamResponse
+	(*Refusal)(nil),                          // 30: modulebus.callbacks.v1.Refusal
+	(*Event)(nil),                            // 31: modulebus.callbacks.v1.Event
+	(*RequestInfo)(nil),                      // 32: modulebus.callbacks.v1.RequestInfo
+	(*UserProfile)(nil),                      // 33: modulebus.callbacks.v1.UserProfile
+	(*Threepid)(nil),                         // 34: modulebus.callbacks.v1.Threepid
+	(*FileInfo)(nil),                         // 35: modulebus.callbacks.v1.FileInfo
+	(*FileWrapper)(nil),                      // 36: modulebus.callbacks.v1.FileWrapper
 }
 var file_callbacks_v1_spam_checker_proto_depIdxs = []int32{
-	28, // 0: modulebus.callbacks.v1.ShouldDropFederatedEventRequest.event:type_name -> modulebus.callbacks.v1.Event
-	29, // 1: modulebus.callbacks.v1.ShouldDropFederatedEventResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 2: modulebus.callbacks.v1.UserMayJoinRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	28, // 3: modulebus.callbacks.v1.FederatedUserMayInviteRequest.event:type_name -> modulebus.callbacks.v1.Event
-	29, // 4: modulebus.callbacks.v1.FederatedUserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 5: modulebus.callbacks.v1.UserMaySend3PidInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 6: modulebus.callbacks.v1.UserMaySendStateEventResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	30, // 7: modulebus.callbacks.v1.CheckLoginForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
-	29, // 8: modulebus.callbacks.v1.CheckLoginForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	28, // 9: modulebus.callbacks.v1.CheckEventForSpamRequest.event:type_name -> modulebus.callbacks.v1.Event
-	29, // 10: modulebus.callbacks.v1.CheckEventForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 11: modulebus.callbacks.v1.UserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 12: modulebus.callbacks.v1.UserMayCreateRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 13: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	29, // 14: modulebus.callbacks.v1.UserMayPublishRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	31, // 15: modulebus.callbacks.v1.CheckUsernameForSpamRequest.user_profile:type_name -> modulebus.callbacks.v1.UserProfile
-	29, // 16: modulebus.callbacks.v1.CheckUsernameForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	32, // 17: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.email_threepid:type_name -> modulebus.callbacks.v1.Threepid
-	30, // 18: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
-	29, // 19: modulebus.callbacks.v1.CheckRegistrationForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	33, // 20: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_info:type_name -> modulebus.callbacks.v1.FileInfo
-	34, // 21: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_wrapper:type_name -> modulebus.callbacks.v1.FileWrapper
-	29, // 22: modulebus.callbacks.v1.CheckMediaFileForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
-	12, // 23: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:input_type -> modulebus.callbacks.v1.CheckEventForSpamRequest
-	14, // 24: modulebus.callbacks.v1.SpamChecker.UserMayInvite:input_type -> modulebus.callbacks.v1.UserMayInviteRequest
-	16, // 25: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:input_type -> modulebus.callbacks.v1.UserMayCreateRoomRequest
-	18, // 26: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:input_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
-	20, // 27: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:input_type -> modulebus.callbacks.v1.UserMayPublishRoomRequest
-	22, // 28: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:input_type -> modulebus.callbacks.v1.CheckUsernameForSpamRequest
-	24, // 29: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:input_type -> modulebus.callbacks.v1.CheckRegistrationForSpamRequest
-	26, // 30: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:input_type -> modulebus.callbacks.v1.CheckMediaFileForSpamRequest
-	0,  // 31: modulebus.callbacks.v1.SpamChecker.ShouldDropFederatedEvent:input_type -> modulebus.callbacks.v1.ShouldDropFederatedEventRequest
-	2,  // 32: modulebus.callbacks.v1.SpamChecker.UserMayJoinRoom:input_type -> modulebus.callbacks.v1.UserMayJoinRoomRequest
-	4,  // 33: modulebus.callbacks.v1.SpamChecker.FederatedUserMayInvite:input_type -> modulebus.callbacks.v1.FederatedUserMayInviteRequest
-	6,  // 34: modulebus.callbacks.v1.SpamChecker.UserMaySend3PidInvite:input_type -> modulebus.callbacks.v1.UserMaySend3PidInviteRequest
-	8,  // 35: modulebus.callbacks.v1.SpamChecker.UserMaySendStateEvent:input_type -> modulebus.callbacks.v1.UserMaySendStateEventRequest
-	10, // 36: modulebus.callbacks.v1.SpamChecker.CheckLoginForSpam:input_type -> modulebus.callbacks.v1.CheckLoginForSpamRequest
-	13, // 37: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:output_type -> modulebus.callbacks.v1.CheckEventForSpamResponse
-	15, // 38: modulebus.callbacks.v1.SpamChecker.UserMayInvite:output_type -> modulebus.callbacks.v1.UserMayInviteResponse
-	17, // 39: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:output_type -> modulebus.callbacks.v1.UserMayCreateRoomResponse
-	19, // 40: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:output_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
-	21, // 41: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:output_type -> modulebus.callbacks.v1.UserMayPublishRoomResponse
-	23, // 42: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:output_type -> modulebus.callbacks.v1.CheckUsernameForSpamResponse
-	25, // 43: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:output_type -> modulebus.callbacks.v1.CheckRegistrationForSpamResponse
-	27, // 44: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:output_type -> modulebus.callbacks.v1.CheckMediaFileForSpamResponse
-	1,  // 45: modulebus.callbacks.v1.SpamChecker.ShouldDropFederatedEvent:output_type -> modulebus.callbacks.v1.ShouldDropFederatedEventResponse
-	3,  // 46: modulebus.callbacks.v1.SpamChecker.UserMayJoinRoom:output_type -> modulebus.callbacks.v1.UserMayJoinRoomResponse
-	5,  // 47: modulebus.callbacks.v1.SpamChecker.FederatedUserMayInvite:output_type -> modulebus.callbacks.v1.FederatedUserMayInviteResponse
-	7,  // 48: modulebus.callbacks.v1.SpamChecker.UserMaySend3PidInvite:output_type -> modulebus.callbacks.v1.UserMaySend3PidInviteResponse
-	9,  // 49: modulebus.callbacks.v1.SpamChecker.UserMaySendStateEvent:output_type -> modulebus.callbacks.v1.UserMaySendStateEventResponse
-	11, // 50: modulebus.callbacks.v1.SpamChecker.CheckLoginForSpam:output_type -> modulebus.callbacks.v1.CheckLoginForSpamResponse
-	37, // [37:51] is the sub-list for method output_type
-	23, // [23:37] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	30, // 0: modulebus.callbacks.v1.AcceptMakeJoinResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	31, // 1: modulebus.callbacks.v1.ShouldDropFederatedEventRequest.event:type_name -> modulebus.callbacks.v1.Event
+	30, // 2: modulebus.callbacks.v1.ShouldDropFederatedEventResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 3: modulebus.callbacks.v1.UserMayJoinRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	31, // 4: modulebus.callbacks.v1.FederatedUserMayInviteRequest.event:type_name -> modulebus.callbacks.v1.Event
+	30, // 5: modulebus.callbacks.v1.FederatedUserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 6: modulebus.callbacks.v1.UserMaySend3PidInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 7: modulebus.callbacks.v1.UserMaySendStateEventResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	32, // 8: modulebus.callbacks.v1.CheckLoginForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
+	30, // 9: modulebus.callbacks.v1.CheckLoginForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	31, // 10: modulebus.callbacks.v1.CheckEventForSpamRequest.event:type_name -> modulebus.callbacks.v1.Event
+	30, // 11: modulebus.callbacks.v1.CheckEventForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 12: modulebus.callbacks.v1.UserMayInviteResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 13: modulebus.callbacks.v1.UserMayCreateRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 14: modulebus.callbacks.v1.UserMayCreateRoomAliasResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	30, // 15: modulebus.callbacks.v1.UserMayPublishRoomResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	33, // 16: modulebus.callbacks.v1.CheckUsernameForSpamRequest.user_profile:type_name -> modulebus.callbacks.v1.UserProfile
+	30, // 17: modulebus.callbacks.v1.CheckUsernameForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	34, // 18: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.email_threepid:type_name -> modulebus.callbacks.v1.Threepid
+	32, // 19: modulebus.callbacks.v1.CheckRegistrationForSpamRequest.request_info:type_name -> modulebus.callbacks.v1.RequestInfo
+	30, // 20: modulebus.callbacks.v1.CheckRegistrationForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	35, // 21: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_info:type_name -> modulebus.callbacks.v1.FileInfo
+	36, // 22: modulebus.callbacks.v1.CheckMediaFileForSpamRequest.file_wrapper:type_name -> modulebus.callbacks.v1.FileWrapper
+	30, // 23: modulebus.callbacks.v1.CheckMediaFileForSpamResponse.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	14, // 24: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:input_type -> modulebus.callbacks.v1.CheckEventForSpamRequest
+	16, // 25: modulebus.callbacks.v1.SpamChecker.UserMayInvite:input_type -> modulebus.callbacks.v1.UserMayInviteRequest
+	18, // 26: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:input_type -> modulebus.callbacks.v1.UserMayCreateRoomRequest
+	20, // 27: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:input_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasRequest
+	22, // 28: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:input_type -> modulebus.callbacks.v1.UserMayPublishRoomRequest
+	24, // 29: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:input_type -> modulebus.callbacks.v1.CheckUsernameForSpamRequest
+	26, // 30: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:input_type -> modulebus.callbacks.v1.CheckRegistrationForSpamRequest
+	28, // 31: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:input_type -> modulebus.callbacks.v1.CheckMediaFileForSpamRequest
+	2,  // 32: modulebus.callbacks.v1.SpamChecker.ShouldDropFederatedEvent:input_type -> modulebus.callbacks.v1.ShouldDropFederatedEventRequest
+	4,  // 33: modulebus.callbacks.v1.SpamChecker.UserMayJoinRoom:input_type -> modulebus.callbacks.v1.UserMayJoinRoomRequest
+	6,  // 34: modulebus.callbacks.v1.SpamChecker.FederatedUserMayInvite:input_type -> modulebus.callbacks.v1.FederatedUserMayInviteRequest
+	8,  // 35: modulebus.callbacks.v1.SpamChecker.UserMaySend3PidInvite:input_type -> modulebus.callbacks.v1.UserMaySend3PidInviteRequest
+	10, // 36: modulebus.callbacks.v1.SpamChecker.UserMaySendStateEvent:input_type -> modulebus.callbacks.v1.UserMaySendStateEventRequest
+	12, // 37: modulebus.callbacks.v1.SpamChecker.CheckLoginForSpam:input_type -> modulebus.callbacks.v1.CheckLoginForSpamRequest
+	0,  // 38: modulebus.callbacks.v1.SpamChecker.AcceptMakeJoin:input_type -> modulebus.callbacks.v1.AcceptMakeJoinRequest
+	15, // 39: modulebus.callbacks.v1.SpamChecker.CheckEventForSpam:output_type -> modulebus.callbacks.v1.CheckEventForSpamResponse
+	17, // 40: modulebus.callbacks.v1.SpamChecker.UserMayInvite:output_type -> modulebus.callbacks.v1.UserMayInviteResponse
+	19, // 41: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoom:output_type -> modulebus.callbacks.v1.UserMayCreateRoomResponse
+	21, // 42: modulebus.callbacks.v1.SpamChecker.UserMayCreateRoomAlias:output_type -> modulebus.callbacks.v1.UserMayCreateRoomAliasResponse
+	23, // 43: modulebus.callbacks.v1.SpamChecker.UserMayPublishRoom:output_type -> modulebus.callbacks.v1.UserMayPublishRoomResponse
+	25, // 44: modulebus.callbacks.v1.SpamChecker.CheckUsernameForSpam:output_type -> modulebus.callbacks.v1.CheckUsernameForSpamResponse
+	27, // 45: modulebus.callbacks.v1.SpamChecker.CheckRegistrationForSpam:output_type -> modulebus.callbacks.v1.CheckRegistrationForSpamResponse
+	29, // 46: modulebus.callbacks.v1.SpamChecker.CheckMediaFileForSpam:output_type -> modulebus.callbacks.v1.CheckMediaFileForSpamResponse
+	3,  // 47: modulebus.callbacks.v1.SpamChecker.ShouldDropFederatedEvent:output_type -> modulebus.callbacks.v1.ShouldDropFederatedEventResponse
+	5,  // 48: modulebus.callbacks.v1.SpamChecker.UserMayJoinRoom:output_type -> modulebus.callbacks.v1.UserMayJoinRoomResponse
+	7,  // 49: modulebus.callbacks.v1.SpamChecker.FederatedUserMayInvite:output_type -> modulebus.callbacks.v1.FederatedUserMayInviteResponse
+	9,  // 50: modulebus.callbacks.v1.SpamChecker.UserMaySend3PidInvite:output_type -> modulebus.callbacks.v1.UserMaySend3PidInviteResponse
+	11, // 51: modulebus.callbacks.v1.SpamChecker.UserMaySendStateEvent:output_type -> modulebus.callbacks.v1.UserMaySendStateEventResponse
+	13, // 52: modulebus.callbacks.v1.SpamChecker.CheckLoginForSpam:output_type -> modulebus.callbacks.v1.CheckLoginForSpamResponse
+	1,  // 53: modulebus.callbacks.v1.SpamChecker.AcceptMakeJoin:output_type -> modulebus.callbacks.v1.AcceptMakeJoinResponse
+	39, // [39:54] is the sub-list for method output_type
+	24, // [24:39] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_spam_checker_proto_init() }
@@ -1698,15 +1807,15 @@ func file_callbacks_v1_spam_checker_proto_init() {
 	file_callbacks_v1_options_proto_init()
 	file_callbacks_v1_types_proto_init()
 	file_callbacks_v1_fields_proto_init()
-	file_callbacks_v1_spam_checker_proto_msgTypes[10].OneofWrappers = []any{}
-	file_callbacks_v1_spam_checker_proto_msgTypes[24].OneofWrappers = []any{}
+	file_callbacks_v1_spam_checker_proto_msgTypes[12].OneofWrappers = []any{}
+	file_callbacks_v1_spam_checker_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_spam_checker_proto_rawDesc), len(file_callbacks_v1_spam_checker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

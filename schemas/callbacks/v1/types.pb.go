@@ -1296,12 +1296,12 @@ const file_callbacks_v1_types_proto_rawDesc = "" +
 	"\x11additional_fields\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\x10additionalFields\x12$\n" +
 	"\vhttp_status\x18\x04 \x01(\rH\x00R\n" +
 	"httpStatus\x88\x01\x01B\x0e\n" +
-	"\f_http_status\"x\n" +
+	"\f_http_status\"~\n" +
 	"\x05Event\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12!\n" +
 	"\froom_version\x18\x02 \x01(\tR\vroomVersion\x12\x18\n" +
 	"\x04json\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\x04json\x12\x17\n" +
-	"\aroom_id\x18\x04 \x01(\tR\x06roomId\"\x92\x01\n" +
+	"\aroom_id\x18\x04 \x01(\tR\x06roomId:\x04\x88\xb5\x18\x02\"\x92\x01\n" +
 	"\vUserProfile\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12&\n" +
 	"\fdisplay_name\x18\x02 \x01(\tH\x00R\vdisplayName\x88\x01\x01\x12\"\n" +
@@ -1313,11 +1313,11 @@ const file_callbacks_v1_types_proto_rawDesc = "" +
 	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12&\n" +
 	"\fvalidated_at\x18\x03 \x01(\x03H\x00R\vvalidatedAt\x88\x01\x01B\x0f\n" +
-	"\r_validated_at\"P\n" +
+	"\r_validated_at\"V\n" +
 	"\vRequestInfo\x12\"\n" +
 	"\n" +
 	"user_agent\x18\x01 \x01(\tH\x00R\tuserAgent\x88\x01\x01\x12\x0e\n" +
-	"\x02ip\x18\x02 \x01(\tR\x02ipB\r\n" +
+	"\x02ip\x18\x02 \x01(\tR\x02ip:\x04\x88\xb5\x18\x01B\r\n" +
 	"\v_user_agent\"\xdc\x02\n" +
 	"\tRequester\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12+\n" +
