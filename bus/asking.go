@@ -205,8 +205,22 @@ func (a *asking) nudge() {
 
 // policy looks at the origin only now, when it matters.
 func (a *asking) policy(s *step) callbacksv1.OnFailure {
-	if s.onFailure == s.onFailureFederated || originOf(a.request, a.client.name) != Federated {
+	if s.onFailure == s.onFailureFederated && s.onFailure == s.onFailurePolicy {
 		return s.onFailure
 	}
-	return s.onFailureFederated
+	switch a.origin() {
+	case Federated:
+		return s.onFailureFederated
+	case PolicyServer:
+		return s.onFailurePolicy
+	}
+	return s.onFailure
+}
+
+// origin is what who asks says, or what the request tells.
+func (a *asking) origin() Origin {
+	if o, said := a.ctx.Value(originKey{}).(Origin); said {
+		return o
+	}
+	return originOf(a.request, a.client.name)
 }

@@ -188,3 +188,41 @@ func TestAModuleThatFailsIsToldUntilItAnswers(t *testing.T) {
 		t.Errorf("still failing after an answer: %v", all)
 	}
 }
+
+func TestOriginPicksWhatFollowsAFailure(t *testing.T) {
+	t.Parallel()
+	d := subjects.CheckEventForSpam
+	remote := &callbacksv1.CheckEventForSpamRequest{Event: &callbacksv1.Event{Json: []byte(`{"sender":"@a:elsewhere.example"}`)}}
+	for _, tt := range []struct {
+		name   string
+		origin bus.Origin
+		change func(*rosterv1.Interest)
+		want   callbacksv1.OnFailure
+	}{
+		{"an event of another server", "", func(i *rosterv1.Interest) { i.OnFailureFederated = skip }, skip},
+		{"the policy server, as of another server", bus.PolicyServer, func(i *rosterv1.Interest) { i.OnFailureFederated = skip }, skip},
+		{"the policy server", bus.PolicyServer, func(i *rosterv1.Interest) { i.OnFailurePolicy = refuse }, refuse},
+		{"the policy server's is only its own", "", func(i *rosterv1.Interest) { i.OnFailurePolicy = refuse }, fail},
+		{"who asks knows better than the sender", bus.Local, func(i *rosterv1.Interest) { i.OnFailure = skip }, skip},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := over(t, &line{replies: map[string]*nats.Msg{"gate": failure(failed)}}, failing(d.Declaration, tt.change))
+			ctx := t.Context()
+			if tt.origin != "" {
+				ctx = bus.WithOrigin(ctx, tt.origin)
+			}
+			got, err := c.SpamChecker.CheckEventForSpam(ctx, remote)
+			followed := fail
+			switch {
+			case err == nil && got.Answer == nil:
+				followed = skip
+			case err == nil && got.ByPolicy:
+				followed = refuse
+			}
+			if followed != tt.want {
+				t.Errorf("got %v, %v; want %v", got, err, tt.want)
+			}
+		})
+	}
+}

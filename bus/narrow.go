@@ -16,8 +16,9 @@ import (
 )
 
 type (
-	stateKey struct{}
-	fileKey  struct{}
+	stateKey  struct{}
+	fileKey   struct{}
+	originKey struct{}
 )
 
 // StateFunc returns the state events of a room that a filter wants: in a request, [Client.StateFilter] of its callback.
@@ -27,6 +28,12 @@ type StateFunc func(ctx context.Context, filter *rosterv1.StateFilter) ([]*callb
 // needs some. It is not called when the request has state already. Its error is the ask's.
 func WithState(ctx context.Context, fetch StateFunc) context.Context {
 	return context.WithValue(ctx, stateKey{}, fetch)
+}
+
+// WithOrigin returns a context whose asks are about something of that origin, whatever the sender of the event is. What
+// follows a module's failure depends on it, and [Trace] has it. [PolicyServer] is known in no other way.
+func WithOrigin(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
 }
 
 type file struct {

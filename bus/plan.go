@@ -37,6 +37,7 @@ type step struct {
 	json               bool
 	onFailure          callbacksv1.OnFailure
 	onFailureFederated callbacksv1.OnFailure
+	onFailurePolicy    callbacksv1.OnFailure
 	refusal            *callbacksv1.Refusal
 	needs              *rosterv1.Needs
 	named              bool   // the module has not said yet which keys it wants
@@ -52,6 +53,7 @@ type step struct {
 
 func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
 	local := policy(d, i.GetOnFailure(), d.Options.GetOnFailure())
+	federated := policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local))
 	s := step{
 		module:             m.GetName(),
 		subject:            c.server.Callback(d, m.GetName()),
@@ -59,7 +61,8 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		timeout:            milliseconds(i.GetTimeoutMs(), wire.DefaultTimeout),
 		json:               m.GetJson(),
 		onFailure:          local,
-		onFailureFederated: policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local)),
+		onFailureFederated: federated,
+		onFailurePolicy:    policy(d, i.GetOnFailurePolicy(), federated),
 		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
 		unserved:           i.GetUnserved(),

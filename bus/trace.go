@@ -45,6 +45,7 @@ const (
 	UnknownOrigin Origin = "" // the request has no event with a sender
 	Local         Origin = "local"
 	Federated     Origin = "federated"
+	PolicyServer  Origin = "policy" // another server asks this one about an event: see [WithOrigin]
 )
 
 // Trace is the account of one ask that went to modules: who was asked, when, and what each said. It is shared and used
@@ -143,7 +144,7 @@ func (t *attempt) report() {
 }
 
 func (tr *Trace) fill(a *asking, d *Decision[proto.Message], err error) {
-	tr.Callback, tr.Request, tr.Origin, tr.Start = a.plan.callback.Declaration, a.request, originOf(a.request, a.client.name), a.start
+	tr.Callback, tr.Request, tr.Origin, tr.Start = a.plan.callback.Declaration, a.request, a.origin(), a.start
 	tr.Answer, tr.DecidedBy, tr.ByPolicy, tr.Err, tr.RosterRevision = d.Answer, d.DecidedBy, d.ByPolicy, err, d.RosterRevision
 	for i := range a.attempts {
 		tr.Modules = append(tr.Modules, a.attempts[i].trace())

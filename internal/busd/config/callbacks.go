@@ -159,7 +159,11 @@ func showEvaluate(sequential []string) string {
 // policyOf is on_failure of the callback, or of a whole module if d is nil.
 func policyOf(d *subjects.Declaration) func(*Policy) slot {
 	return func(p *Policy) slot {
-		keys := []key{{"local", "", "", action(&p.Local, d)}, {"federated", "", "", action(&p.Federated, d)}}
+		keys := []key{
+			{"local", "", "", action(&p.Local, d)},
+			{"federated", "", "", action(&p.Federated, d)},
+			{"policy", "", "", action(&p.PolicyServer, d)},
+		}
 		return slot{
 			read: func(v value) {
 				switch {
@@ -173,7 +177,7 @@ func policyOf(d *subjects.Declaration) func(*Policy) slot {
 				}
 			},
 			show: func() string {
-				if p.Local == p.Federated {
+				if !p.differs() {
 					return showAction(p.Local)
 				}
 				return showFlow(keys)

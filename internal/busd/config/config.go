@@ -233,6 +233,9 @@ type Terms struct {
 	// OnFailureFederated is the policy for what comes from other servers. Never unspecified.
 	OnFailureFederated callbacksv1.OnFailure
 
+	// OnFailurePolicy is the policy for what the policy server is asked about. Never unspecified.
+	OnFailurePolicy callbacksv1.OnFailure
+
 	// Hedge is the time after which a second worker is asked too. 0: never.
 	Hedge time.Duration
 
@@ -258,6 +261,7 @@ func (m *Module) TermsOf(d *subjects.Declaration) Terms {
 	p := m.policyOf(d)
 	t.OnFailure = cmp.Or(p.Local, d.Options.GetOnFailure())
 	t.OnFailureFederated = cmp.Or(p.Federated, d.Options.GetOnFailureFederated(), t.OnFailure)
+	t.OnFailurePolicy = cmp.Or(p.PolicyServer, t.OnFailureFederated)
 	return t
 }
 
@@ -265,10 +269,10 @@ func (m *Module) TermsOf(d *subjects.Declaration) Terms {
 func (m *Module) policyOf(d *subjects.Declaration) Policy {
 	p := m.Callbacks[d.FullName()].OnFailure.or(m.OnFailure.or(Policy{}))
 	switch {
-	case p.Local != p.Federated && !d.KnowsOrigin():
+	case p.differs() && !d.KnowsOrigin():
 		return Policy{}
 	case d.CanRefuse():
 		return p
 	}
-	return Policy{unless(p.Local, Refuse), unless(p.Federated, Refuse)}
+	return Policy{unless(p.Local, Refuse), unless(p.Federated, Refuse), unless(p.PolicyServer, Refuse)}
 }

@@ -181,18 +181,18 @@ func TestEverythingIsRead(t *testing.T) {
 				Name: "demo", Run: []string{"go", "run", "./cmd/demo-module", "8080", "yes"}, Workers: 2,
 				Environment: []string{"DATABASE_URL"}, Grants: []string{"rooms.send"},
 				Config:  []byte(`{"deny":["@evilguy:example.com"]}`),
-				Timeout: 250 * time.Millisecond, OnFailure: &Policy{Skip, Skip},
+				Timeout: 250 * time.Millisecond, OnFailure: &Policy{Local: Skip, Federated: Skip},
 				Hedge: 50 * time.Millisecond, Breaker: Breaker{10, time.Minute},
 				Callbacks: map[string]Override{
 					"spam_checker.check_event_for_spam": {
-						Timeout: time.Second, OnFailure: &Policy{Refuse, Skip}, Hedge: new(200 * time.Millisecond),
+						Timeout: time.Second, OnFailure: &Policy{Local: Refuse, Federated: Skip, PolicyServer: Refuse}, Hedge: new(200 * time.Millisecond),
 					},
-					"spam_checker.user_may_create_room": {OnFailure: &Policy{Fail, Fail}, Hedge: new(time.Duration(0)), Breaker: &Breaker{}},
+					"spam_checker.user_may_create_room": {OnFailure: &Policy{Local: Fail, Federated: Fail}, Hedge: new(time.Duration(0)), Breaker: &Breaker{}},
 					"third_party_rules.on_new_event":    {Timeout: 2 * time.Hour, Breaker: &Breaker{5, 10 * time.Second}},
 				},
 			},
 			{
-				Name: "my_pkg.Mod", Workers: 1, Config: []byte(`{}`), Timeout: time.Second, OnFailure: &Policy{Unset, Refuse},
+				Name: "my_pkg.Mod", Workers: 1, Config: []byte(`{}`), Timeout: time.Second, OnFailure: &Policy{Local: Unset, Federated: Refuse},
 				Breaker: Breaker{5, 5 * time.Second},
 			},
 		},
@@ -286,7 +286,7 @@ func TestTermsOfResolvePolicies(t *testing.T) {
 	event, login := "third_party_rules.on_new_event", "account_validity.on_user_login"
 	of := func(name string) Policy { // What is declared.
 		o := declared(t, name).Options
-		return Policy{o.GetOnFailure(), cmp.Or(o.GetOnFailureFederated(), o.GetOnFailure())}
+		return Policy{Local: o.GetOnFailure(), Federated: cmp.Or(o.GetOnFailureFederated(), o.GetOnFailure())}
 	}
 	for _, tt := range []struct {
 		name     string
@@ -296,19 +296,24 @@ func TestTermsOfResolvePolicies(t *testing.T) {
 		want     Policy
 	}{
 		{"nothing said", nil, nil, spam, of(spam)},
-		{"the module's", &Policy{Skip, Skip}, nil, spam, Policy{Skip, Skip}},
-		{"the callback's has the first word", &Policy{Skip, Skip}, &Policy{Fail, Fail}, spam, Policy{Fail, Fail}},
-		{"the module's fills in an origin", &Policy{Skip, Skip}, &Policy{Local: Refuse}, spam, Policy{Refuse, Skip}},
-		{"a difference where no origin is known", &Policy{Refuse, Skip}, nil, create, of(create)},
-		{"no difference where no origin is known", &Policy{Refuse, Refuse}, nil, create, Policy{Refuse, Refuse}},
-		{"refuse where nothing can be", &Policy{Refuse, Refuse}, nil, login, of(login)},
-		{"refuse for one origin where nothing can be", &Policy{Refuse, Refuse}, &Policy{Fail, Refuse}, event, of(event)},
+		{"the module's", &Policy{Local: Skip, Federated: Skip}, nil, spam, Policy{Local: Skip, Federated: Skip}},
+		{"the callback's has the first word", &Policy{Local: Skip, Federated: Skip}, &Policy{Local: Fail, Federated: Fail}, spam, Policy{Local: Fail, Federated: Fail}},
+		{"the module's fills in an origin", &Policy{Local: Skip, Federated: Skip}, &Policy{Local: Refuse}, spam, Policy{Local: Refuse, Federated: Skip}},
+		{"a difference where no origin is known", &Policy{Local: Refuse, Federated: Skip}, nil, create, of(create)},
+		{"no difference where no origin is known", &Policy{Local: Refuse, Federated: Refuse}, nil, create, Policy{Local: Refuse, Federated: Refuse}},
+		{"refuse where nothing can be", &Policy{Local: Refuse, Federated: Refuse}, nil, login, of(login)},
+		{"the policy server's alone", &Policy{PolicyServer: Refuse}, nil, spam, Policy{of(spam).Local, of(spam).Federated, Refuse}},
+		{"what a callback says of federation holds for the policy server", &Policy{PolicyServer: Refuse}, &Policy{Federated: Fail}, spam, Policy{of(spam).Local, Fail, Fail}},
+		{"the policy server's where no origin is known", &Policy{PolicyServer: Refuse}, nil, create, of(create)},
+		{"refuse for one origin where nothing can be", &Policy{Local: Refuse, Federated: Refuse}, &Policy{Local: Fail, Federated: Refuse}, event, of(event)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := Module{Timeout: time.Second, OnFailure: tt.module, Callbacks: map[string]Override{tt.of: {OnFailure: tt.callback}}}
 			got := m.TermsOf(declared(t, tt.of))
-			if (Policy{got.OnFailure, got.OnFailureFederated}) != tt.want {
+			want := tt.want
+			want.PolicyServer = cmp.Or(want.PolicyServer, want.Federated)
+			if (Policy{got.OnFailure, got.OnFailureFederated, got.OnFailurePolicy}) != want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})

@@ -36,19 +36,26 @@ func unless(a, other Action) Action {
 	return a
 }
 
-// Policy is what follows a failure, by the origin of what the module was asked about. The two differ only if the
-// operator said so.
-type Policy struct{ Local, Federated Action }
+// Policy is what follows a failure, by the origin of what the module was asked about. They differ only if the operator
+// said so. PolicyServer is that of events that the policy server is asked about; where it is unset, Federated holds.
+type Policy struct{ Local, Federated, PolicyServer Action }
 
 // or fills in what p, which may be nil, leaves open.
 func (p *Policy) or(other Policy) Policy {
 	if p == nil {
 		return other
 	}
-	return Policy{cmp.Or(p.Local, other.Local), cmp.Or(p.Federated, other.Federated)}
+	return Policy{
+		cmp.Or(p.Local, other.Local), cmp.Or(p.Federated, other.Federated), cmp.Or(p.PolicyServer, p.Federated, other.PolicyServer),
+	}
 }
 
 // keepsShut reports whether a failure stops what the module was asked about.
 func (p *Policy) keepsShut() bool {
-	return p != nil && (p.Local > Skip || p.Federated > Skip)
+	return p != nil && (p.Local > Skip || p.Federated > Skip || p.PolicyServer > Skip)
+}
+
+// differs reports whether the policy depends on the origin.
+func (p *Policy) differs() bool {
+	return p.Local != p.Federated || p.PolicyServer != Unset && p.PolicyServer != p.Federated
 }

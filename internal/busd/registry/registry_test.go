@@ -123,9 +123,9 @@ func TestTheRosterHasTheOperatorsTerms(t *testing.T) {
 	want := &rosterv1.Roster{Revision: r.Roster().GetRevision(), BudgetMs: 2000, Modules: []*rosterv1.Module{{
 		Name: "gate", Workers: []string{"1"}, Callbacks: []*rosterv1.Interest{
 			// It cannot be refused, so what holds is the callback's own.
-			{Callback: registered, TimeoutMs: 250, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_FAIL},
-			{Callback: checkEvent, TimeoutMs: 3000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_SKIP},
-			{Callback: createRoom, TimeoutMs: 250, OnFailure: callbacksv1.OnFailure_REFUSE, OnFailureFederated: callbacksv1.OnFailure_REFUSE},
+			{Callback: registered, TimeoutMs: 250, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_FAIL, OnFailurePolicy: callbacksv1.OnFailure_FAIL},
+			{Callback: checkEvent, TimeoutMs: 3000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_SKIP, OnFailurePolicy: callbacksv1.OnFailure_SKIP},
+			{Callback: createRoom, TimeoutMs: 250, OnFailure: callbacksv1.OnFailure_REFUSE, OnFailureFederated: callbacksv1.OnFailure_REFUSE, OnFailurePolicy: callbacksv1.OnFailure_REFUSE},
 		},
 	}}}
 	equal(t, want, r.Roster())

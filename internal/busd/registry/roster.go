@@ -60,6 +60,7 @@ func (m *module) interest(callback string) *rosterv1.Interest {
 		TimeoutMs:          wire.Milliseconds(t.Timeout),
 		OnFailure:          t.OnFailure,
 		OnFailureFederated: t.OnFailureFederated,
+		OnFailurePolicy:    t.OnFailurePolicy,
 		Needs:              m.last.GetNeeds()[callback],
 		HedgeMs:            wire.Milliseconds(t.Hedge),
 		BreakerFailures:    uint32(t.Breaker.Failures),

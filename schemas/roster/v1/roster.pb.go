@@ -964,9 +964,11 @@ type Interest struct {
 	Named bool `protobuf:"varint,9,opt,name=named,proto3" json:"named,omitempty"`
 	// Why the module cannot be asked although it wants to be, such as needs that are too large. When this is set, the module
 	// is not sent the question, and has failed: it is absent.
-	Unserved      string `protobuf:"bytes,10,opt,name=unserved,proto3" json:"unserved,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Unserved string `protobuf:"bytes,10,opt,name=unserved,proto3" json:"unserved,omitempty"`
+	// The same as on_failure for events that a policy server is asked about. Unspecified is on_failure_federated.
+	OnFailurePolicy v1.OnFailure `protobuf:"varint,11,opt,name=on_failure_policy,json=onFailurePolicy,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_policy,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Interest) Reset() {
@@ -1067,6 +1069,13 @@ func (x *Interest) GetUnserved() string {
 		return x.Unserved
 	}
 	return ""
+}
+
+func (x *Interest) GetOnFailurePolicy() v1.OnFailure {
+	if x != nil {
+		return x.OnFailurePolicy
+	}
+	return v1.OnFailure(0)
 }
 
 // OpenBucket asks busd for a JetStream key-value bucket of a module, which busd makes if it is not there.
@@ -1444,7 +1453,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x04json\x18\x04 \x01(\bR\x04json\x12\x18\n" +
 	"\aworkers\x18\x05 \x03(\tR\aworkers\x12\x16\n" +
 	"\x06grants\x18\x06 \x03(\tR\x06grants\x12\x1a\n" +
-	"\bdeclined\x18\a \x03(\tR\bdeclined\"\xae\x03\n" +
+	"\bdeclined\x18\a \x03(\tR\bdeclined\"\xfd\x03\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +
@@ -1458,7 +1467,8 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x0fbreaker_open_ms\x18\b \x01(\rR\rbreakerOpenMs\x12\x14\n" +
 	"\x05named\x18\t \x01(\bR\x05named\x12\x1a\n" +
 	"\bunserved\x18\n" +
-	" \x01(\tR\bunserved\"\"\n" +
+	" \x01(\tR\bunserved\x12M\n" +
+	"\x11on_failure_policy\x18\v \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x0fonFailurePolicy\"\"\n" +
 	"\n" +
 	"OpenBucket\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\bR\x05lease\"P\n" +
@@ -1545,15 +1555,16 @@ var file_roster_v1_roster_proto_depIdxs = []int32{
 	22, // 10: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
 	22, // 11: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
 	3,  // 12: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
-	0,  // 13: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	22, // 14: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	17, // 15: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
-	3,  // 16: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	22, // 13: modulebus.roster.v1.Interest.on_failure_policy:type_name -> modulebus.callbacks.v1.OnFailure
+	0,  // 14: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
+	22, // 15: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	17, // 16: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	3,  // 17: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_roster_v1_roster_proto_init() }
