@@ -53,7 +53,7 @@ bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held a
 
 moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of it, scene by scene: four minutes
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
-		go test -count=1 -timeout 20m -tags integration -run 'OutOfItsProcess$$' ./integration/synapse
+		go test -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|TheSameOutOfItsProcess$$' ./integration/synapse
 
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
