@@ -28,17 +28,23 @@ from .homeserver import Homeserver
 from .messages import Refusal
 from .module import ALL_STATE, callback
 from .program import main
+from .store import Conflict, Entry, KeyNotFound, NoStore, Store
 from .worker import Options
 
 __all__ = [
     "ALL_STATE",
     "ConfigError",
+    "Conflict",
+    "Entry",
     "Failure",
     "Homeserver",
+    "KeyNotFound",
     "MatrixError",
     "NoHomeserver",
+    "NoStore",
     "Options",
     "Refusal",
+    "Store",
     "callback",
     "main",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from . import messages, table, values
+from .store import Bucket
 
 
 class Transport(Protocol):
@@ -16,6 +17,11 @@ class Transport(Protocol):
 
     async def piece(self, subject: str, offset: int, length: int) -> bytes:
         """Returns a piece of a file; it may be shorter than asked, and is empty at the end."""
+        ...
+
+
+    def bucket(self, *, lease: bool = False) -> Bucket:
+        """Returns the bucket of the module's store, or the one of its leader's lease. Nothing is asked before it is used."""
         ...
 
 

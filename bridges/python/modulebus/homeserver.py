@@ -11,6 +11,7 @@ from typing import Any
 from . import messages
 from .api import ModuleApi
 from .caller import Transport
+from .store import Store
 
 logger = logging.getLogger("modulebus")
 
@@ -25,6 +26,7 @@ class Loop:
 
     interval: float
     function: Callable[[], Awaitable[Any]]
+    led: bool = False  # on the worker that leads only
 
     async def run(self) -> None:
         """Calls the function until the task is cancelled. What it raises is logged."""
@@ -37,7 +39,10 @@ class Loop:
 
 
 class Homeserver(ModuleApi):
-    """The homeserver of a module. Calls of the Module API may be made at any time, also while the module is asked."""
+    """The homeserver of a module. Calls of the Module API may be made at any time, also while the module is asked.
+
+    `store` is the module's own key-value store.
+    """
 
     def __init__(self, transport: Transport, server_name: str, module: str, worker: str) -> None:
         super().__init__(transport)
@@ -46,16 +51,28 @@ class Homeserver(ModuleApi):
         self.worker = worker
         self.loops: list[Loop] = []
         self.web_resources: dict[str, ASGIApplication] = {}
+        self.store = Store(transport.bucket())
 
     def register_web_resource(self, path: str, application: ASGIApplication) -> None:
         """Has requests for the path, and all below it, answered by an ASGI application. Call it in the constructor."""
         self.web_resources[path] = application
 
+    def looping_background_call(self, interval: float, function: Callable[[], Awaitable[Any]]) -> None:
+        """Has a function called every interval, in seconds, on one worker of the module. Call it in the constructor.
+
+        When that worker crashes, another one takes its place within leader.LEASE; while they cannot tell which, none does.
+        A call under way is cancelled when its worker ends, or leads no more. It needs JetStream.
+        """
+        self._loop(Loop(interval, function, led=True))
+
     def looping_background_call_on_all_instances(self, interval: float, function: Callable[[], Awaitable[Any]]) -> None:
         """Has a function called every interval, in seconds, on each worker. Call it in the constructor."""
-        if interval <= 0:
+        self._loop(Loop(interval, function))
+
+    def _loop(self, loop: Loop) -> None:
+        if loop.interval <= 0:
             raise ValueError("the interval must be positive")
-        self.loops.append(Loop(interval, function))
+        self.loops.append(loop)
 
     def is_mine(self, user_id: str) -> bool:
         """Reports whether a user, room alias or other ID is of this homeserver."""

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from .answers import MatrixError, NoHomeserver
+from .jetstream import Bucket
 from .subjects import Subjects
 
 JSON = {"Content-Type": "application/json"}
@@ -66,6 +67,10 @@ class Link:
         if code := header(reply, "Nats-Service-Error-Code"):
             raise _matrix_error(code, reply.data)
         return json.loads(reply.data or b"{}")  # type: ignore[no-any-return]
+
+    def bucket(self, *, lease: bool = False) -> Bucket:
+        """Implements caller.Transport."""
+        return Bucket(self, lease=lease)
 
     async def piece(self, subject: str, offset: int, length: int) -> bytes:
         """Implements caller.Transport. It asks again as long as the homeserver is busy."""

@@ -50,6 +50,10 @@ class Subjects:
     def changed(self) -> str:
         return self._module("changed")
 
+    def store(self) -> str:
+        """Where busd makes the module's buckets."""
+        return self._module("store")
+
     def cancel(self) -> str:
         return self._module("cancel")
 

@@ -12,9 +12,11 @@ Requests and answers are written and read as on the bus, so what a module gets a
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from . import messages, table, values
@@ -22,6 +24,53 @@ from .answers import NoHomeserver
 from .homeserver import ASGIApplication, Homeserver
 from .link import dumps
 from .module import handlers
+from .store import HISTORY, Conflict, Entry
+
+
+class MemoryBucket:
+    """A bucket that keeps entries in memory. It implements store.Bucket."""
+
+    epoch = 0
+
+    def __init__(self) -> None:
+        self._entries: dict[str, list[Entry]] = {}
+        self._revision = 0
+        self._heard: list[asyncio.Queue[str]] = []
+
+    async def last(self, key: str) -> Entry | None:
+        """Implements store.Bucket."""
+        return self._entries[key][-1] if key in self._entries else None
+
+    async def write(self, key: str, value: bytes, *, after: int | None = None, delete: bool = False) -> int:
+        """Implements store.Bucket."""
+        last = await self.last(key)
+        if after is not None and after != (last.revision if last else 0):
+            raise Conflict(key)
+        self._revision += 1
+        entry = Entry(key, b"" if delete else value, self._revision, datetime.now(timezone.utc), delete)
+        self._entries[key] = [*self._entries.get(key, []), entry][-HISTORY:]
+        for heard in self._heard:
+            heard.put_nowait(key)
+        return self._revision
+
+    async def all(self) -> list[Entry]:
+        """Implements store.Bucket."""
+        return [entries[-1] for entries in self._entries.values()]
+
+    async def history(self, key: str) -> list[Entry]:
+        """Implements store.Bucket."""
+        return list(self._entries.get(key, []))
+
+    async def hints(self) -> AsyncIterator[str]:
+        """Implements store.Bucket."""
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        self._heard.append(heard)
+        try:
+            yield ""
+            while True:
+                yield await heard.get()
+        finally:
+            self._heard.remove(heard)
 
 
 class Bench:
@@ -91,6 +140,10 @@ class Bench:
         if isinstance(answer, BaseException):
             raise answer
         return json.loads(dumps(values.write(known.reply, answer)))  # type: ignore[no-any-return]
+
+    def bucket(self, *, lease: bool = False) -> MemoryBucket:
+        """Implements caller.Transport."""
+        return MemoryBucket()
 
     async def piece(self, subject: str, offset: int, length: int) -> bytes:
         """Implements caller.Transport."""

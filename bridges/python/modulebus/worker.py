@@ -17,6 +17,7 @@ from nats.aio.subscription import Subscription
 from . import link as wire
 from .answers import ConfigError, Failure
 from .homeserver import Homeserver
+from .leader import Candidate
 from .link import Link
 from .module import Handler, handlers
 from .subjects import callback_of
@@ -53,12 +54,18 @@ class Instance:
     revision: str
     loops: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def start(self) -> None:
-        self.loops = [asyncio.create_task(loop.run()) for loop in self.homeserver.loops]
+    def start(self, candidate: Candidate) -> None:
+        """Runs the loops; those that one worker runs, when it leads."""
+        self.loops = [asyncio.create_task(loop.run()) for loop in self.homeserver.loops if not loop.led]
+        if led := [loop.run for loop in self.homeserver.loops if loop.led]:
+            self.loops.append(asyncio.create_task(candidate.lead(led)))
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Ends the loops, and waits for them."""
         for loop in self.loops:
             loop.cancel()
+        if self.loops:
+            await asyncio.wait(self.loops, timeout=BUSD_TIMEOUT)
 
 
 class Stopped(Exception):
@@ -103,6 +110,7 @@ class Worker:
         self.refused: ConfigError | None = None  # the latest configuration's, when it was not taken
         self.subscriptions: dict[str, Subscription] = {}
         self.questions: dict[str, asyncio.Task[None]] = {}  # by reply subject
+        self.candidate = Candidate(link.subjects.worker, link.bucket(lease=True))
         self.web = Web(link, options.web_concurrency)
         self.changed = asyncio.Event()
         self.stopping = asyncio.Event()
@@ -158,7 +166,7 @@ class Worker:
             self.refused = error
             await self._join()
             raise
-        self.instance.start()
+        self.instance.start(self.candidate)
         await self._subscribe()
 
     async def _instance(self) -> Instance:
@@ -204,9 +212,9 @@ class Worker:
             self.refused = error
             return
         self.refused = None
-        self.instance.stop()
+        await self.instance.stop()
         self.instance = instance
-        self.instance.start()
+        self.instance.start(self.candidate)
         await self._subscribe()
         logger.info("took over the new configuration")
 
@@ -330,4 +338,4 @@ class Worker:
         await self.web.drain(self.options.drain_timeout)
         await self.web.close()
         if self.instance is not None:
-            self.instance.stop()
+            await self.instance.stop()

@@ -212,15 +212,15 @@ class ModuleApi(real.ModuleApi):
         self.registered[known.full_name] = Registered(self, known, Needs(keys=keys), check)
 
     def looping_background_call(self, f: Any, msec: float, *args: Any, desc: str | None = None, run_on_all_instances: bool = False, **kwargs: Any) -> None:
-        """Has a function called again and again on this worker; a module runs as one, unless the operator wants more."""
+        """Has a function called again and again, on one worker if there are several, or on each."""
 
         async def call() -> None:
             await self.run(desc or f.__name__, lambda: f(*args, **kwargs))
 
-        self._homeserver.loops.append(Loop(msec / 1000, call))
+        self._homeserver.loops.append(Loop(msec / 1000, call, led=not run_on_all_instances))
 
     def should_run_background_tasks(self) -> bool:
-        """Returns True: a module runs as one worker, unless the operator wants more."""
+        """Returns True. Of several workers, the one that leads runs what looping_background_call is given."""
         return True
 
     def is_mine(self, id: Any) -> bool:

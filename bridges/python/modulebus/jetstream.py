@@ -1,0 +1,219 @@
+"""JetStream's key-value buckets, as far as a module may use them: without consumers. docs/protocol.md has the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from .store import Conflict, Entry, NoStore
+
+if TYPE_CHECKING:
+    from .link import Link
+
+Result = TypeVar("Result")
+
+TIMEOUT = 10.0  # seconds for one use
+BUSD_TIMEOUT = 2.0  # seconds for busd to answer
+LISTED = 512  # keys that are read in one request; servers refuse more than 1024
+WRONG_LAST = (10071, 10164)  # JetStream's codes for a key that has another revision
+NO_STREAM = 10059  # JetStream's code for a bucket that is not there
+CROWDED = 4096  # hints that wait to be read. Beyond, the oldest are dropped: whoever reads lists the store then.
+
+
+class _Gone(Exception):
+    """There is no such bucket, or no JetStream just now."""
+
+
+class Bucket:
+    """A bucket that busd makes, and makes again when it is gone: NATS without a folder was restarted. It implements store.Bucket."""
+
+    def __init__(self, link: Link, *, lease: bool = False) -> None:
+        self.link = link
+        self.lease = lease
+        self.name = ""  # empty until it is opened
+        self.opened = 0
+        self.opening = asyncio.Lock()
+
+    @property
+    def epoch(self) -> int:
+        """Implements store.Bucket."""
+        return self.opened + int(self.link.client.stats["reconnects"])
+
+    async def open(self) -> str:
+        """Returns the name of the bucket, which is made if need be."""
+        async with self.opening:
+            if not self.name:
+                try:
+                    reply = await self.link.request(self.link.subjects.store(), {"lease": self.lease}, BUSD_TIMEOUT)
+                    made = json.loads(reply.data or b"{}")
+                except (nats.errors.Error, ValueError) as error:
+                    raise NoStore(f"busd does not answer ({type(error).__name__})") from None
+                if not made.get("name"):
+                    raise NoStore(made.get("problem") or "busd cannot make the store now")
+                self.name = made["name"]
+                self.opened += 1
+            return self.name
+
+    async def _use(self, do: Callable[[str], Awaitable[Result]]) -> Result:
+        """Does something with the bucket, once more with one made anew if it is gone."""
+
+        async def both() -> Result:
+            try:
+                return await do(await self.open())
+            except (_Gone, nats.errors.NoRespondersError):
+                self.name = ""
+            try:
+                return await do(await self.open())
+            except (_Gone, nats.errors.NoRespondersError):
+                self.name = ""
+                raise NoStore("JetStream does not answer") from None
+
+        return await asyncio.wait_for(both(), TIMEOUT)
+
+    async def _request(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> Msg:
+        try:
+            return await self.link.client.request(subject, body, TIMEOUT, headers=headers)
+        except nats.errors.NoRespondersError:
+            raise
+        except nats.errors.TimeoutError:
+            raise TimeoutError("JetStream did not answer in time") from None
+        except nats.errors.Error as error:
+            raise NoStore(f"NATS: {type(error).__name__}") from None
+
+    async def last(self, key: str) -> Entry | None:
+        """Implements store.Bucket."""
+
+        async def do(name: str) -> Entry | None:
+            return _entry(name, await self._request(f"$JS.API.DIRECT.GET.KV_{name}.$KV.{name}.{key}", b""))
+
+        return await self._use(do)
+
+    async def write(self, key: str, value: bytes, *, after: int | None = None, delete: bool = False) -> int:
+        """Implements store.Bucket."""
+        headers = {} if after is None else {"Nats-Expected-Last-Subject-Sequence": str(after)}
+        if delete:
+            headers["KV-Operation"] = "DEL"
+
+        async def do(name: str) -> int:
+            return int(_answer(await self._request(f"$KV.{name}.{key}", value, headers or None))["seq"])
+
+        return await self._use(do)
+
+    async def all(self) -> list[Entry]:
+        """Implements store.Bucket."""
+
+        async def do(name: str) -> list[Entry]:
+            subjects = await self._subjects(name)
+            parts = [subjects[i : i + LISTED] for i in range(0, len(subjects), LISTED)]
+            return [entry for part in parts for entry in await self._list(name, part)]
+
+        return await self._use(do)
+
+    async def _subjects(self, name: str) -> list[str]:
+        """Returns the subjects of all keys, of which the server tells a limited number at a time."""
+        found: list[str] = []
+        while True:
+            ask = {"subjects_filter": f"$KV.{name}.>", "offset": len(found)}
+            info = _answer(await self._request(f"$JS.API.STREAM.INFO.KV_{name}", json.dumps(ask).encode()))
+            some = list(info["state"].get("subjects") or {})
+            found += some
+            if not some or len(found) >= int(info.get("total") or 0):
+                return found
+
+    async def _list(self, name: str, subjects: list[str]) -> list[Entry]:
+        """Reads the last entries of some keys in one request, which the server answers with a message for each."""
+        client = self.link.client
+        inbox = client.new_inbox()
+        replies = await client.subscribe(inbox)
+        try:
+            ask = json.dumps({"multi_last": subjects, "batch": len(subjects)}).encode()
+            await client.publish(f"$JS.API.DIRECT.GET.KV_{name}", ask, reply=inbox)
+            entries: list[Entry] = []
+            while True:
+                message = await replies.next_msg(TIMEOUT)
+                status = (message.headers or {}).get("Status", "")
+                if status == "503":
+                    raise _Gone
+                if status:  # 204 is the end, and 404 none.
+                    return entries
+                entries.append(_present(name, message))
+        finally:
+            await replies.unsubscribe()
+
+    async def history(self, key: str) -> list[Entry]:
+        """Implements store.Bucket."""
+
+        async def do(name: str) -> list[Entry]:
+            entries: list[Entry] = []
+            while True:
+                ask = {"seq": entries[-1].revision + 1 if entries else 1, "next_by_subj": f"$KV.{name}.{key}"}
+                entry = _entry(name, await self._request(f"$JS.API.DIRECT.GET.KV_{name}", json.dumps(ask).encode()))
+                if entry is None:
+                    return entries
+                entries.append(entry)
+
+        return await self._use(do)
+
+    async def hints(self) -> AsyncIterator[str]:
+        """Implements store.Bucket."""
+        name = await self.open()
+        start = f"$KV.{name}."
+        heard: asyncio.Queue[str] = asyncio.Queue()
+
+        async def on(message: Msg) -> None:
+            if heard.qsize() < CROWDED:
+                heard.put_nowait(message.subject.removeprefix(start))
+            elif heard.qsize() == CROWDED:
+                heard.put_nowait("")  # Too much to say what.
+
+        subscription = await self.link.client.subscribe(start + ">", cb=on)
+        try:
+            await self.link.client.flush()
+            yield ""
+            while True:
+                yield await heard.get()
+        finally:
+            await subscription.unsubscribe()
+
+
+def _answer(message: Msg) -> dict[str, Any]:
+    """Returns what JetStream answered in JSON."""
+    answer: dict[str, Any] = json.loads(message.data or b"{}")
+    error = answer.get("error")
+    if not error:
+        return answer
+    if error.get("err_code") in WRONG_LAST:
+        raise Conflict(error.get("description", ""))
+    if error.get("err_code") == NO_STREAM:
+        raise _Gone
+    raise NoStore(f"JetStream: {error.get('description', '')}")
+
+
+def _entry(name: str, message: Msg) -> Entry | None:
+    """Returns the entry that JetStream answered with; None: there is none."""
+    status = (message.headers or {}).get("Status", "")
+    if status == "404":
+        return None
+    if status:
+        raise NoStore(f"JetStream: {status} {(message.headers or {}).get('Description', '')}")
+    return _present(name, message)
+
+
+def _present(name: str, message: Msg) -> Entry:
+    headers = message.headers or {}
+    deleted = bool(headers.get("KV-Operation"))
+    key = headers["Nats-Subject"].removeprefix(f"$KV.{name}.")
+    return Entry(key, b"" if deleted else message.data, int(headers["Nats-Sequence"]), _time(headers["Nats-Time-Stamp"]), deleted)
+
+
+def _time(text: str) -> datetime:
+    """Reads RFC 3339 with as many digits as there are; Python keeps six of them."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    at = datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return at.replace(microsecond=int(fraction[:6].ljust(6, "0")))
