@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
@@ -179,10 +180,11 @@ func ofAUser(c *subjects.Declaration) bool {
 }
 
 func (d *daemon) authorization() string {
-	if d.config.HTTP.TokenFile == "" {
+	file := d.config.HTTP.TokenFileFor(config.ScopeAsk)
+	if file == "" {
 		return ""
 	}
-	return fmt.Sprintf(` -H "Authorization: Bearer $(cat %s)"`, quote(d.config.HTTP.TokenFile))
+	return fmt.Sprintf(` -H "Authorization: Bearer $(cat %s)"`, quote(file))
 }
 
 // quote makes a text one word of a shell command.

@@ -1,6 +1,7 @@
 package busd
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -61,6 +62,9 @@ func truth(b bool) float64 {
 // reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
 func (d *daemon) reload(r Reload) {
 	status := d.reloads.Status()
+	if r.Err == nil {
+		r.Err = d.retoken(r.Config.HTTP)
+	}
 	if r.Err != nil {
 		d.Log.Error().Err(r.Err).Msg("the changed configuration is not good; the old one stays")
 		status.Error = r.Err.Error()
@@ -73,6 +77,22 @@ func (d *daemon) reload(r Reload) {
 	}
 	d.take(r.Config)
 	d.reloads.note(status)
+}
+
+// retoken takes over which tokens there are. Of an unchanged list, files are read when they change.
+func (d *daemon) retoken(c config.HTTP) error {
+	if reflect.DeepEqual(c.AllTokens(), d.config.HTTP.AllTokens()) {
+		return nil
+	}
+	c.Listen = d.config.HTTP.Listen // As it is until the restart.
+	if len(c.AllTokens()) == 0 && !c.Local() {
+		return errors.New("http.token_file: is missing, and other machines reach " + c.Listen + " until busd is restarted")
+	}
+	if err := d.guard.Configure(c); err != nil {
+		return err
+	}
+	d.config.HTTP.TokenFile, d.config.HTTP.Tokens = c.TokenFile, c.Tokens
+	return nil
 }
 
 // needsRestart names the keys that differ, and are read at the start only.

@@ -1,11 +1,17 @@
 package busd
 
 import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
@@ -27,6 +33,38 @@ func TestReloadNamesTheKeysThatNeedARestart(t *testing.T) {
 		tt.change(&c)
 		if got := d.needsRestart(&c); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestReloadTakesOverTokens(t *testing.T) {
+	t.Parallel()
+	token := func(text string) string {
+		file := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	d := &daemon{config: config.Config{HTTP: config.HTTP{Listen: "0.0.0.0:1", TokenFile: token("old")}}, Options: Options{Log: zerolog.Nop()}}
+	if err := d.openGuard(); err != nil {
+		t.Fatal(err)
+	}
+	takes := func(text string) bool {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+text)
+		return d.guard.Denies(r, access.Ask) == nil
+	}
+	next := config.HTTP{Listen: "0.0.0.0:1", Tokens: []config.Token{{File: token("new"), Scopes: []string{config.ScopeAsk}}}}
+	if err := d.retoken(next); err != nil || !takes("new") || takes("old") {
+		t.Errorf("%v; takes the new token: %t, the old one: %t", err, takes("new"), takes("old"))
+	}
+	if keys := d.needsRestart(&config.Config{HTTP: next}); len(keys) > 0 {
+		t.Errorf("needs a restart for %q", keys)
+	}
+	for _, bad := range []config.HTTP{{Listen: "127.0.0.1:1"}, {Listen: "0.0.0.0:1", TokenFile: "nothing"}} {
+		if err := d.retoken(bad); err == nil || !takes("new") {
+			t.Errorf("%+v: %v; takes the token of before: %t", bad, err, takes("new"))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
@@ -54,6 +55,7 @@ type daemon struct {
 	service  *registry.Service
 	modules  *modules
 	client   *bus.Client
+	guard    *access.Guard
 	http     *door.HTTP
 	open     []door.Door
 	failed   chan error

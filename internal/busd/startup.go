@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
@@ -39,7 +40,7 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openHTTP,
+		d.openState, d.openBroker, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openGuard, d.openHTTP,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -260,11 +261,16 @@ func (d *daemon) openModuleAPI() error {
 	return nil
 }
 
+func (d *daemon) openGuard() (err error) {
+	d.guard, err = access.NewGuard(d.config.HTTP, d.Log)
+	return err
+}
+
 func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
 		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
 		Metrics: d.metrics, Processes: d.modules, ConfigStatus: d.reloads.Status, Life: d.life,
-		Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
+		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})
 	return d.openDoor(d.http)
 }

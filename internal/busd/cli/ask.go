@@ -12,12 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 func newAsk() *cobra.Command {
-	r := &remote{}
+	r := &remote{scope: config.ScopeAsk}
 	c := &cobra.Command{
 		Use:   "ask CATEGORY.CALLBACK [JSON|-]",
 		Short: "Ask a running busd, and print the decision",

@@ -13,11 +13,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 )
 
 func newModules() *cobra.Command {
-	r, asJSON, workers := &remote{}, false, false
+	r, asJSON, workers := &remote{scope: config.ScopeRead}, false, false
 	c := &cobra.Command{
 		Use:   "modules",
 		Short: "List the modules of a running busd, and how they are",

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
 // maxAnswer is the bytes that a command reads of an answer of busd. Beyond: the command fails.
@@ -22,6 +25,7 @@ const maxAnswer = 64 << 20
 // remote is a running busd, and how to ask it.
 type remote struct {
 	url, tokenFile, config string
+	scope                  string // of the token that the command needs
 	timeout                time.Duration
 }
 
@@ -66,7 +70,7 @@ func (r *remote) fromConfig() error {
 	}
 	r.url = "http://" + net.JoinHostPort(host, port)
 	if r.tokenFile == "" {
-		r.tokenFile = c.HTTP.TokenFile
+		r.tokenFile = cmp.Or(c.HTTP.TokenFileFor(r.scope), c.HTTP.TokenFileFor(config.ScopeAdmin))
 	}
 	return nil
 }

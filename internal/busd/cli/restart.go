@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
 // restartTimeout is how long `busd restart` waits by default: a module with many workers takes a while.
 const restartTimeout = 10 * time.Minute
 
 func newRestart() *cobra.Command {
-	r := &remote{}
+	r := &remote{scope: config.ScopeAdmin}
 	c := &cobra.Command{
 		Use:   "restart MODULE",
 		Short: "Replace the workers of a module that busd runs, without losing an ask",

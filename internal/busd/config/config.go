@@ -29,6 +29,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -132,8 +133,11 @@ type HTTP struct {
 	// Listen is the address. Default 127.0.0.1:8010.
 	Listen string
 
-	// TokenFile is the path of the file with the token that callers show. It is set unless Listen is loopback.
+	// TokenFile is the path of the file with a token for everything. It is set, or Tokens are, unless Listen is loopback.
 	TokenFile string
+
+	// Tokens are those that give less. Default none.
+	Tokens []Token
 
 	// TrustedProxies say themselves where a request for a web resource comes from. Default none.
 	TrustedProxies []netip.Prefix
@@ -141,6 +145,46 @@ type HTTP struct {
 	// Web bounds requests for modules' web resources. Default [DefaultWeb].
 	Web Web
 }
+
+// What a token of the HTTP door may be for.
+const (
+	ScopeAsk   = "ask"   // asking, and hearing what is wanted
+	ScopeRead  = "read"  // modules, metrics, and what was asked and decided
+	ScopeAdmin = "admin" // everything
+)
+
+// Token lets callers in at the HTTP door.
+type Token struct {
+	// File is the path of the file that holds it.
+	File string
+
+	// Scopes are what it gives. Not empty.
+	Scopes []string
+
+	// Key is where the configuration names the file, for messages.
+	Key string
+}
+
+// AllTokens are Tokens and the one of TokenFile.
+func (h *HTTP) AllTokens() []Token {
+	if h.TokenFile == "" {
+		return h.Tokens
+	}
+	return append([]Token{{h.TokenFile, []string{ScopeAdmin}, "http.token_file"}}, h.Tokens...)
+}
+
+// TokenFileFor is the first file with a token that gives the scope, empty if there is none.
+func (h *HTTP) TokenFileFor(scope string) string {
+	for _, t := range h.AllTokens() {
+		if slices.Contains(t.Scopes, scope) || slices.Contains(t.Scopes, ScopeAdmin) {
+			return t.File
+		}
+	}
+	return ""
+}
+
+// Local reports whether only this machine reaches the door.
+func (h *HTTP) Local() bool { return loopback(h.Listen) }
 
 // Web bounds requests for modules' web resources. [Never] is a timeout that is off. The fields mean what those of the
 // same names in the bus package's options do.

@@ -172,6 +172,10 @@ func TestEverythingIsRead(t *testing.T) {
 		},
 		HTTP: HTTP{
 			Listen: "0.0.0.0:8010", TokenFile: "testdata/good/http.token",
+			Tokens: []Token{
+				{"testdata/good/homeserver.token", []string{"ask"}, "http.tokens[0].token_file"},
+				{"testdata/dashboard.token", []string{"read", "ask"}, "http.tokens[1].token_file"},
+			},
 			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 			Web:            Web{time.Second, Never, time.Hour, 30 * time.Second, 24 * time.Hour, 50 << 20},
 		},

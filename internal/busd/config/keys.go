@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,7 +71,15 @@ func tlsKeys(t *TLS) []key {
 func httpKeys(h *HTTP) []key {
 	return []key{
 		{"listen", "`127.0.0.1:8010`", "address of the HTTP door", text(&h.Listen, listenAddress(DefaultHTTPListen, 0))},
-		{"token_file", none, "file with the token that callers show. Required unless `http.listen` is loopback", path(&h.TokenFile, secret)},
+		{
+			"token_file", none, "file with a token for everything. It or `http.tokens` is required unless `http.listen` is loopback",
+			path(&h.TokenFile, secret),
+		},
+		{
+			"tokens", none, "list of tokens that give [less](#who-may-do-what): `{token_file: dashboard.token, scopes: [read]}`; scopes are " +
+				"`ask`, `read` and `admin`",
+			tokens(&h.Tokens),
+		},
 		{
 			"trusted_proxies", none, "addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`, of reverse proxies (and of a Synapse that " +
 				"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
@@ -237,10 +246,54 @@ func (t *TLS) check(v value, found object) {
 }
 
 func (h *HTTP) check(_ value, found object) {
-	if !found.has("token_file") && !loopback(h.Listen) {
+	if len(h.AllTokens()) == 0 && !h.Local() {
 		found["listen"].up.at(found["listen"].node, ".token_file").fail(
 			"is missing, and other machines reach %s (name a file that holds a token, or listen on 127.0.0.1)", h.Listen)
 	}
+}
+
+// tokens is a list of files with tokens, and what each is for.
+func tokens(dst *[]Token) slot {
+	return slot{
+		read: func(v value) {
+			for _, item := range v.items() {
+				t := Token{Key: item.path() + ".token_file"}
+				found := item.fields(tokenKeys(&t))
+				if found.has("scopes") && len(t.Scopes) == 0 {
+					found["scopes"].fail("names no scope (write [read])")
+				}
+				for _, name := range []string{"token_file", "scopes"} {
+					if !found.has(name) && item.tag() == tagMap {
+						item.lacks(name, "(write {token_file: dashboard.token, scopes: [read]})")
+					}
+				}
+				*dst = append(*dst, t)
+			}
+		},
+		show: func() string {
+			var lines strings.Builder
+			for _, t := range *dst {
+				lines.WriteString("\n    - " + showFlow(tokenKeys(&t)))
+			}
+			return lines.String()
+		},
+	}
+}
+
+func tokenKeys(t *Token) []key {
+	return []key{
+		{"token_file", "", "", path(&t.File, secret)},
+		{"scopes", "", "", list(&t.Scopes, tokenScope)},
+	}
+}
+
+// tokenScope says what is wrong with a scope of a token.
+func tokenScope(name string) string {
+	known := []string{ScopeAsk, ScopeRead, ScopeAdmin}
+	if slices.Contains(known, name) {
+		return ""
+	}
+	return quote(name) + " is no scope of a token (" + DidYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
 }
 
 func (h *Homeserver) check(value, object) { h.URL = strings.TrimRight(h.URL, "/") }

@@ -2,6 +2,7 @@ package door_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/registry"
@@ -138,7 +140,7 @@ type httpDoor struct {
 
 func (h *house) openHTTP(c config.HTTP) *httpDoor {
 	h.t.Helper()
-	c.Listen = "127.0.0.1:0"
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:0")
 	d := &httpDoor{house: h, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 	d.HTTP = door.NewHTTP(h.options(c))
 	if err := d.Open(); err != nil {
@@ -151,10 +153,14 @@ func (h *house) openHTTP(c config.HTTP) *httpDoor {
 }
 
 func (h *house) options(c config.HTTP) door.HTTPOptions {
+	guard, err := access.NewGuard(c, zerolog.Nop())
+	if err != nil {
+		h.t.Fatal(err)
+	}
 	return door.HTTPOptions{
 		Config: c, Answerer: door.NewAnswerer(h.client), Client: h.client, Registry: h.registry, Metrics: prometheus.NewRegistry(),
 		Processes: processes{}, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
-		Life: h.life, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
+		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}
 }
 

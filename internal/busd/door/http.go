@@ -3,16 +3,12 @@ package door
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/webpath"
@@ -63,6 +60,9 @@ type HTTPOptions struct {
 
 	Life *Life
 
+	// Guard says who may do what.
+	Guard *access.Guard
+
 	// Alive reports whether busd can do its work.
 	Alive func() bool
 
@@ -76,7 +76,6 @@ type HTTPOptions struct {
 // Draining begins with the Drain of its Life.
 type HTTP struct {
 	HTTPOptions
-	token       []byte        // its SHA-256; nil when none is needed
 	asks        chan struct{} // has a place for each ask under way
 	largeBodies chan struct{} // has a place for each large question that is being read or asked
 	closed      phase         // begins with Close: asks that still run end
@@ -95,11 +94,8 @@ func NewHTTP(o HTTPOptions) *HTTP {
 	}
 }
 
-// Open implements [Door]. It reads the token and listens.
+// Open implements [Door]. It listens.
 func (d *HTTP) Open() (err error) {
-	if d.token, err = readToken(d.Config.TokenFile); err != nil {
-		return err
-	}
 	d.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", d.Config.Listen)
 	if err != nil {
 		return fmt.Errorf("http.listen: cannot listen on %s: %w: is another busd running? Set http.listen to another port", d.Config.Listen, err)
@@ -177,44 +173,29 @@ func (l httpLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// readToken returns the digest of the token in the file, nil without a file.
-func readToken(path string) ([]byte, error) {
-	if path == "" {
-		return nil, nil
-	}
-	token, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("http.token_file: %w", err)
-	}
-	if token = bytes.TrimSpace(token); len(token) == 0 {
-		return nil, fmt.Errorf("http.token_file: %s is empty: write a long random token into it", path)
-	}
-	digest := sha256.Sum256(token)
-	return digest[:], nil
-}
-
 // route is a path of busd's own, and what answers there.
 type route struct {
 	path    string // as [http.ServeMux] has it
 	method  string // the only one; empty for any
-	public  bool   // needs no token, and is answered while busd drains
-	started bool   // is answered only when it is known what modules want to be asked
+	needs   access.Scope
+	always  bool // is answered while busd drains, too
+	started bool // is answered only when it is known what modules want to be asked
 	handler http.HandlerFunc
 }
 
 // routes are all paths of busd's own. Package webpath has them, too, so that no module can register one.
 func (d *HTTP) routes() []route {
 	return []route{
-		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, started: true, handler: d.ask},
-		{path: "/_modulebus/v1/wants", method: http.MethodGet, started: true, handler: d.wants},
-		{path: "/_modulebus/v1/modules", method: http.MethodGet, handler: d.modules},
-		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, handler: d.restart},
-		{path: "/_modulebus/", handler: unrecognizedPath},
-		{path: "/{$}", public: true, handler: pointer},
+		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, needs: access.Ask, started: true, handler: d.ask},
+		{path: "/_modulebus/v1/wants", method: http.MethodGet, needs: access.Ask, started: true, handler: d.wants},
+		{path: "/_modulebus/v1/modules", method: http.MethodGet, needs: access.Read, handler: d.modules},
+		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, needs: access.Change, handler: d.restart},
+		{path: "/_modulebus/", needs: access.Read, handler: unrecognizedPath},
+		{path: "/{$}", always: true, handler: pointer},
 		{path: "/", handler: unrecognizedPath},
-		{path: "/healthz", public: true, handler: d.health},
-		{path: "/readyz", public: true, handler: d.ready},
-		{path: "/metrics", public: true, handler: promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP},
+		{path: "/healthz", always: true, handler: d.health},
+		{path: "/readyz", always: true, handler: d.ready},
+		{path: "/metrics", always: true, handler: d.detailed(promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP)},
 	}
 }
 
@@ -243,8 +224,9 @@ func (d *HTTP) guarded(r route) http.Handler {
 	if r.method != "" {
 		next = only(r.method, next)
 	}
-	if !r.public {
-		next = d.open(d.authenticated(next))
+	next = d.allowed(r.needs, next)
+	if !r.always {
+		next = d.open(next)
 	}
 	return next
 }
@@ -306,30 +288,37 @@ func only(method string, next http.Handler) http.Handler {
 	})
 }
 
-// authenticated wants the token, if there is one.
-func (d *HTTP) authenticated(next http.Handler) http.Handler {
+// allowed wants a token with the scope, if there are tokens, and no page of somebody else's behind the request: a browser on
+// a machine whose busd has no tokens would do what any page wants.
+func (d *HTTP) allowed(need access.Scope, next http.Handler) http.Handler {
+	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := d.authenticate(r); p != nil {
-			p.writeTo(w)
-			return
+		if err := foreign.Check(r); err != nil {
+			newProblem(http.StatusForbidden, "M_FORBIDDEN", "a page from elsewhere must not ask for this").writeTo(w)
+		} else if denial := d.Guard.Denies(r, need); denial != nil {
+			deny(w, denial, need)
+		} else {
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 
-// authenticate compares digests, in constant time.
-func (d *HTTP) authenticate(r *http.Request) *Problem {
-	if d.token == nil {
-		return nil
+// detailed wants a token that may read, unless only this machine reaches the door.
+func (d *HTTP) detailed(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if denial := d.Guard.DeniesDetails(r); denial != nil {
+			deny(w, denial, access.Read)
+			return
+		}
+		next(w, r)
 	}
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return newProblem(http.StatusUnauthorized, "M_MISSING_TOKEN", "send Authorization: Bearer with the token of http.token_file")
+}
+
+func deny(w http.ResponseWriter, denial *access.Denial, need access.Scope) {
+	if denial.Status == http.StatusUnauthorized {
+		access.Challenge(w.Header(), need)
 	}
-	if got := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(got[:], d.token) != 1 {
-		return newProblem(http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "this is not the token of http.token_file")
-	}
-	return nil
+	newProblem(denial.Status, denial.Errcode, denial.Text).writeTo(w)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,28 +121,71 @@ func TestTokenIsWantedWhereItIsConfigured(t *testing.T) {
 	}
 }
 
+func TestTokenDoesWhatItsScopesSay(t *testing.T) {
+	t.Parallel()
+	c := config.HTTP{Listen: "0.0.0.0:0", TokenFile: tokenFile(t, "everything")}
+	for _, scope := range []string{config.ScopeAsk, config.ScopeRead, config.ScopeAdmin} {
+		c.Tokens = append(c.Tokens, config.Token{File: tokenFile(t, scope), Scopes: []string{scope}})
+	}
+	d := newHouse(t).openHTTP(c)
+	d.life.Begin()
+	ask, read, admin := []string{"ask", "admin", "everything"}, []string{"read", "admin", "everything"}, []string{"admin", "everything"}
+	for _, tt := range []struct {
+		method, path string
+		may          []string
+	}{
+		{"POST", createPath, ask},
+		{"GET", "/_modulebus/v1/wants", ask},
+		{"GET", "/_modulebus/v1/modules", read},
+		{"GET", "/metrics", read},
+		{"POST", "/_modulebus/v1/modules/gate/restart", admin},
+	} {
+		for _, token := range []string{"ask", "read", "admin", "everything"} {
+			rsp, out := d.do(tt.method, tt.path, user("good"), "Authorization", "Bearer "+token)
+			switch may := slices.Contains(tt.may, token); {
+			case may && rsp.StatusCode != 200:
+				t.Errorf("%s %s with %s: %s %s", tt.method, tt.path, token, rsp.Status, out)
+			case !may:
+				wants(t, rsp, out, 403, "M_FORBIDDEN")
+			}
+		}
+		rsp, out := d.do(tt.method, tt.path, user("good"))
+		wants(t, rsp, out, 401, "M_MISSING_TOKEN")
+	}
+}
+
+// TestReadyTellsDetailsToReaders has a door that other machines reach, and a module that is missing.
+func TestReadyTellsDetailsToReaders(t *testing.T) {
+	t.Parallel()
+	d := newHouse(t).openHTTP(config.HTTP{Listen: "0.0.0.0:0", TokenFile: tokenFile(t, "secret")})
+	d.configure("{module: gate}, {module: missing}")
+	rsp, out := d.do("GET", "/readyz", nil)
+	if rsp.StatusCode != 503 || strings.Contains(string(out), "missing") {
+		t.Errorf("without a token: %s %s", rsp.Status, out)
+	}
+	if rsp, out := d.do("GET", "/readyz", nil, "Authorization", "Bearer secret"); rsp.StatusCode != 503 || !strings.Contains(string(out), "missing") {
+		t.Errorf("with the token: %s %s", rsp.Status, out)
+	}
+}
+
+// TestPagesElsewhereCannotAsk has a browser's request that another page makes.
+func TestPagesElsewhereCannotAsk(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}} {
+		rsp, out := d.do("POST", "/_modulebus/v1/modules/gate/restart", nil, header...)
+		wants(t, rsp, out, 403, "M_FORBIDDEN")
+	}
+}
+
 func TestDoorThatCannotOpenSaysWhy(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	taken := h.openHTTP(config.HTTP{}).Addr()
-	tests := map[string]struct {
-		http config.HTTP
-		want string
-	}{
-		"no such file":    {config.HTTP{Listen: "127.0.0.1:0", TokenFile: "nothing"}, "http.token_file: open nothing"},
-		"an empty file":   {config.HTTP{Listen: "127.0.0.1:0", TokenFile: tokenFile(t, " ")}, "is empty"},
-		"a port in use":   {config.HTTP{Listen: taken}, "http.listen: cannot listen on " + taken},
-		"nobody's device": {config.HTTP{Listen: "127.0.0.1:0", TokenFile: os.TempDir()}, "http.token_file"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			d := door.NewHTTP(h.options(tt.http))
-			defer d.Close()
-			if err := d.Open(); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %q", err, tt.want)
-			}
-		})
+	d := door.NewHTTP(h.options(config.HTTP{Listen: taken}))
+	defer d.Close()
+	if err := d.Open(); err == nil || !strings.Contains(err.Error(), "http.listen: cannot listen on "+taken) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -411,7 +455,7 @@ func TestStatusIsOfTheRosterThatAsksGoBy(t *testing.T) {
 	if now := d.registry.Roster().GetRevision(); list.RosterRevision != now {
 		t.Errorf("it tells of revision %d, while modules are known as of %d", list.RosterRevision, now)
 	}
-	if !d.HTTP.Client.Wants(subjects.UserMayInvite) {
+	if !d.Client.Wants(subjects.UserMayInvite) {
 		t.Error("the module is shown with a callback that is not asked")
 	}
 }

@@ -44,7 +44,11 @@ func (d *HTTP) ready(w http.ResponseWriter, r *http.Request) {
 	missing := notReady(d.Registry.Modules())
 	d.followed(r.Context())
 	if d.Life.Draining() || !d.Life.Begun() || !d.Alive() || len(missing) > 0 {
-		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "not_ready": append([]registry.Status{}, missing...)})
+		answer := map[string]any{"ready": false}
+		if d.Guard.DeniesDetails(r) == nil {
+			answer["not_ready"] = append([]registry.Status{}, missing...)
+		}
+		writeJSON(w, http.StatusServiceUnavailable, answer)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"ready": true})

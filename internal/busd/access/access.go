@@ -1,0 +1,183 @@
+// Package access says what a request at busd's HTTP door may do. It is the one place that does: whoever serves a path of
+// busd's own names the scope that it needs, and asks here.
+//
+//	guard, err := access.NewGuard(config.HTTP, log)
+//	…
+//	if denial := guard.Denies(r, access.Read); denial != nil {
+//		return denial // a Matrix error: 401 or 403
+//	}
+//
+// A token is a line in a file. Files are read again when they change, so that tokens are replaced while busd runs.
+package access
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/renewed"
+)
+
+// Scope is what a request needs, or a token gives: a set of bits.
+type Scope uint8
+
+const (
+	// Public needs no token.
+	Public Scope = 0
+
+	// Ask is for homeservers: asking, and hearing what is wanted.
+	Ask Scope = 1 << (iota - 1)
+
+	// Read is for dashboards and people who look: modules, metrics, and what was asked and decided.
+	Read
+
+	// Change is what else operators do, such as restarting a module.
+	Change
+
+	// Admin is everything.
+	Admin = Ask | Read | Change
+)
+
+// scopes are those of config.
+var scopes = map[string]Scope{config.ScopeAsk: Ask, config.ScopeRead: Read, config.ScopeAdmin: Admin}
+
+// String names the scopes that a token may have which gives s.
+func (s Scope) String() string {
+	switch {
+	case s&Change != 0:
+		return config.ScopeAdmin
+	case s == Ask|Read:
+		return config.ScopeAsk + ", " + config.ScopeRead
+	case s == Read:
+		return config.ScopeRead
+	}
+	return config.ScopeAsk
+}
+
+// Denial is why a request may not do what it wants to: a Matrix error. Its text holds no token.
+type Denial struct {
+	Status        int
+	Errcode, Text string
+}
+
+// Guard knows the tokens. Its methods may be called concurrently.
+type Guard struct {
+	log   zerolog.Logger
+	state atomic.Pointer[state]
+}
+
+// state is what the configuration says.
+type state struct {
+	keys  []*renewed.Value[key]
+	local bool // only this machine reaches the door
+}
+
+// key is a token, and what it gives.
+type key struct {
+	digest [sha256.Size]byte
+	scope  Scope
+}
+
+// NewGuard reads the files of all tokens. An error names the key of the configuration and what to do.
+func NewGuard(c config.HTTP, log zerolog.Logger) (*Guard, error) {
+	g := &Guard{log: log}
+	return g, g.Configure(c)
+}
+
+// Configure takes over other tokens. After an error, those of before hold.
+func (g *Guard) Configure(c config.HTTP) error {
+	s := &state{local: c.Local()}
+	for _, t := range c.AllTokens() {
+		k, err := openKey(t, g.log)
+		if err != nil {
+			return err
+		}
+		s.keys = append(s.keys, k)
+	}
+	g.state.Store(s)
+	return nil
+}
+
+func openKey(t config.Token, log zerolog.Logger) (*renewed.Value[key], error) {
+	return renewed.Open(log, func() (key, error) {
+		token, err := os.ReadFile(t.File)
+		if err != nil {
+			return key{}, fmt.Errorf("%s: %w", t.Key, err)
+		}
+		if token = bytes.TrimSpace(token); len(token) == 0 {
+			return key{}, fmt.Errorf("%s: %s is empty: write a long random token into it", t.Key, t.File)
+		}
+		k := key{digest: sha256.Sum256(token)}
+		for _, name := range t.Scopes {
+			k.scope |= scopes[name]
+		}
+		return k, nil
+	}, t.File)
+}
+
+// Denies says why a request may not do what needs the scope, and returns nil if it may. Where there are no tokens, every
+// request may do everything: the configuration has it so only on loopback.
+func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
+	s := g.state.Load()
+	if need == Public || len(s.keys) == 0 {
+		return nil
+	}
+	token, ok := shown(r, need)
+	if !ok {
+		return &Denial{http.StatusUnauthorized, "M_MISSING_TOKEN", "send Authorization: Bearer with a token that busd's configuration names"}
+	}
+	has := s.scopeOf(token)
+	switch {
+	case has == Public:
+		return &Denial{http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "this is no token of busd's: see http.tokens and http.token_file"}
+	case has&need != need:
+		return &Denial{http.StatusForbidden, "M_FORBIDDEN", fmt.Sprintf("this token has the scope %v, and this needs %v: see http.tokens", has, need)}
+	}
+	return nil
+}
+
+// DeniesDetails is Denies for what is open on loopback even where there are tokens: metrics and how modules are, which
+// monitoring on the same machine reads.
+func (g *Guard) DeniesDetails(r *http.Request) *Denial {
+	if g.state.Load().local {
+		return nil
+	}
+	return g.Denies(r, Read)
+}
+
+// scopeOf is what a token gives, [Public] for one that nobody knows. It takes the same time whichever token it is.
+func (s *state) scopeOf(token string) (found Scope) {
+	got := sha256.Sum256([]byte(token))
+	for _, value := range s.keys {
+		k := value.Value()
+		equal := subtle.ConstantTimeCompare(got[:], k.digest[:])
+		found |= Scope(subtle.ConstantTimeSelect(equal, int(k.scope), int(Public)))
+	}
+	return found
+}
+
+// shown is the token of a request. People who look with a browser give it as the password that the browser asks for (RFC 7617);
+// that counts for reading only, since a browser sends it along with whatever another page makes it ask for.
+func shown(r *http.Request, need Scope) (token string, ok bool) {
+	if _, password, basic := r.BasicAuth(); basic && need == Read && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return password, true
+	}
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return token, ok && strings.EqualFold(scheme, "Bearer")
+}
+
+// Challenge says how to show a token, for a response of status 401 to something that needs the scope.
+func Challenge(h http.Header, need Scope) {
+	h.Add("WWW-Authenticate", "Bearer")
+	if need == Read {
+		h.Add("WWW-Authenticate", `Basic realm="busd: any name, and a token for the password"`)
+	}
+}
