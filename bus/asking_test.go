@@ -31,7 +31,7 @@ func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 			Callback: d.FullName(), TimeoutMs: 1000 * uint32(i+1), OnFailure: callbacksv1.OnFailure_SKIP,
 		}}})
 	}
-	c, err := New(t.Context(), nil, Options{ServerName: "example.com", Internal: busopts.Client{Requester: silent{}, Roster: roster}})
+	c, err := New(busopts.With(t.Context(), busopts.Client{Requester: silent{}, Roster: roster}), nil, Options{ServerName: "example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}

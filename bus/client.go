@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -74,9 +75,9 @@ func New(ctx context.Context, nc *nats.Conn, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Internal.Requester != nil {
-		c.requester = o.Internal.Requester
-		c.setRoster(o.Internal.Roster)
+	if internal := busopts.From(ctx); internal.Requester != nil {
+		c.requester = internal.Requester
+		c.setRoster(internal.Roster)
 		return c, nil
 	}
 	if err := c.open(ctx, nc); err != nil {
@@ -128,7 +129,7 @@ func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
 	c.onClose(watch.close)
 	c.onClose(c.watchConnection(mux))
 	c.onClose(func() { c.web.close(c) })
-	if c.opts.Internal.NoWait {
+	if busopts.From(ctx).NoWait {
 		return nil
 	}
 	return watch.first(ctx)

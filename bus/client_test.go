@@ -131,7 +131,7 @@ func TestClientTellsThatItsConnectionIsClosed(t *testing.T) {
 func TestClientWithoutRosterHasNoOpinionOnNothing(t *testing.T) {
 	t.Parallel()
 	nc := natstest.Connect(t, natstest.InProcess(t))
-	c, err := bus.New(t.Context(), nc, bus.Options{ServerName: serverName, Internal: busopts.Client{NoWait: true}})
+	c, err := bus.New(busopts.With(t.Context(), busopts.Client{NoWait: true}), nc, bus.Options{ServerName: serverName})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,13 +171,14 @@ func TestTrace(t *testing.T) {
 	}
 	roster := rosterOf(mayCreate, "silent", "failing", "refusing", "behind")
 	roster.Modules[2].Workers = []string{"w"}
-	c, err := bus.New(t.Context(), nil, bus.Options{ServerName: serverName, Observe: observe, Internal: busopts.Client{
+	ctx := busopts.With(t.Context(), busopts.Client{
 		Requester: &line{
 			replies: map[string]*nats.Msg{"silent": {}, "failing": failure(failed), "refusing": data(denied("A")), "behind": data(denied("B"))},
 			order:   []string{"behind", "silent", "failing", "refusing"},
 		},
 		Roster: roster,
-	}})
+	})
+	c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -41,4 +42,4 @@ func complete(answer proto.Message) {
 	}
 }
 
-const forbidden = "M_FORBIDDEN"
+const forbidden = matrix.Forbidden

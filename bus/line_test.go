@@ -72,7 +72,7 @@ func rosterOf(d *subjects.Declaration, modules ...string) *rosterv1.Roster {
 
 func over(t testing.TB, l natsrequest.Requester, r *rosterv1.Roster) *bus.Client {
 	t.Helper()
-	c, err := bus.New(t.Context(), nil, bus.Options{ServerName: "example.com", Internal: busopts.Client{Requester: l, Roster: r}})
+	c, err := bus.New(busopts.With(t.Context(), busopts.Client{Requester: l, Roster: r}), nil, bus.Options{ServerName: "example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}

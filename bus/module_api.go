@@ -13,11 +13,13 @@ import (
 
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// MatrixError is an error of the Module API, with a Matrix error code and an HTTP status.
-type MatrixError = wire.MatrixError
+// MatrixError is an error of the Module API, with a Matrix error code and an HTTP status. A homeserver returns one to tell
+// the module what went wrong.
+type MatrixError = matrix.Error
 
 const (
 	maxCalls    = 512              // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED.
@@ -45,7 +47,7 @@ func unimplemented(m *subjects.Method) error {
 }
 
 func unrecognized(text string) *MatrixError {
-	return &MatrixError{Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: text}
+	return &MatrixError{Status: http.StatusNotFound, Errcode: matrix.Unrecognized, Text: text}
 }
 
 // ServeModuleAPI lets modules call the implementation, each of them the methods that the operator granted it, until the
@@ -134,15 +136,19 @@ func (s *calls) serve(m *nats.Msg) responder.Answer {
 
 // spellCall reports what went wrong between a module and the answer to its call.
 func spellCall(t responder.Trouble) responder.Answer {
-	e := &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "internal error"}
+	e := &MatrixError{Status: http.StatusInternalServerError, Errcode: matrix.Unknown, Text: "internal error"}
 	switch t.Cause {
 	case responder.Busy:
-		e = &MatrixError{Status: http.StatusTooManyRequests, Errcode: "M_LIMIT_EXCEEDED", Text: "too many calls of the Module API are under way"}
+		e = &MatrixError{Status: http.StatusTooManyRequests, Errcode: matrix.LimitExceeded, Text: "too many calls of the Module API are under way"}
 	case responder.TooLarge:
-		e = &MatrixError{Status: http.StatusBadGateway, Errcode: "M_TOO_LARGE", Text: "the reply is larger than the server's max_payload: ask for less"}
+		e = &MatrixError{Status: http.StatusBadGateway, Errcode: matrix.TooLarge, Text: "the reply is larger than the server's max_payload: ask for less"}
 	case responder.Panicked:
 	}
-	return responder.Answer{Header: e.Header(), Data: e.Body()}
+	return answerOf(e)
+}
+
+func answerOf(e *MatrixError) responder.Answer {
+	return responder.Answer{Header: wire.MatrixErrorHeader(e), Data: e.Body()}
 }
 
 // answer decodes a call, checks that the module may make it, and makes it.
@@ -160,7 +166,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	}
 	req := method.NewRequest()
 	if err := wire.DecodeMessage(m, req); err != nil {
-		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: err.Error()}
+		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: matrix.BadJSON, Text: err.Error()}
 	}
 	ctx := s.responder.Begin(wire.Header(m, wire.HeaderCall), wire.Timeout(m, callTimeout))
 	defer ctx.End()
@@ -180,7 +186,7 @@ func (c *Client) granted(module string, m *subjects.Method) error {
 		return nil
 	}
 	text := fmt.Sprintf(`module %s may not call %s: grant it with "grants: [%s]" at the module in busd.yaml`, module, m.Name, scope)
-	return &MatrixError{Status: http.StatusForbidden, Errcode: "M_FORBIDDEN", Text: text}
+	return &MatrixError{Status: http.StatusForbidden, Errcode: matrix.Forbidden, Text: text}
 }
 
 // refusal says what a homeserver says: what is no MatrixError stays inside.
@@ -192,10 +198,10 @@ func (s *calls) refusal(m *nats.Msg, err error) responder.Answer {
 	case errors.As(err, &panicked): // It has been logged.
 		return spellCall(responder.Trouble{Cause: responder.Panicked})
 	case errors.Is(err, context.DeadlineExceeded):
-		e = &MatrixError{Status: http.StatusGatewayTimeout, Errcode: "M_UNKNOWN", Text: "the homeserver did not answer in time"}
+		e = &MatrixError{Status: http.StatusGatewayTimeout, Errcode: matrix.Unknown, Text: "the homeserver did not answer in time"}
 	default:
 		s.client.log.Error().Err(err).Str("subject", m.Subject).Msg("a call of the Module API failed")
-		e = &MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "Internal server error"}
+		e = &MatrixError{Status: http.StatusInternalServerError, Errcode: matrix.Unknown, Text: "Internal server error"}
 	}
-	return responder.Answer{Header: e.Header(), Data: e.Body()}
+	return answerOf(e)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -28,7 +29,7 @@ func TestACallWithWhatIsNoJSONIsNotMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	call := func(event string) *wire.MatrixError {
+	call := func(event string) *matrix.Error {
 		raw, err := proto.Marshal(&moduleapiv1.CreateAndSendEventIntoRoomRequest{EventDict: []byte(event)})
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +41,7 @@ func TestACallWithWhatIsNoJSONIsNotMade(t *testing.T) {
 		return wire.MatrixErrorOf(m)
 	}
 	for _, event := range []string{"{", "[]", "secret"} {
-		want := wire.MatrixError{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: "field event_dict: must be a JSON object"}
+		want := matrix.Error{Status: http.StatusBadRequest, Errcode: "M_BAD_JSON", Text: "field event_dict: must be a JSON object"}
 		if got := call(event); got == nil || *got != want {
 			t.Errorf("%s: got %v, want %v", event, got, want)
 		}

@@ -112,10 +112,11 @@ func TestSecretsStayOutOfWhatIsSaidOfFailures(t *testing.T) {
 	d := subjects.AuthCheckers.Declaration
 	m := module(d, "a", &rosterv1.Interest{OnFailure: fail, Needs: &rosterv1.Needs{Keys: []*rosterv1.Key{{Value: byPassword, Fields: []string{"password"}}}}})
 	for _, reply := range []*nats.Msg{failure(failed), gone, {Data: []byte("\xffhunter2")}} {
-		c, err := bus.New(t.Context(), nil, bus.Options{ServerName: serverName, Log: &logger, Internal: busopts.Client{
+		ctx := busopts.With(t.Context(), busopts.Client{
 			Requester: &line{replies: map[string]*nats.Msg{"a": reply}},
 			Roster:    &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{m}},
-		}})
+		})
+		c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Log: &logger})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,8 +3,6 @@ package bus
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
-
-	"github.com/modulebus/modulebus/internal/busopts"
 )
 
 // Options tune a client. Only ServerName is required.
@@ -24,7 +22,4 @@ type Options struct {
 	// Observe is called at the end of each ask that went to modules, on the goroutine of its caller, which waits for it.
 	// The trace is valid until it returns. It may be called concurrently. Default: nobody watches, which costs nothing.
 	Observe func(*Trace)
-
-	// Internal is for the other packages of this module. Leave it empty.
-	Internal busopts.Client
 }

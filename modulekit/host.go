@@ -13,6 +13,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -44,7 +45,7 @@ func (h *host) Call(ctx context.Context, m *subjects.Method, req proto.Message) 
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		text := "no homeserver serves the Module API: is homeserver.url set in busd.yaml?"
-		return nil, &MatrixError{Status: http.StatusServiceUnavailable, Errcode: "M_UNKNOWN", Text: text}
+		return nil, &MatrixError{Status: http.StatusServiceUnavailable, Errcode: matrix.Unknown, Text: text}
 	case err != nil:
 		_ = h.nc.Publish(h.server.APICancel(h.module), []byte(name)) // The deadline covers what is lost.
 		return nil, err

@@ -14,8 +14,8 @@ import (
 	"github.com/modulebus/modulebus/internal/wire"
 )
 
-// LeaderLease is how long a worker that leads is taken for alive without a sign of it. After a crash another worker leads
-// within it.
+// LeaderLease is how long a leading worker counts as alive without a sign of life: 15 s. After a crash another worker leads
+// within that time.
 const LeaderLease = wire.LeaderLease
 
 const renewals = 3 // in the time of a lease

@@ -21,7 +21,13 @@ import (
 
 // Failure is what a module failed with, as a test that asks it with package modulekittest sees it: a kind, such as ERROR,
 // PANIC or TIMEOUT, and a text.
-type Failure = wire.Failure
+type Failure struct {
+	Kind rosterv1.FailureKind
+	Text string
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return (*wire.Failure)(f).Error() }
 
 // Module is a module as its author writes it. Config is whatever the operator's configuration becomes.
 type Module[Config any] struct {
@@ -60,9 +66,6 @@ type Options struct {
 
 	// Log gets what happens to the module. Default: nothing is logged.
 	Log *zerolog.Logger
-
-	// Internal is for the packages of this Go module.
-	Internal kitopts.Module
 }
 
 func (o Options) withDefaults() Options {
@@ -96,8 +99,8 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 	}
 	o = o.withDefaults()
 	m.Version = cmp.Or(m.Version, "0.0.0")
-	if o.Internal.Constructed != nil {
-		return detach(m, o)
+	if internal := kitopts.From(ctx); internal.Constructed != nil {
+		return detach(m, o, internal)
 	}
 	h := newHost(nc, o)
 	w := newWorker(nc, o, m.Version)
@@ -106,10 +109,10 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 }
 
 // detach constructs a module that is on no bus, and hands it over.
-func detach[C any](m Module[C], o Options) error {
-	i, err := build(m, o, o.Internal.Host, &rosterv1.Entry{Config: o.Internal.Config})
+func detach[C any](m Module[C], o Options, internal kitopts.Module) error {
+	i, err := build(m, o, internal.Host, &rosterv1.Entry{Config: internal.Config})
 	if err == nil {
-		o.Internal.Constructed(i.api.constructed())
+		internal.Constructed(i.api.constructed())
 	}
 	return err
 }
@@ -140,7 +143,7 @@ func (api *ModuleAPI) ask(ctx context.Context, d *subjects.Declaration, req prot
 	}
 	data, failed := h.handle(ctx, data, wire.Binary, api.Log())
 	if failed != nil {
-		return nil, failed
+		return nil, (*Failure)(failed)
 	}
 	if len(data) == 0 {
 		return nil, nil

@@ -8,12 +8,12 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/subjects"
 )
 
 // MatrixError is an error that the homeserver, or busd, answered a call of the Module API with.
-type MatrixError = wire.MatrixError
+type MatrixError = matrix.Error
 
 // callTimeout is how long a call may take whose context has no deadline.
 const callTimeout = 60 * time.Second

@@ -14,7 +14,7 @@ import (
 	"github.com/modulebus/modulebus/internal/wire"
 )
 
-// StoreHistory is how many values of a key a module's store keeps.
+// StoreHistory is how many values of each key a module's store keeps: 8. Older ones are gone.
 const StoreHistory = wire.StoreHistory
 
 // These are errors of a [Store], and of [ModuleAPI.KeyValue].

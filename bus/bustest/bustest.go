@@ -97,9 +97,8 @@ func (s Script) Timeout(d time.Duration) Script { s.timeout = d; return s }
 func New(tb testing.TB, scripts ...Script) *bus.Client {
 	tb.Helper()
 	l := &line{scripts: map[string]Script{}, waiting: map[natsrequest.Ticket]context.CancelFunc{}}
-	c, err := bus.New(tb.Context(), nil, bus.Options{
-		ServerName: ServerName, Internal: busopts.Client{Requester: l, Roster: l.roster(scripts)},
-	})
+	ctx := busopts.With(tb.Context(), busopts.Client{Requester: l, Roster: l.roster(scripts)})
+	c, err := bus.New(ctx, nil, bus.Options{ServerName: ServerName})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -220,9 +220,9 @@ func (d *daemon) openModules() error {
 }
 
 func (d *daemon) openClient() (err error) {
-	d.client, err = bus.New(context.Background(), d.broker.Conn, bus.Options{
-		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Internal: busopts.Client{NoWait: true},
-		Web: webOptions(d.config.HTTP),
+	ctx := busopts.With(context.Background(), busopts.Client{NoWait: true})
+	d.client, err = bus.New(ctx, d.broker.Conn, bus.Options{
+		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Web: webOptions(d.config.HTTP),
 	})
 	if err == nil {
 		d.onClose(d.client.Close)

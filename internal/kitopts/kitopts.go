@@ -1,5 +1,6 @@
 // Package kitopts has the options of package modulekit that are for this Go module alone: what takes the place of NATS
-// and busd when a module is tested.
+// and busd when a module is tested. They travel in the context of modulekit.Run, so that the public options show nothing
+// that a module author cannot use.
 package kitopts
 
 import (
@@ -14,13 +15,24 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Module is the internal part of modulekit.Options. The zero value is what modules use.
+// Module says what takes the place of the bus. The zero value is what modules get.
 type Module struct {
 	// Constructed is told of the module when it has been constructed from Config. The module is on no bus then: Run
 	// returns as soon as Constructed does, and Host takes the place of what is out there.
 	Constructed func(Constructed)
 	Config      json.RawMessage
 	Host        Host
+}
+
+type key struct{}
+
+// With returns a context by which modulekit.Run runs the module as o says.
+func With(ctx context.Context, o Module) context.Context { return context.WithValue(ctx, key{}, o) }
+
+// From returns the options that a context carries: the zero value where it carries none.
+func From(ctx context.Context) Module {
+	o, _ := ctx.Value(key{}).(Module)
+	return o
 }
 
 // Host is what a module reaches from inside, besides the questions it is asked. Its methods may be called concurrently.

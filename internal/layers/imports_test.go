@@ -32,7 +32,7 @@ const (
 
 // suite is what the suites of integration/ may import, and what they share: whatever there is.
 var suite = row{
-	own:    "bus bus/ modulekit modulekit/ integration/testbed internal/ cmd/ subjects " + schemas,
+	own:    "matrix bus bus/ modulekit modulekit/ integration/testbed internal/ cmd/ subjects " + schemas,
 	others: anything + " " + natsServer,
 }
 
@@ -43,6 +43,8 @@ var house = map[string]row{
 	"schemas/moduleapi/v1": {own: schemas, others: protobuf},
 	"schemas/roster/v1":    {own: schemas, others: protobuf},
 	"subjects":             {own: schemas, others: protobuf},
+
+	"matrix": {},
 
 	"internal/busopts":     {own: "internal/natsrequest " + schemas},
 	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
@@ -55,19 +57,19 @@ var house = map[string]row{
 	"internal/tunnel":               {tests: "internal/tunnel/ internal/webpath"},
 	"internal/tunnel/frame":         {tests: "internal/tunnel/"},
 	"internal/tunnel/flow":          {own: "internal/tunnel/frame"},
-	"internal/tunnel/gateway":       {own: "internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
+	"internal/tunnel/gateway":       {own: "matrix internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
 	"internal/tunnel/worker":        {own: "internal/tunnel/frame internal/tunnel/flow", tests: "internal/tunnel/ internal/webpath"},
 	"internal/tunnel/natstransport": {own: "internal/tunnel/frame internal/tunnel/flow internal/webpath internal/wire subjects " + schemas, others: nats},
 	"internal/tunnel/tunneltest":    {own: "internal/tunnel/ internal/webpath"},
 
 	"internal/combine/combinetest": {own: "internal/combine subjects " + schemas, others: protobuf + " pgregory.net/rapid"},
 
-	"internal/wire": {own: "subjects " + schemas, others: protobuf + " " + nats},
+	"internal/wire": {own: "matrix subjects " + schemas, others: protobuf + " " + nats},
 
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "internal/busopts internal/combine internal/declared internal/natsrequest internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix internal/busopts internal/combine internal/declared internal/natsrequest internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
@@ -75,11 +77,11 @@ var house = map[string]row{
 
 	"internal/kitopts": {own: "subjects " + schemas, others: protobuf},
 	"modulekit": {
-		own:    "internal/declared internal/kitopts internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix internal/declared internal/kitopts internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "internal/busd/config internal/busd/registry internal/busd/store internal/natstest",
 	},
-	"modulekit/modulekittest": {own: "modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
+	"modulekit/modulekittest": {own: "matrix modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/wire subjects " + schemas,
@@ -91,10 +93,10 @@ var house = map[string]row{
 	"internal/busd/pid1":     {},
 	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "bus internal/busd/access internal/busd/config internal/busd/registry internal/busd/supervise internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/busd/access internal/busd/config internal/busd/registry internal/busd/supervise internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/homeserver": {own: "bus internal/busd/config internal/wire subjects " + schemas, others: anything},
+	"internal/busd/homeserver": {own: "matrix bus internal/busd/config internal/wire subjects " + schemas, others: anything},
 	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
 	"internal/busd/cli": {
 		own:    "internal/busd internal/busd/ internal/declared internal/wire subjects schemas " + schemas,
@@ -239,6 +241,7 @@ func TestWhatIsPureStaysPure(t *testing.T) {
 	t.Parallel()
 	never := map[string]string{
 		"internal/combine": "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net net/http os time",
+		"matrix":           "github.com/nats-io/ " + logger + " context log log/slog net os time",
 		"internal/webpath": "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net net/http os time",
 
 		"internal/tunnel/frame":   "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net os",

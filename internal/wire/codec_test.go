@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -121,9 +122,8 @@ func TestFailureIsOneWhateverTheCaseOfItsHeaders(t *testing.T) {
 		if got := wire.FailureOf(&nats.Msg{Header: respell(t, f.Header())}); got == nil || *got != *f {
 			t.Fatalf("got %v, want %v", got, f)
 		}
-		e := &wire.MatrixError{Status: 429, Errcode: "M_LIMIT_EXCEEDED", Text: "slow down"}
-		m := e.Message("")
-		m.Header = respell(t, m.Header)
+		e := &matrix.Error{Status: 429, Errcode: "M_LIMIT_EXCEEDED", Text: "slow down"}
+		m := &nats.Msg{Header: respell(t, wire.MatrixErrorHeader(e)), Data: e.Body()}
 		if got := wire.MatrixErrorOf(m); got == nil || *got != *e || wire.MappingOf(m) != wire.JSON {
 			t.Fatalf("got %v, want %v", got, e)
 		}

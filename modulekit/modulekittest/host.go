@@ -13,6 +13,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -39,7 +40,7 @@ func (h *host) Call(ctx context.Context, m *subjects.Method, req proto.Message) 
 	if err != nil {
 		var e *modulekit.MatrixError
 		if !errors.As(err, &e) && ctx.Err() == nil {
-			err = &modulekit.MatrixError{Status: http.StatusInternalServerError, Errcode: "M_UNKNOWN", Text: "Internal server error"}
+			err = &modulekit.MatrixError{Status: http.StatusInternalServerError, Errcode: matrix.Unknown, Text: "Internal server error"}
 		}
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func scripted[Request, Reply proto.Message](
 
 func unscripted(m *subjects.Method) error {
 	return &modulekit.MatrixError{
-		Status: http.StatusNotFound, Errcode: "M_UNRECOGNIZED", Text: "the test's script does not implement " + m.Name,
+		Status: http.StatusNotFound, Errcode: matrix.Unrecognized, Text: "the test's script does not implement " + m.Name,
 	}
 }
 

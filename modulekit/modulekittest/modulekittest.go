@@ -83,11 +83,11 @@ func construct[Config any](
 		s = script[0]
 	}
 	h := &Homeserver{host: newHost(s)}
+	ctx = kitopts.With(ctx, kitopts.Module{
+		Config: json.RawMessage(config), Host: h.host, Constructed: func(c kitopts.Constructed) { h.module = c },
+	})
 	err := modulekit.Run(ctx, nil, m, modulekit.Options{
 		ServerName: cmp.Or(s.ServerName, "example.com"), Module: cmp.Or(s.Module, "test"), Log: log,
-		Internal: kitopts.Module{
-			Config: json.RawMessage(config), Host: h.host, Constructed: func(c kitopts.Constructed) { h.module = c },
-		},
 	})
 	if err != nil {
 		return nil, err

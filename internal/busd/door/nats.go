@@ -70,7 +70,7 @@ func (d *NATS) serve(m *nats.Msg) responder.Answer {
 	in := wire.MappingOf(m)
 	out, p := d.answerer.answer(ctx, name, m.Data, in)
 	if p != nil {
-		return responder.Answer{Header: p.Header(), Data: p.body()}
+		return responder.Answer{Header: p.header(), Data: p.body()}
 	}
 	return responder.Answer{Header: in.Header(), Data: out}
 }
@@ -93,5 +93,5 @@ func spell(t responder.Trouble) responder.Answer {
 		p.Errcode = tooLarge
 	case responder.Panicked:
 	}
-	return responder.Answer{Header: p.Header(), Data: p.body()}
+	return responder.Answer{Header: p.header(), Data: p.body()}
 }

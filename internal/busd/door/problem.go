@@ -4,27 +4,32 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 )
 
 const (
-	unknown      = "M_UNKNOWN"
-	unrecognized = "M_UNRECOGNIZED"
-	notJSON      = "M_NOT_JSON"
-	badJSON      = "M_BAD_JSON"
-	invalidParam = "M_INVALID_PARAM"
-	tooLarge     = "M_TOO_LARGE"
+	unknown      = matrix.Unknown
+	unrecognized = matrix.Unrecognized
+	notJSON      = matrix.NotJSON
+	badJSON      = matrix.BadJSON
+	invalidParam = matrix.InvalidParam
+	tooLarge     = matrix.TooLarge
 )
+
+type matrixError = matrix.Error
 
 // Problem is why an ask got no decision: a Matrix error, and which module failed how, if one did.
 type Problem struct {
-	wire.MatrixError
+	matrixError
 	Module, Failure string
 }
 
 func newProblem(status int, errcode, text string) *Problem {
-	return &Problem{MatrixError: wire.MatrixError{Status: status, Errcode: errcode, Text: text}}
+	return &Problem{matrixError: matrixError{Status: status, Errcode: errcode, Text: text}}
 }
 
 // problemOf says what an error of [bus.Client.Ask] means to who asked.
@@ -36,6 +41,8 @@ func problemOf(err error) *Problem {
 	}
 	return newProblem(http.StatusServiceUnavailable, unknown, err.Error())
 }
+
+func (p *Problem) header() nats.Header { return wire.MatrixErrorHeader(&p.matrixError) }
 
 func (p *Problem) body() []byte { return p.BodyOf(p.Module, p.Failure) }
 

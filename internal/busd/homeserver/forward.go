@@ -15,6 +15,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -60,7 +61,7 @@ func (f *Forwarder) Call(ctx context.Context, m *subjects.Method, req proto.Mess
 	case err != nil: // It may name the address, which is the operator's business alone.
 		return nil, badGateway("the homeserver cannot be reached at homeserver.url")
 	case status != http.StatusOK:
-		return nil, wire.ParseMatrixError(status, out)
+		return nil, matrix.ParseError(status, out)
 	}
 	reply := m.NewReply()
 	if err := wire.FromJSON(out, reply, false); err != nil {
@@ -70,7 +71,7 @@ func (f *Forwarder) Call(ctx context.Context, m *subjects.Method, req proto.Mess
 }
 
 func badGateway(text string) error {
-	return &bus.MatrixError{Status: http.StatusBadGateway, Errcode: "M_UNKNOWN", Text: text}
+	return &bus.MatrixError{Status: http.StatusBadGateway, Errcode: matrix.Unknown, Text: text}
 }
 
 func (f *Forwarder) post(ctx context.Context, method string, body []byte) (status int, _ []byte, err error) {

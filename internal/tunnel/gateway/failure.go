@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
+	"github.com/modulebus/modulebus/matrix"
 )
 
 // ErrorHeader is set to "tunnel" on every answer that the gateway made itself, and on no answer of a module.
@@ -19,10 +19,9 @@ const ErrorHeader = frame.ReservedPrefix + "Error"
 var errGone = fmt.Errorf("tunnel: client gone: %w", context.Canceled)
 
 const (
-	unknown      = "M_UNKNOWN"
-	unrecognized = "M_UNRECOGNIZED"
-	tooLarge     = "M_TOO_LARGE"
-	retryAfter   = 1 // seconds
+	unknown    = matrix.Unknown
+	tooLarge   = matrix.TooLarge
+	retryAfter = 1 // seconds
 )
 
 // Outcome is what came of a request, for metrics.
@@ -67,10 +66,7 @@ func (f *failure) Unwrap() error { return f.cause }
 
 // writeTo answers with the failure, in the form of Matrix errors.
 func (f *failure) writeTo(w http.ResponseWriter, text string) {
-	body, _ := json.Marshal(struct {
-		Errcode string `json:"errcode"`
-		Error   string `json:"error"`
-	}{f.errcode, text})
+	e := matrix.Error{Status: f.status, Errcode: f.errcode, Text: text}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set(ErrorHeader, "tunnel")
@@ -78,7 +74,7 @@ func (f *failure) writeTo(w http.ResponseWriter, text string) {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	w.WriteHeader(f.status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(e.Body())
 }
 
 // failureOf says what an error means to the client.

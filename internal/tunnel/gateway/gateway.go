@@ -10,6 +10,7 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/matrix"
 )
 
 // ErrAbsent says that no worker was there to take a request. Nothing was delivered, so asking again is safe.
@@ -119,7 +120,7 @@ func New(t Transport, route Router, opts Options) *Gateway {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	to, ok := g.route(r.URL.Path)
 	if !ok {
-		f := &failure{status: http.StatusNotFound, errcode: unrecognized}
+		f := &failure{status: http.StatusNotFound, errcode: matrix.Unrecognized}
 		f.writeTo(w, "Unrecognized request")
 		return
 	}
