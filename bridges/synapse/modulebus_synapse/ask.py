@@ -23,6 +23,7 @@ class Asker:
         self.config = config
         self.api = api
         self.door = door
+        self.known = False  # Whether busd has said what is wanted, and with which state.
         self.wanted: set[str] = set()  # Full names of callbacks.
         self.state: dict[str, encode.StateFilter] = {}
 
@@ -30,6 +31,8 @@ class Asker:
         """The decision. It is empty when nobody wants to be asked."""
         if callback.full_name not in self.wanted:
             return {}
+        if not self.known:
+            return self._without(callback, args, self.config.policy(callback))
         try:
             message = encode.dumps(encode.request(callback, args, self.state.get(callback.full_name)))
             return await self.door.ask(self._question(callback, message, _file(callback, args)))

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import attr
 from synapse import module_api
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
@@ -36,11 +37,11 @@ class ModuleBus:
         self.registered: set[str] = set()  # Names of callbacks.
         self.login_types: dict[str, tuple[str, ...]] = {}  # Those that are wanted.
         self.checkers: dict[str, tuple[str, ...]] = {}  # Those that were registered last.
-        # The operator has said what shall happen without busd, which holds until busd says what is wanted.
-        self._update({"callbacks": _by_category(config)})
         wants = self.door.wants_now()
-        if wants is not None:
-            self._update(wants)
+        if wants is None:
+            self._guess(config)
+        else:
+            self._learn(wants)
         if config.api_token:
             api.register_web_resource("/_synapse/modulebus", ModuleApiResource(api, config.api_token))
         for path in config.web:
@@ -52,6 +53,29 @@ class ModuleBus:
     def parse_config(config: dict[str, Any]) -> Config:
         return parse(config)
 
+    def _guess(self, config: Config) -> None:
+        """Takes for wanted all that may be, since what nobody is asked about is let pass.
+
+        That is what decides something and does not skip without busd, and what the operator named. It does as on_failure
+        says until busd says what is wanted.
+        """
+        logger.error("busd has not said yet what its modules want: until it does, all that they may want does as on_failure says")
+        names: dict[str, list[str]] = {}
+        for callback in TABLE.callbacks.values():
+            shut = callback.rule in ("FIRST", "FOLD") and set(attr.astuple(config.policy(callback))) != {"skip"}
+            if callback.name in config.on_failure or shut and self._has(callback):
+                names.setdefault(callback.category, []).append(callback.name)
+        self._update({"callbacks": names})
+
+    def _has(self, callback: Callback) -> bool:
+        """Whether this Synapse has the callback."""
+        return callback.name in self._parameters(callback.category)
+
+    def _parameters(self, category: str) -> Any:
+        """What of a category this Synapse has."""
+        register = getattr(self.api, f"register_{category}_callbacks", None)
+        return inspect.signature(register).parameters if register else {}
+
     async def _follow(self, revision: int) -> None:
         """Hears of what is wanted, for as long as Synapse runs."""
         pause = _FIRST_PAUSE
@@ -59,7 +83,7 @@ class ModuleBus:
             try:
                 wants = await self.door.wants(revision)
                 if wants is not None:
-                    self._update(wants)
+                    self._learn(wants)
                     revision = _revision(wants)
                 pause = _POLL_PAUSE
             except Unreachable:
@@ -68,6 +92,11 @@ class ModuleBus:
                 logger.exception("cannot use what busd says is wanted")
                 pause = _LONGEST_PAUSE
             await self.api.sleep(pause)
+
+    def _learn(self, wants: dict[str, Any]) -> None:
+        """Goes by what busd says is wanted."""
+        self._update(wants)
+        self.asker.known = True
 
     def _update(self, wants: dict[str, Any]) -> None:
         self._compare_names(wants.get("server_name"))
@@ -108,16 +137,15 @@ class ModuleBus:
 
     def _register(self, category: str, functions: dict[str, Any]) -> None:
         self.registered.update(functions)
-        register = getattr(self.api, f"register_{category}_callbacks", None)
-        known = inspect.signature(register).parameters if register else {}
+        known = self._parameters(category)
         unknown = sorted(set(functions) - set(known))
         if unknown:
             logger.error("modules want %s, which this Synapse does not have", ", ".join(unknown))
         functions = {name: f for name, f in functions.items() if name in known}
-        if not functions or not register:
+        if not functions:
             return
         try:
-            register(**functions)
+            getattr(self.api, f"register_{category}_callbacks")(**functions)
             logger.info("registered %s", ", ".join(sorted(functions)))
         except ConfigError as e:  # This Synapse has others authenticate its users.
             logger.error("cannot register %s: %s", ", ".join(sorted(functions)), e.msg)
@@ -143,13 +171,6 @@ def _in_background(api: ModuleApi, name: str, function: Callable[..., Any], *arg
     """Runs a function for as long as it likes. Older versions of Synapse have this beside the ModuleApi."""
     run = getattr(api, "run_as_background_process", None) or module_api.run_as_background_process
     run(name, function, *args)
-
-
-def _by_category(config: Config) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for name in config.on_failure:
-        names.setdefault(TABLE.callbacks[name].category, []).append(name)
-    return names
 
 
 def _revision(wants: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -28,6 +29,7 @@ _WORDS = 10.0  # Seconds between two lines about questions that got no answer.
 _POLL = 25.0  # Seconds; less than what common proxies wait for an answer.
 _AGAIN = (0.05, 0.25)  # Seconds until a busd that restarts is asked again: at first, and at most.
 _SILENCE = 0.5  # Seconds for which nobody asks a busd that says it cannot be asked now, so that it sees an end and restarts.
+_START = 5.0  # Seconds for which the start of Synapse waits for a busd that starts as well.
 _RESTART = 10.0  # Seconds for which a busd that is away may just be restarting.
 
 
@@ -293,15 +295,23 @@ class Door:
         return None if answer.status == 504 else self._ok(answer)
 
     def wants_now(self) -> dict[str, Any] | None:
-        """What is wanted, at once. It blocks: it is for the start, when nothing is served yet."""
+        """What is wanted. It blocks: it is for the start, when nothing is served yet, and waits for a busd that starts, too."""
         request = self._wants(b"") + b"Connection: close\r\n\r\n"
-        try:
-            return self._ok(fetch(self.config.url, request, self.config.timeout))
-        except (OSError, ValueError) as e:
-            self._gone(e)
-        except Unreachable:
-            pass
-        return None
+        end = time.monotonic() + _START
+        while True:
+            coming = False
+            try:
+                answer = fetch(self.config.url, request, self.config.timeout)
+                coming = _restarting(answer, True) is not None
+                return self._ok(answer)
+            except (OSError, ValueError) as e:
+                coming = isinstance(e, (ConnectionRefusedError, ConnectionResetError, TimeoutError))
+                self._gone(e)
+            except Unreachable:
+                pass
+            if not coming or time.monotonic() >= end:
+                return None
+            time.sleep(_AGAIN[1])
 
     def _wants(self, more: bytes) -> bytes:
         name = quote(self.server_name, safe="").encode()

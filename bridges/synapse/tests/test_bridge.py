@@ -113,8 +113,8 @@ CREATE = "spam_checker.user_may_create_room"
 def test_registers_what_is_wanted_when_it_is_wanted(setting: Setting) -> None:
     bus = setting.start(wants())
     assert setting.api.registered == []
-    bus._update(wants(CREATE))
-    bus._update(wants(CREATE, "account_data.on_account_data_updated"))
+    bus._learn(wants(CREATE))
+    bus._learn(wants(CREATE, "account_data.on_account_data_updated"))
     assert [(name, list(fs)) for name, fs in setting.api.registered] == [
         ("register_spam_checker_callbacks", ["user_may_create_room"]),
         ("register_account_data_callbacks", ["on_account_data_updated"]),
@@ -126,9 +126,9 @@ def test_what_nobody_wants_any_more_is_not_asked(setting: Setting) -> None:
     f = setting.api.function("user_may_create_room")
     setting.door.answer = {"answer": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}}
     assert run(f("@a:here", {})) is Codes.LIMIT_EXCEEDED
-    bus._update(wants())
+    bus._learn(wants())
     assert run(f("@a:here", {})) is NOT_SPAM
-    bus._update(wants(CREATE))
+    bus._learn(wants(CREATE))
     assert run(f("@a:here", {})) is Codes.LIMIT_EXCEEDED
     assert [c for c, _ in setting.door.asked] == ["spam_checker/user_may_create_room"] * 2
     setting.api.function("user_may_create_room")  # Once.
@@ -158,8 +158,8 @@ def test_pairs_and_sets_are_registered_as_a_whole(setting: Setting) -> None:
 def test_login_types(setting: Setting) -> None:
     auth = "password_auth_provider.auth_checkers"
     bus = setting.start(wants(auth, login_types={"x": ["a"]}))
-    bus._update(wants(auth, login_types={"x": ["a"], "y": []}))
-    bus._update(wants(auth, login_types={"x": ["a", "b"]}))
+    bus._learn(wants(auth, login_types={"x": ["a"], "y": []}))
+    bus._learn(wants(auth, login_types={"x": ["a", "b"]}))
     checkers = [list(fs["auth_checkers"].items()) for _, fs in setting.api.registered]
     assert [[key for key, _ in found] for found in checkers] == [[("x", ("a",))], [("y", ())], [("x", ("a", "b"))]]
     setting.door.answer = {"answer": {"user_id": "@a:here", "tell_login": False}, "decided_by": "m"}
@@ -190,7 +190,7 @@ def test_a_login_that_is_followed_up(setting: Setting) -> None:
 def test_authentication_that_others_do(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
     setting.api.delegated = True
     bus = setting.start(wants("password_auth_provider.on_logged_out"))
-    bus._update(wants("password_auth_provider.on_logged_out"))
+    bus._learn(wants("password_auth_provider.on_logged_out"))
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
 
 
@@ -265,7 +265,7 @@ def test_another_server_name_than_busds_is_logged_once(setting: Setting, caplog:
     bus = setting.start(wants(CREATE, server_name="here"))
     assert not [r for r in caplog.records if r.levelno == logging.ERROR]
     for _ in range(3):
-        bus._update(wants(CREATE, server_name="there"))
+        bus._learn(wants(CREATE, server_name="there"))
     (error,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert "here" in error.getMessage() and "there" in error.getMessage()
 
@@ -284,8 +284,36 @@ def test_the_operator_has_said_what_holds_before_busd_is_there(setting: Setting)
     setting.door.answer = Unreachable("gone")
     f = setting.api.function("user_may_create_room")
     assert run(f("@a:here", {})) is Codes.FORBIDDEN
-    bus._update(wants())
+    bus._learn(wants())
     assert run(f("@a:here", {})) is NOT_SPAM
+
+
+def test_what_may_be_wanted_stays_shut_until_busd_says_what_is(setting: Setting) -> None:
+    bus = setting.start(None, on_failure={"user_may_invite": "skip"})
+    create, spam = (setting.api.function(name) for name in ("user_may_create_room", "check_event_for_spam"))
+    for ask in (lambda: create("@a:here", {}), lambda: spam(event("@a:here"))):
+        with pytest.raises(SynapseError) as raised:
+            run(ask())
+        assert raised.value.code == 500
+    assert run(spam(event("@a:there"))) is NOT_SPAM  # By its declaration.
+    assert run(setting.api.function("user_may_invite")("@a:here", "@b:here", "!r")) is NOT_SPAM
+    assert setting.door.asked == []  # Without the state that its modules need, no question is whole.
+    registered = {name for _, functions in setting.api.registered for name in functions}
+    assert registered & {"on_update", "on_new_event", "auth_checkers", "get_users_for_states"} == set()
+    bus._learn(wants(EVENT))
+    assert run(create("@a:here", {})) is NOT_SPAM
+    setting.door.answer = {"answer": {"refusal": {"errcode": "M_FORBIDDEN"}}}
+    assert run(spam(event("@a:here"))) is Codes.FORBIDDEN
+    assert len(setting.door.asked) == 1
+
+
+def test_only_what_this_synapse_has_may_be_wanted(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ModuleBus, "_parameters", lambda _, category: {"user_may_invite": None})
+    setting.start(None)
+    assert [list(functions) for _, functions in setting.api.registered] == [["user_may_invite"]]
+    assert not any("does not have" in r.getMessage() for r in caplog.records)
 
 
 def test_web_resources(setting: Setting) -> None:

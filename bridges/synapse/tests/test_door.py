@@ -462,6 +462,14 @@ class DoorTest(TestCase):
             self.assertEqual(len(seen.output), 1)
             self.assertIn(says, seen.output[0])
 
+    def test_the_start_waits_for_a_busd_that_starts(self) -> None:
+        starts = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            speaking = Thread(target=lambda: [speak(server, raw) for raw in (starts, starts, YES)])
+            speaking.start()
+            self.assertIsNotNone(self.door(f"http://127.0.0.1:{server.getsockname()[1]}").wants_now())
+            speaking.join()
+
     def test_each_asker_stays_in_its_context(self) -> Any:
         """Also one that lets another go on, which has waited for its turn."""
         door, _ = self.busd(lambda _: b"{}")
