@@ -24,6 +24,7 @@ type asking struct {
 	request  proto.Message
 	start    time.Time
 	until    time.Time // end of the budget
+	byCaller bool      // whose deadline comes before the operator's
 	attempts []attempt // by step
 	replies  chan reply
 	timer    *time.Timer
@@ -59,7 +60,8 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 	a.walk.Start(p.callback.Options.GetRule(), p.parallel, len(a.steps), req)
 	a.start = time.Now()
 	a.until = a.start.Add(r.budget)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(a.until) {
+	deadline, ok := ctx.Deadline()
+	if a.byCaller = ok && deadline.Before(a.until); a.byCaller {
 		a.until = deadline
 	}
 	if len(a.steps) > cap(a.attempts) {

@@ -188,17 +188,19 @@ func TestTrace(t *testing.T) {
 	}
 	want := []bus.Trace{{
 		Callback: mayCreate, Request: &question{UserId: "@a:x"}, Outcome: bus.Refused, Answer: denied("A"), DecidedBy: "refusing", RosterRevision: 1,
+		Context: t.Context(), Budget: wire.DefaultBudget,
 		Modules: []bus.ModuleTrace{
 			{Module: "silent", Asked: true, Said: bus.SaidSilence, Counted: true},
 			{Module: "failing", Asked: true, Said: bus.SaidFailure, Failure: failed, Text: "oh", Policy: skip, Counted: true},
-			{Module: "refusing", Worker: "w", Asked: true, Said: bus.SaidRefusal, Errcode: "A", Counted: true},
-			{Module: "behind", Asked: true, Said: bus.SaidRefusal, Errcode: "B"},
+			{Module: "refusing", Worker: "w", Asked: true, Said: bus.SaidRefusal, Answer: denied("A"), Errcode: "A", Counted: true},
+			{Module: "behind", Asked: true, Said: bus.SaidRefusal, Answer: denied("B"), Errcode: "B"},
 		},
 	}}
 	same := cmp.Comparer(proto.Equal)
 	pointer := cmp.Comparer(func(a, b *subjects.Declaration) bool { return a == b })
 	times := []cmp.Option{
-		cmpopts.IgnoreFields(bus.Trace{}, "Start", "Took"), cmpopts.IgnoreFields(bus.ModuleTrace{}, "AskedAt", "Took"), same, pointer,
+		cmpopts.IgnoreFields(bus.Trace{}, "Start", "Took"), cmpopts.IgnoreFields(bus.ModuleTrace{}, "AskedAt", "Given", "Took"), same, pointer,
+		cmp.Comparer(func(a, b context.Context) bool { return a == b }),
 	}
 	if diff := cmp.Diff(want, got, times...); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -51,11 +51,19 @@ const (
 // Trace is the account of one ask that went to modules: who was asked, when, and what each said. It is shared and used
 // again: nothing in it may be changed, or be kept after [Options.Observe] has returned; copy what is needed.
 type Trace struct {
+	// Context is the caller's, for what it put there for the observer.
+	Context context.Context //nolint:containedctx // A trace is one call's, and is over before the call is.
+
 	Callback *subjects.Declaration
 	Request  proto.Message
 	Origin   Origin
 	Start    time.Time
 	Took     time.Duration
+
+	// Budget is the time that the ask had, and ByCaller tells that it was the caller's deadline which bounded it, and not
+	// the operator.
+	Budget   time.Duration
+	ByCaller bool
 
 	Outcome   Outcome
 	Answer    proto.Message // nil for no opinion
@@ -65,6 +73,11 @@ type Trace struct {
 
 	RosterRevision uint64
 	Modules        []ModuleTrace // in roster order
+
+	// AwaitShadows is nil where no module was asked in shadow. Else it may be called once, before the observer returns, and
+	// has a function called later, on another goroutine, with all modules, those in shadow among them, when the latter
+	// have said what they say. What that function is given is its own.
+	AwaitShadows func(func([]ModuleTrace))
 }
 
 // ModuleTrace is one module's part of an ask.
@@ -77,10 +90,12 @@ type ModuleTrace struct {
 	// Asked tells whether the module was asked, AskedAt when, counted from the start of the ask.
 	Asked   bool
 	AskedAt time.Duration
+	Given   time.Duration // how long it might take; 0 where it was not sent the question
 	Took    time.Duration // until what it said, or until its failure was certain
 
 	Said    Said
-	Errcode string // of a refusal
+	Answer  proto.Message // what it answered; nil where it did not
+	Errcode string        // of a refusal
 
 	// Failure, Text and Policy are as in [Failure]; Failure is 0 where Said is another.
 	Failure rosterv1.FailureKind
@@ -89,6 +104,9 @@ type ModuleTrace struct {
 
 	// Counted tells whether the decision rests on it: nothing counts that stands behind the module which decided.
 	Counted bool
+
+	// Shadow tells a module that never counts, by the operator's word.
+	Shadow bool
 }
 
 // outcomeOf is what came of an ask.
@@ -126,6 +144,7 @@ func (a *asking) report(d *Decision[proto.Message], err error) {
 		a.trace.fill(a, d, err)
 		a.trace.Took, a.trace.Outcome = took, outcome
 		observe(&a.trace)
+		clear(a.trace.Modules)
 		a.trace = Trace{Modules: a.trace.Modules[:0]}
 	}
 }
@@ -146,6 +165,7 @@ func (t *attempt) report() {
 func (tr *Trace) fill(a *asking, d *Decision[proto.Message], err error) {
 	tr.Callback, tr.Request, tr.Origin, tr.Start = a.plan.callback.Declaration, a.request, a.origin(), a.start
 	tr.Answer, tr.DecidedBy, tr.ByPolicy, tr.Err, tr.RosterRevision = d.Answer, d.DecidedBy, d.ByPolicy, err, d.RosterRevision
+	tr.Context, tr.Budget, tr.ByCaller = a.ctx, a.until.Sub(a.start), a.byCaller
 	for i := range a.attempts {
 		tr.Modules = append(tr.Modules, a.attempts[i].trace())
 	}
@@ -158,6 +178,9 @@ func (t *attempt) trace() ModuleTrace {
 	}
 	if m.Asked = !t.at.IsZero(); m.Asked {
 		m.AskedAt, m.Took = t.at.Sub(t.asking.start), t.took
+		if !t.deadline.IsZero() {
+			m.Given = t.deadline.Sub(t.at)
+		}
 	}
 	switch refusal := refusalOf(t.outcome.Answer); {
 	case !t.told:
@@ -166,9 +189,9 @@ func (t *attempt) trace() ModuleTrace {
 	case t.outcome.Answer == nil:
 		m.Said = SaidSilence
 	case refusal != nil:
-		m.Said, m.Errcode = SaidRefusal, refusal.GetErrcode()
+		m.Said, m.Answer, m.Errcode = SaidRefusal, t.outcome.Answer, refusal.GetErrcode()
 	default:
-		m.Said = SaidAnswer
+		m.Said, m.Answer = SaidAnswer, t.outcome.Answer
 	}
 	return m
 }

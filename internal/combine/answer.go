@@ -16,6 +16,9 @@ func Empty(answer proto.Message) bool {
 	return !slices.ContainsFunc(factsOf(answer).telling, answer.ProtoReflect().Has)
 }
 
+// Ends reports whether an answer is the whole decision of a MERGE, whatever others say.
+func Ends(answer proto.Message) bool { return factsOf(answer).ends(answer) }
+
 func isRefusal(answer proto.Message) bool {
 	r, ok := answer.(interface{ GetRefusal() *callbacksv1.Refusal })
 	return ok && r.GetRefusal() != nil
