@@ -800,53 +800,53 @@ var File_callbacks_v1_password_auth_provider_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\n" +
-	")callbacks/v1/password_auth_provider.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"w\n" +
+	")callbacks/v1/password_auth_provider.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"z\n" +
 	"\x13AuthCheckersRequest\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
 	"\n" +
-	"login_type\x18\x02 \x01(\tB\x04\x98\xb5\x18\x01R\tloginType\x12'\n" +
+	"login_type\x18\x02 \x01(\tB\x04\x98\xb5\x18\x01R\tloginType\x12*\n" +
 	"\n" +
-	"login_dict\x18\x03 \x01(\fB\b\x88\xb5\x18\x01\xa0\xb5\x18\x01R\tloginDict\"\x96\x01\n" +
+	"login_dict\x18\x03 \x01(\fB\v\x88\xb5\x18\x01\xa0\xb5\x18\x01\x80\x01\x01R\tloginDict\"\x99\x01\n" +
 	"\x14AuthCheckersResponse\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12'\n" +
 	"\n" +
-	"tell_login\x18\x02 \x01(\bB\b\xc0\xb5\x18\x01ȵ\x18\x01R\ttellLogin\x12\x1a\n" +
-	"\x05token\x18\x03 \x01(\tB\x04ȵ\x18\x01R\x05token\x12 \n" +
-	"\x06worker\x18\x04 \x01(\tB\b\xb8\xb5\x18\x01ȵ\x18\x01R\x06worker\"\xb1\x01\n" +
+	"tell_login\x18\x02 \x01(\bB\b\xc0\xb5\x18\x01ȵ\x18\x01R\ttellLogin\x12\x1d\n" +
+	"\x05token\x18\x03 \x01(\tB\aȵ\x18\x01\x80\x01\x01R\x05token\x12 \n" +
+	"\x06worker\x18\x04 \x01(\tB\b\xb8\xb5\x18\x01ȵ\x18\x01R\x06worker\"\xb6\x01\n" +
 	"\x1aOnAuthCheckersLoginRequest\x12\x1c\n" +
 	"\x06module\x18\x01 \x01(\tB\x04\xb0\xb5\x18\x01R\x06module\x12\x1c\n" +
-	"\x06worker\x18\x02 \x01(\tB\x04\xb8\xb5\x18\x01R\x06worker\x12\x14\n" +
-	"\x05token\x18\x03 \x01(\tR\x05token\x12A\n" +
+	"\x06worker\x18\x02 \x01(\tB\x04\xb8\xb5\x18\x01R\x06worker\x12\x19\n" +
+	"\x05token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x05token\x12A\n" +
 	"\bresponse\x18\x04 \x01(\v2%.modulebus.callbacks.v1.LoginResponseR\bresponse\"\x1d\n" +
-	"\x1bOnAuthCheckersLoginResponse\"d\n" +
+	"\x1bOnAuthCheckersLoginResponse\"i\n" +
 	"\x14Check3PidAuthRequest\x12\x16\n" +
 	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1a\n" +
-	"\bpassword\x18\x03 \x01(\tR\bpassword\"\x97\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1f\n" +
+	"\bpassword\x18\x03 \x01(\tB\x03\x80\x01\x01R\bpassword\"\x9a\x01\n" +
 	"\x15Check3PidAuthResponse\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12'\n" +
 	"\n" +
-	"tell_login\x18\x02 \x01(\bB\b\xc0\xb5\x18\x01ȵ\x18\x01R\ttellLogin\x12\x1a\n" +
-	"\x05token\x18\x03 \x01(\tB\x04ȵ\x18\x01R\x05token\x12 \n" +
-	"\x06worker\x18\x04 \x01(\tB\b\xb8\xb5\x18\x01ȵ\x18\x01R\x06worker\"\x80\x01\n" +
+	"tell_login\x18\x02 \x01(\bB\b\xc0\xb5\x18\x01ȵ\x18\x01R\ttellLogin\x12\x1d\n" +
+	"\x05token\x18\x03 \x01(\tB\aȵ\x18\x01\x80\x01\x01R\x05token\x12 \n" +
+	"\x06worker\x18\x04 \x01(\tB\b\xb8\xb5\x18\x01ȵ\x18\x01R\x06worker\"\x85\x01\n" +
 	"\x12OnLoggedOutRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
-	"\tdevice_id\x18\x02 \x01(\tH\x00R\bdeviceId\x88\x01\x01\x12!\n" +
-	"\faccess_token\x18\x03 \x01(\tR\vaccessTokenB\f\n" +
+	"\tdevice_id\x18\x02 \x01(\tH\x00R\bdeviceId\x88\x01\x01\x12&\n" +
+	"\faccess_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\vaccessTokenB\f\n" +
 	"\n" +
 	"_device_id\"\x15\n" +
-	"\x13OnLoggedOutResponse\"h\n" +
-	"!GetUsernameForRegistrationRequest\x12%\n" +
-	"\vuia_results\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\n" +
-	"uiaResults\x12\x1c\n" +
-	"\x06params\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x06params\"R\n" +
+	"\x13OnLoggedOutResponse\"n\n" +
+	"!GetUsernameForRegistrationRequest\x12(\n" +
+	"\vuia_results\x18\x01 \x01(\fB\a\x88\xb5\x18\x01\x80\x01\x01R\n" +
+	"uiaResults\x12\x1f\n" +
+	"\x06params\x18\x02 \x01(\fB\a\x88\xb5\x18\x01\x80\x01\x01R\x06params\"R\n" +
 	"\"GetUsernameForRegistrationResponse\x12\x1f\n" +
 	"\busername\x18\x01 \x01(\tH\x00R\busername\x88\x01\x01B\v\n" +
-	"\t_username\"k\n" +
-	"$GetDisplaynameForRegistrationRequest\x12%\n" +
-	"\vuia_results\x18\x01 \x01(\fB\x04\x88\xb5\x18\x01R\n" +
-	"uiaResults\x12\x1c\n" +
-	"\x06params\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01R\x06params\"^\n" +
+	"\t_username\"q\n" +
+	"$GetDisplaynameForRegistrationRequest\x12(\n" +
+	"\vuia_results\x18\x01 \x01(\fB\a\x88\xb5\x18\x01\x80\x01\x01R\n" +
+	"uiaResults\x12\x1f\n" +
+	"\x06params\x18\x02 \x01(\fB\a\x88\xb5\x18\x01\x80\x01\x01R\x06params\"^\n" +
 	"%GetDisplaynameForRegistrationResponse\x12%\n" +
 	"\vdisplayname\x18\x01 \x01(\tH\x00R\vdisplayname\x88\x01\x01B\x0e\n" +
 	"\f_displayname\"l\n" +

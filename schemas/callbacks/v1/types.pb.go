@@ -1374,15 +1374,15 @@ const file_callbacks_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"avatar_url\x18\x02 \x01(\tH\x01R\tavatarUrl\x88\x01\x01B\x0f\n" +
 	"\r_display_nameB\r\n" +
-	"\v_avatar_url\"\xce\x02\n" +
+	"\v_avatar_url\"\xd8\x02\n" +
 	"\rLoginResponse\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12&\n" +
-	"\faccess_token\x18\x02 \x01(\tH\x00R\vaccessToken\x88\x01\x01\x12\x1f\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12+\n" +
+	"\faccess_token\x18\x02 \x01(\tB\x03\x80\x01\x01H\x00R\vaccessToken\x88\x01\x01\x12\x1f\n" +
 	"\vhome_server\x18\x03 \x01(\tR\n" +
 	"homeServer\x12 \n" +
 	"\tdevice_id\x18\x04 \x01(\tH\x01R\bdeviceId\x88\x01\x01\x12'\n" +
-	"\rexpires_in_ms\x18\x05 \x01(\x03H\x02R\vexpiresInMs\x88\x01\x01\x12(\n" +
-	"\rrefresh_token\x18\x06 \x01(\tH\x03R\frefreshToken\x88\x01\x01\x12#\n" +
+	"\rexpires_in_ms\x18\x05 \x01(\x03H\x02R\vexpiresInMs\x88\x01\x01\x12-\n" +
+	"\rrefresh_token\x18\x06 \x01(\tB\x03\x80\x01\x01H\x03R\frefreshToken\x88\x01\x01\x12#\n" +
 	"\n" +
 	"well_known\x18\a \x01(\fB\x04\x88\xb5\x18\x01R\twellKnownB\x0f\n" +
 	"\r_access_tokenB\f\n" +

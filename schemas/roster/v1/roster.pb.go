@@ -1314,8 +1314,10 @@ type Decision struct {
 	// What failed on the way to the decision, in roster order.
 	Failures       []*Failure `protobuf:"bytes,3,rep,name=failures,proto3" json:"failures,omitempty"`
 	RosterRevision uint64     `protobuf:"varint,4,opt,name=roster_revision,json=rosterRevision,proto3" json:"roster_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of the record of the ask; absent where no module was asked.
+	DecisionId    *string `protobuf:"bytes,5,opt,name=decision_id,json=decisionId,proto3,oneof" json:"decision_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
@@ -1374,6 +1376,13 @@ func (x *Decision) GetRosterRevision() uint64 {
 		return x.RosterRevision
 	}
 	return 0
+}
+
+func (x *Decision) GetDecisionId() string {
+	if x != nil && x.DecisionId != nil {
+		return *x.DecisionId
+	}
+	return ""
 }
 
 var File_roster_v1_roster_proto protoreflect.FileDescriptor
@@ -1482,15 +1491,18 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\aFailure\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\tR\x06module\x12:\n" +
 	"\afailure\x18\x02 \x01(\x0e2 .modulebus.roster.v1.FailureKindR\afailure\x129\n" +
-	"\x06policy\x18\x03 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x06policy\"\xc8\x01\n" +
+	"\x06policy\x18\x03 \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x06policy\"\xfe\x01\n" +
 	"\bDecision\x12\x1b\n" +
 	"\x06answer\x18\x01 \x01(\fH\x00R\x06answer\x88\x01\x01\x12\"\n" +
 	"\n" +
 	"decided_by\x18\x02 \x01(\tH\x01R\tdecidedBy\x88\x01\x01\x128\n" +
 	"\bfailures\x18\x03 \x03(\v2\x1c.modulebus.roster.v1.FailureR\bfailures\x12'\n" +
-	"\x0froster_revision\x18\x04 \x01(\x04R\x0erosterRevisionB\t\n" +
+	"\x0froster_revision\x18\x04 \x01(\x04R\x0erosterRevision\x12$\n" +
+	"\vdecision_id\x18\x05 \x01(\tH\x02R\n" +
+	"decisionId\x88\x01\x01B\t\n" +
 	"\a_answerB\r\n" +
-	"\v_decided_by*\x85\x01\n" +
+	"\v_decided_byB\x0e\n" +
+	"\f_decision_id*\x85\x01\n" +
 	"\vFailureKind\x12\x1c\n" +
 	"\x18FAILURE_KIND_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
