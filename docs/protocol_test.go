@@ -73,6 +73,7 @@ func readDecision(text, answer string) error {
 		DecidedBy string          `json:"decided_by"`
 		Failures  []struct{ Module, Failure, Policy string }
 		Revision  uint64 `json:"roster_revision"`
+		ID        string `json:"decision_id"`
 	}
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -175,7 +176,7 @@ func TestProtocolConversation(t *testing.T) {
 			c.Errorf("the question is %q", got)
 		}
 	})
-	c.same(c.block("modulebus.roster.v1.Decision UserMayCreateRoomResponse"), c.request(c.homeserver, ask, question), "roster_revision")
+	c.same(c.block("modulebus.roster.v1.Decision UserMayCreateRoomResponse"), c.request(c.homeserver, ask, question), "roster_revision", "decision_id")
 	answered()
 
 	// It fails.
@@ -214,7 +215,7 @@ func TestProtocolConversation(t *testing.T) {
 	// It leaves.
 	c.must(errors.Join(questions.Unsubscribe(), toWorker.Unsubscribe()))
 	c.same(c.block("modulebus.roster.v1.Joined"), c.request(c.module, "module.gate.leave", c.block("modulebus.roster.v1.Leave")))
-	c.same(c.block(""), c.request(c.homeserver, ask, question))
+	c.same(c.block(""), c.request(c.homeserver, ask, question), "decision_id")
 
 	// A homeserver gets the roster, and nothing when it has it.
 	roster := &rosterv1.Roster{}

@@ -51,7 +51,7 @@ func TestReadmeCurls(t *testing.T) {
 }
 
 var (
-	revision = regexp.MustCompile(`"roster_revision":\d+`)
+	revision = regexp.MustCompile(`"roster_revision":\d+,"decision_id":"d-\w+"`)
 	curling  = regexp.MustCompile(`^curl(?: -d '(.*)')? '?(http[^' \n]*)'?\n$`)
 )
 

@@ -50,15 +50,18 @@ type body struct {
 	Error   string `json:"error"`
 	Module  string `json:"module,omitempty"`
 	Failure string `json:"failure,omitempty"`
+
+	DecisionID string `json:"decision_id,omitempty"`
 }
 
 // Body returns the body of a response that reports the error: a JSON object with errcode and error.
-func (e *Error) Body() []byte { return e.BodyOf("", "") }
+func (e *Error) Body() []byte { return e.BodyOf("", "", "") }
 
-// BodyOf is [Error.Body] that also names the module whose failure this is and the kind of failure, unless they are empty.
-func (e *Error) BodyOf(module, failure string) []byte {
+// BodyOf is [Error.Body] that also names the module whose failure this is, the kind of failure, and the record of the
+// decision that there is not, unless they are empty.
+func (e *Error) BodyOf(module, failure, decisionID string) []byte {
 	c := e.Complete()
-	data, _ := json.Marshal(body{c.Errcode, c.Text, module, failure}) // It is made of strings.
+	data, _ := json.Marshal(body{c.Errcode, c.Text, module, failure, decisionID}) // It is made of strings.
 	return data
 }
 

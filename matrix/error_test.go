@@ -35,7 +35,7 @@ func TestErrorWithoutStatusAndCodeIsUnknown(t *testing.T) {
 func TestErrorBodyNamesModuleAndFailure(t *testing.T) {
 	t.Parallel()
 	e := &matrix.Error{Errcode: matrix.Forbidden, Text: "no"}
-	if got := string(e.BodyOf("m", "timeout")); got != `{"errcode":"M_FORBIDDEN","error":"no","module":"m","failure":"timeout"}` {
+	if got := string(e.BodyOf("m", "timeout", "")); got != `{"errcode":"M_FORBIDDEN","error":"no","module":"m","failure":"timeout"}` {
 		t.Error(got)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 )
@@ -54,6 +55,7 @@ type daemon struct {
 	registry *registry.Registry
 	service  *registry.Service
 	modules  *modules
+	records  *records.Recorder
 	client   *bus.Client
 	guard    *access.Guard
 	http     *door.HTTP
@@ -68,7 +70,7 @@ type daemon struct {
 //nolint:contextcheck // ctx says when to stop; what is opened lives until it is stopped.
 func Run(ctx context.Context, o Options) error {
 	d := &daemon{
-		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), failed: make(chan error, 1),
+		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), records: records.New(), failed: make(chan error, 1),
 	}
 	d.reloads = newReloads(d.metrics)
 	defer d.close()

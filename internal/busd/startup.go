@@ -223,6 +223,7 @@ func (d *daemon) openClient() (err error) {
 	ctx := busopts.With(context.Background(), busopts.Client{NoWait: true})
 	d.client, err = bus.New(ctx, d.broker.Conn, bus.Options{
 		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Web: webOptions(d.config.HTTP),
+		Observe: d.records.Observe,
 	})
 	if err == nil {
 		d.onClose(d.client.Close)
@@ -269,7 +270,7 @@ func (d *daemon) openGuard() (err error) {
 func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
 		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
-		Metrics: d.metrics, Processes: d.modules, ConfigStatus: d.reloads.Status, Life: d.life,
+		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Life: d.life,
 		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})
 	return d.openDoor(d.http)

@@ -50,6 +50,7 @@ var house = map[string]row{
 	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
 
 	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
+	"internal/decision":  {},
 	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
 	"internal/responder": {others: nats + " " + logger, tests: "internal/natstest"},
 	"internal/webpath":   {},
@@ -93,17 +94,21 @@ var house = map[string]row{
 	"internal/busd/pid1":     {},
 	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "matrix bus internal/busd/access internal/busd/config internal/busd/registry internal/busd/supervise internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/busd/access internal/busd/config internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver": {own: "matrix bus internal/busd/config internal/wire subjects " + schemas, others: anything},
 	"internal/busd/identity":   {own: "subjects " + schemas, others: anything},
 	"internal/busd/cli": {
-		own:    "internal/busd internal/busd/ internal/declared internal/wire subjects schemas " + schemas,
+		own:    "internal/busd internal/busd/ internal/decision internal/declared internal/wire subjects schemas " + schemas,
 		others: anything,
 		tests:  "modulekit",
 	},
-	"internal/busd/config":    {own: "subjects " + schemas, others: anything},
+	"internal/busd/config": {own: "subjects " + schemas, others: anything},
+	"internal/busd/records": {
+		own:    "bus internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
+		others: anything, tests: "internal/ " + natsServer,
+	},
 	"internal/busd/registry":  {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/childlog":  {others: anything},
 	"internal/busd/store":     {own: "internal/responder internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},

@@ -18,7 +18,7 @@ import (
 )
 
 func newAsk() *cobra.Command {
-	r := &remote{scope: config.ScopeAsk}
+	r, explained := &remote{scope: config.ScopeAsk}, false
 	c := &cobra.Command{
 		Use:   "ask CATEGORY.CALLBACK [JSON|-]",
 		Short: "Ask a running busd, and print the decision",
@@ -38,15 +38,22 @@ The exit status is 0 for any decision, a refusal and no opinion among them, and 
 		if err != nil {
 			return err
 		}
+		if explained { // It reads the record, too.
+			r.scope = config.ScopeAdmin
+		}
 		asked := time.Now()
 		out, err := r.do(c.Context(), http.MethodPost, "/_modulebus/v1/ask/"+strings.Replace(name, ".", "/", 1), body)
 		if err != nil {
-			return explain(name, err)
+			return instead(name, err)
 		}
 		summarize(c.ErrOrStderr(), out, time.Since(asked))
-		return printJSON(c.OutOrStdout(), out)
+		if err := printJSON(c.OutOrStdout(), out); err != nil || !explained {
+			return err
+		}
+		return r.explainAsked(c.Context(), c.OutOrStdout(), out)
 	}
 	r.flags(c)
+	c.Flags().BoolVar(&explained, "explain", false, "print also who was asked, what each said, and how long it took")
 	return c
 }
 
@@ -72,8 +79,8 @@ func requestBody(args []string, stdin io.Reader) ([]byte, error) {
 	return []byte(args[0]), nil
 }
 
-// explain adds to what busd refused what can be written instead.
-func explain(name string, err error) error {
+// instead adds to what busd refused what can be written instead.
+func instead(name string, err error) error {
 	no, ok := errors.AsType[*refusal](err)
 	d, found := subjects.Find(name)
 	if !ok || !found || no.Status != http.StatusBadRequest {

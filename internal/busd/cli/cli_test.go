@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -249,5 +251,47 @@ func TestAFileIsTakenOverWhenItHasSettled(t *testing.T) {
 	}
 	if look(lookEvery, half) || look(2500*time.Millisecond, half) || look(lookEvery, whole) || look(time.Hour, whole) {
 		t.Error("half a file was taken over, or the same again")
+	}
+}
+
+func TestADecisionIsExplained(t *testing.T) {
+	t.Parallel()
+	s := start(t, gate(`{deny: "@evil:example.com"}`))
+	told := run(t, "ask", "user_may_create_room", `{"user_id": "@evil:example.com"}`, "--explain", "--url", s.url)
+	told.wants(t, 0, []string{`"decision_id": "d-`, "refused by gate", "refusal M_FORBIDDEN", "yes: it decided", "ORDER"}, nil)
+	id := regexp.MustCompile(`d-\w+`).FindString(told.out)
+	run(t, "explain", id, "--url", s.url).wants(t, 0, []string{id, "spam_checker.user_may_create_room: refused by gate"}, nil)
+	run(t, "explain", id, "--json", "--url", s.url).wants(t, 0, []string{`"id": "` + id + `"`, `"said": "refusal"`}, nil)
+	run(t, "explain", "d-none", "--url", s.url).wants(t, 1, nil, []string{`there is no record "d-none": busd keeps the last 4096`})
+	run(t, "ask", "user_may_invite", "--explain", "--url", s.url).wants(t, 0, []string{"no module was asked"}, nil)
+	run(t, "ask", "user_may_create_room", "--url", s.url).wants(t, 0, nil, nil)
+
+	tail := func(args ...string) result { return run(t, append([]string{"tail", "--url", s.url}, args...)...) }
+	if got := tail("--since", "1h"); got.status != 0 || strings.Count(got.out, "\n") != 2 {
+		t.Errorf("tail: %+v", got)
+	}
+	if got := tail("--since", "1h", "--refused", "--json"); strings.Count(got.out, "\n") != 1 || !strings.HasPrefix(got.out, `{"id":"`+id) {
+		t.Errorf("tail --refused: %+v", got)
+	}
+	tail("--since", "1h", "--failed").wants(t, 0, nil, nil)
+	tail("--callback", "nobody").wants(t, 1, nil, []string{"busd callbacks lists them"})
+}
+
+func TestTailFollowsUntilItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	s := start(t, gate(`{deny: "@evil:example.com"}`))
+	out := &lines{more: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	status := make(chan int, 1)
+	go func() {
+		status <- Execute(ctx, []string{"tail", "--since", "1h", "--follow", "--url", s.url}, Streams{Out: out, Err: out})
+	}()
+	for range 2 {
+		run(t, "ask", "user_may_create_room", `{"user_id": "@evil:example.com"}`, "--url", s.url)
+	}
+	out.find(t, `(?s)refused  by gate.*refused  by gate`)
+	cancel()
+	if got := <-status; got != exitOK {
+		t.Errorf("status %d:\n%s", got, out.text.String())
 	}
 }

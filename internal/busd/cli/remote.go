@@ -90,11 +90,21 @@ func (r *refusal) Error() string {
 
 // do returns the body of a 200, and else an error with what the body says: a *[refusal].
 func (r *remote) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	rsp, err := r.request(ctx, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer rsp.Body.Close()
+	return readAnswer(rsp)
+}
+
+// request returns a response that is a 200, and else an error with what the body says: a *[refusal].
+func (r *remote) request(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	if err := r.resolve(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, usagef("--url: %w", err)
@@ -106,15 +116,23 @@ func (r *remote) do(ctx context.Context, method, path string, body []byte) ([]by
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach busd: %w: is it running there? See --url", err)
 	}
+	if rsp.StatusCode == http.StatusOK {
+		return rsp, nil
+	}
 	defer rsp.Body.Close()
+	out, err := readAnswer(rsp)
+	if err != nil {
+		return nil, err
+	}
+	no := &refusal{Status: rsp.StatusCode, raw: out}
+	_ = json.Unmarshal(out, no) // What is no JSON is shown as it is.
+	return nil, no
+}
+
+func readAnswer(rsp *http.Response) ([]byte, error) {
 	out, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read busd's answer: %w", err)
-	}
-	if rsp.StatusCode != http.StatusOK {
-		no := &refusal{Status: rsp.StatusCode, raw: out}
-		_ = json.Unmarshal(out, no) // What is no JSON is shown as it is.
-		return nil, no
 	}
 	return out, nil
 }

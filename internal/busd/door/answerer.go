@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -46,11 +47,13 @@ func (a *Answerer) answer(ctx context.Context, name string, body []byte, in wire
 	if p := decode(body, in, req); p != nil {
 		return nil, p
 	}
+	ctx, id := records.Named(ctx)
 	decision, p := a.Ask(ctx, callback, req)
 	if p != nil {
+		p.DecisionID = id()
 		return nil, p
 	}
-	out, err := encode(decision, in)
+	out, err := encode(decision, id(), in)
 	if err != nil {
 		return nil, newProblem(http.StatusInternalServerError, unknown, "cannot write the decision: "+err.Error())
 	}
@@ -96,6 +99,7 @@ type decisionJSON struct {
 	DecidedBy      string          `json:"decided_by,omitempty"`
 	Failures       []failureJSON   `json:"failures"`
 	RosterRevision uint64          `json:"roster_revision"`
+	DecisionID     string          `json:"decision_id,omitempty"` // of its record; absent where no module was asked
 }
 
 type failureJSON struct {
@@ -104,11 +108,14 @@ type failureJSON struct {
 	Policy  string `json:"policy"`
 }
 
-func encode(d bus.Decision[proto.Message], in wire.Mapping) ([]byte, error) {
+func encode(d bus.Decision[proto.Message], id string, in wire.Mapping) ([]byte, error) {
 	if in == wire.JSON {
-		return encodeJSON(d)
+		return encodeJSON(d, id)
 	}
 	out := &rosterv1.Decision{RosterRevision: d.RosterRevision}
+	if id != "" {
+		out.DecisionId = &id
+	}
 	if d.DecidedBy != "" {
 		out.DecidedBy = &d.DecidedBy
 	}
@@ -125,8 +132,8 @@ func encode(d bus.Decision[proto.Message], in wire.Mapping) ([]byte, error) {
 	return proto.MarshalOptions{Deterministic: true}.Marshal(out)
 }
 
-func encodeJSON(d bus.Decision[proto.Message]) (_ []byte, err error) {
-	out := decisionJSON{DecidedBy: d.DecidedBy, Failures: []failureJSON{}, RosterRevision: d.RosterRevision}
+func encodeJSON(d bus.Decision[proto.Message], id string) (_ []byte, err error) {
+	out := decisionJSON{DecidedBy: d.DecidedBy, Failures: []failureJSON{}, RosterRevision: d.RosterRevision, DecisionID: id}
 	for _, f := range d.Failures {
 		out.Failures = append(out.Failures, failureJSON{f.Module, wire.KindName(f.Kind), strings.ToLower(f.Policy.String())})
 	}

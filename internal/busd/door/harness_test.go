@@ -25,6 +25,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -49,6 +50,7 @@ type house struct {
 	nc       *nats.Conn
 	registry *registry.Registry
 	client   *bus.Client
+	records  *records.Recorder
 	life     *door.Life
 	alive    bool
 	asked    chan struct{} // has an entry for each question that the module got
@@ -60,7 +62,7 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	home := natstest.InProcess(t)
 	h := &house{
-		t: t, nc: natstest.Connect(t, home), registry: registry.New(), life: door.NewLife(), alive: true,
+		t: t, nc: natstest.Connect(t, home), registry: registry.New(), records: records.New(), life: door.NewLife(), alive: true,
 		asked: make(chan struct{}, 4096), hold: make(chan struct{}),
 	}
 	h.configure("{module: gate, timeout: 1m}")
@@ -78,7 +80,7 @@ func newHouse(t *testing.T) *house {
 	}
 	h.join("gate", subjects.UserMayCreateRoom.FullName())
 	service.Wake()
-	if h.client, err = bus.New(t.Context(), h.nc, bus.Options{ServerName: serverName}); err != nil {
+	if h.client, err = bus.New(t.Context(), h.nc, bus.Options{ServerName: serverName, Observe: h.records.Observe}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.client.Close)
@@ -159,7 +161,7 @@ func (h *house) options(c config.HTTP) door.HTTPOptions {
 	}
 	return door.HTTPOptions{
 		Config: c, Answerer: door.NewAnswerer(h.client), Client: h.client, Registry: h.registry, Metrics: prometheus.NewRegistry(),
-		Processes: processes{}, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
+		Processes: processes{}, Records: h.records, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
 		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}
 }

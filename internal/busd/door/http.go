@@ -19,6 +19,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
@@ -54,6 +55,9 @@ type HTTPOptions struct {
 
 	// Processes are those that busd runs of modules.
 	Processes Processes
+
+	// Records has the records of decisions.
+	Records *records.Recorder
 
 	// ConfigStatus says whether what runs is what the configuration file says.
 	ConfigStatus func() ConfigStatus
@@ -189,6 +193,9 @@ func (d *HTTP) routes() []route {
 		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, needs: access.Ask, started: true, handler: d.ask},
 		{path: "/_modulebus/v1/wants", method: http.MethodGet, needs: access.Ask, started: true, handler: d.wants},
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, needs: access.Read, handler: d.modules},
+		{path: "/_modulebus/v1/decisions", method: http.MethodGet, needs: access.Read, handler: d.decisions},
+		{path: "/_modulebus/v1/decisions/{id}", method: http.MethodGet, needs: access.Read, handler: d.decision},
+		{path: "/_modulebus/v1/decisions/stream", method: http.MethodGet, needs: access.Read, handler: d.decisionStream},
 		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, needs: access.Change, handler: d.restart},
 		{path: "/_modulebus/", needs: access.Read, handler: unrecognizedPath},
 		{path: "/{$}", always: true, handler: pointer},

@@ -26,6 +26,7 @@ type matrixError = matrix.Error
 type Problem struct {
 	matrixError
 	Module, Failure string
+	DecisionID      string // of the record of the ask; empty where it has none
 }
 
 func newProblem(status int, errcode, text string) *Problem {
@@ -44,7 +45,7 @@ func problemOf(err error) *Problem {
 
 func (p *Problem) header() nats.Header { return wire.MatrixErrorHeader(&p.matrixError) }
 
-func (p *Problem) body() []byte { return p.BodyOf(p.Module, p.Failure) }
+func (p *Problem) body() []byte { return p.BodyOf(p.Module, p.Failure, p.DecisionID) }
 
 // retryAfter is what clients are told that find busd starting, busy or draining, in seconds.
 const retryAfter = "1"

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/decision"
+)
+
+func newExplain() *cobra.Command {
+	r, asJSON := &remote{scope: config.ScopeRead}, false
+	c := &cobra.Command{
+		Use:   "explain ID",
+		Short: "Tell of one decision who was asked, what each said, and why it counted",
+		Long: `Tell of one decision who was asked, what each said, how long it took, and why it counted or did not. The ID is the
+decision_id of an answer over HTTP; Synapse's log has it, and busd tail prints it.
+
+The exit status is 1 when there is no such record, or no more.`,
+		Args: arguments(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			out, err := r.do(c.Context(), http.MethodGet, "/_modulebus/v1/decisions/"+url.PathEscape(args[0]), nil)
+			if no, ok := errors.AsType[*refusal](err); ok && no.Status == http.StatusNotFound {
+				return errors.New(no.Text)
+			}
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), out)
+			}
+			return printRecord(c.OutOrStdout(), out)
+		},
+	}
+	r.flags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// shadowTime is how long a record may take to come, after the answer: modules in shadow are waited for by nobody else.
+const shadowTime = 10 * time.Second
+
+// explainAsked explains the decision of an ask. Its record comes when the modules in shadow, if any, have said something.
+func (r *remote) explainAsked(ctx context.Context, w io.Writer, answer []byte) error {
+	var asked struct {
+		ID string `json:"decision_id"`
+	}
+	if json.Unmarshal(answer, &asked) != nil || asked.ID == "" {
+		return printLine(w, "no module was asked: none wants this callback, so there is nothing to explain")
+	}
+	ctx, cancel := context.WithTimeout(ctx, shadowTime)
+	defer cancel()
+	for {
+		out, err := r.do(ctx, http.MethodGet, "/_modulebus/v1/decisions/"+asked.ID, nil)
+		if err == nil {
+			return printRecord(w, out)
+		}
+		if no, ok := errors.AsType[*refusal](err); !ok || no.Status != http.StatusNotFound {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pollRecord):
+		}
+	}
+}
+
+const pollRecord = 50 * time.Millisecond
+
+func printRecord(w io.Writer, raw []byte) error {
+	var r decision.Record
+	if json.Unmarshal(raw, &r) != nil {
+		return errOtherVersion
+	}
+	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, originOf(&r), verdict(&r), float64(r.MS), float64(r.BudgetMS))
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ORDER\tMODULE\tWORKER\tASKED AT\tTOOK\tSAID\tCOUNTED")
+	for i, m := range r.Modules {
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), askedAt(&m), took(&m), said(&m), counted(&r, &m))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		what string
+		raw  json.RawMessage
+	}{{"request", r.Request}, {"answer", r.Answer}} {
+		if c.raw != nil {
+			fmt.Fprintf(w, "\n%s: %s\n", c.what, c.raw)
+		}
+	}
+	return nil
+}
+
+func originOf(r *decision.Record) string {
+	if r.Origin == "" {
+		return ""
+	}
+	return " (" + r.Origin + ")"
+}
+
+// verdict is what came of the ask, in words.
+func verdict(r *decision.Record) string {
+	text := strings.ReplaceAll(r.Outcome, "_", " ")
+	switch {
+	case r.ByPolicy:
+		return text + " by the on_failure of " + r.DecidedBy + ", which failed"
+	case r.DecidedBy != "":
+		return text + " by " + r.DecidedBy
+	case r.Outcome == decision.Answered:
+		return text + " by several modules together"
+	}
+	return text
+}
+
+func askedAt(m *decision.Module) string {
+	if m.AskedAtMS == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", float64(*m.AskedAtMS))
+}
+
+func took(m *decision.Module) string {
+	if m.AskedAtMS == nil || m.Said == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", float64(m.MS))
+}
+
+// said is what the module said, in words.
+func said(m *decision.Module) string {
+	switch m.Said {
+	case decision.Silent:
+		return "nothing against it"
+	case decision.Refusal:
+		return strings.TrimSpace("refusal " + m.Errcode)
+	case decision.Failure:
+		text := "failure: " + m.Failure
+		if m.Text != "" {
+			text += " (" + m.Text + ")"
+		}
+		return text + ", on_failure: " + m.Policy
+	case "":
+		return "-"
+	}
+	return m.Said
+}
+
+// counted says why the module counted, or why it did not.
+func counted(r *decision.Record, m *decision.Module) string {
+	switch {
+	case m.Shadow:
+		return "no: it is in shadow"
+	case m.Counted && m.Module == r.DecidedBy:
+		return "yes: it decided"
+	case m.Counted && m.Said == decision.Failure && m.Policy == "fail":
+		return "yes: its failure ended the ask"
+	case m.Counted && m.Said == decision.Failure:
+		return "yes: skipped"
+	case m.Counted:
+		return "yes"
+	case r.Outcome == decision.Cancelled:
+		return "no: the caller went away"
+	case m.AskedAtMS == nil:
+		return "no: the ask had ended before its turn"
+	}
+	return "no: a module before it had decided"
+}

@@ -1,0 +1,218 @@
+package door
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/decision"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	// maxDecisions is how many records GET decisions answers. Beyond: those are answered that are newest.
+	maxDecisions = 10000
+
+	defaultDecisions = 100
+
+	// beat is how often a stream of records says that it is still there, while there is none.
+	beat = 15 * time.Second
+
+	// takeTime is how long a reader of the stream may take nothing. Beyond: the stream is cut.
+	takeTime = 30 * time.Second
+)
+
+// DecisionList is what GET /_modulebus/v1/decisions answers.
+type DecisionList struct {
+	Decisions []decision.Record `json:"decisions"` // the newest first
+}
+
+// Lost is what a reader of the stream is told that was too slow.
+type Lost struct {
+	Lost uint64 `json:"lost"` // records that it missed
+}
+
+var outcomes = []string{decision.NoOpinion, decision.Answered, decision.Refused, decision.Failed, decision.Cancelled}
+
+// filterOf reads the filter from the query. A module that the roster does not have may be in records of earlier.
+func filterOf(q url.Values) (f decision.Filter, _ *Problem) {
+	f.Module, f.Outcomes, f.Failing = q.Get("module"), q["outcome"], q.Get("failing") == "true"
+	for _, o := range f.Outcomes {
+		if !slices.Contains(outcomes, o) {
+			return f, newProblem(http.StatusBadRequest, invalidParam,
+				"outcome "+strconv.Quote(o)+" is not known ("+config.DidYouMean(o, outcomes, "no_opinion, answered, refused, failed or cancelled")+")")
+		}
+	}
+	if name := q.Get("callback"); name != "" {
+		d, ok := subjects.Find(name)
+		if !ok {
+			return f, newProblem(http.StatusBadRequest, invalidParam, "callback "+strconv.Quote(name)+" is not known: busd callbacks lists them")
+		}
+		f.Callback = d.FullName()
+	}
+	var p *Problem
+	f.Since, p = since(q.Get("since"))
+	return f, p
+}
+
+// since reads a time, or how long ago it was.
+func since(text string) (time.Time, *Problem) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339, text); err == nil {
+		return t, nil
+	}
+	ago, err := config.ParseDuration(text)
+	if err != nil || ago < 0 {
+		return time.Time{}, newProblem(http.StatusBadRequest, invalidParam, "since is neither a duration (try 1h) nor a time (try 2006-01-02T15:04:05Z)")
+	}
+	return time.Now().Add(-ago), nil
+}
+
+func limitOf(q url.Values) (int, *Problem) {
+	text := q.Get("limit")
+	if text == "" {
+		return defaultDecisions, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, newProblem(http.StatusBadRequest, invalidParam, "limit is not a number from 1")
+	}
+	return min(n, maxDecisions), nil
+}
+
+func (d *HTTP) decisions(w http.ResponseWriter, r *http.Request) {
+	f, p := filterOf(r.URL.Query())
+	limit, q := limitOf(r.URL.Query())
+	if p == nil {
+		p = q
+	}
+	if p != nil {
+		p.writeTo(w)
+		return
+	}
+	last, err := d.Records.Last(r.Context(), f, limit)
+	if err != nil {
+		newProblem(http.StatusServiceUnavailable, unknown, err.Error()).writeTo(w)
+		return
+	}
+	writeJSON(w, http.StatusOK, DecisionList{last})
+}
+
+func (d *HTTP) decision(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	record, found, err := d.Records.Find(r.Context(), id)
+	switch {
+	case err != nil:
+		newProblem(http.StatusServiceUnavailable, unknown, err.Error()).writeTo(w)
+	case !found:
+		newProblem(http.StatusNotFound, "M_NOT_FOUND", fmt.Sprintf("there is no record %q: %s", id, d.Records.Kept())).writeTo(w)
+	default:
+		writeJSON(w, http.StatusOK, record)
+	}
+}
+
+// decisionStream sends records as server-sent events: those since a time first, where one is given, and then those to
+// come, unless follow is false.
+func (d *HTTP) decisionStream(w http.ResponseWriter, r *http.Request) {
+	f, p := filterOf(r.URL.Query())
+	if p != nil {
+		p.writeTo(w)
+		return
+	}
+	ctx, release := d.Life.untilDrain(r.Context())
+	defer release()
+	var reader *records.Reader
+	if f.Since.IsZero() {
+		reader = d.Records.Follow(f)
+	} else {
+		reader = d.Records.History(ctx, f)
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold it back.
+	(&sender{w, http.NewResponseController(w)}).run(ctx, reader, r.URL.Query().Get("follow") != "false")
+}
+
+// sender writes server-sent events.
+type sender struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (s *sender) run(ctx context.Context, reader *records.Reader, follow bool) {
+	if s.flush() != nil {
+		return
+	}
+	for ctx.Err() == nil {
+		found, lost, end, err := reader.Read()
+		if err != nil {
+			_ = s.send("error", "", map[string]string{"error": err.Error()}) // It ends in any case.
+			return
+		}
+		if s.sendAll(found, lost) != nil || end && !follow {
+			return
+		}
+		if end && s.await(ctx, reader) != nil {
+			return
+		}
+	}
+}
+
+func (s *sender) sendAll(found []decision.Record, lost uint64) error {
+	if lost > 0 {
+		if err := s.send("lost", "", Lost{lost}); err != nil {
+			return err
+		}
+	}
+	for i := range found {
+		if err := s.send("", found[i].ID, found[i]); err != nil {
+			return err
+		}
+	}
+	if len(found) == 0 && lost == 0 {
+		return nil
+	}
+	return s.flush()
+}
+
+// await waits for the next record, and says from time to time that there is none.
+func (s *sender) await(ctx context.Context, reader *records.Reader) error {
+	waiting, cancel := context.WithTimeout(ctx, beat)
+	defer cancel()
+	reader.Await(waiting)
+	if waiting.Err() == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if _, err := s.Write([]byte(":\n\n")); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+func (s *sender) send(event, id string, v any) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(takeTime)) // Where it cannot be set, the connection's own limits hold.
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	text := ""
+	if event != "" {
+		text += "event: " + event + "\n"
+	}
+	if id != "" {
+		text += "id: " + id + "\n"
+	}
+	_, err = s.Write([]byte(text + "data: " + string(data) + "\n\n"))
+	return err
+}
+
+func (s *sender) flush() error { return s.control.Flush() }

@@ -1,0 +1,80 @@
+package records
+
+import (
+	"context"
+	"crypto/rand"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ids names records. A name has the time of its record, so that a reader of a stream knows where to look for it, the
+// recorder's own token, and a number.
+type ids struct{ token string }
+
+const (
+	idPrefix    = "d-"
+	idBase      = 36
+	timeLength  = 9 // digits of milliseconds, enough for the year 5188
+	tokenLength = 6
+)
+
+func newIDs() ids { return ids{strings.ToLower(rand.Text()[:tokenLength])} }
+
+// of is the name of a record.
+func (i ids) of(at time.Time, number uint64) string {
+	ms := strconv.FormatInt(at.UnixMilli(), idBase)
+	return idPrefix + strings.Repeat("0", max(0, timeLength-len(ms))) + ms + i.token + strconv.FormatUint(number, idBase)
+}
+
+// parse returns what a name says: when its record was made, and its number if it was made here.
+func (i ids) parse(id string) (at time.Time, number uint64, ours, ok bool) {
+	text, ok := strings.CutPrefix(id, idPrefix)
+	if !ok || len(text) <= timeLength+tokenLength {
+		return at, 0, false, false
+	}
+	ms, err := strconv.ParseInt(text[:timeLength], idBase, 64)
+	if err != nil {
+		return at, 0, false, false
+	}
+	number, err = strconv.ParseUint(text[timeLength+tokenLength:], idBase, 64)
+	return time.UnixMilli(ms), number, text[timeLength:timeLength+tokenLength] == i.token, err == nil
+}
+
+// ticket is where an ask finds what its record is called.
+type ticket struct {
+	ids    ids
+	at     time.Time
+	number uint64
+	origin string
+}
+
+type ticketKey struct{}
+
+// Named returns a context for one ask, and what its record is called once it has ended; empty when it has none, because
+// no module was asked.
+func Named(ctx context.Context) (_ context.Context, id func() string) {
+	t := ticketOf(ctx)
+	if t == nil {
+		t = &ticket{}
+		ctx = context.WithValue(ctx, ticketKey{}, t)
+	}
+	return ctx, t.id
+}
+
+// From returns a context for one ask whose record has that origin.
+func From(ctx context.Context, origin string) context.Context {
+	return context.WithValue(ctx, ticketKey{}, &ticket{origin: origin})
+}
+
+func ticketOf(ctx context.Context) *ticket {
+	t, _ := ctx.Value(ticketKey{}).(*ticket)
+	return t
+}
+
+func (t *ticket) id() string {
+	if t.number == 0 {
+		return ""
+	}
+	return t.ids.of(t.at, t.number)
+}

@@ -1,0 +1,146 @@
+package records_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/decision"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// observe records an ask of that callback which went to so many modules.
+func observe(t *testing.T, r *records.Recorder, modules int, change ...func(*bus.Trace)) string {
+	t.Helper()
+	ctx, id := records.Named(t.Context())
+	tr := &bus.Trace{
+		Context: ctx, Callback: subjects.UserMayCreateRoom.Declaration, Start: time.Now(), Outcome: bus.Refused,
+		Request: &callbacksv1.UserMayCreateRoomRequest{UserId: "@alice:example.com"}, Modules: make([]bus.ModuleTrace, modules),
+	}
+	for _, f := range change {
+		f(tr)
+	}
+	r.Observe(tr)
+	return id()
+}
+
+func find(t *testing.T, r *records.Recorder, id string) (decision.Record, bool) {
+	t.Helper()
+	record, found, err := r.Find(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record, found
+}
+
+func TestMemoryIsBoundedInRecordsAndInModules(t *testing.T) {
+	t.Parallel()
+	for _, modules := range []int{1, 200} {
+		r := records.New()
+		ids := make([]string, 5000)
+		for i := range ids {
+			ids[i] = observe(t, r, modules)
+		}
+		kept := min(4096, 32768/modules)
+		if _, found := find(t, r, ids[len(ids)-kept]); !found {
+			t.Errorf("%d modules: the oldest of %d is gone", modules, kept)
+		}
+		if _, found := find(t, r, ids[len(ids)-kept-1]); found {
+			t.Errorf("%d modules: more than %d are kept", modules, kept)
+		}
+	}
+}
+
+func TestASlowReaderIsToldHowManyItLost(t *testing.T) {
+	t.Parallel()
+	r := records.New()
+	reader := r.Follow(decision.Filter{})
+	const asks = 5000
+	for range asks {
+		observe(t, r, 1)
+	}
+	var read, missed uint64
+	for end := false; !end; {
+		found, lost, last, err := reader.Read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, missed, end = read+uint64(len(found)), missed+lost, last
+	}
+	if read != 4096 || read+missed != asks {
+		t.Errorf("read %d and lost %d of %d", read, missed, asks)
+	}
+}
+
+func TestAReaderIsWokenByTheNextRecord(t *testing.T) {
+	t.Parallel()
+	r := records.New()
+	reader, ctx := r.Follow(decision.Filter{}), context.WithoutCancel(t.Context())
+	woken := make(chan struct{})
+	go func() { reader.Await(ctx); close(woken) }()
+	id := observe(t, r, 1)
+	<-woken
+	if found, _, _, _ := reader.Read(); len(found) != 1 || found[0].ID != id {
+		t.Errorf("got %v, want %s", found, id)
+	}
+}
+
+func TestWhatWasAskedIsKeptOnlyWhereTheOperatorWantsIt(t *testing.T) {
+	t.Parallel()
+	r := records.New()
+	if record, _ := find(t, r, observe(t, r, 1)); record.Request != nil {
+		t.Errorf("kept %s", record.Request)
+	}
+	r.KeepRequests(true)
+	if record, _ := find(t, r, observe(t, r, 1)); string(record.Request) != `{"user_id":"@alice:example.com","room_config":{}}` {
+		t.Errorf("kept %s", record.Request)
+	}
+	large := func(tr *bus.Trace) {
+		tr.Request = &callbacksv1.UserMayCreateRoomRequest{UserId: string(make([]byte, 1<<17))}
+	}
+	if record, found := find(t, r, observe(t, r, 1, large)); !found || record.Request != nil {
+		t.Errorf("found %v with %d bytes of request", found, len(record.Request))
+	}
+}
+
+func TestSecretsAreNeverKept(t *testing.T) {
+	t.Parallel()
+	r := records.New()
+	r.KeepRequests(true)
+	for _, m := range []proto.Message{
+		&callbacksv1.AuthCheckersRequest{User: "alice", LoginDict: []byte(`{"password":"hunter2"}`)},
+		&callbacksv1.AuthCheckersResponse{UserId: "@alice:b", Token: "hunter2"},
+		&callbacksv1.Check3PidAuthRequest{Address: "alice@b", Password: "hunter2"},
+		&callbacksv1.OnLoggedOutRequest{UserId: "@alice:b", AccessToken: "hunter2"},
+		&callbacksv1.GetUsernameForRegistrationRequest{Params: []byte(`{"password":"hunter2"}`)},
+		&callbacksv1.OnAuthCheckersLoginRequest{
+			Module:   "alice",
+			Response: &callbacksv1.LoginResponse{AccessToken: new("hunter2"), RefreshToken: new("hunter2")},
+		},
+	} {
+		record, _ := find(t, r, observe(t, r, 1, func(tr *bus.Trace) { tr.Request, tr.Answer = m, m }))
+		if got := string(record.Request) + string(record.Answer); record.Request == nil || strings.Contains(got, "hunter2") {
+			t.Errorf("%T: kept %s", m, got)
+		}
+	}
+}
+
+func TestAnAskInShadowIsRecordedWhenTheShadowHasSpoken(t *testing.T) {
+	t.Parallel()
+	r := records.New()
+	var told func([]bus.ModuleTrace)
+	id := observe(t, r, 1, func(tr *bus.Trace) { tr.AwaitShadows = func(f func([]bus.ModuleTrace)) { told = f } })
+	if _, found := find(t, r, id); found || id == "" {
+		t.Errorf("%q is there before the shadow has spoken", id)
+	}
+	told([]bus.ModuleTrace{{Module: "next", Shadow: true, Said: bus.SaidRefusal}, {Module: "gate"}})
+	if record, _ := find(t, r, id); len(record.Modules) != 2 || !record.Modules[0].Shadow || record.Modules[0].Said != "refusal" {
+		t.Errorf("got %+v", record)
+	}
+}

@@ -1,0 +1,111 @@
+package records
+
+import (
+	"context"
+	"sync"
+)
+
+const (
+	// maxRecords is how many records are in memory. Beyond: the oldest is forgotten.
+	maxRecords = 4096
+
+	// maxParts is how many modules' parts all records in memory have together. Beyond: the oldest records are forgotten.
+	maxParts = 32768
+)
+
+// ring has the last records. To put one there takes no memory, once the ring has been full, and waits for nobody who
+// reads. Its methods may be called concurrently.
+type ring struct {
+	mu      sync.Mutex
+	entries []entry // by position, modulo their number
+	first   uint64  // position of the oldest
+	next    uint64  // position of the next one to come
+	parts   int
+	waiting int           // readers that wait for the next one
+	more    chan struct{} // closed when it has come, if any reader waits
+}
+
+func newRing() *ring { return &ring{more: make(chan struct{})} }
+
+// put has fill write the next entry.
+func (r *ring) put(parts int, fill func(*entry)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.entries) < maxRecords && int(r.next) == len(r.entries) {
+		r.entries = append(r.entries, entry{})
+	}
+	for r.next-r.first == maxRecords || r.first < r.next && r.parts+parts > maxParts {
+		r.forget()
+	}
+	fill(r.at(r.next))
+	r.parts += parts
+	r.next++
+	if r.waiting > 0 {
+		r.waiting = 0
+		close(r.more)
+		r.more = make(chan struct{})
+	}
+}
+
+func (r *ring) at(position uint64) *entry { return &r.entries[position%maxRecords] }
+
+// forget takes the oldest out. What is left of it is a slice that the next one in its place uses, if it is a small one.
+func (r *ring) forget() {
+	const few = 16
+	e := r.at(r.first)
+	r.parts -= len(e.trace.Modules)
+	if cap(e.trace.Modules) > few {
+		e.trace.Modules = nil
+	}
+	e.content = nil
+	r.first++
+}
+
+// read returns entries from a position on, at most so many, the position after them, and how many are lost.
+func (r *ring) read(from uint64, most int) (found []entry, next, lost uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if from < r.first {
+		lost = r.first - from
+		from = r.first
+	}
+	for ; from < r.next && len(found) < most; from++ {
+		found = append(found, r.at(from).clone())
+	}
+	return found, from, lost
+}
+
+// await returns when there is an entry at the position, or ctx ends.
+func (r *ring) await(ctx context.Context, position uint64) {
+	r.mu.Lock()
+	if r.next > position {
+		r.mu.Unlock()
+		return
+	}
+	r.waiting++
+	more := r.more
+	r.mu.Unlock()
+	select {
+	case <-more:
+	case <-ctx.Done():
+	}
+}
+
+// bounds are the positions of the oldest entry and of the next one to come.
+func (r *ring) bounds() (first, next uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.first, r.next
+}
+
+// find returns the entry with that number.
+func (r *ring) find(number uint64) (entry, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for at := r.next; at > r.first; at-- {
+		if e := r.at(at - 1); e.number == number {
+			return e.clone(), true
+		}
+	}
+	return entry{}, false
+}
