@@ -35,12 +35,16 @@ class Asker:
             return self._without(callback, args, self.config.policy(callback))
         try:
             message = encode.dumps(encode.request(callback, args, self.state.get(callback.full_name)))
-            return await self.door.ask(self._question(callback, message, _file(callback, args)))
+            decision = await self.door.ask(self._question(callback, message, _file(callback, args)))
+            if (decision.get("answer") or {}).get("refusal") is not None:
+                _tell(callback, args, "refused", decision.get("decided_by"), decision)
+            return decision
         except Unreachable:
             return self._without(callback, args, self.config.policy(callback))
         except Refused:  # What is sent can be anybody's. It must not open what the operator opens for an outage.
             return self._without(callback, args, declared(callback))
-        except Failed:
+        except Failed as e:
+            _tell(callback, args, "failed", e.body.get("module"), e.body)
             raise failure() from None
 
     def _question(self, callback: Callback, message: bytes, path: str | None = None) -> Question:
@@ -82,6 +86,22 @@ class Asker:
 def failure() -> SynapseError:
     """What clients see of a module that raised. As an error of this class it leaves no stack in the log."""
     return SynapseError(500, "Internal server error", Codes.UNKNOWN)
+
+
+def _tell(callback: Callback, args: Args, what: str, module: Any, decision: decode.Answer) -> None:
+    """Has Synapse's log say what became of a request, and where more is said of it."""
+    record = decision.get("decision_id")
+    more = f": busd explain {record}" if record else ""
+    logger.info("%s%s: %s by module %s%s", callback.full_name, _whose(args), what, module, more)
+
+
+def _whose(args: Args) -> str:
+    """Whom a question is about, as far as an operator looks for it."""
+    for value in args:
+        who = getattr(value, "sender", value)
+        if isinstance(who, str) and who.startswith("@"):
+            return f" for {who}"
+    return ""
 
 
 def _file(callback: Callback, args: Args) -> str | None:

@@ -44,6 +44,10 @@ class Unreachable(Exception):
 class Failed(Exception):
     """busd was asked, and there is no decision: a module failed whose policy is to fail."""
 
+    def __init__(self, text: str, body: dict[str, Any]):
+        super().__init__(text)
+        self.body = body
+
 
 class _Late(Exception):
     """There was no answer in time."""
@@ -236,7 +240,7 @@ class Door:
         """What an answer to a question says."""
         if answer.status == 502 and _has(answer, "failure"):
             self._back()
-            raise Failed(_reason(answer))
+            raise Failed(_reason(answer), _object(answer) or {})
         if answer.status in (400, 404, 413, 415, 422) and _has(answer, "errcode"):
             self._back()
             text = f"busd does not take a question about {question.callback}: {answer.status}, {_reason(answer)}"

@@ -182,7 +182,7 @@ def test_a_login_that_is_followed_up(setting: Setting) -> None:
         b'{"module":"m","worker":"w","token":"t",'
         b'"response":{"user_id":"@a:here","access_token":"secret","home_server":"here"}}'
     )
-    setting.door.answer = Failed("no")
+    setting.door.answer = Failed("no", {})
     with pytest.raises(SynapseError):
         run(finished({"user_id": "@a:here"}))
 
@@ -245,9 +245,24 @@ def test_without_busd(setting: Setting, policy: Any, sender: str, want: Any) -> 
 
 def test_a_module_that_fails_is_one_that_raised(setting: Setting) -> None:
     setting.start(wants(EVENT), on_failure={"check_event_for_spam": "skip"})
-    setting.door.answer = Failed("m: timeout")
+    setting.door.answer = Failed("m: timeout", {"module": "m", "decision_id": "d-1"})
     with pytest.raises(SynapseError):
         run(setting.api.function("check_event_for_spam")(event("@a:there")))
+
+
+def test_the_log_names_the_record_of_what_was_refused_or_failed(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    setting.start(wants(EVENT))
+    ask = setting.api.function("check_event_for_spam")
+    setting.door.answer = {"answer": {"refusal": {"errcode": "M_FORBIDDEN"}}, "decided_by": "m", "decision_id": "d-1"}
+    run(ask(event("@a:there")))
+    setting.door.answer = Failed("m: timeout", {"module": "m", "decision_id": "d-2"})
+    with pytest.raises(SynapseError):
+        run(ask(event("@a:there")))
+    assert [r.getMessage() for r in caplog.records if "explain" in r.getMessage()] == [
+        f"{EVENT} for @a:there: refused by module m: busd explain d-1",
+        f"{EVENT} for @a:there: failed by module m: busd explain d-2",
+    ]
 
 
 def test_a_question_that_busd_does_not_take_opens_nothing(setting: Setting) -> None:
