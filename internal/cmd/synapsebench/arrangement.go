@@ -25,7 +25,8 @@ var (
 	nothing   = arrangement{"no module", openNothing}
 	inProcess = arrangement{"in Synapse's process", openInProcess}
 	antispam  = arrangement{"synapse-http-antispam", openAntispam}
-	ours      = arrangement{"modulebus", openBus}
+	ours      = arrangement{"modulebus", bridgedBy("modulebus_synapse.ModuleBus")}
+	onAgent   = arrangement{"modulebus on Twisted's Agent", bridgedBy("agent.AgentBus")}
 )
 
 func openNothing(context.Context, *stage, []checkConfig) (entries, pages []string, err error) {
@@ -67,34 +68,43 @@ func (s *stage) again(name, role string) (url string, err error) {
 	return p.url()
 }
 
-// openBus has busd run the modules.
-func openBus(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
-	config, err := s.busdYAML(modules)
+// bridgedBy has busd run the modules, and a class of Synapse's modules ask it.
+func bridgedBy(class string) func(context.Context, *stage, []checkConfig) (entries, pages []string, err error) {
+	return func(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
+		url, err := s.bus(modules)
+		for _, m := range modules {
+			pages = append(pages, url+m.Path)
+		}
+		return []string{entry(class, map[string]string{"url": url})}, pages, err
+	}
+}
+
+// bus starts busd with the modules.
+func (s *stage) bus(modules []checkConfig) (url string, err error) {
+	config, err := s.busdYAML(fmt.Sprintf("busd-%d", len(s.started)), modules)
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
 	p, err := s.start("busd", []string{roleVariable + "=" + moduleRole}, s.busd, "serve", "--config", config)
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
-	url, err := p.url()
-	for _, m := range modules {
-		pages = append(pages, url+m.Path)
-	}
-	return []string{entry("modulebus_synapse.ModuleBus", map[string]string{"url": url})}, pages, err
+	return p.url()
 }
 
-// busdYAML writes the daemon's configuration. Its modules are this program once more.
-func (s *stage) busdYAML(modules []checkConfig) (file string, err error) {
+// busdYAML writes the configuration of one daemon. Its modules are this program once more.
+func (s *stage) busdYAML(name string, modules []checkConfig) (file string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
-	text := []byte("server_name: localhost\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n")
+	text := fmt.Appendf(nil, "server_name: localhost\nstate_dir: %s\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n",
+		quoted(filepath.Join(s.dir, name)))
 	for _, m := range modules {
-		text = fmt.Appendf(text, "- {module: %s, run: [%s], config: %s}\n", filepath.Base(m.Path), quoted(self), quoted(m))
+		text = fmt.Appendf(text, "- {module: %s, run: [%s], environment: [%s], config: %s}\n",
+			filepath.Base(m.Path), quoted(self), roleVariable, quoted(m))
 	}
-	file = filepath.Join(s.dir, "busd.yaml")
+	file = filepath.Join(s.dir, name+".yaml")
 	return file, os.WriteFile(file, text, 0o600)
 }
 

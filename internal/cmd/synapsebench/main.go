@@ -1,5 +1,6 @@
 // Command synapsebench measures what a module costs a real Synapse: how many messages per second it takes with a check in
-// a module of the bus, against the same check in Synapse's own process, and behind synapse-http-antispam.
+// a module of the bus, against the same check in Synapse's own process, behind synapse-http-antispam, and in a module of
+// the bus whose bridge asks with Twisted's Agent instead of its own HTTP client: what the bridge keeps that client for.
 //
 //	make bench-synapse                            # all rows, five minutes
 //	make bench-synapse ARGS="-run 'one module'"    # those that match

@@ -27,7 +27,7 @@ type peer struct {
 
 // comparisons are the goals, in the order of the issue.
 var comparisons = []comparison{
-	{clients: 16, modules: 1, peers: []peer{{antispam, 1}, {inProcess, 0.9}, {nothing, 0}}},
+	{clients: 16, modules: 1, peers: []peer{{antispam, 1}, {inProcess, 0.9}, {onAgent, 1}, {nothing, 0}}},
 	{clients: 16, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
 	{clients: 1, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	_ "embed"
+	"embed"
 	"errors"
 	"fmt"
 	"os"
@@ -28,8 +28,10 @@ type stage struct {
 	closers []func() error
 }
 
-//go:embed check.py
-var checkPy []byte
+// modules are Synapse's: the check, and the bridge on another client.
+//
+//go:embed *.py
+var modules embed.FS
 
 func newStage() (*stage, error) {
 	dir, err := os.MkdirTemp("", "synapsebench-")
@@ -49,7 +51,7 @@ func (s *stage) build(ctx context.Context) error {
 	}
 	s.bridge = filepath.Join(strings.TrimSpace(root), "bridges", "synapse")
 	_, err = output(ctx, "go", "build", "-o", s.busd, module+"/cmd/busd")
-	return errors.Join(err, os.WriteFile(filepath.Join(s.dir, "check.py"), checkPy, 0o600))
+	return errors.Join(err, os.CopyFS(s.dir, modules))
 }
 
 const module = "github.com/modulebus/modulebus"
