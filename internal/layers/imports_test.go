@@ -52,6 +52,7 @@ var house = map[string]row{
 	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
 	"internal/decision":  {},
 	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
+	"internal/antispam":  {own: "subjects " + schemas, others: protobuf, tests: "internal/wire"},
 	"internal/responder": {others: nats + " " + logger, tests: "internal/natstest"},
 	"internal/webpath":   {},
 
@@ -94,7 +95,7 @@ var house = map[string]row{
 	"internal/busd/pid1":     {},
 	"internal/busd/broker":   {own: "internal/busd/config", others: anything + " " + natsServer},
 	"internal/busd/door": {
-		own:    "matrix bus internal/busd/access internal/busd/config internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/config internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver": {own: "matrix bus internal/busd/config internal/wire subjects " + schemas, others: anything},
