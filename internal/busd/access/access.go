@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"os"
@@ -115,12 +116,29 @@ func openKey(t config.Token, log zerolog.Logger) (*renewed.Value[key], error) {
 		if token = bytes.TrimSpace(token); len(token) == 0 {
 			return key{}, fmt.Errorf("%s: %s is empty: write a long random token into it", t.Key, t.File)
 		}
-		k := key{digest: sha256.Sum256(token)}
+		k, err := parseKey(token)
+		if err != nil {
+			return key{}, fmt.Errorf("%s: %s %w", t.Key, t.File, err)
+		}
 		for _, name := range t.Scopes {
 			k.scope |= scopes[name]
 		}
 		return k, nil
 	}, t.File)
+}
+
+// hashed begins a file that holds the SHA-256 of a token in its place, in hexadecimal, so that who reads the file cannot ask.
+const hashed = "sha256:"
+
+func parseKey(token []byte) (k key, err error) {
+	text, ok := bytes.CutPrefix(token, []byte(hashed))
+	if !ok {
+		return key{digest: sha256.Sum256(token)}, nil
+	}
+	if n, err := hex.Decode(k.digest[:], text[:min(len(text), 2*sha256.Size)]); err != nil || n != sha256.Size || len(text) != 2*sha256.Size {
+		return key{}, fmt.Errorf("begins with %s, and no SHA-256 follows: write the 64 digits that `printf %%s TOKEN | sha256sum` prints", hashed)
+	}
+	return k, nil
 }
 
 // Denies says why a request may not do what needs the scope, and returns nil if it may. Where there are no tokens, every
