@@ -33,6 +33,8 @@ var reserved = []struct{ path, owner string }{
 	{"/_synapse/client/unsubscribe", synapse},
 	{"/health", synapse},
 	{"/_modulebus", "busd"},
+	{"/_meowlnir/antispam", "busd"},
+	{"/api/1/spam_check", "busd"},
 	{"/healthz", "busd"},
 	{"/readyz", "busd"},
 	{"/metrics", "busd"},

@@ -31,6 +31,8 @@ RESERVED = (
     "/_synapse/client/unsubscribe",
     "/health",
     "/_modulebus",
+    "/_meowlnir/antispam",
+    "/api/1/spam_check",
     "/healthz",
     "/readyz",
     "/metrics",

@@ -49,6 +49,7 @@ type house struct {
 	t        *testing.T
 	nc       *nats.Conn
 	registry *registry.Registry
+	service  *registry.Service
 	client   *bus.Client
 	records  *records.Recorder
 	life     *door.Life
@@ -66,11 +67,12 @@ func newHouse(t *testing.T) *house {
 		asked: make(chan struct{}, 4096), hold: make(chan struct{}),
 	}
 	h.configure("{module: gate, timeout: 1m}")
-	service, err := registry.Serve(h.nc, serverName, h.registry, zerolog.Nop())
+	var err error
+	h.service, err = registry.Serve(h.nc, serverName, h.registry, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(service.Close)
+	t.Cleanup(h.service.Close)
 	worker := natstest.Connect(t, home)
 	if _, err := worker.Subscribe(names.Callback(subjects.UserMayCreateRoom, "gate"), func(m *nats.Msg) { go h.answer(m) }); err != nil {
 		t.Fatal(err)
@@ -79,7 +81,7 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	h.join("gate", subjects.UserMayCreateRoom.FullName())
-	service.Wake()
+	h.service.Wake()
 	if h.client, err = bus.New(t.Context(), h.nc, bus.Options{ServerName: serverName, Observe: h.records.Observe}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +162,8 @@ func (h *house) options(c config.HTTP) door.HTTPOptions {
 		h.t.Fatal(err)
 	}
 	return door.HTTPOptions{
-		Config: c, Answerer: door.NewAnswerer(h.client), Client: h.client, Registry: h.registry, Metrics: prometheus.NewRegistry(),
+		ServerName: serverName,
+		Config:     c, Answerer: door.NewAnswerer(h.client), Client: h.client, Registry: h.registry, Metrics: prometheus.NewRegistry(),
 		Processes: processes{}, Records: h.records, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
 		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}

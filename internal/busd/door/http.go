@@ -89,6 +89,7 @@ type HTTP struct {
 	refused     atomic.Int64           // requests turned away while draining
 	connections atomic.Int64           // of clients
 	stranger    atomic.Pointer[string] // the name of the last homeserver that is called otherwise
+	unheardOf   atomic.Pointer[string] // the last callback of the antispam protocol that nobody here knows
 }
 
 // NewHTTP returns the door, closed.
@@ -212,13 +213,18 @@ func (d *HTTP) handler() http.Handler {
 	for _, r := range d.routes() {
 		mux.Handle(r.path, d.guarded(r))
 	}
+	// Not through the mux, which redirects paths that it would write otherwise.
 	modules := d.open(d.started(d.Client.Handler()))
+	antispam := d.guarded(route{method: http.MethodPost, needs: access.Ask, always: true, handler: d.antispam})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if own(r.URL.Path) {
+		switch {
+		case ofAntispam(r.URL.Path):
+			antispam.ServeHTTP(w, r)
+		case own(r.URL.Path):
 			mux.ServeHTTP(w, r)
-			return
+		default:
+			modules.ServeHTTP(w, r)
 		}
-		modules.ServeHTTP(w, r) // Not through the mux, which redirects paths that it would write otherwise.
 	})
 }
 
