@@ -6,12 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/modulekit/modulekittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // module runs a function when it is asked whether a room may be created.
@@ -149,4 +156,152 @@ func TestFileIsRead(t *testing.T) {
 			t.Error("a file without content was read")
 		}
 	}
+}
+
+func TestAdvanceMakesTheCallsThatAreDueInOrder(t *testing.T) {
+	t.Parallel()
+	var calls []string
+	hs := modulekittest.Start(t, modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		note := func(name string) func(context.Context) error {
+			return func(context.Context) error { calls = append(calls, name); return nil }
+		}
+		api.LoopingBackgroundCall(2*time.Minute, note("led"))
+		api.LoopingBackgroundCallOnAllInstances(3*time.Minute, note("all"))
+		return nil
+	}}, "")
+	for _, step := range []struct {
+		lead  bool
+		by    time.Duration
+		calls string
+	}{
+		{true, time.Minute, ""},
+		{true, 5 * time.Minute, "led all led all led"},
+		{false, 6 * time.Minute, "all all"}, // Another worker leads.
+		{true, 2 * time.Minute, "led"},
+	} {
+		calls = nil
+		hs.Lead(step.lead)
+		hs.Advance(t.Context(), step.by)
+		got := slices.Sorted(slices.Values(calls))
+		want := slices.Sorted(slices.Values(strings.Fields(step.calls)))
+		if !slices.Equal(got, want) {
+			t.Errorf("in %v, leading %v: called %v, want %s", step.by, step.lead, calls, step.calls)
+		}
+	}
+}
+
+func TestWebResourceOfTheLongestPathServes(t *testing.T) {
+	t.Parallel()
+	page := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	}
+	hs := modulekittest.Start(t, modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		api.RegisterWebResource("/_synapse/client/x", page("outer"))
+		api.RegisterWebResource("/_synapse/client/x/in", page("inner"))
+		return nil
+	}}, "")
+	for path, want := range map[string]string{
+		"/_synapse/client/x/in/deep": "200 inner", "/_synapse/client/x/into": "200 outer", "/_synapse/client/y": "404 404 page not found\n",
+	} {
+		w := httptest.NewRecorder()
+		hs.Web.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := fmt.Sprint(w.Code, " ", w.Body); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestCallbacksAreWhatTheModuleRegistered(t *testing.T) {
+	t.Parallel()
+	hs := ask(t, func(context.Context, *modulekit.ModuleAPI) error { return nil })
+	if got := hs.Callbacks(); len(got) != 1 || got[0] != subjects.UserMayCreateRoom.Declaration {
+		t.Errorf("got %v", got)
+	}
+	// What it did not register, it has no opinion about.
+	if reply, err := hs.SpamChecker.UserMayInvite(t.Context(), &callbacksv1.UserMayInviteRequest{}); reply != nil || err != nil {
+		t.Errorf("got %v, %v", reply, err)
+	}
+}
+
+// Whatever a module calls, the function of that name in the script answers, with what the module sent.
+func TestEachMethodReachesItsFunctionOfTheScript(t *testing.T) {
+	t.Parallel()
+	var script modulekittest.ModuleAPI
+	var heard string
+	functions := reflect.ValueOf(&script).Elem()
+	for i := range functions.NumField() {
+		name := functions.Type().Field(i).Name
+		functions.Field(i).Set(reflect.MakeFunc(functions.Field(i).Type(), func([]reflect.Value) []reflect.Value {
+			heard = name
+			out := functions.Field(i).Type()
+			return []reflect.Value{reflect.New(out.Out(0).Elem()), reflect.Zero(out.Out(1))}
+		}))
+	}
+	ask(t, func(ctx context.Context, api *modulekit.ModuleAPI) error {
+		methods := reflect.ValueOf(api)
+		for i := range functions.NumField() {
+			name := functions.Type().Field(i).Name
+			m := methods.MethodByName(name)
+			if !m.IsValid() {
+				t.Errorf("modules cannot call %s", name)
+				continue
+			}
+			out := m.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.New(m.Type().In(1).Elem())})
+			if err, _ := out[1].Interface().(error); err != nil || heard != name {
+				t.Errorf("a call of %s reached %q, %v", name, heard, err)
+			}
+		}
+		return nil
+	}, modulekittest.Script{API: script})
+}
+
+// Whatever a homeserver asks, the function of that name in the module answers.
+func TestEachCallbackReachesTheModule(t *testing.T) {
+	t.Parallel()
+	var heard string
+	hs := modulekittest.Start(t, modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		methods := reflect.ValueOf(api)
+		for i := range methods.NumMethod() {
+			name := methods.Type().Method(i).Name
+			if strings.HasPrefix(name, "Register") && strings.HasSuffix(name, "Callbacks") {
+				methods.Method(i).Call([]reflect.Value{noting(methods.Type().Method(i).Type.In(1), &heard)})
+			}
+		}
+		return nil
+	}}, "")
+	categories := reflect.ValueOf(hs.Categories)
+	asked := 0
+	for i := range categories.NumField() {
+		category := categories.Field(i)
+		for j := range category.NumMethod() {
+			name, m := category.Type().Method(j).Name, category.Method(j)
+			if name == "AuthCheckers" { // It is registered by login types; package modulekit has tests of that.
+				continue
+			}
+			out := m.Call([]reflect.Value{reflect.ValueOf(t.Context()), reflect.New(m.Type().In(1).Elem())})
+			if err, _ := out[1].Interface().(error); err != nil || heard != name {
+				t.Errorf("%s reached %q, %v", name, heard, err)
+			}
+			asked++
+		}
+	}
+	if asked != len(subjects.All())-1 {
+		t.Errorf("asked %d of %d callbacks", asked, len(subjects.All()))
+	}
+}
+
+// noting is a struct of callbacks, each of which notes its name and has no opinion.
+func noting(of reflect.Type, heard *string) reflect.Value {
+	callbacks := reflect.New(of).Elem()
+	for i := range of.NumField() {
+		f, name := of.Field(i).Type, of.Field(i).Name
+		if f.Kind() != reflect.Func {
+			continue
+		}
+		callbacks.Field(i).Set(reflect.MakeFunc(f, func([]reflect.Value) []reflect.Value {
+			*heard = name
+			return []reflect.Value{reflect.Zero(f.Out(0)), reflect.Zero(f.Out(1))}
+		}))
+	}
+	return callbacks
 }
