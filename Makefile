@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse moved integration chromium databases
+.PHONY: help test law lint generate bench bench-synapse package moved integration chromium databases
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -39,7 +39,7 @@ law: ## a million cases of what decisions must be, another million over a networ
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done
 	$(CACHE)/lint/bin/hadolint Dockerfile
-	$(CACHE)/lint/bin/shellcheck -x -P SCRIPTDIR .ci/run $(wildcard findings/*.sh)
+	$(CACHE)/lint/bin/shellcheck -x -P SCRIPTDIR .ci/run $(wildcard findings/*.sh) $(addprefix deploy/debian/,postinst prerm postrm)
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi
 
 generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
@@ -50,6 +50,9 @@ bench: ## the ratios that we promise, measured side by side
 
 bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held against what one would use instead
 	MODULEBUS_PYTHON=$(CACHE)/venv/bin/python go run ./internal/cmd/synapsebench $(ARGS)
+
+package: ## the Debian package of busd, in dist/
+	go run -C internal/cmd/deb . -root $(CURDIR) -out $(CURDIR)/dist
 
 moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of it, scene by scene: four minutes
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \

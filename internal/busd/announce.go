@@ -56,6 +56,7 @@ func (d *daemon) say(missing []registry.Status) {
 		event.Str("modules", describe(missing))
 	}
 	event.Msg(how)
+	d.Supervisor("READY=1\nSTATUS=" + how)
 	if d.Announce != nil {
 		_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // Nobody may be reading.
 	}

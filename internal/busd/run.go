@@ -33,6 +33,9 @@ type Options struct {
 	// Announce gets the one line that says that all is ready, or what is not. Default: nobody does.
 	Announce io.Writer
 
+	// Supervisor is told what state busd is in, as assignments of sd_notify(3), one a line. Default: nobody is.
+	Supervisor func(state string)
+
 	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
 	Conn *nats.Conn
 
@@ -73,6 +76,9 @@ func Run(ctx context.Context, o Options) error {
 		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), records: records.New(), failed: make(chan error, 1),
 	}
 	d.reloads = newReloads(d.metrics)
+	if d.Supervisor == nil {
+		d.Supervisor = func(string) {}
+	}
 	defer d.close()
 	if err := d.prepare(); err != nil {
 		return err
@@ -118,6 +124,7 @@ func (d *daemon) close() {
 // drain has all doors turn new asks away and finish what is under way; then close stops them, and the modules.
 func (d *daemon) drain() {
 	d.Log.Info().Msg("draining")
+	d.Supervisor("STOPPING=1\nSTATUS=draining")
 	d.life.Drain()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()

@@ -61,6 +61,9 @@ func complaint(err error) string {
 	return "busd: " + err.Error()
 }
 
+// Command is the whole of busd's commands, for what is made from them: man pages and completions.
+func Command() *cobra.Command { return newRoot(Streams{}) }
+
 func newRoot(s Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "busd",

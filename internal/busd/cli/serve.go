@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -63,7 +64,8 @@ func serve(ctx context.Context, file string, conf *config.Config, log zerolog.Lo
 	watching, cancel := context.WithCancel(ctx)
 	reload, watched := watch(watching, file, log)
 	defer func() { cancel(); <-watched }()
-	return busd.Run(ctx, busd.Options{Config: conf, Reload: reload, Announce: out, Log: log})
+	supervisor := func(state string) { _, _ = daemon.SdNotify(false, state) } // It is only there under systemd.
+	return busd.Run(ctx, busd.Options{Config: conf, Reload: reload, Announce: out, Supervisor: supervisor, Log: log})
 }
 
 // breath is how long after a first SIGTERM a second one says the same: supervisors signal a process and then its group.
