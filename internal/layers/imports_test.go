@@ -112,6 +112,8 @@ var house = map[string]row{
 	},
 	"internal/busd/registry":  {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/childlog":  {others: anything},
+	"bridges/python":          {},
+	"internal/busd/synapse":   {own: "bridges/python subjects " + schemas, others: anything, tests: "internal/busd/config"},
 	"internal/busd/store":     {own: "internal/responder internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},
 	"internal/busd/supervise": {own: "internal/busd/childlog", others: anything},
 

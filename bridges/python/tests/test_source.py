@@ -1,24 +1,49 @@
+import ast
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from modulebus.synapse.source import files_of, uses
+import pytest
+
+from modulebus.synapse import source
 
 
-def found(tmp_path: Path, text: str) -> list[str]:
-    file = tmp_path / "module.py"
-    file.write_text(text)
-    return [f"{use.line} {use.name}" for use in uses([file])]
+def found(text: str) -> list[str]:
+    return [f"{use.line} {use.name}" for use in source.uses({Path("module.py"): ast.parse(text)})]
 
 
-def test_what_needs_synapses_database_is_found_with_its_line(tmp_path: Path) -> None:
-    text = "class M:\n  async def f(self):\n    await self._api.run_db_interaction('x', g)\n    self.api._hs.get_datastores().main\n"
-    assert found(tmp_path, text) == ["3 run_db_interaction", "4 get_datastores"]
+def test_what_needs_synapses_database_is_found_with_its_line() -> None:
+    text = "class M:\n  async def f(self):\n    await self._api.run_db_interaction('x', g)\n    self.api._hs.get_datastores().main\n    hs.get_auth_handler()\n"
+    assert found(text) == ["3 run_db_interaction", "4 get_datastores", "5 get_auth_handler"]
 
 
-def test_what_a_module_calls_so_of_its_own_is_left_alone(tmp_path: Path) -> None:
-    assert found(tmp_path, "class M:\n  def f(self):\n    self._store.get(1)\n    self.db._auth = 2\n") == []
+def test_what_a_module_calls_so_of_its_own_is_left_alone() -> None:
+    assert found("class M:\n  def f(self):\n    self._store.get(1)\n    self.db._auth = 2\n    api._hs.get_clock()\n") == []
 
 
 def test_files_of_a_package_and_of_a_file_are_found() -> None:
-    assert any(file.name == "worker.py" for file in files_of("modulebus.worker"))
-    assert [file.name for file in files_of("this.Class")] == ["this.py"]
-    assert files_of("no_such_package.Class") == []
+    assert any(file.name == "worker.py" for file in source.files_of("modulebus.worker"))
+    assert [file.name for file in source.files_of("this.Class")] == ["this.py"]
+    with pytest.raises(ModuleNotFoundError):
+        source.files_of("no_such_package.Class")
+
+
+def test_survey_runs_by_itself_and_imports_nothing_of_the_module(tmp_path: Path) -> None:
+    (tmp_path / "gate.py").write_text(
+        "import no_such_package\n"
+        "try:\n  import optional_package\nexcept ImportError: pass\n"
+        "raise SystemExit('it was imported')\n"
+        "class Gate:\n  def __init__(self, config, api):\n"
+        "    api.register_spam_checker_callbacks(user_may_invite=self.f, accept_make_join=self.f)\n"
+        "    api.register_web_resource('/_synapse/client/gate', self)\n"
+        "    api.send_mail()\n"
+    )
+    program = Path(source.__file__).read_text()
+    run = subprocess.run([sys.executable, "-c", program, "gate.Gate", "nothere.X"], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, check=True)
+    gate, nothere = json.loads(run.stdout)
+    assert gate["callbacks"] == ["user_may_invite", "accept_make_join"] and gate["registers"]
+    assert gate["pages"] == ["/_synapse/client/gate"] and gate["missing"] == ["no_such_package"]
+    assert "send_mail" in gate["attributes"] and not gate["uses"] and not gate["problem"]
+    assert "nothere is not installed" in nothere["problem"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.metadata
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from ..homeserver import Homeserver
 from ..module import Handler
 from ..program import parse, run
 from ..worker import Options
-from .source import files_of, uses
+from .source import trees_of, uses, version
 
 logger = logging.getLogger("modulebus")
 
@@ -41,19 +40,13 @@ def main() -> None:
     async def live() -> None:
         nonlocal status
         try:
-            status = await run(SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(",")))), _version(flags.class_name), Options(), flags)
+            status = await run(SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(",")))), version(flags.class_name), Options(), flags)
         finally:
             reactor.stop()
 
     reactor.callWhenRunning(lambda: loop.create_task(live()))
     reactor.run(installSignalHandlers=False)
     sys.exit(status)
-
-
-def _version(module: str) -> str:
-    """Returns the version of the package that a module is from, where it is known."""
-    packages = importlib.metadata.packages_distributions().get(module.split(".")[0], [])
-    return importlib.metadata.version(packages[0]) if packages else ""
 
 
 class SynapseModule:
@@ -87,10 +80,10 @@ class SynapseModule:
     def _refuse_what_cannot_work(self) -> None:
         """Raises ConfigError for a module that uses what is only in Synapse's own process."""
         try:
-            files = files_of(self.module)
-        except (ImportError, ValueError):
-            files = []
-        if found := [use for use in uses(files) if use.name not in self.tolerated]:
+            trees = trees_of(self.module)
+        except (ImportError, ValueError, SyntaxError):
+            trees = {}  # Importing it says what is wrong.
+        if found := [use for use in uses(trees) if use.name not in self.tolerated]:
             raise ConfigError(
                 f"{self.module} cannot run out of Synapse's process: {found[0]}, and there are {len(found)} such places. "
                 f"Run it in Synapse; or, if it can live without, add --tolerate {','.join(sorted({u.name for u in found}))}"
