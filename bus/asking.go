@@ -207,8 +207,8 @@ func (a *asking) nudge() {
 
 // policy looks at the origin only now, when it matters.
 func (a *asking) policy(s *step) callbacksv1.OnFailure {
-	if s.onFailure == s.onFailureFederated && s.onFailure == s.onFailurePolicy {
-		return s.onFailure
+	if same := s.onFailure; same == s.onFailureFederated && same == s.onFailurePolicy {
+		return same
 	}
 	switch a.origin() {
 	case Federated:

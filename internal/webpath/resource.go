@@ -11,7 +11,10 @@ import (
 // MaxLen is the longest path of a web resource, in bytes. A longer one is not registered.
 const MaxLen = 256
 
-const synapse = "Synapse"
+const (
+	synapse = "Synapse"
+	busd    = "busd"
+)
 
 // reserved are paths, with all below them, that modules cannot have: they are the homeserver's, Synapse's or busd's own.
 // In Synapse nothing checks this, and a module can take such a path over (synapse/app/homeserver.py merges resources).
@@ -32,12 +35,12 @@ var reserved = []struct{ path, owner string }{
 	{"/_synapse/client/password_reset", synapse},
 	{"/_synapse/client/unsubscribe", synapse},
 	{"/health", synapse},
-	{"/_modulebus", "busd"},
-	{"/_meowlnir/antispam", "busd"},
-	{"/api/1/spam_check", "busd"},
-	{"/healthz", "busd"},
-	{"/readyz", "busd"},
-	{"/metrics", "busd"},
+	{"/_modulebus", busd},
+	{"/_meowlnir/antispam", busd},
+	{"/api/1/spam_check", busd},
+	{"/healthz", busd},
+	{"/readyz", busd},
+	{"/metrics", busd},
 }
 
 // Owner says whose a path is that modules cannot have, such as "busd"; empty for all others.

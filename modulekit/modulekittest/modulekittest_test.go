@@ -247,7 +247,7 @@ func TestEachMethodReachesItsFunctionOfTheScript(t *testing.T) {
 				continue
 			}
 			out := m.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.New(m.Type().In(1).Elem())})
-			if err, _ := out[1].Interface().(error); err != nil || heard != name {
+			if err, _ := reflect.TypeAssert[error](out[1]); err != nil || heard != name {
 				t.Errorf("a call of %s reached %q, %v", name, heard, err)
 			}
 		}
@@ -271,15 +271,14 @@ func TestEachCallbackReachesTheModule(t *testing.T) {
 	}}, "")
 	categories := reflect.ValueOf(hs.Categories)
 	asked := 0
-	for i := range categories.NumField() {
-		category := categories.Field(i)
+	for _, category := range categories.Fields() {
 		for j := range category.NumMethod() {
 			name, m := category.Type().Method(j).Name, category.Method(j)
 			if name == "AuthCheckers" { // It is registered by login types; package modulekit has tests of that.
 				continue
 			}
 			out := m.Call([]reflect.Value{reflect.ValueOf(t.Context()), reflect.New(m.Type().In(1).Elem())})
-			if err, _ := out[1].Interface().(error); err != nil || heard != name {
+			if err, _ := reflect.TypeAssert[error](out[1]); err != nil || heard != name {
 				t.Errorf("%s reached %q, %v", name, heard, err)
 			}
 			asked++
