@@ -48,7 +48,7 @@ func (c *Client) breakerOf(d *subjects.Declaration, module string, i *rosterv1.I
 }
 
 func breakerOpen(i *rosterv1.Interest) time.Duration {
-	return milliseconds(i.GetBreakerOpenMs(), wire.DefaultBreakerOpen)
+	return wire.FromMilliseconds(i.GetBreakerOpenMs())
 }
 
 // admit reports whether the module may be asked now, and whether that is a trial, of whose end the breaker must be told.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -71,9 +72,9 @@ func exampleBus() (nc *nats.Conn, stop func()) {
 	must(err)
 	of, create := subjects.For("example.com"), subjects.UserMayCreateRoom
 	respond(nc, of.Roster(), func([]byte) proto.Message {
-		return &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{{
+		return busopts.Resolved(&rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{{
 			Name: "demo", Callbacks: []*rosterv1.Interest{{Callback: create.FullName()}},
-		}}}
+		}}})
 	})
 	respond(nc, of.Callback(create, "demo"), func(data []byte) proto.Message {
 		reply, req := &callbacksv1.UserMayCreateRoomResponse{}, &callbacksv1.UserMayCreateRoomRequest{}

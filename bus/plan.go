@@ -52,17 +52,15 @@ type step struct {
 }
 
 func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
-	local := policy(d, i.GetOnFailure(), d.Options.GetOnFailure())
-	federated := policy(d, i.GetOnFailureFederated(), cmp.Or(i.GetOnFailure(), d.Options.GetOnFailureFederated(), local))
 	s := step{
 		module:             m.GetName(),
 		subject:            c.server.Callback(d, m.GetName()),
 		cancel:             c.server.Cancel(m.GetName()),
-		timeout:            milliseconds(i.GetTimeoutMs(), wire.DefaultTimeout),
+		timeout:            wire.FromMilliseconds(i.GetTimeoutMs()),
 		json:               m.GetJson(),
-		onFailure:          local,
-		onFailureFederated: federated,
-		onFailurePolicy:    policy(d, i.GetOnFailurePolicy(), federated),
+		onFailure:          policy(d, i.GetOnFailure()),
+		onFailureFederated: policy(d, i.GetOnFailureFederated()),
+		onFailurePolicy:    policy(d, cmp.Or(i.GetOnFailurePolicy(), i.GetOnFailureFederated())),
 		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
 		unserved:           i.GetUnserved(),
@@ -78,7 +76,7 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		s.workers = append(s.workers, worker{c.healthOf(m.GetName(), name), name, c.server.Worker(d, m.GetName(), name)})
 	}
 	if s.speculative {
-		s.hedge = milliseconds(i.GetHedgeMs(), 0)
+		s.hedge = wire.FromMilliseconds(i.GetHedgeMs())
 	}
 	return s
 }
@@ -124,13 +122,13 @@ func (s *step) keyOf(value string) *rosterv1.Key {
 	return nil
 }
 
-// policy never refuses where that cannot be said.
-func policy(d *subjects.Declaration, p, otherwise callbacksv1.OnFailure) callbacksv1.OnFailure {
-	p = cmp.Or(p, otherwise)
+// policy is what the roster says, and FAIL where it says nothing, or a refusal that this version of the callback cannot
+// express.
+func policy(d *subjects.Declaration, p callbacksv1.OnFailure) callbacksv1.OnFailure {
 	if p == callbacksv1.OnFailure_REFUSE && !d.CanRefuse() {
 		return callbacksv1.OnFailure_FAIL
 	}
-	return p
+	return cmp.Or(p, callbacksv1.OnFailure_FAIL)
 }
 
 // refusal is what the policy to refuse answers.

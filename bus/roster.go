@@ -12,7 +12,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// roster is a [rosterv1.Roster], made ready for asking. It is never changed.
+// roster is a [rosterv1.Roster], made ready for asking. It is never changed. Time limits and policies are taken as they are:
+// busd has filled in every default.
 type roster struct {
 	source   *rosterv1.Roster
 	revision uint64
@@ -33,7 +34,7 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 	r := &roster{
 		source:   source,
 		revision: source.GetRevision(),
-		budget:   milliseconds(source.GetBudgetMs(), wire.DefaultBudget),
+		budget:   wire.FromMilliseconds(source.GetBudgetMs()),
 		routes:   routesOf(source),
 		plans:    make([]*plan, len(subjects.All())),
 		grants:   map[string][]string{},
@@ -66,8 +67,4 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 	}
 	p.steps = append(p.steps, c.step(d, m, i))
 	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
-}
-
-func milliseconds(ms uint32, otherwise time.Duration) time.Duration {
-	return cmp.Or(wire.FromMilliseconds(ms), otherwise)
 }

@@ -15,7 +15,7 @@ type Client struct {
 	// package bustest makes a client.
 	Requester natsrequest.Requester
 
-	// Roster is what a client with a Requester goes by. It never changes.
+	// Roster is what a client with a Requester goes by; it never changes. What it leaves open has the default: [Resolved].
 	Roster *rosterv1.Roster
 
 	// NoWait has bus.New not wait for a roster. It is for busd, which makes the roster itself.
@@ -25,7 +25,12 @@ type Client struct {
 type key struct{}
 
 // With returns a context by which bus.New makes its client as o says.
-func With(ctx context.Context, o Client) context.Context { return context.WithValue(ctx, key{}, o) }
+func With(ctx context.Context, o Client) context.Context {
+	if o.Roster != nil {
+		o.Roster = Resolved(o.Roster)
+	}
+	return context.WithValue(ctx, key{}, o)
+}
 
 // From returns the options that a context carries: the zero value where it carries none.
 func From(ctx context.Context) Client {

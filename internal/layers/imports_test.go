@@ -46,7 +46,7 @@ var house = map[string]row{
 
 	"matrix": {},
 
-	"internal/busopts":     {own: "internal/natsrequest " + schemas},
+	"internal/busopts":     {own: "internal/natsrequest internal/wire subjects " + schemas, others: protobuf},
 	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
 
 	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
@@ -105,7 +105,7 @@ var house = map[string]row{
 		others: anything,
 		tests:  "modulekit",
 	},
-	"internal/busd/config": {own: "subjects " + schemas, others: anything},
+	"internal/busd/config": {own: "internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
 		own:    "bus internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// What holds where the operator says nothing. busd puts these into the roster and into the modules' entries, so whoever
-// reads those need not know them.
+// What holds where the operator says nothing. busd puts these into the roster and into the modules' entries, and who reads
+// those takes them as they are.
 const (
 	// DefaultTimeout is how long a module may take to answer a question.
 	DefaultTimeout = time.Second

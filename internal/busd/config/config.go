@@ -32,6 +32,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -42,8 +43,8 @@ const (
 	DefaultHTTPListen = "127.0.0.1:8010"
 	DefaultMaxPayload = 1 << 20
 	DefaultWorkers    = 1
-	DefaultTimeout    = time.Second
-	DefaultBudget     = 5 * time.Second
+	DefaultTimeout    = wire.DefaultTimeout
+	DefaultBudget     = wire.DefaultBudget
 )
 
 // Never is a timeout that does not come.
@@ -55,7 +56,7 @@ var DefaultWeb = Web{
 }
 
 // DefaultBreaker holds where the file says nothing.
-var DefaultBreaker = Breaker{Failures: 5, Open: 5 * time.Second}
+var DefaultBreaker = Breaker{Failures: wire.DefaultBreakerFailures, Open: wire.DefaultBreakerOpen}
 
 // Everything is what [Config.Sequential] says instead of the names of all callbacks.
 const Everything = "*"

@@ -120,12 +120,13 @@ func TestTheRosterHasTheOperatorsTerms(t *testing.T) {
 	}}
 	r := listing(m)
 	r.Join("gate", join("1", createRoom, checkEvent, registered), start)
+	// Without a breaker, its time holds for workers that do not answer.
 	want := &rosterv1.Roster{Revision: r.Roster().GetRevision(), BudgetMs: 2000, Modules: []*rosterv1.Module{{
 		Name: "gate", Workers: []string{"1"}, Callbacks: []*rosterv1.Interest{
 			// It cannot be refused, so what holds is the callback's own.
-			{Callback: registered, TimeoutMs: 250, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_FAIL, OnFailurePolicy: callbacksv1.OnFailure_FAIL},
-			{Callback: checkEvent, TimeoutMs: 3000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_SKIP, OnFailurePolicy: callbacksv1.OnFailure_SKIP},
-			{Callback: createRoom, TimeoutMs: 250, OnFailure: callbacksv1.OnFailure_REFUSE, OnFailureFederated: callbacksv1.OnFailure_REFUSE, OnFailurePolicy: callbacksv1.OnFailure_REFUSE},
+			{Callback: registered, TimeoutMs: 250, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_FAIL, OnFailurePolicy: callbacksv1.OnFailure_FAIL},
+			{Callback: checkEvent, TimeoutMs: 3000, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_SKIP, OnFailurePolicy: callbacksv1.OnFailure_SKIP},
+			{Callback: createRoom, TimeoutMs: 250, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_REFUSE, OnFailureFederated: callbacksv1.OnFailure_REFUSE, OnFailurePolicy: callbacksv1.OnFailure_REFUSE},
 		},
 	}}}
 	equal(t, want, r.Roster())
@@ -425,7 +426,7 @@ func TestTheRosterSaysHowToAsk(t *testing.T) {
 	}
 	equal(t, map[string]how{
 		createRoom: {math.MaxUint32, 2, 3, 60_000}, // The longest that can be said.
-		checkEvent: {1, 0, 0, 0},                   // The shortest.
+		checkEvent: {1, 0, 0, 5_000},               // The shortest.
 		registered: {math.MaxUint32, 0, 3, 60_000}, // Nothing with side effects is asked twice.
 	}, got)
 	equal(t, []string{createRoom}, r.Roster().GetSequential())

@@ -1,12 +1,14 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -64,7 +66,7 @@ func (m *module) interest(callback string) *rosterv1.Interest {
 		Needs:              m.last.GetNeeds()[callback],
 		HedgeMs:            wire.Milliseconds(t.Hedge),
 		BreakerFailures:    uint32(t.Breaker.Failures),
-		BreakerOpenMs:      wire.Milliseconds(t.Breaker.Open),
+		BreakerOpenMs:      wire.Milliseconds(cmp.Or(t.Breaker.Open, config.DefaultBreaker.Open)), // for workers, where there is no breaker
 		Named:              !slices.Contains(m.last.GetCallbacks(), callback),
 		Unserved:           m.last.GetUnserved()[callback],
 	}

@@ -959,7 +959,9 @@ type Interest struct {
 	HedgeMs uint32 `protobuf:"varint,6,opt,name=hedge_ms,json=hedgeMs,proto3" json:"hedge_ms,omitempty"`
 	// Failures in a row after which the module is not asked for breaker_open_ms; 0 is never.
 	BreakerFailures uint32 `protobuf:"varint,7,opt,name=breaker_failures,json=breakerFailures,proto3" json:"breaker_failures,omitempty"`
-	BreakerOpenMs   uint32 `protobuf:"varint,8,opt,name=breaker_open_ms,json=breakerOpenMs,proto3" json:"breaker_open_ms,omitempty"`
+	// How long the module is left alone then. A worker that did not answer in time is left alone as long, also where
+	// breaker_failures is 0.
+	BreakerOpenMs uint32 `protobuf:"varint,8,opt,name=breaker_open_ms,json=breakerOpenMs,proto3" json:"breaker_open_ms,omitempty"`
 	// The operator named the callback, and the module has not said yet what it registers. It counts for every key.
 	Named bool `protobuf:"varint,9,opt,name=named,proto3" json:"named,omitempty"`
 	// Why the module cannot be asked although it wants to be, such as needs that are too large. When this is set, the module
