@@ -207,8 +207,8 @@ func (a *asking) nudge() {
 
 // policy looks at the origin only now, when it matters.
 func (a *asking) policy(s *step) callbacksv1.OnFailure {
-	if same := s.onFailure; same == s.onFailureFederated && same == s.onFailurePolicy {
-		return same
+	if s.onFailure == s.onFailureFederated && s.onFailureFederated == s.onFailurePolicy {
+		return s.onFailure
 	}
 	switch a.origin() {
 	case Federated:
