@@ -104,7 +104,7 @@ func typed(t *testing.T, words []string) error {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(words[1]) + `:`).MatchString(read(t, "Makefile")) {
 			return fmt.Errorf("there is no target %s", words[1])
 		}
-	case "go", "curl", "nats", "docker", "pip", "bash":
+	case "go", "curl", "nats", "docker", "pip", "bash", "umask":
 	default:
 		return fmt.Errorf("%s is no command that this test knows", words[0])
 	}

@@ -21,7 +21,7 @@ async def main():
     config, subs, tasks, stop, wake = {}, [], set(), asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: (stop.set(), wake.set()))
     nc = await nats.connect(os.environ["MODULEBUS_NATS_URL"].split(","), max_reconnect_attempts=-1,
-                            inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}")
+                            inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}", user_credentials=os.environ.get("MODULEBUS_CREDENTIALS"))
     async def busd(what, body):
         return json.loads((await nc.request(f"{ABOUT}.{what}", json.dumps(body).encode(), 2, headers=JSON)).data)
     async def answer(msg):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,12 +53,11 @@ func TestAModuleWaitsForNATSAndForBusd(t *testing.T) {
 	address := testbed.FreeAddress(t)
 	m := testbed.Worker(t, "nats://"+address, testbed.Faulty, "gate")
 	m.Stderr.Line(t, "cannot reach NATS", "waiting")
-	d := testbed.Prepare(t, "nats: {listen: '"+address+"'}\nmodules:\n  - module: other\n    run: ["+testbed.Program(t, testbed.Faulty)+"]\n")
-	d.Start()
-	d.Announced()
+	natstest.Start(t, &server.Options{Port: int(netip.MustParseAddrPort(address).Port())})
+	d := testbed.Serve(t, "nats: {url: 'nats://"+address+"'}\nmodules:\n  - module: other\n    run: ["+testbed.Program(t, testbed.Faulty)+"]\n")
 	m.Stderr.Line(t, "the roster does not list this module", "- module: gate")
 	testbed.Eventually(t, "busd reports the module", func() bool { return d.Module("gate").State == "unlisted" })
-	d.Reconfigure("nats: {listen: '" + address + "'}\nmodules: [{module: gate}]\n")
+	d.Reconfigure("nats: {url: 'nats://" + address + "'}\nmodules: [{module: gate}]\n")
 	testbed.Eventually(t, "the module is asked", func() bool { return d.Create("@refused:example.com").DecidedBy == "gate" })
 	d.Stop()
 	m.Stop()

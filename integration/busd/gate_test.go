@@ -104,14 +104,14 @@ func workerOf(t *testing.T, d *testbed.Daemon, message string, n int) int {
 // TestPythonGateOutlivesBusd has a module that busd does not run, and a busd that is started again under it.
 func TestPythonGateOutlivesBusd(t *testing.T) {
 	t.Parallel()
-	const config = "nats: {listen: %q}\nmodules:\n  - module: gate\n    config: {deny: [%q]}\n"
-	address := testbed.FreeAddress(t)
-	d := testbed.Serve(t, fmt.Sprintf(config, address, evil))
+	address, state := testbed.FreeAddress(t), filepath.Join(t.TempDir(), "state")
+	config := fmt.Sprintf("state_dir: %q\nnats: {listen: %q}\nmodules:\n  - module: gate\n    config: {deny: [%q]}\n", state, address, evil)
+	d := testbed.Serve(t, config)
 	gate := testbed.Execute(t, testbed.Python(t), pythonGate(t)).
 		With(d.Environment("gate")...).Start()
 	untilRefused(t, d)
 	d.Stop()
-	d = testbed.Serve(t, fmt.Sprintf(config, address, evil))
+	d = testbed.Serve(t, config)
 	untilRefused(t, d)
 	gate.Stop()
 	if got := d.Create(evil); got.Failure != "absent" {

@@ -140,32 +140,27 @@ func TestNATSMayGoAndComeBack(t *testing.T) {
 
 func TestModulesJoinAgainWhenBusdIsRestarted(t *testing.T) {
 	t.Parallel()
-	for name, home := range map[string]func(*testing.T) (nats, config string){
-		"with NATS in it": func(t *testing.T) (string, string) {
-			address := testbed.FreeAddress(t)
-			return "nats://" + address, "nats: {listen: '" + address + "'}\n"
-		},
-		"beside NATS": func(t *testing.T) (string, string) {
-			url := natstest.TCP(t).URL()
-			return url, "nats: {url: '" + url + "'}\n"
+	const modules = "modules: [{module: gate}]\n"
+	for name, prepare := range map[string]func(*testing.T) *testbed.Daemon{
+		"with NATS in it": func(t *testing.T) *testbed.Daemon { return testbed.PrepareAt(t, testbed.FreeAddress(t), modules) },
+		"beside NATS": func(t *testing.T) *testbed.Daemon {
+			d := testbed.Prepare(t, "nats: {url: '"+natstest.TCP(t).URL()+"'}\n"+modules)
+			d.NATS = d.Config().NATS.URL
+			return d
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, config := home(t)
-			config += "modules: [{module: gate}]\n"
-			gate := testbed.Worker(t, url, testbed.Faulty, "gate")
-			for range 2 {
-				d := testbed.Serve(t, config)
+			d := prepare(t)
+			gate := d.Worker(testbed.Faulty, "gate")
+			for range 3 {
+				d = d.Again()
 				contains(t, "the announcement", d.Announce, "busd: ready")
 				if v := d.Create("@refused:example.com"); v.DecidedBy != "gate" {
 					t.Error(v)
 				}
 				d.Stop()
 			}
-			d := testbed.Serve(t, config)
-			contains(t, "the announcement", d.Announce, "busd: ready")
-			d.Stop()
 			gate.Stop()
 		})
 	}
@@ -199,15 +194,16 @@ func TestTheFirstAskAfterARestartIsAskedOfModulesThatRun(t *testing.T) {
 
 func TestAConfigurationThatChangedWhileBusdWasDownIsTakenOver(t *testing.T) {
 	t.Parallel()
-	address := testbed.FreeAddress(t)
-	config := "nats: {listen: '" + address + "'}\nmodules:\n  - module: demo\n    config: {deny: ['@evilguy:example.com']}\n"
-	demo := testbed.Worker(t, "nats://"+address, testbed.Demo, "demo")
-	d := testbed.Serve(t, config)
+	d := testbed.PrepareAt(t, testbed.FreeAddress(t), "modules:\n  - module: demo\n    config: {deny: ['@evilguy:example.com']}\n")
+	demo := d.Worker(testbed.Demo, "demo")
+	d.Start()
+	d.Announced()
 	if v := d.Create("@evilguy:example.com"); !v.Refused() {
 		t.Error(v)
 	}
 	d.Stop()
-	d = testbed.Serve(t, strings.ReplaceAll(config, "@evilguy", "@mallory"))
+	d.Edit("@evilguy", "@mallory")
+	d = d.Again()
 	testbed.Eventually(t, "the new list holds", func() bool {
 		return d.Create("@mallory:example.com").Refused() && !d.Create("@evilguy:example.com").Refused()
 	})

@@ -26,11 +26,14 @@ func TestNoSecretIsSaid(t *testing.T) {
 	url := strings.Replace(external.ClientURL(), "nats://", "nats://bus:"+secrets["NATS password"]+"@", 1)
 	token := filepath.Join(t.TempDir(), "http.token")
 	testbed.Write(t, token, secrets["HTTP token"])
+	script := filepath.Join(t.TempDir(), "run.sh") // busd passes no password on.
+	testbed.Write(t, script, "export MODULEBUS_NATS_URL='"+url+"'\nexec \"$@\"\n")
 	config := func(secret string) string {
-		return fmt.Sprintf("nats: {url: '%s'}\nhttp: {listen: '127.0.0.1:0', token_file: '%s'}\nmodules:\n", url, token) +
+		told := strings.NewReplacer("run: [", "run: [sh, "+script+", ")
+		return told.Replace(fmt.Sprintf("nats: {url: '%s'}\nhttp: {listen: '127.0.0.1:0', token_file: '%s'}\nmodules:\n", url, token) +
 			faulty(t, "gate", "    timeout: 300ms\n    config: {secret: '"+secret+"'}\n") +
 			faulty(t, "refuses", "    config: {secret: '"+secrets["refused config"]+"'}\n") +
-			faulty(t, "mistyped", "    config: {secret: ['"+secrets["config"]+"']}\n")
+			faulty(t, "mistyped", "    config: {secret: ['"+secrets["config"]+"']}\n"))
 	}
 	d := testbed.Serve(t, config(secrets["config"]), "--log-level", "trace")
 	outside := testbed.Worker(t, url, testbed.Faulty, "outside", "MODULEBUS_LOG_LEVEL=trace")

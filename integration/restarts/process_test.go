@@ -1,6 +1,7 @@
 package restarts_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,12 +15,14 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 const serverName = "example.com"
@@ -88,15 +91,16 @@ type settings struct {
 func runModule() int {
 	ctx, stop := untilTold()
 	defer stop()
-	nc, err := connect(os.Getenv("MODULEBUS_NATS_URL"))
-	for ; err != nil && ctx.Err() == nil; nc, err = connect(os.Getenv("MODULEBUS_NATS_URL")) {
+	module, worker := os.Getenv("MODULEBUS_MODULE"), cmp.Or(os.Getenv("MODULEBUS_WORKER"), nuid.Next())
+	nc, err := connect(module, worker)
+	for ; err != nil && ctx.Err() == nil; nc, err = connect(module, worker) {
 		<-time.After(retry)
 	}
 	if err != nil {
 		return 0
 	}
 	defer nc.Close()
-	o := modulekit.Options{ServerName: serverName, Module: os.Getenv("MODULEBUS_MODULE"), Worker: os.Getenv("MODULEBUS_WORKER")}
+	o := modulekit.Options{ServerName: serverName, Module: module, Worker: worker}
 	err = modulekit.Run(ctx, nc, modulekit.Module[settings]{New: register}, o)
 	if _, refused := err.(*modulekit.ConfigError); refused {
 		const exConfig = 78
@@ -107,9 +111,16 @@ func runModule() int {
 
 const retry = 20 * time.Millisecond
 
-func connect(url string) (*nats.Conn, error) {
-	return nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(retry), nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // There will be many.
+func connect(module, worker string) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(retry), nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
+		nats.CustomInboxPrefix(subjects.For(serverName).Inbox(module, worker)),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // There will be many.
+	}
+	if file := os.Getenv("MODULEBUS_CREDENTIALS"); file != "" {
+		opts = append(opts, nats.UserCredentials(file))
+	}
+	return nats.Connect(os.Getenv("MODULEBUS_NATS_URL"), opts...)
 }
 
 func register(_ settings, api *modulekit.ModuleAPI) error {

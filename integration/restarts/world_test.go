@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -236,18 +237,50 @@ func (w *world) endBusd(d *daemon, s os.Signal) {
 	d.end(s)
 }
 
-// wipe empties a busd's disk.
+// wipe empties a busd's disk, but for its keys: the operator has them from a backup.
 func (w *world) wipe(d *daemon) {
 	w.Helper()
-	if err := os.RemoveAll(d.config + ".state"); err != nil {
+	all, err := filepath.Glob(d.config + ".state/*")
+	if err != nil {
 		w.Fatal(err)
+	}
+	for _, path := range all {
+		if path == identity.In(d.config+".state") {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			w.Fatal(err)
+		}
 	}
 	d.empty = true
 }
 
 func (w *world) startWorker(module string) {
 	w.Helper()
-	w.workers[module] = append(w.workers[module], start(w.T, "module", "MODULEBUS_NATS_URL=nats://"+w.address, "MODULEBUS_MODULE="+module))
+	env := []string{"MODULEBUS_NATS_URL=nats://" + w.address, "MODULEBUS_MODULE=" + module}
+	if w.nats == nil {
+		env = append(env, "MODULEBUS_CREDENTIALS="+w.credentials(module))
+	}
+	w.workers[module] = append(w.workers[module], start(w.T, "module", env...))
+}
+
+// credentials are a file with what lets the module into the NATS inside busd.
+func (w *world) credentials(module string) string {
+	w.Helper()
+	state := w.busds[0].config + ".state"
+	keys, err := identity.Open(identity.In(state), serverName)
+	if err != nil {
+		w.Fatal(err)
+	}
+	text, err := keys.Credentials(identity.Module(module))
+	if err != nil {
+		w.Fatal(err)
+	}
+	file := filepath.Join(w.TempDir(), module+".creds")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	return file
 }
 
 // endWorker ends one worker of the module, if there is any.

@@ -38,6 +38,23 @@ func Prepare(t *testing.T, config string, args ...string) *Daemon {
 	return &Daemon{Process: Command(t, Busd, args...), Caller: Call(t, ""), File: file}
 }
 
+// PrepareAt is Prepare for a busd with NATS inside at an address of the test's choice, and with state that outlives it: its
+// workers can be started before it, and it again after it.
+func PrepareAt(t *testing.T, address, config string) *Daemon {
+	t.Helper()
+	d := Prepare(t, "state_dir: '"+t.TempDir()+"'\nnats: {listen: '"+address+"'}\n"+config)
+	d.NATS = "nats://" + address
+	return d
+}
+
+// Again starts such a busd with its file once more, after it has ended.
+func (d *Daemon) Again() *Daemon {
+	d.Helper()
+	next := &Daemon{Process: Command(d.T, Busd, "serve", "--config", d.File), Caller: Call(d.T, ""), File: d.File}
+	next.Start()
+	return next.Announced()
+}
+
 // complete fills in what most tests do not care for.
 func complete(config string) string {
 	for key, text := range map[string]string{
@@ -48,6 +65,16 @@ func complete(config string) string {
 		}
 	}
 	return config
+}
+
+// Edit replaces a text of the configuration file by another one.
+func (d *Daemon) Edit(old, replacement string) {
+	d.Helper()
+	text, err := os.ReadFile(d.File)
+	if err != nil {
+		d.Fatal(err)
+	}
+	Write(d.T, d.File, strings.ReplaceAll(string(text), old, replacement))
 }
 
 // Announced waits for the line that busd prints when it has started, and reads from it where HTTP and NATS are.

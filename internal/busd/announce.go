@@ -51,7 +51,7 @@ func (d *daemon) say(missing []registry.Status) {
 	if len(missing) > 0 {
 		how = "running, but not ready"
 	}
-	event := d.Log.Info().Str("http", d.url()).Str("nats", d.broker.Shown())
+	event := d.Log.Info().Str("http", d.url()).Str("nats", d.broker.URL)
 	if len(missing) > 0 {
 		event.Str("modules", describe(missing))
 	}
@@ -121,7 +121,7 @@ func (d *daemon) line(missing []registry.Status) string {
 	if len(missing) > 0 {
 		how = "running, but not ready: " + describe(missing)
 	}
-	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, d.url(), d.broker.Shown(), d.tryAsk(), d.tryWeb())
+	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, d.url(), d.broker.URL, d.tryAsk(), d.tryWeb())
 }
 
 // url is where the HTTP door is, from this machine.

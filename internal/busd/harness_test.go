@@ -51,19 +51,19 @@ func module(how string) {
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGTERM)
 	if how != "hangs" {
-		defer join(os.Getenv("MODULEBUS_NATS_URL"), os.Getenv("MODULEBUS_MODULE"), os.Getenv("MODULEBUS_WORKER"))()
+		defer join(os.Getenv("MODULEBUS_NATS_URL"), os.Getenv("MODULEBUS_CREDENTIALS"), os.Getenv("MODULEBUS_MODULE"), os.Getenv("MODULEBUS_WORKER"))()
 	}
 	<-told
 }
 
 // join serves a module's questions until leave.
-func join(url, name, worker string) (leave func()) {
-	nc, err := nats.Connect(url)
+func join(url, credentials, name, worker string) (leave func()) {
+	server := subjects.For(serverName)
+	nc, err := nats.Connect(url, nats.UserCredentials(credentials), nats.CustomInboxPrefix(server.Inbox(name, worker)))
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	server := subjects.For(serverName)
 	answer := func(m *nats.Msg) {
 		req, reply := &callbacksv1.UserMayCreateRoomRequest{}, &callbacksv1.UserMayCreateRoomResponse{}
 		_ = proto.Unmarshal(m.Data, req)
@@ -73,7 +73,7 @@ func join(url, name, worker string) (leave func()) {
 		data, _ := proto.Marshal(reply)
 		_ = m.Respond(data)
 	}
-	_, _ = nc.QueueSubscribe(server.Callback(subjects.UserMayCreateRoom, name), "module", answer)
+	_, _ = nc.QueueSubscribe(server.Callback(subjects.UserMayCreateRoom, name), subjects.Group(name), answer)
 	_, _ = nc.Subscribe(server.WorkerAny(name, worker), answer)
 	_ = nc.Flush()
 	data, _ := proto.Marshal(&rosterv1.Join{Worker: worker, Callbacks: []string{subjects.UserMayCreateRoom.FullName()}})

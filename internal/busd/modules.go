@@ -151,12 +151,22 @@ func (m *modules) start(c config.Module) *group {
 	return g
 }
 
+// environment is what the module's processes are told. They start also without credentials that could not be written: NATS
+// turns them away, and the log says why.
 func (m *modules) environment(c config.Module) []string {
-	return append(supervise.Environment(os.Environ(), c.Environment),
+	env := append(supervise.Environment(os.Environ(), c.Environment),
 		"MODULEBUS_NATS_URL="+m.daemon.broker.URL,
 		"MODULEBUS_SERVER_NAME="+m.daemon.config.ServerName,
 		"MODULEBUS_MODULE="+c.Name,
 	)
+	file, err := m.daemon.admission.Credentials(c.Name)
+	if err != nil {
+		m.daemon.Log.Error().Err(err).Str("module", c.Name).Msg("cannot give the module its credentials")
+	}
+	if file != "" {
+		env = append(env, "MODULEBUS_CREDENTIALS="+file)
+	}
+	return env
 }
 
 // exited takes a worker out of the roster as soon as it is known to be dead.

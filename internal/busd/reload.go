@@ -118,6 +118,7 @@ func (d *daemon) take(c *config.Config) {
 	was, now := names(d.config.Modules), names(c.Modules)
 	d.config.Modules, d.config.Budget, d.config.Sequential = c.Modules, c.Budget, c.Sequential
 	d.registry.Evaluate(c.Sequential)
+	d.admission.List(now, c.Budget)
 	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
 	restarted := d.modules.apply(c.Modules)
 	d.service.Changed(changed)

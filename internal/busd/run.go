@@ -13,9 +13,11 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/admission"
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
@@ -49,22 +51,24 @@ const drainTimeout = 15 * time.Second
 // daemon is one run of busd.
 type daemon struct {
 	Options
-	config   config.Config // as it holds now
-	metrics  *prometheus.Registry
-	reloads  *reloads
-	life     *door.Life
-	state    *statedir.Dir
-	broker   *broker.Broker
-	registry *registry.Registry
-	service  *registry.Service
-	modules  *modules
-	records  *records.Recorder
-	client   *bus.Client
-	guard    *access.Guard
-	http     *door.HTTP
-	open     []door.Door
-	failed   chan error
-	closers  []func()
+	config    config.Config // as it holds now
+	metrics   *prometheus.Registry
+	reloads   *reloads
+	life      *door.Life
+	state     *statedir.Dir
+	keys      *identity.Keys
+	broker    *broker.Broker
+	admission *admission.Admission
+	registry  *registry.Registry
+	service   *registry.Service
+	modules   *modules
+	records   *records.Recorder
+	client    *bus.Client
+	guard     *access.Guard
+	http      *door.HTTP
+	open      []door.Door
+	failed    chan error
+	closers   []func()
 }
 
 // Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the

@@ -10,7 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/busd"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 func TestBusdRunsItsModulesAndAnswers(t *testing.T) {
@@ -105,7 +107,7 @@ func TestRestartedBusdKnowsWhatModulesWanted(t *testing.T) {
 	dir := stateDir(t)
 	text := "modules: [{module: gate, on_failure: refuse}]\n"
 	first := serve(t, parse(t, dir, text))
-	leave := join(first.nats, "gate", "1")
+	leave := join(first.nats, credentials(t, dir, "gate"), "gate", "1")
 	eventually(t, "the module is asked", func() bool { return strings.Contains(first.create("evil"), `"decided_by":"gate"`) })
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
@@ -200,12 +202,32 @@ func TestModuleThatIsNotThereIsAnnounced(t *testing.T) {
 	}
 }
 
+// credentials are a file with those of a module of the busd with this state.
+func credentials(t *testing.T, stateDir, module string) string {
+	t.Helper()
+	keys, err := identity.Open(identity.In(stateDir), serverName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keys.Credentials(identity.Module(module))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), module+".creds")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestModuleAPIIsForwarded(t *testing.T) {
 	t.Parallel()
-	c := parse(t, stateDir(t), "modules: [{module: gate}]\n")
+	dir := stateDir(t)
+	c := parse(t, dir, "modules: [{module: gate}]\n")
 	c.Homeserver.URL = "http://127.0.0.1:1"
 	r := serve(t, c)
-	nc, err := nats.Connect(r.nats)
+	inbox := nats.CustomInboxPrefix(subjects.For(serverName).Inbox("gate", "1"))
+	nc, err := nats.Connect(r.nats, nats.UserCredentials(credentials(t, dir, "gate")), inbox)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package busd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,10 +12,12 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/admission"
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/busd/store"
@@ -40,7 +43,7 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openGuard, d.openHTTP,
+		d.openState, d.openBroker, d.openAdmission, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openGuard, d.openHTTP,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -142,12 +145,35 @@ func (d *daemon) openBroker() error {
 	if err != nil {
 		return err
 	}
-	d.broker, err = broker.Open(broker.Options{NATS: d.config.NATS, StoreDir: store, Log: d.Log})
+	if d.keys, err = identity.Open(identity.In(d.state.Path("")), d.config.ServerName); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	d.broker, err = broker.Open(broker.Options{
+		NATS: d.config.NATS, Keys: d.keys, Listed: names(d.config.Modules), StoreDir: store, Log: d.Log,
+	})
 	if err != nil {
 		return err
 	}
 	d.onClose(d.broker.Close)
 	return nil
+}
+
+// openAdmission lets modules into NATS.
+func (d *daemon) openAdmission() (err error) {
+	d.modules = newModules(d)
+	d.admission, err = admission.Open(admission.Options{
+		Broker: d.broker, Keys: d.keys, Dir: d.state.Path("credentials"), Listed: names(d.config.Modules), Replace: d.replace, Log: d.Log,
+	})
+	if err == nil {
+		d.onClose(d.admission.Close)
+	}
+	return err
+}
+
+// replace has the workers of a module take over its new credentials, if busd runs any.
+func (d *daemon) replace(ctx context.Context, module string) (ran bool, err error) {
+	err = d.modules.Restart(ctx, module)
+	return !errors.Is(err, errNotOurs), err
 }
 
 // openRegistry lets modules join, and gives those that run already the time to do so.
@@ -168,11 +194,7 @@ func (d *daemon) openRegistry() error {
 	if err := d.openStores(); err != nil {
 		return err
 	}
-	var names []string
-	for _, m := range d.config.Modules {
-		names = append(names, m.Name)
-	}
-	d.service.Changed(names)
+	d.service.Changed(names(d.config.Modules))
 	ctx, cancel := context.WithTimeout(context.Background(), joinTime)
 	defer cancel()
 	d.service.AwaitModules(ctx, d.expects())
@@ -214,8 +236,7 @@ func (d *daemon) expects() registry.Expectation {
 }
 
 func (d *daemon) openModules() error {
-	d.modules = newModules(d)
-	d.onClose(d.modules.stop)
+	d.onClose(d.modules.stop) // After what is closed later: workers that end say so.
 	return nil
 }
 

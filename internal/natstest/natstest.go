@@ -11,6 +11,10 @@ package natstest
 
 import (
 	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,6 +63,52 @@ func Cluster(tb testing.TB) *Home {
 	return h
 }
 
+// Configured starts three servers that know each other, with a configuration as operators write it, JetStream, and folders
+// that are gone when the test ends. Users are as the configuration says.
+func Configured(tb testing.TB, text string) *Home {
+	tb.Helper()
+	h, routes := &Home{}, routes(tb)
+	for n, route := range routes {
+		dir := tb.TempDir()
+		file := filepath.Join(dir, "nats.conf")
+		if err := os.WriteFile(file, []byte(strings.Replace(text, `dir: "`, `dir: "`+dir+"/", 1)), 0o600); err != nil {
+			tb.Fatalf("natstest: %v", err)
+		}
+		o, err := server.ProcessConfigFile(file)
+		if err != nil {
+			tb.Fatalf("natstest: %v", err)
+		}
+		o.ServerName, o.JetStream, o.StoreDir = fmt.Sprint("node-", n), true, filepath.Join(dir, "jetstream")
+		o.Host, o.Port, o.NoLog = "127.0.0.1", server.RANDOM_PORT, true
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: route.Port}
+		for _, other := range routes {
+			o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: other.String()})
+		}
+		h.Servers = append(h.Servers, launch(tb, o))
+	}
+	for _, s := range h.Servers {
+		if !s.ReadyForConnections(patience) {
+			tb.Fatal("natstest: a server is not ready")
+		}
+	}
+	h.awaitRoutes(tb)
+	return h
+}
+
+// routes are three addresses that nobody listens on: nodes with JetStream have to know each other beforehand.
+func routes(tb testing.TB) (all []*net.TCPAddr) {
+	tb.Helper()
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatalf("natstest: %v", err)
+		}
+		defer l.Close()
+		all = append(all, l.Addr().(*net.TCPAddr))
+	}
+	return all
+}
+
 // Each runs the test in each home, in parallel.
 func Each(t *testing.T, test func(*testing.T, *Home)) {
 	t.Helper()
@@ -83,6 +133,16 @@ func Start(tb testing.TB, o *server.Options) *server.Server {
 	if o.Port == 0 {
 		o.Port = server.RANDOM_PORT
 	}
+	s := launch(tb, o)
+	if !s.ReadyForConnections(patience) {
+		tb.Fatal("natstest: the server is not ready")
+	}
+	return s
+}
+
+// launch starts a server, and does not wait.
+func launch(tb testing.TB, o *server.Options) *server.Server {
+	tb.Helper()
 	o.NoSigs, o.DisableShortFirstPing = true, true
 	s, err := server.NewServer(o)
 	if err != nil {
@@ -91,9 +151,6 @@ func Start(tb testing.TB, o *server.Options) *server.Server {
 	s.SetLoggerV2(logger{tb}, false, false, false)
 	s.Start()
 	tb.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
-		tb.Fatal("natstest: the server is not ready")
-	}
 	return s
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 )
 
 // reconnectWait is the time between attempts while NATS is away. They go on for ever.
@@ -24,6 +25,12 @@ const reconnectWait = 200 * time.Millisecond
 type Options struct {
 	// NATS is what the operator wants. Required.
 	NATS config.NATS
+
+	// Keys are those of the bus's users. Required.
+	Keys *identity.Keys
+
+	// Listed are the modules on the roster at first: see [Broker.Admit].
+	Listed []string
 
 	// StoreDir is the folder for what the embedded server keeps. It must be this process's alone. Required for that.
 	StoreDir string
@@ -37,9 +44,14 @@ type Broker struct {
 	// Conn is busd's connection.
 	Conn *nats.Conn
 
-	// URL is where modules that busd runs find NATS. It may hold a password.
+	// URL is where modules that busd runs find NATS. There is no password in it.
 	URL string
 
+	// System is a connection to NATS's system account; nil where NATS does not know the bus's users, but others, or none:
+	// see [Broker.Guarded].
+	System *nats.Conn
+
+	keys   *identity.Keys
 	server *server.Server // nil when NATS is external
 	relay  *relay         // nil where modules reach the server's own port
 	lent   bool           // Conn is somebody else's
@@ -52,6 +64,7 @@ type Broker struct {
 // Open starts the embedded server, or connects to the external one. Close must be called.
 func Open(o Options) (*Broker, error) {
 	b := newBroker()
+	b.keys = o.Keys
 	var err error
 	if o.NATS.URL != "" {
 		err = b.connect(o)
@@ -129,22 +142,17 @@ func options(log zerolog.Logger) []nats.Option {
 	}
 }
 
-// Shown is the URL without what is secret in it.
-func (b *Broker) Shown() string {
+// shown is a list of URLs without what is secret in them; what is no URL is empty.
+func shown(list string) string {
 	var hosts []string
-	for one := range strings.SplitSeq(b.URL, ",") {
-		hosts = append(hosts, shown(one))
+	for one := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil {
+			u = &url.URL{}
+		}
+		hosts = append(hosts, u.Scheme+"://"+u.Host)
 	}
 	return strings.Join(hosts, ",")
-}
-
-// shown is a URL without what is secret in it; empty for what is none.
-func shown(one string) string {
-	u, err := url.Parse(strings.TrimSpace(one))
-	if err != nil {
-		return ""
-	}
-	return u.Scheme + "://" + u.Host
 }
 
 // Close closes what Open opened. It returns when the embedded server has ended, and may be called again.
@@ -152,6 +160,9 @@ func (b *Broker) Close() {
 	b.end()
 	if b.Conn != nil && !b.lent {
 		b.Conn.Close()
+	}
+	if b.System != nil {
+		b.System.Close()
 	}
 	if b.relay != nil {
 		b.relay.close()

@@ -11,7 +11,6 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,23 +25,49 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// inside is an embedded NATS on a free port.
-func inside(t *testing.T, c config.NATS, store string) *broker.Broker {
+// embedded is an embedded NATS.
+type embedded struct {
+	*broker.Broker
+	admin nats.Option // credentials for it
+}
+
+// inside is one on a free port.
+func inside(t *testing.T, c config.NATS, store string) embedded {
 	t.Helper()
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:-1"
 	}
-	b, err := broker.Open(broker.Options{NATS: c, StoreDir: store, Log: zerolog.Nop()})
+	k := keys(t, t.TempDir())
+	b, err := broker.Open(broker.Options{NATS: c, Keys: k, StoreDir: store, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	return b
+	return embedded{b, admin(t, k)}
+}
+
+func admin(t *testing.T, k *identity.Keys) nats.Option {
+	t.Helper()
+	login, err := k.Login(identity.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return login
+}
+
+func keys(t *testing.T, dir string) *identity.Keys {
+	t.Helper()
+	k, err := identity.Open(dir, "example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // connect is a module's connection.
@@ -75,10 +100,10 @@ func meets(t *testing.T, a, b *nats.Conn) {
 func TestModulesReachTheEmbeddedServer(t *testing.T) {
 	t.Parallel()
 	b := inside(t, config.NATS{Listen: "0.0.0.0:0"}, t.TempDir())
-	if !strings.HasPrefix(b.URL, "nats://127.0.0.1:") || b.Shown() != b.URL {
-		t.Errorf("modules are sent to %s, people to %s", b.URL, b.Shown())
+	if !strings.HasPrefix(b.URL, "nats://127.0.0.1:") {
+		t.Errorf("modules are sent to %s", b.URL)
 	}
-	meets(t, b.Conn, connect(t, b.URL))
+	meets(t, b.Conn, connect(t, b.URL, b.admin))
 }
 
 func TestStoreOutlivesTheEmbeddedServer(t *testing.T) {
@@ -93,7 +118,7 @@ func TestStoreOutlivesTheEmbeddedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Close()
-	again, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1"}, StoreDir: dir})
+	again, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1"}, Keys: keys(t, t.TempDir()), StoreDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +143,7 @@ func store(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 func TestEmbeddedServerTakesMessagesUpToMaxPayload(t *testing.T) {
 	t.Parallel()
 	b := inside(t, config.NATS{MaxPayload: 4 << 20}, t.TempDir())
-	if got := connect(t, b.URL).MaxPayload(); got != 4<<20 {
+	if got := connect(t, b.URL, b.admin).MaxPayload(); got != 4<<20 {
 		t.Errorf("modules may send %d bytes", got)
 	}
 }
@@ -126,7 +151,7 @@ func TestEmbeddedServerTakesMessagesUpToMaxPayload(t *testing.T) {
 func TestEmbeddedServerSaysThatItsPortIsTaken(t *testing.T) {
 	t.Parallel()
 	taken := strings.TrimPrefix(natstest.TCP(t).URL(), "nats://")
-	b, err := broker.Open(broker.Options{NATS: config.NATS{Listen: taken}, StoreDir: t.TempDir()})
+	b, err := broker.Open(broker.Options{NATS: config.NATS{Listen: taken}, Keys: keys(t, t.TempDir()), StoreDir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "nats.listen: cannot listen on "+taken) {
 		t.Errorf("got %v, %v", b, err)
 	}
@@ -148,7 +173,7 @@ func TestMistakesInTheConfigurationAreErrors(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := broker.Open(broker.Options{NATS: tt.nats, StoreDir: t.TempDir()})
+			_, err := broker.Open(broker.Options{NATS: tt.nats, Keys: keys(t, t.TempDir()), StoreDir: t.TempDir()})
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %v, want %q and no password", err, tt.want)
 			}
@@ -217,28 +242,42 @@ func TestModulesThatBusdRunsReachATLSServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := inside(t, config.NATS{TLS: c, Listen: "127.0.0.1:-1"}, t.TempDir())
-			meets(t, b.Conn, connect(t, b.URL))
-			if u, err := url.Parse(b.URL); err != nil || strings.Contains(b.Shown(), "@") || u.User == nil {
-				t.Errorf("modules are sent to %s, people to %s", b.URL, b.Shown())
+			meets(t, b.Conn, connect(t, b.URL, b.admin))
+			if strings.Contains(b.URL, "@") {
+				t.Errorf("modules are sent to %s", b.URL)
 			}
 		})
 	}
 }
 
-func TestWithoutTLSNobodyElseIsLetIn(t *testing.T) {
+func TestNobodyIsLetInWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	_, cert, key := pki(t)
-	b := inside(t, config.NATS{TLS: config.TLS{Cert: cert, Key: key}}, t.TempDir())
-	u, err := url.Parse(b.URL)
+	for name, c := range map[string]config.TLS{"without TLS": {}, "over the relay": {Cert: cert, Key: key}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := inside(t, config.NATS{TLS: c}, t.TempDir())
+			for _, opt := range []nats.Option{nats.Name("anonymous"), nats.UserInfo("busd", "guessed"), admin(t, keys(t, t.TempDir()))} {
+				if nc, err := nats.Connect(b.URL, opt); err == nil {
+					nc.Close()
+					t.Error("a stranger is let in")
+				}
+			}
+		})
+	}
+}
+
+func TestStoreOutlivesItsKeys(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := inside(t, config.NATS{}, dir)
+	_, err := store(t, b.Conn).CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, user := range []*url.Userinfo{nil, url.UserPassword("busd", "guessed")} {
-		u.User = user
-		if nc, err := nats.Connect(u.String()); err == nil {
-			nc.Close()
-			t.Errorf("%v is let in", user)
-		}
+	b.Close()
+	if _, err := store(t, inside(t, config.NATS{}, dir).Conn).KeyValue(t.Context(), "b"); err != nil {
+		t.Errorf("with new keys, what was stored is not there: %v", err)
 	}
 }
 
@@ -251,7 +290,7 @@ func TestOthersReachTheTLSServerByItsCertificate(t *testing.T) {
 	home.Servers[0].WaitForShutdown()
 	b := inside(t, config.NATS{Listen: address, TLS: config.TLS{Cert: cert, Key: key, CA: ca}}, t.TempDir())
 	named := nats.Secure(&tls.Config{ServerName: "bus.example.com", MinVersion: tls.VersionTLS13})
-	meets(t, b.Conn, connect(t, "nats://"+address, named, nats.RootCAs(ca), nats.ClientCert(cert, key)))
+	meets(t, b.Conn, connect(t, "nats://"+address, named, nats.RootCAs(ca), nats.ClientCert(cert, key), b.admin))
 	if nc, err := nats.Connect("nats://"+address, named, nats.RootCAs(ca)); err == nil {
 		nc.Close()
 		t.Error("a client without a certificate is let in")
@@ -290,7 +329,7 @@ func TestConnectionOutlivesANATSThatDoesNotKnowItsUsers(t *testing.T) {
 			}
 		}
 	}))
-	b, err := broker.Open(broker.Options{NATS: config.NATS{URL: "nats://busd:secret@" + first.Addr().String()}, Log: log})
+	b, err := broker.Open(broker.Options{NATS: config.NATS{URL: "nats://busd:secret@" + first.Addr().String()}, Keys: keys(t, t.TempDir()), Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +371,7 @@ func TestClosedConnectionIsTold(t *testing.T) {
 
 func TestCloseIsNoLoss(t *testing.T) {
 	t.Parallel()
-	b, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1"}, StoreDir: t.TempDir()})
+	b, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1"}, Keys: keys(t, t.TempDir()), StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,11 +386,12 @@ func TestCloseIsNoLoss(t *testing.T) {
 func TestCloseEndsTheModulesConnections(t *testing.T) {
 	t.Parallel()
 	_, cert, key := pki(t)
-	b, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1", TLS: config.TLS{Cert: cert, Key: key}}, StoreDir: t.TempDir()})
+	k := keys(t, t.TempDir())
+	b, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1", TLS: config.TLS{Cert: cert, Key: key}}, Keys: k, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc := connect(t, b.URL, nats.NoReconnect())
+	nc := connect(t, b.URL, admin(t, k), nats.NoReconnect())
 	closed := nc.StatusChanged(nats.CLOSED)
 	b.Close()
 	select {
@@ -395,7 +435,7 @@ func TestFolderThatIsNoFolderIsAnError(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		_, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1"}, StoreDir: file})
+		_, err := broker.Open(broker.Options{NATS: config.NATS{Listen: "127.0.0.1:-1"}, Keys: keys(t, t.TempDir()), StoreDir: file})
 		done <- err
 	}()
 	select {

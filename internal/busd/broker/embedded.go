@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -28,22 +27,23 @@ func (b *Broker) embed(o Options) error {
 	if err != nil {
 		return err
 	}
-	password := rand.Text()
-	if options.TLSConfig != nil {
-		options.CustomClientAuthentication = gate{password}
+	account, err := o.Keys.Account(o.Listed)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(o.Keys.Trust(options, o.Listed), adopt(o.StoreDir, account.ID, options.SystemAccount)); err != nil {
+		return err
 	}
 	if err := b.start(options, o); err != nil {
 		return err
 	}
-	if options.TLSConfig == nil {
-		b.URL = clientURL(b.server)
-		return b.join(o)
+	if b.URL = clientURL(b.server); options.TLSConfig != nil {
+		if b.relay, err = openRelay(b.server); err != nil {
+			return fmt.Errorf("cannot listen for the modules that busd runs: %w", err)
+		}
+		b.URL = b.relay.url()
 	}
-	if b.relay, err = openRelay(b.server, password); err != nil {
-		return fmt.Errorf("cannot listen for the modules that busd runs: %w", err)
-	}
-	b.URL = b.relay.url()
-	return b.join(o, nats.UserInfo(relayUser, password))
+	return b.join(o)
 }
 
 func (b *Broker) start(options *server.Options, o Options) error {
@@ -93,9 +93,8 @@ func secure(o *server.Options, c config.TLS) (err error) {
 }
 
 // join connects busd to its server, without a port between them.
-func (b *Broker) join(o Options, more ...nats.Option) (err error) {
-	b.Conn, err = nats.Connect("", append(append(options(o.Log), more...), nats.InProcessServer(b.server))...)
-	if err != nil {
+func (b *Broker) join(o Options) error {
+	if err := b.enter("", append(options(o.Log), nats.InProcessServer(b.server))); err != nil {
 		return fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
 	}
 	return nil

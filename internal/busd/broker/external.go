@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -14,15 +16,32 @@ import (
 // probeTime is how long [Probe] waits for one node. Beyond: the node counts as unreachable.
 const probeTime = 2 * time.Second
 
-// connect connects to the external NATS.
+// connect connects to the external NATS: as one of the bus's users, if it knows them, and else as it is told to.
 func (b *Broker) connect(o Options) (err error) {
-	b.URL = o.NATS.URL
-	b.Conn, err = nats.Connect(b.URL, append(options(o.Log), login(o.NATS)...)...)
-	if err != nil {
+	b.URL = shown(o.NATS.URL)
+	if b.ours(o.NATS) && b.enter(o.NATS.URL, append(options(o.Log), secured(o.NATS)...)) == nil {
+		return nil
+	}
+	b.Conn, err = nats.Connect(o.NATS.URL, append(options(o.Log), login(o.NATS)...)...)
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		return fmt.Errorf("nats.url: %w: give its servers what \"busd nats-config\" prints, or name what they know in nats.credentials", err)
+	case err != nil:
 		// The URL may hold a password, so it is not repeated.
 		return fmt.Errorf("cannot connect to nats.url: %w: is NATS running there, and does it accept nats.credentials?", err)
 	}
+	o.Log.Warn().Msg("this NATS does not know the users of this bus: whoever it lets in can be any module, " +
+		"unless it has permissions of its own; \"busd nats-config\" prints what it needs")
 	return nil
+}
+
+// ours reports whether busd is to show credentials of its own keys: when it is told no others, or those.
+func (b *Broker) ours(c config.NATS) bool {
+	if c.Credentials == "" {
+		return !strings.Contains(c.URL, "@")
+	}
+	text, err := os.ReadFile(c.Credentials)
+	return err == nil && b.keys.Made(text)
 }
 
 // login says who busd is.
@@ -30,6 +49,11 @@ func login(c config.NATS) (opts []nats.Option) {
 	if c.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(c.Credentials))
 	}
+	return append(opts, secured(c)...)
+}
+
+// secured says how busd speaks TLS.
+func secured(c config.NATS) (opts []nats.Option) {
 	if c.TLS.CA != "" {
 		opts = append(opts, nats.RootCAs(c.TLS.CA))
 	}

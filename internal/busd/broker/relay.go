@@ -1,29 +1,23 @@
 package broker
 
 import (
-	"crypto/subtle"
 	"errors"
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// relayUser is what connections without TLS log in as. The password is new at each start.
-const relayUser = "busd"
-
 // acceptPause is how long the relay waits when it cannot accept a connection.
 const acceptPause = 10 * time.Millisecond
 
 // relay lets modules that busd runs into an embedded server that speaks TLS with everybody else. They would have to know its
 // certificate's name and authority, and perhaps have certificates of their own, which no program in every language does;
-// so there is a port on loopback without TLS for them, and a password that they have from their environment.
+// so there is a port on loopback without TLS for them. They show their credentials there as others do.
 type relay struct {
 	server   *server.Server
-	password string
 	listener net.Listener
 	owned    sync.WaitGroup
 
@@ -32,21 +26,18 @@ type relay struct {
 	closed bool
 }
 
-func openRelay(s *server.Server, password string) (*relay, error) {
+func openRelay(s *server.Server) (*relay, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // It takes no time.
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{server: s, password: password, listener: listener, conns: map[net.Conn]struct{}{}}
+	r := &relay{server: s, listener: listener, conns: map[net.Conn]struct{}{}}
 	r.owned.Go(r.accept)
 	return r, nil
 }
 
-// url is where modules find the relay, with what lets them in.
-func (r *relay) url() string {
-	u := url.URL{Scheme: "nats", User: url.UserPassword(relayUser, r.password), Host: r.listener.Addr().String()}
-	return u.String()
-}
+// url is where modules find the relay.
+func (r *relay) url() string { return "nats://" + r.listener.Addr().String() }
 
 func (r *relay) accept() {
 	for {
@@ -101,15 +92,4 @@ func (r *relay) close() {
 	}
 	r.mu.Unlock()
 	r.owned.Wait()
-}
-
-// gate lets in who speaks TLS, as the server's certificates say, and who has the password.
-type gate struct{ password string }
-
-// Check implements [server.Authentication].
-func (g gate) Check(c server.ClientAuthentication) bool {
-	if c.GetTLSConnectionState() != nil {
-		return true
-	}
-	return subtle.ConstantTimeCompare([]byte(c.GetOpts().Password), []byte(g.password)) == 1
 }

@@ -1,12 +1,33 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
 )
+
+// Trust has a server let in the users of the bus, and nobody else; listed are the modules on the roster.
+func (k *Keys) Trust(o *server.Options, listed []string) error {
+	operator, err := k.Operator()
+	if err != nil {
+		return err
+	}
+	system, err := k.SystemAccount()
+	if err != nil {
+		return err
+	}
+	account, err := k.Account(listed)
+	if err != nil {
+		return err
+	}
+	resolver := &server.MemAccResolver{}
+	o.TrustedOperators, o.AccountResolver, o.SystemAccount = []*jwt.OperatorClaims{operator}, resolver, system.ID
+	return errors.Join(resolver.Store(system.ID, system.Token), resolver.Store(account.ID, account.Token))
+}
 
 // Operator returns what servers trust.
 func (k *Keys) Operator() (*jwt.OperatorClaims, error) {
@@ -73,11 +94,7 @@ func (k *Keys) revoke(c *jwt.AccountClaims, r record, listed []string) error {
 var never = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func (k *Keys) revokeGeneration(c *jwt.AccountClaims, u User, generation int) error {
-	pair, err := k.key(u, generation)
-	if err != nil {
-		return err
-	}
-	public, err := pair.PublicKey()
+	public, err := k.public(u, generation)
 	if err != nil {
 		return err
 	}

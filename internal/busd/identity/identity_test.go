@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -33,16 +32,8 @@ func newBroker(t *testing.T, listed ...string) *broker {
 	t.Helper()
 	keys, err := identity.Open(t.TempDir(), serverName)
 	must(t, err)
-	operator, err := keys.Operator()
-	must(t, err)
-	resolver := &server.MemAccResolver{}
-	system, err := keys.SystemAccount()
-	must(t, err)
-	account, err := keys.Account(listed)
-	must(t, err)
-	must(t, resolver.Store(system.ID, system.Token))
-	must(t, resolver.Store(account.ID, account.Token))
-	o := &server.Options{TrustedOperators: []*jwt.OperatorClaims{operator}, AccountResolver: resolver, SystemAccount: system.ID}
+	o := &server.Options{}
+	must(t, keys.Trust(o, listed))
 	return &broker{t, keys, natstest.Start(t, o)}
 }
 
@@ -51,11 +42,7 @@ func (b *broker) list(names ...string) {
 	b.t.Helper()
 	account, err := b.keys.Account(names)
 	must(b.t, err)
-	claims, err := jwt.DecodeAccountClaims(account.Token)
-	must(b.t, err)
-	known, err := b.server.LookupAccount(account.ID)
-	must(b.t, err)
-	b.server.UpdateAccountClaims(known, claims)
+	must(b.t, identity.Tell(b.server, account))
 }
 
 func (b *broker) credentials(u identity.User) []byte {

@@ -12,6 +12,9 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// In is the folder of the keys in state_dir.
+func In(stateDir string) string { return filepath.Join(stateDir, "keys") }
+
 // Keys are the keys of one bus, and the record of which users were made with them. The methods may be called
 // concurrently, also by several processes that share the folder.
 type Keys struct {
@@ -21,9 +24,12 @@ type Keys struct {
 	operator, account, system nkeys.KeyPair
 }
 
-// Open reads the keys in a folder, or makes them where there are none. The folder must exist, and belong to busd alone:
-// whoever reads it can be any module.
+// Open reads the keys in a folder, or makes them, and the folder, where there are none. Whoever reads it can be any
+// module, so it is this user's alone (0700).
 func Open(dir, serverName string) (*Keys, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the folder for keys: %w", err)
+	}
 	k := &Keys{dir: dir, server: subjects.For(serverName), name: serverName}
 	for _, key := range []struct {
 		to   *nkeys.KeyPair

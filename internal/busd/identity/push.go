@@ -6,11 +6,26 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 )
 
 // updateSubject is where the servers' resolvers take the text of an account, in the system account.
 const updateSubject = "$SYS.REQ.CLAIMS.UPDATE"
+
+// Tell has a server that was made with [Keys.Trust] go by what the account says now; whoever it turns away is disconnected.
+func Tell(s *server.Server, a Account) error {
+	claims, err := a.Claims()
+	if err != nil {
+		return err
+	}
+	known, err := s.LookupAccount(a.ID)
+	if err != nil {
+		return fmt.Errorf("cannot tell NATS who may connect: %w", err)
+	}
+	s.UpdateAccountClaims(known, claims)
+	return nil
+}
 
 // Push tells an external NATS what the account says now; whoever it turns away is disconnected. The connection is one of
 // [System]. It waits for one server to take it until ctx ends; that server tells the others.

@@ -9,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // generations of a user's key that were given out. Those before Oldest are turned away.
 type generations struct {
-	Oldest  int `json:"oldest"`
-	Current int `json:"current"`
+	Oldest  int       `json:"oldest"`
+	Current int       `json:"current"`
+	Rotated time.Time `json:"rotated,omitzero"` // when the current one was made
 }
 
 // record is which users were made, by id.
@@ -32,7 +34,7 @@ func (k *Keys) Credentials(u User) ([]byte, error) {
 // Rotate returns a new credentials file for a user. The one before goes on being accepted until [Keys.Retire], so that
 // workers can change over one by one.
 func (k *Keys) Rotate(u User) ([]byte, error) {
-	g, err := k.update(u, func(g generations) generations { return generations{g.Oldest, g.Current + 1} })
+	g, err := k.update(u, func(g generations) generations { return generations{g.Oldest, g.Current + 1, time.Now()} })
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +43,48 @@ func (k *Keys) Rotate(u User) ([]byte, error) {
 
 // Retire has all but the latest credentials of a user turned away, from the next [Keys.Account] on.
 func (k *Keys) Retire(u User) error {
-	_, err := k.update(u, func(g generations) generations { return generations{g.Current, g.Current} })
+	_, err := k.update(u, func(g generations) generations { return generations{g.Current, g.Current, g.Rotated} })
 	return err
+}
+
+// Rotation is a user whose credentials were replaced, and whose old ones are still accepted.
+type Rotation struct {
+	User    User
+	Old     []string // public keys of the old credentials
+	Current int      // the generation that replaces them
+	Since   time.Time
+}
+
+// Rotating returns the users whose old credentials are still accepted.
+func (k *Keys) Rotating() (all []Rotation, err error) {
+	r, err := k.record()
+	if err != nil {
+		return nil, err
+	}
+	for id, g := range r {
+		if g.Oldest == g.Current {
+			continue
+		}
+		one := Rotation{User: User{id}, Current: g.Current, Since: g.Rotated}
+		for n := g.Oldest; n < g.Current; n++ {
+			public, err := k.public(one.User, n)
+			if err != nil {
+				return nil, err
+			}
+			one.Old = append(one.Old, public)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// Version is another one when the record of who has credentials was changed, by this process or another one.
+func (k *Keys) Version() string {
+	info, err := os.Stat(k.file())
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprint(info.ModTime().UnixNano(), info.Size())
 }
 
 // update changes what is recorded of a user, while no other process does.

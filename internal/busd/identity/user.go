@@ -8,10 +8,15 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	"github.com/modulebus/modulebus/subjects"
 )
+
+// maxSubscriptions is how many subscriptions one connection of a module may have. Beyond: NATS closes it. A worker has two
+// for each callback, one for each web resource, and some for each watch of its store.
+const maxSubscriptions = 2048
 
 // answerTime is how long a user may take to answer what it was asked. It is longer than any timeout in busd.yaml: a
 // server that forgets the permission earlier turns a late answer into none.
@@ -33,8 +38,39 @@ var (
 
 const modulePrefix = "module "
 
-// module returns the name of a module's user.
-func (u User) module() (name string, ok bool) { return strings.CutPrefix(u.id, modulePrefix) }
+// Named returns the user that a server shows by this name.
+func Named(id string) User { return User{id} }
+
+// Module returns the name of the module that the user is.
+func (u User) Module() (name string, ok bool) { return strings.CutPrefix(u.id, modulePrefix) }
+
+// Made reports whether a credentials file is of a user of this bus.
+func (k *Keys) Made(credentials []byte) bool {
+	token, err := jwt.ParseDecoratedJWT(credentials)
+	if err != nil {
+		return false
+	}
+	claims, err := jwt.DecodeUserClaims(token)
+	return err == nil && k.Issued(claims)
+}
+
+// Issued reports whether this bus signed what a user shows.
+func (k *Keys) Issued(claims *jwt.UserClaims) bool {
+	public, err := k.account.PublicKey()
+	return err == nil && claims.Issuer == public
+}
+
+// String is how the user is shown.
+func (u User) String() string { return u.id }
+
+// Login returns what a connection of ours to NATS shows.
+func (k *Keys) Login(u User) (nats.Option, error) {
+	text, err := k.Credentials(u)
+	if err != nil {
+		return nil, err
+	}
+	return nats.UserCredentialBytes(text), nil
+}
 
 // key derives the user's key of a generation.
 func (k *Keys) key(u User, generation int) (nkeys.KeyPair, error) {
@@ -51,6 +87,15 @@ func (k *Keys) key(u User, generation int) (nkeys.KeyPair, error) {
 		return nil, err
 	}
 	return nkeys.FromRawSeed(nkeys.PrefixByteUser, derived)
+}
+
+// public returns the name that servers know a generation of a user by.
+func (k *Keys) public(u User, generation int) (string, error) {
+	pair, err := k.key(u, generation)
+	if err != nil {
+		return "", err
+	}
+	return pair.PublicKey()
 }
 
 // signer is the key of the user's account.
@@ -74,6 +119,9 @@ func (k *Keys) credentials(u User, generation int) ([]byte, error) {
 	claims := jwt.NewUserClaims(public)
 	claims.Name = u.id
 	claims.Permissions = k.permissions(u)
+	if _, ok := u.Module(); ok {
+		claims.Limits.Subs = maxSubscriptions
+	}
 	token, err := claims.Encode(k.signer(u))
 	if err != nil {
 		return nil, err
@@ -88,7 +136,7 @@ func (k *Keys) credentials(u User, generation int) ([]byte, error) {
 // permissions are empty for users that may do everything in their account.
 func (k *Keys) permissions(u User) (p jwt.Permissions) {
 	var may subjects.Permissions
-	if name, ok := u.module(); ok {
+	if name, ok := u.Module(); ok {
 		may = k.server.ModulePermissions(name)
 	} else if u == Homeserver {
 		may = k.server.HomeserverPermissions()

@@ -1,0 +1,108 @@
+package admission
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/busd/identity"
+)
+
+const (
+	// overlap is how long credentials that were replaced are accepted at most. Beyond: whoever still uses them is disconnected.
+	overlap = time.Hour
+
+	// answerTime is how long the servers of a cluster have to say who is connected.
+	answerTime = 500 * time.Millisecond
+)
+
+// rotations retire credentials that were replaced, as soon as nobody uses them.
+type rotations struct {
+	admission *Admission
+	tried     map[identity.User]int // for which generation workers were replaced
+}
+
+// step goes on with what is under way, and reports whether something was retired.
+func (r *rotations) step(ctx context.Context) (retired bool) {
+	pending, err := r.admission.Keys.Rotating()
+	if err != nil {
+		r.admission.refused.Error().Err(err).Msg("cannot see whose credentials were replaced")
+		return false
+	}
+	for _, p := range pending {
+		if r.replaced(ctx, p) || time.Since(p.Since) > overlap || !r.inUse(ctx, p) {
+			retired = r.retire(p.User) || retired
+		}
+	}
+	return retired
+}
+
+// replaced reports whether busd runs the module, and its workers have the new credentials now.
+func (r *rotations) replaced(ctx context.Context, p identity.Rotation) bool {
+	module, ok := p.User.Module()
+	if !ok || r.tried[p.User] == p.Current {
+		return false
+	}
+	r.tried[p.User] = p.Current
+	if _, err := r.admission.Credentials(module); err != nil {
+		r.admission.Log.Error().Err(err).Str("module", module).Msg("cannot hand out new credentials")
+		return false
+	}
+	ran, err := r.admission.Replace(ctx, module)
+	if err != nil {
+		r.admission.Log.Error().Err(err).Str("module", module).
+			Msg("not all workers have taken over new credentials: the old ones are accepted as long as they are used")
+	}
+	return ran && err == nil
+}
+
+func (r *rotations) retire(u identity.User) bool {
+	if err := r.admission.Keys.Retire(u); err != nil {
+		r.admission.Log.Error().Err(err).Stringer("user", u).Msg("cannot turn old credentials away")
+		return false
+	}
+	r.admission.Log.Info().Stringer("user", u).Msg("credentials were replaced: the old ones are turned away from now on")
+	return true
+}
+
+// inUse reports whether somebody is connected with credentials that were replaced, as far as the servers say.
+func (r *rotations) inUse(ctx context.Context, p identity.Rotation) bool {
+	for _, key := range p.Old {
+		if used, err := connectedAs(ctx, r.admission.Broker.System, key); used || err != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// connectedAs asks all servers for connections of a user's key.
+func connectedAs(ctx context.Context, system *nats.Conn, key string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	inbox := system.NewInbox()
+	sub, err := system.SubscribeSync(inbox)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	query, _ := json.Marshal(map[string]any{"user": key, "auth": true, "limit": 1}) // It cannot fail.
+	if err := system.PublishRequest("$SYS.REQ.SERVER.PING.CONNZ", inbox, query); err != nil {
+		return false, err
+	}
+	for answers := 0; ; answers++ {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil { // The servers that are there have answered.
+			return answers == 0, nil
+		}
+		var answer struct {
+			Data struct {
+				Connections []json.RawMessage `json:"connections"`
+			} `json:"data"`
+		}
+		if json.Unmarshal(m.Data, &answer) != nil || len(answer.Data.Connections) > 0 {
+			return true, nil
+		}
+	}
+}

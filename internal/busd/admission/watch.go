@@ -1,0 +1,143 @@
+package admission
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/busd/identity"
+)
+
+// maxWarned is how many wrong names are remembered, so that each is logged once. Beyond: they are not logged.
+const maxWarned = 1024
+
+// event is what a server says of a client, in the system account.
+type event struct {
+	Server struct {
+		ID string `json:"id"`
+	} `json:"server"`
+	Client struct {
+		ID   uint64 `json:"id"`
+		Host string `json:"host"`
+		Name string `json:"name"` // as it calls itself
+		JWT  string `json:"jwt"`
+	} `json:"client"`
+	Reason string `json:"reason"`
+}
+
+func (a *Admission) listen() error {
+	account, err := a.Keys.Account(nil)
+	if err != nil {
+		return err
+	}
+	for subject, handle := range map[string]func(event){
+		"$SYS.ACCOUNT." + account.ID + ".CONNECT": a.connected,
+		"$SYS.SERVER.*.CLIENT.AUTH.ERR":           a.turnedAway,
+	} {
+		sub, err := a.Broker.System.Subscribe(subject, func(m *nats.Msg) {
+			var e event
+			if json.Unmarshal(m.Data, &e) == nil { // A server of another version may say something else.
+				handle(e)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("cannot watch who connects to NATS: %w", err)
+		}
+		a.subs = append(a.subs, sub)
+	}
+	return a.Broker.System.Flush()
+}
+
+// connected disconnects who shows the name of another module, or came in before NATS knew that it is not listed.
+func (a *Admission) connected(e event) {
+	user, ok := userOf(e)
+	module, isModule := user.Module()
+	if !ok || !isModule {
+		return
+	}
+	listed := a.names()
+	if !slices.Contains(listed, module) {
+		a.tellAgain() // Now that this module is known to have credentials.
+		return
+	}
+	other := shownAs(e.Client.Name, module, listed)
+	if other == "" {
+		return
+	}
+	if a.first(module + "\x00" + other) {
+		a.Log.Warn().Str("module", module).Str("shown", other).Str("host", e.Client.Host).
+			Msg("disconnected a client that shows another module's name than its credentials: is its credentials file the right one?")
+	}
+	a.kick(e)
+}
+
+// kick disconnects a client. A server obeys only who wants an answer.
+func (a *Admission) kick(e event) {
+	system := a.Broker.System
+	request, _ := json.Marshal(map[string]uint64{"cid": e.Client.ID}) // It cannot fail.
+	if err := system.PublishRequest("$SYS.REQ.SERVER."+e.Server.ID+".KICK", system.NewInbox(), request); err != nil {
+		a.refused.Error().Err(err).Msg("cannot disconnect a client")
+	}
+}
+
+// turnedAway says who could not come in. The log has no more of it than a few lines a second.
+func (a *Admission) turnedAway(e event) {
+	line := a.refused.Warn().Str("host", e.Client.Host).Str("client", shorten(e.Client.Name))
+	user, ok := userOf(e)
+	if !ok {
+		line.Msg("NATS turned away a client without credentials: \"busd credentials\" prints them")
+		return
+	}
+	claims, _ := jwt.DecodeUserClaims(e.Client.JWT) // It was decoded before.
+	module, isModule := user.Module()
+	line = line.Stringer("user", user)
+	switch {
+	case !a.Keys.Issued(claims):
+		line.Msg("NATS turned away a client with credentials of another bus")
+	case isModule && !slices.Contains(a.names(), module):
+		line.Msg("NATS turned away a module that is not listed: add it to modules in busd.yaml, or stop it")
+	default:
+		line.Msg("NATS turned away a client whose credentials were replaced: give it what \"busd credentials\" prints now")
+	}
+}
+
+// userOf returns who the client's credentials say that it is. Whether they are good is for the server to say.
+func userOf(e event) (identity.User, bool) {
+	claims, err := jwt.DecodeUserClaims(e.Client.JWT)
+	if err != nil {
+		return identity.User{}, false
+	}
+	return identity.Named(claims.Name), true
+}
+
+// shownAs returns the other listed module that a client of this module calls itself; empty if it does not. Workers call
+// themselves module/worker.
+func shownAs(shown, module string, listed []string) string {
+	is := func(name string) bool { return shown == name || strings.HasPrefix(shown, name+"/") }
+	i := slices.IndexFunc(listed, is)
+	if i < 0 || is(module) {
+		return ""
+	}
+	return listed[i]
+}
+
+// first reports whether it is called with this for the first time.
+func (a *Admission) first(what string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.warned[what] || len(a.warned) >= maxWarned {
+		return false
+	}
+	a.warned[what] = true
+	return true
+}
+
+// shorten keeps what others call themselves from filling the log.
+func shorten(text string) string {
+	const longest = 128
+	return text[:min(len(text), longest)]
+}
