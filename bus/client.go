@@ -230,7 +230,8 @@ func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Mes
 // Wants reports whether the callback has to be asked: whether any module registered it, or nobody knows yet. Where it is
 // false, asking costs nothing, and nothing has to be prepared for it.
 func (c *Client) Wants(cb subjects.AnyCallback) bool {
-	return c.roster.Load().plans[subjects.DeclarationOf(cb).Index()] != nil
+	plan := c.roster.Load().plans[subjects.DeclarationOf(cb).Index()]
+	return plan != nil && (plan.wanted || plan.err != nil)
 }
 
 // StateFilter returns which state events of a room any module needs in requests of the callback; nil when none does.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,29 @@ func TestAModuleThatIsNamedAndUnheardOfCountsForEveryKey(t *testing.T) {
 	c = over(t, away, failing(d, func(*rosterv1.Interest) {}))
 	if _, err := c.PasswordAuthProvider.AuthCheckers(t.Context(), login(byPassword)); err != nil {
 		t.Errorf("a module that registered no login type was asked: %v", err)
+	}
+}
+
+func TestModuleOfWhichNobodyKnowsIsNamedByEachDecision(t *testing.T) {
+	t.Parallel()
+	l := &line{replies: map[string]*nats.Msg{"gate": {}}}
+	r := rosterOf(subjects.UserMayCreateRoom.Declaration, "gate")
+	r.Modules = append(r.Modules, &rosterv1.Module{Name: "stranger", Unknown: true}, &rosterv1.Module{Name: "silent"})
+	c := over(t, l, r)
+	want := []bus.Failure{{
+		Module: "stranger", Kind: rosterv1.FailureKind_ABSENT, Policy: callbacksv1.OnFailure_SKIP,
+		Text: "it has never joined, so nobody knows what it wants",
+	}}
+	wanted, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{})
+	if err != nil || !slices.Equal(wanted.Failures, want) {
+		t.Errorf("of what another module wants, the failures are %v (%v)", wanted.Failures, err)
+	}
+	other, err := c.SpamChecker.UserMayInvite(t.Context(), &callbacksv1.UserMayInviteRequest{})
+	if err != nil || !slices.Equal(other.Failures, want) {
+		t.Errorf("of what no module wants, the failures are %v (%v)", other.Failures, err)
+	}
+	if !c.Wants(subjects.UserMayCreateRoom) || c.Wants(subjects.UserMayInvite) {
+		t.Error("a module of which nobody knows decides what homeservers prepare for")
 	}
 }
 

@@ -22,6 +22,7 @@ type plan struct {
 	server   subjects.Server
 	steps    []step // in roster order
 	parallel bool
+	wanted   bool                  // by a module; else it only names those of which nobody knows
 	state    *rosterv1.StateFilter // what any step needs; nil for none
 	metrics  *callbackMetrics
 	err      error // why it cannot be asked; nil where it can

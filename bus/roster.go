@@ -18,7 +18,7 @@ type roster struct {
 	source   *rosterv1.Roster
 	revision uint64
 	budget   time.Duration
-	plans    []*plan // by Declaration.Index; nil where no module registered the callback
+	plans    []*plan // by Declaration.Index; nil where no module registered the callback, and of each module it is known what it did
 	routes   routes
 	grants   map[string][]string // by module
 	err      error               // why nothing can be asked by it; nil where it can
@@ -43,6 +43,9 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 	soles := map[*subjects.Category]string{}
 	for _, m := range source.GetModules() {
 		r.grants[m.GetName()] = m.GetGrants()
+		if m.GetUnknown() {
+			r.note(c, m)
+		}
 		for _, interest := range m.GetCallbacks() {
 			// What this version does not know, nobody can ask.
 			if d, ok := subjects.Find(interest.GetCallback()); ok {
@@ -60,11 +63,32 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 	if d.Options.GetRule() == callbacksv1.Rule_SOLE && soles[d.Category] != m.GetName() {
 		return
 	}
+	p := r.planOf(c, d)
+	p.wanted = true
+	p.steps = append(p.steps, c.step(d, m, i))
+	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
+}
+
+func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 	p := r.plans[d.Index()]
 	if p == nil {
 		p = &plan{callback: declared.Of(d), server: c.server, parallel: parallel(d, r.source), metrics: c.metrics.callback(d)}
 		r.plans[d.Index()] = p
 	}
-	p.steps = append(p.steps, c.step(d, m, i))
-	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
+	return p
+}
+
+// note has each decision name a module of which nobody knows what it wants. Where only one module is asked, that is
+// another.
+func (r *roster) note(c *Client, m *rosterv1.Module) {
+	for _, d := range subjects.All() {
+		if d.Options.GetRule() == callbacksv1.Rule_SOLE {
+			continue
+		}
+		p := r.planOf(c, d)
+		p.steps = append(p.steps, c.step(d, m, &rosterv1.Interest{
+			OnFailure: callbacksv1.OnFailure_SKIP, OnFailureFederated: callbacksv1.OnFailure_SKIP,
+			Unserved: "it has never joined, so nobody knows what it wants",
+		}))
+	}
 }

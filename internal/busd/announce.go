@@ -57,6 +57,12 @@ func (d *daemon) say(missing []registry.Status) {
 	}
 	event.Msg(how)
 	d.Supervisor("READY=1\nSTATUS=" + how)
+	for _, m := range missing {
+		if m.Unknown {
+			d.Log.Warn().Str("module", m.Name).Msg("asked nothing until it joins: it never has, so nobody knows what it wants; " +
+				"name under its callbacks what must not pass without it")
+		}
+	}
 	if d.Announce != nil {
 		_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // Nobody may be reading.
 	}

@@ -422,3 +422,45 @@ func TestTheStatusTellsSinceWhenAndHowOften(t *testing.T) {
 	equal(t, joined.Add(time.Minute), s.Since)
 	equal(t, true, s.Remembered)
 }
+
+func TestModuleThatNeverJoinedIsShown(t *testing.T) {
+	t.Parallel()
+	named := listed("named")
+	named.Callbacks = map[string]config.Override{createRoom: {}}
+	skipped := listed("skipped")
+	skipped.OnFailure = &config.Policy{Local: config.Skip, Federated: config.Skip}
+	r := listing(listed("gate"), named, skipped)
+	var noted []bool // by each decision
+	for _, m := range r.Roster().GetModules() {
+		noted = append(noted, m.GetUnknown())
+	}
+	equal(t, []bool{true, false, false}, noted)
+	s := status(t, r, "gate")
+	equal(t, true, s.Unknown)
+	says(t, s.Problems, "nobody knows what it wants", "name under its callbacks")
+	says(t, []string{s.LastError}, "no worker has joined", "nobody knows what it wants")
+	equal(t, false, status(t, r, "named").Unknown) // The operator knows.
+
+	r.Join("gate", join("1"), start) // It wants nothing, which is known then, here and wherever its roster goes.
+	r.Leave("gate", "1", start)
+	equal(t, false, status(t, r, "gate").Unknown)
+	again := listing(listed("gate"))
+	again.Recall(r.Roster(), start)
+	equal(t, false, status(t, again, "gate").Unknown)
+}
+
+func TestProcessThatEndsOfAKnownModuleIsNotAwaited(t *testing.T) {
+	t.Parallel()
+	m := listed("gate")
+	m.Run = []string{"gate"}
+	known := listing(m)
+	known.Join("gate", join("1", createRoom), start)
+	r := listing(m)
+	r.Recall(known.Roster(), start)
+	r.Crashed("gate", "exit status 1", start)
+	equal(t, false, r.Expects(registry.Started)) // It is absent for what it wants.
+	refused := listing(m)
+	refused.Join("gate", &rosterv1.Join{Worker: "1", ConfigError: &rosterv1.ConfigError{Error: "no"}}, start)
+	refused.Crashed("gate", "exit status 78", start)
+	equal(t, false, refused.Expects(registry.Started))
+}

@@ -21,6 +21,7 @@ type module struct {
 	config.Module
 	workers  map[string]*worker
 	asked    time.Time      // when it last wanted its entry, while it is not listed
+	heard    bool           // it has joined, here or at another busd, now or earlier
 	last     *rosterv1.Join // what its workers registered together; while there are none, what the last ones did
 	declined []string       // callbacks that the operator named and that it did not register when it last joined
 	refused  *rosterv1.ConfigError
@@ -120,6 +121,7 @@ func (m *module) join(j *rosterv1.Join, l limits, now time.Time) (problems []str
 	if old != nil {
 		w.since = old.since
 	}
+	m.heard = true
 	if old == nil || !w.same(old) {
 		m.settle()
 	}
@@ -213,6 +215,7 @@ func (m *module) wanted() []string {
 
 // recall takes what it registered earlier from its part of a roster.
 func (m *module) recall(e *rosterv1.Module) {
+	m.heard = m.heard || e.GetHeard() || registered(e)
 	j := &rosterv1.Join{WebResources: e.GetWebResources(), Json: e.GetJson(), Needs: map[string]*rosterv1.Needs{}}
 	refused := map[string]string{}
 	for _, i := range e.GetCallbacks() {
@@ -234,7 +237,24 @@ func (m *module) recall(e *rosterv1.Module) {
 
 // known reports whether it has said what it is for, now or earlier.
 func (m *module) known() bool {
-	return len(m.workers) > 0 || !saysNothing(m.last) || len(m.declined) > 0
+	return m.heard || !saysNothing(m.last) || len(m.declined) > 0
+}
+
+// unknown reports whether nobody knows what it wants: it has not said so, and the operator has not.
+func (m *module) unknown() bool { return !m.known() && len(m.Callbacks) == 0 }
+
+// skipped reports whether the operator wrote that the module's failures are skipped. Nobody has to be told then that they are.
+func (m *module) skipped() bool {
+	return m.OnFailure != nil && m.OnFailure.Local == config.Skip && m.OnFailure.Federated == config.Skip
+}
+
+// endsOften is how often each process of a module may end at its first start before busd answers without it. Beyond: the
+// module is asked nothing but what is named, and each answer says so.
+const endsOften = 5
+
+// starts reports whether it may still join for the first time although a process of it has ended.
+func (m *module) starts() bool {
+	return m.unknown() && m.refused == nil && m.restarts < endsOften*max(m.Workers, 1)
 }
 
 func saysNothing(j *rosterv1.Join) bool {

@@ -159,14 +159,14 @@ const (
 	Known
 )
 
-// Expects reports whether a listed module has yet to do what is expected. A module whose configuration was refused, or
-// whose process ended, is expected to do nothing.
+// Expects reports whether a listed module has yet to do what is expected. A module whose configuration was refused is
+// expected to do nothing. Nor is one whose process ended, but where nobody knows what it wants: that is started again.
 func (r *Registry) Expects(e Expectation) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.listed, func(m *module) bool {
 		done := len(m.workers) > 0 || e == Known && m.known()
-		return (len(m.Run) > 0) == (e == Started) && !done && m.state() != Failed
+		return (len(m.Run) > 0) == (e == Started) && !done && (m.state() != Failed || m.starts())
 	})
 }
 

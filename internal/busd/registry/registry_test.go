@@ -122,7 +122,7 @@ func TestTheRosterHasTheOperatorsTerms(t *testing.T) {
 	r.Join("gate", join("1", createRoom, checkEvent, registered), start)
 	// Without a breaker, its time holds for workers that do not answer.
 	want := &rosterv1.Roster{Revision: r.Roster().GetRevision(), BudgetMs: 2000, Modules: []*rosterv1.Module{{
-		Name: "gate", Workers: []string{"1"}, Callbacks: []*rosterv1.Interest{
+		Name: "gate", Workers: []string{"1"}, Heard: true, Callbacks: []*rosterv1.Interest{
 			// It cannot be refused, so what holds is the callback's own.
 			{Callback: registered, TimeoutMs: 250, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_FAIL, OnFailurePolicy: callbacksv1.OnFailure_FAIL},
 			{Callback: checkEvent, TimeoutMs: 3000, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_SKIP, OnFailurePolicy: callbacksv1.OnFailure_SKIP},

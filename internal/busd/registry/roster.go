@@ -37,6 +37,7 @@ func (r *Registry) parts() (all []*rosterv1.Module) {
 func (m *module) part(owners map[string]string) *rosterv1.Module {
 	out := &rosterv1.Module{
 		Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers)), Grants: m.Grants, Declined: m.declined,
+		Heard: m.heard, Unknown: m.unknown() && !m.skipped(),
 	}
 	for _, name := range m.wanted() {
 		out.Callbacks = append(out.Callbacks, m.interest(name))

@@ -229,6 +229,10 @@ func TestNobodyIsAwaitedForEver(t *testing.T) {
 	cancel()
 	b.AwaitModules(ctx, registry.Started)
 	b.Crashed("run by busd", "its process ended", start)
+	equal(t, true, b.Expects(registry.Started)) // Nobody knows what it wants, and it is started again.
+	for range 4 {
+		b.Crashed("run by busd", "its process ended", start)
+	}
 	b.AwaitModules(t.Context(), registry.Started) // It is known not to come soon.
 	b.Configure([]config.Module{listed("elsewhere")}, time.Second, start)
 	b.AwaitModules(ctx, registry.Joined)

@@ -44,6 +44,10 @@ type Status struct {
 	// that the operator named.
 	Remembered bool `json:"remembered,omitempty"`
 
+	// Unknown tells that it has never joined and that nothing is named under its callbacks: nobody knows what it wants, and it
+	// is asked nothing.
+	Unknown bool `json:"unknown,omitempty"`
+
 	// Restarts counts the processes of it that ended without being asked to, since busd started.
 	Restarts int `json:"restarts,omitempty"`
 
@@ -139,6 +143,7 @@ func (m *module) status() Status {
 		LastErrorAt:  m.failure.at,
 		Problems:     m.problems(),
 		Remembered:   len(m.workers) == 0 && len(m.wanted()) > 0,
+		Unknown:      m.unknown(),
 		Restarts:     m.restarts,
 		unwell:       len(m.unservable()) > 0 || m.excess != "",
 	}
@@ -182,7 +187,7 @@ func (m *module) lastError() string {
 	case m.crash != "":
 		return m.crash
 	case len(m.workers) == 0 && len(m.Run) == 0:
-		return "no worker has joined: start one, with MODULEBUS_MODULE=" + m.Name
+		return strings.Join(append([]string{"no worker has joined: start one, with MODULEBUS_MODULE=" + m.Name}, m.problems()...), "; ")
 	}
 	return strings.Join(m.problems(), "; ")
 }
@@ -198,6 +203,10 @@ func (m *module) refusal() string {
 func (m *module) problems() (problems []string) {
 	if m.excess != "" {
 		problems = append(problems, m.excess)
+	}
+	if m.unknown() {
+		problems = append(problems, "it has never joined, so nobody knows what it wants, and it is asked nothing: "+
+			"name under its callbacks what must not pass without it")
 	}
 	for _, path := range m.last.GetWebResources() {
 		if owner := m.lost[path]; owner != "" {

@@ -860,7 +860,12 @@ type Module struct {
 	// Scopes of the Module API that the operator granted it.
 	Grants []string `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"`
 	// Full names of callbacks that the operator named and the module, when it last joined, did not register.
-	Declined      []string `protobuf:"bytes,7,rep,name=declined,proto3" json:"declined,omitempty"`
+	Declined []string `protobuf:"bytes,7,rep,name=declined,proto3" json:"declined,omitempty"`
+	// It has joined, at this busd or at one that this one learned from, now or earlier.
+	Heard bool `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
+	// Nobody knows what it wants: it has never joined, and the operator named no callback and did not say to skip it. It is not
+	// asked, and each decision has it among its failures.
+	Unknown       bool `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -942,6 +947,20 @@ func (x *Module) GetDeclined() []string {
 		return x.Declined
 	}
 	return nil
+}
+
+func (x *Module) GetHeard() bool {
+	if x != nil {
+		return x.Heard
+	}
+	return false
+}
+
+func (x *Module) GetUnknown() bool {
+	if x != nil {
+		return x.Unknown
+	}
+	return false
 }
 
 // Interest is one callback that a module is asked, with all that the operator's file and the callback's defaults say of
@@ -1456,7 +1475,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\rR\x05count\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"\xe0\x01\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"\x90\x02\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\tcallbacks\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.InterestR\tcallbacks\x12#\n" +
@@ -1464,7 +1483,9 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x04json\x18\x04 \x01(\bR\x04json\x12\x18\n" +
 	"\aworkers\x18\x05 \x03(\tR\aworkers\x12\x16\n" +
 	"\x06grants\x18\x06 \x03(\tR\x06grants\x12\x1a\n" +
-	"\bdeclined\x18\a \x03(\tR\bdeclined\"\xfd\x03\n" +
+	"\bdeclined\x18\a \x03(\tR\bdeclined\x12\x14\n" +
+	"\x05heard\x18\b \x01(\bR\x05heard\x12\x18\n" +
+	"\aunknown\x18\t \x01(\bR\aunknown\"\xfd\x03\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +
