@@ -12,7 +12,7 @@ GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
 SHELLCHECK    := 0.11.0.1
 
-LAW := ^TestTheDecisionIsThatOfAskingInOrder$$
+LAW := ^TestDecisionIsThatOfAskingInOrder$$
 
 PYTHON    ?= python3
 CHROMIUM  ?= chromium
@@ -32,7 +32,7 @@ test: ## every test that needs Go alone, with the race detector
 law: ## a million cases of what decisions must be, another million over a network, hundreds of faults, and a thousand rounds of restarts: half an hour
 	go test -count=1 -timeout 0 -run '$(LAW)' ./internal/combine -rapid.checks=1000000
 	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=100000
-	go test -count=1 -timeout 0 -run '^TestTheGateNeverOpensByAccident$$|^TestKilledWorkerLosesOnlyWhatItHas$$' ./bus -rapid.checks=100000 -kills=20
+	go test -count=1 -timeout 0 -run '^TestGateNeverOpensByAccident$$|^TestKilledWorkerLosesOnlyWhatItHas$$' ./bus -rapid.checks=100000 -kills=20
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
 	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=250
 

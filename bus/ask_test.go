@@ -130,7 +130,7 @@ func TestAsk(t *testing.T) {
 }
 
 // Every way to fail, with every policy, before a module that refuses.
-func TestWhatAFailureMeansIsThePolicys(t *testing.T) {
+func TestFailureMeansWhatThePolicySays(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []rosterv1.FailureKind{absent, timeout, busy, failed, panicked, malformed} {
 		for policy, want := range map[callbacksv1.OnFailure]*verdict{skip: denied("b"), refuse: cannotBeAsked("a"), fail: nil} {
@@ -153,7 +153,7 @@ func TestWhatAFailureMeansIsThePolicys(t *testing.T) {
 	}
 }
 
-func TestTheDefaultPolicyIsTheDeclarations(t *testing.T) {
+func TestDefaultPolicyIsTheDeclarations(t *testing.T) {
 	t.Parallel()
 	for _, d := range subjects.All() {
 		if declared.Of(d).Key != nil || declared.Of(d).ToModule != nil {
@@ -179,7 +179,7 @@ func TestTheDefaultPolicyIsTheDeclarations(t *testing.T) {
 	}
 }
 
-func TestAFailureRefusesOnlyWhereThatCanBeSaid(t *testing.T) {
+func TestFailureRefusesOnlyWhereTheReplyCan(t *testing.T) {
 	t.Parallel()
 	c := bustest.New(t, bustest.Fail(subjects.IsUserExpired, failed).OnFailure(refuse))
 	if got, err := c.AccountValidity.IsUserExpired(t.Context(), &callbacksv1.IsUserExpiredRequest{}); err == nil || got.Failures[0].Policy != fail {
@@ -187,7 +187,7 @@ func TestAFailureRefusesOnlyWhereThatCanBeSaid(t *testing.T) {
 	}
 }
 
-func TestADecisionIsTheCallersOwn(t *testing.T) {
+func TestDecisionIsTheCallersOwn(t *testing.T) {
 	t.Parallel()
 	c := bustest.New(t, bustest.Fail(subjects.OnCreateRoom, failed))
 	for range 2 {
@@ -199,7 +199,7 @@ func TestADecisionIsTheCallersOwn(t *testing.T) {
 	}
 }
 
-func TestTheOriginOfAnEventDecidesWhatAFailureMeans(t *testing.T) {
+func TestOriginOfAnEventDecidesWhatAFailureMeans(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		event string
@@ -228,7 +228,7 @@ func TestTheOriginOfAnEventDecidesWhatAFailureMeans(t *testing.T) {
 	}
 }
 
-func TestAnEarlierModuleCountsThoughALaterOneAnsweredBefore(t *testing.T) {
+func TestEarlierModuleCountsThoughALaterOneAnsweredBefore(t *testing.T) {
 	t.Parallel()
 	answered := make(chan struct{})
 	c := bustest.New(t,
@@ -247,7 +247,7 @@ func TestAnEarlierModuleCountsThoughALaterOneAnsweredBefore(t *testing.T) {
 	}
 }
 
-func TestNobodyIsWaitedForWhoCannotMatter(t *testing.T) {
+func TestAskDoesNotWaitForModulesThatCannotMatter(t *testing.T) {
 	t.Parallel()
 	c := bustest.New(t, denies("a"), thinks("b"), thinks("c"))
 	if got, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); got.DecidedBy != "a" || err != nil {
@@ -255,7 +255,7 @@ func TestNobodyIsWaitedForWhoCannotMatter(t *testing.T) {
 	}
 }
 
-func TestWhenTimeRunsOutEachModuleHasItsOwnPolicy(t *testing.T) {
+func TestModulesNotHeardInTimeHaveTheirOwnPolicies(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		modules []bustest.Script
@@ -289,7 +289,7 @@ func TestWhenTimeRunsOutEachModuleHasItsOwnPolicy(t *testing.T) {
 }
 
 // What is asked one after the other runs out of time before all are asked.
-func TestWhoWasNotAskedInTimeHasTimedOut(t *testing.T) {
+func TestModuleNotAskedInTimeHasTimedOut(t *testing.T) {
 	t.Parallel()
 	var asked sync.Map
 	module := func(name string) bustest.Script {
@@ -312,7 +312,7 @@ func TestWhoWasNotAskedInTimeHasTimedOut(t *testing.T) {
 	}
 }
 
-func TestACancelledAskReturnsAtOnceAndForgetsReplies(t *testing.T) {
+func TestCancelledAskReturnsAtOnceAndForgetsReplies(t *testing.T) {
 	t.Parallel()
 	asked, forgotten := make(chan struct{}), make(chan struct{})
 	c := bustest.New(t, bustest.Func(subjects.UserMayCreateRoom, func(ctx context.Context, _ *question) (*verdict, error) {
@@ -330,7 +330,7 @@ func TestACancelledAskReturnsAtOnceAndForgetsReplies(t *testing.T) {
 	<-forgotten
 }
 
-func TestNobodyIsAskedWhenTheCallerIsGone(t *testing.T) {
+func TestCallerThatIsGoneAsksNobody(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -343,7 +343,7 @@ func TestNobodyIsAskedWhenTheCallerIsGone(t *testing.T) {
 	}
 }
 
-func TestEachModuleGetsTheRoomAsTheOnesBeforeLeftIt(t *testing.T) {
+func TestModuleGetsTheRoomAsTheOnesBeforeLeftIt(t *testing.T) {
 	t.Parallel()
 	module := func(name string, answer *callbacksv1.OnCreateRoomResponse, saw *string) bustest.Script {
 		return bustest.Func(subjects.OnCreateRoom, func(_ context.Context, req *callbacksv1.OnCreateRoomRequest) (*callbacksv1.OnCreateRoomResponse, error) {
@@ -372,7 +372,7 @@ func TestEachModuleGetsTheRoomAsTheOnesBeforeLeftIt(t *testing.T) {
 	}
 }
 
-func TestARefusalEndsTheCreationOfARoom(t *testing.T) {
+func TestRefusalEndsTheCreationOfARoom(t *testing.T) {
 	t.Parallel()
 	c := bustest.New(t,
 		bustest.Answer(subjects.OnCreateRoom, &callbacksv1.OnCreateRoomResponse{RequestContent: []byte(`{}`)}).By("a"),
@@ -416,7 +416,7 @@ func TestSetsAreUnited(t *testing.T) {
 	}
 }
 
-func TestAllAreTold(t *testing.T) {
+func TestNotificationReachesAllModules(t *testing.T) {
 	t.Parallel()
 	told := make(chan string, 3)
 	module := func(name string) bustest.Script {
@@ -492,7 +492,7 @@ func TestModulesMayAskTheHomeserverWhichAsksThem(t *testing.T) {
 	}
 }
 
-func TestManyAskAtOnce(t *testing.T) {
+func TestClientAsksConcurrently(t *testing.T) {
 	t.Parallel()
 	c := bustest.New(t, abstains("a"), fails("b", timeout, skip), bustest.Func(subjects.UserMayCreateRoom, func(_ context.Context, req *question) (*verdict, error) {
 		return denied(req.GetUserId()), nil

@@ -22,7 +22,7 @@ func (silent) Cancel(natsrequest.Ticket, string) {}
 func (silent) Lost(string)                       {}
 
 // A timer that is set for a past that nothing ends keeps a whole processor busy until the other modules have answered.
-func TestAModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
+func TestModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 	t.Parallel()
 	d := subjects.UserMayCreateRoom.Declaration
 	roster := &rosterv1.Roster{Revision: 1}

@@ -45,7 +45,7 @@ const open = rosterv1.FailureKind_BREAKER_OPEN
 // after lets time pass in a bubble.
 func after(d time.Duration) { <-time.After(d) }
 
-func TestAModuleThatDoesNotAnswerIsLeftAlone(t *testing.T) {
+func TestModuleThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reply *nats.Msg
@@ -80,7 +80,7 @@ func TestAModuleThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	})
 }
 
-func TestOnlyTimeoutsCount(t *testing.T) {
+func TestBreakerCountsOnlyTimeouts(t *testing.T) {
 	t.Parallel()
 	for _, m := range []*nats.Msg{failure(failed), failure(panicked), failure(busy), gone, {Data: []byte("\xff")}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestTinyDeadlinesOfCallersDoNotCount(t *testing.T) {
 	})
 }
 
-func TestATrialIsOneAskAtATime(t *testing.T) {
+func TestBreakerTriesOneAskAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reply *nats.Msg
@@ -154,7 +154,7 @@ func TestATrialIsOneAskAtATime(t *testing.T) {
 }
 
 // Callers go away whatever their ask is a trial of; another ask tries then.
-func TestATrialThatIsGivenUpIsMadeUpFor(t *testing.T) {
+func TestBreakerRepeatsATrialThatWasGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reply *nats.Msg
@@ -184,7 +184,7 @@ func TestATrialThatIsGivenUpIsMadeUpFor(t *testing.T) {
 	})
 }
 
-func TestNobodyIsLeftAloneUnlessTheRosterSaysSo(t *testing.T) {
+func TestBreakerIsOffUnlessTheRosterSaysOtherwise(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := simulated(t, then(), module(mayCreate, "a", &rosterv1.Interest{OnFailure: skip}))
@@ -194,7 +194,7 @@ func TestNobodyIsLeftAloneUnlessTheRosterSaysSo(t *testing.T) {
 	})
 }
 
-func TestABreakerOutlivesARosterButNotItsTerms(t *testing.T) {
+func TestBreakerOutlivesARosterButNotItsTerms(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reply *nats.Msg

@@ -27,7 +27,7 @@ func waits(began chan<- struct{}, ended chan<- error) func(*modulekit.ModuleAPI)
 	})
 }
 
-func TestAModuleIsToldWhenAnEarlierOneDecided(t *testing.T) {
+func TestModuleIsToldWhenAnEarlierOneDecided(t *testing.T) {
 	t.Parallel()
 	natstest.Each(t, func(t *testing.T, home *natstest.Home) {
 		s := newStage(t, home, entry("first"), entry("second"))
@@ -47,7 +47,7 @@ func TestAModuleIsToldWhenAnEarlierOneDecided(t *testing.T) {
 	})
 }
 
-func TestAModuleIsToldWhenTheCallerIsGone(t *testing.T) {
+func TestModuleIsToldWhenTheCallerIsGone(t *testing.T) {
 	t.Parallel()
 	natstest.Each(t, func(t *testing.T, home *natstest.Home) {
 		s := newStage(t, home, entry("a"))
@@ -66,7 +66,7 @@ func TestAModuleIsToldWhenTheCallerIsGone(t *testing.T) {
 }
 
 // One that is asked in order is not told of what it was not asked.
-func TestNobodyIsCalledOffWhoHasAnswered(t *testing.T) {
+func TestModuleThatHasAnsweredIsNotCancelled(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"), entry("b"))
 	for _, name := range []string{"a", "b"} {
@@ -83,7 +83,7 @@ func TestNobodyIsCalledOffWhoHasAnswered(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatIsBusyLeavesItToAnother(t *testing.T) {
+func TestBusyWorkerLeavesTheAskToAnother(t *testing.T) {
 	t.Parallel()
 	natstest.Each(t, func(t *testing.T, home *natstest.Home) {
 		s := newStage(t, home, entry("a"))

@@ -87,7 +87,7 @@ func (s *stage) scan(t *testing.T, content io.ReaderAt, size int64) (bus.Decisio
 	return s.SpamChecker.CheckMediaFileForSpam(bus.WithFile(t.Context(), content, size), &mediaQuestion{})
 }
 
-func TestAModuleReadsALargeFileInPieces(t *testing.T) {
+func TestModuleReadsALargeFileInPieces(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"))
 	s.run("a", "w", scans(hashes))
@@ -105,7 +105,7 @@ func TestAModuleReadsALargeFileInPieces(t *testing.T) {
 	}
 }
 
-func TestNothingIsSentOfAFileThatNobodyReads(t *testing.T) {
+func TestFileThatNobodyReadsIsNotSent(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("opens"), entry("peeks"))
 	s.run("opens", "w", scans(func(ctx context.Context, api *modulekit.ModuleAPI, w *callbacksv1.FileWrapper) (*mediaVerdict, error) {
@@ -142,7 +142,7 @@ func (s *stage) readFile(subject string, offset int64, length uint32) (piece []b
 	return m.Data, wire.FailureOf(m)
 }
 
-func TestAFileIsReadByWhomItWasGivenToAndNotLonger(t *testing.T) {
+func TestFileIsReadByWhomItWasGivenToAndNotLonger(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"), entry("b"))
 	subject, answer := make(chan string), make(chan struct{})
@@ -203,7 +203,7 @@ func swapModule(subject string) string {
 	return strings.Replace(subject, ".module.b.", ".module.a.", 1)
 }
 
-func TestAModuleThatIsNoLongerWantedCannotReadOn(t *testing.T) {
+func TestModuleThatIsNoLongerWantedCannotReadOn(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("first"), entry("second"))
 	read, ended := make(chan struct{}), make(chan error, 1)
@@ -295,7 +295,7 @@ func TestManyReadersTakeTurns(t *testing.T) {
 }
 
 // Who reads one piece after the other takes one place, however fast it asks for the next.
-func TestWhoGetsAPieceIsNotBusyNext(t *testing.T) {
+func TestReaderThatGotAPieceIsNotBusyNext(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"))
 	const others, pieces = 63, 1000 // All places are taken but one.

@@ -49,7 +49,7 @@ func told(heard chan<- string) func(*modulekit.ModuleAPI) {
 }
 
 // What a worker answered, it alone knows more about: so it alone is told what came of it.
-func TestTheWorkerThatAnsweredIsToldWhatCameOfIt(t *testing.T) {
+func TestWorkerThatAnsweredIsToldWhatCameOfIt(t *testing.T) {
 	t.Parallel()
 	natstest.Each(t, func(t *testing.T, home *natstest.Home) {
 		s := newStage(t, home, entry("a"), entry("b"))
@@ -113,7 +113,7 @@ func (s *stage) logIn(heard <-chan string, device string) (worker string) {
 	return d.Answer.GetWorker()
 }
 
-func TestWhatNamesNobodyIsToldToNobody(t *testing.T) {
+func TestFollowUpThatNamesNobodyIsToldToNobody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"))
 	heard := make(chan string, 16)
@@ -152,7 +152,7 @@ func TestWhatNamesNobodyIsToldToNobody(t *testing.T) {
 }
 
 // What a login could be followed up by is no login, as in Synapse, where a user who is None is malformed and skipped.
-func TestALoginOfNobodyIsLeftToTheNextModule(t *testing.T) {
+func TestLoginOfNobodyIsLeftToTheNextModule(t *testing.T) {
 	t.Parallel()
 	d := subjects.Check3PidAuth.Declaration
 	l := &line{replies: map[string]*nats.Msg{

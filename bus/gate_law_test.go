@@ -36,7 +36,7 @@ var accidents = map[string]func(*exchange) []arrival{
 
 // The law of the gate: nothing is decided without a module that is known, or named by the operator, to want it, unless its
 // policy says so; and no accident on the way is taken for no opinion. All modules here would refuse.
-func TestTheGateNeverOpensByAccident(t *testing.T) {
+func TestGateNeverOpensByAccident(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		what, modules := map[string]func(*exchange) []arrival{}, []*rosterv1.Module{}

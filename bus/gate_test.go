@@ -30,7 +30,7 @@ func failing(d *subjects.Declaration, change func(*rosterv1.Interest)) *rosterv1
 	return r
 }
 
-func TestAModuleThatCannotBeAskedIsAbsentAndIsSentNothing(t *testing.T) {
+func TestModuleThatCannotBeAskedIsAbsentAndIsSentNothing(t *testing.T) {
 	t.Parallel()
 	l := &line{}
 	c := over(t, l, failing(subjects.UserMayCreateRoom.Declaration, func(i *rosterv1.Interest) { i.Unserved = "it needs too much" }))
@@ -44,7 +44,7 @@ func TestAModuleThatCannotBeAskedIsAbsentAndIsSentNothing(t *testing.T) {
 	}
 }
 
-func TestAModuleThatIsNamedAndUnheardOfCountsForEveryKey(t *testing.T) {
+func TestModuleThatIsNamedAndUnheardOfCountsForEveryKey(t *testing.T) {
 	t.Parallel()
 	d := subjects.AuthCheckers.Declaration
 	away := &line{replies: map[string]*nats.Msg{"gate": failure(rosterv1.FailureKind_ABSENT)}}
@@ -103,7 +103,7 @@ func keeper(t *testing.T, home *natstest.Home, r *rosterv1.Roster) *nats.Conn {
 	return nc
 }
 
-func TestARosterFromTheFutureSwitchesNoCheckOff(t *testing.T) {
+func TestRosterFromTheFutureSwitchesNoCheckOff(t *testing.T) {
 	t.Parallel()
 	home := natstest.InProcess(t)
 	d := subjects.UserMayCreateRoom.Declaration
@@ -137,7 +137,7 @@ func TestARosterFromTheFutureSwitchesNoCheckOff(t *testing.T) {
 	}
 }
 
-func TestARosterThatCanHaveBeenMadeReplacesOneThatCannot(t *testing.T) {
+func TestRosterThatCanHaveBeenMadeReplacesOneThatCannot(t *testing.T) {
 	t.Parallel()
 	d := subjects.UserMayCreateRoom.Declaration
 	future := rosterOf(d)
@@ -153,7 +153,7 @@ func TestARosterThatCanHaveBeenMadeReplacesOneThatCannot(t *testing.T) {
 	}
 }
 
-func TestAClientFollowsARosterThatIsLargerThanAMessage(t *testing.T) {
+func TestClientFollowsARosterThatIsLargerThanAMessage(t *testing.T) {
 	t.Parallel()
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{DontListen: true, MaxPayload: 8 << 10})}}
 	d := subjects.UserMayCreateRoom.Declaration
@@ -184,7 +184,7 @@ func TestAClientFollowsARosterThatIsLargerThanAMessage(t *testing.T) {
 	}
 }
 
-func TestAModuleThatFailsIsToldUntilItAnswers(t *testing.T) {
+func TestModuleThatFailsIsToldUntilItAnswers(t *testing.T) {
 	t.Parallel()
 	l := &line{replies: map[string]*nats.Msg{"gate": failure(rosterv1.FailureKind_ERROR), "well": {}}}
 	d := subjects.UserMayCreateRoom.Declaration

@@ -216,7 +216,7 @@ func (s scenario) run(t *testing.T) (results []result) {
 
 // The law of the driver: whatever is late, lost, doubled, busy or cancelled, the decision is what asking the modules one
 // after the other comes to, given what each of them answered in time.
-func TestTheDecisionIsThatOfAskingInOrder(t *testing.T) {
+func TestDecisionIsThatOfAskingInOrder(t *testing.T) {
 	t.Parallel()
 	for _, kind := range combinetest.Kinds {
 		t.Run(kind.Callback.Name, func(t *testing.T) {

@@ -93,7 +93,7 @@ func failure(kind rosterv1.FailureKind) *nats.Msg {
 }
 
 // The same question, answers and failures make the same decision, byte for byte, whatever comes first.
-func TestTheOrderOfRepliesCannotBeTold(t *testing.T) {
+func TestOrderOfRepliesCannotBeTold(t *testing.T) {
 	t.Parallel()
 	states := func(user, state string) proto.Message {
 		return &callbacksv1.GetUsersForStatesResponse{Users: map[string]*callbacksv1.UserPresenceStates{
@@ -185,7 +185,7 @@ func TestReplies(t *testing.T) {
 }
 
 // What an encoder leaves of a request that it gives up is a request, too: a shorter one.
-func TestARequestThatCannotBeWrittenIsSentToNobody(t *testing.T) {
+func TestRequestThatCannotBeWrittenIsSentToNobody(t *testing.T) {
 	t.Parallel()
 	for _, json := range []bool{false, true} {
 		l, roster := &line{}, rosterOf(subjects.UserMayInvite.Declaration, "a", "b")
@@ -201,7 +201,7 @@ func TestARequestThatCannotBeWrittenIsSentToNobody(t *testing.T) {
 	}
 }
 
-func TestARequestSaysHowLongThereIsOnlyWhereThatIsLess(t *testing.T) {
+func TestRequestSaysHowLongThereIsOnlyWhereThatIsLess(t *testing.T) {
 	t.Parallel()
 	l := &line{replies: map[string]*nats.Msg{"a": {}}}
 	roster := rosterOf(subjects.UserMayCreateRoom.Declaration, "a")
@@ -240,7 +240,7 @@ func TestModulesGetTheMappingTheyAskedFor(t *testing.T) {
 	}
 }
 
-func TestWhatThisVersionDoesNotKnowIsNotAsked(t *testing.T) {
+func TestCallbackUnknownToThisVersionIsNotAsked(t *testing.T) {
 	t.Parallel()
 	roster := rosterOf(subjects.UserMayCreateRoom.Declaration, "a")
 	roster.Modules[0].Callbacks = append(roster.Modules[0].Callbacks,
@@ -251,7 +251,7 @@ func TestWhatThisVersionDoesNotKnowIsNotAsked(t *testing.T) {
 	}
 }
 
-func TestAnOlderRosterChangesNothing(t *testing.T) {
+func TestOlderRosterChangesNothing(t *testing.T) {
 	t.Parallel()
 	d := subjects.UserMayCreateRoom.Declaration
 	c := over(t, &line{}, rosterOf(d, "a"))

@@ -15,7 +15,7 @@ import (
 )
 
 // What reaches the homeserver as JSON is JSON, in protobuf as in the JSON mapping.
-func TestACallWithWhatIsNoJSONIsNotMade(t *testing.T) {
+func TestCallWithWhatIsNoJSONIsNotMade(t *testing.T) {
 	t.Parallel()
 	listed := entry("a")
 	listed.Grants = []string{"rooms.send"}

@@ -89,7 +89,7 @@ func TestSecretsReachOnlyWhoRegisteredForThem(t *testing.T) {
 	}
 }
 
-func TestALoginTypeThatNobodyRegisteredForIsAskedOfNobody(t *testing.T) {
+func TestLoginTypeThatNobodyRegisteredForIsAskedOfNobody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"))
 	got := make(chan string, 8)

@@ -59,7 +59,7 @@ func answer(m *nats.Msg) *nats.Msg {
 	return data(denied(q.GetUserId()))
 }
 
-func TestASecondReplyIsNobodys(t *testing.T) {
+func TestSecondReplyIsNobodys(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("a"))
 	s.crude("a", "w", func(m *nats.Msg) {
@@ -76,7 +76,7 @@ func TestASecondReplyIsNobodys(t *testing.T) {
 	}
 }
 
-func TestALateReplyIsNobodys(t *testing.T) {
+func TestLateReplyIsNobodys(t *testing.T) {
 	t.Parallel()
 	slow := entry("a")
 	slow.Timeout = soon
@@ -139,7 +139,7 @@ func TestRepliesThatAreMadeUpAreNobodys(t *testing.T) {
 }
 
 // A worker may say its last word while it leaves; what it takes along is made up for where another may be asked, too.
-func TestAWorkerThatLeavesWithARequest(t *testing.T) {
+func TestWorkerThatLeavesWithARequest(t *testing.T) {
 	t.Parallel()
 	hedged := entry("a")
 	hedged.Hedge = soon
@@ -243,7 +243,7 @@ func TestRepliesOfAnotherCallback(t *testing.T) {
 	}
 }
 
-func TestWhatIsTooLarge(t *testing.T) {
+func TestRequestThatIsTooLargeIsAFailure(t *testing.T) {
 	t.Parallel()
 	natstest.Each(t, func(t *testing.T, home *natstest.Home) {
 		s := newStage(t, home, entry("a"))

@@ -76,7 +76,7 @@ func (s *seen) want(t *testing.T, want map[string]string) {
 	s.by = map[string]string{}
 }
 
-func TestEachModuleGetsTheStateThatItNeeds(t *testing.T) {
+func TestModuleGetsTheStateThatItNeeds(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, natstest.InProcess(t), entry("none"), entry("levels"), entry("alice"), entry("members"), entry("all"))
 	saw, got := seen{by: map[string]string{}}, fetched{}
@@ -134,7 +134,7 @@ func TestEachModuleGetsTheStateThatItNeeds(t *testing.T) {
 	})
 }
 
-func TestAnErrorOfTheFetchIsTheAsks(t *testing.T) {
+func TestErrorOfTheFetchIsTheAsks(t *testing.T) {
 	t.Parallel()
 	d := subjects.CheckVisibilityCanBeModified.Declaration
 	m := module(d, "a", &rosterv1.Interest{Needs: &rosterv1.Needs{State: &rosterv1.StateFilter{All: true}}})

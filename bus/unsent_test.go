@@ -39,7 +39,7 @@ func onNATS(t *testing.T, modules ...string) (*bus.Client, *nats.Conn) {
 	return client, nc
 }
 
-func TestWhatCannotBeSentFailsAtOnce(t *testing.T) {
+func TestRequestThatCannotBeSentFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		config []byte // of the room, which makes the request large

@@ -123,7 +123,7 @@ func named(xs []*exchange) int {
 	return len(names)
 }
 
-func TestNothingWithSideEffectsIsAskedTwice(t *testing.T) {
+func TestCallbackWithSideEffectsIsAskedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		d := subjects.CheckEventAllowed.Declaration
@@ -172,7 +172,7 @@ func (s stalled) Send(to natsrequest.Receiver, i int, r natsrequest.Request) (na
 	return ticket, err
 }
 
-func TestWhatHasComeCountsThoughItIsSeenLate(t *testing.T) {
+func TestReplyThatHasComeCountsThoughItIsSeenLate(t *testing.T) {
 	t.Parallel()
 	for range 20 { // Of an answer and a timer, either might be seen first.
 		synctest.Test(t, func(t *testing.T) {

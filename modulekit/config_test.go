@@ -114,7 +114,7 @@ func parsing[C any](parse func(json.RawMessage) (C, error)) modulekit.Module[C] 
 	return modulekit.Module[C]{ParseConfig: parse, New: func(C, *modulekit.ModuleAPI) error { return nil }}
 }
 
-func TestTheConfigIsRefusedWithAConfigErrorWhateverRefusesIt(t *testing.T) {
+func TestConfigIsRefusedWithAConfigErrorWhateverRefusesIt(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		parse func(json.RawMessage) (int, error)

@@ -123,7 +123,7 @@ func waited(d *subjects.Declaration) time.Duration {
 	return time.Duration(d.Options.GetWithinMs()) * time.Millisecond
 }
 
-func TestAnEndThatIsLostIsMadeUpFor(t *testing.T) {
+func TestEndThatIsLostIsMadeUpFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(t)
@@ -144,7 +144,7 @@ func TestAnEndThatIsLostIsMadeUpFor(t *testing.T) {
 	})
 }
 
-func TestALoginThatIsLostIsToldWithoutAResponse(t *testing.T) {
+func TestLoginThatIsLostIsToldWithoutAResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(t)
@@ -165,7 +165,7 @@ func TestALoginThatIsLostIsToldWithoutAResponse(t *testing.T) {
 	})
 }
 
-func TestATokenThatIsGivenAgainIsWaitedForAgain(t *testing.T) {
+func TestTokenThatIsGivenAgainIsWaitedForAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(t)
@@ -179,7 +179,7 @@ func TestATokenThatIsGivenAgainIsWaitedForAgain(t *testing.T) {
 	})
 }
 
-func TestAModuleThatStopsIsToldNothingMore(t *testing.T) {
+func TestModuleThatStopsIsToldNothingMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(t)
@@ -192,7 +192,7 @@ func TestAModuleThatStopsIsToldNothingMore(t *testing.T) {
 }
 
 // A new configuration makes a new instance, and what comes from then on comes there.
-func TestANewInstanceWaitsForWhatTheOldOneDid(t *testing.T) {
+func TestNewInstanceWaitsForWhatTheOldOneDid(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		old, p := newPacer(t), newPacer(t)
@@ -213,7 +213,7 @@ func TestANewInstanceWaitsForWhatTheOldOneDid(t *testing.T) {
 	})
 }
 
-func TestOnlySoManyEndsAreWaitedFor(t *testing.T) {
+func TestFollowUpsAreWaitedForUpToABound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := newPacer(t)

@@ -37,7 +37,7 @@ func authenticates(checkers ...checker) modulekit.Module[struct{}] {
 	})
 }
 
-func TestALoginTypeIsCheckedByWhatRegisteredIt(t *testing.T) {
+func TestLoginTypeIsCheckedByWhatRegisteredIt(t *testing.T) {
 	t.Parallel()
 	hs := modulekittest.Start(t, authenticates(
 		checks("m.login.password", &callbacksv1.AuthCheckersResponse{UserId: "@password:x"}),
@@ -55,7 +55,7 @@ func TestALoginTypeIsCheckedByWhatRegisteredIt(t *testing.T) {
 	}
 }
 
-func TestALoginThatIsToldOfHasATokenOfItsOwn(t *testing.T) {
+func TestLoginThatIsToldOfHasATokenOfItsOwn(t *testing.T) {
 	t.Parallel()
 	always := &callbacksv1.AuthCheckersResponse{UserId: "@a:x", TellLogin: true}
 	hs := modulekittest.Start(t, authenticates(checks("m.login.password", always)), "")
@@ -76,7 +76,7 @@ func TestALoginThatIsToldOfHasATokenOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestALoginThatIsNotToldOfIsLeftAsItIs(t *testing.T) {
+func TestLoginThatIsNotToldOfIsLeftAsItIs(t *testing.T) {
 	t.Parallel()
 	answer := &callbacksv1.AuthCheckersResponse{UserId: "@a:x"}
 	hs := modulekittest.Start(t, authenticates(checks("m.login.password", answer)), "")
@@ -86,7 +86,7 @@ func TestALoginThatIsNotToldOfIsLeftAsItIs(t *testing.T) {
 	}
 }
 
-func TestATokenOfTheModulesIsKept(t *testing.T) {
+func TestTokenOfTheModulesIsKept(t *testing.T) {
 	t.Parallel()
 	answer := &callbacksv1.AuthCheckersResponse{UserId: "@a:x", TellLogin: true, Token: "mine"}
 	hs := modulekittest.Start(t, authenticates(checks("m.login.password", answer)), "")

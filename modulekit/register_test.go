@@ -38,7 +38,7 @@ func page(text string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, text+" "+r.URL.Path) })
 }
 
-func TestAModuleThatRegistersWhatItCannotIsNotStarted(t *testing.T) {
+func TestModuleThatRegistersWhatItCannotIsNotStarted(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		construct func(api *modulekit.ModuleAPI) error
@@ -100,7 +100,7 @@ func TestNewMayRefuseTheConfigToo(t *testing.T) {
 	}
 }
 
-func TestAModuleKnowsWhereItRuns(t *testing.T) {
+func TestModuleKnowsWhereItRuns(t *testing.T) {
 	t.Parallel()
 	modulekittest.Start(t, constructed(func(api *modulekit.ModuleAPI) error {
 		if api.ServerName() != "example.com" || api.Name() != "test" || api.Worker() == "" || api.Log() == nil {
@@ -110,7 +110,7 @@ func TestAModuleKnowsWhereItRuns(t *testing.T) {
 	}), "")
 }
 
-func TestWhatIsNotNilIsRegistered(t *testing.T) {
+func TestCallbackThatIsNotNilIsRegistered(t *testing.T) {
 	t.Parallel()
 	hs := modulekittest.Start(t, registering(modulekit.SpamCheckerCallbacks{
 		UserMayCreateRoom: abstain,
@@ -127,7 +127,7 @@ func TestWhatIsNotNilIsRegistered(t *testing.T) {
 	}
 }
 
-func TestNothingRegisteredIsNoOpinion(t *testing.T) {
+func TestModuleThatRegisteredNothingHasNoOpinion(t *testing.T) {
 	t.Parallel()
 	hs := modulekittest.Start(t, registering(modulekit.SpamCheckerCallbacks{}), "")
 	if answer, err := hs.SpamChecker.UserMayCreateRoom(t.Context(), &createRoom{}); answer != nil || err != nil {
@@ -135,7 +135,7 @@ func TestNothingRegisteredIsNoOpinion(t *testing.T) {
 	}
 }
 
-func TestACallback(t *testing.T) {
+func TestCallbackIsAnswered(t *testing.T) {
 	t.Parallel()
 	refusal := &createdRoom{Refusal: modulekit.Refuse("M_FORBIDDEN", "Not you")}
 	tests := map[string]struct {
@@ -179,7 +179,7 @@ func TestACallback(t *testing.T) {
 	}
 }
 
-func TestWhoGivesUpWhenNobodyWaitsHasTimedOut(t *testing.T) {
+func TestHandlerThatGivesUpWhenNobodyWaitsHasTimedOut(t *testing.T) {
 	t.Parallel()
 	hs := modulekittest.Start(t, registering(modulekit.SpamCheckerCallbacks{
 		UserMayCreateRoom: func(ctx context.Context, _ *createRoom) (*createdRoom, error) {

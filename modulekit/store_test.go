@@ -111,7 +111,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-func TestWithoutJetStreamThereIsNoStore(t *testing.T) {
+func TestStoreNeedsJetStream(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	nc := natstest.Connect(t, home)

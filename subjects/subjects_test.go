@@ -136,7 +136,7 @@ func TestDeclarations(t *testing.T) {
 }
 
 // An empty reply is no opinion, so what a reply can say must not be the zero of its field.
-func TestEveryReplyCanBeEmpty(t *testing.T) {
+func TestReplyCanBeEmpty(t *testing.T) {
 	t.Parallel()
 	for _, d := range subjects.All() {
 		if raw, err := proto.Marshal(d.NewReply()); err != nil || len(raw) > 0 {
@@ -154,7 +154,7 @@ func TestRefused(t *testing.T) {
 }
 
 // The four categories of the founding page, and its 14 callbacks, are all here under Synapse's names.
-func TestTheFoundingPage(t *testing.T) {
+func TestFoundingPageHasTheSubjects(t *testing.T) {
 	t.Parallel()
 	page := map[string][]string{
 		"spam_checker": {
@@ -200,7 +200,7 @@ func TestFieldsAreSnakeCase(t *testing.T) {
 	}
 }
 
-func TestACallbackAndItsDeclarationAreOne(t *testing.T) {
+func TestCallbackAndItsDeclarationAreOne(t *testing.T) {
 	t.Parallel()
 	s := subjects.For("example.com")
 	for _, c := range []subjects.AnyCallback{subjects.UserMayInvite, subjects.UserMayInvite.Declaration} {

@@ -19,7 +19,7 @@ import (
 
 var ordinals = []string{"first", "second", "third"}
 
-func TestEveryCallbackHasARow(t *testing.T) {
+func TestCallbackHasARow(t *testing.T) {
 	t.Parallel()
 	has := map[string]bool{}
 	for _, r := range all() {

@@ -47,7 +47,7 @@ func furnished(t *testing.T, config string) *testbed.Homeserver {
 	return w
 }
 
-func TestTheHTTPDoorSaysWhatIsWrong(t *testing.T) {
+func TestHTTPDoorSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	w := furnished(t, "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
 	large := `{"user_id": "` + strings.Repeat("x", 1<<20) + `"}`
@@ -104,7 +104,7 @@ func TestTheHTTPDoorSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheNATSDoorSaysWhatIsWrong(t *testing.T) {
+func TestNATSDoorSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	w := furnished(t, "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
 	ask := "modulebus.example%2Ecom.ask."
@@ -138,7 +138,7 @@ func TestTheNATSDoorSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestAnAskThatWantsNoReplyIsHarmless(t *testing.T) {
+func TestAskThatWantsNoReplyIsHarmless(t *testing.T) {
 	t.Parallel()
 	w := furnished(t, "  - module: gate\n")
 	if err := w.Nc.Publish(subjects.For(w.Name).Ask(subjects.UserMayCreateRoom.Declaration), nil); err != nil {
@@ -235,7 +235,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 }
 
-func TestTheTokenIsWantedWhereverModulesAreAsked(t *testing.T) {
+func TestTokenIsWantedWhereverModulesAreAsked(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "http.token")
 	if err := os.WriteFile(file, []byte("letmein\n"), 0o600); err != nil {
@@ -271,7 +271,7 @@ func TestTheTokenIsWantedWhereverModulesAreAsked(t *testing.T) {
 	}
 }
 
-func TestABusdThatDrainsFinishesWhatIsUnderWayAndTurnsTheRestAway(t *testing.T) {
+func TestBusdThatDrainsFinishesWhatIsUnderWayAndTurnsTheRestAway(t *testing.T) {
 	t.Parallel()
 	w := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
 	asked, release := make(chan struct{}), make(chan struct{})

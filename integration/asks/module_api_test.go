@@ -108,7 +108,7 @@ func (b *apiBed) serve(t *testing.T, f bus.CallFunc) {
 }
 
 // Every method that is declared can be called by a Go module and reaches the homeserver under its own name.
-func TestEachMethodOfTheModuleAPIReachesTheHomeserver(t *testing.T) {
+func TestMethodOfTheModuleAPIReachesTheHomeserver(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, subjects.Scopes(), nil)
 	var mu sync.Mutex
@@ -168,7 +168,7 @@ func (b *apiBed) exists(ctx context.Context) (string, error) {
 	return r.GetUserId(), err
 }
 
-func TestAGoHomeserverAnswersModules(t *testing.T) {
+func TestGoHomeserverAnswersModules(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, nil, nil)
 	b.implement(t, homeserver{exists: func(_ context.Context, user string) (string, error) { return strings.ToLower(user), nil }})
@@ -212,7 +212,7 @@ func wantMatrix(t *testing.T, err error, status int, errcode, saying string) {
 	}
 }
 
-func TestAPanicOfTheHomeserverIsItsErrorAlone(t *testing.T) {
+func TestPanicOfTheHomeserverIsItsErrorAlone(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, nil, nil)
 	b.implement(t, homeserver{exists: func(context.Context, string) (string, error) { panic("secret") }})
@@ -222,7 +222,7 @@ func TestAPanicOfTheHomeserverIsItsErrorAlone(t *testing.T) {
 	}
 }
 
-func TestACallWithoutItsGrantNamesTheGrantToAdd(t *testing.T) {
+func TestCallWithoutItsGrantNamesTheGrantToAdd(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, []string{"tokens"}, nil)
 	b.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
@@ -238,7 +238,7 @@ func TestACallWithoutItsGrantNamesTheGrantToAdd(t *testing.T) {
 	}
 }
 
-func TestAModuleCannotCallInTheNameOfAnother(t *testing.T) {
+func TestModuleCannotCallInTheNameOfAnother(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, []string{"mail"}, nil)
 	b.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
@@ -258,7 +258,7 @@ func TestWithoutAHomeserverACallSaysSoAtOnce(t *testing.T) {
 	wantMatrix(t, err, 503, "M_UNKNOWN", "homeserver.url")
 }
 
-func TestACallThatIsGivenUpEndsAtTheHomeserver(t *testing.T) {
+func TestCallThatIsGivenUpEndsAtTheHomeserver(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, nil, nil)
 	started, ended := make(chan struct{}), make(chan error, 1)
@@ -278,7 +278,7 @@ func TestACallThatIsGivenUpEndsAtTheHomeserver(t *testing.T) {
 	}
 }
 
-func TestTheDeadlineOfACallTravels(t *testing.T) {
+func TestDeadlineOfACallTravels(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, nil, nil)
 	left := make(chan time.Duration, 1)
@@ -298,7 +298,7 @@ func TestTheDeadlineOfACallTravels(t *testing.T) {
 }
 
 // A module that is asked may ask back, and be asked because of that: nothing is locked meanwhile.
-func TestACallInsideACallbackMayLeadToMoreCallbacks(t *testing.T) {
+func TestCallInsideACallbackMayLeadToMoreCallbacks(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, []string{"rooms.send"}, func(api *modulekit.ModuleAPI) {
 		api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{

@@ -106,7 +106,7 @@ func decided(t *testing.T, listen string) (body string) {
 	return body
 }
 
-func TestTheFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
+func TestFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	listen := free(t)
@@ -135,7 +135,7 @@ func TestTheFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
 	}
 }
 
-func TestATypoInAConfigAndARestartDoNotOpenTheGate(t *testing.T) {
+func TestTypoInAConfigAndARestartDoNotOpenTheGate(t *testing.T) {
 	t.Parallel()
 	for name, says := range map[string]string{
 		"named":      "callbacks: {user_may_create_room: {on_failure: refuse}}",
@@ -171,7 +171,7 @@ func TestATypoInAConfigAndARestartDoNotOpenTheGate(t *testing.T) {
 	}
 }
 
-func TestAModuleThatAnswersNothingIsNotReady(t *testing.T) {
+func TestModuleThatAnswersNothingIsNotReady(t *testing.T) {
 	t.Parallel()
 	home, listen := natstest.TCP(t), free(t)
 	run(t, fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {url: %q}\nhttp: {listen: %s}\nmodules:\n"+

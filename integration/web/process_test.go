@@ -68,7 +68,7 @@ func resident(t *testing.T, p *testbed.Process) (kilobytes int) {
 	return 0
 }
 
-func TestAThousandStalledClientsHoldLittle(t *testing.T) {
+func TestThousandStalledClientsHoldLittle(t *testing.T) {
 	t.Parallel()
 	clients, most := 1000, 400<<20
 	if testbed.RaceDetector { // It remembers what was done to each byte, and a thousand would leave no time to the tests beside.
@@ -107,7 +107,7 @@ func TestAThousandStalledClientsHoldLittle(t *testing.T) {
 	}
 }
 
-func TestAPageThatPanicsIsNotWhole(t *testing.T) {
+func TestPageThatPanicsIsNotWhole(t *testing.T) {
 	t.Parallel()
 	d, w := pages(t, "")
 	rsp, out := d.Request("GET", "/f/panic", nil)

@@ -10,7 +10,7 @@ import (
 	"github.com/modulebus/modulebus/modulekit"
 )
 
-func TestAModuleSeesWhatTheOperatorsProxiesSayOfAClient(t *testing.T) {
+func TestModuleSeesWhatTheOperatorsProxiesSayOfAClient(t *testing.T) {
 	t.Parallel()
 	for trusted, want := range map[string]string{
 		"[127.0.0.0/8]": "192.0.2.7",

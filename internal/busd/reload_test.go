@@ -69,7 +69,7 @@ func TestReloadTakesOverTokens(t *testing.T) {
 	}
 }
 
-func TestEveryWebLimitReachesTheBus(t *testing.T) {
+func TestWebLimitReachesTheBus(t *testing.T) {
 	t.Parallel()
 	web := reflect.ValueOf(webOptions(config.HTTP{Web: config.Web{
 		AcceptTimeout: 1, ResponseTimeout: 2, IdleTimeout: 3, StallTimeout: 4, TotalTimeout: 5, BodyLimit: 6,

@@ -141,7 +141,7 @@ func raw(t *rapid.T, d combine.Decision) string {
 }
 
 // The law of the package. With -rapid.checks=100000 it looks for longer.
-func TestTheDecisionIsThatOfAskingInOrder(t *testing.T) {
+func TestDecisionIsThatOfAskingInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		parallel := q.parallel(t)
@@ -161,7 +161,7 @@ func TestTheDecisionIsThatOfAskingInOrder(t *testing.T) {
 	})
 }
 
-func TestTheOrderOfArrivalCannotBeTold(t *testing.T) {
+func TestOrderOfArrivalCannotBeTold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		var walk combine.Walk // Used twice, as by a driver that pools them.
@@ -206,7 +206,7 @@ func deterministic(t *rapid.T, m proto.Message) []byte {
 	return raw
 }
 
-func TestAnAbstainingModuleChangesNothing(t *testing.T) {
+func TestAbstainingModuleChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := questions.Draw(t, "question")
 		first := 0
@@ -245,7 +245,7 @@ func renumber(d combine.Decision, at int) combine.Decision {
 }
 
 // What modules make of a callback is what its rule says, so every rule that is declared must be among the questions.
-func TestEveryDeclaredRuleIsQuestioned(t *testing.T) {
+func TestDeclaredRuleIsQuestioned(t *testing.T) {
 	for _, d := range subjects.All() {
 		if rule := d.Options.GetRule(); !slices.ContainsFunc(combinetest.Kinds, func(k combinetest.Kind) bool { return k.Rule() == rule }) {
 			t.Errorf("%s: no question of rule %v", d.FullName(), rule)

@@ -153,7 +153,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-func TestAFoldPassesOnWhatTheModulesBeforeMadeOfIt(t *testing.T) {
+func TestFoldPassesOnWhatTheModulesBeforeMadeOfIt(t *testing.T) {
 	t.Parallel()
 	var w combine.Walk
 	user := &callbacksv1.Requester{UserId: "@a:x"}
@@ -172,7 +172,7 @@ func TestAFoldPassesOnWhatTheModulesBeforeMadeOfIt(t *testing.T) {
 	}
 }
 
-func TestTheNextModuleIsAskedWhenTheOneBeforeIsDone(t *testing.T) {
+func TestNextModuleIsAskedWhenTheOneBeforeIsDone(t *testing.T) {
 	t.Parallel()
 	var w combine.Walk
 	w.Start(first, false, 2, &callbacksv1.UserMayInviteRequest{})
@@ -188,7 +188,7 @@ func TestTheNextModuleIsAskedWhenTheOneBeforeIsDone(t *testing.T) {
 	}
 }
 
-func TestWhoTimedOutBeforeItWasAskedIsNotAsked(t *testing.T) {
+func TestModuleThatTimedOutBeforeItsTurnIsNotAsked(t *testing.T) {
 	t.Parallel()
 	for _, parallel := range []bool{false, true} {
 		var w combine.Walk
@@ -201,7 +201,7 @@ func TestWhoTimedOutBeforeItWasAskedIsNotAsked(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAskedOnceThereIsADecision(t *testing.T) {
+func TestDecisionEndsTheAsking(t *testing.T) {
 	t.Parallel()
 	var w combine.Walk
 	w.Start(first, true, 3, &callbacksv1.UserMayInviteRequest{})
@@ -213,7 +213,7 @@ func TestNobodyIsAskedOnceThereIsADecision(t *testing.T) {
 }
 
 // A copy of what one module says would be most of what the ask costs.
-func TestWhatOneModuleSaysIsNotCopied(t *testing.T) {
+func TestAnswerOfOneModuleIsNotCopied(t *testing.T) {
 	t.Parallel()
 	answer := adds("$1", "a", "1")
 	var w combine.Walk
@@ -277,7 +277,7 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-func TestTheLastOneWinsWhereThereIsOnlyRoomForOne(t *testing.T) {
+func TestLastAnswerWinsWhereThereIsRoomForOne(t *testing.T) {
 	t.Parallel()
 	var w combine.Walk
 	w.Start(merge, true, 2, &callbacksv1.GetUsersForStatesRequest{})

@@ -190,7 +190,7 @@ func standard(imported string) bool {
 	return !strings.Contains(first, ".")
 }
 
-func TestWhoImportsWhom(t *testing.T) {
+func TestPackagesImportOnlyWhatTheirRowAllows(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
 		r, ok := house[p.name()]
@@ -219,7 +219,7 @@ func TestWhoImportsWhom(t *testing.T) {
 }
 
 // A module author has no aggregator in their program, a homeserver no module's side, and neither a NATS server.
-func TestTheTwoSidesNeverMeet(t *testing.T) {
+func TestSidesNeverMeet(t *testing.T) {
 	t.Parallel()
 	side := func(name string) string {
 		first, _, _ := strings.Cut(name, "/")
@@ -246,7 +246,7 @@ func TestTheTwoSidesNeverMeet(t *testing.T) {
 }
 
 // The deciding and the framing have no network, no clock and no logger, so that they can be tested without.
-func TestWhatIsPureStaysPure(t *testing.T) {
+func TestPurePackagesStayPure(t *testing.T) {
 	t.Parallel()
 	never := map[string]string{
 		"internal/combine": "github.com/nats-io/ " + logger + " context log log/slog math/rand math/rand/v2 net net/http os time",
@@ -272,7 +272,7 @@ func TestWhatIsPureStaysPure(t *testing.T) {
 	}
 }
 
-func TestTheServerIsOnlyWhereItRuns(t *testing.T) {
+func TestNATSServerIsOnlyWhereItRuns(t *testing.T) {
 	t.Parallel()
 	runs := "internal/busd internal/busd/ cmd/busd integration/ internal/natstest"
 	for _, p := range packages(t) {

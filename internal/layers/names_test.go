@@ -123,7 +123,7 @@ func handWritten(t *testing.T, visit func(name string)) {
 }
 
 // What is said of a callback stands with its declaration. Code that names one knows something that is said nowhere.
-func TestOnlyTheDeclarationNamesACallback(t *testing.T) {
+func TestCallbacksAreNamedByTheDeclarationAlone(t *testing.T) {
 	t.Parallel()
 	n := callbacks()
 	used := map[string]bool{}
@@ -152,7 +152,7 @@ func TestOnlyTheDeclarationNamesACallback(t *testing.T) {
 	}
 }
 
-func TestWhatNamesACallbackIsFound(t *testing.T) {
+func TestCallbackThatIsNamedIsFound(t *testing.T) {
 	t.Parallel()
 	n := callbacks()
 	tests := map[string]bool{

@@ -56,7 +56,7 @@ func python(t *testing.T, visit func(name, text string)) {
 	}
 }
 
-func TestOnlyTheDeclarationNamesACallbackInPython(t *testing.T) {
+func TestCallbacksAreNamedByTheDeclarationAloneInPython(t *testing.T) {
 	t.Parallel()
 	names, used, read := inPython(), map[string]bool{}, 0
 	python(t, func(name, text string) {
@@ -81,7 +81,7 @@ func TestOnlyTheDeclarationNamesACallbackInPython(t *testing.T) {
 	}
 }
 
-func TestWhatNamesACallbackInPythonIsFound(t *testing.T) {
+func TestCallbackThatIsNamedInPythonIsFound(t *testing.T) {
 	t.Parallel()
 	names := inPython()
 	for source, want := range map[string]bool{

@@ -59,7 +59,7 @@ func isSubjectPart(x ast.Expr) bool {
 	return ok && (lastName(f.X) == "subjects" || lastName(f.X) == "server")
 }
 
-func TestWhatBuildsASubjectIsFound(t *testing.T) {
+func TestSubjectThatIsBuiltIsFound(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{
 		`"modulebus.example%2Ecom.roster.get"`:         true,

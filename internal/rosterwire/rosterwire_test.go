@@ -34,7 +34,7 @@ func messages(t interface{ Fatal(...any) }, r *rosterv1.Roster, limit int, sende
 	return all
 }
 
-func TestARosterIsTheSameAfterTheWire(t *testing.T) {
+func TestRosterIsTheSameAfterTheWire(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		r := roster(rapid.Uint64().Draw(t, "revision"), rapid.IntRange(0, 20_000).Draw(t, "bytes"))
@@ -56,7 +56,7 @@ func TestARosterIsTheSameAfterTheWire(t *testing.T) {
 	})
 }
 
-func TestASmallRosterIsOneMessageAsItWasBeforeThereWereParts(t *testing.T) {
+func TestSmallRosterIsOneMessageAsItWasBeforeThereWereParts(t *testing.T) {
 	t.Parallel()
 	r, got := roster(5, 300), &rosterv1.Roster{}
 	all := messages(t, r, 1<<20, "busd")
@@ -65,7 +65,7 @@ func TestASmallRosterIsOneMessageAsItWasBeforeThereWereParts(t *testing.T) {
 	}
 }
 
-func TestAPartIsNoRosterForWhoKnowsNoParts(t *testing.T) {
+func TestPartIsNoRosterForAReaderThatKnowsNoParts(t *testing.T) {
 	t.Parallel()
 	for _, data := range messages(t, roster(5, 5000), 1000, "busd") {
 		r := &rosterv1.Roster{}
@@ -110,7 +110,7 @@ func TestPartsOfSeveralSendersDoNotMix(t *testing.T) {
 	})
 }
 
-func TestALostPartGivesUpItsRosterAndNotTheNext(t *testing.T) {
+func TestLostPartGivesUpItsRosterAndNotTheNext(t *testing.T) {
 	t.Parallel()
 	var a rosterwire.Assembler
 	first, second := messages(t, roster(1, 3000), 1000, "busd"), messages(t, roster(2, 3000), 1000, "busd")
@@ -149,7 +149,7 @@ func TestPartsThatNeverEndAreNotKept(t *testing.T) {
 	}
 }
 
-func TestARosterTooLargeForItsMessagesIsAnError(t *testing.T) {
+func TestRosterTooLargeForItsMessagesIsAnError(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{100, 300} {
 		if all, err := rosterwire.Messages(roster(1, 1<<20), limit, "busd"); err == nil {
@@ -158,7 +158,7 @@ func TestARosterTooLargeForItsMessagesIsAnError(t *testing.T) {
 	}
 }
 
-func TestTheFutureIsNotPlausible(t *testing.T) {
+func TestRevisionFromTheFutureIsNotPlausible(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1_700_000_000_000)
 	for ahead, want := range map[time.Duration]bool{-time.Hour: true, 0: true, time.Minute: true, time.Hour: false} {

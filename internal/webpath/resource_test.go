@@ -60,7 +60,7 @@ func TestCheckResource(t *testing.T) {
 	}
 }
 
-func TestWhatIsBelowAPathOfAModuleIsItsToo(t *testing.T) {
+func TestPathBelowAModulesIsItsToo(t *testing.T) {
 	t.Parallel()
 	segment := rapid.StringMatching(`[a-z_.]{1,12}|_matrix|_synapse|client|admin|health|ä`)
 	rapid.Check(t, func(t *rapid.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // Values of a map of raw JSON are any JSON, where a field alone is always an object.
-func TestAMapOfRawJSONHoldsAnyJSON(t *testing.T) {
+func TestMapOfRawJSONHoldsAnyJSON(t *testing.T) {
 	t.Parallel()
 	text := `{"unsigned":{"$e":{"fields":{"a":5,"b":"x","c":[1.0],"d":null,"e":{ "f":1 }}}}}`
 	m := &callbacksv1.AddFieldToUnsignedCallbackResponse{}

@@ -130,7 +130,7 @@ func TestFailureIsOneWhateverTheCaseOfItsHeaders(t *testing.T) {
 	})
 }
 
-func TestHalfASurrogatePairIsReplaced(t *testing.T) {
+func TestSurrogateWithoutItsPairIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`al\ud800ice`, `\uDFFF`, `\udc00\ud800`, `\ud800\ud800\udc00`, `\ud83d\ude00`, `\\ud800`, `\\\ud800`, `\ud800\\udc00`, `\ud800\n`, `\u00e4\uDBFF`, `\uD7FF\ue000`, `\ud800\u0041`,

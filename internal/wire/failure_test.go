@@ -46,7 +46,7 @@ func TestFailureOf(t *testing.T) {
 	}
 }
 
-func TestAWorkersFailureArrivesAsItWasReported(t *testing.T) {
+func TestWorkersFailureArrivesAsItWasReported(t *testing.T) {
 	t.Parallel()
 	kinds := []rosterv1.FailureKind{
 		rosterv1.FailureKind_ERROR, rosterv1.FailureKind_PANIC, rosterv1.FailureKind_MALFORMED,
@@ -60,7 +60,7 @@ func TestAWorkersFailureArrivesAsItWasReported(t *testing.T) {
 	})
 }
 
-func TestWhatWasNotSentIsKnownByItsReply(t *testing.T) {
+func TestUnsentRequestIsKnownByItsReply(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		err  error
@@ -78,7 +78,7 @@ func TestWhatWasNotSentIsKnownByItsReply(t *testing.T) {
 // lines draws what a module might say to have a header, or a message, of its own making.
 var lines = rapid.StringOf(rapid.OneOf(rapid.SampledFrom([]rune("\r\n\t\x00\x7f\u0085 :äé😀")), rapid.Rune()))
 
-func TestAFailureIsAlwaysOneHeader(t *testing.T) {
+func TestFailureIsAlwaysOneHeader(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := lines.Draw(t, "text") + "\r\nNats-Trace-Dest: here\r\n\r\n"
@@ -132,7 +132,7 @@ func TestFailuresReadAsSentences(t *testing.T) {
 	}
 }
 
-func TestATimeoutThatIsNoPlainNumberIsNotThere(t *testing.T) {
+func TestTimeoutThatIsNoPlainNumberIsNotThere(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{"", "-1", "-0", "+1", "1.5", "1e3", " 1", "0x10", "1_000", "١", "2147483648", "18446744073709551616"} {
 		m := &nats.Msg{Header: nats.Header{wire.HeaderTimeout: {header}}}

@@ -196,7 +196,7 @@ func TestUnknownFieldsAreSkippedUnlessStrict(t *testing.T) {
 	}
 }
 
-func TestAnEmptyReplyIsSilenceInTheJSONMappingToo(t *testing.T) {
+func TestEmptyReplyIsSilenceInTheJSONMappingToo(t *testing.T) {
 	t.Parallel()
 	for _, d := range subjects.All() {
 		data, err := wire.ToJSON(d.NewReply())
@@ -367,7 +367,7 @@ func messages() []proto.Message {
 	return all
 }
 
-func TestEveryMessageComesBackAsItWas(t *testing.T) {
+func TestMessageComesBackAsItWas(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := rapid.SampledFrom(messages()).Draw(t, "message")

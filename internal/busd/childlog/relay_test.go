@@ -16,7 +16,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-func TestALineInTheLog(t *testing.T) {
+func TestLineBecomesAnEntryInTheLog(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ line, want string }{
 		"text":                      {"hello", `{"level":"info","stream":"stdout","message":"hello"}`},
@@ -89,7 +89,7 @@ func (endless) Read(b []byte) (int, error) {
 }
 
 //nolint:paralleltest // it counts what the process allocates
-func TestALineWithoutEndIsNotHeld(t *testing.T) {
+func TestLineWithoutEndIsNotHeld(t *testing.T) {
 	var before, after runtime.MemStats
 	lines := 0
 	runtime.ReadMemStats(&before)
@@ -159,7 +159,7 @@ func TestWordsAreTheLastThatExplain(t *testing.T) {
 	}
 }
 
-func TestARelayReadsUntilTheLastWriterIsGone(t *testing.T) {
+func TestRelayReadsUntilTheLastWriterIsGone(t *testing.T) {
 	t.Parallel()
 	in, out, err := os.Pipe()
 	if err != nil {
@@ -176,7 +176,7 @@ func TestARelayReadsUntilTheLastWriterIsGone(t *testing.T) {
 	}
 }
 
-func TestARelayClosesAtItsDeadlineThoughSomebodyWrites(t *testing.T) {
+func TestRelayClosesAtItsDeadlineThoughSomebodyWrites(t *testing.T) {
 	t.Parallel()
 	in, out, err := os.Pipe()
 	if err != nil {

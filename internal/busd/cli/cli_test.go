@@ -59,7 +59,7 @@ func TestRestartReplacesEachWorker(t *testing.T) {
 	run(t, "restart", "nobody", "--url", s.url).wants(t, 1, nil, []string{"busd: module nobody is not run by this busd"})
 }
 
-func TestAReloadSaysWhatChanged(t *testing.T) {
+func TestReloadSaysWhatChanged(t *testing.T) {
 	t.Parallel()
 	s := start(t, gate("{}"))
 	text, _ := os.ReadFile(s.file)
@@ -232,7 +232,7 @@ func TestModulesShowsWhatIsWrong(t *testing.T) {
 	result{out: workers.String()}.wants(t, 0, []string{"w1", "2d ago", "42", "elsewhere", "1s ago", "w2", "7", "3s ago: panic: boom"}, nil)
 }
 
-func TestAFileIsTakenOverWhenItHasSettled(t *testing.T) {
+func TestFileIsTakenOverWhenItHasSettled(t *testing.T) {
 	t.Parallel()
 	old, half, whole := []byte("old"), []byte("ha"), []byte("half, whole")
 	w := &watcher{taken: old, seen: old}
@@ -254,7 +254,7 @@ func TestAFileIsTakenOverWhenItHasSettled(t *testing.T) {
 	}
 }
 
-func TestADecisionIsExplained(t *testing.T) {
+func TestDecisionIsExplained(t *testing.T) {
 	t.Parallel()
 	s := start(t, gate(`{deny: "@evil:example.com"}`))
 	told := run(t, "ask", "user_may_create_room", `{"user_id": "@evil:example.com"}`, "--explain", "--url", s.url)

@@ -76,8 +76,8 @@ func golden(t *testing.T, path, got string) {
 	}
 }
 
-// TestADescriptionMeansTheSame reads what a configuration prints, and wants the same again.
-func TestADescriptionMeansTheSame(t *testing.T) {
+// TestDescriptionMeansTheSame reads what a configuration prints, and wants the same again.
+func TestDescriptionMeansTheSame(t *testing.T) {
 	t.Parallel()
 	for _, path := range files(t, "good") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -103,8 +103,8 @@ var same = gocmp.Options{
 	cmpopts.IgnoreFields(Module{}, "Config"),
 }
 
-// TestEveryKeyIsShown holds the printer against the table: whatever is set or not, no key is left out.
-func TestEveryKeyIsShown(t *testing.T) {
+// TestKeysAreAllShown holds the printer against the table: whatever is set or not, no key is left out.
+func TestKeysAreAllShown(t *testing.T) {
 	t.Parallel()
 	for _, path := range files(t, "good") {
 		c, err := Read(path)
@@ -257,7 +257,7 @@ dir/busd.yaml:8:14: modules[1].timeout: "5 minutes" is not a duration (try 5m)`
 	}
 }
 
-func TestAnEmptyFileMissesAServerName(t *testing.T) {
+func TestEmptyFileMissesAServerName(t *testing.T) {
 	t.Parallel()
 	_, err := Parse("busd.yaml", nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "busd.yaml:1:1: server_name: is missing") {

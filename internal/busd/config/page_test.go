@@ -9,8 +9,8 @@ import (
 
 const page = "../../../docs/operating.md"
 
-// TestThePageHasEveryKey holds the tables of keys in docs/operating.md against the keys that there are. -update writes them.
-func TestThePageHasEveryKey(t *testing.T) {
+// TestKeysAreAllOnThePage holds the tables of keys in docs/operating.md against the keys that there are. -update writes them.
+func TestKeysAreAllOnThePage(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -40,8 +40,8 @@ func tableOf(keys []key) string {
 	return strings.ReplaceAll(strings.Join(rows, "\n"), "|  |", "| |")
 }
 
-// TestEveryKeyIsExplained wants a word for the page about each key that is not a mapping of others.
-func TestEveryKeyIsExplained(t *testing.T) {
+// TestKeysAreAllExplained wants a word for the page about each key that is not a mapping of others.
+func TestKeysAreAllExplained(t *testing.T) {
 	t.Parallel()
 	for _, keys := range [][]key{fileKeys(new(Config)), moduleKeys(new(Module))} {
 		eachKey("", keys, func(name string, k key) {

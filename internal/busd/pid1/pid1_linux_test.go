@@ -116,7 +116,7 @@ func TestStatusIsTheProgramsOwn(t *testing.T) {
 	}
 }
 
-func TestOnlyTheFirstProcessNeedsIt(t *testing.T) {
+func TestReapingIsForTheFirstProcessAlone(t *testing.T) {
 	t.Parallel()
 	if pid1.Needed() != (os.Getpid() == 1) {
 		t.Error("this process is taken for what it is not")

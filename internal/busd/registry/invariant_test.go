@@ -40,7 +40,7 @@ func restarted(r *registry.Registry, modules ...config.Module) *registry.Registr
 	return next
 }
 
-func TestANamedCallbackIsWantedBeforeItsModuleHasJoined(t *testing.T) {
+func TestNamedCallbackIsWantedBeforeItsModuleHasJoined(t *testing.T) {
 	t.Parallel()
 	r := listing(naming("gate", createRoom))
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
@@ -60,7 +60,7 @@ func TestToNameOneOfACategoryThatIsRegisteredWholeIsToNameItWhole(t *testing.T) 
 	equal(t, map[string][]string{"presence": {interested, states}}, asked(listing(naming("presence", states))))
 }
 
-func TestAModuleThatDoesNotRegisterWhatIsNamedIsNotAskedItAndThatIsSeen(t *testing.T) {
+func TestModuleThatDoesNotRegisterWhatIsNamedIsNotAskedItAndThatIsSeen(t *testing.T) {
 	t.Parallel()
 	r := listing(naming("gate", createRoom))
 	got := r.Join("gate", join("1", checkEvent), start)
@@ -75,7 +75,7 @@ func TestAModuleThatDoesNotRegisterWhatIsNamedIsNotAskedItAndThatIsSeen(t *testi
 	equal(t, map[string][]string{"gate": {registered, checkEvent}}, asked(r))
 }
 
-func TestAModuleWhoseConfigIsRefusedAfterARestartIsAskedWhatItRegisteredBefore(t *testing.T) {
+func TestModuleWhoseConfigIsRefusedAfterARestartIsAskedWhatItRegisteredBefore(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	r.Join("gate", join("1", createRoom, hello), start)
@@ -92,7 +92,7 @@ func TestAModuleWhoseConfigIsRefusedAfterARestartIsAskedWhatItRegisteredBefore(t
 	equal(t, map[string][]string{"gate": {createRoom, hello}}, asked(r))
 }
 
-func TestWhatIsTakenOffTheListIsForgotten(t *testing.T) {
+func TestModuleThatIsTakenOffTheListIsForgotten(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	r.Join("gate", join("1", createRoom), start)
@@ -104,7 +104,7 @@ func TestWhatIsTakenOffTheListIsForgotten(t *testing.T) {
 	equal(t, map[string][]string{"gate": {}}, asked(restarted(named, listed("gate")))) // Nor is what is named no more.
 }
 
-func TestAModuleThatHasWhatItNeedsRefusedIsAbsentForItAndNotForgotten(t *testing.T) {
+func TestModuleThatHasWhatItNeedsRefusedIsAbsentForItAndNotForgotten(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	j := join("1", createRoom, checkEvent)
@@ -121,7 +121,7 @@ func TestAModuleThatHasWhatItNeedsRefusedIsAbsentForItAndNotForgotten(t *testing
 	}
 }
 
-func TestACallbackBehindManyUnknownOnesIsAskedAllTheSame(t *testing.T) {
+func TestCallbackBehindManyUnknownOnesIsAskedAllTheSame(t *testing.T) {
 	t.Parallel()
 	j := join("1")
 	for i := range 10_000 {
@@ -152,7 +152,7 @@ func TestWorkersOfOneModuleCannotFillTheRosterOfAll(t *testing.T) {
 	equal(t, []string{checkEvent, createRoom}, asked(r)["greedy"][:2]) // What it wants to be asked is never lost.
 }
 
-func TestAModuleThatFindsNoRoomInTheRosterIsAbsentAndThatIsSeen(t *testing.T) {
+func TestModuleThatFindsNoRoomInTheRosterIsAbsentAndThatIsSeen(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("large"), listed("gate"))
 	r.SetRoom(2 << 10)
@@ -190,7 +190,7 @@ func TestJoinsOfNamesThatAreNotListedTakeLittleRoom(t *testing.T) {
 	bounded(t, "the status", len(text), 400<<10)
 }
 
-func TestAWorkerThatMayNotSubscribeIsSeen(t *testing.T) {
+func TestWorkerThatMayNotSubscribeIsSeen(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	deaf := join("1", createRoom, checkEvent)
@@ -207,7 +207,7 @@ func TestAWorkerThatMayNotSubscribeIsSeen(t *testing.T) {
 	equal(t, "", s.LastError)
 }
 
-func TestABusdLearnsFromAnotherWhatItDoesNotKnow(t *testing.T) {
+func TestBusdLearnsFromAnotherWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	one, other := listing(listed("gate"), listed("own")), listing(listed("gate"))
 	one.Join("gate", join("1", createRoom), start)
@@ -218,7 +218,7 @@ func TestABusdLearnsFromAnotherWhatItDoesNotKnow(t *testing.T) {
 	equal(t, map[string][]string{"gate": {checkEvent}}, asked(other)) // What it knows itself stands.
 }
 
-func TestTheRosterOfABusdThatKnowsLessIsNotTheLastWord(t *testing.T) {
+func TestRosterOfABusdThatKnowsLessIsNotTheLastWord(t *testing.T) {
 	t.Parallel()
 	one := listing(listed("gate"))
 	one.Join("gate", join("1", createRoom), start)
@@ -234,7 +234,7 @@ func TestTheRosterOfABusdThatKnowsLessIsNotTheLastWord(t *testing.T) {
 	equal(t, before, one.Roster()) // They agree now.
 }
 
-func TestARevisionFromTheFutureIsNotGoneOnFrom(t *testing.T) {
+func TestRevisionFromTheFutureIsNotGoneOnFrom(t *testing.T) {
 	t.Parallel()
 	forged := &rosterv1.Roster{Revision: 1 << 62, Modules: []*rosterv1.Module{{Name: "gate"}}}
 	r := listing(listed("gate"))
@@ -356,7 +356,7 @@ func (s *story) check(t *rapid.T) {
 	}
 }
 
-func TestNoListedModuleIsForgottenWhateverHappens(t *testing.T) {
+func TestListedModuleIsNeverForgotten(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		s := &story{Registry: listing(), list: map[string]*model{}}
@@ -373,7 +373,7 @@ func TestNoListedModuleIsForgottenWhateverHappens(t *testing.T) {
 	})
 }
 
-func TestAModuleThatFailsWhatItIsAskedIsReadyAndNotWell(t *testing.T) {
+func TestModuleThatFailsWhatItIsAskedIsReadyAndNotWell(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"), listed("other"))
 	r.Join("gate", join("1", createRoom), start)
@@ -400,7 +400,7 @@ func TestAModuleThatFailsWhatItIsAskedIsReadyAndNotWell(t *testing.T) {
 	}
 }
 
-func TestTheStatusTellsSinceWhenAndHowOften(t *testing.T) {
+func TestStatusTellsSinceWhenAndHowOften(t *testing.T) {
 	t.Parallel()
 	m := listed("gate")
 	m.Run = []string{"gate"}

@@ -60,7 +60,7 @@ func workless(r *registry.Registry) *rosterv1.Roster {
 	return c
 }
 
-func TestTheOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
+func TestOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		list := lists.Draw(t, "list")
 		identity := func(a arrival) string { return a.module + " " + a.join.GetWorker() }
@@ -78,7 +78,7 @@ func TestTheOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
 	})
 }
 
-func TestASecondWorkerOfTheSameChangesNothingButTheirNumber(t *testing.T) {
+func TestSecondWorkerOfTheSameChangesNothingButTheirNumber(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := listing(lists.Draw(t, "list")...)
 		for _, a := range rapid.SliceOf(arrivals).Draw(t, "joins") {
@@ -111,7 +111,7 @@ func equalStatus(t *rapid.T, want, got []registry.Status) {
 	}
 }
 
-func TestTheRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
+func TestRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r, now := listing(), start
 		last, lastContent := r.Roster(), content(r)
@@ -141,7 +141,7 @@ func TestTheRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
 	})
 }
 
-func TestEveryListedModuleIsInTheRosterInOrder(t *testing.T) {
+func TestListedModuleIsInTheRosterInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := listing(lists.Draw(t, "first list")...)
 		for _, a := range rapid.SliceOf(arrivals).Draw(t, "joins") {

@@ -18,7 +18,7 @@ func grouped(n int) string {
 	return fmt.Sprintf("%s,%03d", grouped(n/1000), n%1000)
 }
 
-func TestTheProtocolSaysTheLimitsThatHold(t *testing.T) {
+func TestProtocolSaysTheLimitsThatHold(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/protocol.md")
 	if err != nil {

@@ -46,7 +46,7 @@ func again(t *testing.T, folder string, modules ...config.Module) *registry.Regi
 	return r
 }
 
-func TestABusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
+func TestBusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
 	t.Parallel()
 	folder, home := t.TempDir(), natstest.InProcess(t)
 	b := &bench{T: t, Registry: listing(listed("gate"), listed("new")), home: home, nc: natstest.Connect(t, home)}
@@ -65,7 +65,7 @@ func TestABusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
 	equal(t, map[string][]string{"new": {}}, asked(again(t, folder, listed("new"))))
 }
 
-func TestWhatIsRememberedIsWrittenWhenItChangesAndWhenItIsGone(t *testing.T) {
+func TestMemoryIsWrittenWhenItChangesAndWhenItIsGone(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	m, r := remember(t, folder), listing(listed("gate"))
@@ -97,7 +97,7 @@ func TestWhatIsRememberedIsWrittenWhenItChangesAndWhenItIsGone(t *testing.T) {
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(again(t, folder, listed("gate"))))
 }
 
-func TestAMemoryThatCannotBeReadEndsTheStart(t *testing.T) {
+func TestMemoryThatCannotBeReadEndsTheStart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	keep(t, remember(t, folder), listing(listed("gate")))
@@ -112,7 +112,7 @@ func TestAMemoryThatCannotBeReadEndsTheStart(t *testing.T) {
 	}
 }
 
-func TestAMemoryThatCannotBeWrittenIsTold(t *testing.T) {
+func TestMemoryThatCannotBeWrittenIsTold(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "file")
 	m := remember(t, folder)
@@ -128,7 +128,7 @@ func TestAMemoryThatCannotBeWrittenIsTold(t *testing.T) {
 	}
 }
 
-func TestARosterLargerThanAMessageIsToldInParts(t *testing.T) {
+func TestRosterLargerThanAMessageIsToldInParts(t *testing.T) {
 	t.Parallel()
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{DontListen: true, MaxPayload: 32 << 10})}}
 	b := &bench{T: t, Registry: listing(listed("large"), listed("gate")), home: home, nc: natstest.Connect(t, home)}
@@ -164,7 +164,7 @@ func TestARosterLargerThanAMessageIsToldInParts(t *testing.T) {
 	}
 }
 
-func TestABusdThatStartsLaterLearnsOverNATS(t *testing.T) {
+func TestBusdThatStartsLaterLearnsOverNATS(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	second := listing(listed("gate"))
@@ -179,7 +179,7 @@ func TestABusdThatStartsLaterLearnsOverNATS(t *testing.T) {
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(second))
 }
 
-func TestARosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
+func TestRosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	address, _ := home.Servers[0].Addr().(*net.TCPAddr) // It listens on TCP.

@@ -94,7 +94,7 @@ func says(t *testing.T, texts []string, words ...string) {
 	}
 }
 
-func TestTheRosterIsInTheOperatorsOrder(t *testing.T) {
+func TestRosterIsInTheOperatorsOrder(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("first"), listed("second"))
 	r.Join("second", join("2", createRoom), start)
@@ -110,7 +110,7 @@ func TestTheRosterIsInTheOperatorsOrder(t *testing.T) {
 	}
 }
 
-func TestTheRosterHasTheOperatorsTerms(t *testing.T) {
+func TestRosterHasTheOperatorsTerms(t *testing.T) {
 	t.Parallel()
 	m := listed("gate")
 	m.Timeout = 250 * time.Millisecond
@@ -132,7 +132,7 @@ func TestTheRosterHasTheOperatorsTerms(t *testing.T) {
 	equal(t, want, r.Roster())
 }
 
-func TestAModuleGetsItsEntry(t *testing.T) {
+func TestModuleGetsItsEntry(t *testing.T) {
 	t.Parallel()
 	m := listed("gate")
 	m.Config = json.RawMessage(`{"deny":[]}`)
@@ -151,7 +151,7 @@ func TestAModuleGetsItsEntry(t *testing.T) {
 	}
 }
 
-func TestALaterModuleLosesAPathClaimedTwiceAndIsTold(t *testing.T) {
+func TestLaterModuleLosesAPathClaimedTwiceAndIsTold(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("first"), listed("second"))
 	if p := r.Join("second", join("2", hello, "/_synapse/client/own"), start).GetProblems(); len(p) != 0 {
@@ -167,7 +167,7 @@ func TestALaterModuleLosesAPathClaimedTwiceAndIsTold(t *testing.T) {
 	says(t, []string{status(t, r, "first").LastError}, hello, "module second")
 }
 
-func TestAPathThatIsNotAModulesIsTurnedAway(t *testing.T) {
+func TestPathThatIsNotAModulesIsTurnedAway(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	got := r.Join("gate", join("1", "/_matrix/client/v3/login", hello), start)
@@ -192,7 +192,7 @@ func TestLeavingKeepsInterest(t *testing.T) {
 	equal(t, map[string][]string{"gate": {checkEvent}}, asked(r))
 }
 
-func TestAWorkerThatDoesNotJoinAgainExpires(t *testing.T) {
+func TestWorkerThatDoesNotJoinAgainExpires(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	r.Join("gate", join("1", createRoom), start)
@@ -206,7 +206,7 @@ func TestAWorkerThatDoesNotJoinAgainExpires(t *testing.T) {
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
 }
 
-func TestAModuleThatIsNotListedIsReportedAndNotAsked(t *testing.T) {
+func TestModuleThatIsNotListedIsReportedAndNotAsked(t *testing.T) {
 	t.Parallel()
 	for name, appears := range map[string]func(*registry.Registry){
 		"when it joins":           func(r *registry.Registry) { r.Join("guest", join("1", createRoom, hello), start) },
@@ -269,7 +269,7 @@ func TestPresenceCallbacksCountTogetherOrNotAtAll(t *testing.T) {
 	equal(t, map[string][]string{"presence": {interested, states, createRoom}}, asked(r))
 }
 
-func TestAnUnknownCallbackIsReportedAndLeftOut(t *testing.T) {
+func TestUnknownCallbackIsReportedAndLeftOut(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	got := r.Join("gate", join("1", "spam_checker.user_may_time_travel", "user_may_create_room"), start)
@@ -278,7 +278,7 @@ func TestAnUnknownCallbackIsReportedAndLeftOut(t *testing.T) {
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r)) // Its name alone is enough.
 }
 
-func TestARefusedConfigurationStandsUntilItChanges(t *testing.T) {
+func TestRefusedConfigurationStandsUntilItChanges(t *testing.T) {
 	t.Parallel()
 	m := listed("gate")
 	m.Run = []string{"gate"}
@@ -305,7 +305,7 @@ func TestARefusedConfigurationStandsUntilItChanges(t *testing.T) {
 	equal(t, registry.Starting, status(t, r, "gate").State)
 }
 
-func TestAWorkerThatRefusesANewConfigurationGoesOnWithTheOld(t *testing.T) {
+func TestWorkerThatRefusesANewConfigurationGoesOnWithTheOld(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	refusal := join("1", createRoom)
@@ -318,7 +318,7 @@ func TestAWorkerThatRefusesANewConfigurationGoesOnWithTheOld(t *testing.T) {
 	equal(t, "", status(t, r, "gate").LastError)
 }
 
-func TestACrashIsToldUntilAWorkerIsBack(t *testing.T) {
+func TestCrashIsToldUntilAWorkerIsBack(t *testing.T) {
 	t.Parallel()
 	m := listed("gate")
 	m.Run = []string{"gate"}
@@ -383,7 +383,7 @@ func TestHostileJoinsAreBounded(t *testing.T) {
 	equal(t, 1, status(t, r, "gate").Workers)
 }
 
-func TestNeitherWorkersNorGuestsCrowdTheRegistry(t *testing.T) {
+func TestRegistryIsBounded(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	for i := range 2000 {
@@ -408,7 +408,7 @@ func bounded(t *testing.T, what string, got, most int) {
 	}
 }
 
-func TestTheRosterSaysHowToAsk(t *testing.T) {
+func TestRosterSaysHowToAsk(t *testing.T) {
 	t.Parallel()
 	gate := listed("gate")
 	gate.Timeout, gate.Hedge, gate.Breaker = 100*365*24*time.Hour, 1500*time.Microsecond, config.Breaker{Failures: 3, Open: time.Minute}

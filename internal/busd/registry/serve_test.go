@@ -104,7 +104,7 @@ func hear(t *testing.T, sub *nats.Subscription, m proto.Message) {
 	}
 }
 
-func TestAModuleJoinsAndLeavesOverNATS(t *testing.T) {
+func TestModuleJoinsAndLeavesOverNATS(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	rosters := b.listen(subject.RosterChanged())
@@ -122,7 +122,7 @@ func TestAModuleJoinsAndLeavesOverNATS(t *testing.T) {
 	equal(t, registry.Absent, status(t, b.Registry, "gate").State)
 }
 
-func TestAModuleJoinsInJSON(t *testing.T) {
+func TestModuleJoinsInJSON(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	entry := b.ask(subject.Entry("gate"), "application/json", nil)
@@ -150,7 +150,7 @@ func TestAModuleJoinsInJSON(t *testing.T) {
 	equal(t, 0, status(t, b.Registry, "gate").Workers)
 }
 
-func TestOneJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
+func TestJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	script := join("script", createRoom)
@@ -165,7 +165,7 @@ func TestOneJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
 	equal(t, true, r.Roster().GetModules()[0].GetJson())
 }
 
-func TestWhatCannotBeReadIsAnsweredSo(t *testing.T) {
+func TestJoinThatCannotBeReadIsAnsweredSo(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	for _, subject := range []string{subject.Join("gate"), subject.Leave("gate")} {
@@ -180,7 +180,7 @@ func TestWhatCannotBeReadIsAnsweredSo(t *testing.T) {
 	equal(t, 0, status(t, b.Registry, "gate").Workers)
 }
 
-func TestAHomeserverGetsTheRosterOnce(t *testing.T) {
+func TestHomeserverGetsTheRosterOnce(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	roster := &rosterv1.Roster{}
@@ -219,7 +219,7 @@ func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	equal(t, createRoom, roster.GetModules()[0].GetCallbacks()[0].GetCallback())
 }
 
-func TestNobodyIsAwaitedForEver(t *testing.T) {
+func TestModuleIsNotAwaitedForEver(t *testing.T) {
 	t.Parallel()
 	run := listed("run by busd")
 	run.Run = []string{"gate"}
@@ -256,7 +256,7 @@ func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
 	equal(t, b.Roster(), roster)
 }
 
-func TestASecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
+func TestSecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
 	t.Parallel()
 	b := serve(t, listed("gate"))
 	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
@@ -279,7 +279,7 @@ func TestASecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
 	equal(t, map[uint64]bool{b.Roster().GetRevision(): true, second.Roster().GetRevision(): true}, revisions)
 }
 
-func TestABusdThatIsAloneRecallsNothing(t *testing.T) {
+func TestBusdThatIsAloneRecallsNothing(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	before := r.Roster()

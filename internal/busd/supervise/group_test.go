@@ -21,7 +21,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/childlog"
 )
 
-func TestACrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
+func TestCrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("exit", "3"), MinDelay: time.Millisecond})
 	low, high := 500*time.Microsecond, time.Millisecond
@@ -37,7 +37,7 @@ func TestACrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
 	}
 }
 
-func TestAnEndIsACrash(t *testing.T) {
+func TestProcessThatEndsHasCrashed(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("exit", "0"), MinDelay: time.Millisecond})
 	e := next(t, r.exited)
@@ -47,7 +47,7 @@ func TestAnEndIsACrash(t *testing.T) {
 	next(t, r.exited)
 }
 
-func TestASignalIsACrash(t *testing.T) {
+func TestProcessKilledByASignalHasCrashed(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("stubborn"), MinDelay: time.Millisecond, Drain: time.Millisecond})
 	r.answer()
@@ -59,7 +59,7 @@ func TestASignalIsACrash(t *testing.T) {
 	next(t, r.started)
 }
 
-func TestARefusalWaitsForAnotherConfiguration(t *testing.T) {
+func TestRefusalWaitsForAnotherConfiguration(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")
 	r := run(t, Options{Command: self("needs", file), MinDelay: time.Nanosecond, MaxDelay: time.Nanosecond})
@@ -79,7 +79,7 @@ func TestARefusalWaitsForAnotherConfiguration(t *testing.T) {
 	r.answer().says("up ")
 }
 
-func TestAChangeDuringARefusalIsNotMissed(t *testing.T) {
+func TestChangeDuringARefusalIsNotMissed(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")
 	var r *trial
@@ -99,7 +99,7 @@ func TestAChangeDuringARefusalIsNotMissed(t *testing.T) {
 	}
 }
 
-func TestARestartWaitsForItsDelay(t *testing.T) {
+func TestRestartWaitsForItsDelay(t *testing.T) {
 	t.Parallel()
 	var r *trial
 	starts := make(chan time.Time, 100)
@@ -129,7 +129,7 @@ func TestReconfigureEndsAnyWait(t *testing.T) {
 	}
 }
 
-func TestEachProcessHasItsOwnID(t *testing.T) {
+func TestProcessHasItsOwnID(t *testing.T) {
 	t.Parallel()
 	ids := make(chan string, 4)
 	for _, id := range []string{"a", "b", "c", "d"} {
@@ -161,7 +161,7 @@ func TestEachProcessHasItsOwnID(t *testing.T) {
 	}
 }
 
-func TestAWorkerDrains(t *testing.T) {
+func TestWorkerDrains(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("serve"), Drain: patience})
 	c := r.answer()
@@ -185,7 +185,7 @@ func TestAWorkerDrains(t *testing.T) {
 	}
 }
 
-func TestAWorkerThatIgnoresSIGTERMIsKilled(t *testing.T) {
+func TestWorkerThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("stubborn"), Drain: 50 * time.Millisecond})
 	c := r.answer()
@@ -205,7 +205,7 @@ func shell(script string) []string {
 }
 
 // As under `go run`: the process that was started dies of SIGTERM, and its child is still to drain.
-func TestAChildDrains(t *testing.T) {
+func TestChildDrains(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: shell("SELF serve & wait"), Drain: patience})
 	c := r.answer()
@@ -226,7 +226,7 @@ func TestAChildDrains(t *testing.T) {
 	}
 }
 
-func TestAChildIsKilled(t *testing.T) {
+func TestChildIsKilled(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: shell("SELF stubborn & wait"), Drain: 50 * time.Millisecond})
 	c := r.answer()
@@ -237,7 +237,7 @@ func TestAChildIsKilled(t *testing.T) {
 	c.over()
 }
 
-func TestWhatACrashLeavesIsGoneBeforeTheNextStart(t *testing.T) {
+func TestLeftoversOfACrashAreGoneBeforeTheNextStart(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("leave", "stubborn"), Drain: 50 * time.Millisecond, MinDelay: time.Millisecond})
 	first := r.answer()
@@ -252,7 +252,7 @@ func TestWhatACrashLeavesIsGoneBeforeTheNextStart(t *testing.T) {
 	second.over()
 }
 
-func TestWhatACrashLeavesMayDrain(t *testing.T) {
+func TestLeftoversOfACrashMayDrain(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("leave", "serve"), Drain: patience, MinDelay: time.Hour, MaxDelay: time.Hour})
 	c := r.answer()
@@ -265,7 +265,7 @@ func TestWhatACrashLeavesMayDrain(t *testing.T) {
 	}
 }
 
-func TestAGroupIsAskedOnce(t *testing.T) {
+func TestGroupIsAskedOnce(t *testing.T) {
 	t.Parallel()
 	runtime.LockOSThread() // as start wants it
 	defer runtime.UnlockOSThread()
@@ -313,7 +313,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-func TestAFloodIsCut(t *testing.T) {
+func TestFloodIsCut(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("flood"), MinDelay: time.Hour, MaxDelay: time.Hour})
 	m := r.line(strings.Repeat("x", childlog.MaxLine))
@@ -323,7 +323,7 @@ func TestAFloodIsCut(t *testing.T) {
 	r.line("end")
 }
 
-func TestACommandThatCannotBeStarted(t *testing.T) {
+func TestCommandThatCannotBeStarted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "text"), []byte("x"), 0o600)
@@ -366,7 +366,7 @@ func TestNoCommand(t *testing.T) {
 	}
 }
 
-func TestAWaitEndsWithItsContext(t *testing.T) {
+func TestWaitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	tests := map[string][]string{
 		"restart": self("exit", "3"),
@@ -386,7 +386,7 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAContextThatHasEndedStartsNothing(t *testing.T) {
+func TestContextThatHasEndedStartsNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -505,7 +505,7 @@ func TestRestartEndsWithItsGroup(t *testing.T) {
 	}
 }
 
-func TestAWorkerStoppedByHandIsNoWarning(t *testing.T) {
+func TestWorkerStoppedByHandIsNoWarning(t *testing.T) {
 	t.Parallel()
 	r, calls := replaced(t, 1)
 	w := r.group.Processes()[0]
@@ -520,7 +520,7 @@ func TestAWorkerStoppedByHandIsNoWarning(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentOfAWorkerIsAShortList(t *testing.T) {
+func TestEnvironmentOfAWorkerIsAShortList(t *testing.T) {
 	t.Parallel()
 	environ := []string{"PATH=/bin", "HTTP_TOKEN=hunter2", "LC_ALL=C", "MODULEBUS_CREDENTIALS=mine", "DATABASE_URL=db", "GOCACHE=/c", "GOOGLE_APPLICATION_CREDENTIALS=x"}
 	got := Environment(environ, []string{"DATABASE_URL"})
@@ -530,7 +530,7 @@ func TestTheEnvironmentOfAWorkerIsAShortList(t *testing.T) {
 	}
 }
 
-func TestAReasonHasTheLastWords(t *testing.T) {
+func TestReasonHasTheLastWords(t *testing.T) {
 	t.Parallel()
 	r := run(t, Options{Command: self("say", "", "panic: boom\n\ngoroutine 1 [running]:\n"), MinDelay: time.Hour, MaxDelay: time.Hour})
 	if e := next(t, r.exited); e.Reason() != "demo: worker 0: exit status 3: panic: boom" {

@@ -87,7 +87,7 @@ func anyOther(t *rapid.T) []frame.Frame {
 	}
 }
 
-func TestWhatIsWrittenIsRead(t *testing.T) {
+func TestFrameThatIsWrittenIsRead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		for _, want := range append(anyOther(t), anyRequest(t), anyResponse(t), anyReset(t)) {
 			got, err := frame.Decode(tunneltest.Encode(want))
@@ -101,7 +101,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	})
 }
 
-func TestEveryPartOfAFrameIsNoFrame(t *testing.T) {
+func TestPartOfAFrameIsNoFrame(t *testing.T) {
 	for _, f := range tunneltest.Samples() {
 		whole := tunneltest.Encode(f)
 		for n := range whole {
@@ -154,7 +154,7 @@ func TestMalformedFrames(t *testing.T) {
 	}
 }
 
-func TestADeadlineAboutToPassIsNotNone(t *testing.T) {
+func TestDeadlineAboutToPassIsNotNone(t *testing.T) {
 	f, err := frame.Decode(tunneltest.Encode(&frame.Request{Deadline: 1}))
 	if err != nil || f.(*frame.Request).Deadline != time.Millisecond {
 		t.Errorf("got %v, %v", f, err)

@@ -41,7 +41,7 @@ func (*page) WriteHeader(int)             {}
 func (*page) Write(b []byte) (int, error) { return len(b), nil }
 
 // What a small GET costs here, without net/http's servers and NATS.
-func TestASmallGETAllocatesLittle(t *testing.T) { //nolint:paralleltest // others allocate, too
+func TestSmallGETAllocatesLittle(t *testing.T) { //nolint:paralleltest // others allocate, too
 	most := 30.0
 	if raced {
 		most += 10

@@ -134,7 +134,7 @@ func TestErrorsOfTheGateway(t *testing.T) {
 	}
 }
 
-func TestOnlyTheGatewaySpeaksUnderItsPrefix(t *testing.T) {
+func TestReservedPrefixIsTheGatewaysAlone(t *testing.T) {
 	t.Parallel()
 	saw := make(chan http.Header, 1)
 	h := func(w http.ResponseWriter, r *http.Request) {
@@ -192,7 +192,7 @@ func TestFieldsOfTheHopStayThere(t *testing.T) {
 // waiting is a handler that does nothing until nobody waits for it.
 var waiting http.HandlerFunc = func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-func TestTheCauseOfAFailureIsTold(t *testing.T) {
+func TestFailureTellsItsCause(t *testing.T) {
 	t.Parallel()
 	cause, told := errors.New("cause"), make(chan *gateway.Report, 1)
 	opts := gateway.Options{Done: func(r *gateway.Report) { told <- r }}
@@ -222,7 +222,7 @@ func manyFields(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func TestABrokenBodyIsNotPassedOn(t *testing.T) {
+func TestBrokenBodyIsNotPassedOn(t *testing.T) {
 	t.Parallel()
 	asked := script(gateway.Options{}, func(*gateway.Gateway, string, []byte) error {
 		t.Error("the module was asked")
@@ -255,7 +255,7 @@ func TestHTTP2InFrontOfTheGateway(t *testing.T) {
 	}
 }
 
-func TestAReplyCannotContradictItsLength(t *testing.T) {
+func TestReplyCannotContradictItsLength(t *testing.T) {
 	t.Parallel()
 	lies := []frame.Field{{Name: "Content-Length", Value: "99"}, {Name: "Transfer-Encoding", Value: "chunked"}}
 	reply := &frame.Response{Status: 200, ContentLength: -1, Fields: lies, Body: []byte("x")}

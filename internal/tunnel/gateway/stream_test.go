@@ -23,7 +23,7 @@ import (
 )
 
 // The law of loss: whatever happens to frames, nobody takes for whole what is not.
-func TestNothingPassesAsWholeThatIsNot(t *testing.T) {
+func TestTruncatedResponseNeverPassesAsComplete(t *testing.T) {
 	t.Parallel()
 	response, body := tunneltest.Pattern(300_000), tunneltest.Pattern(200_000)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +142,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestAClientThatLeavesEndsTheHandler(t *testing.T) {
+func TestClientThatLeavesEndsTheHandler(t *testing.T) {
 	t.Parallel()
 	started, ended := make(chan struct{}), make(chan error, 1)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -173,7 +173,7 @@ func TestAClientThatLeavesEndsTheHandler(t *testing.T) {
 }
 
 // Before it is known who has the request, nobody can be told; so who says that he has it is told then.
-func TestAClientThatLeavesEarlyEndsTheHandler(t *testing.T) {
+func TestClientThatLeavesEarlyEndsTheHandler(t *testing.T) {
 	t.Parallel()
 	started, ended := make(chan struct{}), make(chan error, 1)
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -193,7 +193,7 @@ func TestAClientThatLeavesEarlyEndsTheHandler(t *testing.T) {
 	}
 }
 
-func TestABodyThatBreaksOffIsNotWhole(t *testing.T) {
+func TestBodyThatBreaksOffIsNotWhole(t *testing.T) {
 	t.Parallel()
 	broken := make(chan error, 1)
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -229,7 +229,7 @@ func begun(may <-chan struct{}) http.HandlerFunc {
 	}
 }
 
-func TestAWorkerThatIsLostBreaksItsResponses(t *testing.T) {
+func TestWorkerThatIsLostBreaksItsResponses(t *testing.T) {
 	t.Parallel()
 	tests := map[string]func(n *tunneltest.Network){
 		"killed":       func(n *tunneltest.Network) { n.Workers[0].Gone = true; n.Gateway.Beat(time.Now()) },
@@ -260,7 +260,7 @@ func TestAWorkerThatIsLostBreaksItsResponses(t *testing.T) {
 	}
 }
 
-func TestAHandlerThatGivesUpBreaksItsResponse(t *testing.T) {
+func TestHandlerThatGivesUpBreaksItsResponse(t *testing.T) {
 	t.Parallel()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := r.Context().Value(http.ServerContextKey).(*http.Server); !ok {
@@ -281,8 +281,8 @@ func TestAHandlerThatGivesUpBreaksItsResponse(t *testing.T) {
 	}
 }
 
-// TestAResetThatOvertakesTheHead has data and a reset arrive before the head, as they may on a connection of their own.
-func TestAResetThatOvertakesTheHead(t *testing.T) {
+// TestResetThatOvertakesTheHead has data and a reset arrive before the head, as they may on a connection of their own.
+func TestResetThatOvertakesTheHead(t *testing.T) {
 	t.Parallel()
 	n := tunneltest.Connect(t, gateway.Options{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "half")
@@ -377,7 +377,7 @@ func TestFramesFitWhatTheLineCarriesNow(t *testing.T) {
 }
 
 // A client that has all of a body when the handler returns has its end, too: in one frame, and with no flush between.
-func TestTheLastOfABodySaysSo(t *testing.T) {
+func TestLastFrameOfABodySaysSo(t *testing.T) {
 	t.Parallel()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -432,7 +432,7 @@ func TestWritesReachTheClientWithoutAFlush(t *testing.T) {
 	}
 }
 
-func TestAnAnswerDuringTheUpload(t *testing.T) {
+func TestResponseMayComeDuringTheUpload(t *testing.T) {
 	t.Parallel()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.ReadFull(r.Body, make([]byte, 10))
@@ -453,7 +453,7 @@ func TestAnAnswerDuringTheUpload(t *testing.T) {
 	}
 }
 
-func TestAnEchoWhileTheUploadGoesOn(t *testing.T) {
+func TestResponseMayStreamDuringTheUpload(t *testing.T) {
 	t.Parallel()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		buf := make([]byte, 100)
@@ -487,7 +487,7 @@ func TestAnEchoWhileTheUploadGoesOn(t *testing.T) {
 }
 
 // As with net/http's own bodies, that is no use, but no harm.
-func TestABodyIsReadByTwo(t *testing.T) {
+func TestBodyMayBeReadByTwo(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -72,7 +72,7 @@ func TestConn(t *testing.T) {
 	}
 }
 
-func TestHalfClose(t *testing.T) {
+func TestConnHalfCloseLeavesTheOtherDirection(t *testing.T) {
 	t.Parallel()
 	conns := make(chan net.Conn, 1)
 	s := tunneltest.Serve(t, tunneltest.Tunnelled(t, hijacking(conns, true)))
@@ -108,7 +108,7 @@ func TestCloseWrite(t *testing.T) {
 	}
 }
 
-func TestTheOtherEndLearnsOfAClose(t *testing.T) {
+func TestCloseReachesTheOtherEnd(t *testing.T) {
 	t.Parallel()
 	conns := make(chan net.Conn, 1)
 	n := tunneltest.Connect(t, gateway.Options{}, hijacking(conns, true))

@@ -51,7 +51,7 @@ func TestResets(t *testing.T) {
 	}
 }
 
-func TestAPanicIsReportedWithItsStack(t *testing.T) {
+func TestPanicIsReportedWithItsStack(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		value any
@@ -78,7 +78,7 @@ func TestAPanicIsReportedWithItsStack(t *testing.T) {
 	}
 }
 
-func TestTheDeadlineIsTheHandlers(t *testing.T) {
+func TestRequestDeadlineIsTheHandlers(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{0, time.Millisecond} {
 		h := func(_ http.ResponseWriter, r *http.Request) {
@@ -94,7 +94,7 @@ func TestTheDeadlineIsTheHandlers(t *testing.T) {
 	}
 }
 
-func TestTheGatewayTellsTheTimeLeft(t *testing.T) {
+func TestGatewayTellsTheTimeLeft(t *testing.T) {
 	t.Parallel()
 	h := func(w http.ResponseWriter, r *http.Request) {
 		at, ok := r.Context().Deadline()
