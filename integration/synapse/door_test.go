@@ -136,14 +136,14 @@ func prepareRemote(t *testing.T) *remote {
 		testbed.Write(t, r.file(name), token+"\n")
 	}
 	testbed.Write(t, r.file("ca.pem"), r.trusted.pem())
-	r.s.env = []string{"SSL_CERT_FILE=" + r.file("ca.pem")}
 	r.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config:
       url: %s
       token_file: %s
+      ca_file: %s
       web: [/_synapse/client/scripted]
-      on_failure: {user_may_create_room: refuse}`, r.proxy.URL, r.file("right")), "")
+      on_failure: {user_may_create_room: refuse}`, r.proxy.URL, r.file("right"), r.file("ca.pem")), "")
 	r.say(t, map[string]string{
 		"user_may_create_room":      `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`,
 		"check_media_file_for_spam": `{"read": true}`,

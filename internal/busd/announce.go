@@ -136,6 +136,9 @@ func (d *daemon) url() string {
 	if host, port, err := net.SplitHostPort(listen); err == nil && net.ParseIP(host).IsUnspecified() {
 		listen = net.JoinHostPort("127.0.0.1", port)
 	}
+	if d.config.HTTP.TLS.Cert != "" {
+		return "https://" + listen
+	}
 	return "http://" + listen
 }
 

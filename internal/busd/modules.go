@@ -154,7 +154,11 @@ func (m *modules) start(c config.Module) *group {
 // environment is what the module's processes are told. They start also without credentials that could not be written: NATS
 // turns them away, and the log says why.
 func (m *modules) environment(c config.Module) []string {
-	env := append(supervise.Environment(os.Environ(), c.Environment),
+	env := supervise.Environment(os.Environ(), c.Environment)
+	if n := m.daemon.config.NATS; n.URL != "" && n.TLS.CA != "" { // The server inside has a way in without TLS for them.
+		env = append(env, "MODULEBUS_NATS_CA="+n.TLS.CA)
+	}
+	env = append(env,
 		"MODULEBUS_NATS_URL="+m.daemon.broker.URL,
 		"MODULEBUS_SERVER_NAME="+m.daemon.config.ServerName,
 		"MODULEBUS_MODULE="+c.Name,

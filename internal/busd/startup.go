@@ -270,7 +270,7 @@ func (d *daemon) openModuleAPI() error {
 	if d.config.Homeserver.URL == "" {
 		return nil
 	}
-	f, err := homeserver.New(d.config.Homeserver)
+	f, err := homeserver.New(d.config.Homeserver, d.Log)
 	if err != nil {
 		return err
 	}

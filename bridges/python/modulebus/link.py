@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import ssl
 import time
 from contextvars import ContextVar
 from typing import Any
@@ -110,7 +111,7 @@ def _matrix_error(code: str, body: bytes) -> MatrixError:
     return MatrixError(int(code) if code.isdecimal() else 500, errcode, error, fields)
 
 
-async def connect(url: str, subjects: Subjects, credentials: str | None, **callbacks: Any) -> Client:
+async def connect(url: str, subjects: Subjects, credentials: str | None, tls: ssl.SSLContext | None = None, **callbacks: Any) -> Client:
     """Connects, and tries again for ever, also later."""
     client = Client()
     await client.connect(
@@ -120,6 +121,7 @@ async def connect(url: str, subjects: Subjects, credentials: str | None, **callb
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,  # type: ignore[arg-type]
         user_credentials=credentials,
+        tls=tls,
         allow_reconnect=True,
         **callbacks,
     )

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 import uuid
 from collections.abc import Callable
@@ -33,6 +34,9 @@ def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = 
         --server-name  MODULEBUS_SERVER_NAME  required
         --module       MODULEBUS_MODULE       required
         --credentials  MODULEBUS_CREDENTIALS  a NATS credentials file
+        --nats-ca      MODULEBUS_NATS_CA      a PEM file with the authorities that NATS's certificate may come from
+        --nats-cert    MODULEBUS_NATS_CERT    a PEM file with the module's own certificate, for a NATS that asks for one
+        --nats-key     MODULEBUS_NATS_KEY     a PEM file with its key
         --log-level    MODULEBUS_LOG_LEVEL    default info
 
     SIGTERM and SIGINT drain. The exit status is 0 after that, 78 when the configuration was refused, 2 when flags are wrong,
@@ -45,15 +49,27 @@ def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = 
 
 def parse(parser: argparse.ArgumentParser, args: list[str]) -> argparse.Namespace:
     """Reads the flags that all programs have, and those that the parser has already, and sets up logging."""
-    for name, default in (("nats", "nats://127.0.0.1:4222"), ("server-name", None), ("module", None), ("credentials", None), ("log-level", "info")):
+    for name, default in (("nats", "nats://127.0.0.1:4222"), ("server-name", None), ("module", None), ("credentials", None), ("nats-ca", None), ("nats-cert", None), ("nats-key", None), ("log-level", "info")):
         variable = {"nats": "MODULEBUS_NATS_URL"}.get(name, "MODULEBUS_" + name.upper().replace("-", "_"))
         value = os.environ.get(variable) or default
         parser.add_argument(f"--{name}", default=value, required=value is None and name in ("server-name", "module"), help=f"${variable}")
     flags = parser.parse_args(args)
     if flags.log_level.upper() not in ("DEBUG", "INFO", "WARN", "WARNING", "ERROR"):
         parser.error("--log-level: use debug, info, warn or error")
+    if (flags.nats_cert is None) != (flags.nats_key is None):
+        parser.error("--nats-cert and --nats-key belong together")
     logging.basicConfig(level=flags.log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     return flags
+
+
+def context(flags: argparse.Namespace) -> ssl.SSLContext | None:
+    """How NATS is trusted, and who the module is to it; None for what is usual."""
+    if flags.nats_ca is None and flags.nats_cert is None:
+        return None
+    made = ssl.create_default_context(cafile=flags.nats_ca)
+    if flags.nats_cert is not None:
+        made.load_cert_chain(flags.nats_cert, flags.nats_key)
+    return made
 
 
 async def run(builder: Builder, version: str, options: Options, flags: argparse.Namespace) -> int:
@@ -70,7 +86,7 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, closed_cb=on_closed, error_cb=on_error))
+    connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, context(flags), closed_cb=on_closed, error_cb=on_error))
     await _first(connecting, stopping)
     if not connecting.done():
         connecting.cancel()

@@ -10,7 +10,7 @@ from modulebus_synapse.answer import Answer
 _PIECE = 1 << 16  # Bytes.
 
 
-def fetch(url: str, request: bytes, timeout: float) -> Answer:
+def fetch(url: str, request: bytes, timeout: float, ca_file: str | None = None) -> Answer:
     """The answer to a request to the server of the URL. Raises OSError or ValueError where there is none in time."""
     parts = urlsplit(url)
     host, end = parts.hostname or "", time.monotonic() + timeout
@@ -18,7 +18,7 @@ def fetch(url: str, request: bytes, timeout: float) -> Answer:
     with socket.create_connection((host, port), timeout) as plain:
         connection = plain
         if parts.scheme == "https":
-            connection = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+            connection = ssl.create_default_context(cafile=ca_file).wrap_socket(plain, server_hostname=host)
         connection.sendall(request)
         answer = Answer()
         while not answer.whole:

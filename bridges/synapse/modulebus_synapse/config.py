@@ -1,6 +1,7 @@
 """The module's configuration in homeserver.yaml."""
 
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,6 +57,7 @@ class Config:
     api_token: str | None = attr.ib(default=None, repr=False)
     on_failure: dict[str, Policy] = attr.Factory(dict)
     web: tuple[str, ...] = ()
+    ca_file: str | None = None  # With the authorities of busd's certificate, if they are not the system's.
 
     def policy(self, callback: Callback) -> Policy:
         return self.on_failure.get(callback.name, declared(callback))
@@ -69,7 +71,7 @@ def declared(callback: Callback) -> Policy:
     return Policy(callback.on_failure, callback.on_failure_federated or callback.on_failure)
 
 
-KEYS = ("url", "token_file", "api_token_file", "timeout", "on_failure", "web")
+KEYS = ("url", "token_file", "api_token_file", "timeout", "on_failure", "web", "ca_file")
 
 
 def parse(config: dict[str, Any]) -> Config:
@@ -83,6 +85,7 @@ def parse(config: dict[str, Any]) -> Config:
         api_token=_secret(config.get("api_token_file"), "api_token_file"),
         on_failure=_policies(config.get("on_failure") or {}),
         web=_web(config.get("web") or []),
+        ca_file=_authorities(config.get("ca_file")),
     )
 
 
@@ -145,6 +148,19 @@ def _secret(file: object, key: str) -> str | None:
     if not secret.isprintable():
         raise ConfigError(f"{file} has more in it than a line of text", (key,))
     return secret
+
+
+def _authorities(file: object) -> str | None:
+    """Only looks at the file: it is read for each connection, since certificates that are trusted may change."""
+    if file is None:
+        return None
+    if not isinstance(file, str):
+        raise ConfigError("must be the path of a PEM file", ("ca_file",))
+    try:
+        ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as e:
+        raise ConfigError(f"cannot read certificates from {file}: {e.strerror}", ("ca_file",)) from None
+    return file
 
 
 def _policies(raw: object) -> dict[str, Policy]:

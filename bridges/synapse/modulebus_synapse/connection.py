@@ -1,5 +1,7 @@
 """As much of an HTTP/1.1 client as busd's door takes: requests that are bytes already, over connections that are kept."""
 
+import re
+from pathlib import Path
 from typing import IO, Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -12,6 +14,7 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
@@ -32,10 +35,9 @@ class Broken(Exception):
 class Server:
     """Where busd is. Connects, and says at once that it cannot: Twisted's own way is to wait for another address."""
 
-    def __init__(self, reactor: Any, url: str, timeout: float):
-        self.reactor, self.timeout = reactor, timeout
+    def __init__(self, reactor: Any, url: str, timeout: float, ca_file: str | None = None):
+        self.reactor, self.timeout, self.ca_file = reactor, timeout, ca_file
         self.uri = URI.fromBytes(url.encode())
-        self.policy = BrowserLikePolicyForHTTPS()
 
     def connect(self, protocol: Protocol) -> "Deferred[Any]":
         connecting: Deferred[Any] = connectProtocol(self._endpoint(), protocol)
@@ -45,8 +47,14 @@ class Server:
         """One for each connection, since certificates that are trusted may change."""
         uri = self.uri
         if uri.scheme == b"https":
-            return wrapClientTLS(self.policy.creatorForNetloc(uri.host, uri.port), self._plain())
+            return wrapClientTLS(self._policy().creatorForNetloc(uri.host, uri.port), self._plain())
         return self._plain()
+
+    def _policy(self) -> BrowserLikePolicyForHTTPS:
+        if self.ca_file is None:
+            return BrowserLikePolicyForHTTPS()
+        texts = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", Path(self.ca_file).read_bytes(), re.DOTALL)
+        return BrowserLikePolicyForHTTPS(trustRootFromCertificates([Certificate.loadPEM(text) for text in texts]))
 
     def _plain(self) -> Any:
         host, port = self.uri.host.decode("ascii").strip("[]"), self.uri.port

@@ -96,7 +96,7 @@ class Door:
         self.config = config
         self.reactor = reactor
         self.server_name = server_name
-        self.server = Server(reactor, config.url, config.timeout)
+        self.server = Server(reactor, config.url, config.timeout, config.ca_file)
         self.connections = Connections(reactor, self.server)
         self.slots = Slots(self.reactor, _CONNECTIONS, config.timeout)
         self.budgets, self.breaker = Budgets(), Breaker()
@@ -305,7 +305,7 @@ class Door:
         while True:
             coming = False
             try:
-                answer = fetch(self.config.url, request, self.config.timeout)
+                answer = fetch(self.config.url, request, self.config.timeout, self.config.ca_file)
                 coming = _restarting(answer, True) is not None
                 return self._ok(answer)
             except (OSError, ValueError) as e:

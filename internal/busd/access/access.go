@@ -155,7 +155,7 @@ func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	has := s.scopeOf(token)
 	switch {
 	case has == Public:
-		return &Denial{http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "this is no token of busd's: see http.tokens and http.token_file"}
+		return &Denial{http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "this is not the token of http.token_file, nor one of http.tokens"}
 	case has&need != need:
 		return &Denial{http.StatusForbidden, "M_FORBIDDEN", fmt.Sprintf("this token has the scope %v, and this needs %v: see http.tokens", has, need)}
 	}

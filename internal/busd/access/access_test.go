@@ -108,10 +108,11 @@ func TestTokenIsReplacedWhileInUse(t *testing.T) {
 	if err := os.WriteFile(file, []byte("newer"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	deadline := time.After(time.Minute)
 	for denied(g.Denies(request("GET", "Bearer newer"), access.Ask)) != "" {
 		select {
 		case <-time.After(renewed.LookEvery / 50):
-		case <-t.Context().Done():
+		case <-deadline:
 			t.Fatal("the new token is not taken")
 		}
 	}

@@ -2,15 +2,8 @@ package broker_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/modulebus/modulebus/internal/busd/broker"
+	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -184,51 +178,9 @@ func TestMistakesInTheConfigurationAreErrors(t *testing.T) {
 // pki is an authority, and a certificate of it for a host's name alone, as operators have them.
 func pki(t *testing.T) (ca, cert, key string) {
 	t.Helper()
-	dir := t.TempDir()
-	caKey, leafKey := newKey(t), newKey(t)
-	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "bus"}, NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"bus.example.com"},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	signed := func(c *x509.Certificate, k *ecdsa.PrivateKey) []byte {
-		der, err := x509.CreateCertificate(rand.Reader, c, authority, &k.PublicKey, caKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return der
-	}
-	der, err := x509.MarshalECPrivateKey(leafKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return writePEM(t, dir, "CERTIFICATE", signed(authority, caKey)), writePEM(t, dir, "CERTIFICATE", signed(leaf, leafKey)),
-		writePEM(t, dir, "EC PRIVATE KEY", der)
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func writePEM(t *testing.T, dir, kind string, der []byte) string {
-	t.Helper()
-	f, err := os.CreateTemp(dir, "*.pem")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := pem.Encode(f, &pem.Block{Type: kind, Bytes: der}); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
+	a := certstest.New(t)
+	cert, key = a.Issue("bus.example.com")
+	return a.File, cert, key
 }
 
 // TestModulesThatBusdRunsReachATLSServer has a certificate without the address of loopback, of an authority nobody knows.
@@ -284,16 +236,51 @@ func TestStoreOutlivesItsKeys(t *testing.T) {
 func TestOthersReachTheTLSServerByItsCertificate(t *testing.T) {
 	t.Parallel()
 	ca, cert, key := pki(t)
-	home := natstest.TCP(t) // Only to find a free port.
-	address := strings.TrimPrefix(home.URL(), "nats://")
-	home.Servers[0].Shutdown()
-	home.Servers[0].WaitForShutdown()
+	address := free(t)
 	b := inside(t, config.NATS{Listen: address, TLS: config.TLS{Cert: cert, Key: key, CA: ca}}, t.TempDir())
 	named := nats.Secure(&tls.Config{ServerName: "bus.example.com", MinVersion: tls.VersionTLS13})
 	meets(t, b.Conn, connect(t, "nats://"+address, named, nats.RootCAs(ca), nats.ClientCert(cert, key), b.admin))
 	if nc, err := nats.Connect("nats://"+address, named, nats.RootCAs(ca)); err == nil {
 		nc.Close()
 		t.Error("a client without a certificate is let in")
+	}
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	home := natstest.TCP(t)
+	address := strings.TrimPrefix(home.URL(), "nats://")
+	home.Servers[0].Shutdown()
+	home.Servers[0].WaitForShutdown()
+	return address
+}
+
+// TestServersCertificateIsReplacedWhileItRuns has one at first that clients do not take.
+func TestServersCertificateIsReplacedWhileItRuns(t *testing.T) {
+	t.Parallel()
+	a := certstest.New(t)
+	cert, key := a.Issue("elsewhere.example.com")
+	address := free(t)
+	b := inside(t, config.NATS{TLS: config.TLS{Cert: cert, Key: key}, Listen: address}, t.TempDir())
+	reaches := func() bool {
+		nc, err := nats.Connect("tls://"+address, nats.RootCAs(a.File), b.admin)
+		if err == nil {
+			nc.Close()
+		}
+		return err == nil
+	}
+	if reaches() {
+		t.Fatal("a certificate for another host is taken")
+	}
+	a.Replace(cert, key, "127.0.0.1")
+	deadline := time.After(time.Minute)
+	for !reaches() {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("it shows its old certificate")
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
@@ -74,22 +75,17 @@ func serverOptions(o Options) (*server.Options, error) {
 		Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true,
 		MaxPayload: int32(o.NATS.MaxPayload), JetStream: true, StoreDir: o.StoreDir,
 	}
-	return options, secure(options, o.NATS.TLS)
+	return options, secure(options, o.NATS.TLS, o.Log)
 }
 
 // secure has the server speak TLS, if there is a certificate, and ask clients for theirs, if there is an authority.
-func secure(o *server.Options, c config.TLS) (err error) {
+func secure(o *server.Options, c config.TLS, log zerolog.Logger) (err error) {
 	if c.Cert == "" {
 		return nil
 	}
-	o.TLS = true
-	o.TLSConfig, err = server.GenTLSConfig(&server.TLSConfigOpts{
-		CertFile: c.Cert, KeyFile: c.Key, CaFile: c.CA, Verify: c.CA != "", Timeout: tlsTime,
-	})
-	if err != nil {
-		return fmt.Errorf("nats.tls: %w", err)
-	}
-	return nil
+	o.TLS, o.TLSVerify, o.TLSTimeout = true, c.CA != "", tlsTime
+	o.TLSConfig, err = certs.Server(c, "nats.tls", log)
+	return err
 }
 
 // join connects busd to its server, without a port between them.

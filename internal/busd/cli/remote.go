@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
@@ -25,6 +26,7 @@ const maxAnswer = 64 << 20
 // remote is a running busd, and how to ask it.
 type remote struct {
 	url, tokenFile, config string
+	cert                   string // file with the one certificate to trust; empty for what the system trusts
 	scope                  string // of the token that the command needs
 	timeout                time.Duration
 }
@@ -69,6 +71,9 @@ func (r *remote) fromConfig() error {
 		host = "127.0.0.1"
 	}
 	r.url = "http://" + net.JoinHostPort(host, port)
+	if c.HTTP.TLS.Cert != "" {
+		r.url, r.cert = "https://"+net.JoinHostPort(host, port), c.HTTP.TLS.Cert
+	}
 	if r.tokenFile == "" {
 		r.tokenFile = cmp.Or(c.HTTP.TokenFileFor(r.scope), c.HTTP.TokenFileFor(config.ScopeAdmin))
 	}
@@ -112,7 +117,11 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 	if err := r.authorize(req); err != nil {
 		return nil, err
 	}
-	rsp, err := http.DefaultClient.Do(req)
+	client, err := r.client()
+	if err != nil {
+		return nil, err
+	}
+	rsp, err := client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach busd: %w: is it running there? See --url", err)
 	}
@@ -135,6 +144,17 @@ func readAnswer(rsp *http.Response) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read busd's answer: %w", err)
 	}
 	return out, nil
+}
+
+func (r *remote) client() (*http.Client, error) {
+	if r.cert == "" {
+		return http.DefaultClient, nil
+	}
+	only, err := certs.Only(r.cert)
+	if err != nil {
+		return nil, usagef("http.tls: %w", err)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: only, DisableKeepAlives: true}}, nil
 }
 
 func (r *remote) authorize(req *http.Request) error {

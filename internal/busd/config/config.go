@@ -140,6 +140,9 @@ type HTTP struct {
 	// Tokens are those that give less. Default none.
 	Tokens []Token
 
+	// TLS has the door speak TLS, if it has a Cert, and ask clients for theirs, if it has a CA.
+	TLS TLS
+
 	// TrustedProxies say themselves where a request for a web resource comes from. Default none.
 	TrustedProxies []netip.Prefix
 
@@ -203,6 +206,9 @@ type Homeserver struct {
 
 	// TokenFile is the path of the file with the token to show there. Default none.
 	TokenFile string
+
+	// TLS is used where URL is https.
+	TLS TLS
 }
 
 // Module is one entry of the operator's list.

@@ -56,16 +56,18 @@ func natsKeys(n *NATS) []key {
 			path(&n.StoreDir, folder),
 		},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
-		{"tls", "", "", section(tlsKeys(&n.TLS), n.TLS.check)},
+		{"tls", "", "", tlsSection(&n.TLS, "the system's", "whom busd trusts as an external NATS; of the server inside, whose clients it lets in",
+			"the certificate that busd, or the server inside, shows")},
 	}
 }
 
-func tlsKeys(t *TLS) []key {
-	return []key{
-		{"ca", "the system's", "PEM file: whom busd trusts as an external NATS; of the server inside, whose clients it lets in", path(&t.CA, plain)},
-		{"cert", none, "PEM file: the certificate that busd, or the server inside, shows", path(&t.Cert, plain)},
+// tlsSection is TLS of a listener or a client, where ca and cert mean that.
+func tlsSection(t *TLS, initial, ca, cert string) slot {
+	return section([]key{
+		{"ca", initial, "PEM file: " + ca, path(&t.CA, plain)},
+		{"cert", none, "PEM file: " + cert, path(&t.Cert, plain)},
 		{"key", none, "PEM file: its key", path(&t.Key, secret)},
-	}
+	}, t.check)
 }
 
 func httpKeys(h *HTTP) []key {
@@ -85,6 +87,7 @@ func httpKeys(h *HTTP) []key {
 				"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
 			networks(&h.TrustedProxies),
 		},
+		{"tls", "", "", tlsSection(&h.TLS, none, "whose clients are let in; without, those without a certificate are, too", "the certificate that the door shows; with it, the door speaks TLS")},
 		{"web", "", "", section(webKeys(&h.Web))},
 	}
 }
@@ -109,6 +112,7 @@ func homeserverKeys(h *Homeserver) []key {
 	return []key{
 		{"url", none, "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
 		{"token_file", none, "file with the token to show there", path(&h.TokenFile, secret)},
+		{"tls", "", "", tlsSection(&h.TLS, "the system's", "whom busd trusts as the homeserver, where `homeserver.url` is `https`", "the certificate that busd shows")},
 	}
 }
 
@@ -246,6 +250,9 @@ func (t *TLS) check(v value, found object) {
 }
 
 func (h *HTTP) check(_ value, found object) {
+	if h.TLS.CA != "" && h.TLS.Cert == "" {
+		found["tls"].fail("has a ca and no cert (the door shows its own certificate before it asks for others')")
+	}
 	if len(h.AllTokens()) == 0 && !h.Local() {
 		found["listen"].up.at(found["listen"].node, ".token_file").fail(
 			"is missing, and other machines reach %s (name a file that holds a token, or listen on 127.0.0.1)", h.Listen)

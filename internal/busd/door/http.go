@@ -3,6 +3,7 @@ package door
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
@@ -109,6 +111,12 @@ func (d *HTTP) Open() (err error) {
 		Handler: d.handler(), ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout, ConnState: d.count,
 		ErrorLog: log.New(httpLog{d.Log}, "", 0),
 	}
+	if d.server.TLSConfig, err = certs.Server(d.Config.TLS, "http.tls", d.Log, "http/1.1"); err != nil {
+		return errors.Join(err, d.listener.Close())
+	}
+	if d.server.TLSConfig != nil {
+		d.listener = tls.NewListener(d.listener, d.server.TLSConfig)
+	}
 	d.served = make(chan struct{})
 	go d.serve()
 	return nil
@@ -136,7 +144,7 @@ func (d *HTTP) Drain(ctx context.Context) {
 // Close implements [Door].
 func (d *HTTP) Close() {
 	d.closed.begin()
-	if d.server != nil {
+	if d.served != nil {
 		_ = d.server.Close()
 		<-d.served
 	}

@@ -17,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/busd/certs"
+	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/webpath"
@@ -175,6 +178,36 @@ func TestPagesElsewhereCannotAsk(t *testing.T) {
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}} {
 		rsp, out := d.do("POST", "/_modulebus/v1/modules/gate/restart", nil, header...)
 		wants(t, rsp, out, 403, "M_FORBIDDEN")
+	}
+}
+
+func TestDoorSpeaksTLS(t *testing.T) {
+	t.Parallel()
+	a := certstest.New(t)
+	cert, key := a.Issue("127.0.0.1")
+	d := newHouse(t).openHTTP(config.HTTP{TLS: config.TLS{Cert: cert, Key: key}})
+	d.life.Begin()
+	plain, out := d.do("POST", createPath, user("evil"))
+	if plain.StatusCode != 400 {
+		t.Errorf("without TLS: %s %s", plain.Status, out)
+	}
+	dialer, err := certs.Client(config.TLS{CA: a.File}, "", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.client.Transport.(*http.Transport).DialTLSContext = dialer.DialContext
+	d.url = "https://" + d.Addr()
+	if rsp, out := d.do("POST", createPath, user("evil")); rsp.StatusCode != 200 || !strings.Contains(string(out), "M_FORBIDDEN") {
+		t.Errorf("%s %s", rsp.Status, out)
+	}
+}
+
+func TestDoorWithABadCertificateDoesNotOpen(t *testing.T) {
+	t.Parallel()
+	d := door.NewHTTP(newHouse(t).options(config.HTTP{Listen: "127.0.0.1:0", TLS: config.TLS{Cert: "nothing", Key: "nothing"}}))
+	defer d.Close()
+	if err := d.Open(); err == nil || !strings.HasPrefix(err.Error(), "http.tls: open nothing") {
+		t.Errorf("got %v", err)
 	}
 }
 

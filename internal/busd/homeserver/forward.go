@@ -10,10 +10,13 @@ import (
 	"os"
 	"time"
 
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/renewed"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/subjects"
@@ -27,25 +30,36 @@ const (
 
 // Forwarder posts each call to <url>/v1/<method>. Its methods may be called concurrently.
 type Forwarder struct {
-	url, token string
-	http       *http.Client
+	url   string
+	token *renewed.Value[string]
+	http  *http.Client
 }
 
-// New returns a forwarder to the homeserver that the configuration names. It reads the token's file, and does not connect
-// yet. Close must be called.
-func New(c config.Homeserver) (*Forwarder, error) {
-	f := &Forwarder{url: c.URL, http: &http.Client{Transport: &http.Transport{
-		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor,
-	}}}
-	if c.TokenFile == "" {
-		return f, nil
-	}
-	token, err := os.ReadFile(c.TokenFile)
+// New returns a forwarder to the homeserver that the configuration names. It reads the files with the token and with
+// certificates, and reads them again when they change. It does not connect yet. Close must be called.
+func New(c config.Homeserver, log zerolog.Logger) (*Forwarder, error) {
+	dialer, err := certs.Client(c.TLS, "homeserver.tls", log)
 	if err != nil {
-		return nil, fmt.Errorf("homeserver.token_file: %w", err)
+		return nil, err
 	}
-	f.token = string(bytes.TrimSpace(token))
-	return f, nil
+	f := &Forwarder{url: c.URL, http: &http.Client{Transport: &http.Transport{
+		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor, DialTLSContext: dialer.DialContext,
+	}}}
+	if c.TokenFile != "" {
+		f.token, err = renewed.Open(log, func() (string, error) { return readToken(c.TokenFile) }, c.TokenFile)
+	}
+	return f, err
+}
+
+func readToken(file string) (string, error) {
+	token, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("homeserver.token_file: %w", err)
+	}
+	if token = bytes.TrimSpace(token); len(token) == 0 {
+		return "", fmt.Errorf("homeserver.token_file: %s is empty: write the token of the homeserver into it", file)
+	}
+	return string(token), nil
 }
 
 // Call implements [bus.CallFunc]. It blocks until the homeserver has answered or ctx ends.
@@ -80,8 +94,8 @@ func (f *Forwarder) post(ctx context.Context, method string, body []byte) (statu
 		return 0, nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	if f.token != "" {
-		r.Header.Set("Authorization", "Bearer "+f.token)
+	if f.token != nil {
+		r.Header.Set("Authorization", "Bearer "+f.token.Value())
 	}
 	rsp, err := f.http.Do(r)
 	if err != nil {

@@ -2,8 +2,12 @@ package homeserver_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,10 +16,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
@@ -29,12 +35,68 @@ func forwarder(t *testing.T, handler http.HandlerFunc, tokenFile string) (*homes
 	t.Helper()
 	hs := httptest.NewServer(handler)
 	t.Cleanup(hs.Close)
-	f, err := homeserver.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile})
+	f, err := homeserver.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
 	return f, hs
+}
+
+// TestHomeserverIsTrustedByItsAuthority has a homeserver with a certificate that the system does not know.
+func TestHomeserverIsTrustedByItsAuthority(t *testing.T) {
+	t.Parallel()
+	hs := httptest.NewUnstartedServer(answers(200, `{"is_admin":true}`))
+	hs.Config.ErrorLog = log.New(io.Discard, "", 0)
+	a := certstest.New(t)
+	cert, key := a.Issue("127.0.0.1")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hs.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS13}
+	hs.StartTLS()
+	defer hs.Close()
+	for ca, trusted := range map[string]bool{a.File: true, "": false} {
+		f, err := homeserver.New(config.Homeserver{URL: hs.URL, TLS: config.TLS{CA: ca}}, zerolog.Nop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if admin, err := isAdmin(t.Context(), f); admin != trusted {
+			t.Errorf("with the authority %q: %t, %v", ca, admin, err)
+		}
+	}
+}
+
+func TestHomeserversTokenIsReplacedWhileInUse(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	f, _ := forwarder(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"is_admin":%t}`, r.Header.Get("Authorization") == "Bearer newer")
+	}, file)
+	write("newer")
+	deadline := time.After(time.Minute)
+	for {
+		admin, err := isAdmin(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if admin {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("the new token is not shown")
+		}
+	}
 }
 
 func isAdmin(ctx context.Context, f *homeserver.Forwarder) (bool, error) {
@@ -145,7 +207,7 @@ func TestCallEndsWithItsContext(t *testing.T) {
 
 func TestMissingTokenFileIsAnError(t *testing.T) {
 	t.Parallel()
-	if _, err := homeserver.New(config.Homeserver{URL: "http://127.0.0.1:1", TokenFile: "nothing"}); err == nil {
+	if _, err := homeserver.New(config.Homeserver{URL: "http://127.0.0.1:1", TokenFile: "nothing"}, zerolog.Nop()); err == nil {
 		t.Error("it starts without its token")
 	}
 }

@@ -1,0 +1,116 @@
+// Package certs makes TLS of PEM files, for doors and for clients. Files are read again when they change, so that a certificate
+// is replaced without a restart: connections that come after it see the new one.
+package certs
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/renewed"
+)
+
+// Server returns what a listener shows: the certificate and, if there is an authority, the demand for clients' certificates
+// that it signed. It returns nil if the configuration names no certificate. An error begins with key, the configuration's
+// for c. Protocols are those of ALPN; none is fine.
+func Server(c config.TLS, key string, log zerolog.Logger, protocols ...string) (*tls.Config, error) {
+	if c.Cert == "" {
+		return nil, nil
+	}
+	made, err := open(c, key, log, func(t *tls.Config, authority *x509.CertPool) {
+		t.NextProtos = protocols
+		if t.ClientCAs = authority; authority != nil {
+			t.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	outer := made.Value().Clone() // For who looks at what a server wants.
+	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return made.Value(), nil }
+	return outer, nil
+}
+
+// Dialer connects with TLS as the files say at that moment.
+type Dialer struct {
+	made *renewed.Value[*tls.Config]
+}
+
+// Client returns a dialer that trusts the authority (the system's, if there is none) and shows the certificate, if there is
+// one. An error begins with key, the configuration's for c.
+func Client(c config.TLS, key string, log zerolog.Logger) (*Dialer, error) {
+	made, err := open(c, key, log, func(t *tls.Config, authority *x509.CertPool) { t.RootCAs = authority })
+	return &Dialer{made}, err
+}
+
+// DialContext connects, and verifies that the server's certificate is for the host in address.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&tls.Dialer{Config: d.made.Value()}).DialContext(ctx, network, address)
+}
+
+func open(c config.TLS, key string, log zerolog.Logger, use func(*tls.Config, *x509.CertPool)) (*renewed.Value[*tls.Config], error) {
+	return renewed.Open(log, func() (*tls.Config, error) {
+		t := &tls.Config{MinVersion: tls.VersionTLS12}
+		if c.Cert != "" {
+			pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			t.Certificates = []tls.Certificate{pair}
+		}
+		authority, err := pool(c.CA)
+		if err != nil {
+			return nil, fmt.Errorf("%s.ca: %w", key, err)
+		}
+		use(t, authority)
+		return t, nil
+	}, files(c)...)
+}
+
+func files(c config.TLS) (files []string) {
+	for _, file := range []string{c.CA, c.Cert, c.Key} {
+		if file != "" {
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// pool is nil without a file.
+func pool(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New(file + " has no certificate in PEM")
+	}
+	return pool, nil
+}
+
+// Only returns TLS for a client that trusts the certificate in the file and no other, whatever host it is for: a command on
+// the machine of the server reads the server's own file.
+func Only(file string) (*tls.Config, error) {
+	pool, err := pool(file)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies.
+		VerifyConnection: func(s tls.ConnectionState) error {
+			_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+			return err
+		},
+	}, nil
+}
