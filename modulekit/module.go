@@ -99,13 +99,27 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 	}
 	o = o.withDefaults()
 	m.Version = cmp.Or(m.Version, "0.0.0")
-	if internal := kitopts.From(ctx); internal.Constructed != nil {
+	internal := kitopts.From(ctx)
+	m = m.answering(internal.Answers)
+	if internal.Constructed != nil {
 		return detach(m, o, internal)
 	}
 	h := newHost(nc, o)
 	w := newWorker(nc, o, m.Version)
 	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, o, h, e) }
 	return w.run(ctx)
+}
+
+// answering is the module with answers beside those that New registers.
+func (m Module[C]) answering(answers map[*subjects.Declaration]kitopts.Answer) Module[C] {
+	construct := m.New
+	m.New = func(c C, api *ModuleAPI) error {
+		for d, answer := range answers {
+			api.register(d.Category, []handler{{callback: d, call: answer}})
+		}
+		return construct(c, api)
+	}
+	return m
 }
 
 // detach constructs a module that is on no bus, and hands it over.

@@ -22,7 +22,13 @@ type Module struct {
 	Constructed func(Constructed)
 	Config      json.RawMessage
 	Host        Host
+
+	// Answers are what the module answers, beside what New registers: for modules that know callbacks only when they run.
+	Answers map[*subjects.Declaration]Answer
 }
+
+// Answer answers one callback. It may be called concurrently.
+type Answer func(ctx context.Context, req proto.Message) (proto.Message, error)
 
 type key struct{}
 
