@@ -108,7 +108,12 @@ var house = map[string]row{
 		others: anything,
 		tests:  "modulekit",
 	},
-	"internal/busd/config": {own: "internal/wire subjects " + schemas, others: anything},
+	"internal/busd/antispam": {
+		own:    "internal/antispam internal/busd/config internal/busd/renewed internal/kitopts modulekit subjects " + schemas,
+		others: anything,
+		tests:  "internal/natstest",
+	},
+	"internal/busd/config": {own: "internal/antispam internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
 		own:    "bus internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,

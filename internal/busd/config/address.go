@@ -73,6 +73,20 @@ func httpURL(s string) string {
 	return ""
 }
 
+// antispamURL checks what callbacks' names are appended to.
+func antispamURL(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || !isURL(s, "http", "https") || u.RawQuery != "" || u.Fragment != "":
+		return "is not a base URL for HTTP (try http://127.0.0.1:8080/api/1/spam_check)"
+	case u.User != nil:
+		return "holds a password (write the token into a file, and name that as token_file)"
+	case strings.HasSuffix(s, "/"):
+		return "ends with a slash, and another is put before the callback's name (remove it)"
+	}
+	return ""
+}
+
 func isURL(s string, schemes ...string) bool {
 	u, err := url.Parse(s)
 	return err == nil && slices.Contains(schemes, u.Scheme) && u.Hostname() != ""

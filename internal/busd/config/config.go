@@ -219,6 +219,9 @@ type Module struct {
 	// Run is the program that busd starts and supervises, and its arguments. Default none: the module joins by itself.
 	Run []string
 
+	// Antispam is the antispam server that is the module, instead of a program. Default none.
+	Antispam Antispam
+
 	// Workers is how many of Run there are. Default 1.
 	Workers int
 
@@ -247,6 +250,24 @@ type Module struct {
 
 	// Callbacks holds what differs, by the callback's full name. Default nil.
 	Callbacks map[string]Override
+}
+
+// InBusd reports whether busd itself is, or starts, the module's workers.
+func (m *Module) InBusd() bool { return len(m.Run) > 0 || m.Antispam.BaseURL != "" }
+
+// Antispam is a server of the HTTP antispam protocol. It is one where BaseURL is not empty.
+type Antispam struct {
+	// BaseURL is what comes before a slash and a callback's name in the URLs that are asked.
+	BaseURL string
+
+	// TokenFile is the path of the file with the token to show there. Default none.
+	TokenFile string
+
+	// Callbacks are the names of those that the server is asked. Never empty.
+	Callbacks []string
+
+	// Async are those of Callbacks that the server is told, without waiting for what it makes of them. Default none.
+	Async []string
 }
 
 // Override is what the operator wants of one module for one callback.

@@ -25,6 +25,9 @@ const (
 	none     = "none"
 )
 
+// tokenFile is the key for a file with a token, wherever there is one.
+const tokenFile = "token_file"
+
 func fileKeys(c *Config) []key {
 	return []key{
 		{"server_name", required, "the homeserver's: what follows the colon in user IDs", text(&c.ServerName, serverName)},
@@ -74,7 +77,7 @@ func httpKeys(h *HTTP) []key {
 	return []key{
 		{"listen", "`127.0.0.1:8010`", "address of the HTTP door", text(&h.Listen, listenAddress(DefaultHTTPListen, 0))},
 		{
-			"token_file", none, "file with a token for everything. It or `http.tokens` is required unless `http.listen` is loopback",
+			tokenFile, none, "file with a token for everything. It or `http.tokens` is required unless `http.listen` is loopback",
 			path(&h.TokenFile, secret),
 		},
 		{
@@ -111,7 +114,7 @@ func webKeys(w *Web) []key {
 func homeserverKeys(h *Homeserver) []key {
 	return []key{
 		{"url", none, "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
-		{"token_file", none, "file with the token to show there", path(&h.TokenFile, secret)},
+		{tokenFile, none, "file with the token to show there", path(&h.TokenFile, secret)},
 		{"tls", "", "", tlsSection(&h.TLS, "the system's", "whom busd trusts as the homeserver, where `homeserver.url` is `https`", "the certificate that busd shows")},
 	}
 }
@@ -121,6 +124,11 @@ func moduleKeys(m *Module) []key {
 	return []key{
 		{"module", required, "its name, unique in the list: at most 128 bytes, without spaces", text(&m.Name, moduleName)},
 		{"run", none, "program and arguments. busd starts and watches it; without, the module is started by whoever likes, and joins by itself", run},
+		{
+			"antispam", none, "instead of `run`, [a server of the HTTP antispam protocol](antispam.md#a-server-as-a-module), which busd " +
+				"asks: `{base_url, token_file, callbacks, async}`",
+			antispamServer(m),
+		},
 		{"workers", "`1`", "how many processes of `run` there are", slot{workers.read, m.onlyRun(workers.show), nil, nil}},
 		{
 			"environment", none, "names of variables of busd's environment that the processes of `run` get, too, beside [a few " +
@@ -269,7 +277,7 @@ func tokens(dst *[]Token) slot {
 				if found.has("scopes") && len(t.Scopes) == 0 {
 					found["scopes"].fail("names no scope (write [read])")
 				}
-				for _, name := range []string{"token_file", "scopes"} {
+				for _, name := range []string{tokenFile, "scopes"} {
 					if !found.has(name) && item.tag() == tagMap {
 						item.lacks(name, "(write {token_file: dashboard.token, scopes: [read]})")
 					}
@@ -289,7 +297,7 @@ func tokens(dst *[]Token) slot {
 
 func tokenKeys(t *Token) []key {
 	return []key{
-		{"token_file", "", "", path(&t.File, secret)},
+		{tokenFile, "", "", path(&t.File, secret)},
 		{"scopes", "", "", list(&t.Scopes, tokenScope)},
 	}
 }
@@ -342,6 +350,7 @@ func readModule(v value) (m Module, name value) {
 			found[name].fail("is for what busd runs itself (add run, or remove %s)", name)
 		}
 	}
+	m.checkAntispam(found)
 	if m.OnFailure.keepsShut() && len(m.Callbacks) == 0 {
 		found["on_failure"].warn("holds for what the module has registered once: until it has joined for the first time, it is asked " +
 			"nothing (name under callbacks what must not pass without it)")

@@ -63,9 +63,7 @@ func (v value) fail(format string, args ...any) {
 }
 
 // lacks reports that a key is missing, where the file uses the value: not at an anchor that others use, too.
-func (v value) lacks(key, format string, args ...any) {
-	v.at(v.used, step(key)).fail("is missing "+format, args...)
-}
+func (v value) lacks(key, hint string) { v.at(v.used, step(key)).fail("is missing %s", hint) }
 
 // warn reports what is allowed and hardly meant.
 func (v value) warn(format string, args ...any) {
