@@ -19,12 +19,13 @@ import (
 
 // modules are those that busd runs.
 type modules struct {
-	daemon *daemon
-	mu     sync.Mutex // guards groups
-	groups map[string]*group
-	ctx    context.Context //nolint:containedctx // of all processes: it ends when they shall
-	cancel context.CancelFunc
-	owned  sync.WaitGroup
+	daemon  *daemon
+	mu      sync.Mutex // guards groups and servers
+	groups  map[string]*group
+	servers map[string]server
+	ctx     context.Context //nolint:containedctx // of all processes: it ends when they shall
+	cancel  context.CancelFunc
+	owned   sync.WaitGroup
 }
 
 // group is one module's processes.
@@ -69,6 +70,7 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 			g.Reconfigure()
 		}
 	}
+	restarted = append(restarted, m.applyServers(list)...)
 	slices.Sort(restarted)
 	return restarted
 }

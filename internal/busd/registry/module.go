@@ -26,6 +26,7 @@ type module struct {
 	declined []string       // callbacks that the operator named and that it did not register when it last joined
 	refused  *rosterv1.ConfigError
 	crash    string            // why its last process ended
+	unwell   string            // why it cannot do what it is for, although a worker has joined
 	restarts int               // processes that ended, since busd started
 	lost     map[string]string // paths that are an earlier module's or lie below one of its, and whose
 	excess   string            // why not all of it is in the roster
@@ -60,6 +61,9 @@ func (m *module) configure(c config.Module, now time.Time) (changed bool) {
 	after := m.entry()
 	if after.GetConfigRevision() != before.GetConfigRevision() {
 		m.refused, m.crash = nil, ""
+	}
+	if m.Antispam.BaseURL == "" {
+		m.unwell = ""
 	}
 	if len(m.workers) > 0 {
 		m.settle()

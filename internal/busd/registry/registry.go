@@ -166,7 +166,7 @@ func (r *Registry) Expects(e Expectation) bool {
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.listed, func(m *module) bool {
 		done := len(m.workers) > 0 || e == Known && m.known()
-		return (len(m.Run) > 0) == (e == Started) && !done && (m.state() != Failed || m.starts())
+		return m.InBusd() == (e == Started) && !done && (m.state() != Failed || m.starts())
 	})
 }
 
@@ -239,6 +239,20 @@ func (r *Registry) Crashed(name, why string, now time.Time) {
 		m.crashed(why, now)
 		r.update(now)
 	}
+}
+
+// Unwell says why a module that has joined cannot do what it is for; empty for one that can. It is asked all the same.
+func (r *Registry) Unwell(name, why string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.find(name)
+	if m == nil {
+		return
+	}
+	if m.unwell = why; why != "" {
+		m.failure = incident{why, now}
+	}
+	m.track(now)
 }
 
 // Expire takes out the workers that have not joined again in time.

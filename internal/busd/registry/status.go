@@ -17,7 +17,7 @@ const (
 	Ready    State = "ready"    // workers have joined
 	Starting State = "starting" // busd runs it, and no worker has joined yet
 	Absent   State = "absent"   // it is listed, and no worker is there
-	Failed   State = "failed"   // its configuration was refused, or its process ends again and again
+	Failed   State = "failed"   // its configuration was refused, its process ends again and again, or its server is down
 	Unlisted State = "unlisted" // it has joined, and the roster does not list it
 )
 
@@ -170,11 +170,13 @@ func (m *module) track(now time.Time) {
 
 func (m *module) state() State {
 	switch {
+	case m.unwell != "" && len(m.workers) > 0:
+		return Failed
 	case len(m.workers) > 0:
 		return Ready
 	case m.refused != nil || m.crash != "":
 		return Failed
-	case len(m.Run) > 0:
+	case m.InBusd():
 		return Starting
 	}
 	return Absent
@@ -186,7 +188,9 @@ func (m *module) lastError() string {
 		return m.refusal()
 	case m.crash != "":
 		return m.crash
-	case len(m.workers) == 0 && len(m.Run) == 0:
+	case m.unwell != "" && len(m.workers) > 0:
+		return m.unwell
+	case len(m.workers) == 0 && !m.InBusd():
 		return strings.Join(append([]string{"no worker has joined: start one, with MODULEBUS_MODULE=" + m.Name}, m.problems()...), "; ")
 	}
 	return strings.Join(m.problems(), "; ")

@@ -1,0 +1,68 @@
+package busd
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/antispam"
+	"github.com/modulebus/modulebus/internal/busd/config"
+)
+
+// server is an antispam server that takes part as a module.
+type server struct {
+	config config.Antispam
+	cancel context.CancelFunc
+}
+
+// applyServers is apply for modules that are antispam servers. One that is asked differently takes part anew before the old
+// one is stopped, so that no question is lost.
+func (m *modules) applyServers(list []config.Module) (restarted []string) {
+	old := m.servers
+	m.servers = map[string]server{}
+	for _, c := range list {
+		if c.Antispam.BaseURL == "" {
+			continue
+		}
+		s, known := old[c.Name]
+		if known && reflect.DeepEqual(s.config, c.Antispam) {
+			delete(old, c.Name)
+		} else {
+			s = m.serve(c)
+		}
+		if m.servers[c.Name] = s; known && old[c.Name].cancel != nil {
+			restarted = append(restarted, c.Name)
+		}
+	}
+	for _, s := range old {
+		s.cancel()
+	}
+	return restarted
+}
+
+// serve has the server take part. Why it cannot is its module's last error.
+func (m *modules) serve(c config.Module) server {
+	ctx, cancel := context.WithCancel(m.ctx)
+	unless := func(tell func(module, why string, now time.Time)) func(string) {
+		return func(why string) {
+			if ctx.Err() == nil {
+				tell(c.Name, why, time.Now())
+			}
+		}
+	}
+	ended := unless(m.daemon.registry.Crashed)
+	s, err := antispam.New(antispam.Options{
+		Module: c, ServerName: m.daemon.config.ServerName, Conn: m.daemon.broker.Conn, Health: unless(m.daemon.registry.Unwell), Log: m.daemon.Log,
+	})
+	if err != nil {
+		ended(err.Error())
+		return server{c.Antispam, cancel}
+	}
+	m.owned.Go(func() {
+		defer cancel()
+		if err := s.Run(ctx); err != nil {
+			ended(err.Error())
+		}
+	})
+	return server{c.Antispam, cancel}
+}

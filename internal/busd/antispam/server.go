@@ -1,0 +1,213 @@
+// Package antispam has a server of the HTTP antispam protocol, such as Meowlnir or Draupnir, take part as a module: busd is
+// the module's worker, and passes on what it is asked. So the server has an order, deadlines, a breaker and records as any
+// module has.
+//
+//	server, err := antispam.New(antispam.Options{Module: entry, ServerName: name, Conn: nc, Health: health, Log: log})
+//	if err != nil {
+//		return err // the token's file cannot be read
+//	}
+//	err = server.Run(ctx)
+package antispam
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/antispam"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/renewed"
+	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	// maxReply is the size of a server's reply in bytes, as in Continuwuity. Beyond: the server has failed.
+	maxReply = 64 << 10
+
+	// concurrency is how many questions a server is asked at once, and how many it is told. Beyond: busd answers busy, and
+	// what would be told is dropped, and logged.
+	concurrency = 256
+
+	// toldTime is how long a server may take for what it is told (async), as in synapse-http-antispam. Beyond: logged.
+	toldTime = time.Minute
+
+	// drainTime is how long what a server is told may go on when busd ends. Beyond: it is broken off.
+	drainTime = 5 * time.Second
+
+	idleFor = 90 * time.Second // until an unused connection is closed
+)
+
+// Options say what the server is asked, and on whose behalf. All are required.
+type Options struct {
+	// Module is its entry, with Antispam.
+	Module config.Module
+
+	ServerName string
+
+	// Conn is a connection that may do what the module may. It stays the caller's.
+	Conn *nats.Conn
+
+	// Health is told why the server cannot do what it is for, and "" when it can, each time that this is looked at.
+	Health func(why string)
+
+	Log zerolog.Logger
+}
+
+// Server is an antispam server as a module.
+type Server struct {
+	Options
+	token *renewed.Value[string] // nil for none
+	http  *http.Client
+	told  chan struct{} // has a place for each question that the server is being told
+	owned sync.WaitGroup
+}
+
+// New returns the server, and asks it nothing yet. The error is that of the token's file.
+func New(o Options) (*Server, error) {
+	s := &Server{Options: o, told: make(chan struct{}, concurrency), http: &http.Client{
+		Transport: &http.Transport{
+			MaxConnsPerHost: 2 * concurrency, MaxIdleConnsPerHost: concurrency, IdleConnTimeout: idleFor, DisableCompression: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	s.Log = o.Log.With().Str("module", o.Module.Name).Logger()
+	file := o.Module.Antispam.TokenFile
+	if file == "" {
+		return s, nil
+	}
+	var err error
+	s.token, err = renewed.Open(s.Log, func() (string, error) { return readToken(file) }, file)
+	return s, err
+}
+
+func readToken(file string) (string, error) {
+	token, err := os.ReadFile(file)
+	if token = bytes.TrimSpace(token); err == nil && len(token) == 0 {
+		err = fmt.Errorf("%s is empty: write the server's token into it", file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("antispam.token_file: %w", err)
+	}
+	return string(token), nil
+}
+
+// Run has the server take part until ctx ends, and drains it then. It returns an error when NATS is gone for good.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.http.CloseIdleConnections()
+	looking, stop := context.WithCancel(ctx)
+	s.owned.Go(func() { s.watch(looking) })
+	telling, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	err := modulekit.Run(kitopts.With(ctx, kitopts.Module{Answers: s.answers(telling)}), s.Conn, modulekit.Module[struct{}]{
+		New: func(struct{}, *modulekit.ModuleAPI) error { return nil },
+	}, modulekit.Options{ServerName: s.ServerName, Module: s.Module.Name, Concurrency: concurrency, Log: &s.Log})
+	stop()
+	defer time.AfterFunc(drainTime, cancel).Stop()
+	s.owned.Wait()
+	return err
+}
+
+func (s *Server) answers(telling context.Context) map[*subjects.Declaration]kitopts.Answer {
+	all := map[*subjects.Declaration]kitopts.Answer{}
+	for _, name := range s.Module.Antispam.Callbacks {
+		d, _ := antispam.Find(name) // The configuration has no others.
+		if slices.Contains(s.Module.Antispam.Async, name) {
+			all[d] = func(_ context.Context, req proto.Message) (proto.Message, error) { return nil, s.tell(telling, d, req) }
+		} else {
+			all[d] = func(ctx context.Context, req proto.Message) (proto.Message, error) { return s.ask(ctx, d, req) }
+		}
+	}
+	return all
+}
+
+// ask returns the server's verdict.
+func (s *Server) ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (proto.Message, error) {
+	body, err := antispam.Encode(req)
+	if err != nil {
+		return nil, err
+	}
+	status, reply, err := s.post(ctx, d.Name, body)
+	if err != nil {
+		return nil, err
+	}
+	refusal, err := antispam.Verdict(status, reply)
+	if err != nil {
+		return nil, fmt.Errorf("the server %w", err)
+	}
+	if refusal == nil {
+		return nil, nil
+	}
+	return d.Refused(refusal), nil
+}
+
+// tell asks in the background. Only that it could not even begin is a failure.
+func (s *Server) tell(ctx context.Context, d *subjects.Declaration, req proto.Message) error {
+	select {
+	case s.told <- struct{}{}:
+	default:
+		return fmt.Errorf("%d questions that it is told are under way", concurrency)
+	}
+	s.owned.Go(func() {
+		defer func() { <-s.told }()
+		ctx, cancel := context.WithTimeout(ctx, toldTime)
+		defer cancel()
+		if _, err := s.ask(ctx, d, req); err != nil {
+			s.Log.Warn().Err(err).Str("callback", d.FullName()).Msg("the antispam server could not be told")
+		}
+	})
+	return nil
+}
+
+// errTooLarge says that a reply is none.
+var errTooLarge = fmt.Errorf("the server's reply is larger than %d bytes", maxReply)
+
+// post asks as synapse-http-antispam does.
+func (s *Server) post(ctx context.Context, name string, body []byte) (status int, reply []byte, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Module.Antispam.BaseURL+"/"+name, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	r.Header["Idempotency-Key"] = nil // It is not sent; it lets net/http try again where the server had closed an idle connection.
+	if s.token != nil {
+		r.Header.Set("Authorization", "Bearer "+s.token.Value())
+	}
+	rsp, err := s.http.Do(r)
+	if err != nil {
+		return 0, nil, unreachable(ctx, err)
+	}
+	defer rsp.Body.Close()
+	reply, err = io.ReadAll(io.LimitReader(rsp.Body, maxReply+1))
+	switch {
+	case err != nil:
+		return 0, nil, unreachable(ctx, err)
+	case len(reply) > maxReply:
+		return 0, nil, errTooLarge
+	}
+	return rsp.StatusCode, reply, nil
+}
+
+// unreachable tells what came of it in the fewest words.
+func unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("the server did not answer in time: %w", ctx.Err())
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the server closed the connection without an answer: see its log: %w", err)
+	}
+	return fmt.Errorf("the server cannot be reached: does it run, and is base_url right? %w", err)
+}

@@ -1,0 +1,215 @@
+package busd_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/modulebus/modulebus/internal/busd"
+	"github.com/modulebus/modulebus/internal/busd/registry"
+)
+
+// refusing is an antispam server that refuses what has the word in it, with that code.
+func refusing(t *testing.T, word, errcode string) *httptest.Server {
+	t.Helper()
+	return antispamServer(t, func(w http.ResponseWriter, body string) {
+		if strings.Contains(body, word) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprintf(w, `{"errcode":%q,"error":"no","org.example.n":1}`, errcode)
+			return
+		}
+		_, _ = w.Write([]byte("{}"))
+	})
+}
+
+// antispamServer answers pings, and the rest with the function.
+func antispamServer(t *testing.T, answer func(w http.ResponseWriter, body string)) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.HasSuffix(r.URL.Path, "/ping") {
+			_, _ = w.Write([]byte(strings.Replace(string(body), "}", `,"status":"ok"}`, 1)))
+			return
+		}
+		answer(w, string(body))
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// server lists an antispam server that is asked about new rooms.
+func server(name, url string, more ...string) string {
+	return fmt.Sprintf("  - module: %s\n    antispam: {base_url: '%s/base', callbacks: [user_may_create_room]}\n%s", name, url, strings.Join(more, ""))
+}
+
+func TestAntispamServersAndAModuleDecideInOrder(t *testing.T) {
+	t.Parallel()
+	first, last := refusing(t, "@evil-first", "ORG.FIRST"), refusing(t, "@evil", "ORG.LAST")
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+server("first", first.URL)+entry("gate", "runs")+server("last", last.URL)))
+	if !strings.HasPrefix(r.line, "busd: ready: ") {
+		t.Errorf("it says %q", r.line)
+	}
+	for user, want := range map[string]string{
+		"evil-first": `"errcode":"ORG.FIRST","error":"no","additional_fields":{"org.example.n":1}}},"decided_by":"first"`,
+		"evil-other": `"decided_by":"gate"`,
+		"@evil":      `"errcode":"ORG.LAST","error":"no","additional_fields":{"org.example.n":1}}},"decided_by":"last"`,
+		"good":       `"failures":[]`,
+	} {
+		if out := r.create(user); !strings.Contains(out, want) || user == "good" && strings.Contains(out, "answer") {
+			t.Errorf("%s: %s, want %s", user, out, want)
+		}
+	}
+	if err := r.stop(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// brokenServers are what a server does that is no verdict, and what busd calls it.
+var brokenServers = map[string]struct {
+	answer  http.HandlerFunc
+	failure string
+}{
+	"answers HTML":             {says(http.StatusOK, "<html>"), "error"},
+	"answers nothing":          {says(http.StatusOK, ""), "error"},
+	"has a proxy before it":    {says(http.StatusBadGateway, "<html>"), "error"},
+	"breaks in JSON":           {says(http.StatusInternalServerError, `{"error":"boom"}`), "error"},
+	"does not have the path":   {says(http.StatusNotFound, "404 page not found"), "error"},
+	"does not take the token":  {says(http.StatusUnauthorized, `{"errcode":"M_UNKNOWN_TOKEN","error":"who?"}`), "error"},
+	"answers JSON of no shape": {says(http.StatusForbidden, `["no"]`), "error"},
+	"answers without end":      {says(http.StatusForbidden, `{"errcode":"M_FORBIDDEN","x":"`+strings.Repeat("x", 65<<10)+`"}`), "error"},
+	"redirects":                {says(http.StatusFound, ""), "error"},
+	"closes the connection":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "error"},
+	"is slow":                  {func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "timeout"},
+}
+
+func says(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+func TestBrokenAntispamServerIsAFailureAndNoRefusal(t *testing.T) {
+	t.Parallel()
+	down := httptest.NewServer(http.NotFoundHandler())
+	down.Close()
+	list, want := server("down", down.URL, "    on_failure: skip\n"), map[string]string{"down": "error"}
+	var listSb103 strings.Builder
+	for name, b := range brokenServers {
+		s := httptest.NewServer(b.answer)
+		t.Cleanup(s.Close)
+		module := strings.ReplaceAll(name, " ", "-")
+		more := "    on_failure: skip\n"
+		if b.failure == "timeout" {
+			more += "    timeout: 50ms\n"
+		}
+		listSb103.WriteString(server(module, s.URL, more))
+		want[module] = b.failure
+	}
+	list += listSb103.String()
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+list+server("last", refusing(t, "@evil", "ORG.LAST").URL)))
+	out := r.create("evil")
+	if !strings.Contains(out, `"decided_by":"last"`) {
+		t.Errorf("got %s", out)
+	}
+	for module, failure := range want {
+		if f := fmt.Sprintf(`{"module":%q,"failure":%q,"policy":"skip"}`, module, failure); !strings.Contains(out, f) {
+			t.Errorf("%s has no %s", out, f)
+		}
+	}
+}
+
+// TestAntispamServerThatIsDownSaysSoAndComesBack starts the server after busd.
+func TestAntispamServerThatIsDownSaysSoAndComesBack(t *testing.T) {
+	t.Parallel()
+	up := atomic.Bool{}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if !up.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write([]byte(strings.Replace(string(body), "}", `,"status":"ok"}`, 1)))
+	}))
+	t.Cleanup(s.Close)
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+server("gate", s.URL, "    on_failure: refuse\n")))
+	eventually(t, "the module has failed", func() bool { return r.modules().Modules[0].State == registry.Failed })
+	if m := r.modules().Modules[0]; !strings.Contains(m.LastError, "closed the connection") {
+		t.Errorf("it says %q", m.LastError)
+	}
+	if out := r.create("good"); !strings.Contains(out, "refusal") {
+		t.Errorf("while it is down: %s", out)
+	}
+	up.Store(true)
+	eventually(t, "the module is ready", func() bool { return r.modules().Modules[0].State == registry.Ready })
+	if out := r.create("good"); strings.Contains(out, "refusal") {
+		t.Errorf("when it is up: %s", out)
+	}
+}
+
+// TestAntispamServerIsAskedAsThePackageAsks looks at a request on the wire.
+func TestAntispamServerIsAskedAsThePackageAsks(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 8)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if !strings.HasSuffix(r.URL.Path, "/ping") {
+			h := r.Header
+			got <- fmt.Sprintf("%s %s|%s|%s|%s|%d|%s", r.Method, r.URL.Path, h.Get("Content-Type"), h.Get("Accept"), h.Get("Authorization"), r.ContentLength, body)
+		}
+		_, _ = w.Write([]byte("{}"))
+	}))
+	t.Cleanup(s.Close)
+	entry := "  - module: gate\n    antispam: {base_url: '" + s.URL + "/base', token_file: '" + token + "', callbacks: [user_may_create_room]}\n"
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+entry))
+	r.create("good")
+	want := `POST /base/user_may_create_room|application/json|application/json|Bearer secret|31|{"user_id":"@good:example.com"}`
+	if is := <-got; is != want {
+		t.Errorf("asked\n%s, want\n%s", is, want)
+	}
+}
+
+// TestAntispamServerThatIsToldIsNotWaitedFor has the server hold what it is told.
+func TestAntispamServerThatIsToldIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	told, hold := make(chan string, 1), make(chan struct{})
+	s := antispamServer(t, func(w http.ResponseWriter, body string) {
+		told <- body
+		<-hold
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte("{}"))
+	})
+	list := "  - module: gate\n    antispam: {base_url: '" + s.URL + "', callbacks: [user_may_create_room], async: [user_may_create_room]}\n    on_failure: refuse\n    timeout: 1m\n"
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+list+"budget: 2m\n"))
+	if out := r.create("evil"); strings.Contains(out, "refusal") {
+		t.Errorf("got %s", out)
+	}
+	if body := <-told; body != `{"user_id":"@evil:example.com"}` {
+		t.Errorf("told %s", body)
+	}
+	close(hold)
+}
+
+func TestAntispamServerIsReplacedWithoutARestart(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	r := serve(t, parse(t, dir, "modules:\n"+server("gate", refusing(t, "@evil", "ORG.OLD").URL)))
+	if out := r.create("evil"); !strings.Contains(out, "ORG.OLD") {
+		t.Errorf("got %s", out)
+	}
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+server("gate", refusing(t, "@evil", "ORG.NEW").URL))}
+	eventually(t, "the new server is asked alone", func() bool {
+		return len(r.modules().Modules[0].WorkerList) == 1 && strings.Contains(r.create("evil"), "ORG.NEW")
+	})
+	r.reload <- busd.Reload{Config: parse(t, dir, "")}
+	eventually(t, "no server is asked", func() bool { return !strings.Contains(r.create("evil"), "refusal") })
+}
