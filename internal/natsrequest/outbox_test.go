@@ -66,3 +66,26 @@ func TestOutboxHoldsNoSenderForOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestOutboxCloseWaitsForWhatIsBeingPublished(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		blocked := make(chan struct{})
+		published, closed := 0, false
+		o := newOutbox(func(Ticket, Request) { <-blocked; published++ })
+		go o.send(0, Request{}, false)
+		synctest.Wait()
+		o.send(1, Request{}, false)
+		go func() { o.close(); closed = true }()
+		synctest.Wait()
+		if closed {
+			t.Error("close returned while a request was being published")
+		}
+		o.send(2, Request{}, false) // Too late.
+		close(blocked)
+		synctest.Wait()
+		if !closed || published != 2 {
+			t.Errorf("closed: %v, %d requests published", closed, published)
+		}
+	})
+}
