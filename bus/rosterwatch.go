@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -93,6 +94,9 @@ func (w *rosterWatch) get(ctx context.Context) error {
 // receive takes in news of a roster, or of a part of one. News may be anybody's: when nobody can have made the roster yet,
 // or when less is asked by it than by the present one, busd is asked what is true.
 func (w *rosterWatch) receive(m *nats.Msg) {
+	if responder.FromStream(m) {
+		return
+	}
 	source, err := w.parts.Add(m.Data)
 	switch {
 	case err != nil:

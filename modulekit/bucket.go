@@ -28,8 +28,9 @@ const storeTimeout = 10 * time.Second
 // allow, and is opened again when it is gone: NATS was restarted, and busd makes another.
 type bucket struct {
 	nc      *nats.Conn
-	subject string // where busd is asked for it
-	lease   bool   // which of the module's two it is
+	subject string                 // where busd is asked for it
+	lease   bool                   // which of the module's two it is
+	told    func(at string) string // where changes of the store are told
 
 	mu       sync.Mutex
 	stream   jetstream.Stream // nil until it is opened
@@ -39,7 +40,7 @@ type bucket struct {
 }
 
 func newBucket(nc *nats.Conn, server subjects.Server, module string, lease bool) *bucket {
-	return &bucket{nc: nc, subject: server.Store(module), lease: lease, watchers: map[int]func(string){}}
+	return &bucket{nc: nc, subject: server.Store(module), lease: lease, told: func(at string) string { return server.Stored(module, at) }, watchers: map[int]func(string){}}
 }
 
 // open returns the stream of the bucket, again if it had been opened.
@@ -278,11 +279,11 @@ func (b *bucket) History(ctx context.Context, key string) (entries []kitopts.Ent
 	return entries, err
 }
 
-// Watch implements [kitopts.Bucket]. What is published to the bucket's subjects is a hint only: JetStream may refuse it.
+// Watch implements [kitopts.Bucket]. What the stream tells is a hint only: it may be lost.
 func (b *bucket) Watch(ctx context.Context, changed func(key string)) error {
 	var sub *nats.Subscription
 	err := b.use(ctx, func(_ context.Context, s jetstream.Stream) (err error) {
-		start := prefix(s)
+		start := b.told(prefix(s))
 		sub, err = b.nc.Subscribe(start+">", func(m *nats.Msg) { changed(strings.TrimPrefix(m.Subject, start)) })
 		return err
 	})

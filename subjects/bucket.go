@@ -21,15 +21,15 @@ var inBucket = strings.NewReplacer("%", "_", "_", "__", "-", "_2D")
 
 // bucketPermissions are what a worker needs to read and to write a bucket that busd made. It may make no stream and no
 // consumer: either could deliver what is none of its business to any subject.
-func bucketPermissions(bucket string) Permissions {
+//
+// It may not subscribe what it may publish: whoever hears a message may answer it, so a module that hears its own could say
+// anything anywhere, by naming a subject as its reply subject.
+func bucketPermissions(bucket string) (publish []string) {
 	stream := "KV_" + bucket
-	return Permissions{
-		Subscribe: []string{"$KV." + bucket + ".>"},
-		Publish: []string{
-			"$JS.API.STREAM.INFO." + stream,
-			"$JS.API.DIRECT.GET." + stream,
-			"$JS.API.DIRECT.GET." + stream + ".>",
-			"$KV." + bucket + ".>",
-		},
+	return []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.DIRECT.GET." + stream,
+		"$JS.API.DIRECT.GET." + stream + ".>",
+		"$KV." + bucket + ".>",
 	}
 }

@@ -19,6 +19,7 @@
 //	         / "webg.1." module "." gateway "." channel "." stream   ; frames of an HTTP stream to the gateway that asked
 //	         / "webw.1." module "." worker "." channel "." stream    ; frames of an HTTP stream to the worker that answers
 //	         / "module." module "." ( "entry" / "join" / "leave" / "store" )   ; a module to busd
+//	         / "module." module ".stored." *OCTET                    ; JetStream to a module: a key of its store changed
 //	         / "module." module ".changed"                           ; busd to a module: its Entry changed
 //	         / "module." module ".api." method                       ; a module to its homeserver
 //	         / "module." module ".api_cancel"                        ; a reply of it is no longer wanted

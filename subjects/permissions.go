@@ -15,7 +15,7 @@ func (s Server) ModulePermissions(module string) Permissions {
 	name := Token(module)
 	store, lease := bucketPermissions(s.StoreBucket(module)), bucketPermissions(s.LeaseBucket(module))
 	return Permissions{
-		Subscribe: append([]string{
+		Subscribe: []string{
 			s.root + "cb.*.*." + name + " " + Group(module),
 			s.root + "cb.*.*." + name + ".*",
 			s.root + "web.1." + name + ".* " + Group(module),
@@ -25,7 +25,8 @@ func (s Server) ModulePermissions(module string) Permissions {
 			s.module(module, "inbox.>"),
 			"$SRV.PING", "$SRV.INFO", "$SRV.STATS",
 			"$SRV.*." + ServiceName(module), "$SRV.*." + ServiceName(module) + ".>",
-		}, store.Subscribe...),
+			s.Stored(module, ">"),
+		},
 		Publish: slices.Concat([]string{
 			s.Entry(module),
 			s.Store(module),
@@ -35,7 +36,7 @@ func (s Server) ModulePermissions(module string) Permissions {
 			s.APICancel(module),
 			s.module(module, "file.>"),
 			s.root + "webg.1." + name + ".>",
-		}, store.Publish, lease.Publish),
+		}, store, lease),
 	}
 }
 

@@ -74,6 +74,9 @@ func (s Server) LeaveAny() string { return s.root + "module.*.leave" }
 // Store is where a module's workers ask busd to make the module's buckets, and are told their names.
 func (s Server) Store(module string) string { return s.module(module, "store") }
 
+// Stored is where a module hears that a key of its store has changed: what JetStream has it at follows, or a pattern of that.
+func (s Server) Stored(module, at string) string { return s.module(module, "stored."+at) }
+
 // StoreAny is described at [Server.EntryAny].
 func (s Server) StoreAny() string { return s.root + "module.*.store" }
 
@@ -92,6 +95,18 @@ func (s Server) module(module, what string) string {
 
 // Group is the queue group of a module's workers.
 func Group(module string) string { return Token(module) }
+
+// MayReply reports whether what came on a subject may be answered at another one: in an inbox, and not where somebody listens
+// for more than answers. NATS lets a client name any subject there, and whoever answers may publish where the client may not.
+// A module's inbox is among the subjects of the bus that are about it.
+func MayReply(subject, reply string) bool {
+	if !strings.HasPrefix(reply, "modulebus.") {
+		return !strings.HasPrefix(reply, "$")
+	}
+	const about = 4 // tokens: modulebus.<server>.module.<module>
+	tokens := strings.SplitN(subject, ".", about+1)
+	return len(tokens) > about && strings.HasPrefix(reply, strings.Join(tokens[:about], ".")+".inbox.")
+}
 
 // ModuleOf returns the module of an Entry, Join, Leave, Store or Changed subject.
 func ModuleOf(subject string) (string, error) {

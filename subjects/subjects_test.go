@@ -209,3 +209,29 @@ func TestCallbackAndItsDeclarationAreOne(t *testing.T) {
 		}
 	}
 }
+
+// TestModuleHearsNothingThatItSays holds what a module may say apart from what it may hear. Whoever hears a message may answer
+// it once, wherever its reply subject is: a module that hears its own could say anything anywhere.
+func TestModuleHearsNothingThatItSays(t *testing.T) {
+	t.Parallel()
+	p := subjects.For("example.com").ModulePermissions("gate")
+	for _, hears := range p.Subscribe {
+		hears, _, _ = strings.Cut(hears, " ")
+		for _, says := range p.Publish {
+			if overlap(strings.Split(hears, "."), strings.Split(says, ".")) {
+				t.Errorf("%s and %s have subjects in common", hears, says)
+			}
+		}
+	}
+}
+
+// overlap reports whether two patterns have subjects in common.
+func overlap(a, b []string) bool {
+	switch {
+	case len(a) == 0 || len(b) == 0:
+		return len(a) == len(b)
+	case a[0] == ">" || b[0] == ">":
+		return true
+	}
+	return (a[0] == b[0] || a[0] == "*" || b[0] == "*") && overlap(a[1:], b[1:])
+}

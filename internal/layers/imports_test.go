@@ -53,7 +53,7 @@ var house = map[string]row{
 	"internal/decision":  {},
 	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
 	"internal/antispam":  {own: "subjects " + schemas, others: protobuf, tests: "internal/wire"},
-	"internal/responder": {others: nats + " " + logger, tests: "internal/natstest"},
+	"internal/responder": {own: "subjects " + schemas, others: nats + " " + logger, tests: "internal/natstest"},
 	"internal/webpath":   {},
 
 	"internal/tunnel":               {tests: "internal/tunnel/ internal/webpath"},
@@ -118,7 +118,7 @@ var house = map[string]row{
 		own:    "bus internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
 	},
-	"internal/busd/registry":  {own: "internal/busd/config internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
+	"internal/busd/registry":  {own: "internal/busd/config internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/childlog":  {others: anything},
 	"bridges/python":          {},
 	"internal/busd/synapse":   {own: "bridges/python subjects " + schemas, others: anything, tests: "internal/busd/config"},

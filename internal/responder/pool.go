@@ -96,6 +96,9 @@ func (p *pool) wait() bool {
 }
 
 func (p *pool) take(m *nats.Msg) {
+	if FromStream(m) {
+		return
+	}
 	if !p.admit() {
 		p.refuse(m)
 		return

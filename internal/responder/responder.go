@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // Answer is the reply to a request. The zero Answer is an empty reply.
@@ -231,6 +233,10 @@ func (r *Responder) busy(m *nats.Msg) {
 
 func (r *Responder) reply(m *nats.Msg, a Answer) {
 	if m.Reply == "" {
+		return
+	}
+	if !subjects.MayReply(m.Subject, m.Reply) {
+		r.options.Log.Warn().Str("subject", m.Subject).Msg("gave no answer to who wants it sent to somebody else")
 		return
 	}
 	err := r.publish(m.Reply, a)

@@ -163,7 +163,7 @@ class Bucket:
     async def hints(self) -> AsyncIterator[str]:
         """Implements store.Bucket."""
         name = await self.open()
-        start = f"$KV.{name}."
+        start = f"{self.link.subjects.stored()}.$KV.{name}."
         heard: asyncio.Queue[str] = asyncio.Queue()
 
         async def on(message: Msg) -> None:

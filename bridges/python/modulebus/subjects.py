@@ -50,6 +50,10 @@ class Subjects:
     def changed(self) -> str:
         return self._module("changed")
 
+    def stored(self) -> str:
+        """Where changes of the module's store are told: a prefix."""
+        return self._module("stored")
+
     def store(self) -> str:
         """Where busd makes the module's buckets."""
         return self._module("store")

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -92,7 +93,11 @@ func (s *Service) subscribe() error {
 }
 
 func (s *Service) listen(subject string, handle nats.MsgHandler) error {
-	sub, err := s.nc.Subscribe(subject, handle)
+	sub, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
+		if !responder.FromStream(m) {
+			handle(m)
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("registry: cannot listen on %s: %w", subject, err)
 	}
@@ -235,6 +240,10 @@ func (s *Service) send(subject string, roster *rosterv1.Roster) bool {
 // answer replies in the mapping that it was asked in.
 func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (proto.Message, error)) {
 	module, _ := subjects.ModuleOf(m.Subject) // The subscription lets nothing else through.
+	if !subjects.MayReply(m.Subject, m.Reply) {
+		s.log.Warn().Str("module", module).Msg("ignored a message of a module that wants its answer sent to somebody else")
+		return
+	}
 	reply, err := answer(module, m)
 	switch {
 	case err != nil:

@@ -115,6 +115,7 @@ func (s *Service) config(module string, lease bool) jetstream.KeyValueConfig {
 	}
 	return jetstream.KeyValueConfig{
 		Bucket: s.server.StoreBucket(module), Description: "store of modulebus module " + module, History: wire.StoreHistory,
+		RePublish: &jetstream.RePublish{Source: ">", Destination: s.server.Stored(module, ">"), HeadersOnly: true},
 	}
 }
 
