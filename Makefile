@@ -6,10 +6,12 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse package moved integration chromium databases
+.PHONY: help test law lint generate bench bench-synapse package moved integration chromium databases vuln sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
+GOVULNCHECK   := v1.9.0
+CYCLONEDX     := v1.10.0
 SHELLCHECK    := 0.11.0.1
 
 LAW := ^TestDecisionIsThatOfAskingInOrder$$
@@ -42,6 +44,12 @@ lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT
 	$(CACHE)/lint/bin/shellcheck -x -P SCRIPTDIR .ci/run $(wildcard findings/*.sh) $(addprefix deploy/debian/,postinst prerm postrm)
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi
 
+vuln: $(CACHE)/bin/govulncheck-$(GOVULNCHECK) ## known vulnerabilities in what is called here: needs the internet
+	@for module in $(MODULES); do (cd "$$module" && $< ./...); done
+
+sbom: $(CACHE)/bin/cyclonedx-gomod-$(CYCLONEDX) ## what busd consists of, as CycloneDX: .cache/busd.cdx.json
+	$< app -json -licenses -std -main cmd/busd -output $(CACHE)/busd.cdx.json .
+
 generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
 	go generate ./...
 
@@ -73,6 +81,14 @@ integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready ch
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv $(@D)/golangci-lint $@
+
+$(CACHE)/bin/govulncheck-$(GOVULNCHECK):
+	GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	mv $(@D)/govulncheck $@
+
+$(CACHE)/bin/cyclonedx-gomod-$(CYCLONEDX):
+	GOBIN=$(@D) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX)
+	mv $(@D)/cyclonedx-gomod $@
 
 $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK):
 	$(PYTHON) -m venv --clear $(CACHE)/lint
