@@ -106,6 +106,7 @@ func (d *daemon) needsRestart(c *config.Config) (keys []string) {
 		{"nats", d.config.NATS, c.NATS},
 		{"http", d.config.HTTP, c.HTTP},
 		{"homeserver", d.config.Homeserver, c.Homeserver},
+		{"policy_server", d.config.PolicyServer, c.PolicyServer},
 	} {
 		if !reflect.DeepEqual(k.was, k.now) {
 			keys = append(keys, k.name)

@@ -18,6 +18,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
@@ -69,6 +70,8 @@ type daemon struct {
 	open      []door.Door
 	failed    chan error
 	closers   []func()
+	call      bus.CallFunc         // of the homeserver's Module API; nil where there is none over HTTP
+	policy    *policyserver.Server // nil where busd is none
 }
 
 // Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the

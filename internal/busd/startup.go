@@ -1,9 +1,11 @@
 package busd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/busd/store"
@@ -43,7 +46,7 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openAdmission, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openGuard, d.openHTTP,
+		d.openState, d.openBroker, d.openAdmission, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openPolicyServer, d.openGuard, d.openHTTP,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -280,7 +283,35 @@ func (d *daemon) openModuleAPI() error {
 		return err
 	}
 	d.onClose(stop)
+	d.call = f.Call
 	return nil
+}
+
+// openPolicyServer has rooms' servers answered, where busd is a policy server.
+func (d *daemon) openPolicyServer() error {
+	c := d.config.PolicyServer
+	if c == nil {
+		return nil
+	}
+	key, err := policyserver.OpenKey(cmp.Or(c.KeyFile, d.state.Path("policy.key")))
+	if err != nil {
+		return fmt.Errorf("policy_server.key_file: %w", err)
+	}
+	d.policy = policyserver.New(policyserver.Options{
+		ServerName: d.config.ServerName, Key: key, Homeserver: hostOf(d.config.Homeserver.URL), Call: d.call,
+		Ask: door.AskPolicy(door.NewAnswerer(d.client), d.life), Metrics: d.metrics, Log: d.Log,
+	})
+	d.onClose(d.policy.Close)
+	return nil
+}
+
+// hostOf is a URL without its path: there the homeserver has the rest of its APIs. It is empty without a URL.
+func hostOf(homeserver string) string {
+	u, err := url.Parse(homeserver)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host}).String()
 }
 
 func (d *daemon) openGuard() (err error) {
@@ -291,7 +322,7 @@ func (d *daemon) openGuard() (err error) {
 func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
 		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
-		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Life: d.life,
+		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Life: d.life, PolicyServer: d.policy,
 		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})
 	return d.openDoor(d.http)

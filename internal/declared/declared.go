@@ -29,6 +29,9 @@ type View struct {
 	// File is the field of the request through which a module reads a file.
 	File protoreflect.FieldDescriptor
 
+	// Event is the field of the request with the event that it is about.
+	Event protoreflect.FieldDescriptor
+
 	// ToModule and ToWorker are the fields of a request that name the only module and worker to be told.
 	ToModule, ToWorker protoreflect.FieldDescriptor
 
@@ -58,6 +61,7 @@ func view(d *subjects.Declaration) *View {
 		Declaration: d, RequestFields: in, ReplyFields: out,
 		Key: marked(in, callbacksv1.E_Key), Keyed: marked(in, callbacksv1.E_Keyed),
 		State: marked(in, callbacksv1.E_State), File: ofType(in, (*callbacksv1.FileWrapper)(nil)),
+		Event:    ofType(in, (*callbacksv1.Event)(nil)),
 		ToModule: marked(in, callbacksv1.E_ToModule), ToWorker: marked(in, callbacksv1.E_ToWorker),
 		FromWorker: marked(out, callbacksv1.E_ToWorker), FollowIf: marked(out, callbacksv1.E_FollowedUp),
 	}

@@ -98,11 +98,12 @@ var house = map[string]row{
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
-		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/homeserver": {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
-	"internal/busd/identity":   {own: "subjects " + schemas, others: anything + " " + natsServer},
+	"internal/busd/homeserver":   {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
+	"internal/busd/identity":     {own: "subjects " + schemas, others: anything + " " + natsServer},
+	"internal/busd/policyserver": {own: "matrix bus subjects " + schemas, others: anything},
 	"internal/busd/cli": {
 		own:    "internal/busd internal/busd/ internal/decision internal/declared internal/wire subjects schemas " + schemas,
 		others: anything,

@@ -83,7 +83,7 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
-	root.AddCommand(newServe(s), newCheck(), newAsk(), newExplain(), newTail(), newModules(), newRestart(), newCallbacks(), newImport(), newVersion(),
+	root.AddCommand(newServe(s), newCheck(), newAsk(), newExplain(), newTail(), newModules(), newRestart(), newCallbacks(), newPolicy(), newImport(), newVersion(),
 		newCredentials(), newNATSConfig())
 	return root
 }

@@ -80,6 +80,9 @@ type Config struct {
 	// Homeserver is where Module API calls go.
 	Homeserver Homeserver
 
+	// PolicyServer says that busd answers as a policy server. Default nil: it does not.
+	PolicyServer *PolicyServer
+
 	// Modules are the operator's, in the operator's order.
 	Modules []Module
 
@@ -209,6 +212,13 @@ type Homeserver struct {
 
 	// TLS is used where URL is https.
 	TLS TLS
+}
+
+// PolicyServer is the policy server of rooms that busd is.
+type PolicyServer struct {
+	// KeyFile is the path of the file with its signing key, which need not exist. Default policy.key in StateDir; empty only
+	// where there is no StateDir.
+	KeyFile string
 }
 
 // Module is one entry of the operator's list.

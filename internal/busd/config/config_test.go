@@ -179,7 +179,8 @@ func TestEverythingIsRead(t *testing.T) {
 			TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("2001:db8::/32")},
 			Web:            Web{time.Second, Never, time.Hour, 30 * time.Second, 24 * time.Hour, 50 << 20},
 		},
-		Homeserver: Homeserver{URL: "http://127.0.0.1:8008/_synapse/modulebus", TokenFile: "testdata/api.token"},
+		Homeserver:   Homeserver{URL: "http://127.0.0.1:8008/_synapse/modulebus", TokenFile: "testdata/api.token"},
+		PolicyServer: &PolicyServer{KeyFile: "testdata/good/policy.key"},
 		Modules: []Module{
 			{
 				Name: "demo", Run: []string{"go", "run", "./cmd/demo-module", "8080", "yes"}, Workers: 2,

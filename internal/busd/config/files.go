@@ -16,6 +16,7 @@ type use int
 const (
 	plain   use = iota // a file that busd reads
 	secret             // a file that busd reads, and that nobody else should
+	made               // a secret that busd makes where there is none
 	folder             // a folder that busd writes to, and makes if need be
 	program            // and its arguments
 )
@@ -65,6 +66,9 @@ func (n named) look() (wrong, odd string) {
 
 func lookAtFile(name string, u use) (wrong, odd string) {
 	f, err := os.Open(name)
+	if u == made && errors.Is(err, fs.ErrNotExist) {
+		return "", ""
+	}
 	if err != nil {
 		return fmt.Sprintf("cannot read %s: %v", name, reason(err)), ""
 	}
@@ -77,7 +81,7 @@ func lookAtFile(name string, u use) (wrong, odd string) {
 		return name + " is a folder, not a file", ""
 	case info.Mode().IsRegular() && info.Size() == 0:
 		return name + " is empty", ""
-	case u == secret && info.Mode().Perm()&0o004 != 0:
+	case u != plain && info.Mode().Perm()&0o004 != 0:
 		return "", name + " can be read by everybody on this machine (chmod o-r " + name + ")"
 	}
 	return "", ""

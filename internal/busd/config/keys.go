@@ -39,6 +39,11 @@ func fileKeys(c *Config) []key {
 		{"nats", "", "", section(natsKeys(&c.NATS), c.NATS.check)},
 		{"http", "", "", section(httpKeys(&c.HTTP), c.HTTP.check)},
 		{"homeserver", "", "", section(homeserverKeys(&c.Homeserver), c.Homeserver.check)},
+		{
+			"policy_server", none, "busd answers as the [policy server](policy-server.md) of rooms. `{}` will do; `key_file` names the file with " +
+				"its signing key, in Synapse's format, which is made where there is none: `policy.key` in `state_dir`, if it is not said",
+			policyServer(c),
+		},
 		{"modules", none, "the modules, in the order in which they have the word", modules(&c.Modules)},
 		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
 		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
@@ -309,6 +314,25 @@ func tokenScope(name string) string {
 		return ""
 	}
 	return quote(name) + " is no scope of a token (" + DidYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
+}
+
+// policyServer is whether busd is one. It is there even where it says nothing.
+func policyServer(c *Config) slot {
+	of := func(p *PolicyServer) slot {
+		keys := []key{{"key_file", "", "", path(&p.KeyFile, made)}}
+		return slot{
+			read: func(v value) {
+				v.fields(keys)
+				v.finally(func() {
+					if c.Homeserver.URL == "" {
+						v.warn("knows no room without homeserver.url, and answers 404 for each (name there whom to ask)")
+					}
+				})
+			},
+			show: func() string { return showFlow(keys) },
+		}
+	}
+	return optional(&c.PolicyServer, of)
 }
 
 func (h *Homeserver) check(value, object) { h.URL = strings.TrimRight(h.URL, "/") }

@@ -42,6 +42,9 @@ func Parse(name string, data []byte) (*Config, error) {
 	if c.StateDir == "" {
 		c.StateDir = stateDir(c.ServerName, os.Getenv)
 	}
+	if p := c.PolicyServer; p != nil && p.KeyFile == "" && c.StateDir != "" {
+		p.KeyFile = filepath.Join(c.StateDir, "policy.key")
+	}
 	r.warnings.sort()
 	c.Warnings, c.named, c.places = r.warnings, r.named, r.places
 	return c, nil

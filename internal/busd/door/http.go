@@ -21,6 +21,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/webpath"
@@ -44,7 +45,7 @@ const (
 	quietTicks = 5                     // looks that saw none, until nobody seems to be left
 )
 
-// HTTPOptions say what is behind the HTTP door. All but Failed are required.
+// HTTPOptions say what is behind the HTTP door. All but Failed and PolicyServer are required.
 type HTTPOptions struct {
 	// ServerName is the homeserver's, as the configuration has it.
 	ServerName string
@@ -63,6 +64,9 @@ type HTTPOptions struct {
 
 	// ConfigStatus says whether what runs is what the configuration file says.
 	ConfigStatus func() ConfigStatus
+
+	// PolicyServer answers servers of the federation. Default: busd is none.
+	PolicyServer *policyserver.Server
 
 	Life *Life
 
@@ -198,7 +202,7 @@ type route struct {
 
 // routes are all paths of busd's own. Package webpath has them, too, so that no module can register one.
 func (d *HTTP) routes() []route {
-	return []route{
+	return append(d.policyRoutes(), []route{
 		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, needs: access.Ask, started: true, handler: d.ask},
 		{path: "/_modulebus/v1/wants", method: http.MethodGet, needs: access.Ask, started: true, handler: d.wants},
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, needs: access.Read, handler: d.modules},
@@ -212,7 +216,7 @@ func (d *HTTP) routes() []route {
 		{path: "/healthz", always: true, handler: d.health},
 		{path: "/readyz", always: true, handler: d.ready},
 		{path: "/metrics", always: true, handler: d.detailed(promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP)},
-	}
+	}...)
 }
 
 // handler routes what is busd's own, and hands the rest to the modules.
@@ -228,7 +232,7 @@ func (d *HTTP) handler() http.Handler {
 		switch {
 		case ofAntispam(r.URL.Path):
 			antispam.ServeHTTP(w, r)
-		case own(r.URL.Path):
+		case own(r.URL.Path), d.isPolicy(r.URL.Path):
 			mux.ServeHTTP(w, r)
 		default:
 			modules.ServeHTTP(w, r)

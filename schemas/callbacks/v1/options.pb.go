@@ -248,7 +248,10 @@ type CallbackOptions struct {
 	Setting *Setting `protobuf:"bytes,10,opt,name=setting,proto3" json:"setting,omitempty"`
 	// Whether the HTTP antispam protocol has the callback: as a path with its name, whose body is the request with the names
 	// of its fields. See docs/antispam.md.
-	Antispam      bool `protobuf:"varint,11,opt,name=antispam,proto3" json:"antispam,omitempty"`
+	Antispam bool `protobuf:"varint,11,opt,name=antispam,proto3" json:"antispam,omitempty"`
+	// Whether this is what is asked about an event that a policy server is to sign. Its request has the event. See
+	// docs/policy-server.md.
+	PolicyServer  bool `protobuf:"varint,12,opt,name=policy_server,json=policyServer,proto3" json:"policy_server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +359,13 @@ func (x *CallbackOptions) GetSetting() *Setting {
 func (x *CallbackOptions) GetAntispam() bool {
 	if x != nil {
 		return x.Antispam
+	}
+	return false
+}
+
+func (x *CallbackOptions) GetPolicyServer() bool {
+	if x != nil {
+		return x.PolicyServer
 	}
 	return false
 }
@@ -503,7 +513,7 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\x96\x04\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xbb\x04\n" +
 	"\x0fCallbackOptions\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
@@ -517,7 +527,8 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\averdict\x18\t \x01(\x0e2\x1f.modulebus.callbacks.v1.VerdictR\averdict\x129\n" +
 	"\asetting\x18\n" +
 	" \x01(\v2\x1f.modulebus.callbacks.v1.SettingR\asetting\x12\x1a\n" +
-	"\bantispam\x18\v \x01(\bR\bantispam\"Q\n" +
+	"\bantispam\x18\v \x01(\bR\bantispam\x12#\n" +
+	"\rpolicy_server\x18\f \x01(\bR\fpolicyServer\"Q\n" +
 	"\aSetting\x12\x18\n" +
 	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +

@@ -1667,9 +1667,9 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoB\x04е\x18\x02R\bfileInfo\x12L\n" +
 	"\ffile_wrapper\x18\x02 \x01(\v2#.modulebus.callbacks.v1.FileWrapperB\x04е\x18\x01R\vfileWrapper\"Z\n" +
 	"\x1dCheckMediaFileForSpamResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xe5\x11\n" +
-	"\vSpamChecker\x12\x90\x01\n" +
-	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x16\x8a\xb5\x18\x12\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03X\x01\x12\x82\x01\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xe7\x11\n" +
+	"\vSpamChecker\x12\x92\x01\n" +
+	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x18\x8a\xb5\x18\x14\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03X\x01`\x01\x12\x82\x01\n" +
 	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x8e\x01\n" +
 	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x9d\x01\n" +
 	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x91\x01\n" +

@@ -1,0 +1,71 @@
+package policyserver
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// ErrcodeField is where a refusal has the module's own errcode: homeservers differ in what they make of another one than
+// M_FORBIDDEN.
+const ErrcodeField = "org.modulebus.errcode"
+
+const forbidden = "M_FORBIDDEN"
+
+// Answer is what the server that asked is answered: an HTTP status and a JSON object.
+type Answer struct {
+	Status int
+	Body   []byte
+	kind   string // as metrics spell it
+}
+
+func answer(kind string, status int, body map[string]any) Answer {
+	out, err := json.Marshal(body)
+	if err != nil {
+		return refused("the module's fields are no JSON")
+	}
+	return Answer{status, out, kind}
+}
+
+func problem(kind string, status int, errcode, text string) Answer {
+	return answer(kind, status, map[string]any{"errcode": errcode, "error": text})
+}
+
+func signedAs(server, signature string) Answer {
+	return answer("signed", http.StatusOK, map[string]any{server: map[string]string{KeyID: signature}})
+}
+
+func unauthorized(err error) Answer {
+	return problem("unauthorized", http.StatusUnauthorized, "M_UNAUTHORIZED", err.Error())
+}
+
+func strange() Answer {
+	return problem("unknown_room", http.StatusNotFound, "M_NOT_FOUND", "this is not the policy server of that room")
+}
+
+// refused is 400 and M_FORBIDDEN, the only refusal that every homeserver takes for one.
+func refused(text string) Answer { return problem("refused", http.StatusBadRequest, forbidden, text) }
+
+func failed(err error) Answer {
+	return problem("failed", http.StatusInternalServerError, "M_UNKNOWN", err.Error())
+}
+
+// refusedBy is a module's refusal, with its text and its fields.
+func refusedBy(r *callbacksv1.Refusal) Answer {
+	body := map[string]any{}
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(r.GetAdditionalFields(), &fields) // Without an object, there are none.
+	for name, value := range fields {
+		body[name] = value
+	}
+	if r.GetErrcode() != "" && r.GetErrcode() != forbidden {
+		body[ErrcodeField] = r.GetErrcode()
+	}
+	text := r.GetError()
+	if text == "" {
+		text = "This event is not allowed in this room"
+	}
+	body["errcode"], body["error"] = forbidden, text
+	return answer("refused", http.StatusBadRequest, body)
+}

@@ -1,0 +1,139 @@
+package policyserver
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// maxWaiting is how many look-ups of one kind there are, those that wait among them. Beyond: what is looked up fails.
+const maxWaiting = 2048
+
+var (
+	errMany  = errors.New("too much is being looked up at once")
+	errEnded = errors.New("the policy server is closed")
+)
+
+// memo remembers what load returned for a key, for as long as load said, and loads once however many want it. Methods may
+// be called concurrently; close ends loads that are under way, and waits for them.
+type memo[K comparable, V any] struct {
+	most   int           // entries. Beyond: the oldest goes
+	places chan struct{} // has one for each load at once. Beyond: they wait
+	time   time.Duration // of one load. Beyond: its context ends
+
+	mu      sync.Mutex
+	entries map[K]*list.Element // of *entry[K, V]
+	order   list.List           // the oldest first
+	loading int
+	ended   bool
+	ctx     context.Context //nolint:containedctx // It is the memo's life, not a call's.
+	end     context.CancelFunc
+	loads   sync.WaitGroup
+}
+
+type entry[K comparable, V any] struct {
+	key    K
+	loaded chan struct{} // closed when the rest is there
+	value  V
+	until  time.Time
+}
+
+// load finds out about a key, and says for how long that holds.
+type load[V any] = func(context.Context) (V, time.Duration)
+
+func newMemo[K comparable, V any](most, atOnce int, limit time.Duration) *memo[K, V] {
+	m := &memo[K, V]{most: most, places: make(chan struct{}, atOnce), time: limit, entries: map[K]*list.Element{}}
+	m.ctx, m.end = context.WithCancel(context.Background()) //nolint:gosec // close calls it.
+	return m
+}
+
+// get returns what is remembered, or what load returns. It waits until ctx ends; a load goes on then, for whoever wants to
+// know next.
+func (m *memo[K, V]) get(ctx context.Context, key K, f load[V]) (value V, err error) {
+	e, err := m.entry(key, f)
+	if err != nil {
+		return value, err
+	}
+	select {
+	case <-e.loaded:
+		return e.value, nil
+	case <-ctx.Done():
+		return value, ctx.Err()
+	}
+}
+
+// entry is what is remembered and holds, or is being loaded, now at the latest.
+func (m *memo[K, V]) entry(key K, f load[V]) (*entry[K, V], error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at, ok := m.entries[key]; ok {
+		if e := at.Value.(*entry[K, V]); e.holds(time.Now()) {
+			return e, nil
+		}
+		m.drop(at)
+	}
+	switch {
+	case m.ended:
+		return nil, errEnded
+	case m.loading >= maxWaiting:
+		return nil, errMany
+	}
+	return m.begin(key, f), nil
+}
+
+func (e *entry[K, V]) holds(now time.Time) bool {
+	select {
+	case <-e.loaded:
+		return now.Before(e.until)
+	default:
+		return true
+	}
+}
+
+// begin has the key loaded. The caller has the lock.
+func (m *memo[K, V]) begin(key K, f load[V]) *entry[K, V] {
+	for m.order.Len() >= m.most {
+		m.drop(m.order.Front())
+	}
+	e := &entry[K, V]{key: key, loaded: make(chan struct{})}
+	m.entries[key] = m.order.PushBack(e)
+	m.loading++
+	m.loads.Go(func() { m.finish(e, f) })
+	return e
+}
+
+func (m *memo[K, V]) drop(at *list.Element) {
+	delete(m.entries, m.order.Remove(at).(*entry[K, V]).key)
+}
+
+func (m *memo[K, V]) finish(e *entry[K, V], f load[V]) {
+	m.places <- struct{}{} // Those who have one give it back in time.
+	ctx, cancel := context.WithTimeout(m.ctx, m.time)
+	defer cancel()
+	value, keep := f(ctx)
+	<-m.places
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.loading--
+	e.value, e.until = value, time.Now().Add(keep)
+	close(e.loaded)
+}
+
+// forget has the key loaded when it is wanted next.
+func (m *memo[K, V]) forget(key K) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at, ok := m.entries[key]; ok {
+		m.drop(at)
+	}
+}
+
+func (m *memo[K, V]) close() {
+	m.mu.Lock()
+	m.ended = true
+	m.mu.Unlock()
+	m.end()
+	m.loads.Wait()
+}

@@ -1,0 +1,144 @@
+package policyserver
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestHeaderIsReadAsHTTPHasIt(t *testing.T) {
+	t.Parallel()
+	want := xMatrix{"a.example:8448", "b.example", "ed25519:1", "c2ln"}
+	for _, header := range []string{
+		`X-Matrix origin=a.example:8448,destination=b.example,key=ed25519:1,sig=c2ln`,
+		`X-Matrix origin="a.example:8448",destination="b.example",key="ed25519:1",sig="c2ln"`,
+		`x-matrix  ORIGIN = "a.example:8448" , key=ed25519:1,, unknown="a,b=\"c\"", sig=c2ln ,destination=b.example`,
+		`X-Matrix sig="c2l\n",origin="a\.example:8448",key=ed25519:1,destination=b.example`,
+	} {
+		if got, err := parseXMatrix(header); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v", header, got, err)
+		}
+	}
+	for _, header := range []string{
+		``, `X-Matrix`, `Bearer x`, `X-Matrix origin`, `X-Matrix origin=,key=k,sig=s`, `X-Matrix origin="a,key=k,sig=s`,
+		`X-Matrix origin=a,origin=b,key=k,sig=s`, `X-Matrix origin="a"b,key=k,sig=s`, `X-Matrix origin=a b,key=k,sig=s`,
+		`X-Matrix origin="http://a/",key=k,sig=s`, `X-Matrix ="a",key=k,sig=s,origin=a`,
+	} {
+		if got, err := parseXMatrix(header); err == nil {
+			t.Errorf("%s: got %+v", header, got)
+		}
+	}
+}
+
+func FuzzHeader(f *testing.F) {
+	f.Add(`X-Matrix origin="a.example",key="ed25519:1",sig="c2ln",destination=b`)
+	f.Add(`X-Matrix origin="a\"b",,=,x="`)
+	f.Fuzz(func(t *testing.T, header string) {
+		x, err := parseXMatrix(header)
+		if err != nil {
+			return
+		}
+		quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace
+		again, err := parseXMatrix(`X-Matrix origin="` + quote(x.origin) + `",destination="` + quote(x.destination) + `",key="` + quote(x.key) + `",sig="` + quote(x.sig) + `"`)
+		if err != nil || again != x {
+			t.Errorf("%q: got %+v, and then %+v, %v", header, x, again, err)
+		}
+	})
+}
+
+// FuzzEvent wants that what is taken for an event is one whose hash is its content's, and that reading it again changes nothing.
+func FuzzEvent(f *testing.F) {
+	home := newHomeserver(remote)
+	for _, version := range []string{"1", "6", "11", "12"} {
+		f.Add(message("hello").hashed().signedBy(home, version), version)
+	}
+	f.Add([]byte(`{"type":"m.room.create","state_key":"","content":{"room_version":"12"},"sender":"@a:b"}`), "12")
+	f.Fuzz(func(t *testing.T, body []byte, version string) {
+		_, sound := open(body)
+		e, err := parse(body, version)
+		if sound != nil || err != nil {
+			return
+		}
+		again, err := parse(e.json, version)
+		if err != nil || again.id != e.id || again.identity() != e.identity() || len(e.json) > maxEvent {
+			t.Errorf("%s: got %+v, and then %+v, %v", body, e, again, err)
+		}
+		if _, err := e.sign(own, home.key); err != nil {
+			t.Errorf("%s: cannot be signed: %v", body, err)
+		}
+	})
+}
+
+func FuzzKeyFile(f *testing.F) {
+	f.Add("ed25519 policy_server AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
+	f.Add("ed25519 a_test AAAA")
+	f.Fuzz(func(t *testing.T, text string) {
+		if key, err := parseKey(text); err == nil && len(key.Public()) != 43 {
+			t.Errorf("%q: got %s", text, key.Public())
+		}
+	})
+}
+
+func TestOpenKeyMakesOneKeyHoweverManyOpenIt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "new", "policy.key")
+	keys := make(chan string, 8)
+	var opening sync.WaitGroup
+	for range cap(keys) {
+		opening.Go(func() {
+			key, err := OpenKey(path)
+			if err != nil {
+				t.Error(err)
+				keys <- ""
+				return
+			}
+			keys <- key.Public()
+		})
+	}
+	opening.Wait()
+	close(keys)
+	first := <-keys
+	for k := range keys {
+		if k != first || len(k) != 43 {
+			t.Errorf("got %q and %q", first, k)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info, err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(text), "ed25519 policy_server ") || strings.Count(string(text), "\n") != 1 {
+		t.Errorf("the file is not as Synapse writes one: %v", err)
+	}
+	if left, _ := filepath.Glob(path + ".*"); left != nil {
+		t.Errorf("left %v", left)
+	}
+}
+
+func TestOpenKeyRefusesWhatIsNoKeyOfAPolicyServer(t *testing.T) {
+	t.Parallel()
+	const seed = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	for text, want := range map[string]string{
+		"":                                     "no signing key",
+		"ed25519 a_AbCd " + seed:               "not a policy server's",
+		"ed25519 policy_server AAAA":           "32 bytes",
+		"ed25519 policy_server hunter2!":       "32 bytes",
+		"ed25519 policy_server " + seed + " x": "no signing key",
+		"rsa policy_server " + seed:            "no signing key",
+	} {
+		path := filepath.Join(t.TempDir(), "policy.key")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := OpenKey(path)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: got %v", text, err)
+		}
+		if now, _ := os.ReadFile(path); string(now) != text {
+			t.Errorf("%q became %q", text, now)
+		}
+	}
+}

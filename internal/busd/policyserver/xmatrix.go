@@ -1,0 +1,98 @@
+package policyserver
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+)
+
+var errHeader = errors.New("the Authorization header is not that of X-Matrix: origin, key and sig are wanted, each once")
+
+// xMatrix is what an Authorization header of the scheme X-Matrix says.
+type xMatrix struct{ origin, destination, key, sig string }
+
+// parseXMatrix reads the header as RFC 9110 has it: names in any case, values as tokens or in quotes.
+func parseXMatrix(header string) (x xMatrix, err error) {
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
+	if !strings.EqualFold(scheme, "X-Matrix") {
+		return x, errHeader
+	}
+	fields := map[string]*string{"origin": &x.origin, "destination": &x.destination, "key": &x.key, "sig": &x.sig}
+	for rest = strings.Trim(rest, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
+		var name, value string
+		if name, value, rest, err = parameter(rest); err != nil {
+			return xMatrix{}, err
+		}
+		dst, known := fields[strings.ToLower(name)]
+		switch {
+		case known && *dst != "":
+			return xMatrix{}, errHeader
+		case known:
+			*dst = value
+		}
+	}
+	if _, _, ok := spec.ParseAndValidateServerName(spec.ServerName(x.origin)); !ok || x.key == "" || x.sig == "" {
+		return xMatrix{}, errHeader
+	}
+	return x, nil
+}
+
+// parameter takes one name=value off the text.
+func parameter(text string) (name, value, rest string, err error) {
+	name, rest, found := strings.Cut(text, "=")
+	name, rest = strings.TrimRight(name, " \t"), strings.TrimLeft(rest, " \t")
+	if !found || name == "" || strings.ContainsAny(name, " \t,\"") {
+		return "", "", "", errHeader
+	}
+	if !strings.HasPrefix(rest, `"`) {
+		end := strings.IndexByte(rest, ',')
+		if end < 0 {
+			end = len(rest)
+		}
+		return name, strings.TrimRight(rest[:end], " \t"), rest[end:], nil
+	}
+	value, rest, err = quoted(rest[1:])
+	return name, value, rest, err
+}
+
+// quoted takes the rest of a quoted string off the text, and what is behind it up to a comma.
+func quoted(text string) (value, rest string, err error) {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '\\' && i+1 < len(text):
+			i++
+			b.WriteByte(text[i])
+		case c == '"':
+			rest = strings.TrimLeft(text[i+1:], " \t")
+			if rest != "" && rest[0] != ',' {
+				return "", "", errHeader
+			}
+			return b.String(), rest, nil
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", errHeader
+}
+
+// signed is what the header's signature is over.
+func (x xMatrix) signed(method, uri, destination string, body []byte) ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"method": method, "uri": uri, "origin": x.origin, "destination": destination, "content": json.RawMessage(body),
+		"signatures": map[string]map[string]string{x.origin: {x.key: x.sig}},
+	})
+}
+
+// verify checks the request against the keys of its origin at a time.
+func (x xMatrix) verify(keys serverKeys, now time.Time, message []byte) error {
+	key := keys.at(gomatrixserverlib.KeyID(x.key), spec.AsTimestamp(now))
+	if key == nil {
+		return errors.New("the key is not one that the server has now")
+	}
+	return gomatrixserverlib.VerifyJSON(x.origin, gomatrixserverlib.KeyID(x.key), key, message)
+}
