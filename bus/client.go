@@ -242,7 +242,7 @@ func (c *Client) StateFilter(cb subjects.AnyCallback) *rosterv1.StateFilter {
 	return nil
 }
 
-// Roster returns the roster that asks now go by. It is shared: it must not be changed.
+// Roster returns the roster that asks use now. It is shared and must not be changed. It never returns nil.
 func (c *Client) Roster() *rosterv1.Roster { return c.roster.Load().source }
 
 // AwaitRoster returns a roster with a revision larger than after, and waits for one until ctx ends; then it returns the

@@ -18,15 +18,15 @@ type Decision[Reply proto.Message] struct {
 	// Answer is nil when no module had an opinion. Its getters may be called all the same.
 	Answer Reply
 
-	// DecidedBy is the module that decided; empty when none did, or several together.
+	// DecidedBy is the module that decided. It is empty when no module did, or several together.
 	DecidedBy string
 
-	// ByPolicy tells a refusal that DecidedBy did not say, but that its policy made because it failed: the last of
-	// Failures says how.
+	// ByPolicy is true for a refusal that DecidedBy did not give: it failed, and its policy refuses then. The last of
+	// Failures says how it failed.
 	ByPolicy bool
 
-	// Failures are what failed on the way to the decision, in roster order. What failed behind the module that decided
-	// is not among them.
+	// Failures are the modules that failed on the way to the decision, in roster order. Modules after the one that decided
+	// are not among them.
 	Failures []Failure
 
 	// RosterRevision says which roster the ask went by.

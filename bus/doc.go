@@ -39,8 +39,9 @@
 //
 // # Concurrency
 //
-// A [Client] may be used from any number of goroutines. An ask runs on the goroutine of its caller and starts none.
-// Modules may ask the homeserver back, which may ask them again: nothing here is locked while a module works.
+// A [Client] may be used from any number of goroutines. An ask runs on the goroutine of its caller. When many are sent at
+// once, one goroutine of the client publishes for all of them; [Client.Close] waits for it. Modules may ask the homeserver
+// back, which may ask them again: nothing here is locked while a module works.
 //
 // # Testing
 //

@@ -50,9 +50,13 @@ func unrecognized(text string) *MatrixError {
 	return &MatrixError{Status: http.StatusNotFound, Errcode: matrix.Unrecognized, Text: text}
 }
 
-// ServeModuleAPI lets modules call the implementation, each of them the methods that the operator granted it, until the
-// returned function is called, which waits for calls under way, or until [Client.Close], which ends their contexts. Of
-// several processes of a homeserver that serve, one gets a call.
+// ServeModuleAPI lets modules call the implementation. A module may call the methods that the operator granted it; others
+// are answered 403. Calls run concurrently, 512 at once; beyond that they are answered 429. Each has a context that ends at
+// the module's deadline, 60 s at the latest.
+//
+// Calls are served until stop is called, which waits for calls under way, or until [Client.Close], which ends their
+// contexts. Where several processes of a homeserver serve, each call goes to one of them. It returns [ErrClosed] after
+// Close, and an error where NATS refuses the subscription.
 func (c *Client) ServeModuleAPI(api ModuleAPI) (stop func(), err error) {
 	byName := map[string]method{}
 	for _, m := range methodsOf(api) {

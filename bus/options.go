@@ -13,10 +13,11 @@ type Options struct {
 	// Web are the limits for requests for modules' web resources; see [Client.Handler].
 	Web WebOptions
 
-	// Registerer gets the client's metrics. Default: nobody does.
+	// Registerer gets the client's metrics, whose names begin with modulebus_. Two clients need one each. Default: there are no
+	// metrics.
 	Registerer prometheus.Registerer
 
-	// Log gets a line for each module that fails, at most a few a second. Default: nothing is logged.
+	// Log gets a line for each failure of a module, and drops lines beyond five a second. Default: nothing is logged.
 	Log *zerolog.Logger
 
 	// Observe is called at the end of each ask that went to modules, on the goroutine of its caller, which waits for it.

@@ -129,7 +129,7 @@ func takes(t *testing.T, what string, m proto.Message, name, form string) {
 		t.Errorf("%s is no field", what)
 		return
 	}
-	if got := wire.TypeName(f); got != form {
+	if got := wire.Form(f); got != form {
 		t.Errorf("%s is %q on the page, and %q in busd callbacks", what, form, got)
 	}
 	data, err := json.Marshal(map[string]any{name: valueOf(form)})

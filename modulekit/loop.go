@@ -27,10 +27,12 @@ type loop struct {
 	f     func(context.Context) error
 }
 
-// LoopingBackgroundCall has f called every interval, for the first time after one, on one worker of the module: the one
-// that leads. When it crashes, another leads within [LeaderLease]; while they cannot tell, none does. f is not called again
-// before it returned; its context ends when the worker stops or leads no more. Errors and panics are logged. It is
-// called while the module is constructed, and needs JetStream.
+// LoopingBackgroundCall calls f once per interval on one worker of the module, the one that leads. The first call comes after
+// one interval, and the next one never before f has returned. The context of f ends when the worker stops or no longer
+// leads. Errors and panics of f are logged.
+//
+// When the leading worker crashes, another leads within [LeaderLease]. While workers cannot tell who leads, none does. It
+// needs JetStream, and may only be called while the module is constructed.
 func (api *ModuleAPI) LoopingBackgroundCall(every time.Duration, f func(context.Context) error) {
 	api.loop(loop{every: every, f: f})
 }

@@ -54,11 +54,12 @@ type Options struct {
 	// Worker names this process among the module's workers; no two may share one. Default: a random name.
 	Worker string
 
-	// Concurrency is how many requests are worked on at once; what is over it is answered "busy". Default: 256.
+	// Concurrency is how many requests the worker answers at once. Beyond it, a request is answered "busy" at once, and goes to
+	// another worker if there is one. Default: 256.
 	Concurrency int
 
-	// WebConcurrency is how many requests for web resources are worked on at once, a stream of events or a WebSocket
-	// being one; what is over it goes to another worker, or is answered 503. Default: 16384.
+	// WebConcurrency is how many requests for web resources the worker answers at once. A stream of events and a WebSocket count
+	// as one for as long as they last. Beyond it, a request goes to another worker, or is answered 503. Default: 16384.
 	WebConcurrency int
 
 	// DrainTimeout is how long requests under way may take when the module stops. Default: 10 s.
@@ -78,9 +79,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Run runs the module until ctx ends; then it drains: it takes no more requests, finishes those under way, what is being
-// told of follow-ups among them, and returns nil. Streams and WebSockets that do not end by themselves within DrainTimeout
-// are ended, visibly for their clients. Run waits, and says so in the log, while busd is not there or the roster does not
+// Run runs the module until ctx ends. Then it drains: it takes no more requests, finishes those under way and the follow-ups
+// that the module is being told, and returns nil. Whatever is still under way after DrainTimeout has its context ended, and
+// streams and WebSockets are cut, visibly for their clients. Run waits, and says so in the log, while busd is not there or the roster does not
 // list the module.
 //
 // It returns a [*ConfigError] when the configuration is refused, of which busd is told; and another error when the module

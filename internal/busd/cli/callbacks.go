@@ -117,7 +117,7 @@ func (c *callbackJSON) fields(all protoreflect.FieldDescriptors) []fieldJSON {
 	list := []fieldJSON{}
 	for i := range all.Len() {
 		f := all.Get(i)
-		list = append(list, fieldJSON{string(f.Name()), wire.TypeName(f)})
+		list = append(list, fieldJSON{string(f.Name()), wire.Form(f)})
 		if f.IsMap() {
 			f = f.MapValue()
 		}

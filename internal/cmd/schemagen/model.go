@@ -125,7 +125,8 @@ type Field struct {
 	argument int
 }
 
-// Form says what the field holds in the JSON mapping. It is what wire.TypeName says of the compiled field.
+// Form says what the field holds in the JSON mapping. It is what wire.Form says of the compiled field; a test of docs
+// compares the two.
 func (f Field) Form() string {
 	name := f.Type
 	if name == "json" {

@@ -2,8 +2,9 @@ package wire
 
 import "google.golang.org/protobuf/reflect/protoreflect"
 
-// TypeName says what a field holds in the JSON mapping, as the reference pages do.
-func TypeName(f protoreflect.FieldDescriptor) string {
+// Form says what a field holds in the JSON mapping, such as "list of StateEvent". The generator, which reads descriptors
+// before there is any Go, says the same on the reference pages; a test of docs compares the two.
+func Form(f protoreflect.FieldDescriptor) string {
 	value := f
 	if f.IsMap() {
 		value = f.MapValue()
