@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse package moved integration chromium databases vuln sbom
+.PHONY: help test law lint generate bench bench-synapse package moved integration chromium databases proxies vuln sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -72,7 +72,7 @@ own_tests   = $(shell $(own_files) | xargs -r grep -hoE '^func Test[A-Z][A-Za-z0
 own_suites  = $(shell $(own_files) | xargs -r dirname | sort -u | sed 's|^|./|')
 
 # One suite after the other: several have servers enough for a small machine, and some measure time.
-integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium databases ## the tests that need more than Go: Python, a real Synapse, a browser
+integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium databases proxies ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
 		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix \
 		go test -v -p 1 -count=1 -timeout 25m -tags integration -run '^($(own_tests))$$' $(TESTFLAGS) $(own_suites) \
@@ -136,4 +136,20 @@ databases:
 	if [[ -n $$(missing) ]]; then \
 		echo 'make integration: no' $$(missing) 'for a Synapse with workers. Install it (on Debian: apt-get install' $$(missing)')' >&2; \
 		exit 1; \
+	fi
+
+# Reverse proxies are the system's. A test of one that is not here is skipped, and says so.
+proxies:
+	@missing() { \
+		for proxy in nginx-light:nginx haproxy:haproxy caddy:caddy apache2:apache2; do \
+			PATH="$$PATH:/usr/sbin" command -v "$${proxy#*:}" >/dev/null || echo "$${proxy%:*}"; \
+		done; \
+	}; \
+	if [[ -n $$(missing) && $$EUID = 0 ]] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get update --quiet --quiet && \
+		apt-get install --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=300 $$(missing) || :; \
+	fi; \
+	if [[ -n $$(missing) ]]; then \
+		echo 'make integration: no' $$(missing) 'to run the configurations of docs/web-resources.md; their tests are skipped' >&2; \
 	fi
