@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -473,6 +474,36 @@ func TestSlowBodiesDoNotHoldUpTheDrain(t *testing.T) {
 	d.Drain(ctx)
 	if ctx.Err() != nil {
 		t.Error("it took all of its time")
+	}
+}
+
+func TestNamedLoginsOfAModuleThatNeverJoinedAreWantedByPassword(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	named := map[string]config.Override{subjects.AuthCheckers.FullName(): {}}
+	d.registry.Configure([]config.Module{{Name: "logins", Timeout: time.Second, Callbacks: named}}, time.Second, time.Now())
+	logins := func() (types map[string][]string) {
+		d.service.Wake()
+		d.awaitRoster()
+		_, out := d.do("GET", "/_modulebus/v1/wants", nil)
+		var told struct {
+			Types map[string][]string `json:"login_types"`
+		}
+		if err := json.Unmarshal(out, &told); err != nil {
+			t.Fatalf("%s: %v", out, err)
+		}
+		return told.Types
+	}
+	if got := logins(); !reflect.DeepEqual(got, map[string][]string{"m.login.password": {"password"}}) {
+		t.Errorf("before it has said which, login types are %v", got)
+	}
+	keys := []*rosterv1.Key{{Value: "org.example.login", Fields: []string{"secret"}}}
+	d.registry.Join("logins", &rosterv1.Join{
+		Worker: "1", Callbacks: []string{subjects.AuthCheckers.FullName()},
+		Needs: map[string]*rosterv1.Needs{subjects.AuthCheckers.FullName(): {Keys: keys}},
+	}, time.Now())
+	if got := logins(); !reflect.DeepEqual(got, map[string][]string{"org.example.login": {"secret"}}) {
+		t.Errorf("when it has, they are %v", got)
 	}
 }
 

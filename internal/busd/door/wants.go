@@ -9,9 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -97,12 +101,25 @@ func keysOf(roster *rosterv1.Roster) map[string]map[string][]string {
 			if all[name] == nil {
 				all[name] = map[string][]string{}
 			}
-			for _, k := range i.GetNeeds().GetKeys() {
+			for _, k := range keysIn(i, declared.Of(d)) {
 				all[name][k.GetValue()] = united(all[name][k.GetValue()], k.GetFields())
 			}
 		}
 	}
 	return all
+}
+
+// keysIn are the keys that a module registered for. One that is named, and has not said which, counts for every key; of
+// those, homeservers are told the usual one.
+func keysIn(i *rosterv1.Interest, d *declared.View) []*rosterv1.Key {
+	if usual := usualOf(d.Key); i.GetNamed() && usual != "" {
+		return []*rosterv1.Key{{Value: usual, Fields: []string{usualOf(d.Keyed)}}}
+	}
+	return i.GetNeeds().GetKeys()
+}
+
+func usualOf(f protoreflect.FieldDescriptor) string {
+	return proto.GetExtension(f.Options(), callbacksv1.E_Usual).(string)
 }
 
 func united(a, b []string) []string {

@@ -313,6 +313,14 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "callbacks/v1/fields.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         50016,
+		Name:          "modulebus.callbacks.v1.usual",
+		Tag:           "bytes,50016,opt,name=usual",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*Antispam)(nil),
 		Field:         50001,
@@ -385,6 +393,11 @@ var (
 	//
 	// optional bool not_in_antispam = 50015;
 	E_NotInAntispam = &file_callbacks_v1_fields_proto_extTypes[14]
+	// In a request with a key: the key's value, or the member of the keyed object, where a module is wanted for it that has not
+	// said which it registers for.
+	//
+	// optional string usual = 50016;
+	E_Usual = &file_callbacks_v1_fields_proto_extTypes[15]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -392,7 +405,7 @@ var (
 	// How the HTTP antispam protocol writes the message.
 	//
 	// optional modulebus.callbacks.v1.Antispam antispam = 50001;
-	E_Antispam = &file_callbacks_v1_fields_proto_extTypes[15]
+	E_Antispam = &file_callbacks_v1_fields_proto_extTypes[16]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
@@ -431,7 +444,8 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\x04only\x12\x1d.google.protobuf.FieldOptions\x18݆\x03 \x01(\tR\x04only:>\n" +
 	"\n" +
 	"of_request\x12\x1d.google.protobuf.FieldOptions\x18ކ\x03 \x01(\bR\tofRequest:G\n" +
-	"\x0fnot_in_antispam\x12\x1d.google.protobuf.FieldOptions\x18߆\x03 \x01(\bR\rnotInAntispam:_\n" +
+	"\x0fnot_in_antispam\x12\x1d.google.protobuf.FieldOptions\x18߆\x03 \x01(\bR\rnotInAntispam:5\n" +
+	"\x05usual\x12\x1d.google.protobuf.FieldOptions\x18\xe0\x86\x03 \x01(\tR\x05usual:_\n" +
 	"\bantispam\x12\x1f.google.protobuf.MessageOptions\x18ц\x03 \x01(\x0e2 .modulebus.callbacks.v1.AntispamR\bantispamBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
@@ -470,14 +484,15 @@ var file_callbacks_v1_fields_proto_depIdxs = []int32{
 	3,  // 12: modulebus.callbacks.v1.only:extendee -> google.protobuf.FieldOptions
 	3,  // 13: modulebus.callbacks.v1.of_request:extendee -> google.protobuf.FieldOptions
 	3,  // 14: modulebus.callbacks.v1.not_in_antispam:extendee -> google.protobuf.FieldOptions
-	4,  // 15: modulebus.callbacks.v1.antispam:extendee -> google.protobuf.MessageOptions
-	0,  // 16: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
-	1,  // 17: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
-	2,  // 18: modulebus.callbacks.v1.antispam:type_name -> modulebus.callbacks.v1.Antispam
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	16, // [16:19] is the sub-list for extension type_name
-	0,  // [0:16] is the sub-list for extension extendee
+	3,  // 15: modulebus.callbacks.v1.usual:extendee -> google.protobuf.FieldOptions
+	4,  // 16: modulebus.callbacks.v1.antispam:extendee -> google.protobuf.MessageOptions
+	0,  // 17: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
+	1,  // 18: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
+	2,  // 19: modulebus.callbacks.v1.antispam:type_name -> modulebus.callbacks.v1.Antispam
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	17, // [17:20] is the sub-list for extension type_name
+	0,  // [0:17] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -493,7 +508,7 @@ func file_callbacks_v1_fields_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
 			NumEnums:      3,
 			NumMessages:   0,
-			NumExtensions: 16,
+			NumExtensions: 17,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,

@@ -800,13 +800,13 @@ var File_callbacks_v1_password_auth_provider_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\n" +
-	")callbacks/v1/password_auth_provider.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"z\n" +
+	")callbacks/v1/password_auth_provider.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x18callbacks/v1/types.proto\x1a\x19callbacks/v1/fields.proto\"\x9a\x01\n" +
 	"\x13AuthCheckersRequest\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user\x12#\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x127\n" +
 	"\n" +
-	"login_type\x18\x02 \x01(\tB\x04\x98\xb5\x18\x01R\tloginType\x12*\n" +
+	"login_type\x18\x02 \x01(\tB\x18\x98\xb5\x18\x01\x82\xb6\x18\x10m.login.passwordR\tloginType\x126\n" +
 	"\n" +
-	"login_dict\x18\x03 \x01(\fB\v\x88\xb5\x18\x01\xa0\xb5\x18\x01\x80\x01\x01R\tloginDict\"\x99\x01\n" +
+	"login_dict\x18\x03 \x01(\fB\x17\x88\xb5\x18\x01\xa0\xb5\x18\x01\x82\xb6\x18\bpassword\x80\x01\x01R\tloginDict\"\x99\x01\n" +
 	"\x14AuthCheckersResponse\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12'\n" +
 	"\n" +
