@@ -161,6 +161,9 @@ func isURL(list string) bool {
 
 // connect waits for NATS, and says so.
 func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
+	if err := s.checkCredentials(); err != nil {
+		return nil, err
+	}
 	o := s.options
 	opts := []nats.Option{
 		nats.Name(o.Module + "/" + o.Worker),
@@ -182,7 +185,7 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 	for said := false; ; said = true {
 		nc, err := nats.Connect(s.nats, opts...)
 		if err == nil || permanent(err) {
-			return nc, err
+			return nc, s.explain(err)
 		}
 		if !said {
 			o.Log.Warn().Err(err).Msg("cannot reach NATS: waiting for it; is the URL right?")
@@ -197,5 +200,5 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 
 // permanent reports whether trying again is no use.
 func permanent(err error) bool {
-	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, os.ErrNotExist)
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, os.ErrNotExist)
 }

@@ -14,7 +14,7 @@ import (
 // NATS is not inside busd, and wants none.
 func (d *Daemon) Credentials(user string) string {
 	d.Helper()
-	if d.Config().NATS.URL != "" {
+	if d.Config().NATS.URL != "" && !d.Guarded {
 		return ""
 	}
 	home := "HOME=" + d.Cmd.Dir // Where its state is, if the configuration does not say.
@@ -74,7 +74,13 @@ func (d *Daemon) ConnectHomeserver(opts ...nats.Option) *nats.Conn {
 
 func (d *Daemon) connect(user string, opts []nats.Option) *nats.Conn {
 	d.Helper()
-	if file := d.Credentials(user); file != "" {
+	return d.ConnectWith(d.Credentials(user), opts...)
+}
+
+// ConnectWith is Connect with a credentials file that the test has already; empty for none.
+func (d *Daemon) ConnectWith(file string, opts ...nats.Option) *nats.Conn {
+	d.Helper()
+	if file != "" {
 		opts = append(opts, nats.UserCredentials(file))
 	}
 	nc, err := nats.Connect(d.NATS, opts...)

@@ -16,6 +16,7 @@ type Daemon struct {
 	File     string // its configuration
 	Announce string // its first line
 	NATS     string // where its NATS is
+	Guarded  bool   // whether its NATS is an external one that knows its users
 }
 
 var whereabouts = regexp.MustCompile(`HTTP at (\S+), NATS at ([^;\s]+)`)

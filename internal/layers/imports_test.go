@@ -136,6 +136,7 @@ var house = map[string]row{
 
 	"docs":                    {tests: anything},
 	"integration/asks":        suite,
+	"integration/attacks":     suite,
 	"integration/busd":        suite,
 	"integration/conformance": suite,
 	"integration/exploration": suite,

@@ -22,6 +22,10 @@ const startTime = 10 * time.Second
 // tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Beyond: its connection is closed.
 const tlsTime = 5
 
+// logBurst is how many lines of the embedded server's log are passed on each second: whoever is refused something can cause one.
+// Beyond: they are dropped.
+const logBurst = 50
+
 // embed starts a server and connects to it.
 func (b *Broker) embed(o Options) error {
 	options, err := serverOptions(o)
@@ -54,7 +58,8 @@ func (b *Broker) start(options *server.Options, o Options) error {
 	}
 	b.server = s
 	failed := make(chan string, 1)
-	s.SetLoggerV2(serverLog{o.Log, failed}, false, false, false)
+	some := o.Log.Sample(&zerolog.BurstSampler{Burst: logBurst, Period: time.Second})
+	s.SetLoggerV2(serverLog{some, failed}, false, false, false)
 	go s.Start() // It ends with Shutdown.
 	return listening(s, o.NATS.Listen, failed)
 }

@@ -1,0 +1,51 @@
+package modulekit
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// checkCredentials says what is wrong with the credentials file, before NATS does it in other words. A file that others can
+// read is used, and the log warns.
+func (s *settings) checkCredentials() error {
+	if s.credentials == "" {
+		return nil
+	}
+	info, err := os.Stat(s.credentials)
+	if err != nil {
+		return fmt.Errorf("--credentials: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		s.options.Log.Warn().Str("file", s.credentials).Msg("others can read the credentials, and be this module then: chmod 600 the file")
+	}
+	text, err := os.ReadFile(s.credentials)
+	if err != nil {
+		return fmt.Errorf("--credentials: %w", err)
+	}
+	_, noToken := nkeys.ParseDecoratedJWT(text)
+	_, noKey := nkeys.ParseDecoratedUserNKey(text)
+	if errors.Join(noToken, noKey) != nil {
+		return fmt.Errorf("--credentials: %s is no NATS credentials file, or not the whole of it: take what \"busd credentials %s\" prints",
+			s.credentials, s.options.Module)
+	}
+	return nil
+}
+
+// explain says what to do when NATS turns the module away.
+func (s *settings) explain(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrAuthExpired):
+		return fmt.Errorf("%w: take what \"busd credentials %s\" prints now", err, s.options.Module)
+	case !errors.Is(err, nats.ErrAuthorization):
+		return err
+	case s.credentials == "":
+		return fmt.Errorf("%w: NATS wants credentials: name a file with what \"busd credentials %s\" prints in --credentials",
+			err, s.options.Module)
+	}
+	return fmt.Errorf("%w: NATS does not take %s: is module %s listed in busd.yaml, is this the busd, and is the file what \"busd credentials %[3]s\" prints now?",
+		err, s.credentials, s.options.Module)
+}
