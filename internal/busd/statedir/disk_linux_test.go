@@ -1,0 +1,67 @@
+package statedir_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/modulebus/modulebus/internal/busd/statedir"
+)
+
+// disk is a file system of 64 KiB, which only root can make.
+func disk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
+		t.Skip("only root can make a file system of its own: ", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func TestFullDiskIsExplained(t *testing.T) {
+	t.Parallel()
+	dir := disk(t)
+	f, err := os.Create(filepath.Join(dir, "full"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(f, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := statedir.Open(dir); err == nil || !strings.Contains(err.Error(), "make room on that disk") {
+		t.Fatalf("got %v, %v", d, err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
+func TestReadOnlyDiskIsExplained(t *testing.T) {
+	t.Parallel()
+	dir := disk(t)
+	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := statedir.Open(dir); err == nil || !strings.Contains(err.Error(), "mount it for writing") {
+		t.Errorf("got %v, %v", d, err)
+	}
+}
+
+// zeros never ends.
+type zeros struct{}
+
+// Read implements [io.Reader].
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
