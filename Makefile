@@ -48,7 +48,8 @@ vuln: $(CACHE)/bin/govulncheck-$(GOVULNCHECK) ## known vulnerabilities in what i
 	@for module in $(MODULES); do (cd "$$module" && $< ./...); done
 
 sbom: $(CACHE)/bin/cyclonedx-gomod-$(CYCLONEDX) ## what busd consists of, as CycloneDX: .cache/busd.cdx.json
-	$< app -json -licenses -std -main cmd/busd -output $(CACHE)/busd.cdx.json .
+	go build -trimpath -o $(CACHE)/busd ./cmd/busd
+	$< bin -json -std -output $(CACHE)/busd.cdx.json $(CACHE)/busd
 
 generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
 	go generate ./...
