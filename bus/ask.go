@@ -36,13 +36,14 @@ func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message)
 	}
 	a := c.askings.Get().(*asking)
 	a.begin(ctx, c, r, p, req)
+	shadows := c.shadow(a, r)
 	if err = a.await(ctx); err == nil {
 		d, err = a.decide(r)
 	}
 	if closed := c.roster.Load().err; closed != nil && (err != nil || len(d.Failures) > 0) {
 		d, err = Decision[proto.Message]{RosterRevision: r.revision}, closed // The modules did not fail: the client did.
 	}
-	a.report(&d, err)
+	a.report(&d, err, shadows)
 	a.end()
 	return d, err
 }

@@ -44,8 +44,10 @@ type Client struct {
 	roster    atomic.Pointer[roster]
 	nc        *nats.Conn // nil where there is no NATS, like files
 	files     *files
-	askings   sync.Pool // of *asking
-	epoch     time.Time // of stamps
+	askings   sync.Pool      // of *asking
+	epoch     time.Time      // of stamps
+	shadowed  chan struct{}  // has a place for each ask that is repeated for modules in shadow
+	beside    sync.WaitGroup // what goes on beside asks
 	web       web
 
 	mu       sync.Mutex
@@ -95,7 +97,7 @@ func newClient(o Options) (*Client, error) {
 		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
 		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{},
-		epoch: time.Now(), workers: map[modulesWorker]*health{},
+		epoch: time.Now(), shadowed: make(chan struct{}, maxShadowed), workers: map[modulesWorker]*health{},
 		askings: sync.Pool{New: newAsking},
 	}
 	if o.Log != nil {
@@ -186,6 +188,7 @@ func (c *Client) Close() {
 	for _, x := range slices.Backward(c.shut()) {
 		x.end()
 	}
+	c.beside.Wait()
 }
 
 // shut forbids to ask and to begin anything, and returns what has to be ended.

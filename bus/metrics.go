@@ -20,7 +20,9 @@ type metrics struct {
 	answers  *prometheus.HistogramVec // callback, module
 	failures *prometheus.CounterVec   // callback, module, failure, policy
 	hedges   *prometheus.CounterVec   // callback, module
-	web      *webMetrics
+
+	unshadowed prometheus.Counter
+	web        *webMetrics
 }
 
 // namespace begins the name of each metric.
@@ -44,11 +46,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		hedges:   counter("hedged_requests_total", "Second requests to a module whose first worker took long.", "callback", "module"),
 		web:      newWebMetrics(r),
 	}
+	m.unshadowed = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "shadow_asks_lost_total", Help: "Asks that modules in shadow were not asked, because too many were under way.",
+	})
 	if r == nil {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range append(m.web.collectors(), m.asks, m.seconds, m.answers, m.failures, m.hedges) {
+	for _, c := range append(m.web.collectors(), m.asks, m.seconds, m.answers, m.failures, m.hedges, m.unshadowed) {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -21,6 +21,7 @@ type plan struct {
 	callback *declared.View
 	server   subjects.Server
 	steps    []step // in roster order
+	shadows  []shadow
 	parallel bool
 	wanted   bool                  // by a module; else it only names those of which nobody knows
 	state    *rosterv1.StateFilter // what any step needs; nil for none

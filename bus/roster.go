@@ -41,7 +41,8 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 	}
 	c.forgetWorkers(source)
 	soles := map[*subjects.Category]string{}
-	for _, m := range source.GetModules() {
+	for i, m := range source.GetModules() {
+		r.addShadows(c, uint32(i))
 		r.grants[m.GetName()] = m.GetGrants()
 		if m.GetUnknown() {
 			r.note(c, m)
@@ -54,6 +55,7 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 			}
 		}
 	}
+	r.addShadows(c, uint32(len(source.GetModules())))
 	return r
 }
 
@@ -69,6 +71,7 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
+// planOf returns the callback's plan, and makes it first.
 func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 	p := r.plans[d.Index()]
 	if p == nil {

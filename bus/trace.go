@@ -132,7 +132,7 @@ func refusalOf(answer proto.Message) *callbacksv1.Refusal {
 }
 
 // report tells metrics, log and observer what came of the ask.
-func (a *asking) report(d *Decision[proto.Message], err error) {
+func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowing) {
 	took, outcome := time.Since(a.start), outcomeOf(d, err)
 	a.plan.metrics.asked(outcome, took)
 	for i := range a.attempts {
@@ -143,6 +143,9 @@ func (a *asking) report(d *Decision[proto.Message], err error) {
 	if observe := a.client.opts.Observe; observe != nil {
 		a.trace.fill(a, d, err)
 		a.trace.Took, a.trace.Outcome = took, outcome
+		if shadows != nil {
+			a.trace.AwaitShadows = func(then func([]ModuleTrace)) { shadows.await(a.client, a.plan, a.trace.Modules, then) }
+		}
 		observe(&a.trace)
 		clear(a.trace.Modules)
 		a.trace = Trace{Modules: a.trace.Modules[:0]}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
@@ -45,7 +46,7 @@ func (c *Client) healthOf(module, worker string) *health {
 // forgetWorkers forgets those that the roster does not list.
 func (c *Client) forgetWorkers(r *rosterv1.Roster) {
 	listed := map[modulesWorker]*health{}
-	for _, m := range r.GetModules() {
+	for _, m := range rosterwire.Modules(r) {
 		for _, name := range m.GetWorkers() {
 			listed[modulesWorker{m.GetName(), name}] = c.healthOf(m.GetName(), name)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
+	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -115,7 +116,7 @@ func (m *modules) joined(ctx context.Context, module, worker string) error {
 }
 
 func (m *modules) hasJoined(module, worker string) bool {
-	return slices.ContainsFunc(m.daemon.registry.Roster().GetModules(), func(r *rosterv1.Module) bool {
+	return slices.ContainsFunc(rosterwire.Modules(m.daemon.registry.Roster()), func(r *rosterv1.Module) bool {
 		return r.GetName() == module && slices.Contains(r.GetWorkers(), worker)
 	})
 }

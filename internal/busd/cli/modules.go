@@ -80,6 +80,8 @@ func printModules(w io.Writer, list []door.ModuleStatus, now time.Time) error {
 // state is the module's, and what is known of it beyond that in a word.
 func state(m door.ModuleStatus) string {
 	switch {
+	case m.Shadow:
+		return string(m.State) + ", in shadow"
 	case len(m.Failing) > 0:
 		return string(m.State) + ", failing"
 	case m.Remembered:

@@ -258,6 +258,9 @@ type Module struct {
 	// Grants are the scopes of the Module API that the module has beside those that each has. Default none.
 	Grants []string
 
+	// Shadow has the module asked, without ever counting: what has no side effects, and what Callbacks names. Default false.
+	Shadow bool
+
 	// Callbacks holds what differs, by the callback's full name. Default nil.
 	Callbacks map[string]Override
 }

@@ -160,6 +160,7 @@ func moduleKeys(m *Module) []key {
 			"grants", none, "scopes of the [Module API](module-api.md#scopes): what the module may ask of the homeserver, beside what each may",
 			list(&m.Grants, scope),
 		},
+		{"shadow", "`false`", "`true` has the module [asked, and never counts](#trying-a-module)", truth(&m.Shadow)},
 		{"callbacks", none, "`timeout`, `on_failure`, `hedge` and `breaker` where they differ, by callback", callbacks(m)},
 	}
 }

@@ -264,6 +264,21 @@ func optional[T any](dst **T, of func(*T) slot) slot {
 	}
 }
 
+// truth is true or false.
+func truth(dst *bool) slot {
+	return slot{
+		read: func(v value) {
+			is, ok := boolean(v.node.Value)
+			if !ok || v.tag() != tagBool {
+				v.fail("must be true or false, not %s", v.typeName())
+				return
+			}
+			*dst = is
+		},
+		show: func() string { return strconv.FormatBool(*dst) },
+	}
+}
+
 // size is a number of bytes, from 1 to most.
 func size(dst *int64, most int64) slot {
 	return slot{

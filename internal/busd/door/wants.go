@@ -14,6 +14,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -91,19 +92,17 @@ func (d *HTTP) state(roster *rosterv1.Roster) map[string]json.RawMessage {
 // has the fields of each login type.
 func keysOf(roster *rosterv1.Roster) map[string]map[string][]string {
 	all := map[string]map[string][]string{}
-	for _, m := range roster.GetModules() {
-		for _, i := range m.GetCallbacks() {
-			d, ok := subjects.Find(i.GetCallback())
-			if !ok || declared.Of(d).Key == nil {
-				continue
-			}
-			name := string(declared.Of(d).Key.Name()) + "s"
-			if all[name] == nil {
-				all[name] = map[string][]string{}
-			}
-			for _, k := range keysIn(i, declared.Of(d)) {
-				all[name][k.GetValue()] = united(all[name][k.GetValue()], k.GetFields())
-			}
+	for _, i := range rosterwire.Interests(roster) {
+		d, ok := subjects.Find(i.GetCallback())
+		if !ok || declared.Of(d).Key == nil {
+			continue
+		}
+		name := string(declared.Of(d).Key.Name()) + "s"
+		if all[name] == nil {
+			all[name] = map[string][]string{}
+		}
+		for _, k := range keysIn(i, declared.Of(d)) {
+			all[name][k.GetValue()] = united(all[name][k.GetValue()], k.GetFields())
 		}
 	}
 	return all
@@ -134,13 +133,11 @@ func united(a, b []string) []string {
 // wanted lists callbacks by category.
 func wanted(roster *rosterv1.Roster) map[string][]string {
 	all, seen := map[string][]string{}, map[string]bool{}
-	for _, m := range roster.GetModules() {
-		for _, i := range m.GetCallbacks() {
-			if !seen[i.GetCallback()] {
-				seen[i.GetCallback()] = true
-				category, name, _ := strings.Cut(i.GetCallback(), ".")
-				all[category] = append(all[category], name)
-			}
+	for _, i := range rosterwire.Interests(roster) {
+		if !seen[i.GetCallback()] {
+			seen[i.GetCallback()] = true
+			category, name, _ := strings.Cut(i.GetCallback(), ".")
+			all[category] = append(all[category], name)
 		}
 	}
 	return all

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -105,7 +106,7 @@ func (m *Memory) has(r *rosterv1.Roster) bool {
 // lasting is a roster without what comes and goes.
 func lasting(r *rosterv1.Roster) *rosterv1.Roster {
 	out := &rosterv1.Roster{}
-	for _, m := range r.GetModules() {
+	for _, m := range rosterwire.Modules(r) {
 		m = proto.CloneOf(m)
 		m.Workers = nil
 		out.Modules = append(out.Modules, m)

@@ -107,7 +107,7 @@ func (r *Registry) delist(name string, m *module) {
 func (r *Registry) Recall(earlier *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range earlier.GetModules() {
+	for _, e := range rosterwire.Modules(earlier) {
 		if m := r.find(e.GetName()); m != nil && len(m.workers) == 0 {
 			m.recall(e)
 		}
@@ -124,7 +124,7 @@ func (r *Registry) Learn(other *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lesser := false
-	for _, e := range other.GetModules() {
+	for _, e := range rosterwire.Modules(other) {
 		m := r.find(e.GetName())
 		switch {
 		case m == nil:
@@ -285,7 +285,7 @@ func (r *Registry) Roster() *rosterv1.Roster {
 // update makes a new roster if anything in it has changed.
 func (r *Registry) update(now time.Time) {
 	next := &rosterv1.Roster{Revision: r.roster.GetRevision(), BudgetMs: wire.Milliseconds(r.budget), Sequential: r.sequential}
-	next.Modules = r.parts()
+	next.Modules, next.Shadows = r.parts()
 	if next.Revision == 0 || !proto.Equal(next, r.roster) {
 		next.Revision = max(next.Revision+1, uint64(now.UnixMilli()))
 		r.roster = next

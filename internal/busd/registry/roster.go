@@ -17,9 +17,13 @@ import (
 
 // parts are the modules' parts of the roster. Of two modules with one path, the earlier has it. A module that finds no
 // room any more keeps what it is asked, and nothing of what takes room.
-func (r *Registry) parts() (all []*rosterv1.Module) {
+func (r *Registry) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
 	owners, left := map[string]string{}, r.room
 	for _, m := range r.listed {
+		owners := owners
+		if m.Shadow {
+			owners = map[string]string{} // Its paths are nobody's.
+		}
 		part := m.part(owners)
 		m.excess = ""
 		if size := proto.Size(part); size > left {
@@ -28,9 +32,24 @@ func (r *Registry) parts() (all []*rosterv1.Module) {
 			part = bare(part)
 		}
 		left -= proto.Size(part)
-		all = append(all, part)
+		if m.Shadow {
+			shadows = append(shadows, &rosterv1.Shadow{Module: part, Before: uint32(len(all)), Asked: m.shadowed()})
+		} else {
+			all = append(all, part)
+		}
 	}
-	return all
+	return all, shadows
+}
+
+// shadowed is what a module in shadow is asked: what has no side effects, and what the operator named.
+func (m *module) shadowed() (asked []string) {
+	for _, name := range m.wanted() {
+		d, _ := subjects.Find(name) // Only known ones are accepted, or can be named.
+		if d.Options.GetSpeculative() || slices.Contains(m.named(), name) {
+			asked = append(asked, name)
+		}
+	}
+	return asked
 }
 
 // part is the module's part of the roster.

@@ -26,7 +26,8 @@ type Status struct {
 	Name         string    `json:"name"`
 	Order        int       `json:"order"` // from 1, in the roster; 0 is unlisted
 	State        State     `json:"state"`
-	Since        time.Time `json:"since,omitzero"` // when it came into its state
+	Shadow       bool      `json:"shadow,omitempty"` // it is asked, and never counts
+	Since        time.Time `json:"since,omitzero"`   // when it came into its state
 	Version      string    `json:"version,omitempty"`
 	Workers      int       `json:"workers"`
 	Processes    int       `json:"-"` // of the module that busd runs
@@ -132,6 +133,7 @@ func (r *Registry) Modules() []Status {
 func (m *module) status() Status {
 	s := Status{
 		Name:         m.Name,
+		Shadow:       m.Shadow,
 		State:        m.state(),
 		Since:        m.since,
 		Version:      m.last.GetVersion(),

@@ -692,7 +692,9 @@ type Roster struct {
 	Sequential []string `protobuf:"bytes,4,rep,name=sequential,proto3" json:"sequential,omitempty"`
 	// Set in a message that carries a part of a roster instead of a roster. All other fields are absent then, so that a
 	// reader that knows no parts finds a roster with revision 0, which is never later than the one it has.
-	Part          *Part `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
+	Part *Part `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
+	// Modules that are asked and never count. A reader that does not know of them asks none of them.
+	Shadows       []*Shadow `protobuf:"bytes,6,rep,name=shadows,proto3" json:"shadows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -762,6 +764,77 @@ func (x *Roster) GetPart() *Part {
 	return nil
 }
 
+func (x *Roster) GetShadows() []*Shadow {
+	if x != nil {
+		return x.Shadows
+	}
+	return nil
+}
+
+// Shadow is a module that the operator tries: it is asked as it would be, and nothing depends on it.
+type Shadow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All that it registered. Its web resources are nobody's.
+	Module *Module `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
+	// How many of Roster.modules stand before it in the operator's list.
+	Before uint32 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	// Full names of the callbacks that it is asked: those without side effects, and those that the operator named.
+	Asked         []string `protobuf:"bytes,3,rep,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shadow) Reset() {
+	*x = Shadow{}
+	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shadow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shadow) ProtoMessage() {}
+
+func (x *Shadow) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shadow.ProtoReflect.Descriptor instead.
+func (*Shadow) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Shadow) GetModule() *Module {
+	if x != nil {
+		return x.Module
+	}
+	return nil
+}
+
+func (x *Shadow) GetBefore() uint32 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *Shadow) GetAsked() []string {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
 // Part is a piece of a serialized Roster that is larger than one message. The sender publishes all parts of one roster one
 // after the other, on the subject on which it would have published the roster.
 type Part struct {
@@ -782,7 +855,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	mi := &file_roster_v1_roster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +867,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[10]
+	mi := &file_roster_v1_roster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +880,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{10}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Part) GetRevision() uint64 {
@@ -872,7 +945,7 @@ type Module struct {
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_roster_v1_roster_proto_msgTypes[11]
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +957,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[11]
+	mi := &file_roster_v1_roster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +970,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{11}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Module) GetName() string {
@@ -994,7 +1067,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1079,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[12]
+	mi := &file_roster_v1_roster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1092,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{12}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Interest) GetCallback() string {
@@ -1110,7 +1183,7 @@ type OpenBucket struct {
 
 func (x *OpenBucket) Reset() {
 	*x = OpenBucket{}
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1195,7 @@ func (x *OpenBucket) String() string {
 func (*OpenBucket) ProtoMessage() {}
 
 func (x *OpenBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[13]
+	mi := &file_roster_v1_roster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1208,7 @@ func (x *OpenBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenBucket.ProtoReflect.Descriptor instead.
 func (*OpenBucket) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{13}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OpenBucket) GetLease() bool {
@@ -1160,7 +1233,7 @@ type Bucket struct {
 
 func (x *Bucket) Reset() {
 	*x = Bucket{}
-	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_roster_v1_roster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1245,7 @@ func (x *Bucket) String() string {
 func (*Bucket) ProtoMessage() {}
 
 func (x *Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[14]
+	mi := &file_roster_v1_roster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1258,7 @@ func (x *Bucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
 func (*Bucket) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{14}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Bucket) GetName() string {
@@ -1222,7 +1295,7 @@ type ReadFile struct {
 
 func (x *ReadFile) Reset() {
 	*x = ReadFile{}
-	mi := &file_roster_v1_roster_proto_msgTypes[15]
+	mi := &file_roster_v1_roster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1307,7 @@ func (x *ReadFile) String() string {
 func (*ReadFile) ProtoMessage() {}
 
 func (x *ReadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[15]
+	mi := &file_roster_v1_roster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1320,7 @@ func (x *ReadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFile.ProtoReflect.Descriptor instead.
 func (*ReadFile) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{15}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReadFile) GetOffset() int64 {
@@ -1276,7 +1349,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_roster_v1_roster_proto_msgTypes[16]
+	mi := &file_roster_v1_roster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1361,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[16]
+	mi := &file_roster_v1_roster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1374,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{16}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Failure) GetModule() string {
@@ -1343,7 +1416,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_roster_v1_roster_proto_msgTypes[17]
+	mi := &file_roster_v1_roster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1355,7 +1428,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[17]
+	mi := &file_roster_v1_roster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1368,7 +1441,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{17}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Decision) GetAnswer() []byte {
@@ -1461,7 +1534,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06listed\x18\x01 \x01(\bR\x06listed\x12\x1a\n" +
 	"\bproblems\x18\x02 \x03(\tR\bproblems\"\x1f\n" +
 	"\x05Leave\x12\x16\n" +
-	"\x06worker\x18\x01 \x01(\tR\x06worker\"\xc7\x01\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\"\xfe\x01\n" +
 	"\x06Roster\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
 	"\tbudget_ms\x18\x02 \x01(\rR\bbudgetMs\x125\n" +
@@ -1469,7 +1542,12 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\n" +
 	"sequential\x18\x04 \x03(\tR\n" +
 	"sequential\x12-\n" +
-	"\x04part\x18\x05 \x01(\v2\x19.modulebus.roster.v1.PartR\x04part\"z\n" +
+	"\x04part\x18\x05 \x01(\v2\x19.modulebus.roster.v1.PartR\x04part\x125\n" +
+	"\ashadows\x18\x06 \x03(\v2\x1b.modulebus.roster.v1.ShadowR\ashadows\"k\n" +
+	"\x06Shadow\x123\n" +
+	"\x06module\x18\x01 \x01(\v2\x1b.modulebus.roster.v1.ModuleR\x06module\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\rR\x06before\x12\x14\n" +
+	"\x05asked\x18\x03 \x03(\tR\x05asked\"z\n" +
 	"\x04Part\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x14\n" +
@@ -1550,7 +1628,7 @@ func file_roster_v1_roster_proto_rawDescGZIP() []byte {
 }
 
 var file_roster_v1_roster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_roster_v1_roster_proto_goTypes = []any{
 	(FailureKind)(0),    // 0: modulebus.roster.v1.FailureKind
 	(*Entry)(nil),       // 1: modulebus.roster.v1.Entry
@@ -1563,43 +1641,46 @@ var file_roster_v1_roster_proto_goTypes = []any{
 	(*Joined)(nil),      // 8: modulebus.roster.v1.Joined
 	(*Leave)(nil),       // 9: modulebus.roster.v1.Leave
 	(*Roster)(nil),      // 10: modulebus.roster.v1.Roster
-	(*Part)(nil),        // 11: modulebus.roster.v1.Part
-	(*Module)(nil),      // 12: modulebus.roster.v1.Module
-	(*Interest)(nil),    // 13: modulebus.roster.v1.Interest
-	(*OpenBucket)(nil),  // 14: modulebus.roster.v1.OpenBucket
-	(*Bucket)(nil),      // 15: modulebus.roster.v1.Bucket
-	(*ReadFile)(nil),    // 16: modulebus.roster.v1.ReadFile
-	(*Failure)(nil),     // 17: modulebus.roster.v1.Failure
-	(*Decision)(nil),    // 18: modulebus.roster.v1.Decision
-	nil,                 // 19: modulebus.roster.v1.Entry.TimeoutsMsEntry
-	nil,                 // 20: modulebus.roster.v1.Join.NeedsEntry
-	nil,                 // 21: modulebus.roster.v1.Join.UnservedEntry
-	(v1.OnFailure)(0),   // 22: modulebus.callbacks.v1.OnFailure
+	(*Shadow)(nil),      // 11: modulebus.roster.v1.Shadow
+	(*Part)(nil),        // 12: modulebus.roster.v1.Part
+	(*Module)(nil),      // 13: modulebus.roster.v1.Module
+	(*Interest)(nil),    // 14: modulebus.roster.v1.Interest
+	(*OpenBucket)(nil),  // 15: modulebus.roster.v1.OpenBucket
+	(*Bucket)(nil),      // 16: modulebus.roster.v1.Bucket
+	(*ReadFile)(nil),    // 17: modulebus.roster.v1.ReadFile
+	(*Failure)(nil),     // 18: modulebus.roster.v1.Failure
+	(*Decision)(nil),    // 19: modulebus.roster.v1.Decision
+	nil,                 // 20: modulebus.roster.v1.Entry.TimeoutsMsEntry
+	nil,                 // 21: modulebus.roster.v1.Join.NeedsEntry
+	nil,                 // 22: modulebus.roster.v1.Join.UnservedEntry
+	(v1.OnFailure)(0),   // 23: modulebus.callbacks.v1.OnFailure
 }
 var file_roster_v1_roster_proto_depIdxs = []int32{
-	19, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
+	20, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
 	7,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
-	20, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
-	21, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
+	21, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
+	22, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
 	4,  // 4: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
 	5,  // 5: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
 	6,  // 6: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
-	12, // 7: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
-	11, // 8: modulebus.roster.v1.Roster.part:type_name -> modulebus.roster.v1.Part
-	13, // 9: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
-	22, // 10: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	22, // 11: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
-	3,  // 12: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
-	22, // 13: modulebus.roster.v1.Interest.on_failure_policy:type_name -> modulebus.callbacks.v1.OnFailure
-	0,  // 14: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	22, // 15: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	17, // 16: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
-	3,  // 17: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 7: modulebus.roster.v1.Roster.modules:type_name -> modulebus.roster.v1.Module
+	12, // 8: modulebus.roster.v1.Roster.part:type_name -> modulebus.roster.v1.Part
+	11, // 9: modulebus.roster.v1.Roster.shadows:type_name -> modulebus.roster.v1.Shadow
+	13, // 10: modulebus.roster.v1.Shadow.module:type_name -> modulebus.roster.v1.Module
+	14, // 11: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
+	23, // 12: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	23, // 13: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	3,  // 14: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
+	23, // 15: modulebus.roster.v1.Interest.on_failure_policy:type_name -> modulebus.callbacks.v1.OnFailure
+	0,  // 16: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
+	23, // 17: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	18, // 18: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	3,  // 19: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_roster_v1_roster_proto_init() }
@@ -1608,14 +1689,14 @@ func file_roster_v1_roster_proto_init() {
 		return
 	}
 	file_roster_v1_roster_proto_msgTypes[5].OneofWrappers = []any{}
-	file_roster_v1_roster_proto_msgTypes[17].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_roster_proto_rawDesc), len(file_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,123 @@
+package bus_test
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busopts"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// shadowed is a client with the module "gate", which is silent, and before it "next" in shadow. It hands on the modules of
+// each trace when all of them have spoken.
+func shadowed(t *testing.T, script func(*exchange) []arrival, d *subjects.Declaration, asked ...string) (*bus.Client, *sim, <-chan []bus.ModuleTrace) {
+	t.Helper()
+	traces := make(chan []bus.ModuleTrace, 1000)
+	observe := func(tr *bus.Trace) {
+		if tr.AwaitShadows == nil {
+			traces <- append([]bus.ModuleTrace(nil), tr.Modules...)
+			return
+		}
+		tr.AwaitShadows(func(modules []bus.ModuleTrace) { traces <- modules })
+	}
+	s := &sim{script: script}
+	roster := &rosterv1.Roster{
+		Revision: 1, BudgetMs: 60_000,
+		Modules: []*rosterv1.Module{module(d, "gate", &rosterv1.Interest{TimeoutMs: 1000, OnFailure: skip})},
+		Shadows: []*rosterv1.Shadow{{Module: module(d, "next", &rosterv1.Interest{TimeoutMs: 5000, OnFailure: refuse}), Asked: asked}},
+	}
+	ctx := busopts.With(t.Context(), busopts.Client{Requester: s, Roster: roster})
+	c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Observe: observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, s, traces
+}
+
+// saysNothing is a reply without an opinion.
+var saysNothing = &nats.Msg{}
+
+// scripted has the module in shadow reply so, and all others at once with nothing.
+func scripted(next arrival) func(*exchange) []arrival {
+	return func(x *exchange) []arrival {
+		if x.module == "next" {
+			return []arrival{next}
+		}
+		return []arrival{{0, saysNothing}}
+	}
+}
+
+func TestShadowNeverCountsAndNeverDelays(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]arrival{
+		"it refuses": {3 * time.Second, data(denied("NEXT"))}, "it fails": {0, failure(failed)}, "it says nothing": {time.Hour, saysNothing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, _, traces := shadowed(t, scripted(next), mayCreate, mayCreate.FullName())
+				start := time.Now()
+				d, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{UserId: "@a:x"})
+				if err != nil || d.Answer != nil || len(d.Failures) > 0 || time.Since(start) > 0 {
+					t.Errorf("after %v: %v %+v", time.Since(start), err, d)
+				}
+				modules := <-traces
+				if modules[0].Module != "next" || !modules[0].Shadow || modules[0].Counted || modules[0].Said == bus.SaidNothing {
+					t.Errorf("in shadow: %+v", modules[0])
+				}
+				if len(modules) != 2 || modules[1].Shadow || !modules[1].Counted {
+					t.Errorf("all: %+v", modules)
+				}
+			})
+		})
+	}
+}
+
+func TestShadowIsAskedWhatItMayBeAskedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for _, asked := range [][]string{nil, {mayCreate.FullName()}} {
+		synctest.Test(t, func(t *testing.T) {
+			c, s, traces := shadowed(t, scripted(arrival{0, saysNothing}), mayCreate, asked...)
+			if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+				t.Fatal(err)
+			}
+			<-traces
+			if got := len(s.of("next")); got != len(asked) {
+				t.Errorf("of %v, it was asked %d times", asked, got)
+			}
+		})
+	}
+}
+
+// What modules in shadow are asked needs memory until they answer, and there is a bound to it.
+func TestShadowIsNotAskedWhereTooManyAsksWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s, traces := shadowed(t, scripted(arrival{time.Hour, saysNothing}), mayCreate, mayCreate.FullName())
+		const asks = 300
+		var group sync.WaitGroup
+		for range asks {
+			group.Go(func() {
+				if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		got := map[int]int{}
+		for range asks {
+			got[len(<-traces)]++
+		}
+		if diff := cmp.Diff(map[int]int{2: 256, 1: asks - 256}, got); diff != "" || len(s.of("next")) != 256 {
+			t.Errorf("traces by their modules: %s, asked %d", diff, len(s.of("next")))
+		}
+	})
+}
