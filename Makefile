@@ -35,6 +35,7 @@ law: ## a million cases of what decisions must be, another million over a networ
 	go test -count=1 -timeout 0 -run '$(LAW)' ./internal/combine -rapid.checks=1000000
 	go test -count=1 -timeout 0 -run '$(LAW)' ./bus -rapid.checks=100000
 	go test -count=1 -timeout 0 -run '^TestGateNeverOpensByAccident$$|^TestKilledWorkerLosesOnlyWhatItHas$$' ./bus -rapid.checks=100000 -kills=20
+	go test -count=1 -timeout 0 -run '^TestReplayUnderTheSameConfigurationDiffersInNothing$$' ./internal/busd/replay -rapid.checks=5000
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
 	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=250
 

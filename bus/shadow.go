@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -35,6 +36,7 @@ func (r *roster) addShadows(c *Client, before uint32) {
 				p := r.planOf(c, d)
 				p.wanted = true
 				p.shadows = append(p.shadows, shadow{c.step(d, s.GetModule(), i), len(p.steps)})
+				p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 			}
 		}
 	}

@@ -19,6 +19,16 @@ func Empty(answer proto.Message) bool {
 // Ends reports whether an answer is the whole decision of a MERGE, whatever others say.
 func Ends(answer proto.Message) bool { return factsOf(answer).ends(answer) }
 
+// End makes an answer one that [Ends], where its type can be one.
+func End(answer proto.Message) {
+	if f := factsOf(answer).final; f != nil {
+		answer.ProtoReflect().Set(f, protoreflect.ValueOfBool(true))
+	}
+}
+
+// Refuses reports whether an answer is a refusal.
+func Refuses(answer proto.Message) bool { return isRefusal(answer) }
+
 func isRefusal(answer proto.Message) bool {
 	r, ok := answer.(interface{ GetRefusal() *callbacksv1.Refusal })
 	return ok && r.GetRefusal() != nil

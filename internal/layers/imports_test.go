@@ -86,7 +86,7 @@ var house = map[string]row{
 	"modulekit/modulekittest": {own: "matrix modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
-		own:    "bus internal/busopts internal/busd/ internal/declared internal/wire subjects " + schemas,
+		own:    "bus internal/busopts internal/busd/ internal/declared internal/rosterwire internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/access":          {own: "internal/busd/config internal/busd/renewed", others: anything},
@@ -98,7 +98,7 @@ var house = map[string]row{
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
-		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver":   {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
@@ -118,6 +118,10 @@ var house = map[string]row{
 	"internal/busd/records": {
 		own:    "bus internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
+	},
+	"internal/busd/replay": {
+		own:    "internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
+		others: anything, tests: "bus internal/ " + natsServer,
 	},
 	"internal/busd/registry":  {own: "internal/busd/config internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/childlog":  {others: anything},

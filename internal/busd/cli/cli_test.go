@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -293,5 +294,67 @@ func TestTailFollowsUntilItIsInterrupted(t *testing.T) {
 	cancel()
 	if got := <-status; got != exitOK {
 		t.Errorf("status %d:\n%s", got, out.text.String())
+	}
+}
+
+// TestShadowAndReplayPredictWhatThenHappens tries a change in both ways, makes it, and looks.
+func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
+	t.Parallel()
+	next := strings.ReplaceAll(gate(`{deny: "@new:example.com"}`), "module: gate", "module: next")
+	old := gate(`{deny: "@evil:example.com"}`)
+	s := start(t, next+"    shadow: true\n"+old)
+	users := []string{"@new:example.com", "@evil:example.com", "@alice:example.com"}
+	ask := func() (decided []string) {
+		for _, user := range users {
+			var d struct {
+				By string `json:"decided_by"`
+			}
+			got := run(t, "ask", "user_may_create_room", `{"user_id": "`+user+`"}`, "--url", s.url)
+			if err := json.Unmarshal([]byte(got.out), &d); err != nil {
+				t.Fatal(err, got)
+			}
+			decided = append(decided, d.By)
+		}
+		return decided
+	}
+	if got := ask(); !slices.Equal(got, []string{"", "gate", ""}) {
+		t.Errorf("in shadow it counts: %q", got)
+	}
+	run(t, "modules", "--url", s.url).wants(t, 0, []string{"ready, in shadow"}, nil)
+	run(t, "ask", "user_may_create_room", "--explain", "--url", s.url).wants(t, 0, []string{"no: it is in shadow"}, nil)
+
+	shadow := run(t, "shadow", "next", "--url", s.url)
+	shadow.wants(t, 0, []string{"spam_checker.user_may_create_room", "was no opinion, would be refused by next"}, nil)
+	if strings.Count(shadow.out, "would be") != 1 {
+		t.Errorf("shadow:\n%s", shadow.out)
+	}
+	run(t, "shadow", "gate", "--url", s.url).wants(t, 0, nil, []string{"does its entry say shadow: true"})
+
+	same, text := run(t, "replay", "--since", "1h", "--config", s.file, "--url", s.url), base(t)
+	same.wants(t, 0, []string{"4 records: 0 differ, 0 unknown"}, nil)
+	counting, without := write(t, text+next+old), write(t, text+next+"    shadow: true\n")
+	run(t, "replay", "--since", "1h", "--config", counting, "--url", s.url).
+		wants(t, 3, []string{"was no opinion, would be refused by next", "4 records: 1 differ"}, nil)
+	run(t, "replay", "--since", "1h", "--config", without, "--url", s.url).
+		wants(t, 3, []string{"was refused by gate, would be no opinion", "4 records: 1 differ"}, nil)
+	recorded := write(t, run(t, "tail", "--since", "1h", "--json", "--url", s.url).out)
+	run(t, "replay", "--file", recorded, "--config", counting, "--json").wants(t, 3, []string{`"would_be":{"outcome":"refused","decided_by":"next"`, `{"records":4,"differ":1`}, nil)
+	run(t, "replay", "--file", write(t, "no record\n"), "--config", counting).wants(t, 2, nil, []string{":1: this is no record"})
+	run(t, "replay", "--since", "1h", "--ask", "--url", s.url).wants(t, 0, []string{"4 records: 0 differ, 4 unknown"}, nil)
+
+	data, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, s.file, strings.Replace(string(data), "shadow: true", "shadow: false", 1))
+	s.log.find(t, "took over the new configuration")
+	for late := time.Now().Add(patience); ; {
+		got := ask()
+		if slices.Equal(got, []string{"next", "gate", ""}) {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("when the change is made: %q", got)
+		}
 	}
 }

@@ -39,7 +39,11 @@ The exit status is 1 when there is no such record, or no more.`,
 			if asJSON {
 				return printJSON(c.OutOrStdout(), out)
 			}
-			return printRecord(c.OutOrStdout(), out)
+			record, err := parseRecord(out)
+			if err != nil {
+				return err
+			}
+			return printRecord(c.OutOrStdout(), record)
 		},
 	}
 	r.flags(c)
@@ -58,36 +62,49 @@ func (r *remote) explainAsked(ctx context.Context, w io.Writer, answer []byte) e
 	if json.Unmarshal(answer, &asked) != nil || asked.ID == "" {
 		return printLine(w, "no module was asked: none wants this callback, so there is nothing to explain")
 	}
+	record, err := r.recordOf(ctx, asked.ID)
+	if err != nil {
+		return err
+	}
+	return printRecord(w, record)
+}
+
+// recordOf returns the record of an ask that is over, and waits for it.
+func (r *remote) recordOf(ctx context.Context, id string) (*decision.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, shadowTime)
 	defer cancel()
 	for {
-		out, err := r.do(ctx, http.MethodGet, "/_modulebus/v1/decisions/"+asked.ID, nil)
+		out, err := r.do(ctx, http.MethodGet, "/_modulebus/v1/decisions/"+id, nil)
 		if err == nil {
-			return printRecord(w, out)
+			return parseRecord(out)
 		}
 		if no, ok := errors.AsType[*refusal](err); !ok || no.Status != http.StatusNotFound {
-			return err
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return nil, err
 		case <-time.After(pollRecord):
 		}
 	}
 }
 
+func parseRecord(raw []byte) (*decision.Record, error) {
+	r := &decision.Record{}
+	if json.Unmarshal(raw, r) != nil {
+		return nil, errOtherVersion
+	}
+	return r, nil
+}
+
 const pollRecord = 50 * time.Millisecond
 
-func printRecord(w io.Writer, raw []byte) error {
-	var r decision.Record
-	if json.Unmarshal(raw, &r) != nil {
-		return errOtherVersion
-	}
-	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, originOf(&r), verdict(&r), float64(r.MS), float64(r.BudgetMS))
+func printRecord(w io.Writer, r *decision.Record) error {
+	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, originOf(r), verdict(r), float64(r.MS), float64(r.BudgetMS))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ORDER\tMODULE\tWORKER\tASKED AT\tTOOK\tSAID\tCOUNTED")
 	for i, m := range r.Modules {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), askedAt(&m), took(&m), said(&m), counted(&r, &m))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), askedAt(&m), took(&m), said(&m), counted(r, &m))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -18,9 +18,10 @@ import (
 
 // Exit statuses.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitOK      = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitDiffers = 3 // of busd replay
 )
 
 // usageError is what the operator has to write differently.
@@ -45,6 +46,9 @@ func Execute(ctx context.Context, args []string, s Streams) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if errors.Is(err, errDiffers) {
+		return exitDiffers
 	}
 	fmt.Fprintln(s.Err, complaint(err))
 	if _, usage := errors.AsType[usageError](err); usage {
@@ -83,7 +87,8 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
-	root.AddCommand(newServe(s), newCheck(), newAsk(), newExplain(), newTail(), newModules(), newRestart(), newCallbacks(), newPolicy(), newImport(), newVersion(),
+	root.AddCommand(newAsk(), newExplain(), newTail(), newReplay(), newShadow())
+	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newCallbacks(), newPolicy(), newImport(), newVersion(),
 		newCredentials(), newNATSConfig())
 	return root
 }

@@ -16,7 +16,6 @@ import (
 type entry struct {
 	number  uint64 // from 1; see [ids]
 	trace   bus.Trace
-	origin  string
 	final   int // index of the module whose answer ended the walk, or -1
 	content *content
 }
@@ -25,10 +24,10 @@ type entry struct {
 type content struct{ request, answer []byte }
 
 // take copies what of the trace is kept. The memory of modules is the entry's own.
-func (e *entry) take(number uint64, t *bus.Trace, origin string, c *content) {
+func (e *entry) take(number uint64, t *bus.Trace, c *content) {
 	modules := e.trace.Modules[:0]
 	modules = append(modules, t.Modules...)
-	*e = entry{number: number, trace: *t, origin: origin, final: -1, content: c}
+	*e = entry{number: number, trace: *t, final: -1, content: c}
 	for i := range modules {
 		if a := modules[i].Answer; a != nil && combine.Ends(a) {
 			e.final = i
@@ -50,7 +49,7 @@ func (e *entry) clone() entry {
 func (e *entry) record(i ids) decision.Record {
 	t := &e.trace
 	r := decision.Record{
-		ID: i.of(t.Start, e.number), Time: decision.Time{Time: t.Start}, Callback: t.Callback.FullName(), Origin: e.origin,
+		ID: i.of(t.Start, e.number), Time: decision.Time{Time: t.Start}, Callback: t.Callback.FullName(), Origin: string(t.Origin),
 		Outcome: string(t.Outcome), DecidedBy: t.DecidedBy, ByPolicy: t.ByPolicy, MS: decision.In(t.Took),
 		BudgetMS: decision.In(t.Budget), RosterRevision: t.RosterRevision, Modules: []decision.Module{},
 	}

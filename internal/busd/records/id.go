@@ -46,7 +46,6 @@ type ticket struct {
 	ids    ids
 	at     time.Time
 	number uint64
-	origin string
 }
 
 type ticketKey struct{}
@@ -60,11 +59,6 @@ func Named(ctx context.Context) (_ context.Context, id func() string) {
 		ctx = context.WithValue(ctx, ticketKey{}, t)
 	}
 	return ctx, t.id
-}
-
-// From returns a context for one ask whose record has that origin.
-func From(ctx context.Context, origin string) context.Context {
-	return context.WithValue(ctx, ticketKey{}, &ticket{origin: origin})
 }
 
 func ticketOf(ctx context.Context) *ticket {

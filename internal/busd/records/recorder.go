@@ -1,7 +1,6 @@
 package records
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,24 +27,23 @@ func (r *Recorder) KeepRequests(wanted bool) { r.requests.Store(wanted) }
 // Observe records an ask. It is for [bus.Options], and does not block. An ask with modules in shadow is recorded when
 // they have said what they say.
 func (r *Recorder) Observe(t *bus.Trace) {
-	number, origin := r.numbers.Add(1), string(t.Origin)
+	number := r.numbers.Add(1)
 	if ticket := ticketOf(t.Context); ticket != nil {
 		ticket.ids, ticket.at, ticket.number = r.ids, t.Start, number
-		origin = cmp.Or(ticket.origin, origin)
 	}
 	var c *content
 	if r.requests.Load() {
 		c = contentOf(t)
 	}
 	if t.AwaitShadows == nil {
-		r.ring.put(len(t.Modules), func(e *entry) { e.take(number, t, origin, c) })
+		r.ring.put(len(t.Modules), func(e *entry) { e.take(number, t, c) })
 		return
 	}
 	var kept entry
-	kept.take(number, t, origin, c)
+	kept.take(number, t, c)
 	t.AwaitShadows(func(modules []bus.ModuleTrace) {
 		kept.trace.Modules = modules
-		r.ring.put(len(modules), func(e *entry) { e.take(number, &kept.trace, origin, c) })
+		r.ring.put(len(modules), func(e *entry) { e.take(number, &kept.trace, c) })
 	})
 }
 

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/replay"
+	"github.com/modulebus/modulebus/internal/decision"
+)
+
+// shadowSums are what a module in shadow would have changed of one callback.
+type shadowSums struct {
+	Callback string                `json:"callback"`
+	Asks     int                   `json:"asks"`
+	Failed   int                   `json:"failed"`  // times that the module did
+	Unknown  int                   `json:"unknown"` // what would have come of it cannot be told
+	Differ   []difference          `json:"differ"`
+	Added    decision.Milliseconds `json:"added_ms"`     // to an ask, on average
+	AddedMax decision.Milliseconds `json:"added_max_ms"` // to one
+
+	added decision.Milliseconds
+}
+
+func newShadow() *cobra.Command {
+	r, since, asJSON := &remote{scope: config.ScopeRead}, "24h", false
+	c := &cobra.Command{
+		Use:   "shadow MODULE",
+		Short: "Tell what would have been decided otherwise if a module in shadow had counted",
+		Long: `Tell what would have been decided otherwise if a module in shadow (shadow: true) had counted: which decisions, by
+callback, and how much longer asks would have taken.`,
+		Args: arguments(1, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			all := map[string]*shadowSums{}
+			err := r.records(c.Context(), shadowQuery(args[0], since), c.ErrOrStderr(), func(record *decision.Record, _ []byte) error {
+				addShadow(all, record, args[0])
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			list := []*shadowSums{}
+			for _, name := range slices.Sorted(maps.Keys(all)) {
+				s := all[name]
+				s.Added = decision.In((s.added / decision.Milliseconds(s.Asks)).Duration())
+				list = append(list, s)
+			}
+			if asJSON {
+				return (&replaying{out: c.OutOrStdout()}).printJSON(list)
+			}
+			if len(list) == 0 {
+				return printLine(c.ErrOrStderr(), fmt.Sprintf("busd: no record of the last %s has module %s in shadow: does its entry say shadow: true, "+
+					"and was anything asked that it may be asked?", since, args[0]))
+			}
+			return printShadow(c.OutOrStdout(), list)
+		},
+		ValidArgsFunction: r.completeModules,
+	}
+	r.flags(c)
+	c.Flags().StringVar(&since, "since", since, "records of the last `time`, or since a time")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// addShadow takes in one record.
+func addShadow(all map[string]*shadowSums, r *decision.Record, module string) {
+	m := r.Find(module)
+	if m == nil || !m.Shadow || !replay.Decided(r) {
+		return
+	}
+	s := cmp.Or(all[r.Callback], &shadowSums{Callback: r.Callback, Differ: []difference{}})
+	all[r.Callback] = s
+	s.Asks++
+	if m.Said == decision.Failure {
+		s.Failed++
+	}
+	was, would := replay.Recorded(r), replay.WithShadow(r, module)
+	switch {
+	case would.Unknown != "":
+		s.Unknown++
+		return
+	case !would.Same(&was):
+		s.Differ = append(s.Differ, difference{r.ID, r.Callback, was, would})
+	}
+	added := max(0, would.MS-r.MS)
+	s.added += added
+	s.AddedMax = max(s.AddedMax, added)
+}
+
+// maxShown is how many decisions of a callback are shown that differ. Beyond: --json has them.
+const maxShown = 20
+
+func printShadow(w io.Writer, list []*shadowSums) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "CALLBACK\tASKS\tDIFFER\tUNKNOWN\tFAILED\tADDED\tADDED AT MOST")
+	for _, s := range list {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%.1f ms\t%.1f ms\n",
+			s.Callback, s.Asks, len(s.Differ), s.Unknown, s.Failed, float64(s.Added), float64(s.AddedMax))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range list {
+		for _, d := range s.Differ[:min(len(s.Differ), maxShown)] {
+			fmt.Fprintf(w, "%s  %s  was %s, would be %s\n", d.ID, d.Callback, inWords(&d.Was), inWords(&d.Would))
+		}
+		if more := len(s.Differ) - maxShown; more > 0 {
+			fmt.Fprintf(w, "and %d more of %s: --json has them\n", more, s.Callback)
+		}
+	}
+	return nil
+}
