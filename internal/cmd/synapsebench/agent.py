@@ -42,7 +42,7 @@ class Connections:
         self.origin = server.uri.scheme + b"://" + server.uri.netloc
         self.pool = HTTPConnectionPool(reactor)
         self.pool.maxPersistentPerHost = 128
-        self.agent = Agent(reactor, server.policy, pool=self.pool)
+        self.agent = Agent(reactor, pool=self.pool)
 
     def request(self, request: bytes, fresh: bool = False) -> "Deferred[Answer]":
         head, _, body = request.partition(b"\r\n\r\n")
