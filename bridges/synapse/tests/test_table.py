@@ -9,6 +9,8 @@ from synapse.module_api import ModuleApi
 
 UNDOCUMENTED = {"on_legacy_send_mail", "on_legacy_renew", "on_legacy_admin_request"}
 
+OF_FORKS = {"accept_make_join"}  # Other homeservers ask it; what this one cannot register, the bridge leaves out, and says so.
+
 
 def registrable() -> set[tuple[str, str]]:
     found = set()
@@ -20,8 +22,8 @@ def registrable() -> set[tuple[str, str]]:
 
 
 def test_every_callback_of_synapse_is_there() -> None:
-    assert {(c.category, c.name) for c in TABLE.callbacks.values()} == registrable()
-    assert len(TABLE.callbacks) == 48
+    assert {(c.category, c.name) for c in TABLE.callbacks.values() if c.name not in OF_FORKS} == registrable()
+    assert len(TABLE.callbacks) == 49
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE.callbacks) - set(TABLE.follow_ups)))
