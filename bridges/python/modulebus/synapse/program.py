@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import sys
-import tempfile
 from typing import Any
 
 from ..answers import ConfigError, MatrixError, NoHomeserver
@@ -120,7 +119,7 @@ class SynapseModule:
             return
         from .site import Proxy, listen, socket_path
 
-        path = socket_path(tempfile.mkdtemp(prefix="modulebus-"))
+        path = socket_path()
         listen(hs, api.resources, path)
         for resource in api.resources:
             homeserver.register_web_resource(resource, Proxy(path))

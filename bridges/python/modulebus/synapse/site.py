@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from typing import Any
 
 import h11
@@ -109,6 +110,13 @@ class _Exchange:
                 raise ConnectionError("the module's site closed the connection")
 
 
-def socket_path(folder: str) -> str:
-    """Returns where in a folder the site listens."""
+LONGEST = 100  # bytes of a socket's path; systems take 104 or more
+
+
+def socket_path() -> str:
+    """Makes a folder that only this user can enter, and returns where in it the site listens."""
+    folder = tempfile.mkdtemp(prefix="modulebus-")
+    if len(os.fsencode(folder)) + len("/site.sock") > LONGEST:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="modulebus-", dir="/tmp")
     return os.path.join(folder, "site.sock")
