@@ -22,8 +22,8 @@ var apiScenes = []apiScene{
 		if got["public_baseurl"] != w.s.url+"/" {
 			t.Errorf("public_baseurl is %v, want %s/", got["public_baseurl"], w.s.url)
 		}
-		return w.text(only(got, "server_name", "email_app_name"))
-	}, `{"email_app_name":"Matrix","server_name":"SERVER"}`},
+		return w.text(only(got, "server_name", "email_app_name", "version"))
+	}, `{"email_app_name":"Matrix","server_name":"SERVER","version":"1.163.2"}`},
 
 	{"get_userinfo_by_id", func(t *testing.T, w *apiWorld) string {
 		info := func(id string) any {

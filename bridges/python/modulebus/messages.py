@@ -1034,6 +1034,7 @@ class PropertiesResponse:
     email_app_name: str | None = None
     worker_name: str | None = None
     worker_app: str | None = None
+    version: str | None = None
 
 
 @dataclass

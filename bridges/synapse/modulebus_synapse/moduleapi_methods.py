@@ -37,7 +37,7 @@ async def call(api: ModuleApi, name: str, message: JsonDict) -> JsonDict:
 
 async def _call(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
     if method.attributes:
-        return api
+        return {f.name: getattr(api, f.name, workarounds.PROPERTIES.get(f.name)) for f in method.reply}
     function = _function(api, method.name)
     request = _request(method, keywords)
     if request is not None:

@@ -1,6 +1,7 @@
-"""What Synapse's ModuleApi fails to do by itself, by the method that fails."""
+"""What Synapse's ModuleApi does not do by itself, or not have: by the method that fails, and by the property."""
 
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import Any
 
 from synapse.module_api import ModuleApi
@@ -20,4 +21,8 @@ async def _invalidate_access_token(api: ModuleApi, keywords: Keywords) -> None:
 
 BY_METHOD: dict[str, Callable[[ModuleApi, Keywords], Awaitable[Any]]] = {
     "invalidate_access_token": _invalidate_access_token,
+}
+
+PROPERTIES: dict[str, Any] = {
+    "version": version("matrix-synapse"),
 }

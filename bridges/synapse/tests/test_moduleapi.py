@@ -5,6 +5,7 @@ import io
 import json
 from contextlib import nullcontext
 from types import SimpleNamespace
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -326,6 +327,7 @@ def test_properties_are_those_of_the_module_api() -> None:
         "server_name": "example.com",
         "public_baseurl": "https://example.com/",
         "email_app_name": "Matrix",
+        "version": version("matrix-synapse"),
     }
 
 

@@ -211,8 +211,10 @@ type PropertiesResponse struct {
 	PublicBaseurl *string                `protobuf:"bytes,2,opt,name=public_baseurl,json=publicBaseurl,proto3,oneof" json:"public_baseurl,omitempty"`
 	EmailAppName  *string                `protobuf:"bytes,3,opt,name=email_app_name,json=emailAppName,proto3,oneof" json:"email_app_name,omitempty"`
 	// Of the homeserver's process that answered.
-	WorkerName    *string `protobuf:"bytes,4,opt,name=worker_name,json=workerName,proto3,oneof" json:"worker_name,omitempty"`
-	WorkerApp     *string `protobuf:"bytes,5,opt,name=worker_app,json=workerApp,proto3,oneof" json:"worker_app,omitempty"`
+	WorkerName *string `protobuf:"bytes,4,opt,name=worker_name,json=workerName,proto3,oneof" json:"worker_name,omitempty"`
+	WorkerApp  *string `protobuf:"bytes,5,opt,name=worker_app,json=workerApp,proto3,oneof" json:"worker_app,omitempty"`
+	// Of the homeserver's program, such as 1.163.2.
+	Version       *string `protobuf:"bytes,6,opt,name=version,proto3,oneof" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +280,13 @@ func (x *PropertiesResponse) GetWorkerName() string {
 func (x *PropertiesResponse) GetWorkerApp() string {
 	if x != nil && x.WorkerApp != nil {
 		return *x.WorkerApp
+	}
+	return ""
+}
+
+func (x *PropertiesResponse) GetVersion() string {
+	if x != nil && x.Version != nil {
+		return *x.Version
 	}
 	return ""
 }
@@ -4416,7 +4425,7 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x06 \x01(\bR\n" +
 	"attributes\"\x13\n" +
-	"\x11PropertiesRequest\"\x9b\x02\n" +
+	"\x11PropertiesRequest\"\xc6\x02\n" +
 	"\x12PropertiesResponse\x12\x1f\n" +
 	"\vserver_name\x18\x01 \x01(\tR\n" +
 	"serverName\x12*\n" +
@@ -4425,11 +4434,14 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\vworker_name\x18\x04 \x01(\tH\x02R\n" +
 	"workerName\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"worker_app\x18\x05 \x01(\tH\x03R\tworkerApp\x88\x01\x01B\x11\n" +
+	"worker_app\x18\x05 \x01(\tH\x03R\tworkerApp\x88\x01\x01\x12\x1d\n" +
+	"\aversion\x18\x06 \x01(\tH\x04R\aversion\x88\x01\x01B\x11\n" +
 	"\x0f_public_baseurlB\x11\n" +
 	"\x0f_email_app_nameB\x0e\n" +
 	"\f_worker_nameB\r\n" +
-	"\v_worker_app\"1\n" +
+	"\v_worker_appB\n" +
+	"\n" +
+	"\b_version\"1\n" +
 	"\x16GetUserinfoByIdRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\"\xdf\x04\n" +
 	"\bUserInfo\x12\x17\n" +

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.metadata
 import logging
 import os
 import sys
@@ -65,6 +66,7 @@ class SynapseModule:
         """Implements worker.Builder. It waits for the homeserver: modules read from it in their constructors, once."""
         self._refuse_what_cannot_work()
         properties = await self._await_homeserver(homeserver)
+        self._compare_versions(properties.get("version"))
         from . import host
         from .api import ModuleApi
 
@@ -98,6 +100,12 @@ class SynapseModule:
                     logger.warning("waiting for the homeserver, which modules read from when they are constructed: %s", error)
                 said = True
             await asyncio.sleep(RETRY)
+
+    def _compare_versions(self, theirs: str | None) -> None:
+        """Says when the Synapse whose classes the module is given is not the one that asks it."""
+        own = importlib.metadata.version("matrix-synapse")
+        if theirs and theirs != own:
+            logger.warning("the homeserver is Synapse %s, and the module is given the classes of %s: install that version into %s", theirs, own, sys.prefix)
 
     async def _construct(self, config: dict[str, Any], api: Any) -> None:
         """Does what Synapse does with an entry of its `modules`. Whatever goes wrong is a configuration that is refused."""
