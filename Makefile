@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse package moved integration chromium databases proxies vuln sbom
+.PHONY: help test law lint generate bench bench-synapse package moved modules integration chromium databases proxies vuln sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -68,6 +68,10 @@ moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
 		go test -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|TheSameOutOfItsProcess$$' ./integration/synapse
 
+modules: $(CACHE)/venv/ready $(CACHE)/modules/ready ## published Synapse modules in Synapse's process and out of it: five minutes
+	MODULEBUS_MODULES=$(CACHE)/modules MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -count=1 -timeout 20m -tags integration -run '^TestPublishedModule' $(TESTFLAGS) ./integration/synapse
+
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
 own_tests   = $(shell $(own_files) | xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | grep -vx TestMain | paste -sd '|' -)
@@ -100,6 +104,12 @@ $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK):
 $(CACHE)/venv/ready: integration/requirements.txt
 	$(PYTHON) -m venv --clear $(CACHE)/venv
 	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# Without their dependencies: those would bring a Synapse of their own.
+$(CACHE)/modules/ready: integration/synapse/modules/requirements.txt $(CACHE)/venv/ready
+	rm -rf $(@D)
+	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(@D) --requirement $<
 	touch $@
 
 $(CACHE)/browser/ready: integration/web/browser/package.json integration/web/browser/package-lock.json

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,8 +18,18 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
+// moving is a Synapse module that is moved out of Synapse's process.
+type moving struct {
+	class    string
+	config   string // in YAML, on one line
+	tolerate string
+	grants   string
+	web      string // paths of its web resources
+	path     string // where Python finds it, beside the bridge and the test's own modules
+}
+
 // moved is a busd that runs a Synapse module, unmodified, in a process of its own, before the Synapse whose it is.
-func moved(t *testing.T, s *synapse, module, config, more string) *testbed.Daemon {
+func moved(t *testing.T, s *synapse, m moving, more string) *testbed.Daemon {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join(testbed.Root, "bridges/python"))
 	if err != nil {
@@ -34,10 +45,10 @@ http: {listen: "`+address+`"}
 homeserver: {url: "`+s.url+`/_synapse/modulebus", token_file: "`+token+`"}
 modules:
   - module: moved
-    run: [env, "PYTHONPATH=`+path+`:`+pythonPath(t)+`", `+testbed.Python(t)+`, -m, modulebus.synapse, `+module+`]
+    run: [env, `+plainVersion+`, "PYTHONPATH=`+path+`:`+pythonPath(t)+`:`+m.path+`", `+testbed.Python(t)+`, -m, modulebus.synapse, `+m.class+`, "--tolerate=`+m.tolerate+`"]
     timeout: 2s
-    config: `+config+`
-    grants: [users.private]
+    config: `+m.config+`
+    grants: [`+m.grants+`]
 `)
 	d.URL = "http://" + address
 	d.Start()
@@ -48,7 +59,7 @@ modules:
 	})
 	s.configure(t, `
   - module: modulebus_synapse.ModuleBus
-    config: {url: "`+d.URL+`", api_token_file: "`+token+`", web: [/_synapse/client/paged]}`, more)
+    config: {url: "`+d.URL+`", api_token_file: "`+token+`", web: [`+m.web+`]}`, more)
 	return d
 }
 
@@ -57,20 +68,23 @@ modules:
 func ready(t *testing.T, d *testbed.Daemon, s *synapse) {
 	t.Helper()
 	d.Announced()
-	testbed.Eventually(t, "the module is ready", func() bool {
-		var status struct{ Modules []struct{ State string } }
-		_, out := d.Request("GET", "/_modulebus/v1/modules", nil)
-		return json.Unmarshal(out, &status) == nil && len(status.Modules) == 1 && status.Modules[0].State == "ready"
-	})
+	testbed.Eventually(t, "the module is ready", func() bool { return d.Module("moved").State == "ready" })
 	var wants struct{ Callbacks map[string][]string }
 	_, out := d.Request("GET", "/_modulebus/v1/wants", nil)
 	if err := json.Unmarshal(out, &wants); err != nil {
 		t.Fatal(err)
 	}
+	probed := 0
+	defer testbed.Eventually(t, "Synapse's questions are answered", func() bool {
+		probed++
+		return s.nobody().do(t, "POST", "/_matrix/client/v3/register", map[string]any{
+			"username": fmt.Sprintf("probe%d", probed), "password": sharedSecret, "auth": map[string]any{"type": "m.login.dummy"},
+		}).status == http.StatusOK
+	})
 	wanted := slices.Concat(slices.Collect(maps.Values(wants.Callbacks))...)
 	testbed.Eventually(t, "Synapse asks what the module wants", func() bool { // It registers all of it at once.
 		told := strings.Join(registered.FindAllString(s.log.String(), -1), ",") + ","
-		return slices.ContainsFunc(wanted, func(name string) bool { return strings.Contains(told, " "+name+",") })
+		return len(wanted) == 0 || slices.ContainsFunc(wanted, func(name string) bool { return strings.Contains(told, " "+name+",") })
 	})
 }
 
@@ -82,8 +96,11 @@ func movedWorld(t *testing.T, more string) *world {
 	t.Helper()
 	w := &world{s: prepareSynapse(t)}
 	w.files(t)
-	w.d = moved(t, w.s, "scripted.Scripted",
-		`{script: "`+w.script+`", record: "`+w.record+`", login_types: {`+loginType+`: [secret]}}`, more)
+	w.d = moved(t, w.s, moving{
+		class:  "scripted.Scripted",
+		config: `{script: "` + w.script + `", record: "` + w.record + `", login_types: {` + loginType + `: [secret]}}`,
+		grants: "users.private",
+	}, more)
 	return w
 }
 
@@ -163,7 +180,7 @@ func TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess(t *testing.T) 
 	quiet(t)
 	inside, outside := prepareSynapse(t), prepareSynapse(t)
 	inside.configure(t, "\n  - {module: paged.Paged, config: {}}", "")
-	d := moved(t, outside, "paged.Paged", "{}", "")
+	d := moved(t, outside, moving{class: "paged.Paged", config: "{}", grants: "users.private", web: "/_synapse/client/paged"}, "")
 	var saw []string
 	for _, s := range []*synapse{inside, outside} {
 		s.start(t)
