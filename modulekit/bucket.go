@@ -40,7 +40,10 @@ type bucket struct {
 }
 
 func newBucket(nc *nats.Conn, server subjects.Server, module string, lease bool) *bucket {
-	return &bucket{nc: nc, subject: server.Store(module), lease: lease, told: func(at string) string { return server.Stored(module, at) }, watchers: map[int]func(string){}}
+	return &bucket{
+		nc: nc, subject: server.Store(module), lease: lease, watchers: map[int]func(string){},
+		told: func(at string) string { return server.Stored(module, at) },
+	}
 }
 
 // open returns the stream of the bucket, again if it had been opened.

@@ -15,14 +15,14 @@ func (s *settings) checkCredentials() error {
 	if s.credentials == "" {
 		return nil
 	}
-	info, err := os.Stat(s.credentials)
+	info, err := os.Stat(s.credentials) //nolint:gosec // Whoever runs the module names its files.
 	if err != nil {
 		return fmt.Errorf("--credentials: %w", err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		s.options.Log.Warn().Str("file", s.credentials).Msg("others can read the credentials, and be this module then: chmod 600 the file")
 	}
-	text, err := os.ReadFile(s.credentials)
+	text, err := os.ReadFile(s.credentials) //nolint:gosec // As above.
 	if err != nil {
 		return fmt.Errorf("--credentials: %w", err)
 	}
@@ -46,6 +46,6 @@ func (s *settings) explain(err error) error {
 		return fmt.Errorf("%w: NATS wants credentials: name a file with what \"busd credentials %s\" prints in --credentials",
 			err, s.options.Module)
 	}
-	return fmt.Errorf("%w: NATS does not take %s: is module %s listed in busd.yaml, is this the busd, and is the file what \"busd credentials %[3]s\" prints now?",
-		err, s.credentials, s.options.Module)
+	return fmt.Errorf("%w: NATS does not take %s: is module %s listed in busd.yaml, is this the busd, "+
+		"and is the file what \"busd credentials %[3]s\" prints now?", err, s.credentials, s.options.Module)
 }

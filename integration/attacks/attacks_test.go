@@ -191,17 +191,7 @@ func TestNothingIsSaidThroughOthers(t *testing.T) {
 		nc := d.ConnectModule(attacker, nats.NoReconnect())
 		spy := d.Connect()
 		targets := []string{bus.RosterChanged(), bus.Leave(victim), bus.Callback(create, "third"), "$JS.API.INFO"}
-		var heard []*nats.Subscription
-		for _, subject := range targets {
-			sub, err := spy.SubscribeSync(subject)
-			if err != nil {
-				t.Fatal(err)
-			}
-			heard = append(heard, sub)
-		}
-		if err := spy.Flush(); err != nil {
-			t.Fatal(err)
-		}
+		heard := listen(t, spy, targets)
 		for _, target := range targets {
 			for _, request := range []string{bus.Entry(attacker), bus.Join(attacker), bus.Leave(attacker), bus.Store(attacker)} {
 				if err := nc.PublishRequest(request, target, nil); err != nil {
@@ -213,15 +203,31 @@ func TestNothingIsSaidThroughOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Stderr.Line(t, "wants its answer sent to somebody else", attacker)
-		for i, sub := range heard {
+		for _, sub := range heard {
 			for n, _, _ := sub.Pending(); n > 0; n-- {
 				m, err := sub.NextMsgWithContext(testbed.Bounded(t))
 				if err == nil && m.Subject != bus.RosterChanged() {
-					t.Errorf("%s was told %q", targets[i], m.Data)
+					t.Errorf("%s was told %q", sub.Subject, m.Data)
 				}
 			}
 		}
 	})
+}
+
+// listen subscribes to each of the subjects.
+func listen(t *testing.T, nc *nats.Conn, to []string) (all []*nats.Subscription) {
+	t.Helper()
+	for _, subject := range to {
+		sub, err := nc.SubscribeSync(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, sub)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // TestFloodIsTheFloodersAlone has a listed module do ten thousand of everything.

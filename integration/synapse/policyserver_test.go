@@ -87,7 +87,7 @@ func (p *policedWorld) serve(t *testing.T, l net.Listener, behind string) {
 		u, _ := url.Parse(base)
 		return &httputil.ReverseProxy{
 			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u); r.Out.Host = r.In.Host },
-			Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, //nolint:gosec // Made for the test.
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 		}
 	}
 	busd, homeserver := to(p.d.URL), to("https://"+strings.Replace(behind, "localhost", "127.0.0.1", 1))

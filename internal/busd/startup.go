@@ -46,7 +46,8 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openAdmission, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI, d.openPolicyServer, d.openGuard, d.openHTTP,
+		d.openState, d.openBroker, d.openAdmission, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI,
+		d.openPolicyServer, d.openGuard, d.openHTTP,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -39,12 +39,13 @@ func TestDependenciesHaveLicencesThatPermitUse(t *testing.T) {
 }
 
 // licence is the text of a module's licence files.
-func licence(t *testing.T, dir string) (text string) {
+func licence(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var text strings.Builder
 	for _, e := range entries {
 		name := strings.ToUpper(e.Name())
 		if e.IsDir() || !strings.HasPrefix(name, "LICEN") && !strings.HasPrefix(name, "COPYING") {
@@ -54,7 +55,7 @@ func licence(t *testing.T, dir string) (text string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text += string(data)
+		text.Write(data)
 	}
-	return text
+	return text.String()
 }

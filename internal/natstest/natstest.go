@@ -99,7 +99,7 @@ func Configured(tb testing.TB, text string) *Home {
 func routes(tb testing.TB) (all []*net.TCPAddr) {
 	tb.Helper()
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatalf("natstest: %v", err)
 		}

@@ -143,7 +143,10 @@ func (h *house) refuses(file string) bool {
 
 func (h *house) eventually(what string, is func() bool) {
 	h.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
+	const often = 10 * time.Millisecond
+	ticker := time.NewTicker(often)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(patience); !is(); <-ticker.C {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("gave up waiting until %s; the log has\n%s", what, &h.log.text)
 		}

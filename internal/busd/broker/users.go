@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -85,5 +86,5 @@ func (b *Broker) dial(url string, u identity.User, opts []nats.Option) (*nats.Co
 	if err != nil {
 		return nil, err
 	}
-	return nats.Connect(url, append(opts[:len(opts):len(opts)], login)...)
+	return nats.Connect(url, append(slices.Clip(opts), login)...)
 }

@@ -120,7 +120,7 @@ func (k *Keys) credentials(u User, generation int) ([]byte, error) {
 	claims.Name = u.id
 	claims.Permissions = k.permissions(u)
 	if _, ok := u.Module(); ok {
-		claims.Limits.Subs = maxSubscriptions
+		claims.Subs = maxSubscriptions
 	}
 	token, err := claims.Encode(k.signer(u))
 	if err != nil {

@@ -20,9 +20,8 @@ import (
 
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/deb"
-	"github.com/spf13/cobra/doc"
-
 	"github.com/modulebus/modulebus/internal/busd/cli"
+	"github.com/spf13/cobra/doc"
 )
 
 func main() {
@@ -37,7 +36,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "deb:", err)
 		os.Exit(1)
 	}
-	fmt.Println(path)
+	fmt.Fprintln(os.Stdout, path)
 }
 
 // build is one build of the package.
