@@ -291,6 +291,7 @@ func (w *Homeserver) decisionJSON(body []byte) Outcome {
 		DecidedBy      *string `json:"decided_by"`
 		Failures       *[]struct{ Module, Failure, Policy string }
 		RosterRevision uint64 `json:"roster_revision"`
+		DecisionID     string `json:"decision_id"` // Absent where no module was asked.
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()

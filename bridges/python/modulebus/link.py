@@ -7,6 +7,7 @@ import json
 import secrets
 import ssl
 import time
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,6 +15,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from .answers import MatrixError, NoHomeserver
 from .jetstream import Bucket
@@ -45,6 +47,16 @@ class Link:
     def __init__(self, client: Client, subjects: Subjects) -> None:
         self.client = client
         self.subjects = subjects
+
+    async def hear(self, subject: str, on: Callable[[Msg], Awaitable[None]], group: str = "") -> Subscription:
+        """Subscribes to what the module is told and asked. What JetStream read from a stream is neither: whoever may read one can
+        have it sent anywhere, and docs/protocol.md calls it a forged question."""
+
+        async def genuine(msg: Msg) -> None:
+            if not header(msg, "Nats-Stream"):
+                await on(msg)
+
+        return await self.client.subscribe(subject, group, cb=genuine)
 
     async def request(self, subject: str, body: Any, timeout: float, headers: dict[str, str] | None = None) -> Msg:
         """Sends a request in JSON, and waits for the reply."""

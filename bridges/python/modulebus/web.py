@@ -49,7 +49,7 @@ class Web:
             return
         for channel in "cb":
             subject = self.link.subjects.stream(channel, "*")
-            self._subscriptions.append(await self.link.client.subscribe(subject, cb=self._on_frame))
+            self._subscriptions.append(await self.link.hear(subject, self._on_frame))
         self._beat = asyncio.create_task(self._look())
 
     async def close(self) -> None:

@@ -123,7 +123,7 @@ class Worker:
 
     async def run(self) -> None:
         """Lives the life of a worker until stop is called. Raises ConfigError when the first configuration is refused."""
-        changes = await self.link.client.subscribe(self.link.subjects.changed(), cb=self._on_changed)
+        changes = await self.link.hear(self.link.subjects.changed(), self._on_changed)
         try:
             await self._await_entry()
             if self.stopping.is_set():
@@ -230,9 +230,9 @@ class Worker:
         for subject, group in {**wanted, **dict.fromkeys(pages, subjects.group)}.items():
             if subject not in self.subscriptions:
                 on = self._on_request if subject in pages else self._on_question
-                self.subscriptions[subject] = await self.link.client.subscribe(subject, group, cb=on)
+                self.subscriptions[subject] = await self.link.hear(subject, on, group)
         if subjects.cancel() not in self.subscriptions:
-            self.subscriptions[subjects.cancel()] = await self.link.client.subscribe(subjects.cancel(), cb=self._on_cancel)
+            self.subscriptions[subjects.cancel()] = await self.link.hear(subjects.cancel(), self._on_cancel)
         for subject in self.subscriptions.keys() - wanted.keys() - pages.keys() - {subjects.cancel()}:
             await self.subscriptions.pop(subject).drain()  # type: ignore[no-untyped-call]
         await self.link.client.flush()

@@ -83,6 +83,9 @@ type Config struct {
 	// PolicyServer says that busd answers as a policy server. Default nil: it does not.
 	PolicyServer *PolicyServer
 
+	// Decisions says what records of decisions hold.
+	Decisions Decisions
+
 	// Modules are the operator's, in the operator's order.
 	Modules []Module
 
@@ -219,6 +222,12 @@ type PolicyServer struct {
 	// KeyFile is the path of the file with its signing key, which need not exist. Default policy.key in StateDir; empty only
 	// where there is no StateDir.
 	KeyFile string
+}
+
+// Decisions says what records of decisions hold.
+type Decisions struct {
+	// Requests has them hold requests and answers, but for what is secret in them. Default false.
+	Requests bool
 }
 
 // Module is one entry of the operator's list.

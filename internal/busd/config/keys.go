@@ -44,6 +44,7 @@ func fileKeys(c *Config) []key {
 				"its signing key, in Synapse's format, which is made where there is none: `policy.key` in `state_dir`, if it is not said",
 			policyServer(c),
 		},
+		{"decisions", "", "", section(decisionKeys(&c.Decisions))},
 		{"modules", none, "the modules, in the order in which they have the word", modules(&c.Modules)},
 		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
 		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
@@ -121,6 +122,16 @@ func homeserverKeys(h *Homeserver) []key {
 		{"url", none, "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
 		{tokenFile, none, "file with the token to show there", path(&h.TokenFile, secret)},
 		{"tls", "", "", tlsSection(&h.TLS, "the system's", "whom busd trusts as the homeserver, where `homeserver.url` is `https`", "the certificate that busd shows")},
+	}
+}
+
+func decisionKeys(d *Decisions) []key {
+	return []key{
+		{
+			"requests", "`false`", "`true` has [records of decisions](#decisions) say what was asked and answered, too, up to 64 KiB of " +
+				"each, without passwords, tokens and addresses",
+			truth(&d.Requests),
+		},
 	}
 }
 

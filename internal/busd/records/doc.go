@@ -1,5 +1,4 @@
-// Package records keeps the account of decisions: the last ones in memory, always, and those of the operator's choice in
-// a stream of NATS.
+// Package records keeps the account of decisions: the last ones, in memory.
 //
 // What is kept is decided by whoever asks, and never costs an ask more than to note it: [Recorder.Observe] copies a trace
 // into a ring. All else happens to who reads. A reader that is too slow for the ring loses records, and is told how many.

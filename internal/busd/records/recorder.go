@@ -62,7 +62,7 @@ func (r *Recorder) Find(_ context.Context, id string) (_ decision.Record, found 
 
 // Kept says which records there are.
 func (r *Recorder) Kept() string {
-	return fmt.Sprintf("busd keeps the last %d in memory; decisions in its configuration keeps more", maxRecords)
+	return fmt.Sprintf("busd keeps the last %d, in memory", maxRecords)
 }
 
 // chunk is how many records are read at once, so that nobody holds the ring for long.

@@ -1,0 +1,27 @@
+from types import SimpleNamespace
+from typing import Any, cast
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from modulebus.link import Link
+from modulebus.subjects import Subjects
+
+
+class Ear:
+    """A client that gives a subscription what it is told to."""
+
+    async def subscribe(self, subject: str, queue: str, cb: Any) -> None:
+        self.give = cb
+
+
+async def test_what_a_stream_sends_is_not_heard() -> None:
+    ear, heard = Ear(), []
+
+    async def on(msg: Msg) -> None:
+        heard.append(msg.data)
+
+    await Link(cast(Client, ear), Subjects("example.com", "gate", "w")).hear("a", on)
+    for headers, data in [({"nats-stream": "KV_other"}, b"forged"), (None, b"asked"), ({"Content-Type": "application/json"}, b"json")]:
+        await ear.give(SimpleNamespace(headers=headers, data=data))
+    assert heard == [b"asked", b"json"]
