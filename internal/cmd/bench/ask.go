@@ -10,6 +10,8 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 )
@@ -158,12 +160,15 @@ func askThousand(callers int) func(*stage) (ours, peer side, err error) {
 	}
 }
 
-// askListed has n modules in the roster, the last of which is there.
+// askListed has n modules in the roster, the last of which is asked; the others wanted something else when they were there.
 func askListed(s *stage, callers, n int) (side, error) {
 	names := listed(n)
 	h, err := newHomeserver(s, fmt.Sprintf("of-%d.example.com", n), names...)
 	if err != nil {
 		return side{}, err
+	}
+	for _, name := range names[:n-1] {
+		h.registry.Join(name, &rosterv1.Join{Worker: "1", Callbacks: []string{subjects.UserMayInvite.FullName()}}, time.Now())
 	}
 	return side{callers, ask(h, nil)}, h.module(names[n-1], answering(abstain))
 }
