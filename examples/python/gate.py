@@ -33,14 +33,14 @@ async def main():
             reply, headers = b"", failure("error", type(error).__name__)
         await nc.publish(msg.reply, reply, headers=headers)
     async def asked(msg):  # nats-py has the next question wait until this returns
+        if "Nats-Stream" in (msg.headers or {}): return  # out of a store, by somebody who may not ask
         if len(tasks) >= MOST:
             return await nc.publish(msg.reply, headers=failure("busy", "too many questions at once"))
         tasks.add(task := asyncio.create_task(answer(msg)))
         task.add_done_callback(tasks.discard)
     async def changed(_): wake.set()
     while not stop.is_set():  # busd forgets who does not join again, and knows nobody when it starts
-        wake.clear()
-        pause = 1
+        wake.clear(); pause = 1
         try:
             entry = await busd("entry", {})
             if entry["listed"]:
