@@ -82,6 +82,7 @@ func Run(ctx context.Context, o Options) error {
 	d := &daemon{
 		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), records: records.New(), failed: make(chan error, 1),
 	}
+	d.records.KeepRequests(d.config.Decisions.Requests)
 	d.reloads = newReloads(d.metrics)
 	if d.Supervisor == nil {
 		d.Supervisor = func(string) {}

@@ -183,7 +183,6 @@ func (d *daemon) replace(ctx context.Context, module string) (ran bool, err erro
 // openRegistry lets modules join, and gives those that run already the time to do so.
 func (d *daemon) openRegistry() error {
 	d.registry = registry.New()
-	d.records.KeepRequests(d.config.Decisions.Requests)
 	d.registry.Evaluate(d.config.Sequential)
 	d.registry.Configure(d.config.Modules, d.config.Budget, time.Now())
 	d.metrics.MustRegister(registry.Collector(d.registry))
