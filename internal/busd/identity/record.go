@@ -22,7 +22,7 @@ type generations struct {
 // record is which users were made, by id.
 type record map[string]generations
 
-// Credentials returns the credentials file of a user, always the same until [Keys.Rotate].
+// Credentials returns a credentials file of a user, with the same key until [Keys.Rotate]. The text says when it was made.
 func (k *Keys) Credentials(u User) ([]byte, error) {
 	g, err := k.update(u, func(g generations) generations { return g })
 	if err != nil {
