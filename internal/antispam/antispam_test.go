@@ -244,7 +244,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string, body []byte) {
 		d, ok := antispam.Find(name)
 		if !ok {
-			t.Skip()
+			return // There is no such callback, and so nothing to decode.
 		}
 		req, err := antispam.Decode(d, body)
 		if err != nil {

@@ -49,8 +49,8 @@ class Link:
         self.subjects = subjects
 
     async def hear(self, subject: str, on: Callable[[Msg], Awaitable[None]], group: str = "") -> Subscription:
-        """Subscribes to what the module is told and asked. What JetStream read from a stream is neither: whoever may read one can
-        have it sent anywhere, and docs/protocol.md calls it a forged question."""
+        """Subscribes to a subject, and drops messages that JetStream read from a stream. A client that may read a stream can have
+        its messages sent to any subject: see "Forged questions" in docs/protocol.md."""
 
         async def genuine(msg: Msg) -> None:
             if not header(msg, "Nats-Stream"):
