@@ -190,7 +190,7 @@ func TestNothingIsSaidThroughOthers(t *testing.T) {
 	each(t, func(t *testing.T, d *testbed.Daemon) {
 		nc := d.ConnectModule(attacker, nats.NoReconnect())
 		spy := d.Connect()
-		targets := []string{bus.RosterChanged(), bus.Leave(victim), bus.Callback(create, "third"), "$JS.API.INFO"}
+		targets := []string{bus.RosterChanged(), bus.Leave(victim), bus.Callback(create, "third"), "$JS.API.STREAM.DELETE.records"}
 		heard := listen(t, spy, targets)
 		for _, target := range targets {
 			for _, request := range []string{bus.Entry(attacker), bus.Join(attacker), bus.Leave(attacker), bus.Store(attacker)} {
