@@ -22,7 +22,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-//go:generate go test -count=1 -run "^(TestPackageTable|TestLimitsPage)$" . -update
+//go:generate go test -count=1 -run "^(TestPackageTable|TestLimitsPage|TestHomeserversPage)$" . -update
 
 var update = flag.Bool("update", false, "write the table of packages into README.md")
 

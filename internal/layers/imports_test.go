@@ -136,6 +136,8 @@ var house = map[string]row{
 	"examples/echo":   {own: "modulekit", others: anything},
 	"examples/upload": {own: "modulekit"},
 
+	"examples/first/homeserver": {own: "bus matrix " + schemas, others: nats},
+
 	"internal/cmd/synapsebench": {own: "modulekit " + schemas},
 
 	"docs":                    {tests: anything},
