@@ -1,0 +1,219 @@
+package door_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+const protobuf = "application/x-protobuf"
+
+func TestAskIsAnsweredInTheMappingOfItsQuestion(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	rsp, out := d.do("POST", createPath, user("evil"))
+	var decision struct {
+		Answer struct {
+			Refusal struct{ Errcode string }
+		}
+		DecidedBy      string `json:"decided_by"`
+		RosterRevision uint64 `json:"roster_revision"`
+	}
+	if err := json.Unmarshal(out, &decision); err != nil || rsp.StatusCode != 200 || decision.DecidedBy != "gate" || decision.Answer.Refusal.Errcode != "M_FORBIDDEN" {
+		t.Errorf("%s %s: %v", rsp.Status, out, err)
+	}
+	question, err := proto.Marshal(&callbacksv1.UserMayCreateRoomRequest{UserId: "@evil:example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsp, out = d.do("POST", createPath, question, "Content-Type", protobuf)
+	binary := &rosterv1.Decision{}
+	if err := proto.Unmarshal(out, binary); err != nil || rsp.Header.Get("Content-Type") != protobuf || binary.GetDecidedBy() != "gate" {
+		t.Errorf("%s %v: %v", rsp.Status, binary, err)
+	}
+	if binary.GetRosterRevision() != decision.RosterRevision {
+		t.Errorf("revisions %d and %d", binary.GetRosterRevision(), decision.RosterRevision)
+	}
+}
+
+func TestDecisionInProtobufIsNeverEmpty(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	question, err := proto.Marshal(&callbacksv1.UserMayCreateRoomRequest{UserId: "@good:example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rsp, out := d.do("POST", createPath, question, "Content-Type", protobuf); rsp.StatusCode != 200 || len(out) == 0 {
+		t.Errorf("answered %s with %d bytes", rsp.Status, len(out))
+	}
+}
+
+func TestMistakesAreMatrixErrors(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	tests := map[string]struct {
+		method, path, body string
+		header             []string
+		status             int
+		errcode            string
+	}{
+		"no JSON":             {"POST", createPath, "{", nil, 400, "M_NOT_JSON"},
+		"a wrong type":        {"POST", createPath, `{"user_id":5}`, nil, 400, "M_BAD_JSON"},
+		"an unknown field":    {"POST", createPath, `{"user":""}`, nil, 400, "M_BAD_JSON"},
+		"no protobuf":         {"POST", createPath, "\xff", []string{"Content-Type", protobuf}, 400, "M_BAD_JSON"},
+		"an unknown callback": {"POST", "/_modulebus/v1/ask/spam_checker/nothing", "{}", nil, 404, "M_UNRECOGNIZED"},
+		"an unknown category": {"POST", "/_modulebus/v1/ask/nothing/nothing", "{}", nil, 404, "M_UNRECOGNIZED"},
+		"an unknown path":     {"GET", "/_modulebus/v1/nothing", "", nil, 404, "M_UNRECOGNIZED"},
+		"nobody's page":       {"GET", "/nothing", "", nil, 404, "M_UNRECOGNIZED"},
+		"a wrong method":      {"GET", createPath, "", nil, 405, "M_UNRECOGNIZED"},
+		"no duration":         {"POST", createPath, "{}", []string{"X-Modulebus-Timeout", "soon"}, 400, "M_INVALID_PARAM"},
+		"no revision":         {"GET", "/_modulebus/v1/wants?after=x", "", nil, 400, "M_INVALID_PARAM"},
+		"no time to wait":     {"GET", "/_modulebus/v1/wants?after=1&wait=soon", "", nil, 400, "M_INVALID_PARAM"},
+		"a failed module":     {"POST", createPath, string(user("error")), nil, 502, "M_UNKNOWN"},
+		"a module in time":    {"POST", createPath, string(user("slow")), []string{"X-Modulebus-Timeout", "1ms"}, 502, "M_UNKNOWN"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rsp, out := d.do(tt.method, tt.path, []byte(tt.body), tt.header...)
+			wants(t, rsp, out, tt.status, tt.errcode)
+		})
+	}
+	t.Cleanup(d.release())
+}
+
+// raw sends text over a connection of its own, closes this side of it, and returns all that comes back.
+func (d *httpDoor) raw(text string) string {
+	d.t.Helper()
+	c, err := net.Dial("tcp", d.Addr())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, text); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		d.t.Fatal(err)
+	}
+	out, err := io.ReadAll(c)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(out)
+}
+
+func post(contentType string, length int, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", createPath, contentType, length, body)
+}
+
+func TestHalfClosedAskIsAnswered(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	body := string(user("evil"))
+	question, err := proto.Marshal(&callbacksv1.UserMayCreateRoomRequest{UserId: "@evil:example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if out := d.raw(post("application/json", len(body), body)); !strings.Contains(out, "M_FORBIDDEN") {
+			t.Fatalf("in JSON: %q", out)
+		}
+		if out := d.raw(post(protobuf, len(question), string(question))); !strings.Contains(out, "M_FORBIDDEN") {
+			t.Fatalf("in protobuf: %q", out)
+		}
+	}
+}
+
+func TestHalfClosedAskOfASlowModuleIsAnswered(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	release := d.release()
+	go func() { <-d.asked; release() }()
+	body := string(user("slow"))
+	if out := d.raw(post("application/json", len(body), body)); !strings.HasPrefix(out, "HTTP/1.1 200 ") || !strings.Contains(out, "roster_revision") {
+		t.Errorf("got %q", out)
+	}
+}
+
+func TestCutBodyIsNoDecision(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	for _, kind := range []string{"application/json", protobuf} {
+		for range 20 {
+			out := d.raw(post(kind, 100, "{"))
+			if out != "" && !strings.HasPrefix(out, "HTTP/1.1 400 ") {
+				t.Fatalf("%s: %q", kind, out)
+			}
+		}
+	}
+	if n := len(d.asked); n != 0 {
+		t.Errorf("the module was asked %d times", n)
+	}
+}
+
+// TestLargeQuestionIsTheModulesFailure has a question that busd reads and NATS does not carry.
+func TestLargeQuestionIsTheModulesFailure(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	body := []byte(`{"user_id":"@good:example.com","room_config":{"name":"` + strings.Repeat("x", 2<<20) + `"}}`)
+	rsp, out := d.do("POST", createPath, body)
+	wants(t, rsp, out, 502, "M_UNKNOWN")
+	if !strings.Contains(string(out), `"module":"gate"`) {
+		t.Errorf("got %s", out)
+	}
+	d.configure("{module: gate, timeout: 1m, on_failure: skip}")
+	d.awaitRoster()
+	rsp, out = d.do("POST", createPath, body)
+	if rsp.StatusCode != 200 || !strings.Contains(string(out), `"policy":"skip"`) {
+		t.Errorf("with on_failure: skip: %s %s", rsp.Status, out)
+	}
+}
+
+func TestQuestionThatIsTooLargeIsRefused(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	rsp, out := d.do("POST", createPath, bytes.Repeat([]byte(" "), 64<<20+1))
+	wants(t, rsp, out, 413, "M_TOO_LARGE")
+	if !strings.Contains(string(out), "NeedState") {
+		t.Errorf("it does not say what to do: %s", out)
+	}
+}
+
+func TestClosedDoorEndsItsAsks(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	t.Cleanup(d.release())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", d.url+createPath, bytes.NewReader(user("slow")))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if rsp, err := d.client.Do(req); err == nil { // It may still be told.
+			rsp.Body.Close()
+			if rsp.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("answered %s", rsp.Status)
+			}
+		}
+	}()
+	<-d.asked
+	d.Close()
+	within(t, "the ask", func() { <-ended })
+}

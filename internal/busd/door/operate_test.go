@@ -1,0 +1,56 @@
+package door_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+func TestStatusIsOfTheRosterThatAsksGoBy(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	d.join("gate", subjects.UserMayCreateRoom.FullName(), subjects.UserMayInvite.FullName()) // Clients are told of it later.
+	rsp, out := d.do("GET", "/_modulebus/v1/modules", nil)
+	var list door.ModuleList
+	if err := json.Unmarshal(out, &list); err != nil || rsp.StatusCode != 200 {
+		t.Fatalf("%s %s: %v", rsp.Status, out, err)
+	}
+	if now := d.registry.Roster().GetRevision(); list.RosterRevision != now {
+		t.Errorf("it tells of revision %d, while modules are known as of %d", list.RosterRevision, now)
+	}
+	if !d.Client.Wants(subjects.UserMayInvite) {
+		t.Error("the module is shown with a callback that is not asked")
+	}
+}
+
+func TestModulesAreListedWithTheirProcesses(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	rsp, out := d.do("GET", "/_modulebus/v1/modules", nil)
+	var list door.ModuleList
+	if err := json.Unmarshal(out, &list); err != nil || rsp.StatusCode != 200 || len(list.Modules) != 1 {
+		t.Fatalf("%s %s: %v", rsp.Status, out, err)
+	}
+	if p := list.Modules[0].Process("1"); p == nil || p.PID != 4711 || p.Restarts != 1 || !strings.Contains(p.LastError, "exit status 1") {
+		t.Errorf("its process is %+v", p)
+	}
+	if p := list.Modules[0].Process("2"); p != nil {
+		t.Errorf("there is another process: %+v", p)
+	}
+	if list.Config.Error != "a mistake" {
+		t.Errorf("the configuration is %+v", list.Config)
+	}
+}
+
+func TestRestartAnswersWhenItIsDone(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	if rsp, out := d.do("POST", "/_modulebus/v1/modules/gate/restart", nil); rsp.StatusCode != 200 || !strings.Contains(string(out), `"workers":1`) {
+		t.Errorf("%s %s", rsp.Status, out)
+	}
+	rsp, out := d.do("POST", "/_modulebus/v1/modules/other/restart", nil)
+	wants(t, rsp, out, 409, "M_UNKNOWN")
+}
