@@ -228,7 +228,7 @@ func TestOriginOfAnEventDecidesWhatAFailureMeans(t *testing.T) {
 	}
 }
 
-func TestEarlierModuleCountsThoughALaterOneAnsweredBefore(t *testing.T) {
+func TestModuleThatIsEarlierCountsThoughALaterOneAnsweredBefore(t *testing.T) {
 	t.Parallel()
 	answered := make(chan struct{})
 	c := bustest.New(t,
@@ -432,7 +432,7 @@ func TestNotificationReachesAllModules(t *testing.T) {
 	}
 }
 
-func TestFalseIsAnOpinion(t *testing.T) {
+func TestAnswerFalseIsAnOpinion(t *testing.T) {
 	t.Parallel()
 	says := func(module string, expired *bool) bustest.Script {
 		return bustest.Answer(subjects.IsUserExpired, &callbacksv1.IsUserExpiredResponse{Expired: expired}).By(module)
@@ -469,7 +469,7 @@ func TestAskByDeclarationIsTheSameAsk(t *testing.T) {
 }
 
 //nolint:paralleltest // What other tests allocate would count.
-func TestAskingNobodyAllocatesNothing(t *testing.T) {
+func TestAskOfNobodyAllocatesNothing(t *testing.T) {
 	c := bustest.New(t, abstains("a"))
 	ctx, req := t.Context(), &callbacksv1.UserMayInviteRequest{}
 	if n := testing.AllocsPerRun(100, func() { _, _ = c.SpamChecker.UserMayInvite(ctx, req) }); n > 0 {

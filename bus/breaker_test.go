@@ -105,7 +105,7 @@ func TestBreakerCountsOnlyTimeouts(t *testing.T) {
 	}
 }
 
-func TestTimeoutsAtTheSameTimeAllCount(t *testing.T) {
+func TestBreakerCountsAllTimeoutsAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reply *nats.Msg
@@ -120,7 +120,7 @@ func TestTimeoutsAtTheSameTimeAllCount(t *testing.T) {
 }
 
 // A caller with little time says nothing about the module.
-func TestTinyDeadlinesOfCallersDoNotCount(t *testing.T) {
+func TestBreakerIgnoresTinyDeadlinesOfCallers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var reply *nats.Msg

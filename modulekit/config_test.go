@@ -163,7 +163,7 @@ func TestParseConfigMayMakeAnythingOfTheConfig(t *testing.T) {
 	}
 }
 
-func TestNoConfigIsAnEmptyObject(t *testing.T) {
+func TestConfigThatIsMissingIsAnEmptyObject(t *testing.T) {
 	t.Parallel()
 	var got string
 	modulekittest.Start(t, parsing(func(raw json.RawMessage) (int, error) { got = string(raw); return 0, nil }), "")

@@ -165,7 +165,7 @@ func TestModulesPagesAreServed(t *testing.T) {
 	}
 }
 
-func TestWhatModulesWantIsToldWhenItChanges(t *testing.T) {
+func TestWantsAreToldWhenTheyChange(t *testing.T) {
 	t.Parallel()
 	w := furnished(t, "  - module: gate\n  - module: late\n    run: [sh, -c, 'exit 1']\n")
 	type wants struct {

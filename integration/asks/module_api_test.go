@@ -251,7 +251,7 @@ func TestModuleCannotCallInTheNameOfAnother(t *testing.T) {
 	}
 }
 
-func TestWithoutAHomeserverACallSaysSoAtOnce(t *testing.T) {
+func TestCallWithoutAHomeserverSaysSoAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newAPIBed(t, nil, nil)
 	_, err := b.exists(t.Context())

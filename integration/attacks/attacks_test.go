@@ -185,7 +185,7 @@ func TestStrangersDoNotComeIn(t *testing.T) {
 	})
 }
 
-func TestNothingIsSaidThroughOthers(t *testing.T) {
+func TestReplySubjectOfAModuleReachesNobodyElse(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d *testbed.Daemon) {
 		nc := d.ConnectModule(attacker, nats.NoReconnect())

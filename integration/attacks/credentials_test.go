@@ -9,8 +9,8 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
-// TestBadCredentialsAreExplained has a module with credentials that NATS cannot take.
-func TestBadCredentialsAreExplained(t *testing.T) {
+// TestCredentialsThatAreBadAreExplained has a module with credentials that NATS cannot take.
+func TestCredentialsThatAreBadAreExplained(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules: [{module: gate}]\n")
 	elsewhere := testbed.Prepare(t, "modules: [{module: gate}]\n")

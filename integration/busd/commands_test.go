@@ -82,7 +82,7 @@ func TestFlagsAreEnvironmentVariablesToo(t *testing.T) {
 	contains(t, "stderr", stderr, "BUSD_TIMEOUT", "soon")
 }
 
-func TestTheCatalogueInJSONHasEveryCallback(t *testing.T) {
+func TestCatalogueInJSONHasEveryCallback(t *testing.T) {
 	t.Parallel()
 	_, stdout, _ := testbed.Run(t, "callbacks", "--json")
 	var list []struct {
@@ -106,7 +106,7 @@ func TestTheCatalogueInJSONHasEveryCallback(t *testing.T) {
 	}
 }
 
-func TestBeyondLoopbackATokenIsRequired(t *testing.T) {
+func TestTokenIsRequiredBeyondLoopback(t *testing.T) {
 	t.Parallel()
 	status, _, stderr := testbed.Prepare(t, "http: {listen: '0.0.0.0:0'}\n").Run()
 	if status != 2 {

@@ -13,7 +13,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-func TestEveryExampleConfigurationIsRead(t *testing.T) {
+func TestExampleConfigurationsAreRead(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../examples/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -28,9 +28,9 @@ func TestEveryExampleConfigurationIsRead(t *testing.T) {
 
 var tries = regexp.MustCompile(`; try: (curl .*) and: (curl .*)$`)
 
-// TestTheDemoAnnouncesCommandsThatWork runs examples/demo.yaml, but for its ports, which may be taken, and for go run,
+// TestDemoAnnouncesCommandsThatWork runs examples/demo.yaml, but for its ports, which may be taken, and for go run,
 // which builds what is built already; and then, through a shell, the two commands that busd tells the operator to try.
-func TestTheDemoAnnouncesCommandsThatWork(t *testing.T) {
+func TestDemoAnnouncesCommandsThatWork(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../examples/demo.yaml")
 	if err != nil {
@@ -62,7 +62,7 @@ func TestTheDemoAnnouncesCommandsThatWork(t *testing.T) {
 	d.Stop()
 }
 
-func TestTheCommandsWorkWithATokenToo(t *testing.T) {
+func TestDemoCommandsWorkWithATokenToo(t *testing.T) {
 	t.Parallel()
 	token := filepath.Join(t.TempDir(), "it's a token") // Whatever the file is called.
 	testbed.Write(t, token, "letmein\n")

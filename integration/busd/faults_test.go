@@ -34,7 +34,7 @@ func contains(t *testing.T, what, text string, words ...string) {
 	}
 }
 
-func TestABusdWhoseNATSIsNotThereSaysSo(t *testing.T) {
+func TestBusdWhoseNATSIsNotThereSaysSo(t *testing.T) {
 	t.Parallel()
 	url := "nats://busd:hunter2@" + testbed.FreeAddress(t)
 	d := testbed.Prepare(t, "nats: {url: '"+url+"'}\n")
@@ -48,7 +48,7 @@ func TestABusdWhoseNATSIsNotThereSaysSo(t *testing.T) {
 	}
 }
 
-func TestAModuleWaitsForNATSAndForBusd(t *testing.T) {
+func TestModuleWaitsForNATSAndForBusd(t *testing.T) {
 	t.Parallel()
 	address := testbed.FreeAddress(t)
 	m := testbed.Worker(t, "nats://"+address, testbed.Faulty, "gate")
@@ -63,7 +63,7 @@ func TestAModuleWaitsForNATSAndForBusd(t *testing.T) {
 	m.Stop()
 }
 
-func TestAModuleThatWaitsCanBeStopped(t *testing.T) {
+func TestModuleThatWaitsCanBeStopped(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{
 		"without NATS": "nats://" + testbed.FreeAddress(t), "without busd": natstest.TCP(t).URL(),
@@ -77,7 +77,7 @@ func TestAModuleThatWaitsCanBeStopped(t *testing.T) {
 	}
 }
 
-func TestABusWithoutModulesHasNoOpinion(t *testing.T) {
+func TestBusWithoutModulesHasNoOpinion(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "")
 	contains(t, "the announcement", d.Announce, "busd: ready")
@@ -90,7 +90,7 @@ func TestABusWithoutModulesHasNoOpinion(t *testing.T) {
 	}
 }
 
-func TestAModuleThatFailsIsNamedAndNobodyElsesProblem(t *testing.T) {
+func TestModuleThatFailsIsNamedAndHarmsNoOther(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "bad", "    workers: 2\n    timeout: 500ms\n")+faulty(t, "good"))
 	for user, failure := range map[string]string{
@@ -112,7 +112,7 @@ func TestAModuleThatFailsIsNamedAndNobodyElsesProblem(t *testing.T) {
 	}
 }
 
-func TestGarbageIsAFailure(t *testing.T) {
+func TestReplyThatIsGarbageIsAFailure(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules: [{module: gate}]\n", "--log-level", "debug")
 	contains(t, "the announcement", d.Announce, "not ready", "module gate is absent")
@@ -134,7 +134,7 @@ func TestGarbageIsAFailure(t *testing.T) {
 	d.Stop()
 }
 
-func TestAModuleThatLeftIsAbsentUntilItComesBack(t *testing.T) {
+func TestModuleThatLeftIsAbsentUntilItComesBack(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate"))
 	d.Reconfigure("modules: [{module: gate}]\n") // It is somebody else's to run now.
@@ -158,7 +158,7 @@ func TestAModuleThatLeftIsAbsentUntilItComesBack(t *testing.T) {
 	d.Stop()
 }
 
-func TestTwoModulesWithOneNameAreReportedAndBothAsked(t *testing.T) {
+func TestModulesWithOneNameAreReportedAndBothAsked(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate"))
 	other := d.Worker(testbed.Faulty, "gate", "FAULTY_REGISTERS=user_may_invite")
@@ -176,7 +176,7 @@ func TestTwoModulesWithOneNameAreReportedAndBothAsked(t *testing.T) {
 	d.Stop()
 }
 
-func TestEveryMistakeOfAConfigurationIsTold(t *testing.T) {
+func TestConfigurationMistakesAreAllTold(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "busd.yaml")
 	testbed.Write(t, file, `server_name: example.com
@@ -201,7 +201,7 @@ modules:
 	contains(t, "stderr", stderr, file+".not", "--config")
 }
 
-func TestABusyPortIsSaid(t *testing.T) {
+func TestPortThatIsTakenIsReported(t *testing.T) {
 	t.Parallel()
 	taken := strings.TrimPrefix(natstest.TCP(t).URL(), "nats://")
 	for door, config := range map[string]string{"nats.listen": "nats: {listen: '" + taken + "'}\n", "http.listen": "http: {listen: '" + taken + "'}\n"} {
@@ -216,7 +216,7 @@ func TestABusyPortIsSaid(t *testing.T) {
 	}
 }
 
-func TestARefusedConfigurationIsReportedAndTheRestGoesOn(t *testing.T) {
+func TestConfigurationThatIsRefusedIsReportedAndTheRestGoesOn(t *testing.T) {
 	t.Parallel()
 	bad, good := "    config: {secret: a password}\n", "    config: {secret: password}\n"
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "bad", bad)+faulty(t, "good"))
@@ -242,7 +242,7 @@ func TestARefusedConfigurationIsReportedAndTheRestGoesOn(t *testing.T) {
 	d.Stop()
 }
 
-func TestAModuleThatRefusesANewConfigurationGoesOnWithTheOldOne(t *testing.T) {
+func TestModuleThatRefusesANewConfigurationGoesOnWithTheOldOne(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate"))
 	d.Reconfigure("modules:\n" + faulty(t, "gate", "    config: {secret: a password}\n"))
@@ -261,14 +261,14 @@ func TestAModuleThatRefusesANewConfigurationGoesOnWithTheOldOne(t *testing.T) {
 	d.Stop()
 }
 
-func TestACommandThatCannotBeStartedIsReported(t *testing.T) {
+func TestCommandThatCannotBeStartedIsReported(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n  - module: gate\n    run: [./no-such-program]\n")
 	contains(t, "the announcement", d.Announce, "module gate is failed", "no-such-program")
 	d.Stop()
 }
 
-func TestASecondSignalEndsBusdAtOnce(t *testing.T) {
+func TestBusdEndsAtOnceAtASecondSignal(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    timeout: 10m\n")+"budget: 10m\n")
 	asked := make(chan error, 1)
@@ -286,8 +286,8 @@ func TestASecondSignalEndsBusdAtOnce(t *testing.T) {
 	<-asked
 }
 
-// TestASecondSIGTERMInTheSameBreathIsTheSameWish is what timeout(1) and some units of systemd do.
-func TestASecondSIGTERMInTheSameBreathIsTheSameWish(t *testing.T) {
+// TestBusdCountsTwoSIGTERMInOneSecondAsOne is what timeout(1) and some units of systemd do.
+func TestBusdCountsTwoSIGTERMInOneSecondAsOne(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    timeout: 1s\n    on_failure: skip\n"))
 	d.Signal(syscall.SIGTERM)
@@ -297,7 +297,7 @@ func TestASecondSIGTERMInTheSameBreathIsTheSameWish(t *testing.T) {
 	}
 }
 
-func TestARequestThatIsTooLargeForNATSIsAFailure(t *testing.T) {
+func TestRequestTooLargeForNATSIsAFailure(t *testing.T) {
 	t.Parallel()
 	small := natstest.Start(t, &server.Options{MaxPayload: 64 << 10})
 	d := testbed.Serve(t, "nats: {url: '"+small.ClientURL()+"'}\nmodules:\n"+faulty(t, "gate"))
@@ -313,7 +313,7 @@ func TestARequestThatIsTooLargeForNATSIsAFailure(t *testing.T) {
 	d.Stop()
 }
 
-func TestNothingIsLeftOfModulesWhenBusdIsKilled(t *testing.T) {
+func TestModulesEndWhenBusdIsKilled(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self"); err != nil {
 		t.Skip("only on Linux does the kernel tell children that their parent died")

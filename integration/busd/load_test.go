@@ -76,7 +76,7 @@ func (a *askers) more(t *testing.T, n int) {
 	testbed.Eventually(t, "asks are made", func() bool { return a.made() >= until })
 }
 
-func TestNoAskIsLostWhenBusdIsStopped(t *testing.T) {
+func TestBusdThatIsStoppedLosesNoAsk(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    workers: 2\n    timeout: 30s\n    config: {takes: 2ms}\n")+"budget: 40s\n")
 	a := startAskers(d, 16)
@@ -95,7 +95,7 @@ func TestNoAskIsLostWhenBusdIsStopped(t *testing.T) {
 	}
 }
 
-func TestARollingRestartOfAModuleLosesNothing(t *testing.T) {
+func TestModuleRollingRestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    timeout: 30s\n")+"budget: 40s\n")
 	a := startAskers(d, 8)
@@ -114,7 +114,7 @@ func TestARollingRestartOfAModuleLosesNothing(t *testing.T) {
 	d.Stop()
 }
 
-func TestOfTwoWorkersTheOtherAnswersWhenOneIsKilled(t *testing.T) {
+func TestWorkerAnswersWhenTheOtherIsKilled(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    workers: 2\n    timeout: 2s\n    config: {takes: 1ms}\n"))
 	a := startAskers(d, 8)

@@ -14,7 +14,7 @@ import (
 	"github.com/modulebus/modulebus/internal/natstest"
 )
 
-func TestTwoBusdOnOneNATSSeeTheSameModules(t *testing.T) {
+func TestBusdOnOneNATSSeeTheSameModules(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	config := "nats: {url: '" + home.URL() + "'}\nmodules: [{module: gate}]\n"
@@ -39,9 +39,9 @@ func TestTwoBusdOnOneNATSSeeTheSameModules(t *testing.T) {
 	second.Stop()
 }
 
-// TestASecondBusdDoesNotMakeTheFirstForget would find asks that were not made, because the roster of a busd that has just
+// TestBusdForgetsNothingWhenASecondStarts would find asks that were not made, because the roster of a busd that has just
 // started knows of nobody.
-func TestASecondBusdDoesNotMakeTheFirstForget(t *testing.T) {
+func TestBusdForgetsNothingWhenASecondStarts(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	config := "nats: {url: '" + home.URL() + "'}\nmodules: [{module: gate}]\n"
@@ -63,7 +63,7 @@ func TestASecondBusdDoesNotMakeTheFirstForget(t *testing.T) {
 	first.Stop()
 }
 
-func TestNoAskOverNATSIsLostWhenOneOfTwoBusdIsStopped(t *testing.T) {
+func TestAskOverNATSOutlivesOneOfTwoBusd(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	config := "nats: {url: '" + home.URL() + "'}\nmodules:\n  - module: gate\n    timeout: 30s\nbudget: 40s\n"
@@ -166,9 +166,9 @@ func TestModulesJoinAgainWhenBusdIsRestarted(t *testing.T) {
 	}
 }
 
-// TestTheFirstAskAfterARestartIsAskedOfModulesThatRun would find a busd that answers before modules have joined again, as
+// TestFirstAskAfterARestartReachesModulesThatRun would find a busd that answers before modules have joined again, as
 // if there were none.
-func TestTheFirstAskAfterARestartIsAskedOfModulesThatRun(t *testing.T) {
+func TestFirstAskAfterARestartReachesModulesThatRun(t *testing.T) {
 	t.Parallel()
 	home, address := natstest.TCP(t), testbed.FreeAddress(t)
 	config := "nats: {url: '" + home.URL() + "'}\nhttp: {listen: '" + address + "'}\nmodules: [{module: gate}]\n"
@@ -192,7 +192,7 @@ func TestTheFirstAskAfterARestartIsAskedOfModulesThatRun(t *testing.T) {
 	}
 }
 
-func TestAConfigurationThatChangedWhileBusdWasDownIsTakenOver(t *testing.T) {
+func TestConfigurationThatChangedWhileBusdWasDownIsTakenOver(t *testing.T) {
 	t.Parallel()
 	d := testbed.PrepareAt(t, testbed.FreeAddress(t), "modules:\n  - module: demo\n    config: {deny: ['@evilguy:example.com']}\n")
 	demo := d.Worker(testbed.Demo, "demo")
@@ -211,8 +211,8 @@ func TestAConfigurationThatChangedWhileBusdWasDownIsTakenOver(t *testing.T) {
 	d.Stop()
 }
 
-// TestTheComposeTopology is docker-compose.yml without containers: three NATS nodes, two busd, three workers.
-func TestTheComposeTopology(t *testing.T) {
+// TestComposeTopology is docker-compose.yml without containers: three NATS nodes, two busd, three workers.
+func TestComposeTopology(t *testing.T) {
 	t.Parallel()
 	home := natstest.Cluster(t)
 	config := "nats: {url: '" + strings.TrimSpace(home.URL()) + "'}\nmodules:\n  - module: demo\n    config: {deny: ['@evilguy:example.com']}\n"

@@ -13,8 +13,8 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
-// TestTheRecordOfPyYAMLIsWhatItMakes makes the record anew, of which the configuration's own tests take what scalars mean.
-func TestTheRecordOfPyYAMLIsWhatItMakes(t *testing.T) {
+// TestPyYAMLMakesWhatItsRecordSays makes the record anew, of which the configuration's own tests take what scalars mean.
+func TestPyYAMLMakesWhatItsRecordSays(t *testing.T) {
 	t.Parallel()
 	folder := filepath.FromSlash("../../internal/busd/config/testdata")
 	got, err := exec.CommandContext(t.Context(), testbed.Python(t), filepath.Join(folder, "pyyaml.py")).Output()

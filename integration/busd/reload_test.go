@@ -8,7 +8,7 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
-func TestTheOrderOfTheFileDecidesAlsoWhenItChanges(t *testing.T) {
+func TestOrderIsTheFilesAlsoWhenItChanges(t *testing.T) {
 	t.Parallel()
 	a, b := faulty(t, "a"), faulty(t, "b")
 	d := testbed.Serve(t, "modules:\n"+a+b)
@@ -32,7 +32,7 @@ func TestTheOrderOfTheFileDecidesAlsoWhenItChanges(t *testing.T) {
 	d.Stop()
 }
 
-func TestABadFileKeepsTheOldConfiguration(t *testing.T) {
+func TestReloadOfABadFileKeepsTheOldConfiguration(t *testing.T) {
 	t.Parallel()
 	good := "modules:\n" + faulty(t, "a")
 	d := testbed.Serve(t, good)
@@ -60,7 +60,7 @@ func TestModulesComeAndGoWithTheFile(t *testing.T) {
 	d.Stop()
 }
 
-func TestWhatNeedsARestartIsSaid(t *testing.T) {
+func TestReloadSaysWhatNeedsARestart(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "")
 	d.Reconfigure("http: {listen: '127.0.0.1:1'}\n")
@@ -68,7 +68,7 @@ func TestWhatNeedsARestartIsSaid(t *testing.T) {
 	d.Stop()
 }
 
-func TestTheNextConfigurationReachesARunningModule(t *testing.T) {
+func TestReloadReachesARunningModule(t *testing.T) {
 	t.Parallel()
 	demo := func(deny string) string {
 		return "modules:\n  - module: demo\n    run: [" + testbed.Program(t, testbed.Demo) + "]\n    config: {deny: ['" + deny + "']}\n"

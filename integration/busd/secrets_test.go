@@ -14,9 +14,9 @@ import (
 	"github.com/modulebus/modulebus/internal/natstest"
 )
 
-// TestNoSecretIsSaid runs a bus with a secret in each place where there may be one, lets everything go wrong that names
+// TestSecretsAreNeverSaid runs a bus with a secret in each place where there may be one, lets everything go wrong that names
 // what it is about, and looks for the secrets in all that was said.
-func TestNoSecretIsSaid(t *testing.T) {
+func TestSecretsAreNeverSaid(t *testing.T) {
 	t.Parallel()
 	secrets := map[string]string{
 		"NATS password": "hunter2-nats", "HTTP token": "hunter2-token", "wrong HTTP token": "hunter2-wrong", "config": "hunter2-config",

@@ -11,7 +11,7 @@ import (
 )
 
 // ADR 13.
-func TestNothingIsAllowedBecauseModulesAreStillStarting(t *testing.T) {
+func TestBusdAllowsNothingWhileModulesAreStarting(t *testing.T) {
 	t.Parallel()
 	gate := filepath.Join(t.TempDir(), "gate")
 	if err := syscall.Mkfifo(gate, 0o600); err != nil {
@@ -48,7 +48,7 @@ func TestNothingIsAllowedBecauseModulesAreStillStarting(t *testing.T) {
 }
 
 // A module that cannot start is known, and so it keeps nobody waiting.
-func TestAModuleThatCannotStartDoesNotCloseTheDoor(t *testing.T) {
+func TestModuleThatCannotStartDoesNotCloseTheDoor(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n  - module: broken\n    run: ['"+filepath.Join(t.TempDir(), "nothing")+"']\n"+faulty(t, "a"))
 	if v := d.Create("@refused:example.com"); v.DecidedBy != "a" {

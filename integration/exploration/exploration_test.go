@@ -89,7 +89,7 @@ func sequence(t *testing.T) (names []string) {
 	return names
 }
 
-func TestNoDecisionIsWrongWhateverBreaks(t *testing.T) {
+func TestDecisionIsNeverWrongWhateverBreaks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes some seconds")
 	}

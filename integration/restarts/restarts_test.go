@@ -70,7 +70,7 @@ func (w *world) refuse(module string, refused bool) {
 	w.configure()
 }
 
-func TestNoRestartOpensTheGate(t *testing.T) {
+func TestRestartNeverOpensTheGate(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes half a minute")

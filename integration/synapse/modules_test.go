@@ -159,11 +159,11 @@ const (
 	jwtSecret  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 )
 
-// TestPublishedModulesAreTheSameOutOfSynapsesProcess has each of them in a Synapse, and in a process of its own beside another
+// TestPublishedModulesBehaveTheSameOutOfSynapsesProcess has each of them in a Synapse, and in a process of its own beside another
 // Synapse, does the same with both, and holds the table in the docs against what came of it.
 //
 //nolint:paralleltest // servers enough for a small machine
-func TestPublishedModulesAreTheSameOutOfSynapsesProcess(t *testing.T) {
+func TestPublishedModulesBehaveTheSameOutOfSynapsesProcess(t *testing.T) {
 	path := publishedModules(t)
 	rows := []string{"| module | version | actions with the same result | grants | workers | remarks |", "|---|---|---:|---|---|---|"}
 	for _, m := range thirds {

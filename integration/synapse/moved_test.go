@@ -173,10 +173,10 @@ func (w *world) clientSaw(t *testing.T, s scene, a answer) string {
 	return strings.ReplaceAll(got, w.s.name, "SERVER")
 }
 
-// TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess has a module with a page, a timer and calls in both places.
+// TestModuleOfSynapseHasTheSamePagesAndCallsOutOfItsProcess has a module with a page, a timer and calls in both places.
 //
 //nolint:paralleltest // servers enough for a small machine
-func TestPagesAndCallsOfAModuleOfSynapseAreTheSameOutOfItsProcess(t *testing.T) {
+func TestModuleOfSynapseHasTheSamePagesAndCallsOutOfItsProcess(t *testing.T) {
 	quiet(t)
 	inside, outside := prepareSynapse(t), prepareSynapse(t)
 	inside.configure(t, "\n  - {module: paged.Paged, config: {}}", "")

@@ -119,7 +119,7 @@ func hold(t *testing.T, d *testbed.Daemon, uploads int) (leave func()) {
 	}
 }
 
-func TestWhatAKilledBusdServedEndsOnBothSides(t *testing.T) {
+func TestBusdThatIsKilledEndsWhatItServedOnBothSides(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	config := "nats: {url: '" + home.URL() + "'}\nmodules: [{module: web}]\n"

@@ -68,7 +68,7 @@ func resident(t *testing.T, p *testbed.Process) (kilobytes int) {
 	return 0
 }
 
-func TestThousandStalledClientsHoldLittle(t *testing.T) {
+func TestStalledClientsHoldLittleOfBusdAndWorker(t *testing.T) {
 	t.Parallel()
 	clients, most := 1000, 400<<20
 	if testbed.RaceDetector { // It remembers what was done to each byte, and a thousand would leave no time to the tests beside.
@@ -107,7 +107,7 @@ func TestThousandStalledClientsHoldLittle(t *testing.T) {
 	}
 }
 
-func TestPageThatPanicsIsNotWhole(t *testing.T) {
+func TestPageThatPanicsBreaksOff(t *testing.T) {
 	t.Parallel()
 	d, w := pages(t, "")
 	rsp, out := d.Request("GET", "/f/panic", nil)
@@ -124,7 +124,7 @@ func TestPageThatPanicsIsNotWhole(t *testing.T) {
 	}
 }
 
-func TestNothingOfARequestIsNATSs(t *testing.T) {
+func TestRequestFieldsAreNotHeadersOfNATS(t *testing.T) {
 	t.Parallel()
 	d, _ := pages(t, "")
 	spy := d.Connect()
@@ -149,7 +149,7 @@ func TestNothingOfARequestIsNATSs(t *testing.T) {
 	}
 }
 
-func TestWhatThereIsInsteadOfAPage(t *testing.T) {
+func TestPageThatCannotBeServedHasAStatusOfItsOwn(t *testing.T) {
 	t.Parallel()
 	d, w := pages(t, "")
 	want := func(what string, status int, rsp *http.Response, out []byte) {

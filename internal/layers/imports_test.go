@@ -234,7 +234,7 @@ func TestPackagesImportOnlyWhatTheirRowAllows(t *testing.T) {
 }
 
 // A module author has no aggregator in their program, a homeserver no module's side, and neither a NATS server.
-func TestSidesNeverMeet(t *testing.T) {
+func TestPackagesOfTheTwoSidesNeverMeet(t *testing.T) {
 	t.Parallel()
 	side := func(name string) string {
 		first, _, _ := strings.Cut(name, "/")

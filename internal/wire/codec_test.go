@@ -32,7 +32,7 @@ func TestMessagesComeBackInEitherMapping(t *testing.T) {
 	})
 }
 
-func TestBothMappingsRefuseRawJSONThatIsNone(t *testing.T) {
+func TestMappingsRefuseRawJSONThatIsNone(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{`[]`, `1`, `"x"`, `null`} {
 		binary, err := proto.Marshal(note("list", raw))

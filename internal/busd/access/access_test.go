@@ -49,7 +49,7 @@ func denied(d *access.Denial) string {
 	return d.Errcode
 }
 
-func TestWithoutTokensEverythingIsAllowed(t *testing.T) {
+func TestGuardWithoutTokensAllowsEverything(t *testing.T) {
 	t.Parallel()
 	g := guard(t, config.HTTP{Listen: "127.0.0.1:1"})
 	if d := g.Denies(request("POST", ""), access.Admin); d != nil {
@@ -57,7 +57,7 @@ func TestWithoutTokensEverythingIsAllowed(t *testing.T) {
 	}
 }
 
-func TestOldTokenFileGivesEverything(t *testing.T) {
+func TestTokenFileAloneGivesEveryScope(t *testing.T) {
 	t.Parallel()
 	g := guard(t, config.HTTP{Listen: "0.0.0.0:1", TokenFile: write(t, "token", "secret\n")})
 	for _, need := range []access.Scope{access.Ask, access.Read, access.Change, access.Admin} {
@@ -67,8 +67,8 @@ func TestOldTokenFileGivesEverything(t *testing.T) {
 	}
 }
 
-// TestBasicReadsOnly has what a browser makes of a token that somebody typed.
-func TestBasicReadsOnly(t *testing.T) {
+// TestBasicAuthenticationReadsOnly has what a browser makes of a token that somebody typed.
+func TestBasicAuthenticationReadsOnly(t *testing.T) {
 	t.Parallel()
 	g := guard(t, config.HTTP{Listen: "0.0.0.0:1", TokenFile: write(t, "token", "secret")})
 	for _, tt := range []struct {

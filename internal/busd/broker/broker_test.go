@@ -202,7 +202,7 @@ func TestModulesThatBusdRunsReachATLSServer(t *testing.T) {
 	}
 }
 
-func TestNobodyIsLetInWithoutCredentials(t *testing.T) {
+func TestEmbeddedServerLetsNobodyInWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	_, cert, key := pki(t)
 	for name, c := range map[string]config.TLS{"without TLS": {}, "over the relay": {Cert: cert, Key: key}} {
@@ -233,7 +233,7 @@ func TestStoreOutlivesItsKeys(t *testing.T) {
 	}
 }
 
-func TestOthersReachTheTLSServerByItsCertificate(t *testing.T) {
+func TestTLSServerIsReachedByItsCertificate(t *testing.T) {
 	t.Parallel()
 	ca, cert, key := pki(t)
 	address := free(t)

@@ -201,7 +201,7 @@ func TestRemoteCommandsTakeURLAndTokenFromTheConfiguration(t *testing.T) {
 	run(t, "modules", "--url", server.URL).wants(t, 1, nil, []string{"401 Unauthorized"})
 }
 
-func TestOddAnswersAreSaid(t *testing.T) {
+func TestRemoteCommandReportsOddAnswers(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	t.Cleanup(server.Close)

@@ -20,8 +20,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// TestBad reads each file of testdata/bad, which says in lines "# want: 3:5: path: text" what is wrong with it.
-func TestBad(t *testing.T) {
+// TestFileWithMistakes reads each file of testdata/bad, which says in lines "# want: 3:5: path: text" what is wrong with it.
+func TestFileWithMistakes(t *testing.T) {
 	t.Parallel()
 	for _, path := range files(t, "bad") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -43,8 +43,8 @@ func TestBad(t *testing.T) {
 	}
 }
 
-// TestGood reads each file of testdata/good, and compares what it means with the .txt beside it.
-func TestGood(t *testing.T) {
+// TestFileThatIsRight reads each file of testdata/good, and compares what it means with the .txt beside it.
+func TestFileThatIsRight(t *testing.T) {
 	t.Parallel()
 	for _, path := range files(t, "good") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
@@ -156,7 +156,7 @@ func wanted(t *testing.T, path string) (want []string) {
 	return want
 }
 
-func TestEverythingIsRead(t *testing.T) {
+func TestFileIsReadWhole(t *testing.T) {
 	t.Parallel()
 	got, err := Read("testdata/good/everything.yaml")
 	if err != nil {

@@ -58,7 +58,7 @@ func parse[T any](t *testing.T, text string) (v T) {
 	return v
 }
 
-func TestADecisionHasARecord(t *testing.T) {
+func TestDecisionHasARecord(t *testing.T) {
 	t.Parallel()
 	d := newHouse(t).openHTTP(config.HTTP{})
 	d.life.Begin()
@@ -127,7 +127,7 @@ func TestDecisionsAreFoundByWhatTheyAre(t *testing.T) {
 	}
 }
 
-func TestTheStreamHasWhatWasAndWhatComes(t *testing.T) {
+func TestDecisionStreamHasWhatWasAndWhatComes(t *testing.T) {
 	t.Parallel()
 	d := newHouse(t).openHTTP(config.HTTP{})
 	d.life.Begin()

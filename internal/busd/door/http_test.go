@@ -61,7 +61,7 @@ func TestDoorThatCannotOpenSaysWhy(t *testing.T) {
 	}
 }
 
-func TestNothingIsAnsweredBeforeBusdHasBegun(t *testing.T) {
+func TestDoorAnswersNothingBeforeBusdHasBegun(t *testing.T) {
 	t.Parallel()
 	d := newHouse(t).openHTTP(config.HTTP{})
 	for _, r := range []struct{ method, path string }{

@@ -59,7 +59,7 @@ func TestDecisionInProtobufIsNeverEmpty(t *testing.T) {
 	}
 }
 
-func TestMistakesAreMatrixErrors(t *testing.T) {
+func TestAskMistakesAreMatrixErrors(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
 	tests := map[string]struct {

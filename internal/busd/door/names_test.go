@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-func TestAnotherServerNameIsLoggedOnce(t *testing.T) {
+func TestServerNameThatDiffersIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var logged bytes.Buffer
 	d := NewHTTP(HTTPOptions{ServerName: "example.com", Log: zerolog.New(&logged)})

@@ -57,7 +57,7 @@ func TestMemoryIsBoundedInRecordsAndInModules(t *testing.T) {
 	}
 }
 
-func TestASlowReaderIsToldHowManyItLost(t *testing.T) {
+func TestReaderThatIsSlowIsToldHowManyItLost(t *testing.T) {
 	t.Parallel()
 	r := records.New()
 	reader := r.Follow(decision.Filter{})
@@ -78,7 +78,7 @@ func TestASlowReaderIsToldHowManyItLost(t *testing.T) {
 	}
 }
 
-func TestAReaderIsWokenByTheNextRecord(t *testing.T) {
+func TestReaderIsWokenByTheNextRecord(t *testing.T) {
 	t.Parallel()
 	r := records.New()
 	reader, ctx := r.Follow(decision.Filter{}), context.WithoutCancel(t.Context())
@@ -91,7 +91,7 @@ func TestAReaderIsWokenByTheNextRecord(t *testing.T) {
 	}
 }
 
-func TestWhatWasAskedIsKeptOnlyWhereTheOperatorWantsIt(t *testing.T) {
+func TestRecordHoldsTheRequestOnlyWhereTheOperatorWantsIt(t *testing.T) {
 	t.Parallel()
 	r := records.New()
 	if record, _ := find(t, r, observe(t, r, 1)); record.Request != nil {
@@ -109,7 +109,7 @@ func TestWhatWasAskedIsKeptOnlyWhereTheOperatorWantsIt(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNeverKept(t *testing.T) {
+func TestRecordNeverHoldsSecrets(t *testing.T) {
 	t.Parallel()
 	r := records.New()
 	r.KeepRequests(true)
@@ -131,7 +131,7 @@ func TestSecretsAreNeverKept(t *testing.T) {
 	}
 }
 
-func TestAnAskInShadowIsRecordedWhenTheShadowHasSpoken(t *testing.T) {
+func TestRecordOfAnAskInShadowWaitsForTheShadow(t *testing.T) {
 	t.Parallel()
 	r := records.New()
 	var told func([]bus.ModuleTrace)

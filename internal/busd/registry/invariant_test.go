@@ -55,7 +55,7 @@ func TestNamedCallbackIsWantedBeforeItsModuleHasJoined(t *testing.T) {
 	equal(t, false, r.Roster().GetModules()[0].GetCallbacks()[1].GetNamed())
 }
 
-func TestToNameOneOfACategoryThatIsRegisteredWholeIsToNameItWhole(t *testing.T) {
+func TestCategoryThatIsRegisteredWholeIsNamedWhole(t *testing.T) {
 	t.Parallel()
 	equal(t, map[string][]string{"presence": {interested, states}}, asked(listing(naming("presence", states))))
 }
@@ -234,7 +234,7 @@ func TestRosterOfABusdThatKnowsLessIsNotTheLastWord(t *testing.T) {
 	equal(t, before, one.Roster()) // They agree now.
 }
 
-func TestRevisionFromTheFutureIsNotGoneOnFrom(t *testing.T) {
+func TestRevisionFromTheFutureIsNotContinued(t *testing.T) {
 	t.Parallel()
 	forged := &rosterv1.Roster{Revision: 1 << 62, Modules: []*rosterv1.Module{{Name: "gate"}}}
 	r := listing(listed("gate"))

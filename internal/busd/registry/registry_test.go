@@ -175,7 +175,7 @@ func TestPathThatIsNotAModulesIsTurnedAway(t *testing.T) {
 	equal(t, map[string][]string{"gate": {hello}}, asked(r))
 }
 
-func TestLeavingKeepsInterest(t *testing.T) {
+func TestModuleThatLeavesKeepsItsInterest(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	r.Join("gate", join("1", createRoom), start)
@@ -238,7 +238,7 @@ func TestModuleThatIsNotListedIsReportedAndNotAsked(t *testing.T) {
 	equal(t, "gate", r.Modules()[len(r.Modules())-1].Name) // Nothing is left to report.
 }
 
-func TestAskingForAnEntryMakesNoWorker(t *testing.T) {
+func TestEntryThatIsAskedForMakesNoWorker(t *testing.T) {
 	t.Parallel()
 	r := listing()
 	r.Entry("late", start)
@@ -332,7 +332,7 @@ func TestCrashIsToldUntilAWorkerIsBack(t *testing.T) {
 	r.Crashed("stranger", "exit status 1", start) // Nobody is there to have crashed.
 }
 
-func TestAnotherBusdIsTakenAtItsWordUntilModulesJoin(t *testing.T) {
+func TestBusdTrustsAnotherUntilModulesJoin(t *testing.T) {
 	t.Parallel()
 	old := listing(listed("gate"), listed("removed"))
 	old.Join("gate", join("1", createRoom, hello), start.Add(time.Minute))

@@ -21,7 +21,7 @@ func timedOut(name string) decision.Module {
 	return m
 }
 
-func TestUnderAnotherConfiguration(t *testing.T) {
+func TestReplayUnderAnotherConfiguration(t *testing.T) {
 	t.Parallel()
 	const create, room = "spam_checker.user_may_create_room", "third_party_rules.on_create_room"
 	unsaid := decision.Module{Module: "b"}

@@ -359,7 +359,7 @@ func TestCommandThatCannotBeStarted(t *testing.T) {
 	}
 }
 
-func TestNoCommand(t *testing.T) {
+func TestGroupWithoutACommand(t *testing.T) {
 	t.Parallel()
 	if err := New(Options{Module: "demo"}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "demo") {
 		t.Error(err)

@@ -101,7 +101,7 @@ func TestFrameThatIsWrittenIsRead(t *testing.T) {
 	})
 }
 
-func TestPartOfAFrameIsNoFrame(t *testing.T) {
+func TestFrameThatIsCutIsNoFrame(t *testing.T) {
 	for _, f := range tunneltest.Samples() {
 		whole := tunneltest.Encode(f)
 		for n := range whole {
@@ -115,7 +115,7 @@ func TestPartOfAFrameIsNoFrame(t *testing.T) {
 	}
 }
 
-func TestMalformedFrames(t *testing.T) {
+func TestFrameThatIsMalformedIsRefused(t *testing.T) {
 	field := func(name, value string) string {
 		return string(tunneltest.Encode(&frame.Response{Status: 200, Fields: []frame.Field{{Name: name, Value: value}}}))
 	}

@@ -60,7 +60,7 @@ func silent(opts gateway.Options) *gateway.Gateway {
 	return script(opts, func(*gateway.Gateway, string, []byte) error { return nil })
 }
 
-func TestErrorsOfTheGateway(t *testing.T) {
+func TestGatewayErrors(t *testing.T) {
 	t.Parallel()
 	get := tunneltest.Request("GET", "/", nil)
 	big := strings.Repeat("x", tunneltest.FrameLimit)
@@ -237,7 +237,7 @@ func TestBrokenBodyIsNotPassedOn(t *testing.T) {
 	}
 }
 
-func TestHTTP2InFrontOfTheGateway(t *testing.T) {
+func TestGatewayBehindHTTP2(t *testing.T) {
 	t.Parallel()
 	h := func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 || r.TLS == nil {

@@ -312,7 +312,7 @@ func TestResetThatOvertakesTheHead(t *testing.T) {
 	}
 }
 
-func TestAnotherWorkerIsAsked(t *testing.T) {
+func TestGatewayAsksAnotherWorker(t *testing.T) {
 	t.Parallel()
 	opts := gateway.Options{AcceptTimeout: 300 * time.Millisecond}
 	tests := map[string]struct {
@@ -377,7 +377,7 @@ func TestFramesFitWhatTheLineCarriesNow(t *testing.T) {
 }
 
 // A client that has all of a body when the handler returns has its end, too: in one frame, and with no flush between.
-func TestLastFrameOfABodySaysSo(t *testing.T) {
+func TestBodyLastFrameSaysSo(t *testing.T) {
 	t.Parallel()
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
