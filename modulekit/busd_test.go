@@ -1,11 +1,8 @@
 package modulekit
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +15,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/store"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -83,7 +81,7 @@ type running struct {
 	*testing.T
 	stop  func() error
 	ended chan struct{} // closed when Run has returned
-	lines *lines
+	lines *waittest.Log
 	nc    *nats.Conn
 }
 
@@ -95,7 +93,7 @@ func run[C any](b *busd, m Module[C], o Options, opts ...nats.Option) *running {
 
 func runOn[C any](t *testing.T, nc *nats.Conn, m Module[C], o Options) *running {
 	t.Helper()
-	r := &running{T: t, ended: make(chan struct{}), lines: &lines{}, nc: nc}
+	r := &running{T: t, ended: make(chan struct{}), lines: &waittest.Log{}, nc: nc}
 	log := zerolog.New(r.lines)
 	o.ServerName, o.Log = serverName, &log
 	ctx, cancel := context.WithCancel(context.Background())
@@ -109,22 +107,10 @@ func runOn[C any](t *testing.T, nc *nats.Conn, m Module[C], o Options) *running 
 	return r
 }
 
-// eventually waits until something holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for until := time.Now().Add(longEnough); !holds(); <-ticker.C {
-		if time.Now().After(until) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 // joined waits until the module has that many workers that registered a callback.
 func (b *busd) joined(module string, workers int) {
 	b.Helper()
-	eventually(b.T, module+" joins", func() bool {
+	waittest.Until(b.T, module+" joins", func() bool {
 		for _, m := range b.registry.Roster().GetModules() {
 			if m.GetName() == module {
 				return len(m.GetWorkers()) == workers && len(m.GetCallbacks())+len(m.GetWebResources()) > 0
@@ -157,27 +143,9 @@ func (b *busd) ask(subject string, req proto.Message, in wire.Mapping) *nats.Msg
 	return m
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
-
 func (r *running) says(text string) {
 	r.Helper()
-	eventually(r.T, "the log says: "+text, func() bool { return r.lines.has(text) })
+	waittest.Until(r.T, "the log says: "+text, func() bool { return r.lines.Has(text) })
 }
 
 type (

@@ -16,6 +16,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -147,7 +148,7 @@ func modulesUser(t *testing.T) *natstest.Home {
 func TestStoreNeedsNoMoreThanAModulesPermissions(t *testing.T) {
 	t.Parallel()
 	b := busdOn(t, modulesUser(t), config.Module{Name: "m"}, config.Module{Name: "other"})
-	var refused lines
+	var refused waittest.Log
 	inbox := subjects.For(serverName).Inbox("m", "w")
 	nc := natstest.Connect(t, b.home, nats.UserInfo("m", "p"), nats.CustomInboxPrefix(inbox),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { _, _ = refused.Write([]byte(err.Error())) }))
@@ -175,8 +176,8 @@ func TestStoreNeedsNoMoreThanAModulesPermissions(t *testing.T) {
 		t.Errorf("cannot lead: %v", err)
 	}
 	c.resign()
-	if refused.has("Violation") {
-		t.Errorf("refused: %s", &refused.text)
+	if refused.Has("Violation") {
+		t.Errorf("refused: %s", &refused)
 	}
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
@@ -238,7 +239,7 @@ func TestWatchOutlivesItsBucket(t *testing.T) {
 	if got := <-next; got != "a is gone" {
 		t.Errorf("got %q", got)
 	}
-	eventually(t, "the store is there again", func() bool {
+	waittest.Until(t, "the store is there again", func() bool {
 		_, err := s.Put(ctx, "a", []byte("2"))
 		return err == nil
 	})

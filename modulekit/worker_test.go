@@ -15,6 +15,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -159,7 +160,7 @@ func TestModuleTakesOverItsNewConfiguration(t *testing.T) {
 	b.joined("gate", 1)
 	is := func(want string) {
 		t.Helper()
-		eventually(t, "the module refuses with "+want, func() bool { return errcode(t, b.create("gate", "@a:x", wire.Binary)) == want })
+		waittest.Until(t, "the module refuses with "+want, func() bool { return errcode(t, b.create("gate", "@a:x", wire.Binary)) == want })
 	}
 	is("M_ONE")
 	b.reconfigure("gate", `{"errcode":"M_TWO"}`)
@@ -168,7 +169,7 @@ func TestModuleTakesOverItsNewConfiguration(t *testing.T) {
 	r.says("the new configuration was refused")
 	is("M_TWO") // The old one stays.
 	b.reconfigure("gate", `{"errcode":"M_OTHER"}`)
-	eventually(t, "what only the old instance registered is let go", func() bool {
+	waittest.Until(t, "what only the old instance registered is let go", func() bool {
 		_, err := b.nc.Request(b.subject("gate"), nil, longEnough)
 		return err == nats.ErrNoResponders
 	})
@@ -240,7 +241,7 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	<-begun
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	eventually(t, "the worker leaves", func() bool { return len(b.registry.Roster().GetModules()[0].GetWorkers()) == 0 })
+	waittest.Until(t, "the worker leaves", func() bool { return len(b.registry.Roster().GetModules()[0].GetWorkers()) == 0 })
 	close(finish)
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -315,7 +316,7 @@ func TestDrainWaitsForALostFollowUpThatIsBeingTold(t *testing.T) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	eventually(t, "the worker leaves", func() bool { return len(b.registry.Roster().GetModules()[0].GetWorkers()) == 0 })
+	waittest.Until(t, "the worker leaves", func() bool { return len(b.registry.Roster().GetModules()[0].GetWorkers()) == 0 })
 	close(finish)
 	if err := <-stopped; err != nil || !finished {
 		t.Errorf("ended before it was told: %v", err)
@@ -347,7 +348,7 @@ func TestWorkerJoinsAgainWhenNATSIsBack(t *testing.T) {
 	s.WaitForShutdown()
 	b.configure(config.Module{Name: "gate", Config: json.RawMessage(`{"errcode":"M_TWO"}`)})
 	restartNATS(t, port, &server.Options{JetStream: true, StoreDir: dir})
-	eventually(t, "the module has the configuration of meanwhile", func() bool {
+	waittest.Until(t, "the module has the configuration of meanwhile", func() bool {
 		m, err := b.nc.Request(b.subject("gate"), nil, time.Second)
 		return err == nil && errcode(t, m) == "M_TWO"
 	})
@@ -382,7 +383,7 @@ func TestWorkerSaysWhatNATSDoesNotLetItHear(t *testing.T) {
 	if err := b.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	var passedOn lines
+	var passedOn waittest.Log
 	run(b, gate(refuses("M_NO")), Options{Module: "gate"}, nats.UserInfo("gate", "p"),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { _, _ = passedOn.Write([]byte(err.Error())) }))
 	for { // The first join may be earlier than NATS's word.
@@ -398,7 +399,7 @@ func TestWorkerSaysWhatNATSDoesNotLetItHear(t *testing.T) {
 			break
 		}
 	}
-	if !passedOn.has("Permissions Violation") {
+	if !passedOn.Has("Permissions Violation") {
 		t.Error("the connection's own handler was not told")
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // left are goroutines that a NATS server with JetStream leaves after its shutdown, where it is one of a cluster.
@@ -35,22 +37,12 @@ func Main(m *testing.M) {
 }
 
 // Patience is how long a test waits for what must happen.
-const Patience = 60 * time.Second
+const Patience = waittest.Patience
 
 // Eventually waits until the condition holds.
 func Eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(Patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("gave up waiting until %s", what)
-		}
-	}
+	waittest.Until(t, what, holds)
 }
 
 // Bounded is a context that ends with the test, or when the test is out of patience.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // refusing is an antispam server that refuses what has the word in it, with that code.
@@ -138,7 +139,7 @@ func TestAntispamServerThatIsDownSaysSoAndComesBack(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	r := serve(t, parse(t, stateDir(t), "modules:\n"+server("gate", s.URL, "    on_failure: refuse\n")))
-	eventually(t, "the module has failed", func() bool { return r.modules().Modules[0].State == registry.Failed })
+	waittest.Until(t, "the module has failed", func() bool { return r.modules().Modules[0].State == registry.Failed })
 	if m := r.modules().Modules[0]; !strings.Contains(m.LastError, "closed the connection") {
 		t.Errorf("it says %q", m.LastError)
 	}
@@ -146,7 +147,7 @@ func TestAntispamServerThatIsDownSaysSoAndComesBack(t *testing.T) {
 		t.Errorf("while it is down: %s", out)
 	}
 	up.Store(true)
-	eventually(t, "the module is ready", func() bool { return r.modules().Modules[0].State == registry.Ready })
+	waittest.Until(t, "the module is ready", func() bool { return r.modules().Modules[0].State == registry.Ready })
 	if out := r.create("good"); strings.Contains(out, "refusal") {
 		t.Errorf("when it is up: %s", out)
 	}
@@ -207,9 +208,9 @@ func TestAntispamServerIsReplacedWithoutARestart(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+server("gate", refusing(t, "@evil", "ORG.NEW").URL))}
-	eventually(t, "the new server is asked alone", func() bool {
+	waittest.Until(t, "the new server is asked alone", func() bool {
 		return len(r.modules().Modules[0].WorkerList) == 1 && strings.Contains(r.create("evil"), "ORG.NEW")
 	})
 	r.reload <- busd.Reload{Config: parse(t, dir, "")}
-	eventually(t, "no server is asked", func() bool { return !strings.Contains(r.create("evil"), "refusal") })
+	waittest.Until(t, "no server is asked", func() bool { return !strings.Contains(r.create("evil"), "refusal") })
 }

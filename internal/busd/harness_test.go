@@ -1,7 +1,6 @@
 package busd_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,6 +25,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -94,7 +94,7 @@ type running struct {
 	nats   string
 	line   string
 	reload chan busd.Reload
-	log    *buffer
+	log    *waittest.Log
 	client *http.Client
 	stop   func() error
 	err    atomic.Pointer[error] // nil until it has ended
@@ -106,25 +106,6 @@ func (r *running) failed() error {
 		return *err
 	}
 	return nil
-}
-
-// buffer is a log that can be read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // parse reads a configuration with NATS inside, and free ports.
@@ -146,7 +127,7 @@ func entry(name, how string, more ...string) string {
 // launch starts busd, and does not wait.
 func launch(t *testing.T, c *config.Config) (*running, <-chan string) {
 	t.Helper()
-	r := &running{t: t, reload: make(chan busd.Reload), log: &buffer{}, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
+	r := &running{t: t, reload: make(chan busd.Reload), log: &waittest.Log{}, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 	ctx, cancel := context.WithCancel(context.Background())
 	said := make(chan string, 1)
 	done := make(chan error, 1)
@@ -225,19 +206,6 @@ func (r *running) modules() (list door.ModuleList) {
 		r.t.Fatal(err)
 	}
 	return list
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("gave up waiting until %s", what)
-		}
-	}
 }
 
 func stateDir(t *testing.T) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -39,7 +40,7 @@ func TestConfigurationStaysTheCallers(t *testing.T) {
 	c := parse(t, dir, text)
 	r := serve(t, c)
 	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("other", "runs")+"budget: 1s\n")}
-	eventually(t, "the other module is there", func() bool { return strings.Contains(r.create("evil"), `"decided_by":"other"`) })
+	waittest.Until(t, "the other module is there", func() bool { return strings.Contains(r.create("evil"), `"decided_by":"other"`) })
 	if want := parse(t, dir, text); !reflect.DeepEqual(c, want) {
 		t.Errorf("the configuration was changed to %+v, from %+v", c, want)
 	}
@@ -78,7 +79,7 @@ func TestStoreDirIsLockedToo(t *testing.T) {
 		return r
 	}
 	first := with()
-	eventually(t, "the first has the store", func() bool { return strings.Contains(listing(t, store), "busd.lock") })
+	waittest.Until(t, "the first has the store", func() bool { return strings.Contains(listing(t, store), "busd.lock") })
 	if err := with().stop(); err == nil || !strings.Contains(err.Error(), "nats.store_dir: "+store+" is in use") {
 		t.Errorf("the second ended with %v", err)
 	}
@@ -108,7 +109,7 @@ func TestRestartedBusdKnowsWhatModulesWanted(t *testing.T) {
 	text := "modules: [{module: gate, on_failure: refuse}]\n"
 	first := serve(t, parse(t, dir, text))
 	leave := join(first.nats, credentials(t, dir, "gate"), "gate", "1")
-	eventually(t, "the module is asked", func() bool { return strings.Contains(first.create("evil"), `"decided_by":"gate"`) })
+	waittest.Until(t, "the module is asked", func() bool { return strings.Contains(first.create("evil"), `"decided_by":"gate"`) })
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,18 +141,18 @@ func TestReloadIsReported(t *testing.T) {
 	dir := stateDir(t)
 	r := serve(t, parse(t, dir, "modules:\n"+entry("a", "runs")+entry("b", "runs")))
 	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("b", "runs", "    workers: 2\n")+entry("c", "runs"))}
-	eventually(t, "it is taken over", func() bool {
+	waittest.Until(t, "it is taken over", func() bool {
 		return strings.Contains(r.log.String(), `"added":["c"],"removed":["a"],"restarted":["b"]`)
 	})
 	r.reload <- busd.Reload{Err: os.ErrInvalid}
-	eventually(t, "the mistake is shown", func() bool { return r.modules().Config.Error != "" })
+	waittest.Until(t, "the mistake is shown", func() bool { return r.modules().Config.Error != "" })
 	if _, out := r.do("GET", "/metrics", ""); !strings.Contains(out, "modulebus_config_last_reload_successful 0") {
 		t.Error("the metric tells nothing of it")
 	}
 	other := parse(t, dir, "modules:\n"+entry("b", "runs", "    workers: 2\n")+entry("c", "runs"))
 	other.ServerName = "other.org"
 	r.reload <- busd.Reload{Config: other}
-	eventually(t, "what needs a restart is shown", func() bool { return len(r.modules().Config.RestartFor) == 1 })
+	waittest.Until(t, "what needs a restart is shown", func() bool { return len(r.modules().Config.RestartFor) == 1 })
 }
 
 func TestStartThatFailsSaysWhy(t *testing.T) {
@@ -177,7 +178,7 @@ func TestStartThatFailsSaysWhy(t *testing.T) {
 				c.StateDir = tt.value
 			}
 			r, _ := launch(t, c)
-			eventually(t, "it has failed", func() bool { return r.failed() != nil })
+			waittest.Until(t, "it has failed", func() bool { return r.failed() != nil })
 			if err := r.stop(); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("it ended with %v, want %q", err, tt.want)
 			}
@@ -188,7 +189,7 @@ func TestStartThatFailsSaysWhy(t *testing.T) {
 func TestStopDuringTheStartIsADrain(t *testing.T) {
 	t.Parallel()
 	r, _ := launch(t, parse(t, stateDir(t), "modules:\n"+entry("slow", "hangs")))
-	eventually(t, "its module is started", func() bool { return strings.Contains(r.log.String(), "worker started") })
+	waittest.Until(t, "its module is started", func() bool { return strings.Contains(r.log.String(), "worker started") })
 	if err := r.stop(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}

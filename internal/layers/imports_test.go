@@ -151,7 +151,8 @@ var house = map[string]row{
 	"integration/testbed":     suite,
 	"integration/web":         suite,
 	"internal/layers":         {tests: "subjects"},
-	"internal/natstest":       {others: nats + " " + natsServer},
+	"internal/natstest":       {own: "internal/waittest", others: nats + " " + natsServer},
+	"internal/waittest":       {},
 }
 
 // pkg is what go list says of a package.

@@ -22,6 +22,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // patience is how long a server may take for anything.
@@ -157,17 +159,7 @@ func launch(tb testing.TB, o *server.Options) *server.Server {
 // awaitRoutes returns when each node has heard of every other.
 func (h *Home) awaitRoutes(tb testing.TB) {
 	tb.Helper()
-	until(tb, "the nodes have found each other", h.routed)
-}
-
-// until waits for what the server tells nobody about.
-func until(tb testing.TB, what string, is func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Fatalf("natstest: gave up waiting until %s", what)
-		}
-	}
+	waittest.Until(tb, "the nodes have found each other", h.routed)
 }
 
 // AwaitInterest returns when each node knows that somebody subscribes to the subject. In a cluster, that somebody's own
@@ -175,7 +167,7 @@ func until(tb testing.TB, what string, is func() bool) {
 func AwaitInterest(tb testing.TB, h *Home, subject string) {
 	tb.Helper()
 	for _, s := range h.Servers {
-		until(tb, "somebody subscribes to "+subject, func() bool {
+		waittest.Until(tb, "somebody subscribes to "+subject, func() bool {
 			return !s.Running() || s.GlobalAccount().SubscriptionInterest(subject)
 		})
 	}

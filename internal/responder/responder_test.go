@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 const patience = 30 * time.Second
@@ -24,28 +24,11 @@ func spell(t responder.Trouble) responder.Answer {
 	return responder.Answer{Header: nats.Header{"Trouble": {names[t.Cause]}}, Data: []byte(t.Text)}
 }
 
-type logbook struct {
-	mu    sync.Mutex
-	lines bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lines.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lines.String()
-}
-
 // open returns a responder on a NATS of its own that serves the subject "work", one request at a time.
-func open(t *testing.T, serve func(*responder.Responder, *nats.Msg) responder.Answer) (*responder.Responder, *nats.Conn, *logbook) {
+func open(t *testing.T, serve func(*responder.Responder, *nats.Msg) responder.Answer) (*responder.Responder, *nats.Conn, *waittest.Log) {
 	t.Helper()
 	nc := natstest.Connect(t, natstest.InProcess(t))
-	lines := &logbook{}
+	lines := &waittest.Log{}
 	log := zerolog.New(lines)
 	var r *responder.Responder
 	r = responder.New(nc, responder.Options{

@@ -1,11 +1,9 @@
 package admission_test
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,11 +18,10 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const patience = 30 * time.Second
 
 // house is a NATS of busd with the modules gate and other.
 type house struct {
@@ -33,30 +30,11 @@ type house struct {
 	keys   *identity.Keys
 	broker *broker.Broker
 	dir    string
-	log    *record
+	log    *waittest.Log
 
 	mu      sync.Mutex
 	runs    map[string]bool // modules that busd runs
 	renewed []string        // whose workers were replaced
-}
-
-// record is a log that may be read while it is written.
-type record struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *record) count(text string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Count(r.text.String(), text)
 }
 
 // homes are where NATS may be: an embedded one, and a cluster that was set up with what busd prints.
@@ -84,7 +62,12 @@ func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS) *hous
 	t.Helper()
 	keys, err := identity.Open(t.TempDir(), "example.com")
 	must(t, err)
-	h := &house{t: t, keys: keys, dir: filepath.Join(t.TempDir(), "credentials"), log: &record{}, runs: map[string]bool{}}
+	h := &house{t: t, keys: keys, dir: filepath.Join(t.TempDir(), "credentials"), log: &waittest.Log{}, runs: map[string]bool{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log:\n%s", h.log)
+		}
+	})
 	log := zerolog.New(h.log)
 	listed := []string{"gate", "other"}
 	h.broker, err = broker.Open(broker.Options{NATS: home(t, keys), Keys: keys, Listed: listed, StoreDir: t.TempDir(), Log: log})
@@ -143,14 +126,7 @@ func (h *house) refuses(file string) bool {
 
 func (h *house) eventually(what string, is func() bool) {
 	h.t.Helper()
-	const often = 10 * time.Millisecond
-	ticker := time.NewTicker(often)
-	defer ticker.Stop()
-	for deadline := time.Now().Add(patience); !is(); <-ticker.C {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("gave up waiting until %s; the log has\n%s", what, &h.log.text)
-		}
-	}
+	waittest.Until(h.t, what, is)
 }
 
 func must(t *testing.T, err error) {
@@ -168,7 +144,7 @@ func TestModuleThatLeavesTheRosterIsCutOffAndStaysOut(t *testing.T) {
 		h.List([]string{"other"}, 0)
 		<-closed
 		h.eventually("it stays out", func() bool { return h.refuses(file) })
-		h.eventually("the log says who it was", func() bool { return h.log.count(`"user":"module gate"`) > 0 })
+		h.eventually("the log says who it was", func() bool { return h.log.Count(`"user":"module gate"`) > 0 })
 		h.List([]string{"other", "gate"}, 0)
 		h.eventually("a module that is listed again comes in", func() bool { return !h.refuses(file) })
 	})
@@ -190,7 +166,7 @@ func TestModuleThatWasNeverListedIsTurnedAway(t *testing.T) {
 	each(t, func(h *house) {
 		file := h.file("stranger")
 		h.eventually("it is turned away", func() bool { return h.refuses(file) })
-		h.eventually("the log says what to do", func() bool { return h.log.count("add it to modules in busd.yaml") > 0 })
+		h.eventually("the log says what to do", func() bool { return h.log.Count("add it to modules in busd.yaml") > 0 })
 	})
 }
 
@@ -207,10 +183,10 @@ func TestClientThatShowsAnotherModulesNameIsDisconnectedAndLoggedOnce(t *testing
 		}
 		own := h.connect(file, nats.Name("gate/w"), nats.NoReconnect())
 		foreign := h.connect(file, nats.Name("a client of my own"), nats.NoReconnect())
-		h.eventually("it is logged", func() bool { return h.log.count("shows another module's name") > 0 })
+		h.eventually("it is logged", func() bool { return h.log.Count("shows another module's name") > 0 })
 		must(h.t, own.Flush())
 		must(h.t, foreign.Flush())
-		if n := h.log.count("shows another module's name"); n != 1 {
+		if n := h.log.Count("shows another module's name"); n != 1 {
 			h.t.Errorf("logged %d times", n)
 		}
 	})
@@ -237,7 +213,7 @@ func TestRotatedCredentialsAreTurnedAwayWhenNobodyUsesThem(t *testing.T) {
 		if h.refuses(latest) {
 			h.t.Error("the new credentials are turned away")
 		}
-		h.eventually("the log says what to do", func() bool { return h.log.count("whose credentials were replaced") > 0 })
+		h.eventually("the log says what to do", func() bool { return h.log.Count("whose credentials were replaced") > 0 })
 	})
 }
 
@@ -274,7 +250,7 @@ func TestStrangersAreNamedAsFarAsTheySay(t *testing.T) {
 			h.t.Error("credentials of another bus were accepted")
 		}
 		h.eventually("both are logged", func() bool {
-			return h.log.count("a client without credentials") > 0 && h.log.count("credentials of another bus") > 0
+			return h.log.Count("a client without credentials") > 0 && h.log.Count("credentials of another bus") > 0
 		})
 	})
 }
@@ -287,7 +263,7 @@ func TestNATSWithUsersOfItsOwnIsLeftAlone(t *testing.T) {
 	if file, err := h.Credentials("gate"); file != "" || err != nil {
 		t.Errorf("modules are given %q, %v", file, err)
 	}
-	if h.log.count("busd nats-config") != 1 {
+	if h.log.Count("busd nats-config") != 1 {
 		t.Error("the log does not say that this NATS lets in anybody")
 	}
 }

@@ -6,16 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
-
-const patience = time.Minute
 
 // listen serves handshakes, and returns where.
 func listen(t *testing.T, c config.TLS) string {
@@ -65,18 +63,6 @@ func client(t *testing.T, c config.TLS) *certs.Dialer {
 	return d
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	for !holds() {
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-deadline:
-			t.Fatal(what)
-		}
-	}
-}
-
 func TestClientTrustsItsAuthorityAlone(t *testing.T) {
 	t.Parallel()
 	a := certstest.New(t)
@@ -120,7 +106,7 @@ func TestCertificateIsReplacedWhileInUse(t *testing.T) {
 		t.Fatal("a certificate for another host is taken")
 	}
 	a.Replace(cert, key, "127.0.0.1")
-	eventually(t, "the server shows its old certificate", func() bool { return meets(t, d, address) == nil })
+	waittest.Until(t, "the server shows its new certificate", func() bool { return meets(t, d, address) == nil })
 }
 
 func TestAuthorityIsReplacedWhileInUse(t *testing.T) {
@@ -139,7 +125,7 @@ func TestAuthorityIsReplacedWhileInUse(t *testing.T) {
 	if err := os.Rename(a.File, trusted); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the client trusts its old authority", func() bool { return meets(t, d, address) == nil })
+	waittest.Until(t, "the client trusts its new authority", func() bool { return meets(t, d, address) == nil })
 }
 
 func TestFileThatIsNoCertificateIsAnError(t *testing.T) {
