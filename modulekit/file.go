@@ -2,6 +2,7 @@ package modulekit
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/modulebus/modulebus/internal/kitopts"
@@ -12,7 +13,7 @@ import (
 const pieceSize = 128 << 10
 
 // ErrNoContent is what reading a file returns for which the homeserver gave no content.
-var ErrNoContent = kitopts.ErrNoContent
+var ErrNoContent = errors.New("modulekit: the homeserver gave no content for the file")
 
 // OpenFile returns a reader of the file that a request is about. Nothing is sent before the first Read, and never more
 // than is read. It reads until the context ends, which it does with the request's; it is for one goroutine.

@@ -11,12 +11,11 @@ import (
 
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/responder"
-	"github.com/modulebus/modulebus/internal/wire"
 )
 
 // LeaderLease is how long a leading worker counts as alive without a sign of life: 15 s. After a crash another worker leads
 // within that time.
-const LeaderLease = wire.LeaderLease
+const LeaderLease = 15 * time.Second
 
 const renewals = 3 // in the time of a lease
 

@@ -2,6 +2,7 @@ package modulekit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -11,23 +12,22 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/kitopts"
-	"github.com/modulebus/modulebus/internal/wire"
 )
 
 // StoreHistory is how many values of each key a module's store keeps: 8. Older ones are gone.
-const StoreHistory = wire.StoreHistory
+const StoreHistory = 8
 
 // These are errors of a [Store], and of [ModuleAPI.KeyValue].
 var (
 	// ErrNoStore: there is no JetStream on this NATS, or busd cannot make the store. The text of the error that wraps it
 	// says why.
-	ErrNoStore = kitopts.ErrNoStore
+	ErrNoStore = errors.New("modulekit: the module has no store")
 
 	// ErrKeyNotFound: the store has no such key, or it was deleted.
-	ErrKeyNotFound = kitopts.ErrKeyNotFound
+	ErrKeyNotFound = errors.New("modulekit: the store has no such key")
 
 	// ErrConflict: somebody else wrote the key meanwhile, so nothing was written.
-	ErrConflict = kitopts.ErrConflict
+	ErrConflict = errors.New("modulekit: the key has changed meanwhile")
 )
 
 // Store is a module's own key-value store, which all its workers share. It takes the place of Synapse's

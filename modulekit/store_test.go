@@ -17,6 +17,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -34,6 +35,13 @@ func storeOn(t *testing.T, nc *nats.Conn, module string) *Store {
 func moduleOn(nc *nats.Conn, module string) *ModuleAPI {
 	o := Options{ServerName: serverName, Module: module}.withDefaults()
 	return newAPI(o, newHost(nc, o))
+}
+
+func TestStoreAndLeaseAreAsBusdMakesThem(t *testing.T) {
+	t.Parallel()
+	if StoreHistory != wire.StoreHistory || LeaderLease != wire.LeaderLease {
+		t.Errorf("the documentation says %d values and %v, busd makes %d and %v", StoreHistory, LeaderLease, wire.StoreHistory, wire.LeaderLease)
+	}
 }
 
 func TestWorkersShareAStoreAndModulesDoNot(t *testing.T) {

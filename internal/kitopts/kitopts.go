@@ -6,7 +6,6 @@ package kitopts
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"time"
 
@@ -76,14 +75,6 @@ type Loop struct {
 	Call  func(context.Context)
 }
 
-// These errors are those of package modulekit, which says what they mean.
-var (
-	ErrNoStore     = errors.New("modulekit: the module has no store")
-	ErrKeyNotFound = errors.New("modulekit: the store has no such key")
-	ErrConflict    = errors.New("modulekit: the key has changed meanwhile")
-	ErrNoContent   = errors.New("modulekit: the homeserver gave no content for the file")
-)
-
 // Entry is a value of a key, or that it was deleted.
 type Entry struct {
 	Key      string
@@ -102,10 +93,10 @@ type Write struct {
 
 // Bucket is a key-value store. Its methods may be called concurrently.
 type Bucket interface {
-	// Get returns the last entry of a key, [ErrKeyNotFound] if there is none or it is a deletion.
+	// Get returns the last entry of a key, modulekit.ErrKeyNotFound if there is none or it is a deletion.
 	Get(ctx context.Context, key string) (Entry, error)
 
-	// Write returns the new revision, [ErrConflict] if the key has another one than it must.
+	// Write returns the new revision, modulekit.ErrConflict if the key has another one than it must.
 	Write(ctx context.Context, key string, w Write) (uint64, error)
 
 	// Last returns the last entry of each key, deletions among them.
