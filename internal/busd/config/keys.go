@@ -45,7 +45,7 @@ func fileKeys(c *Config) []key {
 			policyServer(c),
 		},
 		{"decisions", "", "", section(decisionKeys(&c.Decisions))},
-		{"modules", none, "the modules, in the order in which they have the word", modules(&c.Modules)},
+		{"modules", none, "the modules, in the order in which they are asked", modules(&c.Modules)},
 		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
 		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
 			"for all callbacks, or by callback", evaluate(&c.Sequential)},
@@ -65,7 +65,7 @@ func natsKeys(n *NATS) []key {
 			path(&n.StoreDir, folder),
 		},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
-		{"tls", "", "", tlsSection(&n.TLS, "the system's", "whom busd trusts as an external NATS; of the server inside, whose clients it lets in",
+		{"tls", "", "", tlsSection(&n.TLS, "the system's", "authorities: for an external NATS, those that its certificate may come from; for the server inside, those that clients' certificates must come from",
 			"the certificate that busd, or the server inside, shows")},
 	}
 }
@@ -96,7 +96,7 @@ func httpKeys(h *HTTP) []key {
 				"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
 			networks(&h.TrustedProxies),
 		},
-		{"tls", "", "", tlsSection(&h.TLS, none, "whose clients are let in; without, those without a certificate are, too", "the certificate that the door shows; with it, the door speaks TLS")},
+		{"tls", "", "", tlsSection(&h.TLS, none, "authorities that clients' certificates must come from; without it, clients need no certificate", "the certificate that the door shows; with it, the door speaks TLS")},
 		{"web", "", "", section(webKeys(&h.Web))},
 	}
 }
@@ -105,14 +105,14 @@ func httpKeys(h *HTTP) []key {
 func webKeys(w *Web) []key {
 	limit := func(d *time.Duration) slot { return orOff(d, Never, duration(d, least)) }
 	return []key{
-		{"accept_timeout", "`2s`", "until a worker says that it has the request: then 504", duration(&w.AcceptTimeout, least)},
+		{"accept_timeout", "`2s`", "how long until a worker says that it has the request; beyond it, 504", duration(&w.AcceptTimeout, least)},
 		{
-			"response_timeout", "`90s`", "until the response begins, from when the last of the request was passed on: then 504; or `off`",
+			"response_timeout", "`90s`", "how long until the response begins, from when the last of the request was passed on; beyond it, 504; or `off`",
 			limit(&w.ResponseTimeout),
 		},
-		{"idle_timeout", "`off`", "between two parts of a response: then it is cut. Not for server-sent events", limit(&w.IdleTimeout)},
-		{"stall_timeout", "`60s`", "while a client takes nothing of what it is sent: then it is cut; or `off`", limit(&w.StallTimeout)},
-		{"total_timeout", "`off`", "first to last; WebSockets may take longer", limit(&w.TotalTimeout)},
+		{"idle_timeout", "`off`", "how long between two parts of a response; beyond it, it is cut. Not for server-sent events", limit(&w.IdleTimeout)},
+		{"stall_timeout", "`60s`", "how long a client may take nothing of what it is sent; beyond it, it is cut; or `off`", limit(&w.StallTimeout)},
+		{"total_timeout", "`off`", "how long a request may take, from its first byte to the last of the response. Not for WebSockets", limit(&w.TotalTimeout)},
 		{"body_limit", "`off`", "largest body of a request, such as `50MiB`: larger ones are 413", orOff(&w.BodyLimit, 0, size(&w.BodyLimit, 1<<50))},
 	}
 }
@@ -121,7 +121,7 @@ func homeserverKeys(h *Homeserver) []key {
 	return []key{
 		{"url", none, "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
 		{tokenFile, none, "file with the token to show there", path(&h.TokenFile, secret)},
-		{"tls", "", "", tlsSection(&h.TLS, "the system's", "whom busd trusts as the homeserver, where `homeserver.url` is `https`", "the certificate that busd shows")},
+		{"tls", "", "", tlsSection(&h.TLS, "the system's", "authorities that the homeserver's certificate may come from, where `homeserver.url` is `https`", "the certificate that busd shows")},
 	}
 }
 
@@ -139,7 +139,7 @@ func moduleKeys(m *Module) []key {
 	run, workers := command(&m.Run), count(&m.Workers)
 	return []key{
 		{"module", required, "its name, unique in the list: at most 128 bytes, without spaces", text(&m.Name, moduleName)},
-		{"run", none, "program and arguments. busd starts and watches it; without, the module is started by whoever likes, and joins by itself", run},
+		{"run", none, "program and arguments. busd starts and watches it; without it, you start the module, and it joins by itself", run},
 		{
 			"antispam", none, "instead of `run`, [a server of the HTTP antispam protocol](antispam.md#a-server-as-a-module), which busd " +
 				"asks: `{base_url, token_file, callbacks, async}`",
