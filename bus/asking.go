@@ -211,9 +211,9 @@ func (a *asking) policy(s *step) callbacksv1.OnFailure {
 		return s.onFailure
 	}
 	switch a.origin() {
-	case Federated:
+	case OriginFederated:
 		return s.onFailureFederated
-	case PolicyServer:
+	case OriginPolicyServer:
 		return s.onFailurePolicy
 	}
 	return s.onFailure

@@ -187,7 +187,7 @@ func TestTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []bus.Trace{{
-		Callback: mayCreate, Request: &question{UserId: "@a:x"}, Outcome: bus.Refused, Answer: denied("A"), DecidedBy: "refusing", RosterRevision: 1,
+		Callback: mayCreate, Request: &question{UserId: "@a:x"}, Outcome: bus.OutcomeRefused, Answer: denied("A"), DecidedBy: "refusing", RosterRevision: 1,
 		Context: t.Context(), Budget: wire.DefaultBudget,
 		Modules: []bus.ModuleTrace{
 			{Module: "silent", Asked: true, Said: bus.SaidSilence, Counted: true},

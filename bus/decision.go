@@ -13,7 +13,7 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// Decision is what came of one ask. The same question, answers and failures make the same decision, byte for byte.
+// Decision is the result of one ask. The same question, answers and failures make the same decision, byte for byte.
 type Decision[Reply proto.Message] struct {
 	// Answer is nil when no module had an opinion. Its getters may be called all the same.
 	Answer Reply
@@ -25,37 +25,37 @@ type Decision[Reply proto.Message] struct {
 	// Failures says how it failed.
 	ByPolicy bool
 
-	// Failures are the modules that failed on the way to the decision, in roster order. Modules after the one that decided
+	// Failures lists the modules that failed on the way to the decision, in roster order. Modules after the one that decided
 	// are not among them.
 	Failures []Failure
 
-	// RosterRevision says which roster the ask went by.
+	// RosterRevision is the revision of the roster that the ask used.
 	RosterRevision uint64
 }
 
-// Failure is one module's failure to answer, and what became of it.
+// Failure is one module's failure to answer, and the policy that applied.
 type Failure struct {
 	Module string
 	Kind   rosterv1.FailureKind
 	Policy callbacksv1.OnFailure
 
-	// Text is what the module, or the client, said of it; empty where there is nothing to add. It is for the operator,
-	// and not for the user whom the ask was about: nobody has checked what a module says there.
+	// Text is the module's or the client's description of the failure; it may be empty. It is for the operator. Do not show it
+	// to users: a module may write anything there.
 	Text string
 }
 
-// Error is an ask without a decision, because a module failed and its policy is to fail.
+// Error is the error of an ask that has no decision, because a module failed whose policy is FAIL.
 type Error struct {
-	// Callback is the full name of what was asked.
+	// Callback is the full name of the callback, such as spam_checker.user_may_create_room.
 	Callback string
 
-	// Module is who failed.
+	// Module is the name of the module that failed.
 	Module string
 
-	// Kind is how.
+	// Kind says how it failed.
 	Kind rosterv1.FailureKind
 
-	// Text is that of [Failure]. It is not part of the error's own text.
+	// Text is as in [Failure]. It is not part of the error's own text.
 	Text string
 }
 

@@ -14,10 +14,10 @@ import (
 type Failing struct {
 	Module   string
 	Callback *subjects.Declaration
-	Kind     rosterv1.FailureKind // the last one, other than BREAKER_OPEN where there was another
+	Kind     rosterv1.FailureKind // of the last failure; BREAKER_OPEN only if there was no other
 	Text     string               // for the operator; may be empty
 	At       time.Time            // of the last question that the module was asked and failed
-	InARow   int                  // failures since it last answered, those that its breaker spared it among them
+	InARow   int                  // failures since it last answered, including asks that its open breaker answered
 	Open     bool                 // its breaker is open: it is not asked at the moment
 }
 

@@ -224,10 +224,10 @@ func TestOriginPicksWhatFollowsAFailure(t *testing.T) {
 		want   callbacksv1.OnFailure
 	}{
 		{"an event of another server", "", func(i *rosterv1.Interest) { i.OnFailureFederated = skip }, skip},
-		{"the policy server, as of another server", bus.PolicyServer, func(i *rosterv1.Interest) { i.OnFailureFederated = skip }, skip},
-		{"the policy server", bus.PolicyServer, func(i *rosterv1.Interest) { i.OnFailurePolicy = refuse }, refuse},
+		{"the policy server, as of another server", bus.OriginPolicyServer, func(i *rosterv1.Interest) { i.OnFailureFederated = skip }, skip},
+		{"the policy server", bus.OriginPolicyServer, func(i *rosterv1.Interest) { i.OnFailurePolicy = refuse }, refuse},
 		{"the policy server's is only its own", "", func(i *rosterv1.Interest) { i.OnFailurePolicy = refuse }, fail},
-		{"who asks knows better than the sender", bus.Local, func(i *rosterv1.Interest) { i.OnFailure = skip }, skip},
+		{"who asks knows better than the sender", bus.OriginLocal, func(i *rosterv1.Interest) { i.OnFailure = skip }, skip},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

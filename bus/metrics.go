@@ -67,7 +67,7 @@ type callbackMetrics struct {
 
 func (m *metrics) callback(d *subjects.Declaration) *callbackMetrics {
 	all := &callbackMetrics{map[Outcome]prometheus.Counter{}, m.seconds.WithLabelValues(d.Name)}
-	for _, o := range []Outcome{NoOpinion, Answered, Refused, Failed, Cancelled} {
+	for _, o := range []Outcome{OutcomeNoOpinion, OutcomeAnswered, OutcomeRefused, OutcomeFailed, OutcomeCancelled} {
 		all.outcomes[o] = m.asks.WithLabelValues(d.Name, string(o))
 	}
 	return all

@@ -32,7 +32,7 @@ func WithState(ctx context.Context, fetch StateFunc) context.Context {
 }
 
 // WithOrigin returns a context that sets the origin of what asks are about, in place of the one that follows from the
-// event's sender. The origin selects which policy applies when a module fails, and [Trace] has it. [PolicyServer] can only
+// event's sender. The origin selects which policy applies when a module fails, and [Trace] has it. [OriginPolicyServer] can only
 // be set in this way.
 func WithOrigin(ctx context.Context, o Origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
@@ -164,13 +164,13 @@ func originOf(req proto.Message, serverName string) Origin {
 	var event map[string]json.RawMessage // A struct would take SENDER for sender.
 	var sender string
 	if !ok || json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
-		return UnknownOrigin
+		return OriginUnknown
 	}
 	switch _, server, found := strings.Cut(sender, ":"); {
 	case !found:
-		return UnknownOrigin
+		return OriginUnknown
 	case server != serverName:
-		return Federated
+		return OriginFederated
 	}
-	return Local
+	return OriginLocal
 }

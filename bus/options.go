@@ -5,7 +5,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Options tune a client. Only ServerName is required.
+// Options are the options of a [Client]. Only ServerName is required.
 type Options struct {
 	// ServerName is the homeserver's, such as example.com.
 	ServerName string
@@ -21,6 +21,6 @@ type Options struct {
 	Log *zerolog.Logger
 
 	// Observe is called at the end of each ask that went to modules, on the goroutine of its caller, which waits for it.
-	// The trace is valid until it returns. It may be called concurrently. Default: nobody watches, which costs nothing.
+	// The trace is valid until Observe returns. Observe may be called concurrently. Default: none, which costs nothing.
 	Observe func(*Trace)
 }

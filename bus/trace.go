@@ -13,22 +13,22 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Outcome is what came of an ask, as metrics and records spell it.
+// Outcome is the result of an ask, as metrics and records spell it.
 type Outcome string
 
 // Outcomes of asks.
 const (
-	NoOpinion Outcome = "no_opinion" // no module had one
-	Answered  Outcome = "answered"   // not with a refusal
-	Refused   Outcome = "refused"    // by a module, or by its policy
-	Failed    Outcome = "failed"     // with an [*Error], or because the client could not ask
-	Cancelled Outcome = "cancelled"  // by the caller
+	OutcomeNoOpinion Outcome = "no_opinion" // no module had one
+	OutcomeAnswered  Outcome = "answered"   // not with a refusal
+	OutcomeRefused   Outcome = "refused"    // by a module, or by its policy
+	OutcomeFailed    Outcome = "failed"     // with an [*Error], or because the client could not ask
+	OutcomeCancelled Outcome = "cancelled"  // by the caller
 )
 
-// Said is what came of asking one module.
+// Said is what one module answered.
 type Said string
 
-// What a module can have said.
+// What a module can have answered.
 const (
 	SaidNothing Said = ""        // it was not asked, or the ask ended before it said anything
 	SaidSilence Said = "silent"  // no opinion
@@ -42,26 +42,25 @@ type Origin string
 
 // Origins of requests.
 const (
-	UnknownOrigin Origin = "" // the request has no event with a sender
-	Local         Origin = "local"
-	Federated     Origin = "federated"
-	PolicyServer  Origin = "policy" // another server asks this one about an event: see [WithOrigin]
+	OriginUnknown      Origin = "" // the request has no event with a sender
+	OriginLocal        Origin = "local"
+	OriginFederated    Origin = "federated"
+	OriginPolicyServer Origin = "policy" // another server asks this one about an event: see [WithOrigin]
 )
 
-// Trace is the account of one ask that went to modules: who was asked, when, and what each said. It is shared and used
-// again: nothing in it may be changed, or be kept after [Options.Observe] has returned; copy what is needed.
+// Trace is the account of one ask that went to modules: which were asked, when, and what each answered. Its memory is shared
+// and used again: do not change it, and copy what is needed after [Options.Observe] has returned.
 type Trace struct {
 	// Context is the caller's, for what it put there for the observer.
-	Context context.Context //nolint:containedctx // A trace is one call's, and is over before the call is.
+	Context context.Context
 
 	Callback *subjects.Declaration
 	Request  proto.Message
-	Origin   Origin
-	Start    time.Time
-	Took     time.Duration
+	Origin   Origin        // where the request's event comes from
+	Start    time.Time     // when the ask began
+	Took     time.Duration // until the decision
 
-	// Budget is the time that the ask had, and ByCaller tells that it was the caller's deadline which bounded it, and not
-	// the operator.
+	// Budget is the time that the ask had. ByCaller tells that the caller's deadline set it, and not the operator.
 	Budget   time.Duration
 	ByCaller bool
 
@@ -74,9 +73,9 @@ type Trace struct {
 	RosterRevision uint64
 	Modules        []ModuleTrace // in roster order
 
-	// AwaitShadows is nil where no module was asked in shadow. Else it may be called once, before the observer returns, and
-	// has a function called later, on another goroutine, with all modules, those in shadow among them, when the latter
-	// have said what they say. What that function is given is its own.
+	// AwaitShadows is nil if no module was asked in shadow. Otherwise the observer may call it once, before it returns, with a
+	// function that is called on another goroutine when the modules in shadow have answered or failed. The function gets all
+	// modules, those in shadow among them, and may keep what it gets.
 	AwaitShadows func(func([]ModuleTrace))
 }
 
@@ -84,17 +83,18 @@ type Trace struct {
 type ModuleTrace struct {
 	Module string
 
-	// Worker is who said it, or who was asked last and did not say anything. It is empty where NATS chose among several.
+	// Worker is the worker that answered, or that was asked last and did not answer. It is empty where NATS chose among
+	// several.
 	Worker string
 
-	// Asked tells whether the module was asked, AskedAt when, counted from the start of the ask.
+	// Asked tells whether the module was asked, and AskedAt when, counted from the start of the ask.
 	Asked   bool
 	AskedAt time.Duration
-	Given   time.Duration // how long it might take; 0 where it was not sent the question
-	Took    time.Duration // until what it said, or until its failure was certain
+	Given   time.Duration // how long it had to answer; 0 if it was not sent the question
+	Took    time.Duration // until it answered, or until its failure was certain
 
 	Said    Said
-	Answer  proto.Message // what it answered; nil where it did not
+	Answer  proto.Message // nil for no opinion and for a failure
 	Errcode string        // of a refusal
 
 	// Failure, Text and Policy are as in [Failure]; Failure is 0 where Said is another.
@@ -102,26 +102,26 @@ type ModuleTrace struct {
 	Text    string
 	Policy  callbacksv1.OnFailure
 
-	// Counted tells whether the decision rests on it: nothing counts that stands behind the module which decided.
+	// Counted tells whether the decision rests on it: modules behind the one that decided do not count.
 	Counted bool
 
-	// Shadow tells a module that never counts, by the operator's word.
+	// Shadow tells that the operator has put the module in shadow, so that it never counts.
 	Shadow bool
 }
 
-// outcomeOf is what came of an ask.
+// outcomeOf is the outcome of an ask.
 func outcomeOf(d *Decision[proto.Message], err error) Outcome {
 	switch {
 	case errors.Is(err, context.Canceled):
-		return Cancelled
+		return OutcomeCancelled
 	case err != nil:
-		return Failed
+		return OutcomeFailed
 	case d.Answer == nil:
-		return NoOpinion
+		return OutcomeNoOpinion
 	case refusalOf(d.Answer) != nil:
-		return Refused
+		return OutcomeRefused
 	}
-	return Answered
+	return OutcomeAnswered
 }
 
 func refusalOf(answer proto.Message) *callbacksv1.Refusal {

@@ -48,20 +48,12 @@ func (e Error) Complete() Error {
 type body struct {
 	Errcode string `json:"errcode"`
 	Error   string `json:"error"`
-	Module  string `json:"module,omitempty"`
-	Failure string `json:"failure,omitempty"`
-
-	DecisionID string `json:"decision_id,omitempty"`
 }
 
 // Body returns the body of a response that reports the error: a JSON object with errcode and error.
-func (e *Error) Body() []byte { return e.BodyOf("", "", "") }
-
-// BodyOf is [Error.Body] that also names the module whose failure this is, the kind of failure, and the record of the
-// decision that there is not, unless they are empty.
-func (e *Error) BodyOf(module, failure, decisionID string) []byte {
+func (e *Error) Body() []byte {
 	c := e.Complete()
-	data, _ := json.Marshal(body{c.Errcode, c.Text, module, failure, decisionID}) // It is made of strings.
+	data, _ := json.Marshal(body{c.Errcode, c.Text}) // It is made of strings.
 	return data
 }
 

@@ -32,14 +32,6 @@ func TestErrorWithoutStatusAndCodeIsUnknown(t *testing.T) {
 	}
 }
 
-func TestErrorBodyNamesModuleAndFailure(t *testing.T) {
-	t.Parallel()
-	e := &matrix.Error{Errcode: matrix.Forbidden, Text: "no"}
-	if got := string(e.BodyOf("m", "timeout", "")); got != `{"errcode":"M_FORBIDDEN","error":"no","module":"m","failure":"timeout"}` {
-		t.Error(got)
-	}
-}
-
 func TestParseErrorOfWhatIsNoMatrixErrorIsUnknown(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"", "<html>", "[]", `{"errcode":3}`, `"M_FORBIDDEN"`, "{}"} {

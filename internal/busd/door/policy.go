@@ -39,7 +39,7 @@ func AskPolicy(a *Answerer, life *Life) policyserver.Ask {
 		}
 		req := callback.NewRequest()
 		req.ProtoReflect().Set(declared.Of(callback).Event, protoreflect.ValueOfMessage(event.ProtoReflect()))
-		decision, p := a.Ask(bus.WithOrigin(ctx, bus.PolicyServer), callback, req)
+		decision, p := a.Ask(bus.WithOrigin(ctx, bus.OriginPolicyServer), callback, req)
 		switch {
 		case p != nil && p.Module != "":
 			return nil, fmt.Errorf("%w: %s", policyserver.ErrFailed, p.Text)

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -45,7 +46,18 @@ func problemOf(err error) *Problem {
 
 func (p *Problem) header() nats.Header { return wire.MatrixErrorHeader(&p.matrixError) }
 
-func (p *Problem) body() []byte { return p.BodyOf(p.Module, p.Failure, p.DecisionID) }
+// body is a JSON object: that of the Matrix error, and what else is known.
+func (p *Problem) body() []byte {
+	e := p.Complete()
+	data, _ := json.Marshal(struct { // It is made of strings.
+		Errcode    string `json:"errcode"`
+		Error      string `json:"error"`
+		Module     string `json:"module,omitempty"`
+		Failure    string `json:"failure,omitempty"`
+		DecisionID string `json:"decision_id,omitempty"`
+	}{e.Errcode, e.Text, p.Module, p.Failure, p.DecisionID})
+	return data
+}
 
 // retryAfter is what clients are told that find busd starting, busy or draining, in seconds.
 const retryAfter = "1"

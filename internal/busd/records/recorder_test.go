@@ -20,7 +20,7 @@ func observe(t *testing.T, r *records.Recorder, modules int, change ...func(*bus
 	t.Helper()
 	ctx, id := records.Named(t.Context())
 	tr := &bus.Trace{
-		Context: ctx, Callback: subjects.UserMayCreateRoom.Declaration, Start: time.Now(), Outcome: bus.Refused,
+		Context: ctx, Callback: subjects.UserMayCreateRoom.Declaration, Start: time.Now(), Outcome: bus.OutcomeRefused,
 		Request: &callbacksv1.UserMayCreateRoomRequest{UserId: "@alice:example.com"}, Modules: make([]bus.ModuleTrace, modules),
 	}
 	for _, f := range change {
