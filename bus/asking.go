@@ -95,8 +95,8 @@ func (a *asking) end() {
 	pool.Put(a)
 }
 
-// Receive implements [natsrequest.Receiver]. The channel has room for a reply in each place, of which there is one at most,
-// and for a nudge.
+// Receive implements [natsrequest.Receiver]. It never blocks: the channel has room for one reply in each place, the most there
+// can be, and for a nudge.
 func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
 
 // Lost implements [natsrequest.Receiver].
@@ -144,7 +144,7 @@ func (a *asking) hearAll() {
 	}
 }
 
-// advance asks whom the walk wants asked now, and sets the timer for what is waited for.
+// advance asks the modules that the walk wants asked now, and sets the timer for the next deadline.
 func (a *asking) advance() {
 	now := a.start
 	for i, req, ok := a.walk.Next(); ok; i, req, ok = a.walk.Next() {
@@ -194,7 +194,7 @@ func (a *asking) look(now time.Time) {
 	}
 }
 
-// nudge is the place of a reply that is none: see [asking.Lost].
+// nudge is the place of a message that is not a reply: see [asking.Lost].
 const nudge = -1
 
 // nudge looks for requests in the hands of workers that may be gone.
@@ -219,7 +219,7 @@ func (a *asking) policy(s *step) callbacksv1.OnFailure {
 	return s.onFailure
 }
 
-// origin is what who asks says, or what the request tells.
+// origin is what the caller says with [WithOrigin], or what the request's event tells.
 func (a *asking) origin() Origin {
 	if o, said := a.ctx.Value(originKey{}).(Origin); said {
 		return o

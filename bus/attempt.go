@@ -128,7 +128,7 @@ func (t *attempt) unsent(err error) {
 	}
 }
 
-// received returns whom a reply is of, which is not waited for any more.
+// received ends the wait for a reply, and returns what was sent to get it.
 func (t *attempt) received(slot int) *sent {
 	s := &t.sent[slot]
 	s.out = false
@@ -171,7 +171,7 @@ func (t *attempt) hearFailure(s *sent, slot int, f *wire.Failure, now time.Time)
 	}
 }
 
-// lost takes in that nobody listens for a worker any more. Those who wait for it are told.
+// lost notes that no subscription of a worker is left, and tells all asks that wait for it.
 func (t *attempt) lost(w *worker, now time.Time) {
 	if w.doubt(t.stamp(now), t.step.pause) {
 		t.asking.client.requester.Lost(w.subject)
@@ -291,7 +291,7 @@ func (t *attempt) tell(o combine.Outcome, by *worker, now time.Time) {
 	t.asking.walk.Tell(t.index, o)
 }
 
-// blame remembers who was the last to be asked or heard.
+// blame remembers the worker that was last asked or heard.
 func (t *attempt) blame(w *worker) {
 	if w != nil {
 		t.worker = w.name

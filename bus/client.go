@@ -65,13 +65,13 @@ type Client struct {
 // closer ends something that the client began.
 type closer struct{ end func() }
 
-// New returns a client that follows the roster which busd keeps for the homeserver. It waits for the first one until ctx
-// ends, or 5 s if ctx has no deadline, because nobody knows whom to ask without a roster; ctx counts for nothing else.
+// New returns a client that follows the roster which busd keeps for the homeserver. Without a roster it is not known which
+// modules to ask, so New waits for the first one: until ctx ends, or 5 s if ctx has no deadline. It uses ctx for nothing else.
 //
 // The connection stays the caller's, and must be open for as long as the client is. Make it with
 // nats.ReconnectBufSize(-1), so that asks fail at once while it is down, with nats.MaxReconnects(-1) and
-// nats.IgnoreAuthErrorAbort, so that it outlives every absence of NATS; [Client.Done] tells when it has ended all the
-// same. Close must be called.
+// nats.IgnoreAuthErrorAbort, so that it outlives every outage of NATS. [Client.Done] tells when it is closed
+// nevertheless. Close must be called.
 func New(ctx context.Context, nc *nats.Conn, o Options) (*Client, error) {
 	c, err := newClient(o)
 	if err != nil {
@@ -157,7 +157,7 @@ func (c *Client) watchConnection(mux *natsrequest.Mux) (stop func()) {
 }
 
 // Done returns a channel that is closed when the client can ask no more: after [Client.Close], or when its connection
-// has closed for good, which the log is told, too. Every module is absent from then on. [Client.Err] says why.
+// has closed for good, which is also logged. From then on every module is absent. [Client.Err] says why.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Err is nil until Done is closed, and then says why: [ErrClosed], or an error that wraps [nats.ErrConnectionClosed].
@@ -180,9 +180,9 @@ func (c *Client) end(err error) bool {
 }
 
 // Close ends all that the client began, before it returns: asks under way fail with [ErrClosed], as do later ones; the
-// contexts of Module API calls under way end, and no more are served; files can be read no more; web requests under way
-// break off, and later ones are answered 503. It does not wait for modules, and for implementations of the Module API a
-// second at most. The connection stays open. Calling it again does nothing.
+// contexts of Module API calls under way end, and no more are served; files cannot be read any more; web requests under way
+// break off, and later ones are answered 503. It does not wait for modules, and at most a second for implementations of the
+// Module API. The connection stays open. Calling it again does nothing.
 func (c *Client) Close() {
 	c.end(ErrClosed)
 	for _, x := range slices.Backward(c.shut()) {
@@ -219,8 +219,8 @@ func (c *Client) forget(x *closer) {
 	c.closers = slices.DeleteFunc(slices.Clone(c.closers), func(o *closer) bool { return o == x })
 }
 
-// Ask asks a callback that is known only at run time: the request must be one of the callback's, and the answer is. See
-// package bus for what it promises.
+// Ask asks a callback that is known only at run time. The request must have the callback's type, and so has the answer.
+// Otherwise it behaves as the methods of [Categories] do.
 func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Message) (Decision[proto.Message], error) {
 	r := c.roster.Load()
 	plan := r.plans[subjects.DeclarationOf(cb).Index()]
@@ -230,14 +230,14 @@ func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Mes
 	return c.run(ctx, r, plan, req)
 }
 
-// Wants reports whether the callback has to be asked: whether any module registered it, or nobody knows yet. Where it is
-// false, asking costs nothing, and nothing has to be prepared for it.
+// Wants reports whether the callback has to be asked: whether any module registered it, or that is not known yet. If it is
+// false, asking costs nothing, and the request need not be prepared.
 func (c *Client) Wants(cb subjects.AnyCallback) bool {
 	plan := c.roster.Load().plans[subjects.DeclarationOf(cb).Index()]
 	return plan != nil && (plan.wanted || plan.err != nil)
 }
 
-// StateFilter returns which state events of a room any module needs in requests of the callback; nil when none does.
+// StateFilter returns the state events of a room that modules need in requests of the callback; nil if none does.
 func (c *Client) StateFilter(cb subjects.AnyCallback) *rosterv1.StateFilter {
 	if plan := c.roster.Load().plans[subjects.DeclarationOf(cb).Index()]; plan != nil {
 		return plan.state
@@ -248,8 +248,8 @@ func (c *Client) StateFilter(cb subjects.AnyCallback) *rosterv1.StateFilter {
 // Roster returns the roster that asks use now. It is shared and must not be changed. It never returns nil.
 func (c *Client) Roster() *rosterv1.Roster { return c.roster.Load().source }
 
-// AwaitRoster returns a roster with a revision larger than after, and waits for one until ctx ends; then it returns the
-// present one, and the context's error.
+// AwaitRoster waits for a roster with a revision larger than after, and returns it. When ctx or the client ends, it returns
+// the present roster, and ctx's error or that of [Client.Err].
 func (c *Client) AwaitRoster(ctx context.Context, after uint64) (*rosterv1.Roster, error) {
 	for {
 		c.mu.Lock()

@@ -1,11 +1,11 @@
-// Package bus is the homeserver's side: it asks modules that live in other processes, and makes one decision of what
-// they answer.
+// Package bus is the homeserver's side: it asks modules that run in other processes, and combines their answers into one
+// decision.
 //
 //	modules, err := bus.New(ctx, nc, bus.Options{ServerName: "example.com"})
 //	…
 //	decision, err := modules.SpamChecker.UserMayCreateRoom(ctx, &callbacksv1.UserMayCreateRoomRequest{UserId: user})
 //	if err != nil {
-//		return err // a module failed whose failure the operator, or Synapse's default, does not let pass
+//		return err // a module failed, and its policy does not let that pass
 //	}
 //	if r := decision.Answer.GetRefusal(); r != nil {
 //		return matrixError(r.GetErrcode(), r.GetError())
@@ -15,14 +15,14 @@
 // # Order
 //
 // Modules count in the order of the operator's roster, whatever order their replies arrive in: the decision is the one
-// that asking them one after the other would have come to. Callbacks that are declared free of side effects are asked
-// of all modules at once, so a module may be asked whose answer turns out not to matter.
+// that asking them one after the other would have made. A callback that is declared free of side effects is asked of all
+// modules at once, so a module may be asked although its answer turns out not to matter.
 //
 // # Silence, refusals and failures
 //
 // A nil Answer means that no module had an opinion: carry on as if there were no modules. A refusal is an answer. A
-// module that is absent, too slow, broken or confused has failed, and the roster says what that means: its failure is
-// skipped, refuses, or is the ask's error, which then is an [*Error] that names the module.
+// module that is absent, too slow or broken, or whose answer cannot be read, has failed. Its policy in the roster says what
+// that means: the module is skipped, or the ask is refused, or the ask fails with an [*Error] that names the module.
 //
 // # Deadlines
 //
@@ -34,14 +34,14 @@
 //
 // Workers of a module stand in for each other: one that is busy, or gone, leaves a request to another at once. Where the
 // operator wants it, a second worker is asked when the first takes long; the first answer counts, and nothing that has
-// side effects is asked twice. A module that again and again does not answer in time is left alone for a while: its policy
-// applies at once, until one ask has tried and was answered. The answers that are no longer wanted are called off.
+// side effects is asked twice. A module that repeatedly does not answer in time is not asked for a while: its policy
+// applies at once, until one ask has tried again and was answered. Requests whose answers are no longer wanted are cancelled.
 //
 // # Concurrency
 //
 // A [Client] may be used from any number of goroutines. An ask runs on the goroutine of its caller. When many are sent at
-// once, one goroutine of the client publishes for all of them; [Client.Close] waits for it. Modules may ask the homeserver
-// back, which may ask them again: nothing here is locked while a module works.
+// once, one goroutine of the client publishes for all of them; [Client.Close] waits for it. A module may call
+// the homeserver, which may ask modules again: no lock is held while a module works.
 //
 // # Testing
 //

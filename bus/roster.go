@@ -48,7 +48,7 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 			r.note(c, m)
 		}
 		for _, interest := range m.GetCallbacks() {
-			// What this version does not know, nobody can ask.
+			// This version does not know the callback, so it is never asked.
 			if d, ok := subjects.Find(interest.GetCallback()); ok {
 				soles[d.Category] = cmp.Or(soles[d.Category], m.GetName())
 				r.add(c, d, m, interest, soles)
@@ -81,8 +81,8 @@ func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 	return p
 }
 
-// note has each decision name a module of which nobody knows what it wants. Where only one module is asked, that is
-// another.
+// note makes each decision name, among its failures, a module whose callbacks are not known. Callbacks that are asked of one
+// module alone are left out: the module may not be that one.
 func (r *roster) note(c *Client, m *rosterv1.Module) {
 	for _, d := range subjects.All() {
 		if d.Options.GetRule() == callbacksv1.Rule_SOLE {

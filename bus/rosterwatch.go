@@ -76,7 +76,7 @@ func (w *rosterWatch) run(ctx context.Context) {
 	}
 }
 
-// get asks for a roster later than the present one. A present one that nobody can have made yet is later than nothing.
+// get asks for a roster later than the present one; for any roster, if the present one has a revision from the future.
 func (w *rosterWatch) get(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, refresh)
 	defer cancel()
@@ -91,8 +91,8 @@ func (w *rosterWatch) get(ctx context.Context) error {
 	return err
 }
 
-// receive takes in news of a roster, or of a part of one. News may be anybody's: when nobody can have made the roster yet,
-// or when less is asked by it than by the present one, busd is asked what is true.
+// receive handles a published roster, or a part of one. Anybody may have published it, so a roster with a revision from the
+// future, or by which less would be asked than by the present one, is not used: busd is asked for its roster instead.
 func (w *rosterWatch) receive(m *nats.Msg) {
 	if responder.FromStream(m) {
 		return

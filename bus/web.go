@@ -33,22 +33,22 @@ func routesOf(r *rosterv1.Roster) routes {
 	return all
 }
 
-// Handler returns a handler that serves the web resources of all modules, under the paths they registered; all else is
-// a 404 with M_UNRECOGNIZED. The longest path that fits wins. It follows the roster at once, and may be called
-// concurrently.
+// Handler returns a handler that serves the web resources of all modules, under the paths they registered; any other path
+// is a 404 with M_UNRECOGNIZED. If several paths match, the longest counts. The handler follows the roster at once, and may
+// be called concurrently.
 //
-// Bodies are streamed in both directions, as fast as they are read; upgrades (WebSocket), trailers, informational
-// responses and cancelling pass. When a response breaks off, so does the connection to the client: the handler panics
-// with [http.ErrAbortHandler], and a handler around it must let that panic pass. Errors that are not the module's have the
-// field Modulebus-Error.
+// Bodies are streamed in both directions, as fast as they are read. Upgrades (WebSocket), trailers and informational
+// responses are passed on, and a client that leaves ends the context of the module's handler. When a response breaks off,
+// so does the connection to the client: the handler panics with [http.ErrAbortHandler], and a handler around it must let
+// that panic pass. Error responses that are not the module's have the header field Modulebus-Error.
 //
 // The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
-// bodies do not delay asks; where that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
+// bodies do not delay asks; if that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
 // requests are answered 503.
 func (c *Client) Handler() http.Handler { return c.web.handler(c) }
 
-// WebOptions are the limits for requests for modules' web resources. Zero values mean the defaults; a negative time means
-// without a limit. A request over a limit is counted in modulebus_web_requests_total by its outcome.
+// WebOptions are the limits of requests for modules' web resources. A zero value means the default, a negative time no
+// limit. A request over a limit is counted in modulebus_web_requests_total by its outcome.
 type WebOptions struct {
 	// AcceptTimeout is how long it may take until a worker says that it has the request. Beyond it, another worker is
 	// asked if that is safe, and else the client is answered 504. Default: 2 s.

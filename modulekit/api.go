@@ -16,9 +16,9 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// ModuleAPI is what a module is given when it is constructed: where it registers what it implements, and what it may
-// know of where it runs. It is used by the goroutine that constructs the module, until New returns; Log, ServerName,
-// Name and Worker may be called at any time, concurrently.
+// ModuleAPI connects a module with its homeserver. New gets it, and registers the module's callbacks, web resources and loops
+// with it; the methods for that may be called only by the goroutine of New, until New returns. All other methods may be called
+// at any time, concurrently.
 type ModuleAPI struct {
 	options  Options
 	host     kitopts.Host
@@ -39,12 +39,12 @@ func (api *ModuleAPI) Name() string { return api.options.Module }
 // Worker names this process among the module's workers. Another start has another name.
 func (api *ModuleAPI) Worker() string { return api.options.Worker }
 
-// Log is the module's logger. It must not be told secrets: passwords, tokens, addresses.
+// Log is the module's logger. Do not log secrets: passwords, tokens, addresses.
 func (api *ModuleAPI) Log() *zerolog.Logger { return api.options.Log }
 
-// RegisterWebResource makes the homeserver serve the path, and all below it, with the handler; of several paths that fit
-// a request, the longest counts. The path is unescaped and best lies below /_synapse/client/; what belongs to the Matrix
-// specification, Synapse or busd is refused, and constructing the module fails then. A path that is, or lies below, one
+// RegisterWebResource makes the homeserver serve the path, and everything below it, with the handler; if several paths match a
+// request, the longest counts. The path is unescaped, and should lie below /_synapse/client/. Paths of the Matrix
+// specification, of Synapse and of busd are refused: constructing the module fails. A path that equals, or lies below, the path
 // of a module earlier in the operator's roster is not served. The handler may be called concurrently.
 func (api *ModuleAPI) RegisterWebResource(path string, h http.Handler) {
 	if err := webpath.Check(path); err != nil {

@@ -1,4 +1,4 @@
-// Package modulekit is the module's side: it connects a program to a homeserver's bus, so that the homeserver asks it.
+// Package modulekit is the module's side: it connects a program to a homeserver's bus, so that the homeserver can ask it.
 //
 //	func main() { modulekit.Main(modulekit.Module[config]{New: newGate}) }
 //
@@ -21,18 +21,18 @@
 //
 // As in Synapse: the configuration is parsed, the module is constructed and registers what it implements, and is then
 // asked. When the operator changes the configuration, it is parsed and constructed again beside the running instance,
-// which it replaces if that went well. A program may run any number of times, on any number of machines: each is a
+// which it replaces if that succeeded. A program may run any number of times, on any number of machines: each process is a
 // worker, and each question goes to one of them.
 //
 // # Silence, refusals and errors
 //
-// Returning nil or an empty answer is to have no opinion. A refusal is an answer. An error, a panic, or being late is
-// a failure: it refuses nothing by itself, and what it means is the operator's to say.
+// Nil, or an empty answer, means that the module has no opinion. A refusal is an answer. An error, a panic, or an answer that
+// is late is a failure: it refuses nothing by itself; the operator decides what it means.
 //
 // # Concurrency
 //
-// Callbacks and web resources are called concurrently, up to Options.Concurrency of them; what is over that is answered
-// "busy" at once. A context ends when nobody waits for the answer any more.
+// Callbacks and web resources are called concurrently, up to [Options].Concurrency and WebConcurrency at once; requests beyond
+// that are answered "busy" at once. The context of a call ends when its answer is no longer wanted.
 //
 // # Testing
 //

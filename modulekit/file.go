@@ -12,11 +12,12 @@ import (
 // pieceSize is how many bytes of a file are asked for at once. A homeserver may give less.
 const pieceSize = 128 << 10
 
-// ErrNoContent is what reading a file returns for which the homeserver gave no content.
+// ErrNoContent is the error of reading a file whose content the homeserver did not give.
 var ErrNoContent = errors.New("modulekit: the homeserver gave no content for the file")
 
-// OpenFile returns a reader of the file that a request is about. Nothing is sent before the first Read, and never more
-// than is read. It reads until the context ends, which it does with the request's; it is for one goroutine.
+// OpenFile returns a reader of the file that a request is about. Each Read fetches what it needs from the homeserver, and
+// blocks until that is there or ctx ends. The content can be read until the request is answered. The reader is for one
+// goroutine.
 func (api *ModuleAPI) OpenFile(ctx context.Context, w *callbacksv1.FileWrapper) io.Reader {
 	return &fileReader{ctx: ctx, host: api.host, subject: w.GetSubject()}
 }

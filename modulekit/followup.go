@@ -152,7 +152,7 @@ func (f *follow) take(token string) (waiting bool) {
 	return waiting
 }
 
-// lost has the module told what nobody else will tell it. A module that is busy is told later.
+// lost tells the module that a follow-up did not come. A module that is busy is told later.
 func (f *follow) lost(token string) {
 	if f.take(token) {
 		f.api.tell(func(ctx context.Context) { f.report(ctx, token) }, func() { f.later(token) })

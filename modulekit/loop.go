@@ -13,8 +13,8 @@ import (
 	"github.com/modulebus/modulebus/internal/responder"
 )
 
-// LeaderLease is how long a leading worker counts as alive without a sign of life: 15 s. After a crash another worker leads
-// within that time.
+// LeaderLease is how long a leading worker keeps the lead without renewing it. After a crash, another worker leads within this
+// time.
 const LeaderLease = 15 * time.Second
 
 const renewals = 3 // in the time of a lease
@@ -30,7 +30,7 @@ type loop struct {
 // one interval, and the next one never before f has returned. The context of f ends when the worker stops or no longer
 // leads. Errors and panics of f are logged.
 //
-// When the leading worker crashes, another leads within [LeaderLease]. While workers cannot tell who leads, none does. It
+// When the leading worker crashes, another leads within [LeaderLease]. While workers cannot find out which of them leads, none does. It
 // needs JetStream, and may only be called while the module is constructed.
 func (api *ModuleAPI) LoopingBackgroundCall(every time.Duration, f func(context.Context) error) {
 	api.loop(loop{every: every, f: f})

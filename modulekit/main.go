@@ -42,8 +42,8 @@ const (
 //	--log-level    MODULEBUS_LOG_LEVEL    default info
 //
 // SIGTERM and SIGINT drain the module. A second SIGINT ends it at once, and so does another SIGTERM a second or more after
-// the first; one in the same second is the same wish, sent twice. It exits 0 when it drained, 78 when its
-// configuration was refused, 2 when its flags are wrong and 1 when anything else ended it, such as NATS for good. Logs go to stderr.
+// the first; one within a second is ignored. The exit status is 0 when the module drained, 78 when its configuration was
+// refused, 2 when its flags are wrong, and 1 otherwise, such as when the connection to NATS ended for good. Logs go to stderr.
 func Main[Config any](m Module[Config]) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)

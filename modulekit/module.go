@@ -19,8 +19,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Failure is what a module failed with, as a test that asks it with package modulekittest sees it: a kind, such as ERROR,
-// PANIC or TIMEOUT, and a text.
+// Failure is the error of a question that the module failed to answer, in a test with package modulekittest. Kind says how it
+// failed, such as ERROR, PANIC or TIMEOUT.
 type Failure struct {
 	Kind rosterv1.FailureKind
 	Text string
@@ -29,13 +29,13 @@ type Failure struct {
 // Error implements error.
 func (f *Failure) Error() string { return (*wire.Failure)(f).Error() }
 
-// Module is a module as its author writes it. Config is whatever the operator's configuration becomes.
+// Module is a module as its author writes it. Config is the type of its parsed configuration.
 type Module[Config any] struct {
-	// Version is the module's, as its author counts: a semantic version. Default: 0.0.0.
+	// Version is the semantic version of the module, which busd shows. Default: 0.0.0.
 	Version string
 
-	// ParseConfig turns the operator's config, a JSON object, into what New gets. It may transform it, and refuses it by
-	// returning a [*ConfigError]. Default: [DecodeConfig].
+	// ParseConfig turns the operator's config, a JSON object, into the value that New gets. It refuses a config by returning
+	// a [*ConfigError]. Default: [DecodeConfig].
 	ParseConfig func(raw json.RawMessage) (Config, error)
 
 	// New constructs the module, which registers what it implements. It is called again, for a new instance beside the
@@ -43,7 +43,7 @@ type Module[Config any] struct {
 	New func(config Config, api *ModuleAPI) error
 }
 
-// Options say where a module runs. ServerName and Module are required.
+// Options are the options of [Run]. ServerName and Module are required.
 type Options struct {
 	// ServerName is the homeserver's, such as example.com.
 	ServerName string
@@ -65,7 +65,7 @@ type Options struct {
 	// DrainTimeout is how long requests under way may take when the module stops. Default: 10 s.
 	DrainTimeout time.Duration
 
-	// Log gets what happens to the module. Default: nothing is logged.
+	// Log gets the module's log. Default: nothing is logged.
 	Log *zerolog.Logger
 }
 
@@ -80,17 +80,17 @@ func (o Options) withDefaults() Options {
 }
 
 // Run runs the module until ctx ends. Then it drains: it takes no more requests, finishes those under way and the follow-ups
-// that the module is being told, and returns nil. Whatever is still under way after DrainTimeout has its context ended, and
-// streams and WebSockets are cut, visibly for their clients. Run waits, and says so in the log, while busd is not there or the roster does not
-// list the module.
+// that the module is being told, and returns nil. After DrainTimeout, the contexts of calls that are
+// still under way end, and streams and WebSockets are cut, visibly for their clients. While busd cannot be reached, or the
+// roster does not list the module, Run waits, and says so in the log.
 //
-// It returns a [*ConfigError] when the configuration is refused, of which busd is told; and another error when the module
-// cannot be constructed, or when the connection is closed for good, be it by nats.go or by the caller.
+// It returns a [*ConfigError] when the configuration is refused, after it has reported that to busd. It returns another error
+// when the module cannot be constructed, or when nats.go or the caller has closed the connection.
 //
-// The connection stays the caller's; let it reconnect for ever (nats.MaxReconnects(-1)), also after refused logins
-// (nats.IgnoreAuthErrorAbort). Run listens to its asynchronous errors, and passes them on to the handler that it has. A
-// second connection is made with its options, but none of its callbacks, for the bodies of web resources, so that they do
-// not delay questions; where that fails, they go over the first.
+// The connection stays the caller's. Make it reconnect without limit (nats.MaxReconnects(-1)), also after refused logins
+// (nats.IgnoreAuthErrorAbort). Run sets its error handler, and passes errors on to the handler that was there. For the bodies
+// of web resources, Run makes a second connection with the same options, but without its callbacks, so that bodies do not
+// delay questions; if that fails, bodies go over the first.
 func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Options) error {
 	if o.ServerName == "" || o.Module == "" {
 		return errors.New("modulekit: Options.ServerName and Options.Module are required")

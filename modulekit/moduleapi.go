@@ -12,7 +12,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// MatrixError is an error that the homeserver, or busd, answered a call of the Module API with.
+// MatrixError is the error of a call of the Module API that the homeserver, or busd, answered with an error.
 type MatrixError = matrix.Error
 
 // callTimeout is how long a call may take whose context has no deadline.
@@ -39,7 +39,7 @@ func (api *ModuleAPI) IsMine(id string) bool {
 	return ok && server == api.ServerName()
 }
 
-// GetQualifiedUserID returns the user ID of a local user: @username:server, or what it is given if that is one already.
+// GetQualifiedUserID returns the user ID of a local user, @username:server. It returns a username that begins with @ unchanged.
 func (api *ModuleAPI) GetQualifiedUserID(username string) string {
 	if strings.HasPrefix(username, "@") {
 		return username

@@ -14,12 +14,12 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Keyed is a callback together with what it is registered for: in Synapse, a login type and its fields.
+// Keyed is a callback that is registered for one value of a key: in Synapse, a login type and its fields.
 type Keyed[Request, Reply proto.Message] struct {
-	// Key is what the module is asked about, such as "m.login.password".
+	// Key is the value that the module is asked about, such as "m.login.password".
 	Key string
 
-	// Fields are what it gets of the request's keyed object, such as "password".
+	// Fields are the members of the request's keyed object that the module gets, such as "password".
 	Fields []string
 
 	// Func answers. It may be called concurrently.
@@ -60,15 +60,14 @@ type StateFilter struct {
 	all bool
 }
 
-// AllState is every state event of a room. Of a large room there are hundreds of thousands, and they travel with each
-// question: what is larger than NATS's max_payload cannot be asked, and the module has failed then. Name the types that
-// you need instead, or ask for them when you do, with [ModuleAPI.GetRoomState].
+// AllState selects every state event of a room. A large room has hundreds of thousands, which travel with each question; a
+// question that is larger than NATS's max_payload is not asked, and counts as a failure of the module. Better name the types
+// that the module needs, or fetch them when it does, with [ModuleAPI.GetRoomState].
 func AllState() StateFilter { return StateFilter{all: true} }
 
-// NeedState says which state events the module needs in the requests of a callback; it gets no others, and none at all
-// without this. The module must register the callback, and the callback must have room state: check_event_allowed and
-// others that the reference lists with state_events. Otherwise constructing the module fails. It is called while the
-// module is constructed.
+// NeedState selects the state events that the module gets in the requests of a callback; without it, the module gets none. The
+// module must register the callback, and the callback's request must have room state (a field state_events, as that of
+// check_event_allowed); otherwise constructing the module fails. It may only be called while the module is constructed.
 func (api *ModuleAPI) NeedState(cb subjects.AnyCallback, filters ...StateFilter) {
 	state := &rosterv1.StateFilter{}
 	for _, f := range filters {

@@ -14,19 +14,18 @@ import (
 	"github.com/modulebus/modulebus/internal/kitopts"
 )
 
-// StoreHistory is how many values of each key a module's store keeps: 8. Older ones are gone.
+// StoreHistory is how many values of each key a module's store keeps. Older ones are deleted.
 const StoreHistory = 8
 
-// These are errors of a [Store], and of [ModuleAPI.KeyValue].
+// Errors of a [Store], and of [ModuleAPI.KeyValue].
 var (
-	// ErrNoStore: there is no JetStream on this NATS, or busd cannot make the store. The text of the error that wraps it
-	// says why.
+	// ErrNoStore says that NATS has no JetStream, or that busd cannot make the store. The error that wraps it says why.
 	ErrNoStore = errors.New("modulekit: the module has no store")
 
-	// ErrKeyNotFound: the store has no such key, or it was deleted.
+	// ErrKeyNotFound says that the store has no such key, or that it was deleted.
 	ErrKeyNotFound = errors.New("modulekit: the store has no such key")
 
-	// ErrConflict: somebody else wrote the key meanwhile, so nothing was written.
+	// ErrConflict says that the key has another revision than expected, so nothing was written.
 	ErrConflict = errors.New("modulekit: the key has changed meanwhile")
 )
 
@@ -35,8 +34,8 @@ var (
 // values of a key. A key has letters, digits and any of - _ / = . and neither begins nor ends with a dot; a value has at
 // most the server's max_payload, 1 MiB by default, less a little for the key.
 //
-// A Store may be kept as long as the module runs: when busd was restarted and the store went with it, the next use makes
-// it anew, empty. Methods may be called concurrently and block until NATS has answered or ctx ends.
+// A Store may be kept as long as the module runs. If the store was lost with a restart of busd, the next use makes a new, empty
+// one. Methods may be called concurrently and block until NATS has answered or ctx ends.
 type Store struct {
 	bucket kitopts.Bucket
 	log    *zerolog.Logger
@@ -54,9 +53,9 @@ type Entry struct {
 // KeyValue opens the module's store. See [Store].
 //
 // The store is as durable as the JetStream that keeps it: replicated on a cluster of three or more, in busd's
-// nats.store_dir when NATS is inside busd, and gone with busd where that is not set, of which busd warns in its log.
+// nats.store_dir when NATS is inside busd, and lost with busd where that is not durable, of which busd warns in its log.
 // JetStream acknowledges writes before they are synced to disk (sync_interval, 2 minutes by default), so a power failure
-// may lose the last of them. [ErrNoStore] says that there is none.
+// may lose the last of them. It returns an error that wraps [ErrNoStore] if there is no store.
 func (api *ModuleAPI) KeyValue(ctx context.Context) (*Store, error) {
 	b, err := api.host.Bucket(ctx)
 	if err != nil {
@@ -65,7 +64,7 @@ func (api *ModuleAPI) KeyValue(ctx context.Context) (*Store, error) {
 	return &Store{b, api.Log()}, nil
 }
 
-// Get returns the value of a key, [ErrKeyNotFound] if there is none.
+// Get returns the value of a key, or [ErrKeyNotFound].
 func (s *Store) Get(ctx context.Context, key string) (Entry, error) {
 	if err := checkKey(key); err != nil {
 		return Entry{}, err
@@ -89,7 +88,7 @@ func (s *Store) Update(ctx context.Context, key string, value []byte, revision u
 	return s.write(ctx, key, kitopts.Write{Value: value, After: &revision})
 }
 
-// Delete deletes a key, whatever its value is. To delete one that is not there is no error.
+// Delete deletes a key, whatever its value is. Deleting a key that does not exist is not an error.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	_, err := s.write(ctx, key, kitopts.Write{Delete: true})
 	return err
@@ -134,10 +133,10 @@ func (s *Store) History(ctx context.Context, key string) ([]Entry, error) {
 	return entries, err
 }
 
-// Watch yields each key's value, and then what changes, deletions among it, until ctx ends: of each key the newest entry,
-// though not each of several that followed one another at once. It outlives reconnects and a store that was made anew:
-// then it yields a deletion for each key that is gone. While the store cannot be read, it tries again each second, and
-// says so in the module's log.
+// Watch yields the present value of each key, and then each change, including deletions, until ctx ends. Of several changes of
+// a key in quick succession it may yield only the newest. It outlives reconnects. If the store was lost and made again, it
+// yields a deletion for each key that is gone. While the store cannot be read, it tries again each second, and says so in
+// the module's log.
 func (s *Store) Watch(ctx context.Context) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -191,7 +191,7 @@ func (w *worker) serve(m *nats.Msg) responder.Answer {
 	return responder.Answer{Header: in.Header(), Data: reply}
 }
 
-// spell is how the kit reports what is not the module's own failure.
+// spell reports a failure of the worker, such as too many requests, as an answer.
 func spell(t responder.Trouble) responder.Answer {
 	f := wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: t.Text}
 	switch t.Cause {
@@ -204,8 +204,8 @@ func spell(t responder.Trouble) responder.Answer {
 	return responder.Answer{Header: f.Header()}
 }
 
-// drain stops taking requests, says so, and waits for those under way. A request that NATS gave to this worker before it
-// knew is under way, too: nobody else gets it.
+// drain stops taking requests, says so, and waits for those under way. A request that NATS has already sent
+// to this worker is under way, too: no other worker gets it.
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	w.questions.Retain()
 	w.web.retain()
@@ -229,7 +229,8 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	return nil
 }
 
-// flush waits until NATS has taken, and brought, what there is. Where NATS is away, there is nobody to wait for.
+// flush waits until NATS has everything that was sent, and has delivered everything for this worker. It returns at once
+// without a connection.
 func (w *worker) flush(most time.Duration) error {
 	if !w.nc.IsConnected() {
 		return nil

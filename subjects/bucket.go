@@ -20,10 +20,10 @@ func (s Server) bucket(kind, module string) string {
 var inBucket = strings.NewReplacer("%", "_", "_", "__", "-", "_2D")
 
 // bucketPermissions are what a worker needs to read and to write a bucket that busd made. It may make no stream and no
-// consumer: either could deliver what is none of its business to any subject.
+// consumer: either could deliver messages of others to any subject.
 //
-// It may not subscribe what it may publish: whoever hears a message may answer it, so a module that hears its own could say
-// anything anywhere, by naming a subject as its reply subject.
+// It may not subscribe what it may publish: a user may answer each message that it gets, so a module that gets its own messages
+// could publish on any subject, by naming it as the reply subject.
 func bucketPermissions(bucket string) (publish []string) {
 	stream := "KV_" + bucket
 	return []string{

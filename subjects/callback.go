@@ -32,7 +32,7 @@ type Declaration struct {
 	// Name is Synapse's, such as user_may_create_room. No two callbacks share one.
 	Name string
 
-	// Options are the facts that stand with the declaration.
+	// Options are the options of the declaration.
 	Options *callbacksv1.CallbackOptions
 
 	index          int // in all
@@ -54,7 +54,7 @@ func DeclarationOf(c AnyCallback) *Declaration { return c.declaration() }
 
 var all []*Declaration
 
-// All returns every callback, and every follow-up of one. The slice is the caller's.
+// All returns every callback, and every follow-up of one. The caller may change the slice.
 func All() []*Declaration { return slices.Clone(all) }
 
 // Categories returns every category, in the order of [All].
@@ -68,7 +68,7 @@ func Categories() []*Category {
 	return categories
 }
 
-// Find returns the callback with that name or full name.
+// Find returns the callback with a name or full name, and whether there is one.
 func Find(name string) (*Declaration, bool) {
 	for _, d := range all {
 		if d.Name == name || d.full == name {
@@ -78,13 +78,13 @@ func Find(name string) (*Declaration, bool) {
 	return nil, false
 }
 
-// Index is the callback's place in [All], for tables by callback. It is not the same in every version.
+// Index is the callback's index in [All], for tables by callback. It may differ between versions of this module.
 func (d *Declaration) Index() int { return d.index }
 
 // FullName is the category's and the callback's name, such as spam_checker.user_may_create_room.
 func (d *Declaration) FullName() string { return d.full }
 
-// FollowUp reports whether this is the second half of other callbacks rather than a callback of Synapse's.
+// FollowUp reports whether this follows up on other callbacks, and is not a callback of Synapse's own.
 func (d *Declaration) FollowUp() bool { return len(d.Options.GetFollows()) > 0 }
 
 // FollowedBy returns the follow-up of the callback, or nil.
@@ -106,7 +106,7 @@ func (d *Declaration) NewReply() proto.Message { return d.reply.New().Interface(
 // CanRefuse reports whether an answer can be a refusal.
 func (d *Declaration) CanRefuse() bool { return d.refusal != nil }
 
-// KnowsOrigin reports whether the request tells which server it comes from.
+// KnowsOrigin reports whether the request has an event, whose sender tells the server that it comes from.
 func (d *Declaration) KnowsOrigin() bool {
 	return d.Options.GetOnFailureFederated() != callbacksv1.OnFailure_ON_FAILURE_UNSPECIFIED
 }

@@ -3,8 +3,8 @@
 //
 // # Catalogue
 //
-// Each callback has a variable of type [Callback], such as [UserMayCreateRoom]: its names, its messages and the facts that
-// its declaration in schemas states. [Find] looks one up by name, and [All] and [Categories] list them. Functions that take
+// Each callback has a variable of type [Callback], such as [UserMayCreateRoom]: its names, its messages and the options of its
+// declaration in schemas. [Find] looks one up by name, and [All] and [Categories] list them. Functions that take
 // an [AnyCallback] take either form. Methods of the Module API have a variable each, too, such as [APISendMail].
 //
 // # Grammar
@@ -22,7 +22,7 @@
 //	         / "module." module ".stored." *OCTET                    ; JetStream to a module: a key of its store changed
 //	         / "module." module ".changed"                           ; busd to a module: its Entry changed
 //	         / "module." module ".api." method                       ; a module to its homeserver
-//	         / "module." module ".api_cancel"                        ; a reply of it is no longer wanted
+//	         / "module." module ".api_cancel"                        ; the reply to such a call is no longer wanted
 //	         / "module." module ".cancel"                            ; an aggregator to a module: an answer is no longer wanted
 //	         / "module." module ".file." client "." file             ; a module reads a file that a request is about
 //	         / "module." module ".inbox." worker ".>"                ; replies to one worker
@@ -37,12 +37,12 @@
 //	category = "spam_checker" / …                                    ; as Synapse spells it
 //	callback = "user_may_create_room" / …                            ; as Synapse spells it
 //
-// Whatever a module publishes or subscribes has its name as a token of its own, so its permissions follow from its
-// name, and no module touches a subject of another. What a user says never becomes part of a subject.
+// Each subject that a module publishes or subscribes has the module's name as a token, so its permissions follow from its name,
+// and no module can use a subject of another. Nothing that users write becomes part of a subject.
 //
 // # Tokens
 //
 // [Token] writes any string as one legal subject token and [ParseToken] reads it back: ASCII letters, digits, '-' and '_'
 // stand for themselves, each other byte is % and two upper case hexadecimal digits, and the empty string is a lone %.
-// No string has two tokens, and no token two strings.
+// Each string has exactly one token, and each token stands for exactly one string.
 package subjects

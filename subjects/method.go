@@ -15,7 +15,7 @@ type Method struct {
 	// Name is Synapse's, such as get_userinfo_by_id.
 	Name string
 
-	// Options are the facts that stand with the declaration.
+	// Options are the options of the declaration.
 	Options *moduleapiv1.MethodOptions
 
 	request, reply protoreflect.MessageType
@@ -26,10 +26,10 @@ type APIMethod[Request, Reply proto.Message] struct{ *Method }
 
 var methods []*Method
 
-// Methods returns every method of the Module API, in order of their declaration. The slice is the caller's.
+// Methods returns every method of the Module API, in order of their declaration. The caller may change the slice.
 func Methods() []*Method { return append([]*Method(nil), methods...) }
 
-// FindMethod returns the method with that name.
+// FindMethod returns the method with a name, and whether there is one.
 func FindMethod(name string) (*Method, bool) {
 	for _, m := range methods {
 		if m.Name == name {
@@ -39,7 +39,7 @@ func FindMethod(name string) (*Method, bool) {
 	return nil, false
 }
 
-// Scopes returns what an operator can grant: the scopes that not every module has.
+// Scopes returns the scopes that an operator can grant: those that modules do not have by default.
 func Scopes() []string {
 	var scopes []string
 	seen := map[string]bool{}
@@ -78,7 +78,7 @@ func (s Server) API(m *Method, module string) string { return s.module(module, "
 // APIAny matches API of every module and every method.
 func (s Server) APIAny() string { return s.root + "module.*.api.*" }
 
-// APICancel is where a module says that it no longer wants the reply to a call.
+// APICancel is where a module cancels a call.
 func (s Server) APICancel(module string) string { return s.module(module, "api_cancel") }
 
 // APICancelAny matches APICancel of every module.
@@ -86,7 +86,7 @@ func (s Server) APICancelAny() string { return s.root + "module.*.api_cancel" }
 
 var errNoMethod = errors.New("subjects: this is not about a method of the Module API")
 
-// MethodOf returns the module and the method's name of an API subject.
+// MethodOf returns the module and the method's name of an API subject; an error for any other subject.
 func MethodOf(subject string) (module, name string, err error) {
 	dot := strings.LastIndexByte(subject, '.')
 	prefix, ok := strings.CutSuffix(subject[:max(dot, 0)], ".api")

@@ -8,9 +8,9 @@ type Permissions struct {
 	Publish, Subscribe []string
 }
 
-// ModulePermissions are what a module of that name needs, and all that it may do: hear what it is asked, answer, join and
-// leave as itself, call the Module API, serve its web resources, read and write its store. They follow from the name alone, so what the module
-// registers later changes nothing. Answering needs NATS's allow_responses besides, for one answer to each question.
+// ModulePermissions are the permissions that a module needs: to get its questions, join and leave as itself, call the Module
+// API, serve its web resources, and read and write its store. They follow from the name alone, whatever the module registers.
+// To answer it also needs NATS's allow_responses, for one answer to each question.
 func (s Server) ModulePermissions(module string) Permissions {
 	name := Token(module)
 	store, lease := bucketPermissions(s.StoreBucket(module)), bucketPermissions(s.LeaseBucket(module))
@@ -40,9 +40,9 @@ func (s Server) ModulePermissions(module string) Permissions {
 	}
 }
 
-// HomeserverPermissions are what a homeserver needs that asks modules itself, with package bus, or that asks busd over
-// NATS: to ask, to hear answers, to serve the Module API and files, and to be the gateway of web resources. Answering
-// the Module API needs allow_responses besides.
+// HomeserverPermissions are the permissions that a homeserver needs to ask modules itself, with package bus, or to ask busd over
+// NATS: to ask, to get answers, to serve the Module API and files, and to be the gateway of web resources. To answer calls of
+// the Module API it also needs allow_responses.
 func (s Server) HomeserverPermissions() Permissions {
 	return Permissions{
 		Subscribe: []string{

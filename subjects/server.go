@@ -11,10 +11,10 @@ type Server struct{ root string }
 // For returns the subjects of the homeserver with that server name.
 func For(serverName string) Server { return Server{"modulebus." + Token(serverName) + "."} }
 
-// Ask is where any homeserver asks a callback, to be answered by busd.
+// Ask is where a homeserver asks a callback; busd answers.
 func (s Server) Ask(c AnyCallback) string { return s.root + "ask." + c.declaration().FullName() }
 
-// AskAny matches Ask of every callback, also of those this version does not know.
+// AskAny matches Ask of every callback, including those that this version does not know.
 func (s Server) AskAny() string { return s.root + "ask.*.*" }
 
 // Callback is where an aggregator asks a module. Workers subscribe it with [Group].
@@ -32,7 +32,7 @@ func (s Server) WorkerAny(module, worker string) string {
 	return s.root + "cb.*.*." + Token(module) + "." + Token(worker)
 }
 
-// Web is where HTTP requests for a web resource of a module go. Workers subscribe it with [Group].
+// Web is where HTTP requests for a web resource of a module are sent. Workers subscribe it with [Group].
 func (s Server) Web(module, resource string) string {
 	return s.root + "web.1." + Token(module) + "." + Token(resource)
 }
@@ -40,19 +40,19 @@ func (s Server) Web(module, resource string) string {
 // Entry is where a module asks for its roster entry.
 func (s Server) Entry(module string) string { return s.module(module, "entry") }
 
-// Join is where a worker says what it is and has registered.
+// Join is where a worker registers.
 func (s Server) Join(module string) string { return s.module(module, "join") }
 
-// Leave is where a worker says that it takes no more work.
+// Leave is where a worker says that it takes no more requests.
 func (s Server) Leave(module string) string { return s.module(module, "leave") }
 
-// Changed is where a module hears of changes of its roster entry.
+// Changed is where a module is told of changes of its roster entry.
 func (s Server) Changed(module string) string { return s.module(module, "changed") }
 
-// Cancel is where a module hears that an answer is no longer wanted: the message is the reply subject of the request.
+// Cancel is where a module is told that an answer is no longer wanted: the payload is the reply subject of the request.
 func (s Server) Cancel(module string) string { return s.module(module, "cancel") }
 
-// File is where a module reads a file. The client and the file are tokens that nobody can guess.
+// File is where a module reads a file. The names of the client and of the file cannot be guessed.
 func (s Server) File(module, client, file string) string {
 	return s.module(module, "file."+Token(client)+"."+Token(file))
 }
@@ -62,7 +62,7 @@ func (s Server) FileAny(client string) string {
 	return s.root + "module.*.file." + Token(client) + ".*"
 }
 
-// EntryAny, JoinAny and LeaveAny match those of every module; [ModuleOf] tells whose a subject is.
+// EntryAny, JoinAny, LeaveAny and StoreAny match the subjects of every module; [ModuleOf] returns the module of a subject.
 func (s Server) EntryAny() string { return s.root + "module.*.entry" }
 
 // JoinAny is described at [Server.EntryAny].
@@ -71,22 +71,23 @@ func (s Server) JoinAny() string { return s.root + "module.*.join" }
 // LeaveAny is described at [Server.EntryAny].
 func (s Server) LeaveAny() string { return s.root + "module.*.leave" }
 
-// Store is where a module's workers ask busd to make the module's buckets, and are told their names.
+// Store is where a worker asks busd to make a bucket of the module; the answer has its name.
 func (s Server) Store(module string) string { return s.module(module, "store") }
 
-// Stored is where a module hears that a key of its store has changed: what JetStream has it at follows, or a pattern of that.
+// Stored is where a module is told that a key of its store has changed. At is the key's subject in JetStream, or a pattern of
+// such subjects.
 func (s Server) Stored(module, at string) string { return s.module(module, "stored."+at) }
 
 // StoreAny is described at [Server.EntryAny].
 func (s Server) StoreAny() string { return s.root + "module.*.store" }
 
-// Inbox is the prefix of the subjects on which one worker gets replies.
+// Inbox is the prefix of the subjects on which a worker gets replies.
 func (s Server) Inbox(module, worker string) string { return s.module(module, "inbox."+Token(worker)) }
 
 // Roster is where homeservers ask for the roster.
 func (s Server) Roster() string { return s.root + "roster.get" }
 
-// RosterChanged is where homeservers hear of each new roster.
+// RosterChanged is where homeservers are told of each new roster.
 func (s Server) RosterChanged() string { return s.root + "roster.changed" }
 
 func (s Server) module(module, what string) string {
@@ -96,9 +97,9 @@ func (s Server) module(module, what string) string {
 // Group is the queue group of a module's workers.
 func Group(module string) string { return Token(module) }
 
-// MayReply reports whether what came on a subject may be answered at another one: in an inbox, and not where somebody listens
-// for more than answers. NATS lets a client name any subject there, and whoever answers may publish where the client may not.
-// A module's inbox is among the subjects of the bus that are about it.
+// MayReply reports whether a request that came on a subject may be answered on its reply subject: only inboxes may be. NATS lets
+// a client name any reply subject, and the answering side may publish where the client may not. A request of a module may be
+// answered only in that module's inbox.
 func MayReply(subject, reply string) bool {
 	if !strings.HasPrefix(reply, "modulebus.") {
 		return !strings.HasPrefix(reply, "$")

@@ -2,22 +2,23 @@ package subjects
 
 import "strings"
 
-// Channels of a stream of tunnelled HTTP. Frames on one channel keep their order.
+// The channels of a stream of tunnelled HTTP. Frames on one channel keep their order.
 const (
 	Control = "c" // all but bodies
 	Bulk    = "b" // bodies
 )
 
-// Process names a gateway or a worker among those that carry HTTP for a module: two subject tokens.
+// Process is the address of a gateway or a worker that carries HTTP for a module: two subject tokens.
 func Process(module, name string) string { return Token(module) + "." + Token(name) }
 
-// Beside names another process that carries HTTP for the module of process.
+// Beside is the address of another gateway or worker, for the same module as process.
 func Beside(process, name string) string {
 	module, _, _ := strings.Cut(process, ".")
 	return module + "." + Token(name)
 }
 
-// GatewayStream is where a gateway gets frames of a stream. Both names are random, so only who was asked knows it.
+// GatewayStream is where a gateway gets frames of a stream. The names of gateway and stream are random, so only the worker that
+// was asked knows the subject.
 func (s Server) GatewayStream(process, channel, token string) string {
 	return s.root + "webg.1." + process + "." + channel + "." + token
 }

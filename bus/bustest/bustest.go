@@ -26,11 +26,11 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// ServerName is the homeserver's in every script.
+// ServerName is the homeserver's name in every script.
 const ServerName = "example.com"
 
-// Script is how the modules of a client behave. Scripts of the same module add up; modules are in the order in which
-// they are first named.
+// Script says how a module of the client behaves. Several scripts of one module add up. Modules have the order in which they
+// are first named.
 type Script struct {
 	module   string
 	callback *subjects.Declaration
@@ -45,7 +45,7 @@ func Answer[Request, Reply proto.Message](cb subjects.Callback[Request, Reply], 
 }
 
 // Func lets a module answer with a function; an error of it is a failure of the module. It may be called concurrently,
-// on goroutines that the test waits for. Its context ends when nobody waits for the answer any more.
+// on goroutines that the test waits for. Its context ends when the answer is no longer wanted.
 func Func[Request, Reply proto.Message](
 	cb subjects.Callback[Request, Reply], f func(context.Context, Request) (Reply, error),
 ) Script {

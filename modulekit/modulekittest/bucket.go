@@ -25,7 +25,7 @@ type watcher struct {
 
 func newBucket() *bucket { return &bucket{entries: map[string][]kitopts.Entry{}} }
 
-// Store is the module's store, for the test to fill and to look at. It is there before the module opens it.
+// Store returns the module's store, for the test to write and to read. It exists before the module opens it.
 func (h *Homeserver) Store() *Store { return &Store{h.host.bucket} }
 
 // Store is a module's store as a test sees it.

@@ -80,8 +80,8 @@ func (h *host) Bucket(context.Context) (kitopts.Bucket, error) {
 	return h.bucket, nil
 }
 
-// File returns what a request says of a file with that content, so that the module can read it with
-// [modulekit.ModuleAPI.OpenFile]: check_media_file_for_spam is asked with one.
+// File makes a file with that content, and returns its description for a request such as that of check_media_file_for_spam. The
+// module reads it with [modulekit.ModuleAPI.OpenFile].
 func (h *Homeserver) File(content io.ReaderAt) *callbacksv1.FileWrapper {
 	h.host.mu.Lock()
 	defer h.host.mu.Unlock()

@@ -36,7 +36,7 @@ type Homeserver struct {
 	clock  clock
 }
 
-// Script is what the homeserver has and does. The zero Script has no files, and no method of the Module API.
+// Script says how the scripted homeserver behaves. The zero Script implements no method of the Module API.
 type Script struct {
 	// ServerName is the homeserver's. Default: example.com.
 	ServerName string
@@ -47,12 +47,12 @@ type Script struct {
 	// API answers the module's calls.
 	API ModuleAPI
 
-	// NoStore has the module find no store: [modulekit.ErrNoStore].
+	// NoStore makes opening the store fail with [modulekit.ErrNoStore].
 	NoStore bool
 }
 
-// Start parses the config, a JSON object, constructs the module, and fails the test if either does. What there is beside
-// the module is in the script, if one is given.
+// Start parses the config, a JSON object, and constructs the module; it ends the test if either fails. At most one script
+// may be given; without one, the zero Script counts.
 func Start[Config any](tb testing.TB, m modulekit.Module[Config], config string, script ...Script) *Homeserver {
 	tb.Helper()
 	h, err := TryStart(tb, m, config, script...)
@@ -70,7 +70,7 @@ func TryStart[Config any](tb testing.TB, m modulekit.Module[Config], config stri
 	return construct(tb.Context(), m, config, &log, script)
 }
 
-// New is [TryStart] without a test, for examples. The module's log goes nowhere.
+// New is [TryStart] without a test, for examples. The module's log is dropped.
 func New[Config any](m modulekit.Module[Config], config string, script ...Script) (*Homeserver, error) {
 	return construct(context.Background(), m, config, nil, script)
 }
@@ -97,7 +97,7 @@ func construct[Config any](
 	return h, nil
 }
 
-// Callbacks returns what the module registered.
+// Callbacks returns the callbacks that the module registered.
 func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callbacks }
 
 func ask[Request, Reply proto.Message](
