@@ -170,7 +170,7 @@ func (m *Mux) reply(t Ticket) string {
 // MaxPayload implements [Requester].
 func (m *Mux) MaxPayload() int { return int(m.nc.MaxPayload()) }
 
-// receive drops replies that nobody waits for: those that are late, doubled or made up.
+// receive drops replies for which there is no request under way: those that are late, duplicated or forged.
 func (m *Mux) receive(msg *nats.Msg) {
 	if n, err := strconv.ParseUint(msg.Subject[len(m.prefix):], 36, 64); err == nil {
 		m.give(Ticket(n), msg)

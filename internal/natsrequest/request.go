@@ -27,8 +27,8 @@ type Requester interface {
 	// Cancel is Forget, and tells the module at the subject that the answer is no longer wanted.
 	Cancel(t Ticket, subject string)
 
-	// Lost tells the receivers of all requests that were sent to the subject that nobody listens there any more. Their
-	// replies may still come.
+	// Lost tells the receivers of all requests that were sent to the subject that nothing subscribes it any more. Replies may
+	// still come.
 	Lost(subject string)
 
 	// MaxPayload is the size in bytes of the largest request that can be sent now, its headers included.
@@ -43,7 +43,7 @@ type Ticket uint64
 type Receiver interface {
 	Receive(place int, reply *nats.Msg)
 
-	// Lost says that whoever has one of the receiver's requests may be gone.
+	// Lost says that a worker which has one of the receiver's requests may be gone.
 	Lost()
 }
 

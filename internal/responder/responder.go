@@ -120,7 +120,7 @@ func (r *Responder) Retain(subjects ...string) {
 	}
 }
 
-// Cancels listens on a subject for the names of requests that nobody waits for any more. See [Responder.Begin].
+// Cancels listens on a subject for the names of requests whose replies are no longer wanted. See [Responder.Begin].
 func (r *Responder) Cancels(subject string) error {
 	sub, err := r.nc.Subscribe(subject, func(m *nats.Msg) { r.inFlight.cancel(string(m.Data)) })
 	if err != nil {
@@ -192,14 +192,15 @@ func (r *Responder) end() <-chan struct{} {
 }
 
 // Drain takes no more requests, and returns the channel that [Responder.Stop] does. What NATS handed over before it knew
-// is still served, because nobody else gets it. Drain waits at most patience for NATS.
+// is still served, because no other worker gets it. Drain waits at most patience for NATS.
 func (r *Responder) Drain(patience time.Duration) (ended <-chan struct{}) {
 	r.Retain()
 	r.flush(patience)
 	return r.Stop()
 }
 
-// flush waits until NATS has taken, and brought, what there is. Where NATS is away, there is nobody to wait for.
+// flush waits until NATS has everything that was sent, and has delivered everything for this responder. It returns at once
+// without a connection.
 func (r *Responder) flush(patience time.Duration) {
 	if r.nc.IsConnected() {
 		_ = r.nc.FlushTimeout(patience) // What was lost is covered by the requesters' deadlines.

@@ -1,6 +1,6 @@
-// Package rosterwire carries rosters over NATS: in one message, or in parts where one is too small, and asks for them.
+// Package rosterwire carries rosters over NATS, in one message or in parts where one is too small, and fetches them.
 //
-// A roster that nobody could have sent is not believed on its own: see [Plausible].
+// A roster with a revision from the future is not believed by itself: see [Plausible].
 package rosterwire
 
 import (
@@ -30,15 +30,15 @@ const (
 	maxSenders = 16
 )
 
-// Skew is how far the clock of whoever made a roster may be ahead.
+// Skew is how far the clock of the busd that made a roster may be ahead.
 const Skew = 5 * time.Minute
 
-// Grace is how long [Fetch] waits for another busd, when the first has no roster or not one to believe.
+// Grace is how long [Fetch] waits for another busd if the first has no roster, or none that is plausible.
 const Grace = 250 * time.Millisecond
 
 // Plausible reports whether a roster with this revision can have been made by now: revisions are times. One from the
-// future comes from a clock that is wrong, or from somebody who wants to be believed for ever. It is taken only as the
-// answer to a question, and anything plausible replaces it.
+// future comes from a wrong clock, or from an attacker whose roster would never be replaced. It is used only as the answer to
+// a request, and any plausible roster replaces it.
 func Plausible(revision uint64, now time.Time) bool {
 	return revision <= uint64(now.Add(Skew).UnixMilli())
 }
@@ -73,7 +73,7 @@ type Assembler struct {
 	pending []*pending // by sender, the latest last
 }
 
-// pending is a roster of which not all parts have come.
+// pending is a roster whose parts have not all arrived.
 type pending struct {
 	sender   string
 	revision uint64
@@ -133,8 +133,8 @@ func (a *Assembler) take(p *rosterv1.Part) *pending {
 	return nil
 }
 
-// Fetch asks whoever keeps the roster, on the subject, for one that is later than have. It returns nil when there is no
-// later one, and [nats.ErrNoResponders] when nobody keeps it. Of several answers, one that is plausible is preferred.
+// Fetch requests a roster later than have, on the subject. It returns nil when there is no later one, and
+// [nats.ErrNoResponders] when no busd answers. It prefers a plausible answer to others.
 func Fetch(ctx context.Context, nc *nats.Conn, subject string, have uint64) (*rosterv1.Roster, error) {
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
@@ -175,7 +175,7 @@ type fetch struct {
 	best     *rosterv1.Roster
 }
 
-// take takes in an answer, and reports whether it is good enough. One that cannot be read is none.
+// take handles an answer, and reports whether no better one has to be waited for. An answer that cannot be read is ignored.
 func (f *fetch) take(m *nats.Msg) (enough bool) {
 	r, err := f.Add(m.Data)
 	if err != nil || r == nil {

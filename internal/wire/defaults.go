@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// What holds where the operator says nothing. busd puts these into the roster and into the modules' entries, and who reads
-// those takes them as they are.
+// Defaults of the operator's settings. busd writes them into the roster and into the modules' entries; readers of those have no
+// defaults of their own.
 const (
 	// DefaultTimeout is how long a module may take to answer a question.
 	DefaultTimeout = time.Second
@@ -14,19 +14,19 @@ const (
 	// DefaultBudget is how long a decision may take, with all modules that are asked for it.
 	DefaultBudget = 5 * time.Second
 
-	// DefaultBreakerFailures is how many timeouts in a row make a module be left alone.
+	// DefaultBreakerFailures is after how many timeouts in a row a module is not asked for a while.
 	DefaultBreakerFailures = 5
 
-	// DefaultBreakerOpen is how long a module is left alone then.
+	// DefaultBreakerOpen is how long a module is not asked then.
 	DefaultBreakerOpen = 5 * time.Second
 
 	// StoreHistory is how many values of a key a module's store keeps.
 	StoreHistory = 8
 
-	// LeaderLease is how long a worker that leads is taken for alive without a sign of it.
+	// LeaderLease is how long a leading worker keeps the lead without renewing it.
 	LeaderLease = 15 * time.Second
 
-	// JoinEvery is how often a worker joins again. A worker that is not heard of for three times as long has gone.
+	// JoinEvery is how often a worker joins again. A worker that has not joined for three times as long is forgotten.
 	JoinEvery = 5 * time.Second
 )
 

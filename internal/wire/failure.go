@@ -18,7 +18,7 @@ const (
 	statusUnanswered = "503"
 )
 
-// Failure is what a module failed with. Its text is for the operator, and not for whom the ask was about.
+// Failure is a module's failure to answer. Its text is for the operator, and not for the user whom the ask was about.
 type Failure struct {
 	Kind rosterv1.FailureKind
 	Text string

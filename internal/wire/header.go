@@ -28,8 +28,8 @@ const (
 )
 
 // Header returns a header of m, empty if there is none, without regard to the case of its name. NATS keeps the case that
-// a client wrote, and many clients write in lower case; a failure that goes unread would be taken for no opinion. Of
-// several spellings, the one that is written as name counts, else the first in the order of their bytes.
+// a client wrote, and many clients write in lower case; a failure whose header is not found would count as no opinion. Of
+// several spellings, name itself counts, or else the first in byte order.
 func Header(m *nats.Msg, name string) string {
 	if len(m.Header) == 0 {
 		return ""
@@ -46,7 +46,7 @@ func Header(m *nats.Msg, name string) string {
 	return value
 }
 
-// Timeout returns how long there is to answer m, of which own is the most.
+// Timeout returns how long there is to answer m: what its header says, and at most own.
 func Timeout(m *nats.Msg, own time.Duration) time.Duration {
 	ms, err := strconv.ParseUint(Header(m, HeaderTimeout), 10, 31)
 	if err != nil {

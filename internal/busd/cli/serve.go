@@ -50,7 +50,7 @@ the file has stayed as it is for three seconds, and at once on SIGHUP; a bad fil
 	return c
 }
 
-// warn logs what the file may say and hardly means. What it lacks is found by who needs it.
+// warn logs settings that are allowed but are probably mistakes. Files that are missing are reported where they are used.
 func warn(log zerolog.Logger, conf *config.Config) {
 	_, odd := conf.CheckFiles()
 	for _, w := range append(odd, conf.Warnings...) {

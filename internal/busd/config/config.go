@@ -74,7 +74,7 @@ type Config struct {
 	// NATS is where the bus is.
 	NATS NATS
 
-	// HTTP is the door for whoever asks over HTTP.
+	// HTTP is the door for homeservers that ask over HTTP.
 	HTTP HTTP
 
 	// Homeserver is where Module API calls go.

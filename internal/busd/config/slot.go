@@ -42,7 +42,7 @@ func text(dst *string, checks ...func(string) string) slot {
 	}
 }
 
-// quotes is what to do about text that YAML takes for something else.
+// quotes is the advice for a text that YAML reads as another type.
 func (v value) quotes() string {
 	if tag := v.tag(); slices.Contains([]string{tagInt, tagFloat, tagBool, tagDate}, tag) && v.node.Style == 0 {
 		return " (put it in quotes)"
@@ -50,7 +50,7 @@ func (v value) quotes() string {
 	return ""
 }
 
-// urls are shown without who logs in there, and with which password.
+// urls are shown without user name and password.
 func urls(dst *string, check func(string) string) slot {
 	return slot{text(dst, check).read, func() string { return showURLs(*dst) }, nil, nil}
 }
@@ -232,7 +232,7 @@ func (v value) off() bool {
 	return ok && !truth && v.tag() == tagBool || v.tag() == tagText && v.node.Value == off
 }
 
-// unless is of, or off, which is none.
+// orOff reads what of reads, or off, which stands for none.
 func orOff[T comparable](dst *T, none T, of slot) slot {
 	return slot{
 		read: func(v value) {

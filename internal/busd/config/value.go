@@ -11,8 +11,8 @@ import (
 )
 
 // What bounds the reading of a file: how deep it may nest, how much there may be to read when aliases are followed
-// (in bytes of scalars and in nodes), and how many problems are worth a look. The library has the first two for those
-// who let it build Go values; it reports one mistake at most then, and no path.
+// (in bytes of scalars and in nodes), and how many problems are worth a look. The library checks the first two only
+// when it builds Go values, and then reports a single mistake, without its path.
 const (
 	maxDepth    = 100         // lists and mappings in each other, in busd.yaml. Beyond: the file is refused.
 	maxRead     = 4 * maxFile // bytes of busd.yaml, when its aliases are followed. Beyond: the file is refused.
