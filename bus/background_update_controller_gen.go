@@ -14,7 +14,7 @@ import (
 // Source: Synapse, "Background update controller callbacks" (docs/modules/background_update_controller_callbacks.md).
 type BackgroundUpdateController struct{ client *Client }
 
-// OnUpdate is asked before each batch of a background update: how long it should take.
+// OnUpdate is asked before each batch of a background update how long the batch should take.
 //
 // An empty answer leaves it to the homeserver. The batch runs when the answer is there, so a module may hold it back,
 // within its timeout.
@@ -22,21 +22,21 @@ func (c BackgroundUpdateController) OnUpdate(ctx context.Context, req *callbacks
 	return ask(ctx, c.client, subjects.OnUpdate, req)
 }
 
-// OnUpdateEnd is told when the batch is over that an on_update allowed.
+// OnUpdateEnd is told when a batch that on_update was asked about is over.
 //
 // When the module fails, that is the background update's failure.
 func (c BackgroundUpdateController) OnUpdateEnd(ctx context.Context, req *callbacksv1.OnUpdateEndRequest) (Decision[*callbacksv1.OnUpdateEndResponse], error) {
 	return ask(ctx, c.client, subjects.OnUpdateEnd, req)
 }
 
-// DefaultBatchSize is asked how many items the first batch of an update shall have.
+// DefaultBatchSize is asked how many items the first batch of an update has.
 //
 // An empty answer leaves it to the homeserver's configuration.
 func (c BackgroundUpdateController) DefaultBatchSize(ctx context.Context, req *callbacksv1.DefaultBatchSizeRequest) (Decision[*callbacksv1.DefaultBatchSizeResponse], error) {
 	return ask(ctx, c.client, subjects.DefaultBatchSize, req)
 }
 
-// MinBatchSize is asked how many items a batch of an update shall have at least.
+// MinBatchSize is asked how many items a batch of an update has at least.
 //
 // An empty answer leaves it to the homeserver's configuration.
 func (c BackgroundUpdateController) MinBatchSize(ctx context.Context, req *callbacksv1.MinBatchSizeRequest) (Decision[*callbacksv1.MinBatchSizeResponse], error) {

@@ -28,7 +28,7 @@ func (c MediaRepository) IsUserAllowedToUploadMediaOfSize(ctx context.Context, r
 	return ask(ctx, c.client, subjects.IsUserAllowedToUploadMediaOfSize, req)
 }
 
-// GetMediaUploadLimitsForUser is asked how much a user may upload in which time.
+// GetMediaUploadLimitsForUser is asked how much a user may upload within a time.
 //
 // An empty answer leaves it to the next module, and in the end to the homeserver's configuration. An empty list of
 // limits is an answer: none.

@@ -14,19 +14,19 @@ import (
 // [UnimplementedModuleAPI], so that it stays one when methods are added.
 type ModuleAPI interface {
 	mustEmbedUnimplementedModuleAPI()
-	// Properties returns what Synapse has as properties of its ModuleApi.
+	// Properties returns the values that are properties of Synapse's ModuleApi.
 	Properties(ctx context.Context, req *moduleapiv1.PropertiesRequest) (*moduleapiv1.PropertiesResponse, error)
 
-	// GetUserinfoById returns what the homeserver knows of a local user.
+	// GetUserinfoById returns what the homeserver knows about a local user.
 	GetUserinfoById(ctx context.Context, req *moduleapiv1.GetUserinfoByIdRequest) (*moduleapiv1.GetUserinfoByIdResponse, error)
 
-	// GetUserByReq returns whose access token it is, as if the user had made a request with it.
+	// GetUserByReq returns the user of an access token, as if the user had made a request with it.
 	GetUserByReq(ctx context.Context, req *moduleapiv1.GetUserByReqRequest) (*moduleapiv1.GetUserByReqResponse, error)
 
 	// IsUserAdmin returns whether a local user is a server admin.
 	IsUserAdmin(ctx context.Context, req *moduleapiv1.IsUserAdminRequest) (*moduleapiv1.IsUserAdminResponse, error)
 
-	// SetUserAdmin makes a local user a server admin, or none.
+	// SetUserAdmin makes a local user a server admin, or takes that away.
 	SetUserAdmin(ctx context.Context, req *moduleapiv1.SetUserAdminRequest) (*moduleapiv1.SetUserAdminResponse, error)
 
 	// GetProfileForUser returns the profile of a local user.
@@ -47,7 +47,7 @@ type ModuleAPI interface {
 	// RegisterDevice makes a device of a local user, with an access token.
 	RegisterDevice(ctx context.Context, req *moduleapiv1.RegisterDeviceRequest) (*moduleapiv1.RegisterDeviceResponse, error)
 
-	// RecordUserExternalId records who a local user is at an identity provider.
+	// RecordUserExternalId records the ID of a local user at an identity provider.
 	RecordUserExternalId(ctx context.Context, req *moduleapiv1.RecordUserExternalIdRequest) (*moduleapiv1.RecordUserExternalIdResponse, error)
 
 	// CreateLoginToken makes a token with which a client can log in once.
@@ -56,16 +56,16 @@ type ModuleAPI interface {
 	// InvalidateAccessToken logs an access token out.
 	InvalidateAccessToken(ctx context.Context, req *moduleapiv1.InvalidateAccessTokenRequest) (*moduleapiv1.InvalidateAccessTokenResponse, error)
 
-	// CompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. In Synapse it writes it.
+	// CompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. Synapse's own method writes it.
 	CompleteSsoLoginAsync(ctx context.Context, req *moduleapiv1.CompleteSsoLoginAsyncRequest) (*moduleapiv1.CompleteSsoLoginAsyncResponse, error)
 
 	// SetDisplayname sets the display name of a local user, as an admin would.
 	SetDisplayname(ctx context.Context, req *moduleapiv1.SetDisplaynameRequest) (*moduleapiv1.SetDisplaynameResponse, error)
 
-	// GetUserIpAndAgents returns where a local user was seen; nothing for others.
+	// GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others.
 	GetUserIpAndAgents(ctx context.Context, req *moduleapiv1.GetUserIpAndAgentsRequest) (*moduleapiv1.GetUserIpAndAgentsResponse, error)
 
-	// GetMonthlyActiveUsersByService returns who was active in a time, and through which application service.
+	// GetMonthlyActiveUsersByService returns the users that were active within a time, and the application service of each.
 	GetMonthlyActiveUsersByService(ctx context.Context, req *moduleapiv1.GetMonthlyActiveUsersByServiceRequest) (*moduleapiv1.GetMonthlyActiveUsersByServiceResponse, error)
 
 	// StoreRemote3PidAssociation records that an identity server bound a third-party identifier to a user.
@@ -119,8 +119,8 @@ type ModuleAPI interface {
 	// SendMail sends an email with the homeserver's settings.
 	SendMail(ctx context.Context, req *moduleapiv1.SendMailRequest) (*moduleapiv1.SendMailResponse, error)
 
-	// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
-	// release yet.
+	// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key. No release of
+	// Synapse has it yet.
 	SendFederationHttpRequest(ctx context.Context, req *moduleapiv1.SendFederationHttpRequestRequest) (*moduleapiv1.SendFederationHttpRequestResponse, error)
 
 	// GetGlobal returns account data of a local user.

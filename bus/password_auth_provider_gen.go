@@ -47,14 +47,14 @@ func (c PasswordAuthProvider) OnLoggedOut(ctx context.Context, req *callbacksv1.
 	return ask(ctx, c.client, subjects.OnLoggedOut, req)
 }
 
-// GetUsernameForRegistration is asked which username a new user shall have.
+// GetUsernameForRegistration is asked for the username of a new user.
 //
 // An empty answer leaves it to the next module, and in the end to the client or the homeserver.
 func (c PasswordAuthProvider) GetUsernameForRegistration(ctx context.Context, req *callbacksv1.GetUsernameForRegistrationRequest) (Decision[*callbacksv1.GetUsernameForRegistrationResponse], error) {
 	return ask(ctx, c.client, subjects.GetUsernameForRegistration, req)
 }
 
-// GetDisplaynameForRegistration is asked which display name a new user shall have.
+// GetDisplaynameForRegistration is asked for the display name of a new user.
 //
 // An empty answer leaves it to the next module, and in the end to the homeserver.
 func (c PasswordAuthProvider) GetDisplaynameForRegistration(ctx context.Context, req *callbacksv1.GetDisplaynameForRegistrationRequest) (Decision[*callbacksv1.GetDisplaynameForRegistrationResponse], error) {

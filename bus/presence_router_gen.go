@@ -14,14 +14,14 @@ import (
 // Source: Synapse, "Presence router callbacks" (docs/modules/presence_router_callbacks.md).
 type PresenceRouter struct{ client *Client }
 
-// GetUsersForStates is asked who else shall receive some presence updates.
+// GetUsersForStates is asked which other users receive some presence updates.
 //
 // An empty answer adds nobody. Answers are united: per user, the sets of all modules.
 func (c PresenceRouter) GetUsersForStates(ctx context.Context, req *callbacksv1.GetUsersForStatesRequest) (Decision[*callbacksv1.GetUsersForStatesResponse], error) {
 	return ask(ctx, c.client, subjects.GetUsersForStates, req)
 }
 
-// GetInterestedUsers is asked whose presence a local user shall see beside that of the users they share rooms with.
+// GetInterestedUsers is asked whose presence a local user sees, besides the presence of users who share a room with them.
 //
 // An empty answer adds nobody. Answers are united; an answer with all_users ends the walk.
 func (c PresenceRouter) GetInterestedUsers(ctx context.Context, req *callbacksv1.GetInterestedUsersRequest) (Decision[*callbacksv1.GetInterestedUsersResponse], error) {

@@ -20,8 +20,8 @@ type SpamChecker struct{ client *Client }
 // may be asked about more than once.
 //
 // An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
-// is redacted and soft-failed for ever, which is why the default there is to skip a module that failed. A delayed event
-// is asked about when it is due; a refusal or a failure then loses it without a word to its sender.
+// is redacted and soft-failed for good, which is why the default there is to skip a module that failed. A delayed event
+// is asked about when it is due; a refusal or a failure then loses it, and its sender is not told.
 func (c SpamChecker) CheckEventForSpam(ctx context.Context, req *callbacksv1.CheckEventForSpamRequest) (Decision[*callbacksv1.CheckEventForSpamResponse], error) {
 	return ask(ctx, c.client, subjects.CheckEventForSpam, req)
 }
@@ -67,7 +67,7 @@ func (c SpamChecker) CheckUsernameForSpam(ctx context.Context, req *callbacksv1.
 // CheckRegistrationForSpam is asked before an account is created.
 //
 // An empty answer lets the registration go on. A refusal denies it: the client is told that it was rate limited,
-// whatever errcode and error say. An answer with shadow_ban creates the account so that nobody hears it.
+// whatever errcode and error say. An answer with shadow_ban creates the account, but other users do not see what it sends.
 func (c SpamChecker) CheckRegistrationForSpam(ctx context.Context, req *callbacksv1.CheckRegistrationForSpamRequest) (Decision[*callbacksv1.CheckRegistrationForSpamResponse], error) {
 	return ask(ctx, c.client, subjects.CheckRegistrationForSpam, req)
 }
@@ -80,8 +80,8 @@ func (c SpamChecker) CheckMediaFileForSpam(ctx context.Context, req *callbacksv1
 	return ask(ctx, c.client, subjects.CheckMediaFileForSpam, req)
 }
 
-// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
-// and about invites.
+// ShouldDropFederatedEvent is asked about each event that arrives over federation, before any other check, and
+// about invites.
 //
 // An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
 // errcode and error are not shown to anybody.

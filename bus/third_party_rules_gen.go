@@ -15,8 +15,8 @@ import (
 type ThirdPartyRules struct{ client *Client }
 
 // CheckEventAllowed is asked about each event that is made on this homeserver, memberships and the events of a new
-// room among them, and about events that other servers ask it to make. It is not asked about what federation
-// brings.
+// room among them, and about events that other servers ask it to make. It is not asked about events
+// that arrive over federation.
 //
 // An empty answer leaves it to the next module. A refusal rejects the event. A replacement takes the event's place;
 // it has the room_id, type and state_key of the event, and no module is asked about it. A refusal of a later event of a
@@ -67,7 +67,7 @@ func (c ThirdPartyRules) CheckCanShutdownRoom(ctx context.Context, req *callback
 
 // CheckCanDeactivateUser is asked before a user is deactivated.
 //
-// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
+// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse has its own words for it.
 func (c ThirdPartyRules) CheckCanDeactivateUser(ctx context.Context, req *callbacksv1.CheckCanDeactivateUserRequest) (Decision[*callbacksv1.CheckCanDeactivateUserResponse], error) {
 	return ask(ctx, c.client, subjects.CheckCanDeactivateUser, req)
 }

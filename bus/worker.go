@@ -114,7 +114,8 @@ func (w *worker) available(now stamp, pause time.Duration) bool {
 }
 
 // choice is the order in which workers of a module get one request, each of them once, until one takes it: the less busy
-// of two at random, and those behind it in the roster. The subject on which NATS chooses a worker comes last, or first if no worker is known.
+// of two at random, and those behind it in the roster. The subject on which NATS chooses a worker comes last, or first if no
+// worker is known.
 type choice struct {
 	workers []worker
 	at      int // the next one

@@ -9,14 +9,15 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// AccountDataCallbacks has the functions with which a module answers the callbacks of a category.
+// AccountDataCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // AccountData lets modules hear of changes of users' account data.
 //
 // Source: Synapse, "Account data callbacks" (docs/modules/account_data_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type AccountDataCallbacks struct {
 	// OnAccountDataUpdated is told after a user's account data changed.
 	//
@@ -24,8 +25,8 @@ type AccountDataCallbacks struct {
 	OnAccountDataUpdated func(context.Context, *callbacksv1.OnAccountDataUpdatedRequest) (*callbacksv1.OnAccountDataUpdatedResponse, error)
 }
 
-// RegisterAccountDataCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterAccountDataCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterAccountDataCallbacks(c AccountDataCallbacks) {
 	api.register(subjects.AccountData, []handler{
 		bind(subjects.OnAccountDataUpdated, c.OnAccountDataUpdated),

@@ -9,14 +9,15 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// AccountValidityCallbacks has the functions with which a module answers the callbacks of a category.
+// AccountValidityCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // AccountValidity lets modules decide how long accounts are valid.
 //
 // Source: Synapse, "Account validity callbacks" (docs/modules/account_validity_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type AccountValidityCallbacks struct {
 	// IsUserExpired is asked about the user of nearly every authenticated request, and of each push.
 	//
@@ -35,8 +36,8 @@ type AccountValidityCallbacks struct {
 	OnUserLogin func(context.Context, *callbacksv1.OnUserLoginRequest) (*callbacksv1.OnUserLoginResponse, error)
 }
 
-// RegisterAccountValidityCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterAccountValidityCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterAccountValidityCallbacks(c AccountValidityCallbacks) {
 	api.register(subjects.AccountValidity, []handler{
 		bind(subjects.IsUserExpired, c.IsUserExpired),

@@ -9,15 +9,16 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// AddExtraFieldsToUnsignedClientEventCallbacks has the functions with which a module answers the callbacks of a category.
+// AddExtraFieldsToUnsignedClientEventCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // AddExtraFieldsToUnsignedClientEvent lets modules say more about events to clients.
 //
 // Source: Synapse, "Add extra fields to client events unsigned section callbacks"
 // (docs/modules/add_extra_fields_to_client_events_unsigned.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type AddExtraFieldsToUnsignedClientEventCallbacks struct {
 	// AddFieldToUnsignedCallback is asked about events that a response to a client has in it. A request can hold several.
 	// Synapse asks about one event at a time, one after the other, and about events that come bundled with others, too.
@@ -27,8 +28,8 @@ type AddExtraFieldsToUnsignedClientEventCallbacks struct {
 	AddFieldToUnsignedCallback func(context.Context, *callbacksv1.AddFieldToUnsignedCallbackRequest) (*callbacksv1.AddFieldToUnsignedCallbackResponse, error)
 }
 
-// RegisterAddExtraFieldsToUnsignedClientEventCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterAddExtraFieldsToUnsignedClientEventCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterAddExtraFieldsToUnsignedClientEventCallbacks(c AddExtraFieldsToUnsignedClientEventCallbacks) {
 	api.register(subjects.AddExtraFieldsToUnsignedClientEvent, []handler{
 		bind(subjects.AddFieldToUnsignedCallback, c.AddFieldToUnsignedCallback),

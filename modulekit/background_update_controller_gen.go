@@ -9,39 +9,40 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// BackgroundUpdateControllerCallbacks has the functions with which a module answers the callbacks of a category.
+// BackgroundUpdateControllerCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // BackgroundUpdateController lets a module pace the homeserver's background updates of its database.
 //
 // Source: Synapse, "Background update controller callbacks" (docs/modules/background_update_controller_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type BackgroundUpdateControllerCallbacks struct {
-	// OnUpdate is asked before each batch of a background update: how long it should take.
+	// OnUpdate is asked before each batch of a background update how long the batch should take.
 	//
 	// An empty answer leaves it to the homeserver. The batch runs when the answer is there, so a module may hold it back,
 	// within its timeout.
 	OnUpdate func(context.Context, *callbacksv1.OnUpdateRequest) (*callbacksv1.OnUpdateResponse, error)
 
-	// OnUpdateEnd is told when the batch is over that an on_update allowed.
+	// OnUpdateEnd is told when a batch that on_update was asked about is over.
 	//
 	// When the module fails, that is the background update's failure.
 	OnUpdateEnd func(context.Context, *callbacksv1.OnUpdateEndRequest) (*callbacksv1.OnUpdateEndResponse, error)
 
-	// DefaultBatchSize is asked how many items the first batch of an update shall have.
+	// DefaultBatchSize is asked how many items the first batch of an update has.
 	//
 	// An empty answer leaves it to the homeserver's configuration.
 	DefaultBatchSize func(context.Context, *callbacksv1.DefaultBatchSizeRequest) (*callbacksv1.DefaultBatchSizeResponse, error)
 
-	// MinBatchSize is asked how many items a batch of an update shall have at least.
+	// MinBatchSize is asked how many items a batch of an update has at least.
 	//
 	// An empty answer leaves it to the homeserver's configuration.
 	MinBatchSize func(context.Context, *callbacksv1.MinBatchSizeRequest) (*callbacksv1.MinBatchSizeResponse, error)
 }
 
-// RegisterBackgroundUpdateControllerCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterBackgroundUpdateControllerCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterBackgroundUpdateControllerCallbacks(c BackgroundUpdateControllerCallbacks) {
 	api.register(subjects.BackgroundUpdateController, []handler{
 		bind(subjects.OnUpdate, c.OnUpdate),

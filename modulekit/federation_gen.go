@@ -9,14 +9,15 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// FederationCallbacks has the functions with which a module answers the callbacks of a category.
+// FederationCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // Federation lets modules hear of what happens between homeservers.
 //
 // Source: Synapse, "Federation callbacks" (docs/modules/federation_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type FederationCallbacks struct {
 	// OnEventDeliveredOverFederation is told when events were delivered to another server.
 	//
@@ -24,8 +25,8 @@ type FederationCallbacks struct {
 	OnEventDeliveredOverFederation func(context.Context, *callbacksv1.OnEventDeliveredOverFederationRequest) (*callbacksv1.OnEventDeliveredOverFederationResponse, error)
 }
 
-// RegisterFederationCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterFederationCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterFederationCallbacks(c FederationCallbacks) {
 	api.register(subjects.Federation, []handler{
 		bind(subjects.OnEventDeliveredOverFederation, c.OnEventDeliveredOverFederation),

@@ -9,14 +9,15 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// MediaRepositoryCallbacks has the functions with which a module answers the callbacks of a category.
+// MediaRepositoryCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // MediaRepository lets modules decide what users may upload. Experimental in Synapse.
 //
 // Source: Synapse, "Media repository callbacks" (docs/modules/media_repository_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type MediaRepositoryCallbacks struct {
 	// GetMediaConfigForUser is asked when a client wants to know the media repository's limits.
 	//
@@ -28,7 +29,7 @@ type MediaRepositoryCallbacks struct {
 	// An empty answer lets the upload go on. A refusal is returned to the user as M_TOO_LARGE.
 	IsUserAllowedToUploadMediaOfSize func(context.Context, *callbacksv1.IsUserAllowedToUploadMediaOfSizeRequest) (*callbacksv1.IsUserAllowedToUploadMediaOfSizeResponse, error)
 
-	// GetMediaUploadLimitsForUser is asked how much a user may upload in which time.
+	// GetMediaUploadLimitsForUser is asked how much a user may upload within a time.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver's configuration. An empty list of
 	// limits is an answer: none.
@@ -40,8 +41,8 @@ type MediaRepositoryCallbacks struct {
 	OnMediaUploadLimitExceeded func(context.Context, *callbacksv1.OnMediaUploadLimitExceededRequest) (*callbacksv1.OnMediaUploadLimitExceededResponse, error)
 }
 
-// RegisterMediaRepositoryCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterMediaRepositoryCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterMediaRepositoryCallbacks(c MediaRepositoryCallbacks) {
 	api.register(subjects.MediaRepository, []handler{
 		bind(subjects.GetMediaConfigForUser, c.GetMediaConfigForUser),

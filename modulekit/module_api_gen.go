@@ -9,21 +9,21 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Properties returns what Synapse has as properties of its ModuleApi.
+// Properties returns the values that are properties of Synapse's ModuleApi.
 //
 // Scope: users.read, which each module has.
 func (api *ModuleAPI) Properties(ctx context.Context, req *moduleapiv1.PropertiesRequest) (*moduleapiv1.PropertiesResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIProperties, req)
 }
 
-// GetUserinfoById returns what the homeserver knows of a local user.
+// GetUserinfoById returns what the homeserver knows about a local user.
 //
 // Scope: users.read, which each module has.
 func (api *ModuleAPI) GetUserinfoById(ctx context.Context, req *moduleapiv1.GetUserinfoByIdRequest) (*moduleapiv1.GetUserinfoByIdResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIGetUserinfoById, req)
 }
 
-// GetUserByReq returns whose access token it is, as if the user had made a request with it.
+// GetUserByReq returns the user of an access token, as if the user had made a request with it.
 //
 // Scope: users.read, which each module has.
 func (api *ModuleAPI) GetUserByReq(ctx context.Context, req *moduleapiv1.GetUserByReqRequest) (*moduleapiv1.GetUserByReqResponse, error) {
@@ -37,7 +37,7 @@ func (api *ModuleAPI) IsUserAdmin(ctx context.Context, req *moduleapiv1.IsUserAd
 	return callHomeserver(ctx, api, subjects.APIIsUserAdmin, req)
 }
 
-// SetUserAdmin makes a local user a server admin, or none.
+// SetUserAdmin makes a local user a server admin, or takes that away.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) SetUserAdmin(ctx context.Context, req *moduleapiv1.SetUserAdminRequest) (*moduleapiv1.SetUserAdminResponse, error) {
@@ -86,7 +86,7 @@ func (api *ModuleAPI) RegisterDevice(ctx context.Context, req *moduleapiv1.Regis
 	return callHomeserver(ctx, api, subjects.APIRegisterDevice, req)
 }
 
-// RecordUserExternalId records who a local user is at an identity provider.
+// RecordUserExternalId records the ID of a local user at an identity provider.
 //
 // Scope: users.write, which the operator grants.
 func (api *ModuleAPI) RecordUserExternalId(ctx context.Context, req *moduleapiv1.RecordUserExternalIdRequest) (*moduleapiv1.RecordUserExternalIdResponse, error) {
@@ -107,7 +107,7 @@ func (api *ModuleAPI) InvalidateAccessToken(ctx context.Context, req *moduleapiv
 	return callHomeserver(ctx, api, subjects.APIInvalidateAccessToken, req)
 }
 
-// CompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. In Synapse it writes it.
+// CompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. Synapse's own method writes it.
 //
 // Scope: tokens, which the operator grants.
 func (api *ModuleAPI) CompleteSsoLoginAsync(ctx context.Context, req *moduleapiv1.CompleteSsoLoginAsyncRequest) (*moduleapiv1.CompleteSsoLoginAsyncResponse, error) {
@@ -121,14 +121,14 @@ func (api *ModuleAPI) SetDisplayname(ctx context.Context, req *moduleapiv1.SetDi
 	return callHomeserver(ctx, api, subjects.APISetDisplayname, req)
 }
 
-// GetUserIpAndAgents returns where a local user was seen; nothing for others.
+// GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others.
 //
 // Scope: users.private, which the operator grants.
 func (api *ModuleAPI) GetUserIpAndAgents(ctx context.Context, req *moduleapiv1.GetUserIpAndAgentsRequest) (*moduleapiv1.GetUserIpAndAgentsResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIGetUserIpAndAgents, req)
 }
 
-// GetMonthlyActiveUsersByService returns who was active in a time, and through which application service.
+// GetMonthlyActiveUsersByService returns the users that were active within a time, and the application service of each.
 //
 // Scope: users.private, which the operator grants.
 func (api *ModuleAPI) GetMonthlyActiveUsersByService(ctx context.Context, req *moduleapiv1.GetMonthlyActiveUsersByServiceRequest) (*moduleapiv1.GetMonthlyActiveUsersByServiceResponse, error) {
@@ -254,8 +254,8 @@ func (api *ModuleAPI) SendMail(ctx context.Context, req *moduleapiv1.SendMailReq
 	return callHomeserver(ctx, api, subjects.APISendMail, req)
 }
 
-// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
-// release yet.
+// SendFederationHttpRequest sends a request to another server, signed with the homeserver's key. No release of
+// Synapse has it yet.
 //
 // Scope: federation, which the operator grants.
 func (api *ModuleAPI) SendFederationHttpRequest(ctx context.Context, req *moduleapiv1.SendFederationHttpRequestRequest) (*moduleapiv1.SendFederationHttpRequestResponse, error) {

@@ -9,15 +9,16 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// PasswordAuthProviderCallbacks has the functions with which a module answers the callbacks of a category.
+// PasswordAuthProviderCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // PasswordAuthProvider lets modules decide who a user is. Passwords and tokens reach only the modules that registered for
 // them, one after the other.
 //
 // Source: Synapse, "Password auth provider callbacks" (docs/modules/password_auth_provider_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type PasswordAuthProviderCallbacks struct {
 	// AuthCheckers is asked to authenticate a login, or a user who has to prove again who they are, by a login type that
 	// the module registered for, with the fields that it registered.
@@ -43,12 +44,12 @@ type PasswordAuthProviderCallbacks struct {
 	// When a module fails, that is logged and nothing else.
 	OnLoggedOut func(context.Context, *callbacksv1.OnLoggedOutRequest) (*callbacksv1.OnLoggedOutResponse, error)
 
-	// GetUsernameForRegistration is asked which username a new user shall have.
+	// GetUsernameForRegistration is asked for the username of a new user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the client or the homeserver.
 	GetUsernameForRegistration func(context.Context, *callbacksv1.GetUsernameForRegistrationRequest) (*callbacksv1.GetUsernameForRegistrationResponse, error)
 
-	// GetDisplaynameForRegistration is asked which display name a new user shall have.
+	// GetDisplaynameForRegistration is asked for the display name of a new user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver.
 	GetDisplaynameForRegistration func(context.Context, *callbacksv1.GetDisplaynameForRegistrationRequest) (*callbacksv1.GetDisplaynameForRegistrationResponse, error)
@@ -59,8 +60,8 @@ type PasswordAuthProviderCallbacks struct {
 	Is3PidAllowed func(context.Context, *callbacksv1.Is3PidAllowedRequest) (*callbacksv1.Is3PidAllowedResponse, error)
 }
 
-// RegisterPasswordAuthProviderCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterPasswordAuthProviderCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterPasswordAuthProviderCallbacks(c PasswordAuthProviderCallbacks) {
 	api.register(subjects.PasswordAuthProvider, []handler{
 		bindKeyed(subjects.AuthCheckers, c.AuthCheckers),

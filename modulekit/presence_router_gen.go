@@ -9,28 +9,29 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// PresenceRouterCallbacks has the functions with which a module answers the callbacks of a category.
+// PresenceRouterCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // PresenceRouter lets modules send users' presence to more users than those they share rooms with.
 //
 // Source: Synapse, "Presence router callbacks" (docs/modules/presence_router_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type PresenceRouterCallbacks struct {
-	// GetUsersForStates is asked who else shall receive some presence updates.
+	// GetUsersForStates is asked which other users receive some presence updates.
 	//
 	// An empty answer adds nobody. Answers are united: per user, the sets of all modules.
 	GetUsersForStates func(context.Context, *callbacksv1.GetUsersForStatesRequest) (*callbacksv1.GetUsersForStatesResponse, error)
 
-	// GetInterestedUsers is asked whose presence a local user shall see beside that of the users they share rooms with.
+	// GetInterestedUsers is asked whose presence a local user sees, besides the presence of users who share a room with them.
 	//
 	// An empty answer adds nobody. Answers are united; an answer with all_users ends the walk.
 	GetInterestedUsers func(context.Context, *callbacksv1.GetInterestedUsersRequest) (*callbacksv1.GetInterestedUsersResponse, error)
 }
 
-// RegisterPresenceRouterCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterPresenceRouterCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterPresenceRouterCallbacks(c PresenceRouterCallbacks) {
 	api.register(subjects.PresenceRouter, []handler{
 		bind(subjects.GetUsersForStates, c.GetUsersForStates),

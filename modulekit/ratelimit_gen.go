@@ -9,14 +9,15 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// RatelimitCallbacks has the functions with which a module answers the callbacks of a category.
+// RatelimitCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // Ratelimit lets modules change users' rate limits. Experimental in Synapse.
 //
 // Source: Synapse, "Ratelimit callbacks" (docs/modules/ratelimit_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type RatelimitCallbacks struct {
 	// GetRatelimitOverrideForUser is asked which rate limit holds for a user.
 	//
@@ -24,8 +25,8 @@ type RatelimitCallbacks struct {
 	GetRatelimitOverrideForUser func(context.Context, *callbacksv1.GetRatelimitOverrideForUserRequest) (*callbacksv1.GetRatelimitOverrideForUserResponse, error)
 }
 
-// RegisterRatelimitCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterRatelimitCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterRatelimitCallbacks(c RatelimitCallbacks) {
 	api.register(subjects.Ratelimit, []handler{
 		bind(subjects.GetRatelimitOverrideForUser, c.GetRatelimitOverrideForUser),

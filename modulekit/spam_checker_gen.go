@@ -9,14 +9,15 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// SpamCheckerCallbacks has the functions with which a module answers the callbacks of a category.
+// SpamCheckerCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // SpamChecker lets modules refuse what users and remote servers try to do.
 //
 // Source: Synapse, "Spam checker callbacks" (docs/modules/spam_checker_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type SpamCheckerCallbacks struct {
 	// CheckEventForSpam is asked about each event that a local user sends into a room, and about each event that arrives
 	// over federation. It is not asked about memberships, nor about any event of a new room: neither its name and topic nor
@@ -24,8 +25,8 @@ type SpamCheckerCallbacks struct {
 	// may be asked about more than once.
 	//
 	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
-	// is redacted and soft-failed for ever, which is why the default there is to skip a module that failed. A delayed event
-	// is asked about when it is due; a refusal or a failure then loses it without a word to its sender.
+	// is redacted and soft-failed for good, which is why the default there is to skip a module that failed. A delayed event
+	// is asked about when it is due; a refusal or a failure then loses it, and its sender is not told.
 	CheckEventForSpam func(context.Context, *callbacksv1.CheckEventForSpamRequest) (*callbacksv1.CheckEventForSpamResponse, error)
 
 	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation. It is not asked
@@ -59,7 +60,7 @@ type SpamCheckerCallbacks struct {
 	// CheckRegistrationForSpam is asked before an account is created.
 	//
 	// An empty answer lets the registration go on. A refusal denies it: the client is told that it was rate limited,
-	// whatever errcode and error say. An answer with shadow_ban creates the account so that nobody hears it.
+	// whatever errcode and error say. An answer with shadow_ban creates the account, but other users do not see what it sends.
 	CheckRegistrationForSpam func(context.Context, *callbacksv1.CheckRegistrationForSpamRequest) (*callbacksv1.CheckRegistrationForSpamResponse, error)
 
 	// CheckMediaFileForSpam is asked when a file was uploaded, downloaded from another server or made (a thumbnail, a
@@ -68,8 +69,8 @@ type SpamCheckerCallbacks struct {
 	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
 	CheckMediaFileForSpam func(context.Context, *callbacksv1.CheckMediaFileForSpamRequest) (*callbacksv1.CheckMediaFileForSpamResponse, error)
 
-	// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
-	// and about invites.
+	// ShouldDropFederatedEvent is asked about each event that arrives over federation, before any other check, and
+	// about invites.
 	//
 	// An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
 	// errcode and error are not shown to anybody.
@@ -114,8 +115,8 @@ type SpamCheckerCallbacks struct {
 	AcceptMakeJoin func(context.Context, *callbacksv1.AcceptMakeJoinRequest) (*callbacksv1.AcceptMakeJoinResponse, error)
 }
 
-// RegisterSpamCheckerCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterSpamCheckerCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterSpamCheckerCallbacks(c SpamCheckerCallbacks) {
 	api.register(subjects.SpamChecker, []handler{
 		bind(subjects.CheckEventForSpam, c.CheckEventForSpam),

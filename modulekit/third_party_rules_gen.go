@@ -9,18 +9,19 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// ThirdPartyRulesCallbacks has the functions with which a module answers the callbacks of a category.
+// ThirdPartyRulesCallbacks has a function for each callback of the category that the module implements.
+// A nil field is a callback that it does not implement.
 //
 // ThirdPartyRules lets modules add rules of their own to those of the room version.
 //
 // Source: Synapse, "Third party rules callbacks" (docs/modules/third_party_rules_callbacks.md).
 //
-// A nil field is a callback that the module does not implement. Functions may be called concurrently; returning nil, or
-// an empty answer, is to have no opinion, and returning an error is to fail, which never refuses anything by itself.
+// Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
+// failed, which refuses nothing by itself.
 type ThirdPartyRulesCallbacks struct {
 	// CheckEventAllowed is asked about each event that is made on this homeserver, memberships and the events of a new
-	// room among them, and about events that other servers ask it to make. It is not asked about what federation
-	// brings.
+	// room among them, and about events that other servers ask it to make. It is not asked about events
+	// that arrive over federation.
 	//
 	// An empty answer leaves it to the next module. A refusal rejects the event. A replacement takes the event's place;
 	// it has the room_id, type and state_key of the event, and no module is asked about it. A refusal of a later event of a
@@ -59,7 +60,7 @@ type ThirdPartyRulesCallbacks struct {
 
 	// CheckCanDeactivateUser is asked before a user is deactivated.
 	//
-	// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
+	// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse has its own words for it.
 	CheckCanDeactivateUser func(context.Context, *callbacksv1.CheckCanDeactivateUserRequest) (*callbacksv1.CheckCanDeactivateUserResponse, error)
 
 	// OnProfileUpdate is told after a local user's profile changed.
@@ -88,8 +89,8 @@ type ThirdPartyRulesCallbacks struct {
 	OnRemoveUserThirdPartyIdentifier func(context.Context, *callbacksv1.OnRemoveUserThirdPartyIdentifierRequest) (*callbacksv1.OnRemoveUserThirdPartyIdentifierResponse, error)
 }
 
-// RegisterThirdPartyRulesCallbacks makes the module be asked the callbacks that are not nil. It is called while the module is
-// constructed, once per callback.
+// RegisterThirdPartyRulesCallbacks registers the callbacks that are not nil.
+// It may only be called while the module is constructed. Registering a callback twice is an error of the construction.
 func (api *ModuleAPI) RegisterThirdPartyRulesCallbacks(c ThirdPartyRulesCallbacks) {
 	api.register(subjects.ThirdPartyRules, []handler{
 		bind(subjects.CheckEventAllowed, c.CheckEventAllowed),

@@ -10,23 +10,23 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 var BackgroundUpdateController = category("background_update_controller", callbacksv1.File_callbacks_v1_background_update_controller_proto.Services().Get(0))
 
 var (
-	// OnUpdate is asked before each batch of a background update: how long it should take.
+	// OnUpdate is asked before each batch of a background update how long the batch should take.
 	//
 	// An empty answer leaves it to the homeserver. The batch runs when the answer is there, so a module may hold it back,
 	// within its timeout.
 	OnUpdate = declare[*callbacksv1.OnUpdateRequest, *callbacksv1.OnUpdateResponse](BackgroundUpdateController, "on_update", 0)
 
-	// OnUpdateEnd is told when the batch is over that an on_update allowed.
+	// OnUpdateEnd is told when a batch that on_update was asked about is over.
 	//
 	// When the module fails, that is the background update's failure.
 	OnUpdateEnd = declare[*callbacksv1.OnUpdateEndRequest, *callbacksv1.OnUpdateEndResponse](BackgroundUpdateController, "on_update_end", 1)
 
-	// DefaultBatchSize is asked how many items the first batch of an update shall have.
+	// DefaultBatchSize is asked how many items the first batch of an update has.
 	//
 	// An empty answer leaves it to the homeserver's configuration.
 	DefaultBatchSize = declare[*callbacksv1.DefaultBatchSizeRequest, *callbacksv1.DefaultBatchSizeResponse](BackgroundUpdateController, "default_batch_size", 2)
 
-	// MinBatchSize is asked how many items a batch of an update shall have at least.
+	// MinBatchSize is asked how many items a batch of an update has at least.
 	//
 	// An empty answer leaves it to the homeserver's configuration.
 	MinBatchSize = declare[*callbacksv1.MinBatchSizeRequest, *callbacksv1.MinBatchSizeResponse](BackgroundUpdateController, "min_batch_size", 3)

@@ -20,7 +20,7 @@ var (
 	// An empty answer lets the upload go on. A refusal is returned to the user as M_TOO_LARGE.
 	IsUserAllowedToUploadMediaOfSize = declare[*callbacksv1.IsUserAllowedToUploadMediaOfSizeRequest, *callbacksv1.IsUserAllowedToUploadMediaOfSizeResponse](MediaRepository, "is_user_allowed_to_upload_media_of_size", 1)
 
-	// GetMediaUploadLimitsForUser is asked how much a user may upload in which time.
+	// GetMediaUploadLimitsForUser is asked how much a user may upload within a time.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver's configuration. An empty list of
 	// limits is an answer: none.

@@ -7,19 +7,19 @@ import "github.com/modulebus/modulebus/schemas/moduleapi/v1"
 var moduleAPI = moduleapiv1.File_moduleapi_v1_module_api_proto.Services().Get(0)
 
 var (
-	// APIProperties returns what Synapse has as properties of its ModuleApi.
+	// APIProperties returns the values that are properties of Synapse's ModuleApi.
 	APIProperties = declareMethod[*moduleapiv1.PropertiesRequest, *moduleapiv1.PropertiesResponse](moduleAPI, "properties", 0)
 
-	// APIGetUserinfoById returns what the homeserver knows of a local user.
+	// APIGetUserinfoById returns what the homeserver knows about a local user.
 	APIGetUserinfoById = declareMethod[*moduleapiv1.GetUserinfoByIdRequest, *moduleapiv1.GetUserinfoByIdResponse](moduleAPI, "get_userinfo_by_id", 1)
 
-	// APIGetUserByReq returns whose access token it is, as if the user had made a request with it.
+	// APIGetUserByReq returns the user of an access token, as if the user had made a request with it.
 	APIGetUserByReq = declareMethod[*moduleapiv1.GetUserByReqRequest, *moduleapiv1.GetUserByReqResponse](moduleAPI, "get_user_by_req", 2)
 
 	// APIIsUserAdmin returns whether a local user is a server admin.
 	APIIsUserAdmin = declareMethod[*moduleapiv1.IsUserAdminRequest, *moduleapiv1.IsUserAdminResponse](moduleAPI, "is_user_admin", 3)
 
-	// APISetUserAdmin makes a local user a server admin, or none.
+	// APISetUserAdmin makes a local user a server admin, or takes that away.
 	APISetUserAdmin = declareMethod[*moduleapiv1.SetUserAdminRequest, *moduleapiv1.SetUserAdminResponse](moduleAPI, "set_user_admin", 4)
 
 	// APIGetProfileForUser returns the profile of a local user.
@@ -40,7 +40,7 @@ var (
 	// APIRegisterDevice makes a device of a local user, with an access token.
 	APIRegisterDevice = declareMethod[*moduleapiv1.RegisterDeviceRequest, *moduleapiv1.RegisterDeviceResponse](moduleAPI, "register_device", 10)
 
-	// APIRecordUserExternalId records who a local user is at an identity provider.
+	// APIRecordUserExternalId records the ID of a local user at an identity provider.
 	APIRecordUserExternalId = declareMethod[*moduleapiv1.RecordUserExternalIdRequest, *moduleapiv1.RecordUserExternalIdResponse](moduleAPI, "record_user_external_id", 11)
 
 	// APICreateLoginToken makes a token with which a client can log in once.
@@ -49,16 +49,16 @@ var (
 	// APIInvalidateAccessToken logs an access token out.
 	APIInvalidateAccessToken = declareMethod[*moduleapiv1.InvalidateAccessTokenRequest, *moduleapiv1.InvalidateAccessTokenResponse](moduleAPI, "invalidate_access_token", 13)
 
-	// APICompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. In Synapse it writes it.
+	// APICompleteSsoLoginAsync returns the HTTP response that completes a login by single sign-on. Synapse's own method writes it.
 	APICompleteSsoLoginAsync = declareMethod[*moduleapiv1.CompleteSsoLoginAsyncRequest, *moduleapiv1.CompleteSsoLoginAsyncResponse](moduleAPI, "complete_sso_login_async", 14)
 
 	// APISetDisplayname sets the display name of a local user, as an admin would.
 	APISetDisplayname = declareMethod[*moduleapiv1.SetDisplaynameRequest, *moduleapiv1.SetDisplaynameResponse](moduleAPI, "set_displayname", 15)
 
-	// APIGetUserIpAndAgents returns where a local user was seen; nothing for others.
+	// APIGetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others.
 	APIGetUserIpAndAgents = declareMethod[*moduleapiv1.GetUserIpAndAgentsRequest, *moduleapiv1.GetUserIpAndAgentsResponse](moduleAPI, "get_user_ip_and_agents", 16)
 
-	// APIGetMonthlyActiveUsersByService returns who was active in a time, and through which application service.
+	// APIGetMonthlyActiveUsersByService returns the users that were active within a time, and the application service of each.
 	APIGetMonthlyActiveUsersByService = declareMethod[*moduleapiv1.GetMonthlyActiveUsersByServiceRequest, *moduleapiv1.GetMonthlyActiveUsersByServiceResponse](moduleAPI, "get_monthly_active_users_by_service", 17)
 
 	// APIStoreRemote3PidAssociation records that an identity server bound a third-party identifier to a user.
@@ -112,8 +112,8 @@ var (
 	// APISendMail sends an email with the homeserver's settings.
 	APISendMail = declareMethod[*moduleapiv1.SendMailRequest, *moduleapiv1.SendMailResponse](moduleAPI, "send_mail", 34)
 
-	// APISendFederationHttpRequest sends a request to another server, signed with the homeserver's key. Synapse has it in no
-	// release yet.
+	// APISendFederationHttpRequest sends a request to another server, signed with the homeserver's key. No release of
+	// Synapse has it yet.
 	APISendFederationHttpRequest = declareMethod[*moduleapiv1.SendFederationHttpRequestRequest, *moduleapiv1.SendFederationHttpRequestResponse](moduleAPI, "send_federation_http_request", 35)
 
 	// APIGetGlobal returns account data of a local user.

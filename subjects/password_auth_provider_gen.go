@@ -35,12 +35,12 @@ var (
 	// When a module fails, that is logged and nothing else.
 	OnLoggedOut = declare[*callbacksv1.OnLoggedOutRequest, *callbacksv1.OnLoggedOutResponse](PasswordAuthProvider, "on_logged_out", 3)
 
-	// GetUsernameForRegistration is asked which username a new user shall have.
+	// GetUsernameForRegistration is asked for the username of a new user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the client or the homeserver.
 	GetUsernameForRegistration = declare[*callbacksv1.GetUsernameForRegistrationRequest, *callbacksv1.GetUsernameForRegistrationResponse](PasswordAuthProvider, "get_username_for_registration", 4)
 
-	// GetDisplaynameForRegistration is asked which display name a new user shall have.
+	// GetDisplaynameForRegistration is asked for the display name of a new user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver.
 	GetDisplaynameForRegistration = declare[*callbacksv1.GetDisplaynameForRegistrationRequest, *callbacksv1.GetDisplaynameForRegistrationResponse](PasswordAuthProvider, "get_displayname_for_registration", 5)

@@ -10,12 +10,12 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 var PresenceRouter = category("presence_router", callbacksv1.File_callbacks_v1_presence_router_proto.Services().Get(0))
 
 var (
-	// GetUsersForStates is asked who else shall receive some presence updates.
+	// GetUsersForStates is asked which other users receive some presence updates.
 	//
 	// An empty answer adds nobody. Answers are united: per user, the sets of all modules.
 	GetUsersForStates = declare[*callbacksv1.GetUsersForStatesRequest, *callbacksv1.GetUsersForStatesResponse](PresenceRouter, "get_users_for_states", 0)
 
-	// GetInterestedUsers is asked whose presence a local user shall see beside that of the users they share rooms with.
+	// GetInterestedUsers is asked whose presence a local user sees, besides the presence of users who share a room with them.
 	//
 	// An empty answer adds nobody. Answers are united; an answer with all_users ends the walk.
 	GetInterestedUsers = declare[*callbacksv1.GetInterestedUsersRequest, *callbacksv1.GetInterestedUsersResponse](PresenceRouter, "get_interested_users", 1)

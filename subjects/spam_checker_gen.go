@@ -16,8 +16,8 @@ var (
 	// may be asked about more than once.
 	//
 	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
-	// is redacted and soft-failed for ever, which is why the default there is to skip a module that failed. A delayed event
-	// is asked about when it is due; a refusal or a failure then loses it without a word to its sender.
+	// is redacted and soft-failed for good, which is why the default there is to skip a module that failed. A delayed event
+	// is asked about when it is due; a refusal or a failure then loses it, and its sender is not told.
 	CheckEventForSpam = declare[*callbacksv1.CheckEventForSpamRequest, *callbacksv1.CheckEventForSpamResponse](SpamChecker, "check_event_for_spam", 0)
 
 	// UserMayInvite is asked before a local user invites somebody, and when an invite arrives over federation. It is not asked
@@ -51,7 +51,7 @@ var (
 	// CheckRegistrationForSpam is asked before an account is created.
 	//
 	// An empty answer lets the registration go on. A refusal denies it: the client is told that it was rate limited,
-	// whatever errcode and error say. An answer with shadow_ban creates the account so that nobody hears it.
+	// whatever errcode and error say. An answer with shadow_ban creates the account, but other users do not see what it sends.
 	CheckRegistrationForSpam = declare[*callbacksv1.CheckRegistrationForSpamRequest, *callbacksv1.CheckRegistrationForSpamResponse](SpamChecker, "check_registration_for_spam", 6)
 
 	// CheckMediaFileForSpam is asked when a file was uploaded, downloaded from another server or made (a thumbnail, a
@@ -60,8 +60,8 @@ var (
 	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
 	CheckMediaFileForSpam = declare[*callbacksv1.CheckMediaFileForSpamRequest, *callbacksv1.CheckMediaFileForSpamResponse](SpamChecker, "check_media_file_for_spam", 7)
 
-	// ShouldDropFederatedEvent is asked about each event that arrives over federation before it is looked at any further,
-	// and about invites.
+	// ShouldDropFederatedEvent is asked about each event that arrives over federation, before any other check, and
+	// about invites.
 	//
 	// An empty answer keeps the event. A refusal drops it without a trace, which leaves a hole in the room's history; its
 	// errcode and error are not shown to anybody.

@@ -11,8 +11,8 @@ var ThirdPartyRules = category("third_party_rules", callbacksv1.File_callbacks_v
 
 var (
 	// CheckEventAllowed is asked about each event that is made on this homeserver, memberships and the events of a new
-	// room among them, and about events that other servers ask it to make. It is not asked about what federation
-	// brings.
+	// room among them, and about events that other servers ask it to make. It is not asked about events
+	// that arrive over federation.
 	//
 	// An empty answer leaves it to the next module. A refusal rejects the event. A replacement takes the event's place;
 	// it has the room_id, type and state_key of the event, and no module is asked about it. A refusal of a later event of a
@@ -51,7 +51,7 @@ var (
 
 	// CheckCanDeactivateUser is asked before a user is deactivated.
 	//
-	// An empty answer lets the user be deactivated. A refusal is returned to who asked for it; Synapse has its own words for it.
+	// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse has its own words for it.
 	CheckCanDeactivateUser = declare[*callbacksv1.CheckCanDeactivateUserRequest, *callbacksv1.CheckCanDeactivateUserResponse](ThirdPartyRules, "check_can_deactivate_user", 6)
 
 	// OnProfileUpdate is told after a local user's profile changed.

@@ -13,19 +13,19 @@ class ModuleApi(Caller):
     none that can be called, and TimeoutError."""
 
     async def properties(self) -> PropertiesResponse:
-        """Properties returns what Synapse has as properties of its ModuleApi."""
+        """Properties returns the values that are properties of Synapse's ModuleApi."""
         request = PropertiesRequest()
         reply: PropertiesResponse = await self.call("properties", request)
         return reply
 
     async def get_userinfo_by_id(self, *, user_id: str) -> GetUserinfoByIdResponse:
-        """GetUserinfoById returns what the homeserver knows of a local user."""
+        """GetUserinfoById returns what the homeserver knows about a local user."""
         request = GetUserinfoByIdRequest(user_id=user_id)
         reply: GetUserinfoByIdResponse = await self.call("get_userinfo_by_id", request)
         return reply
 
     async def get_user_by_req(self, *, access_token: str, allow_guest: bool = False, allow_expired: bool = False, ip: str | None = None, user_agent: str | None = None) -> GetUserByReqResponse:
-        """GetUserByReq returns whose access token it is, as if the user had made a request with it."""
+        """GetUserByReq returns the user of an access token, as if the user had made a request with it."""
         request = GetUserByReqRequest(access_token=access_token, allow_guest=allow_guest, allow_expired=allow_expired, ip=ip, user_agent=user_agent)
         reply: GetUserByReqResponse = await self.call("get_user_by_req", request)
         return reply
@@ -37,7 +37,7 @@ class ModuleApi(Caller):
         return reply
 
     async def set_user_admin(self, *, user_id: str, admin: bool = False) -> SetUserAdminResponse:
-        """SetUserAdmin makes a local user a server admin, or none."""
+        """SetUserAdmin makes a local user a server admin, or takes that away."""
         request = SetUserAdminRequest(user_id=user_id, admin=admin)
         reply: SetUserAdminResponse = await self.call("set_user_admin", request)
         return reply
@@ -79,7 +79,7 @@ class ModuleApi(Caller):
         return reply
 
     async def record_user_external_id(self, *, auth_provider_id: str, remote_user_id: str, registered_user_id: str) -> RecordUserExternalIdResponse:
-        """RecordUserExternalId records who a local user is at an identity provider."""
+        """RecordUserExternalId records the ID of a local user at an identity provider."""
         request = RecordUserExternalIdRequest(auth_provider_id=auth_provider_id, remote_user_id=remote_user_id, registered_user_id=registered_user_id)
         reply: RecordUserExternalIdResponse = await self.call("record_user_external_id", request)
         return reply
@@ -109,13 +109,13 @@ class ModuleApi(Caller):
         return reply
 
     async def get_user_ip_and_agents(self, *, user_id: str, since_ts: int) -> GetUserIpAndAgentsResponse:
-        """GetUserIpAndAgents returns where a local user was seen; nothing for others."""
+        """GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others."""
         request = GetUserIpAndAgentsRequest(user_id=user_id, since_ts=since_ts)
         reply: GetUserIpAndAgentsResponse = await self.call("get_user_ip_and_agents", request)
         return reply
 
     async def get_monthly_active_users_by_service(self, *, start_timestamp: int | None = None, end_timestamp: int | None = None) -> GetMonthlyActiveUsersByServiceResponse:
-        """GetMonthlyActiveUsersByService returns who was active in a time, and through which application service."""
+        """GetMonthlyActiveUsersByService returns the users that were active within a time, and the application service of each."""
         request = GetMonthlyActiveUsersByServiceRequest(start_timestamp=start_timestamp, end_timestamp=end_timestamp)
         reply: GetMonthlyActiveUsersByServiceResponse = await self.call("get_monthly_active_users_by_service", request)
         return reply

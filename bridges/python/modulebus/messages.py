@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Refusal:
-    """Refusal is the answer that something must not happen."""
+    """Refusal is an answer that forbids what the module was asked about."""
 
     errcode: str = ""
     error: str = ""
@@ -134,7 +134,7 @@ class ProfileInfo:
 
 @dataclass
 class LoginResponse:
-    """LoginResponse is what a client gets that has logged in."""
+    """LoginResponse is the response to a client that has logged in."""
 
     user_id: str = ""
     access_token: str | None = None
@@ -188,7 +188,7 @@ class FederationEventDeliveryEvent:
 
 @dataclass
 class UserInfo:
-    """UserInfo is what a homeserver knows of a local user."""
+    """UserInfo is what a homeserver knows about a local user."""
 
     user_id: str = ""
     appservice_id: str | None = None
@@ -216,7 +216,7 @@ class HttpHeader:
 
 @dataclass
 class UserIpAndAgent:
-    """UserIpAndAgent is where a user was seen."""
+    """UserIpAndAgent is an address and a user agent that a user was seen with."""
 
     ip: str = ""
     user_agent: str = ""

@@ -153,7 +153,7 @@ type OnUpdateEndRequest struct {
 	Worker string `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
 	// From the answer.
 	Token string `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`
-	// Whether nothing was heard of the end in time, and it is the module's own side that says so.
+	// Whether the end was not reported in time, and the module's own side reports it instead.
 	Lost          bool `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: callbacks/v1/fields.proto
 
-// What a declaration says of a field beside its type.
+// Options of a field: what its declaration says besides its type.
 
 package callbacksv1
 
@@ -142,11 +142,11 @@ func (Form) EnumDescriptor() ([]byte, []int) {
 type Antispam int32
 
 const (
-	// As an object, with the names of the fields; what an optional field does not have is null.
+	// As an object, with the names of the fields; an optional field without a value is null.
 	Antispam_ANTISPAM_UNSPECIFIED Antispam = 0
-	// As a list of what the fields have.
+	// As a list of the fields' values.
 	Antispam_LIST Antispam = 1
-	// As an event the way clients see it: its JSON without what only servers need, and with event_id.
+	// As an event in the client format: its JSON without the fields that only servers need, and with event_id.
 	Antispam_CLIENT_EVENT Antispam = 2
 )
 
@@ -361,7 +361,7 @@ var (
 	//
 	// optional bool to_worker = 50007;
 	E_ToWorker = &file_callbacks_v1_fields_proto_extTypes[6]
-	// In an answer that may be followed up: it is only if the field is set.
+	// In an answer that may be followed up: it is followed up only if the field is set.
 	//
 	// optional bool followed_up = 50008;
 	E_FollowedUp = &file_callbacks_v1_fields_proto_extTypes[7]
@@ -373,7 +373,7 @@ var (
 	//
 	// optional uint32 argument = 50010;
 	E_Argument = &file_callbacks_v1_fields_proto_extTypes[9]
-	// In a request of the Module API: whom a user ID has to name.
+	// In a request of the Module API: which users a user ID may name.
 	//
 	// optional modulebus.callbacks.v1.User user = 50011;
 	E_User = &file_callbacks_v1_fields_proto_extTypes[10]
@@ -381,7 +381,7 @@ var (
 	//
 	// optional modulebus.callbacks.v1.Form form = 50012;
 	E_Form = &file_callbacks_v1_fields_proto_extTypes[11]
-	// In a request of the Module API: the only value that Synapse can do anything with.
+	// In a request of the Module API: the only value that Synapse accepts.
 	//
 	// optional string only = 50013;
 	E_Only = &file_callbacks_v1_fields_proto_extTypes[12]
@@ -393,8 +393,8 @@ var (
 	//
 	// optional bool not_in_antispam = 50015;
 	E_NotInAntispam = &file_callbacks_v1_fields_proto_extTypes[14]
-	// In a request with a key: the key's value, or the member of the keyed object, where a module is wanted for it that has not
-	// said which it registers for.
+	// In a request with a key: the key's value, or the member of the keyed object, that stands for a module which the operator
+	// named for the callback and which has not said yet what it registers for.
 	//
 	// optional string usual = 50016;
 	E_Usual = &file_callbacks_v1_fields_proto_extTypes[15]

@@ -4,10 +4,10 @@
 // 	protoc        (unknown)
 // source: callbacks/v1/options.proto
 
-// What a declaration says of a callback beside its messages.
+// Options of a callback: what its declaration says besides its messages.
 //
-// These options are the only place where a fact about a callback stands. Everything else reads them from here: the
-// aggregator, the module's side, the configuration, the documentation.
+// Every fact about a callback is an option here, and nowhere else. The aggregator, the module's side, the configuration and
+// the documentation read them from here.
 
 package callbacksv1
 
@@ -222,7 +222,7 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{2}
 }
 
-// CallbackOptions are what an rpc declares of itself.
+// CallbackOptions are the options of a callback's rpc.
 type CallbackOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How answers combine.
@@ -231,16 +231,16 @@ type CallbackOptions struct {
 	OnFailure OnFailure `protobuf:"varint,2,opt,name=on_failure,json=onFailure,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure,omitempty"`
 	// The same, where the request's event comes from another server. Set only where the request has an event.
 	OnFailureFederated OnFailure `protobuf:"varint,3,opt,name=on_failure_federated,json=onFailureFederated,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_federated,omitempty"`
-	// Whether modules may be asked whose answer turns out not to matter: no side effects, no secrets.
+	// Whether a module may be asked although its answer may turn out not to matter: no side effects, no secrets.
 	Speculative bool `protobuf:"varint,4,opt,name=speculative,proto3" json:"speculative,omitempty"`
 	// The Synapse version that introduced the callback; "none" where no Synapse asks it and other homeservers do.
 	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	// What REFUSE answers, where Synapse has words of its own for a module that raised.
 	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	// Set where this is no callback of Synapse's but the second half of those whose rpcs it names: what Synapse does by
-	// calling a function that the module returned.
+	// The rpcs of the callbacks that this one follows up. Set where this is not a callback of Synapse's own, but the second half
+	// of others: Synapse calls a function that the module returned.
 	Follows []string `protobuf:"bytes,7,rep,name=follows,proto3" json:"follows,omitempty"`
-	// How long the module waits for the second half before it takes it for lost, in milliseconds.
+	// How long the module waits for the second half before it counts it as lost, in milliseconds.
 	WithinMs uint32 `protobuf:"varint,8,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
 	// What Synapse takes for an answer that can be a refusal. Set where a reply has a refusal.
 	Verdict Verdict `protobuf:"varint,9,opt,name=verdict,proto3,enum=modulebus.callbacks.v1.Verdict" json:"verdict,omitempty"`
@@ -249,7 +249,7 @@ type CallbackOptions struct {
 	// Whether the HTTP antispam protocol has the callback: as a path with its name, whose body is the request with the names
 	// of its fields. See docs/antispam.md.
 	Antispam bool `protobuf:"varint,11,opt,name=antispam,proto3" json:"antispam,omitempty"`
-	// Whether this is what is asked about an event that a policy server is to sign. Its request has the event. See
+	// Whether this callback is asked about an event that a policy server is to sign. Its request has the event. See
 	// docs/policy-server.md.
 	PolicyServer  bool `protobuf:"varint,12,opt,name=policy_server,json=policyServer,proto3" json:"policy_server,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -375,7 +375,7 @@ type Setting struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Section string                 `protobuf:"bytes,1,opt,name=section,proto3" json:"section,omitempty"`
 	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// What it is where the configuration does not say.
+	// Its value where the configuration has none.
 	Default       int64 `protobuf:"varint,3,opt,name=default,proto3" json:"default,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -432,7 +432,7 @@ func (x *Setting) GetDefault() int64 {
 	return 0
 }
 
-// CategoryOptions are what a service declares of itself.
+// CategoryOptions are the options of a category's service.
 type CategoryOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A module registers all callbacks of the category or none.

@@ -266,7 +266,7 @@ func (*OnAuthCheckersLoginResponse) Descriptor() ([]byte, []int) {
 
 type Check3PidAuthRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium        string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	Password      string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
@@ -692,7 +692,7 @@ func (x *GetDisplaynameForRegistrationResponse) GetDisplayname() string {
 
 type Is3PidAllowedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium  string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// Whether it is for a new account.

@@ -67,7 +67,7 @@ func (x *GetUsersForStatesRequest) GetStateUpdates() []*UserPresenceState {
 
 type GetUsersForStatesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What each user ID, local or not, shall receive.
+	// The states that each user receives, by user ID, local or not.
 	Users         map[string]*UserPresenceStates `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

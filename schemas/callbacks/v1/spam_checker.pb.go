@@ -23,7 +23,7 @@ const (
 
 type AcceptMakeJoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// User ID of who wants to join.
+	// User ID of the user who wants to join.
 	User string `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	// Room ID.
 	Room          string `protobuf:"bytes,2,opt,name=room,proto3" json:"room,omitempty"`
@@ -405,9 +405,9 @@ func (x *FederatedUserMayInviteResponse) GetRefusal() *Refusal {
 
 type UserMaySend3PidInviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// User ID of who invites.
+	// User ID of the inviter.
 	Inviter string `protobuf:"bytes,1,opt,name=inviter,proto3" json:"inviter,omitempty"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	RoomId        string `protobuf:"bytes,4,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
@@ -850,9 +850,9 @@ func (x *CheckEventForSpamResponse) GetRefusal() *Refusal {
 
 type UserMayInviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// User ID of who invites.
+	// User ID of the inviter.
 	Inviter string `protobuf:"bytes,1,opt,name=inviter,proto3" json:"inviter,omitempty"`
-	// User ID of who is invited.
+	// User ID of the invited user.
 	Invitee       string `protobuf:"bytes,2,opt,name=invitee,proto3" json:"invitee,omitempty"`
 	RoomId        string `protobuf:"bytes,3,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1249,7 +1249,7 @@ type CheckUsernameForSpamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The user that was found.
 	UserProfile *UserProfile `protobuf:"bytes,1,opt,name=user_profile,json=userProfile,proto3" json:"user_profile,omitempty"`
-	// User ID of who searches. Since Synapse 1.122.
+	// User ID of the user who searches. Since Synapse 1.122.
 	RequesterId   string `protobuf:"bytes,2,opt,name=requester_id,json=requesterId,proto3" json:"requester_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -243,7 +243,7 @@ func (x *OnCreateRoomResponse) GetRequestContent() []byte {
 
 type CheckThreepidCanBeInvitedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium  string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// The room's current state.
@@ -939,7 +939,7 @@ func (*OnUserDeactivationStatusChangedResponse) Descriptor() ([]byte, []int) {
 type OnThreepidBindRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1036,7 +1036,7 @@ func (*OnThreepidBindResponse) Descriptor() ([]byte, []int) {
 type OnAddUserThirdPartyIdentifierRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1133,7 +1133,7 @@ func (*OnAddUserThirdPartyIdentifierResponse) Descriptor() ([]byte, []int) {
 type OnRemoveUserThirdPartyIdentifierRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium        string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address       string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields

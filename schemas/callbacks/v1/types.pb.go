@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Refusal is the answer that something must not happen.
+// Refusal is an answer that forbids what the module was asked about.
 type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Matrix error code that the client sees, such as M_FORBIDDEN. Empty means M_FORBIDDEN.
@@ -234,7 +234,7 @@ func (x *UserProfile) GetAvatarUrl() string {
 // Threepid is a third-party identifier, such as an email address.
 type Threepid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the address is: "email" or "msisdn".
+	// Kind of address: "email" or "msisdn".
 	Medium  string `protobuf:"bytes,1,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	// When the user proved to own it, in milliseconds since the epoch.
@@ -806,7 +806,7 @@ func (x *StateEvent) GetEvent() *Event {
 // FileWrapper is how to read a file. It is valid until the question is answered.
 type FileWrapper struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where to ask for pieces of it: see docs/protocol.md. Empty when the homeserver gave no content.
+	// NATS subject on which to request pieces of it: see docs/protocol.md. Empty when the homeserver gave no content.
 	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Bytes; absent when not known.
 	Size          *int64 `protobuf:"varint,2,opt,name=size,proto3,oneof" json:"size,omitempty"`
@@ -912,7 +912,7 @@ func (x *ProfileInfo) GetAvatarUrl() string {
 	return ""
 }
 
-// LoginResponse is what a client gets that has logged in. It holds a live access token.
+// LoginResponse is the response to a client that has logged in. It holds a live access token.
 type LoginResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	UserId       string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: moduleapi/v1/module_api.proto
 
-// What a module may ask of its homeserver.
+// The Module API: what a module may call on its homeserver.
 
 package moduleapiv1
 
@@ -78,18 +78,18 @@ func (RunsOn) EnumDescriptor() ([]byte, []int) {
 	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{0}
 }
 
-// MethodOptions are what an rpc of the Module API declares of itself.
+// MethodOptions are the options of an rpc of the Module API.
 type MethodOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the operator grants a module, that may call it.
+	// The scope that the operator grants a module that may call it.
 	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
-	// Whether each module has the scope without being granted it: reads that reveal no secret.
+	// Whether every module has the scope without a grant: reads that reveal no secret.
 	ByDefault bool `protobuf:"varint,2,opt,name=by_default,json=byDefault,proto3" json:"by_default,omitempty"`
 	// The Synapse version that introduced the method.
 	Since string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
 	// Whether it changes nothing, so that it may be cancelled half way.
 	Reads bool `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"`
-	// Which of Synapse's processes can do it.
+	// Which of Synapse's processes can serve it.
 	RunsOn RunsOn `protobuf:"varint,5,opt,name=runs_on,json=runsOn,proto3,enum=modulebus.moduleapi.v1.RunsOn" json:"runs_on,omitempty"`
 	// Whether the reply's fields are attributes of Synapse's ModuleApi, and nothing is called.
 	Attributes    bool `protobuf:"varint,6,opt,name=attributes,proto3" json:"attributes,omitempty"`
@@ -335,7 +335,7 @@ func (x *GetUserinfoByIdRequest) GetUserId() string {
 	return ""
 }
 
-// UserInfo is what a homeserver knows of a local user.
+// UserInfo is what a homeserver knows about a local user.
 type UserInfo struct {
 	state                   protoimpl.MessageState `protogen:"open.v1"`
 	UserId                  string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -2042,7 +2042,7 @@ func (x *GetUserIpAndAgentsRequest) GetSinceTs() int64 {
 	return 0
 }
 
-// UserIpAndAgent is where a user was seen.
+// UserIpAndAgent is an address and a user agent that a user was seen with.
 type UserIpAndAgent struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Ip        string                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
@@ -2407,7 +2407,7 @@ func (*StoreRemote3PidAssociationResponse) Descriptor() ([]byte, []int) {
 type StateEventType struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	// Absent is any.
+	// Absent means any.
 	StateKey      *string `protobuf:"bytes,2,opt,name=state_key,json=stateKey,proto3,oneof" json:"state_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2460,7 +2460,7 @@ func (x *StateEventType) GetStateKey() string {
 type GetRoomStateRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	RoomId string                 `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
-	// Empty is all, which may be very many.
+	// Empty means all, which may be very many.
 	EventFilter   []*StateEventType `protobuf:"bytes,2,rep,name=event_filter,json=eventFilter,proto3" json:"event_filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2557,7 +2557,7 @@ func (x *GetRoomStateResponse) GetState() []*v1.StateEvent {
 type GetStateEventsInRoomRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	RoomId string                 `protobuf:"bytes,1,opt,name=room_id,json=roomId,proto3" json:"room_id,omitempty"`
-	// Empty is none.
+	// Empty means none.
 	Types         []*StateEventType `protobuf:"bytes,2,rep,name=types,proto3" json:"types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3728,7 +3728,7 @@ func (*SetPresenceForUsersResponse) Descriptor() ([]byte, []int) {
 type SendHttpPushNotificationRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// Absent is each of the user's devices.
+	// Absent means each of the user's devices.
 	DeviceId *string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3,oneof" json:"device_id,omitempty"`
 	// JSON object.
 	Content []byte `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: roster/v1/roster.proto
 
-// How modules, busd and homeservers agree on who is asked what.
+// The messages by which modules, busd and homeservers agree on which module is asked what.
 
 package rosterv1
 
@@ -33,7 +33,7 @@ const (
 	FailureKind_ABSENT FailureKind = 1
 	// No answer in time.
 	FailureKind_TIMEOUT FailureKind = 2
-	// Every worker that was tried had as much to do as it may.
+	// Every worker that was asked was at its limit.
 	FailureKind_BUSY FailureKind = 3
 	// The module returned an error.
 	FailureKind_ERROR FailureKind = 4
@@ -41,7 +41,7 @@ const (
 	FailureKind_PANIC FailureKind = 5
 	// The answer could not be read, or the question could not.
 	FailureKind_MALFORMED FailureKind = 6
-	// The module failed so often that it was not asked.
+	// The module did not answer in time so often that it was not asked.
 	FailureKind_BREAKER_OPEN FailureKind = 7
 )
 
@@ -96,7 +96,7 @@ func (FailureKind) EnumDescriptor() ([]byte, []int) {
 	return file_roster_v1_roster_proto_rawDescGZIP(), []int{0}
 }
 
-// Entry is what the operator says of one module: the reply to a module that asks for its entry, and the notice that it
+// Entry is the operator's entry for one module: the reply to a module that asks for its entry, and the notice that it
 // changed.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -188,10 +188,10 @@ func (x *Entry) GetJoinEveryMs() uint32 {
 	return 0
 }
 
-// Join is what a worker says of itself. It says it again every Entry.join_every_ms, and whenever it changed.
+// Join registers a worker. The worker sends it again every Entry.join_every_ms, and whenever it changed.
 type Join struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One subject token, another for each process.
+	// One subject token, different for each process.
 	Worker string `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
 	// Version of the module, as its author counts.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
@@ -312,7 +312,7 @@ type Needs struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The values of the request's key that it is asked about, such as login types.
 	Keys []*Key `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
-	// The room state that it gets. Absent is none.
+	// The room state that it gets. Absent means none.
 	State         *StateFilter `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -420,7 +420,7 @@ func (x *Key) GetFields() []string {
 // StateFilter says which state events a module gets.
 type StateFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Every one, which may be very many.
+	// All of them, which may be very many.
 	All           bool        `protobuf:"varint,1,opt,name=all,proto3" json:"all,omitempty"`
 	Keys          []*StateKey `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -476,7 +476,7 @@ type StateKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Such as "m.room.power_levels".
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
-	// Absent is any.
+	// Absent means any.
 	StateKey      *string `protobuf:"bytes,2,opt,name=state_key,json=stateKey,proto3,oneof" json:"state_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -634,7 +634,7 @@ func (x *Joined) GetProblems() []string {
 	return nil
 }
 
-// Leave is said by a worker that takes no more work.
+// Leave is sent by a worker that takes no more requests.
 type Leave struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Worker        string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
@@ -693,7 +693,7 @@ type Roster struct {
 	// Set in a message that carries a part of a roster instead of a roster. All other fields are absent then, so that a
 	// reader that knows no parts finds a roster with revision 0, which is never later than the one it has.
 	Part *Part `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
-	// Modules that are asked and never count. A reader that does not know of them asks none of them.
+	// Modules that are asked and never count. A reader that does not know this field does not ask them.
 	Shadows       []*Shadow `protobuf:"bytes,6,rep,name=shadows,proto3" json:"shadows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -771,12 +771,12 @@ func (x *Roster) GetShadows() []*Shadow {
 	return nil
 }
 
-// Shadow is a module that the operator tries: it is asked as it would be, and nothing depends on it.
+// Shadow is a module in shadow: it is asked like any other, and its answers never count.
 type Shadow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// All that it registered. Its web resources are nobody's.
+	// All that it registered. Its web resources are not served.
 	Module *Module `protobuf:"bytes,1,opt,name=module,proto3" json:"module,omitempty"`
-	// How many of Roster.modules stand before it in the operator's list.
+	// How many of Roster.modules precede it in the operator's list.
 	Before uint32 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
 	// Full names of the callbacks that it is asked: those without side effects, and those that the operator named.
 	Asked         []string `protobuf:"bytes,3,rep,name=asked,proto3" json:"asked,omitempty"`
@@ -936,7 +936,7 @@ type Module struct {
 	Declined []string `protobuf:"bytes,7,rep,name=declined,proto3" json:"declined,omitempty"`
 	// It has joined, at this busd or at one that this one learned from, now or earlier.
 	Heard bool `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
-	// Nobody knows what it wants: it has never joined, and the operator named no callback and did not say to skip it. It is not
+	// It is not known what it wants: it has never joined, and the operator named no callback and did not say to skip it. It is not
 	// asked, and each decision has it among its failures.
 	Unknown       bool `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1036,8 +1036,8 @@ func (x *Module) GetUnknown() bool {
 	return false
 }
 
-// Interest is one callback that a module is asked, with all that the operator's file and the callback's defaults say of
-// it. Nothing in it is left for the reader to fill in.
+// Interest is one callback that a module is asked, with all settings of the operator's file and of the callback. The
+// reader has no default to fill in.
 type Interest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Full name such as spam_checker.user_may_create_room.
@@ -1047,11 +1047,11 @@ type Interest struct {
 	// The same for events of other servers.
 	OnFailureFederated v1.OnFailure `protobuf:"varint,4,opt,name=on_failure_federated,json=onFailureFederated,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_federated,omitempty"`
 	Needs              *Needs       `protobuf:"bytes,5,opt,name=needs,proto3" json:"needs,omitempty"`
-	// How long one worker is waited for before a second one is asked, too; 0 is never.
+	// How long to wait for one worker before a second one is asked, too; 0 means never.
 	HedgeMs uint32 `protobuf:"varint,6,opt,name=hedge_ms,json=hedgeMs,proto3" json:"hedge_ms,omitempty"`
-	// Failures in a row after which the module is not asked for breaker_open_ms; 0 is never.
+	// Timeouts in a row after which the module is not asked for breaker_open_ms; 0 means never.
 	BreakerFailures uint32 `protobuf:"varint,7,opt,name=breaker_failures,json=breakerFailures,proto3" json:"breaker_failures,omitempty"`
-	// How long the module is left alone then. A worker that did not answer in time is left alone as long, also where
+	// How long the module is not asked then. A worker that did not answer in time is not asked for as long, even where
 	// breaker_failures is 0.
 	BreakerOpenMs uint32 `protobuf:"varint,8,opt,name=breaker_open_ms,json=breakerOpenMs,proto3" json:"breaker_open_ms,omitempty"`
 	// The operator named the callback, and the module has not said yet what it registers. It counts for every key.
@@ -1059,7 +1059,7 @@ type Interest struct {
 	// Why the module cannot be asked although it wants to be, such as needs that are too large. When this is set, the module
 	// is not sent the question, and has failed: it is absent.
 	Unserved string `protobuf:"bytes,10,opt,name=unserved,proto3" json:"unserved,omitempty"`
-	// The same as on_failure for events that a policy server is asked about. Unspecified is on_failure_federated.
+	// The same as on_failure for events that a policy server is asked about. Unspecified means on_failure_federated.
 	OnFailurePolicy v1.OnFailure `protobuf:"varint,11,opt,name=on_failure_policy,json=onFailurePolicy,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_policy,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1175,7 +1175,7 @@ func (x *Interest) GetOnFailurePolicy() v1.OnFailure {
 // OpenBucket asks busd for a JetStream key-value bucket of a module, which busd makes if it is not there.
 type OpenBucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The bucket of the lease that the worker has which leads, instead of the module's store.
+	// The bucket of the leader's lease, instead of the module's store.
 	Lease         bool `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1223,7 +1223,7 @@ type Bucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty where there is a problem.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Why there is none.
+	// Why there is no bucket.
 	Problem string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
 	// NATS keeps it on disk, in a folder that outlives busd.
 	Durable       bool `protobuf:"varint,3,opt,name=durable,proto3" json:"durable,omitempty"`
@@ -1398,17 +1398,17 @@ func (x *Failure) GetPolicy() v1.OnFailure {
 	return v1.OnFailure(0)
 }
 
-// Decision is what came of one ask.
+// Decision is the result of one ask.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The callback's reply message, serialized. Absent when no module had an opinion.
 	Answer []byte `protobuf:"bytes,1,opt,name=answer,proto3,oneof" json:"answer,omitempty"`
 	// The module that decided; absent when none or several did.
 	DecidedBy *string `protobuf:"bytes,2,opt,name=decided_by,json=decidedBy,proto3,oneof" json:"decided_by,omitempty"`
-	// What failed on the way to the decision, in roster order.
+	// The modules that failed on the way to the decision, in roster order.
 	Failures       []*Failure `protobuf:"bytes,3,rep,name=failures,proto3" json:"failures,omitempty"`
 	RosterRevision uint64     `protobuf:"varint,4,opt,name=roster_revision,json=rosterRevision,proto3" json:"roster_revision,omitempty"`
-	// Of the record of the ask; absent where no module was asked.
+	// ID of the ask's record; absent where no module was asked.
 	DecisionId    *string `protobuf:"bytes,5,opt,name=decision_id,json=decisionId,proto3,oneof" json:"decision_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
