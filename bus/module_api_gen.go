@@ -128,6 +128,36 @@ type ModuleAPI interface {
 
 	// PutGlobal sets account data of a local user. Modules are told.
 	PutGlobal(ctx context.Context, req *moduleapiv1.PutGlobalRequest) (*moduleapiv1.PutGlobalResponse, error)
+
+	// GetExternalIdsByUser returns who a local user is at identity providers. In Synapse it is of the store.
+	GetExternalIdsByUser(ctx context.Context, req *moduleapiv1.GetExternalIdsByUserRequest) (*moduleapiv1.GetExternalIdsByUserResponse, error)
+
+	// GetUserByExternalId returns which local user somebody at an identity provider is. In Synapse it is of the store.
+	GetUserByExternalId(ctx context.Context, req *moduleapiv1.GetUserByExternalIdRequest) (*moduleapiv1.GetUserByExternalIdResponse, error)
+
+	// AddThreepid adds a third-party identifier to a local user, who was seen to own it: nobody asks the user again. Modules
+	// are told. In Synapse it is of the auth handler.
+	AddThreepid(ctx context.Context, req *moduleapiv1.AddThreepidRequest) (*moduleapiv1.AddThreepidResponse, error)
+
+	// GetUsersPaginate lists local users, a page at a time. In Synapse it is of the store.
+	GetUsersPaginate(ctx context.Context, req *moduleapiv1.GetUsersPaginateRequest) (*moduleapiv1.GetUsersPaginateResponse, error)
+
+	// DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, which may
+	// go on after the reply. It cannot be undone by a module. Modules are asked, and told. In Synapse it is of a handler.
+	DeactivateAccount(ctx context.Context, req *moduleapiv1.DeactivateAccountRequest) (*moduleapiv1.DeactivateAccountResponse, error)
+
+	// CreateRegistrationToken creates a token that clients can register users with, where the homeserver wants one. In
+	// Synapse it is of the store.
+	CreateRegistrationToken(ctx context.Context, req *moduleapiv1.CreateRegistrationTokenRequest) (*moduleapiv1.CreateRegistrationTokenResponse, error)
+
+	// RegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is of the store.
+	RegistrationTokenIsValid(ctx context.Context, req *moduleapiv1.RegistrationTokenIsValidRequest) (*moduleapiv1.RegistrationTokenIsValidResponse, error)
+
+	// GetRegistrationTokens lists registration tokens. In Synapse it is of the store.
+	GetRegistrationTokens(ctx context.Context, req *moduleapiv1.GetRegistrationTokensRequest) (*moduleapiv1.GetRegistrationTokensResponse, error)
+
+	// DeleteRegistrationToken deletes a registration token. In Synapse it is of the store.
+	DeleteRegistrationToken(ctx context.Context, req *moduleapiv1.DeleteRegistrationTokenRequest) (*moduleapiv1.DeleteRegistrationTokenResponse, error)
 }
 
 // UnimplementedModuleAPI answers each method with M_UNRECOGNIZED.
@@ -325,6 +355,51 @@ func (UnimplementedModuleAPI) PutGlobal(context.Context, *moduleapiv1.PutGlobalR
 	return nil, unimplemented(subjects.APIPutGlobal.Method)
 }
 
+// GetExternalIdsByUser implements [ModuleAPI].
+func (UnimplementedModuleAPI) GetExternalIdsByUser(context.Context, *moduleapiv1.GetExternalIdsByUserRequest) (*moduleapiv1.GetExternalIdsByUserResponse, error) {
+	return nil, unimplemented(subjects.APIGetExternalIdsByUser.Method)
+}
+
+// GetUserByExternalId implements [ModuleAPI].
+func (UnimplementedModuleAPI) GetUserByExternalId(context.Context, *moduleapiv1.GetUserByExternalIdRequest) (*moduleapiv1.GetUserByExternalIdResponse, error) {
+	return nil, unimplemented(subjects.APIGetUserByExternalId.Method)
+}
+
+// AddThreepid implements [ModuleAPI].
+func (UnimplementedModuleAPI) AddThreepid(context.Context, *moduleapiv1.AddThreepidRequest) (*moduleapiv1.AddThreepidResponse, error) {
+	return nil, unimplemented(subjects.APIAddThreepid.Method)
+}
+
+// GetUsersPaginate implements [ModuleAPI].
+func (UnimplementedModuleAPI) GetUsersPaginate(context.Context, *moduleapiv1.GetUsersPaginateRequest) (*moduleapiv1.GetUsersPaginateResponse, error) {
+	return nil, unimplemented(subjects.APIGetUsersPaginate.Method)
+}
+
+// DeactivateAccount implements [ModuleAPI].
+func (UnimplementedModuleAPI) DeactivateAccount(context.Context, *moduleapiv1.DeactivateAccountRequest) (*moduleapiv1.DeactivateAccountResponse, error) {
+	return nil, unimplemented(subjects.APIDeactivateAccount.Method)
+}
+
+// CreateRegistrationToken implements [ModuleAPI].
+func (UnimplementedModuleAPI) CreateRegistrationToken(context.Context, *moduleapiv1.CreateRegistrationTokenRequest) (*moduleapiv1.CreateRegistrationTokenResponse, error) {
+	return nil, unimplemented(subjects.APICreateRegistrationToken.Method)
+}
+
+// RegistrationTokenIsValid implements [ModuleAPI].
+func (UnimplementedModuleAPI) RegistrationTokenIsValid(context.Context, *moduleapiv1.RegistrationTokenIsValidRequest) (*moduleapiv1.RegistrationTokenIsValidResponse, error) {
+	return nil, unimplemented(subjects.APIRegistrationTokenIsValid.Method)
+}
+
+// GetRegistrationTokens implements [ModuleAPI].
+func (UnimplementedModuleAPI) GetRegistrationTokens(context.Context, *moduleapiv1.GetRegistrationTokensRequest) (*moduleapiv1.GetRegistrationTokensResponse, error) {
+	return nil, unimplemented(subjects.APIGetRegistrationTokens.Method)
+}
+
+// DeleteRegistrationToken implements [ModuleAPI].
+func (UnimplementedModuleAPI) DeleteRegistrationToken(context.Context, *moduleapiv1.DeleteRegistrationTokenRequest) (*moduleapiv1.DeleteRegistrationTokenResponse, error) {
+	return nil, unimplemented(subjects.APIDeleteRegistrationToken.Method)
+}
+
 func methodsOf(api ModuleAPI) []method {
 	return []method{
 		bind(subjects.APIProperties, api.Properties),
@@ -365,5 +440,14 @@ func methodsOf(api ModuleAPI) []method {
 		bind(subjects.APISendFederationHttpRequest, api.SendFederationHttpRequest),
 		bind(subjects.APIGetGlobal, api.GetGlobal),
 		bind(subjects.APIPutGlobal, api.PutGlobal),
+		bind(subjects.APIGetExternalIdsByUser, api.GetExternalIdsByUser),
+		bind(subjects.APIGetUserByExternalId, api.GetUserByExternalId),
+		bind(subjects.APIAddThreepid, api.AddThreepid),
+		bind(subjects.APIGetUsersPaginate, api.GetUsersPaginate),
+		bind(subjects.APIDeactivateAccount, api.DeactivateAccount),
+		bind(subjects.APICreateRegistrationToken, api.CreateRegistrationToken),
+		bind(subjects.APIRegistrationTokenIsValid, api.RegistrationTokenIsValid),
+		bind(subjects.APIGetRegistrationTokens, api.GetRegistrationTokens),
+		bind(subjects.APIDeleteRegistrationToken, api.DeleteRegistrationToken),
 	}
 }

@@ -344,6 +344,79 @@ var apiScenes = []apiScene{
 	}, `{"colour":"blue"}`},
 }
 
+// lastAPIScenes are about parts of Synapse that are not its ModuleApi.
+var lastAPIScenes = []apiScene{
+	{"get_external_ids_by_user", func(t *testing.T, w *apiWorld) string {
+		u := w.as(t, "linked")
+		w.done(t, "record_user_external_id", request{"auth_provider_id": "oidc-y", "remote_user_id": "42", "registered_user_id": u.id})
+		return w.text(w.done(t, "get_external_ids_by_user", request{"mxid": u.id}).body["external_ids"])
+	}, `[{"auth_provider":"oidc-y","external_id":"42"}]`},
+
+	{"get_user_by_external_id", func(t *testing.T, w *apiWorld) string {
+		whose := func(id string) any {
+			return w.done(t, "get_user_by_external_id", request{"auth_provider": "oidc-y", "external_id": id}).body
+		}
+		return w.text([]any{whose("42"), whose("43")})
+	}, `[{"user_id":"@linked:SERVER"},{}]`},
+
+	{"add_threepid", func(t *testing.T, w *apiWorld) string {
+		u := w.as(t, "mailed")
+		w.done(t, "add_threepid", request{"user_id": u.id, "medium": "email", "address": "Mailed@example.org", "validated_at": "1700000000000"})
+		of := u.must(t, "GET", "/_matrix/client/v3/account/3pid", nil).body["threepids"]
+		other := w.call(t, "add_threepid", request{"user_id": u.id, "medium": "pigeon", "address": "x", "validated_at": "1"})
+		return w.text(list(of, "address")) + "; " + other.String()
+	}, `["mailed@example.org"]; 400 M_INVALID_PARAM "'pigeon' is not a valid value for 'medium'"`},
+
+	{"get_users_paginate", func(t *testing.T, w *apiWorld) string {
+		names := func(r request) any { return list(w.done(t, "get_users_paginate", r).body["users"], "name") }
+		for _, name := range []string{"temp-1", "temp-2", "temp-3"} {
+			w.as(t, name)
+		}
+		return w.text([]any{
+			names(request{"user_id": "@temp-", "limit": 2}), names(request{"user_id": "@temp-", "limit": 2, "start": 2}),
+			names(request{"name": "temp-", "limit": 1, "direction": "b"}),
+			w.done(t, "get_users_paginate", request{"user_id": "@temp-"}).body,
+		})
+	}, `[["@temp-1:SERVER","@temp-2:SERVER"],["@temp-3:SERVER"],["@temp-3:SERVER"],{"total":"3","users":[]}]`},
+
+	{"deactivate_account", func(t *testing.T, w *apiWorld) string {
+		u := w.as(t, "temp-4")
+		w.done(t, "deactivate_account", request{"user_id": u.id, "erase_data": true})
+		left := w.done(t, "get_users_paginate", request{"user_id": "@temp-4", "limit": 1, "deactivated": true}).body["users"]
+		nobody := w.call(t, "deactivate_account", request{"user_id": w.id("nobody")})
+		who := u.do(t, "GET", "/_matrix/client/v3/account/whoami", nil)
+		return fmt.Sprintf("%s; deactivated %v, erased %v; nobody: %s", who, member(left, 0, "deactivated"), member(left, 0, "erased"), nobody)
+	}, `401 M_UNKNOWN_TOKEN "Invalid access token passed." {"soft_logout":false}; deactivated true, erased true; nobody: 404 M_NOT_FOUND "There is no such user"`},
+
+	{"create_registration_token", func(t *testing.T, w *apiWorld) string {
+		created := func(r request) any { return w.done(t, "create_registration_token", r).body["created"] }
+		r := request{"token": "once", "uses_allowed": 1}
+		first, second := created(r), created(request{"token": "once"})
+		at := w.admin.must(t, "GET", "/_synapse/admin/v1/registration_tokens/once", nil)
+		return fmt.Sprintf("created %v, then %v; the admin sees %s", first, second, w.text(only(at.body, "token", "uses_allowed", "expiry_time")))
+	}, `created true, then false; the admin sees {"expiry_time":null,"token":"once","uses_allowed":1}`},
+
+	{"registration_token_is_valid", func(t *testing.T, w *apiWorld) string {
+		valid := func(token string) any {
+			return w.done(t, "registration_token_is_valid", request{"token": token}).body["is_valid"]
+		}
+		return fmt.Sprintf("once %v, another %v", valid("once"), valid("another"))
+	}, "once true, another false"},
+
+	{"get_registration_tokens", func(t *testing.T, w *apiWorld) string {
+		w.done(t, "create_registration_token", request{"token": "over", "expiry_time": "1"})
+		listed := func(r request) any { return w.done(t, "get_registration_tokens", r).body["tokens"] }
+		return w.text([]any{listed(request{"valid": true}), list(listed(request{"valid": false}), "token"), len(list(listed(nil), "token"))})
+	}, `[[{"completed":0,"pending":0,"token":"once","uses_allowed":1}],["over"],2]`},
+
+	{"delete_registration_token", func(t *testing.T, w *apiWorld) string {
+		deleted := func() any {
+			return w.done(t, "delete_registration_token", request{"token": "over"}).body["deleted"]
+		}
+		return fmt.Sprintf("deleted %v, then %v", deleted(), deleted())
+	}, "deleted true, then false"},
+}
+
 func (w *apiWorld) accountData(kind string) string {
 	return "/_matrix/client/v3/user/" + url.PathEscape(w.alice.id) + "/account_data/" + kind
 }

@@ -217,7 +217,7 @@ func TestSynapseModuleAPI(t *testing.T) {
 	t.Parallel()
 	w := newAPIWorld(t)
 	rows := map[string][]string{}
-	for _, s := range apiScenes {
+	for _, s := range slices.Concat(apiScenes, lastAPIScenes) {
 		t.Run(s.method, func(t *testing.T) {
 			got := w.text(s.act(t, w))
 			if got != s.want {

@@ -128,6 +128,33 @@ type ModuleAPI struct {
 
 	// PutGlobal answers put_global.
 	PutGlobal func(context.Context, *moduleapiv1.PutGlobalRequest) (*moduleapiv1.PutGlobalResponse, error)
+
+	// GetExternalIdsByUser answers get_external_ids_by_user.
+	GetExternalIdsByUser func(context.Context, *moduleapiv1.GetExternalIdsByUserRequest) (*moduleapiv1.GetExternalIdsByUserResponse, error)
+
+	// GetUserByExternalId answers get_user_by_external_id.
+	GetUserByExternalId func(context.Context, *moduleapiv1.GetUserByExternalIdRequest) (*moduleapiv1.GetUserByExternalIdResponse, error)
+
+	// AddThreepid answers add_threepid.
+	AddThreepid func(context.Context, *moduleapiv1.AddThreepidRequest) (*moduleapiv1.AddThreepidResponse, error)
+
+	// GetUsersPaginate answers get_users_paginate.
+	GetUsersPaginate func(context.Context, *moduleapiv1.GetUsersPaginateRequest) (*moduleapiv1.GetUsersPaginateResponse, error)
+
+	// DeactivateAccount answers deactivate_account.
+	DeactivateAccount func(context.Context, *moduleapiv1.DeactivateAccountRequest) (*moduleapiv1.DeactivateAccountResponse, error)
+
+	// CreateRegistrationToken answers create_registration_token.
+	CreateRegistrationToken func(context.Context, *moduleapiv1.CreateRegistrationTokenRequest) (*moduleapiv1.CreateRegistrationTokenResponse, error)
+
+	// RegistrationTokenIsValid answers registration_token_is_valid.
+	RegistrationTokenIsValid func(context.Context, *moduleapiv1.RegistrationTokenIsValidRequest) (*moduleapiv1.RegistrationTokenIsValidResponse, error)
+
+	// GetRegistrationTokens answers get_registration_tokens.
+	GetRegistrationTokens func(context.Context, *moduleapiv1.GetRegistrationTokensRequest) (*moduleapiv1.GetRegistrationTokensResponse, error)
+
+	// DeleteRegistrationToken answers delete_registration_token.
+	DeleteRegistrationToken func(context.Context, *moduleapiv1.DeleteRegistrationTokenRequest) (*moduleapiv1.DeleteRegistrationTokenResponse, error)
 }
 
 func (api *ModuleAPI) call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
@@ -208,6 +235,24 @@ func (api *ModuleAPI) call(ctx context.Context, m *subjects.Method, req proto.Me
 		return scripted(ctx, m, req, api.GetGlobal)
 	case subjects.APIPutGlobal.Method:
 		return scripted(ctx, m, req, api.PutGlobal)
+	case subjects.APIGetExternalIdsByUser.Method:
+		return scripted(ctx, m, req, api.GetExternalIdsByUser)
+	case subjects.APIGetUserByExternalId.Method:
+		return scripted(ctx, m, req, api.GetUserByExternalId)
+	case subjects.APIAddThreepid.Method:
+		return scripted(ctx, m, req, api.AddThreepid)
+	case subjects.APIGetUsersPaginate.Method:
+		return scripted(ctx, m, req, api.GetUsersPaginate)
+	case subjects.APIDeactivateAccount.Method:
+		return scripted(ctx, m, req, api.DeactivateAccount)
+	case subjects.APICreateRegistrationToken.Method:
+		return scripted(ctx, m, req, api.CreateRegistrationToken)
+	case subjects.APIRegistrationTokenIsValid.Method:
+		return scripted(ctx, m, req, api.RegistrationTokenIsValid)
+	case subjects.APIGetRegistrationTokens.Method:
+		return scripted(ctx, m, req, api.GetRegistrationTokens)
+	case subjects.APIDeleteRegistrationToken.Method:
+		return scripted(ctx, m, req, api.DeleteRegistrationToken)
 	}
 	return nil, unscripted(m)
 }

@@ -240,3 +240,57 @@ class ModuleApi(Caller):
         reply: PutGlobalResponse = await self.call("put_global", request)
         return reply
 
+    async def get_external_ids_by_user(self, *, mxid: str) -> GetExternalIdsByUserResponse:
+        """GetExternalIdsByUser returns who a local user is at identity providers."""
+        request = GetExternalIdsByUserRequest(mxid=mxid)
+        reply: GetExternalIdsByUserResponse = await self.call("get_external_ids_by_user", request)
+        return reply
+
+    async def get_user_by_external_id(self, *, auth_provider: str, external_id: str) -> GetUserByExternalIdResponse:
+        """GetUserByExternalId returns which local user somebody at an identity provider is."""
+        request = GetUserByExternalIdRequest(auth_provider=auth_provider, external_id=external_id)
+        reply: GetUserByExternalIdResponse = await self.call("get_user_by_external_id", request)
+        return reply
+
+    async def add_threepid(self, *, user_id: str, medium: str, address: str, validated_at: int) -> AddThreepidResponse:
+        """AddThreepid adds a third-party identifier to a local user, who was seen to own it: nobody asks the user again."""
+        request = AddThreepidRequest(user_id=user_id, medium=medium, address=address, validated_at=validated_at)
+        reply: AddThreepidResponse = await self.call("add_threepid", request)
+        return reply
+
+    async def get_users_paginate(self, *, start: int, limit: int, user_id: str | None = None, name: str | None = None, guests: bool | None = None, deactivated: bool | None = None, order_by: str | None = None, direction: str | None = None) -> GetUsersPaginateResponse:
+        """GetUsersPaginate lists local users, a page at a time."""
+        request = GetUsersPaginateRequest(start=start, limit=limit, user_id=user_id, name=name, guests=guests, deactivated=deactivated, order_by=order_by, direction=direction)
+        reply: GetUsersPaginateResponse = await self.call("get_users_paginate", request)
+        return reply
+
+    async def deactivate_account(self, *, user_id: str, erase_data: bool = False) -> DeactivateAccountResponse:
+        """DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, which may go on after the reply."""
+        request = DeactivateAccountRequest(user_id=user_id, erase_data=erase_data)
+        reply: DeactivateAccountResponse = await self.call("deactivate_account", request)
+        return reply
+
+    async def create_registration_token(self, *, token: str, uses_allowed: int | None = None, expiry_time: int | None = None) -> CreateRegistrationTokenResponse:
+        """CreateRegistrationToken creates a token that clients can register users with, where the homeserver wants one."""
+        request = CreateRegistrationTokenRequest(token=token, uses_allowed=uses_allowed, expiry_time=expiry_time)
+        reply: CreateRegistrationTokenResponse = await self.call("create_registration_token", request)
+        return reply
+
+    async def registration_token_is_valid(self, *, token: str) -> RegistrationTokenIsValidResponse:
+        """RegistrationTokenIsValid returns whether a user could be registered with a token now."""
+        request = RegistrationTokenIsValidRequest(token=token)
+        reply: RegistrationTokenIsValidResponse = await self.call("registration_token_is_valid", request)
+        return reply
+
+    async def get_registration_tokens(self, *, valid: bool | None = None) -> GetRegistrationTokensResponse:
+        """GetRegistrationTokens lists registration tokens."""
+        request = GetRegistrationTokensRequest(valid=valid)
+        reply: GetRegistrationTokensResponse = await self.call("get_registration_tokens", request)
+        return reply
+
+    async def delete_registration_token(self, *, token: str) -> DeleteRegistrationTokenResponse:
+        """DeleteRegistrationToken deletes a registration token."""
+        request = DeleteRegistrationTokenRequest(token=token)
+        reply: DeleteRegistrationTokenResponse = await self.call("delete_registration_token", request)
+        return reply
+

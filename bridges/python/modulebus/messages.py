@@ -248,6 +248,44 @@ class PresenceUpdate:
 
 
 @dataclass
+class ExternalId:
+    """ExternalId is who somebody is at an identity provider."""
+
+    auth_provider: str = ""
+    external_id: str = ""
+
+
+@dataclass
+class ListedUser:
+    """ListedUser is what a list of users says of one."""
+
+    name: str = ""
+    user_type: str | None = None
+    is_guest: bool = False
+    admin: bool = False
+    deactivated: bool = False
+    shadow_banned: bool = False
+    displayname: str | None = None
+    avatar_url: str | None = None
+    creation_ts: int = 0
+    approved: bool = False
+    erased: bool = False
+    last_seen_ts: int | None = None
+    locked: bool = False
+
+
+@dataclass
+class RegistrationToken:
+    """RegistrationToken is a token that clients can register users with."""
+
+    token: str = ""
+    uses_allowed: int | None = None
+    pending: int = 0
+    completed: int = 0
+    expiry_time: int | None = None
+
+
+@dataclass
 class OnAccountDataUpdatedRequest:
     """OnAccountDataUpdatedRequest."""
 
@@ -1587,4 +1625,143 @@ class PutGlobalRequest:
 @dataclass
 class PutGlobalResponse:
     """PutGlobalResponse."""
+
+
+@dataclass
+class GetExternalIdsByUserRequest:
+    """GetExternalIdsByUserRequest."""
+
+    mxid: str = ""
+
+
+@dataclass
+class GetExternalIdsByUserResponse:
+    """GetExternalIdsByUserResponse."""
+
+    external_ids: list[ExternalId] = field(default_factory=list)
+
+
+@dataclass
+class GetUserByExternalIdRequest:
+    """GetUserByExternalIdRequest."""
+
+    auth_provider: str = ""
+    external_id: str = ""
+
+
+@dataclass
+class GetUserByExternalIdResponse:
+    """GetUserByExternalIdResponse."""
+
+    user_id: str | None = None
+
+
+@dataclass
+class AddThreepidRequest:
+    """AddThreepidRequest."""
+
+    user_id: str = ""
+    medium: str = ""
+    address: str = ""
+    validated_at: int = 0
+
+
+@dataclass
+class AddThreepidResponse:
+    """AddThreepidResponse."""
+
+
+@dataclass
+class GetUsersPaginateRequest:
+    """GetUsersPaginateRequest."""
+
+    start: int = 0
+    limit: int = 0
+    user_id: str | None = None
+    name: str | None = None
+    guests: bool | None = None
+    deactivated: bool | None = None
+    order_by: str | None = None
+    direction: str | None = None
+
+
+@dataclass
+class GetUsersPaginateResponse:
+    """GetUsersPaginateResponse."""
+
+    users: list[ListedUser] = field(default_factory=list)
+    total: int = 0
+
+
+@dataclass
+class DeactivateAccountRequest:
+    """DeactivateAccountRequest."""
+
+    user_id: str = ""
+    erase_data: bool = False
+
+
+@dataclass
+class DeactivateAccountResponse:
+    """DeactivateAccountResponse."""
+
+    identity_server_supports_unbinding: bool = False
+
+
+@dataclass
+class CreateRegistrationTokenRequest:
+    """CreateRegistrationTokenRequest."""
+
+    token: str = ""
+    uses_allowed: int | None = None
+    expiry_time: int | None = None
+
+
+@dataclass
+class CreateRegistrationTokenResponse:
+    """CreateRegistrationTokenResponse."""
+
+    created: bool = False
+
+
+@dataclass
+class RegistrationTokenIsValidRequest:
+    """RegistrationTokenIsValidRequest."""
+
+    token: str = ""
+
+
+@dataclass
+class RegistrationTokenIsValidResponse:
+    """RegistrationTokenIsValidResponse."""
+
+    is_valid: bool = False
+
+
+@dataclass
+class GetRegistrationTokensRequest:
+    """GetRegistrationTokensRequest."""
+
+    valid: bool | None = None
+
+
+@dataclass
+class GetRegistrationTokensResponse:
+    """GetRegistrationTokensResponse."""
+
+    tokens: list[RegistrationToken] = field(default_factory=list)
+
+
+@dataclass
+class DeleteRegistrationTokenRequest:
+    """DeleteRegistrationTokenRequest."""
+
+    token: str = ""
+
+
+@dataclass
+class DeleteRegistrationTokenResponse:
+    """DeleteRegistrationTokenResponse."""
+
+    deleted: bool = False
 

@@ -56,6 +56,12 @@ class Method:
     name: str
     request: tuple[Field, ...]
     reply: tuple[Field, ...]
+    of: str = ""  # what has it in Synapse, as attributes that lead there from the ModuleApi; empty for the ModuleApi
+
+    @property
+    def of_another(self) -> str:
+        """As a module's source has it where it is not the ModuleApi's, such as _store.get_users_paginate."""
+        return f"{self.of.rpartition('.')[2]}.{self.name}" if self.of else ""
 
 
 def _fields(rows: list[dict[str, Any]]) -> tuple[Field, ...]:
@@ -83,7 +89,7 @@ def callbacks() -> dict[str, Callback]:
 def methods() -> dict[str, Method]:
     """All methods of the Module API, by name."""
     return {
-        row["method"]: Method(row["method"], _fields(row["request"]), _fields(row["reply"]))
+        row["method"]: Method(row["method"], _fields(row["request"]), _fields(row["reply"]), row.get("of", ""))
         for row in _load("module_api.json")["methods"]
     }
 

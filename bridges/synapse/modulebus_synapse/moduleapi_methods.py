@@ -5,12 +5,15 @@ The request's fields are keyword arguments, and the result is the reply.
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from synapse.api import constants
 from synapse.module_api import ModuleApi, UserID
 from synapse.module_api.errors import Codes, SynapseError
-from synapse.types import RoomID
+from synapse.storage.databases.main.stats import UserSortOrder
+from synapse.types import RoomID, create_requester
 
 from modulebus_synapse import workarounds
 from modulebus_synapse.moduleapi_request import RequestElsewhere
@@ -38,10 +41,11 @@ async def call(api: ModuleApi, name: str, message: JsonDict) -> JsonDict:
 async def _call(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
     if method.attributes:
         return {f.name: getattr(api, f.name, workarounds.PROPERTIES.get(f.name)) for f in method.reply}
-    function = _function(api, method.name)
+    function = _function(api, method)
     request = _request(method, keywords)
     if request is not None:
         keywords[_unnamed(function, keywords)] = request
+    keywords = {**_unsaid(method, function, keywords), **keywords}
     try:
         result = function(**keywords)
         result = await result if inspect.isawaitable(result) else result
@@ -55,12 +59,24 @@ async def _call(api: ModuleApi, method: Method, keywords: JsonDict) -> Any:
     return result if request is None or method.returns else request.response()
 
 
-def _function(api: ModuleApi, name: str) -> Callable[..., Any]:
-    for owner in ("public_room_list_manager", "account_data_manager"):
-        function = getattr(api, name, None) or getattr(getattr(api, owner, None), name, None)
-        if function is not None:
-            return function  # type: ignore[no-any-return]
-    raise SynapseError(404, f"This version of Synapse has no {name}", Codes.UNRECOGNIZED)
+def _function(api: ModuleApi, method: Method) -> Callable[..., Any]:
+    owner: Any = api
+    for name in filter(None, method.of.split(".")):
+        owner = getattr(owner, name, None)
+        owner = owner() if inspect.isroutine(owner) else owner
+    function = getattr(owner, method.name, None)
+    if function is None:
+        raise SynapseError(404, f"This version of Synapse has no {method.name}", Codes.UNRECOGNIZED)
+    return function  # type: ignore[no-any-return]
+
+
+def _unsaid(method: Method, function: Callable[..., Any], keywords: JsonDict) -> JsonDict:
+    """What Synapse's own functions have to be given beside the fields: that an admin does it, and that there is nothing."""
+    parameters = inspect.signature(function).parameters
+    unsaid: JsonDict = {f.name: None for f in method.request if f.name in parameters and parameters[f.name].default is inspect.Parameter.empty}
+    if "by_admin" in parameters and "requester" in parameters:
+        unsaid.update(by_admin=True, requester=create_requester(keywords["user_id"]))
+    return unsaid
 
 
 def _request(method: Method, keywords: JsonDict) -> RequestElsewhere | None:
@@ -133,9 +149,30 @@ def _event(api: ModuleApi, event: Mapping[str, Any]) -> Mapping[str, Any]:
     return event
 
 
+def _registration_token(_: ModuleApi, token: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9._~-]{1,64}", token):
+        raise SynapseError(400, "field token: must be 1 to 64 of A-Z a-z 0-9 . _ ~ -", Codes.INVALID_PARAM)
+    return token
+
+
+def _one_of(field: str, kind: Any) -> Callable[[ModuleApi, str], Any]:
+    """What makes of a text the member of an enum that it names."""
+
+    def member(_: ModuleApi, text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise SynapseError(400, f"field {field}: must be one of {', '.join(m.value for m in kind)}", Codes.INVALID_PARAM) from None
+
+    return member
+
+
 _FORMS: dict[str, Callable[[ModuleApi, Any], Any]] = {
     "USER_ID": lambda _, value: UserID.from_string(value),
     "ROOM_ID": lambda _, value: RoomID.from_string(value),
     "PUSH_ACTIONS": _actions,
     "EVENT": _event,
+    "DIRECTION": _one_of("direction", getattr(constants, "Direction", str)),
+    "USER_SORT_ORDER": _one_of("order_by", UserSortOrder),
+    "REGISTRATION_TOKEN": _registration_token,
 }

@@ -25,6 +25,7 @@ class Method:
     reads: bool = False  # It may be cancelled half way. Synapse has what writes go on to its end.
     runs_on: str = ""  # MAIN, PRESENCE_WRITER or anywhere.
     attributes: bool = False  # The reply's fields are attributes of Synapse's ModuleApi.
+    of: str = ""  # What has it, as attributes that lead there from Synapse's ModuleApi; empty for the ModuleApi.
 
     @property
     def returns(self) -> bool:
@@ -32,7 +33,7 @@ class Method:
         return not any(f.name == "status" for f in self.reply)
 
 
-_FACTS = ("reads", "runs_on", "attributes")
+_FACTS = ("reads", "runs_on", "attributes", "of")
 
 
 def _method(raw: JsonDict) -> Method:
@@ -80,7 +81,7 @@ def _default(field: Field) -> Any:
 def _read(field: Field, raw: Any, at: str) -> Any:
     """One value. A message is the tuple of its values, as Synapse takes them."""
     if field.type in _INTEGERS:
-        return _integer(raw, at)
+        return _integer(raw, at, field.type.startswith("u"))
     if field.type == "string":
         return _typed(raw, str, at, "a string")
     if field.type == "bool":
@@ -93,15 +94,15 @@ def _read(field: Field, raw: Any, at: str) -> Any:
     return tuple(values.get(f.name) for f in inner)
 
 
-def _integer(raw: Any, at: str) -> int:
+def _integer(raw: Any, at: str, unsigned: bool) -> int:
     """The JSON mapping writes 64-bit integers as strings, and reads numbers, too."""
     digits = isinstance(raw, str) and len(raw) <= 20 and re.fullmatch(r"-?[0-9]+", raw)
     whole = isinstance(raw, float) and raw.is_integer()
     if digits or whole or isinstance(raw, int) and not isinstance(raw, bool):
         value = int(raw)
-        if -(2**63) <= value < 2**63:
+        if (0 if unsigned else -(2**63)) <= value < 2**63:
             return value
-    raise bad(f"field {at}: must be an integer")
+    raise bad(f"field {at}: must be an integer{' that is not negative' if unsigned else ''}")
 
 
 def _typed(raw: Any, kind: type, at: str, called: str) -> Any:

@@ -9,12 +9,16 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-from synapse.api.constants import EventTypes
+from synapse.api.constants import Direction, EventTypes
 from synapse.api.room_versions import RoomVersions
 from synapse.events import make_event_from_dict
+from synapse.handlers.auth import AuthHandler
+from synapse.handlers.deactivate_account import DeactivateAccountHandler
 from synapse.module_api import AccountDataManager, ModuleApi, PublicRoomListManager, UserID, UserIpAndAgent
 from synapse.module_api.errors import InvalidRuleException, RuleNotFoundException, SynapseError
+from synapse.storage.databases.main import DataStore, UserPaginateResponse
 from synapse.storage.databases.main.registration import ExternalIDReuseException
+from synapse.storage.databases.main.stats import UserSortOrder
 from synapse.types import RoomAlias, RoomID, UserInfo, create_requester
 from twisted.internet.defer import Deferred
 from twisted.web.http_headers import Headers
@@ -24,7 +28,12 @@ from modulebus_synapse.moduleapi import ModuleApiResource
 from modulebus_synapse.moduleapi_values import METHODS
 
 TOKEN = "s3cret"
-OWNERS = {"public_room_list_manager": PublicRoomListManager, "account_data_manager": AccountDataManager}
+OWNERS = {
+    "_public_room_list_manager": PublicRoomListManager,
+    "_account_data_manager": AccountDataManager,
+    "_store": DataStore,
+    "_auth_handler": AuthHandler,
+}
 
 
 class Recorder:
@@ -34,7 +43,8 @@ class Recorder:
         self._kind, self._answers, self._calls = kind, answers, calls
 
     def __getattr__(self, name: str) -> Any:
-        function = getattr(self._kind, name)  # AttributeError for what Synapse does not have.
+        static = inspect.getattr_static(self._kind, name)  # AttributeError for what Synapse does not have.
+        function = getattr(static, "orig", static)  # Some of the store are cached.
 
         async def call(*args: Any, **keywords: Any) -> Any:
             bound = inspect.signature(function).bind(None, *args, **keywords)
@@ -66,7 +76,10 @@ class Api(Recorder):
             setattr(self, name, Recorder(kind, answers, self.calls))
         writers = SimpleNamespace(presence=["master"])
         config = SimpleNamespace(worker=SimpleNamespace(writers=writers))
-        self._hs = SimpleNamespace(get_instance_name=lambda: "master", config=config)
+        deactivating = Recorder(DeactivateAccountHandler, answers, self.calls)
+        self._hs = SimpleNamespace(
+            get_instance_name=lambda: "master", config=config, get_deactivate_account_handler=lambda: deactivating
+        )
 
     def is_mine(self, name: str) -> bool:
         return name.endswith(":example.com")
@@ -306,6 +319,58 @@ CALLS: dict[str, tuple[dict[str, Any], Any, dict[str, Any], dict[str, Any]]] = {
         {},
     ),
     "get_global": ({**USER, "data_type": "m.x"}, None, {**USER, "data_type": "m.x"}, {}),
+    "get_external_ids_by_user": (
+        {"mxid": "@u:example.com"},
+        [("oidc-x", "1")],
+        {"mxid": "@u:example.com"},
+        {"external_ids": [{"auth_provider": "oidc-x", "external_id": "1"}]},
+    ),
+    "get_user_by_external_id": (
+        {"auth_provider": "oidc-x", "external_id": "1"},
+        "@u:example.com",
+        {"auth_provider": "oidc-x", "external_id": "1"},
+        USER,
+    ),
+    "get_users_paginate": (
+        {"limit": 5, "name": "u", "order_by": "creation_ts", "direction": "b"},
+        (
+            [UserPaginateResponse("@u:example.com", None, False, True, False, False, "U", None, 7, True, False, 8, False)],
+            9,
+        ),
+        {"start": 0, "limit": 5, "name": "u", "order_by": UserSortOrder.CREATION_TS, "direction": Direction.BACKWARDS},
+        {
+            "users": [
+                {
+                    "name": "@u:example.com",
+                    "is_guest": False,
+                    "admin": True,
+                    "deactivated": False,
+                    "shadow_banned": False,
+                    "displayname": "U",
+                    "creation_ts": "7",
+                    "approved": True,
+                    "erased": False,
+                    "last_seen_ts": "8",
+                    "locked": False,
+                }
+            ],
+            "total": "9",
+        },
+    ),
+    "create_registration_token": (
+        {"token": "a.b", "uses_allowed": 3},
+        True,
+        {"token": "a.b", "uses_allowed": 3, "expiry_time": None},
+        {"created": True},
+    ),
+    "registration_token_is_valid": ({"token": "a.b"}, False, {"token": "a.b"}, {"is_valid": False}),
+    "get_registration_tokens": (
+        {"valid": True},
+        [("a.b", None, 1, 2, 9)],
+        {"valid": True},
+        {"tokens": [{"token": "a.b", "pending": 1, "completed": 2, "expiry_time": "9"}]},
+    ),
+    "delete_registration_token": ({"token": "a.b"}, True, {"token": "a.b"}, {"deleted": True}),
 }
 
 
@@ -318,7 +383,7 @@ def test_calls_synapse_with_the_requests_fields_and_answers_its_result(method: s
 
 
 def test_knows_a_call_for_each_method() -> None:
-    elsewhere = {"properties", "get_user_by_req", "complete_sso_login_async", "put_global"}
+    elsewhere = {"properties", "get_user_by_req", "complete_sso_login_async", "put_global"} | REGISTERED
     assert set(METHODS) == set(CALLS) | elsewhere | {"send_federation_http_request"}
 
 
@@ -382,7 +447,30 @@ def test_account_data_is_of_users_that_there_are() -> None:
     assert post(Api(get_global={}), "get_global", {**USER, "data_type": "m.x"}) == {"data": {}}
 
 
+# method: (request, what Synapse was called with beside the request's fields, reply)
+OF_USERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "add_threepid": ({**USER, "medium": "email", "address": "a@b", "validated_at": 5}, {}, {}),
+    "deactivate_account": (
+        {**USER, "erase_data": True},
+        {"by_admin": True, "requester": create_requester("@u:example.com")},
+        {"identity_server_supports_unbinding": True},
+    ),
+}
+REGISTERED = set(OF_USERS)
+
+
+@pytest.mark.parametrize("method", OF_USERS)
+def test_what_is_done_to_a_user_is_done_by_an_admin_and_to_users_that_there_are(method: str) -> None:
+    message, beside, reply = OF_USERS[method]
+    api = Api(**{"get_userinfo_by_id": INFO, method: True if reply else None})
+    assert post(api, method, message) == reply
+    assert api.calls[-1] == (method, {**message, **beside})
+    assert refused(Api(), method, message).startswith("404 M_NOT_FOUND")
+
+
 LOCAL = {
+    "add_threepid",
+    "deactivate_account",
     "complete_sso_login_async",
     "create_login_token",
     "create_room",
@@ -421,10 +509,24 @@ def test_an_event_has_what_every_event_has(missing: str) -> None:
         ("set_presence_for_users", {"users": {"@u:x": 1}}, "field users[*]: must be an object"),
         ("create_room", {"config": []}, "field config: must be an object"),
         ("set_push_rule_action", {"actions": ["{"]}, "field actions: must be words, and the texts of JSON objects"),
+        ("get_users_paginate", {"limit": -1}, "field limit: must be an integer that is not negative"),
     ],
 )
 def test_fields_of_the_wrong_type_are_named_and_not_repeated(method: str, message: Any, expected: str) -> None:
     assert refused(Api(), method, message) == f"400 M_BAD_JSON {expected}"
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "expected"),
+    [
+        ("get_users_paginate", {"order_by": "age"}, "field order_by: must be one of "),
+        ("get_users_paginate", {"direction": "up"}, "field direction: must be one of b, f"),
+        ("create_registration_token", {"token": ""}, "field token: must be 1 to 64 of "),
+        ("create_registration_token", {"token": "a b"}, "field token: must be 1 to 64 of "),
+    ],
+)
+def test_values_that_synapse_would_take_and_not_know_are_refused(method: str, message: Any, expected: str) -> None:
+    assert refused(Api(), method, message).startswith(f"400 M_INVALID_PARAM {expected}")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000])

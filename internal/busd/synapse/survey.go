@@ -35,7 +35,7 @@ type Use struct {
 
 // Look reads the sources of modules in the environment of a Python, in the order of classes. It runs nothing of theirs.
 func Look(ctx context.Context, interpreter string, classes []string) ([]Survey, error) {
-	c := exec.CommandContext(ctx, interpreter, append([]string{"-c", python.Survey}, classes...)...)
+	c := exec.CommandContext(ctx, interpreter, append([]string{"-c", python.Survey, ofOthers()}, classes...)...)
 	var stderr bytes.Buffer
 	c.Stderr = &stderr
 	out, err := c.Output()
@@ -47,6 +47,17 @@ func Look(ctx context.Context, interpreter string, classes []string) ([]Survey, 
 		return nil, fmt.Errorf("%s did not say what it found", interpreter)
 	}
 	return all, nil
+}
+
+// ofOthers are the methods of the Module API that are not of Synapse's ModuleApi, as modules' sources have them.
+func ofOthers() string {
+	var names []string
+	for _, m := range subjects.Methods() {
+		if of := m.Options.GetOf(); of != "" {
+			names = append(names, of[strings.LastIndexByte(of, '.')+1:]+"."+m.Name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 func lastLine(text string) string {

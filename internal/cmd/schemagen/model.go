@@ -84,6 +84,7 @@ type Method struct {
 	Reads      bool    `json:"reads,omitempty"`
 	RunsOn     string  `json:"runs_on,omitempty"`
 	Attributes bool    `json:"attributes,omitempty"`
+	Of         string  `json:"of,omitempty"`
 	Request    Message `json:"request"`
 	Reply      Message `json:"reply"`
 }
@@ -188,6 +189,7 @@ func methodsOf(s protoreflect.ServiceDescriptor) []Method {
 			Go: string(d.Name()), Name: snake(string(d.Name())), Index: i, Comment: comment(d),
 			Scope: field(o, "scope").String(), Since: field(o, "since").String(), ByDefault: field(o, "by_default").Bool(),
 			Reads: field(o, "reads").Bool(), RunsOn: enum(o, "runs_on"), Attributes: field(o, "attributes").Bool(),
+			Of:      field(o, "of").String(),
 			Request: messageOf(d.Input()), Reply: messageOf(d.Output()),
 		})
 	}

@@ -91,6 +91,12 @@ const (
 	Form_PUSH_ACTIONS Form = 3
 	// An event that is to be made: its type, room_id, sender and content are checked.
 	Form_EVENT Form = 4
+	// A synapse.api.constants.Direction, or its letter in versions that have none.
+	Form_DIRECTION Form = 5
+	// What lists of users can be sorted by.
+	Form_USER_SORT_ORDER Form = 6
+	// The text of a token that is to be made: its length and its characters are checked.
+	Form_REGISTRATION_TOKEN Form = 7
 )
 
 // Enum value maps for Form.
@@ -101,13 +107,19 @@ var (
 		2: "ROOM_ID",
 		3: "PUSH_ACTIONS",
 		4: "EVENT",
+		5: "DIRECTION",
+		6: "USER_SORT_ORDER",
+		7: "REGISTRATION_TOKEN",
 	}
 	Form_value = map[string]int32{
-		"FORM_UNSPECIFIED": 0,
-		"USER_ID":          1,
-		"ROOM_ID":          2,
-		"PUSH_ACTIONS":     3,
-		"EVENT":            4,
+		"FORM_UNSPECIFIED":   0,
+		"USER_ID":            1,
+		"ROOM_ID":            2,
+		"PUSH_ACTIONS":       3,
+		"EVENT":              4,
+		"DIRECTION":          5,
+		"USER_SORT_ORDER":    6,
+		"REGISTRATION_TOKEN": 7,
 	}
 )
 
@@ -417,13 +429,16 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\x10USER_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05LOCAL\x10\x01\x12\x0e\n" +
 	"\n" +
-	"REGISTERED\x10\x02*S\n" +
+	"REGISTERED\x10\x02*\x8f\x01\n" +
 	"\x04Form\x12\x14\n" +
 	"\x10FORM_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aUSER_ID\x10\x01\x12\v\n" +
 	"\aROOM_ID\x10\x02\x12\x10\n" +
 	"\fPUSH_ACTIONS\x10\x03\x12\t\n" +
-	"\x05EVENT\x10\x04*@\n" +
+	"\x05EVENT\x10\x04\x12\r\n" +
+	"\tDIRECTION\x10\x05\x12\x13\n" +
+	"\x0fUSER_SORT_ORDER\x10\x06\x12\x16\n" +
+	"\x12REGISTRATION_TOKEN\x10\a*@\n" +
 	"\bAntispam\x12\x18\n" +
 	"\x14ANTISPAM_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04LIST\x10\x01\x12\x10\n" +

@@ -85,14 +85,16 @@ type MethodOptions struct {
 	Scope string `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
 	// Whether every module has the scope without a grant: reads that reveal no secret.
 	ByDefault bool `protobuf:"varint,2,opt,name=by_default,json=byDefault,proto3" json:"by_default,omitempty"`
-	// The Synapse version that introduced the method.
+	// The Synapse version that introduced the method; of one that is not in its ModuleApi, the oldest that it was seen in.
 	Since string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
 	// Whether it changes nothing, so that it may be cancelled half way.
 	Reads bool `protobuf:"varint,4,opt,name=reads,proto3" json:"reads,omitempty"`
 	// Which of Synapse's processes can serve it.
 	RunsOn RunsOn `protobuf:"varint,5,opt,name=runs_on,json=runsOn,proto3,enum=modulebus.moduleapi.v1.RunsOn" json:"runs_on,omitempty"`
 	// Whether the reply's fields are attributes of Synapse's ModuleApi, and nothing is called.
-	Attributes    bool `protobuf:"varint,6,opt,name=attributes,proto3" json:"attributes,omitempty"`
+	Attributes bool `protobuf:"varint,6,opt,name=attributes,proto3" json:"attributes,omitempty"`
+	// What has the method, where it is not Synapse's ModuleApi: the attributes that lead there from it. What can be called is.
+	Of            string `protobuf:"bytes,7,opt,name=of,proto3" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -167,6 +169,13 @@ func (x *MethodOptions) GetAttributes() bool {
 		return x.Attributes
 	}
 	return false
+}
+
+func (x *MethodOptions) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
 }
 
 type PropertiesRequest struct {
@@ -4393,6 +4402,1213 @@ func (*PutGlobalResponse) Descriptor() ([]byte, []int) {
 	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{82}
 }
 
+type GetExternalIdsByUserRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User ID.
+	Mxid          string `protobuf:"bytes,1,opt,name=mxid,proto3" json:"mxid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetExternalIdsByUserRequest) Reset() {
+	*x = GetExternalIdsByUserRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetExternalIdsByUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetExternalIdsByUserRequest) ProtoMessage() {}
+
+func (x *GetExternalIdsByUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetExternalIdsByUserRequest.ProtoReflect.Descriptor instead.
+func (*GetExternalIdsByUserRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *GetExternalIdsByUserRequest) GetMxid() string {
+	if x != nil {
+		return x.Mxid
+	}
+	return ""
+}
+
+// ExternalId is who somebody is at an identity provider.
+type ExternalId struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as oidc-google, as it is among the homeserver's providers.
+	AuthProvider  string `protobuf:"bytes,1,opt,name=auth_provider,json=authProvider,proto3" json:"auth_provider,omitempty"`
+	ExternalId    string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExternalId) Reset() {
+	*x = ExternalId{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExternalId) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExternalId) ProtoMessage() {}
+
+func (x *ExternalId) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExternalId.ProtoReflect.Descriptor instead.
+func (*ExternalId) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *ExternalId) GetAuthProvider() string {
+	if x != nil {
+		return x.AuthProvider
+	}
+	return ""
+}
+
+func (x *ExternalId) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+type GetExternalIdsByUserResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for a user that is not here, too.
+	ExternalIds   []*ExternalId `protobuf:"bytes,1,rep,name=external_ids,json=externalIds,proto3" json:"external_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetExternalIdsByUserResponse) Reset() {
+	*x = GetExternalIdsByUserResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetExternalIdsByUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetExternalIdsByUserResponse) ProtoMessage() {}
+
+func (x *GetExternalIdsByUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetExternalIdsByUserResponse.ProtoReflect.Descriptor instead.
+func (*GetExternalIdsByUserResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *GetExternalIdsByUserResponse) GetExternalIds() []*ExternalId {
+	if x != nil {
+		return x.ExternalIds
+	}
+	return nil
+}
+
+type GetUserByExternalIdRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AuthProvider  string                 `protobuf:"bytes,1,opt,name=auth_provider,json=authProvider,proto3" json:"auth_provider,omitempty"`
+	ExternalId    string                 `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserByExternalIdRequest) Reset() {
+	*x = GetUserByExternalIdRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserByExternalIdRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserByExternalIdRequest) ProtoMessage() {}
+
+func (x *GetUserByExternalIdRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserByExternalIdRequest.ProtoReflect.Descriptor instead.
+func (*GetUserByExternalIdRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *GetUserByExternalIdRequest) GetAuthProvider() string {
+	if x != nil {
+		return x.AuthProvider
+	}
+	return ""
+}
+
+func (x *GetUserByExternalIdRequest) GetExternalId() string {
+	if x != nil {
+		return x.ExternalId
+	}
+	return ""
+}
+
+type GetUserByExternalIdResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when it is nobody here.
+	UserId        *string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserByExternalIdResponse) Reset() {
+	*x = GetUserByExternalIdResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserByExternalIdResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserByExternalIdResponse) ProtoMessage() {}
+
+func (x *GetUserByExternalIdResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserByExternalIdResponse.ProtoReflect.Descriptor instead.
+func (*GetUserByExternalIdResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *GetUserByExternalIdResponse) GetUserId() string {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return ""
+}
+
+type AddThreepidRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// email or msisdn.
+	Medium  string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// When it was seen whose it is. Milliseconds since the epoch.
+	ValidatedAt   int64 `protobuf:"varint,4,opt,name=validated_at,json=validatedAt,proto3" json:"validated_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddThreepidRequest) Reset() {
+	*x = AddThreepidRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddThreepidRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddThreepidRequest) ProtoMessage() {}
+
+func (x *AddThreepidRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddThreepidRequest.ProtoReflect.Descriptor instead.
+func (*AddThreepidRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *AddThreepidRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *AddThreepidRequest) GetMedium() string {
+	if x != nil {
+		return x.Medium
+	}
+	return ""
+}
+
+func (x *AddThreepidRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *AddThreepidRequest) GetValidatedAt() int64 {
+	if x != nil {
+		return x.ValidatedAt
+	}
+	return 0
+}
+
+type AddThreepidResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddThreepidResponse) Reset() {
+	*x = AddThreepidResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddThreepidResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddThreepidResponse) ProtoMessage() {}
+
+func (x *AddThreepidResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddThreepidResponse.ProtoReflect.Descriptor instead.
+func (*AddThreepidResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{89}
+}
+
+type GetUsersPaginateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many to pass over.
+	Start uint32 `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	// How many to return at most. With 0, the reply says how many there are. A reply has to fit NATS's max_payload, which is
+	// enough for a thousand.
+	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Part of a user ID. It counts when there is no name.
+	UserId *string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
+	// Part of a local part, or of a display name.
+	Name *string `protobuf:"bytes,4,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	// Whether guests are among them. Default: true.
+	Guests *bool `protobuf:"varint,5,opt,name=guests,proto3,oneof" json:"guests,omitempty"`
+	// Whether to list those that are deactivated, or those that are not. Absent is both.
+	Deactivated *bool `protobuf:"varint,6,opt,name=deactivated,proto3,oneof" json:"deactivated,omitempty"`
+	// name, is_guest, admin, user_type, deactivated, shadow_banned, displayname, avatar_url or creation_ts; newer versions of
+	// Synapse know more. Default: name.
+	OrderBy *string `protobuf:"bytes,7,opt,name=order_by,json=orderBy,proto3,oneof" json:"order_by,omitempty"`
+	// f or b: forwards, or backwards. Default: f.
+	Direction     *string `protobuf:"bytes,8,opt,name=direction,proto3,oneof" json:"direction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsersPaginateRequest) Reset() {
+	*x = GetUsersPaginateRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsersPaginateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsersPaginateRequest) ProtoMessage() {}
+
+func (x *GetUsersPaginateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsersPaginateRequest.ProtoReflect.Descriptor instead.
+func (*GetUsersPaginateRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *GetUsersPaginateRequest) GetStart() uint32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *GetUsersPaginateRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *GetUsersPaginateRequest) GetUserId() string {
+	if x != nil && x.UserId != nil {
+		return *x.UserId
+	}
+	return ""
+}
+
+func (x *GetUsersPaginateRequest) GetName() string {
+	if x != nil && x.Name != nil {
+		return *x.Name
+	}
+	return ""
+}
+
+func (x *GetUsersPaginateRequest) GetGuests() bool {
+	if x != nil && x.Guests != nil {
+		return *x.Guests
+	}
+	return false
+}
+
+func (x *GetUsersPaginateRequest) GetDeactivated() bool {
+	if x != nil && x.Deactivated != nil {
+		return *x.Deactivated
+	}
+	return false
+}
+
+func (x *GetUsersPaginateRequest) GetOrderBy() string {
+	if x != nil && x.OrderBy != nil {
+		return *x.OrderBy
+	}
+	return ""
+}
+
+func (x *GetUsersPaginateRequest) GetDirection() string {
+	if x != nil && x.Direction != nil {
+		return *x.Direction
+	}
+	return ""
+}
+
+// ListedUser is what a list of users says of one.
+type ListedUser struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User ID.
+	Name         string  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	UserType     *string `protobuf:"bytes,2,opt,name=user_type,json=userType,proto3,oneof" json:"user_type,omitempty"`
+	IsGuest      bool    `protobuf:"varint,3,opt,name=is_guest,json=isGuest,proto3" json:"is_guest,omitempty"`
+	Admin        bool    `protobuf:"varint,4,opt,name=admin,proto3" json:"admin,omitempty"`
+	Deactivated  bool    `protobuf:"varint,5,opt,name=deactivated,proto3" json:"deactivated,omitempty"`
+	ShadowBanned bool    `protobuf:"varint,6,opt,name=shadow_banned,json=shadowBanned,proto3" json:"shadow_banned,omitempty"`
+	Displayname  *string `protobuf:"bytes,7,opt,name=displayname,proto3,oneof" json:"displayname,omitempty"`
+	AvatarUrl    *string `protobuf:"bytes,8,opt,name=avatar_url,json=avatarUrl,proto3,oneof" json:"avatar_url,omitempty"`
+	// Milliseconds since the epoch.
+	CreationTs int64 `protobuf:"varint,9,opt,name=creation_ts,json=creationTs,proto3" json:"creation_ts,omitempty"`
+	Approved   bool  `protobuf:"varint,10,opt,name=approved,proto3" json:"approved,omitempty"`
+	Erased     bool  `protobuf:"varint,11,opt,name=erased,proto3" json:"erased,omitempty"`
+	// Milliseconds since the epoch; absent when the user was not seen.
+	LastSeenTs    *int64 `protobuf:"varint,12,opt,name=last_seen_ts,json=lastSeenTs,proto3,oneof" json:"last_seen_ts,omitempty"`
+	Locked        bool   `protobuf:"varint,13,opt,name=locked,proto3" json:"locked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListedUser) Reset() {
+	*x = ListedUser{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListedUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListedUser) ProtoMessage() {}
+
+func (x *ListedUser) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListedUser.ProtoReflect.Descriptor instead.
+func (*ListedUser) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *ListedUser) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListedUser) GetUserType() string {
+	if x != nil && x.UserType != nil {
+		return *x.UserType
+	}
+	return ""
+}
+
+func (x *ListedUser) GetIsGuest() bool {
+	if x != nil {
+		return x.IsGuest
+	}
+	return false
+}
+
+func (x *ListedUser) GetAdmin() bool {
+	if x != nil {
+		return x.Admin
+	}
+	return false
+}
+
+func (x *ListedUser) GetDeactivated() bool {
+	if x != nil {
+		return x.Deactivated
+	}
+	return false
+}
+
+func (x *ListedUser) GetShadowBanned() bool {
+	if x != nil {
+		return x.ShadowBanned
+	}
+	return false
+}
+
+func (x *ListedUser) GetDisplayname() string {
+	if x != nil && x.Displayname != nil {
+		return *x.Displayname
+	}
+	return ""
+}
+
+func (x *ListedUser) GetAvatarUrl() string {
+	if x != nil && x.AvatarUrl != nil {
+		return *x.AvatarUrl
+	}
+	return ""
+}
+
+func (x *ListedUser) GetCreationTs() int64 {
+	if x != nil {
+		return x.CreationTs
+	}
+	return 0
+}
+
+func (x *ListedUser) GetApproved() bool {
+	if x != nil {
+		return x.Approved
+	}
+	return false
+}
+
+func (x *ListedUser) GetErased() bool {
+	if x != nil {
+		return x.Erased
+	}
+	return false
+}
+
+func (x *ListedUser) GetLastSeenTs() int64 {
+	if x != nil && x.LastSeenTs != nil {
+		return *x.LastSeenTs
+	}
+	return 0
+}
+
+func (x *ListedUser) GetLocked() bool {
+	if x != nil {
+		return x.Locked
+	}
+	return false
+}
+
+type GetUsersPaginateResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []*ListedUser          `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// How many there are of whom this is a page.
+	Total         int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUsersPaginateResponse) Reset() {
+	*x = GetUsersPaginateResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUsersPaginateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUsersPaginateResponse) ProtoMessage() {}
+
+func (x *GetUsersPaginateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUsersPaginateResponse.ProtoReflect.Descriptor instead.
+func (*GetUsersPaginateResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *GetUsersPaginateResponse) GetUsers() []*ListedUser {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *GetUsersPaginateResponse) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+type DeactivateAccountRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Whether the profile goes, too, and what the user has sent is no longer shown to whoever joins later.
+	EraseData     bool `protobuf:"varint,2,opt,name=erase_data,json=eraseData,proto3" json:"erase_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeactivateAccountRequest) Reset() {
+	*x = DeactivateAccountRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeactivateAccountRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeactivateAccountRequest) ProtoMessage() {}
+
+func (x *DeactivateAccountRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeactivateAccountRequest.ProtoReflect.Descriptor instead.
+func (*DeactivateAccountRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *DeactivateAccountRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *DeactivateAccountRequest) GetEraseData() bool {
+	if x != nil {
+		return x.EraseData
+	}
+	return false
+}
+
+type DeactivateAccountResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the identity servers of the user's third-party identifiers could be told to forget them.
+	IdentityServerSupportsUnbinding bool `protobuf:"varint,1,opt,name=identity_server_supports_unbinding,json=identityServerSupportsUnbinding,proto3" json:"identity_server_supports_unbinding,omitempty"`
+	unknownFields                   protoimpl.UnknownFields
+	sizeCache                       protoimpl.SizeCache
+}
+
+func (x *DeactivateAccountResponse) Reset() {
+	*x = DeactivateAccountResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeactivateAccountResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeactivateAccountResponse) ProtoMessage() {}
+
+func (x *DeactivateAccountResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeactivateAccountResponse.ProtoReflect.Descriptor instead.
+func (*DeactivateAccountResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *DeactivateAccountResponse) GetIdentityServerSupportsUnbinding() bool {
+	if x != nil {
+		return x.IdentityServerSupportsUnbinding
+	}
+	return false
+}
+
+type CreateRegistrationTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 64 of A-Z a-z 0-9 . _ ~ -
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// How many users can be registered with it. Absent is any number.
+	UsesAllowed *uint32 `protobuf:"varint,2,opt,name=uses_allowed,json=usesAllowed,proto3,oneof" json:"uses_allowed,omitempty"`
+	// Milliseconds since the epoch. Absent is never.
+	ExpiryTime    *int64 `protobuf:"varint,3,opt,name=expiry_time,json=expiryTime,proto3,oneof" json:"expiry_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateRegistrationTokenRequest) Reset() {
+	*x = CreateRegistrationTokenRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateRegistrationTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateRegistrationTokenRequest) ProtoMessage() {}
+
+func (x *CreateRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateRegistrationTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateRegistrationTokenRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *CreateRegistrationTokenRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CreateRegistrationTokenRequest) GetUsesAllowed() uint32 {
+	if x != nil && x.UsesAllowed != nil {
+		return *x.UsesAllowed
+	}
+	return 0
+}
+
+func (x *CreateRegistrationTokenRequest) GetExpiryTime() int64 {
+	if x != nil && x.ExpiryTime != nil {
+		return *x.ExpiryTime
+	}
+	return 0
+}
+
+type CreateRegistrationTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False when there is such a token already, which stays as it is.
+	Created       bool `protobuf:"varint,1,opt,name=created,proto3" json:"created,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateRegistrationTokenResponse) Reset() {
+	*x = CreateRegistrationTokenResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateRegistrationTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateRegistrationTokenResponse) ProtoMessage() {}
+
+func (x *CreateRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateRegistrationTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateRegistrationTokenResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *CreateRegistrationTokenResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+type RegistrationTokenIsValidRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistrationTokenIsValidRequest) Reset() {
+	*x = RegistrationTokenIsValidRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistrationTokenIsValidRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistrationTokenIsValidRequest) ProtoMessage() {}
+
+func (x *RegistrationTokenIsValidRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistrationTokenIsValidRequest.ProtoReflect.Descriptor instead.
+func (*RegistrationTokenIsValidRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *RegistrationTokenIsValidRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type RegistrationTokenIsValidResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IsValid       bool                   `protobuf:"varint,1,opt,name=is_valid,json=isValid,proto3" json:"is_valid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistrationTokenIsValidResponse) Reset() {
+	*x = RegistrationTokenIsValidResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[98]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistrationTokenIsValidResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistrationTokenIsValidResponse) ProtoMessage() {}
+
+func (x *RegistrationTokenIsValidResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[98]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistrationTokenIsValidResponse.ProtoReflect.Descriptor instead.
+func (*RegistrationTokenIsValidResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{98}
+}
+
+func (x *RegistrationTokenIsValidResponse) GetIsValid() bool {
+	if x != nil {
+		return x.IsValid
+	}
+	return false
+}
+
+type GetRegistrationTokensRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether to list those that are valid, or those that are not. Absent is both.
+	Valid         *bool `protobuf:"varint,1,opt,name=valid,proto3,oneof" json:"valid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRegistrationTokensRequest) Reset() {
+	*x = GetRegistrationTokensRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[99]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRegistrationTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRegistrationTokensRequest) ProtoMessage() {}
+
+func (x *GetRegistrationTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[99]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRegistrationTokensRequest.ProtoReflect.Descriptor instead.
+func (*GetRegistrationTokensRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{99}
+}
+
+func (x *GetRegistrationTokensRequest) GetValid() bool {
+	if x != nil && x.Valid != nil {
+		return *x.Valid
+	}
+	return false
+}
+
+// RegistrationToken is a token that clients can register users with.
+type RegistrationToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Absent is any number.
+	UsesAllowed *uint32 `protobuf:"varint,2,opt,name=uses_allowed,json=usesAllowed,proto3,oneof" json:"uses_allowed,omitempty"`
+	// Registrations with it that have begun.
+	Pending uint32 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Users that were registered with it.
+	Completed uint32 `protobuf:"varint,4,opt,name=completed,proto3" json:"completed,omitempty"`
+	// Milliseconds since the epoch. Absent is never.
+	ExpiryTime    *int64 `protobuf:"varint,5,opt,name=expiry_time,json=expiryTime,proto3,oneof" json:"expiry_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistrationToken) Reset() {
+	*x = RegistrationToken{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[100]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistrationToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistrationToken) ProtoMessage() {}
+
+func (x *RegistrationToken) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[100]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistrationToken.ProtoReflect.Descriptor instead.
+func (*RegistrationToken) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{100}
+}
+
+func (x *RegistrationToken) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *RegistrationToken) GetUsesAllowed() uint32 {
+	if x != nil && x.UsesAllowed != nil {
+		return *x.UsesAllowed
+	}
+	return 0
+}
+
+func (x *RegistrationToken) GetPending() uint32 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *RegistrationToken) GetCompleted() uint32 {
+	if x != nil {
+		return x.Completed
+	}
+	return 0
+}
+
+func (x *RegistrationToken) GetExpiryTime() int64 {
+	if x != nil && x.ExpiryTime != nil {
+		return *x.ExpiryTime
+	}
+	return 0
+}
+
+type GetRegistrationTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*RegistrationToken   `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRegistrationTokensResponse) Reset() {
+	*x = GetRegistrationTokensResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRegistrationTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRegistrationTokensResponse) ProtoMessage() {}
+
+func (x *GetRegistrationTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRegistrationTokensResponse.ProtoReflect.Descriptor instead.
+func (*GetRegistrationTokensResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{101}
+}
+
+func (x *GetRegistrationTokensResponse) GetTokens() []*RegistrationToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type DeleteRegistrationTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRegistrationTokenRequest) Reset() {
+	*x = DeleteRegistrationTokenRequest{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRegistrationTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRegistrationTokenRequest) ProtoMessage() {}
+
+func (x *DeleteRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRegistrationTokenRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRegistrationTokenRequest) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *DeleteRegistrationTokenRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type DeleteRegistrationTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False when there was no such token.
+	Deleted       bool `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRegistrationTokenResponse) Reset() {
+	*x = DeleteRegistrationTokenResponse{}
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRegistrationTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRegistrationTokenResponse) ProtoMessage() {}
+
+func (x *DeleteRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_moduleapi_v1_module_api_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRegistrationTokenResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRegistrationTokenResponse) Descriptor() ([]byte, []int) {
+	return file_moduleapi_v1_module_api_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *DeleteRegistrationTokenResponse) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 var file_moduleapi_v1_module_api_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -4414,7 +5630,7 @@ var File_moduleapi_v1_module_api_proto protoreflect.FileDescriptor
 
 const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
-	"\x1dmoduleapi/v1/module_api.proto\x12\x16modulebus.moduleapi.v1\x1a\x19callbacks/v1/fields.proto\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xc9\x01\n" +
+	"\x1dmoduleapi/v1/module_api.proto\x12\x16modulebus.moduleapi.v1\x1a\x19callbacks/v1/fields.proto\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xd9\x01\n" +
 	"\rMethodOptions\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1d\n" +
 	"\n" +
@@ -4424,7 +5640,8 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\aruns_on\x18\x05 \x01(\x0e2\x1e.modulebus.moduleapi.v1.RunsOnR\x06runsOn\x12\x1e\n" +
 	"\n" +
 	"attributes\x18\x06 \x01(\bR\n" +
-	"attributes\"\x13\n" +
+	"attributes\x12\x0e\n" +
+	"\x02of\x18\a \x01(\tR\x02of\"\x13\n" +
 	"\x11PropertiesRequest\"\xc6\x02\n" +
 	"\x12PropertiesResponse\x12\x1f\n" +
 	"\vserver_name\x18\x01 \x01(\tR\n" +
@@ -4731,11 +5948,115 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x02R\x06userId\x12\x1b\n" +
 	"\tdata_type\x18\x02 \x01(\tR\bdataType\x12\x1f\n" +
 	"\bnew_data\x18\x03 \x01(\fB\x04\x88\xb5\x18\x01R\anewData\"\x13\n" +
-	"\x11PutGlobalResponse*@\n" +
+	"\x11PutGlobalResponse\"1\n" +
+	"\x1bGetExternalIdsByUserRequest\x12\x12\n" +
+	"\x04mxid\x18\x01 \x01(\tR\x04mxid\"R\n" +
+	"\n" +
+	"ExternalId\x12#\n" +
+	"\rauth_provider\x18\x01 \x01(\tR\fauthProvider\x12\x1f\n" +
+	"\vexternal_id\x18\x02 \x01(\tR\n" +
+	"externalId\"e\n" +
+	"\x1cGetExternalIdsByUserResponse\x12E\n" +
+	"\fexternal_ids\x18\x01 \x03(\v2\".modulebus.moduleapi.v1.ExternalIdR\vexternalIds\"b\n" +
+	"\x1aGetUserByExternalIdRequest\x12#\n" +
+	"\rauth_provider\x18\x01 \x01(\tR\fauthProvider\x12\x1f\n" +
+	"\vexternal_id\x18\x02 \x01(\tR\n" +
+	"externalId\"G\n" +
+	"\x1bGetUserByExternalIdResponse\x12\x1c\n" +
+	"\auser_id\x18\x01 \x01(\tH\x00R\x06userId\x88\x01\x01B\n" +
+	"\n" +
+	"\b_user_id\"\x88\x01\n" +
+	"\x12AddThreepidRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x02R\x06userId\x12\x16\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12!\n" +
+	"\fvalidated_at\x18\x04 \x01(\x03R\vvalidatedAt\"\x15\n" +
+	"\x13AddThreepidResponse\"\xda\x02\n" +
+	"\x17GetUsersPaginateRequest\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\rR\x05start\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1c\n" +
+	"\auser_id\x18\x03 \x01(\tH\x00R\x06userId\x88\x01\x01\x12\x17\n" +
+	"\x04name\x18\x04 \x01(\tH\x01R\x04name\x88\x01\x01\x12\x1b\n" +
+	"\x06guests\x18\x05 \x01(\bH\x02R\x06guests\x88\x01\x01\x12%\n" +
+	"\vdeactivated\x18\x06 \x01(\bH\x03R\vdeactivated\x88\x01\x01\x12$\n" +
+	"\border_by\x18\a \x01(\tB\x04\xe0\xb5\x18\x06H\x04R\aorderBy\x88\x01\x01\x12'\n" +
+	"\tdirection\x18\b \x01(\tB\x04\xe0\xb5\x18\x05H\x05R\tdirection\x88\x01\x01B\n" +
+	"\n" +
+	"\b_user_idB\a\n" +
+	"\x05_nameB\t\n" +
+	"\a_guestsB\x0e\n" +
+	"\f_deactivatedB\v\n" +
+	"\t_order_byB\f\n" +
+	"\n" +
+	"_direction\"\xd7\x03\n" +
+	"\n" +
+	"ListedUser\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\tuser_type\x18\x02 \x01(\tH\x00R\buserType\x88\x01\x01\x12\x19\n" +
+	"\bis_guest\x18\x03 \x01(\bR\aisGuest\x12\x14\n" +
+	"\x05admin\x18\x04 \x01(\bR\x05admin\x12 \n" +
+	"\vdeactivated\x18\x05 \x01(\bR\vdeactivated\x12#\n" +
+	"\rshadow_banned\x18\x06 \x01(\bR\fshadowBanned\x12%\n" +
+	"\vdisplayname\x18\a \x01(\tH\x01R\vdisplayname\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"avatar_url\x18\b \x01(\tH\x02R\tavatarUrl\x88\x01\x01\x12\x1f\n" +
+	"\vcreation_ts\x18\t \x01(\x03R\n" +
+	"creationTs\x12\x1a\n" +
+	"\bapproved\x18\n" +
+	" \x01(\bR\bapproved\x12\x16\n" +
+	"\x06erased\x18\v \x01(\bR\x06erased\x12%\n" +
+	"\flast_seen_ts\x18\f \x01(\x03H\x03R\n" +
+	"lastSeenTs\x88\x01\x01\x12\x16\n" +
+	"\x06locked\x18\r \x01(\bR\x06lockedB\f\n" +
+	"\n" +
+	"_user_typeB\x0e\n" +
+	"\f_displaynameB\r\n" +
+	"\v_avatar_urlB\x0f\n" +
+	"\r_last_seen_ts\"j\n" +
+	"\x18GetUsersPaginateResponse\x128\n" +
+	"\x05users\x18\x01 \x03(\v2\".modulebus.moduleapi.v1.ListedUserR\x05users\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\"X\n" +
+	"\x18DeactivateAccountRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04ص\x18\x02R\x06userId\x12\x1d\n" +
+	"\n" +
+	"erase_data\x18\x02 \x01(\bR\teraseData\"h\n" +
+	"\x19DeactivateAccountResponse\x12K\n" +
+	"\"identity_server_supports_unbinding\x18\x01 \x01(\bR\x1fidentityServerSupportsUnbinding\"\xab\x01\n" +
+	"\x1eCreateRegistrationTokenRequest\x12\x1a\n" +
+	"\x05token\x18\x01 \x01(\tB\x04\xe0\xb5\x18\aR\x05token\x12&\n" +
+	"\fuses_allowed\x18\x02 \x01(\rH\x00R\vusesAllowed\x88\x01\x01\x12$\n" +
+	"\vexpiry_time\x18\x03 \x01(\x03H\x01R\n" +
+	"expiryTime\x88\x01\x01B\x0f\n" +
+	"\r_uses_allowedB\x0e\n" +
+	"\f_expiry_time\";\n" +
+	"\x1fCreateRegistrationTokenResponse\x12\x18\n" +
+	"\acreated\x18\x01 \x01(\bR\acreated\"7\n" +
+	"\x1fRegistrationTokenIsValidRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"=\n" +
+	" RegistrationTokenIsValidResponse\x12\x19\n" +
+	"\bis_valid\x18\x01 \x01(\bR\aisValid\"C\n" +
+	"\x1cGetRegistrationTokensRequest\x12\x19\n" +
+	"\x05valid\x18\x01 \x01(\bH\x00R\x05valid\x88\x01\x01B\b\n" +
+	"\x06_valid\"\xd0\x01\n" +
+	"\x11RegistrationToken\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12&\n" +
+	"\fuses_allowed\x18\x02 \x01(\rH\x00R\vusesAllowed\x88\x01\x01\x12\x18\n" +
+	"\apending\x18\x03 \x01(\rR\apending\x12\x1c\n" +
+	"\tcompleted\x18\x04 \x01(\rR\tcompleted\x12$\n" +
+	"\vexpiry_time\x18\x05 \x01(\x03H\x01R\n" +
+	"expiryTime\x88\x01\x01B\x0f\n" +
+	"\r_uses_allowedB\x0e\n" +
+	"\f_expiry_time\"b\n" +
+	"\x1dGetRegistrationTokensResponse\x12A\n" +
+	"\x06tokens\x18\x01 \x03(\v2).modulebus.moduleapi.v1.RegistrationTokenR\x06tokens\"6\n" +
+	"\x1eDeleteRegistrationTokenRequest\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\";\n" +
+	"\x1fDeleteRegistrationTokenResponse\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\bR\adeleted*@\n" +
 	"\x06RunsOn\x12\x17\n" +
 	"\x13RUNS_ON_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04MAIN\x10\x01\x12\x13\n" +
-	"\x0fPRESENCE_WRITER\x10\x022\xae,\n" +
+	"\x0fPRESENCE_WRITER\x10\x022\x9f9\n" +
 	"\tModuleApi\x12\x81\x01\n" +
 	"\n" +
 	"Properties\x12).modulebus.moduleapi.v1.PropertiesRequest\x1a*.modulebus.moduleapi.v1.PropertiesResponse\"\x1c\x92\xb5\x18\x18\n" +
@@ -4806,14 +6127,14 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"rooms.read\x10\x01\x1a\x041.65 \x01\x12\xa0\x01\n" +
 	"\x15GetCanonicalRoomAlias\x124.modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest\x1a5.modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse\"\x1a\x92\xb5\x18\x16\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.86 \x01\x12\xa3\x01\n" +
-	"\x16RoomIsInPublicRoomList\x125.modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest\x1a6.modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse\"\x1a\x92\xb5\x18\x16\n" +
+	"rooms.read\x10\x01\x1a\x041.86 \x01\x12\xbe\x01\n" +
+	"\x16RoomIsInPublicRoomList\x125.modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest\x1a6.modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse\"5\x92\xb5\x181\n" +
 	"\n" +
-	"rooms.read\x10\x01\x1a\x041.22 \x01\x12\xa3\x01\n" +
-	"\x17AddRoomToPublicRoomList\x126.modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest\x1a7.modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vrooms.admin\x1a\x041.22\x12\xb2\x01\n" +
-	"\x1cRemoveRoomFromPublicRoomList\x12;.modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest\x1a<.modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse\"\x17\x92\xb5\x18\x13\n" +
-	"\vrooms.admin\x1a\x041.22\x12\xa8\x01\n" +
+	"rooms.read\x10\x01\x1a\x041.22 \x01:\x19_public_room_list_manager\x12\xbe\x01\n" +
+	"\x17AddRoomToPublicRoomList\x126.modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest\x1a7.modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse\"2\x92\xb5\x18.\n" +
+	"\vrooms.admin\x1a\x041.22:\x19_public_room_list_manager\x12\xcd\x01\n" +
+	"\x1cRemoveRoomFromPublicRoomList\x12;.modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest\x1a<.modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse\"2\x92\xb5\x18.\n" +
+	"\vrooms.admin\x1a\x041.22:\x19_public_room_list_manager\x12\xa8\x01\n" +
 	"\x19SendLocalOnlinePresenceTo\x128.modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest\x1a9.modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse\"\x16\x92\xb5\x18\x12\n" +
 	"\bpresence\x1a\x041.32(\x02\x12\x96\x01\n" +
 	"\x13SetPresenceForUsers\x122.modulebus.moduleapi.v1.SetPresenceForUsersRequest\x1a3.modulebus.moduleapi.v1.SetPresenceForUsersResponse\"\x16\x92\xb5\x18\x12\n" +
@@ -4826,11 +6147,29 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x04mail\x1a\x041.39\x12\xab\x01\n" +
 	"\x19SendFederationHttpRequest\x128.modulebus.moduleapi.v1.SendFederationHttpRequestRequest\x1a9.modulebus.moduleapi.v1.SendFederationHttpRequestResponse\"\x19\x92\xb5\x18\x15\n" +
 	"\n" +
-	"federation\x1a\anot yet\x12|\n" +
-	"\tGetGlobal\x12(.modulebus.moduleapi.v1.GetGlobalRequest\x1a).modulebus.moduleapi.v1.GetGlobalResponse\"\x1a\x92\xb5\x18\x16\n" +
-	"\faccount_data\x1a\x041.57 \x01\x12z\n" +
-	"\tPutGlobal\x12(.modulebus.moduleapi.v1.PutGlobalRequest\x1a).modulebus.moduleapi.v1.PutGlobalResponse\"\x18\x92\xb5\x18\x14\n" +
-	"\faccount_data\x1a\x041.57:_\n" +
+	"federation\x1a\anot yet\x12\x93\x01\n" +
+	"\tGetGlobal\x12(.modulebus.moduleapi.v1.GetGlobalRequest\x1a).modulebus.moduleapi.v1.GetGlobalResponse\"1\x92\xb5\x18-\n" +
+	"\faccount_data\x1a\x041.57 \x01:\x15_account_data_manager\x12\x91\x01\n" +
+	"\tPutGlobal\x12(.modulebus.moduleapi.v1.PutGlobalRequest\x1a).modulebus.moduleapi.v1.PutGlobalResponse\"/\x92\xb5\x18+\n" +
+	"\faccount_data\x1a\x041.57:\x15_account_data_manager\x12\xa6\x01\n" +
+	"\x14GetExternalIdsByUser\x123.modulebus.moduleapi.v1.GetExternalIdsByUserRequest\x1a4.modulebus.moduleapi.v1.GetExternalIdsByUserResponse\"#\x92\xb5\x18\x1f\n" +
+	"\rusers.private\x1a\x041.61 \x01:\x06_store\x12\xa3\x01\n" +
+	"\x13GetUserByExternalId\x122.modulebus.moduleapi.v1.GetUserByExternalIdRequest\x1a3.modulebus.moduleapi.v1.GetUserByExternalIdResponse\"#\x92\xb5\x18\x1f\n" +
+	"\rusers.private\x1a\x041.61 \x01:\x06_store\x12\x8e\x01\n" +
+	"\vAddThreepid\x12*.modulebus.moduleapi.v1.AddThreepidRequest\x1a+.modulebus.moduleapi.v1.AddThreepidResponse\"&\x92\xb5\x18\"\n" +
+	"\vusers.write\x1a\x041.61:\r_auth_handler\x12\x9a\x01\n" +
+	"\x10GetUsersPaginate\x12/.modulebus.moduleapi.v1.GetUsersPaginateRequest\x1a0.modulebus.moduleapi.v1.GetUsersPaginateResponse\"#\x92\xb5\x18\x1f\n" +
+	"\vusers.admin\x1a\x041.61 \x01(\x01:\x06_store\x12\xb7\x01\n" +
+	"\x11DeactivateAccount\x120.modulebus.moduleapi.v1.DeactivateAccountRequest\x1a1.modulebus.moduleapi.v1.DeactivateAccountResponse\"=\x92\xb5\x189\n" +
+	"\vusers.admin\x1a\x041.61(\x01:\"_hs.get_deactivate_account_handler\x12\xab\x01\n" +
+	"\x17CreateRegistrationToken\x126.modulebus.moduleapi.v1.CreateRegistrationTokenRequest\x1a7.modulebus.moduleapi.v1.CreateRegistrationTokenResponse\"\x1f\x92\xb5\x18\x1b\n" +
+	"\vusers.admin\x1a\x041.61:\x06_store\x12\xb0\x01\n" +
+	"\x18RegistrationTokenIsValid\x127.modulebus.moduleapi.v1.RegistrationTokenIsValidRequest\x1a8.modulebus.moduleapi.v1.RegistrationTokenIsValidResponse\"!\x92\xb5\x18\x1d\n" +
+	"\vusers.admin\x1a\x041.61 \x01:\x06_store\x12\xa7\x01\n" +
+	"\x15GetRegistrationTokens\x124.modulebus.moduleapi.v1.GetRegistrationTokensRequest\x1a5.modulebus.moduleapi.v1.GetRegistrationTokensResponse\"!\x92\xb5\x18\x1d\n" +
+	"\vusers.admin\x1a\x041.61 \x01:\x06_store\x12\xab\x01\n" +
+	"\x17DeleteRegistrationToken\x126.modulebus.moduleapi.v1.DeleteRegistrationTokenRequest\x1a7.modulebus.moduleapi.v1.DeleteRegistrationTokenResponse\"\x1f\x92\xb5\x18\x1b\n" +
+	"\vusers.admin\x1a\x041.61:\x06_store:_\n" +
 	"\x06method\x12\x1e.google.protobuf.MethodOptions\x18҆\x03 \x01(\v2%.modulebus.moduleapi.v1.MethodOptionsR\x06methodBAZ?github.com/modulebus/modulebus/schemas/moduleapi/v1;moduleapiv1b\x06proto3"
 
 var (
@@ -4846,7 +6185,7 @@ func file_moduleapi_v1_module_api_proto_rawDescGZIP() []byte {
 }
 
 var file_moduleapi_v1_module_api_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_moduleapi_v1_module_api_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
+var file_moduleapi_v1_module_api_proto_msgTypes = make([]protoimpl.MessageInfo, 107)
 var file_moduleapi_v1_module_api_proto_goTypes = []any{
 	(RunsOn)(0),                                    // 0: modulebus.moduleapi.v1.RunsOn
 	(*MethodOptions)(nil),                          // 1: modulebus.moduleapi.v1.MethodOptions
@@ -4932,118 +6271,160 @@ var file_moduleapi_v1_module_api_proto_goTypes = []any{
 	(*GetGlobalResponse)(nil),                      // 81: modulebus.moduleapi.v1.GetGlobalResponse
 	(*PutGlobalRequest)(nil),                       // 82: modulebus.moduleapi.v1.PutGlobalRequest
 	(*PutGlobalResponse)(nil),                      // 83: modulebus.moduleapi.v1.PutGlobalResponse
-	nil,                                            // 84: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
-	nil,                                            // 85: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
-	nil,                                            // 86: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
-	(*v1.Requester)(nil),                           // 87: modulebus.callbacks.v1.Requester
-	(*v1.ProfileInfo)(nil),                         // 88: modulebus.callbacks.v1.ProfileInfo
-	(*v1.Threepid)(nil),                            // 89: modulebus.callbacks.v1.Threepid
-	(*v1.StateEvent)(nil),                          // 90: modulebus.callbacks.v1.StateEvent
-	(*v1.Event)(nil),                               // 91: modulebus.callbacks.v1.Event
-	(*descriptorpb.MethodOptions)(nil),             // 92: google.protobuf.MethodOptions
+	(*GetExternalIdsByUserRequest)(nil),            // 84: modulebus.moduleapi.v1.GetExternalIdsByUserRequest
+	(*ExternalId)(nil),                             // 85: modulebus.moduleapi.v1.ExternalId
+	(*GetExternalIdsByUserResponse)(nil),           // 86: modulebus.moduleapi.v1.GetExternalIdsByUserResponse
+	(*GetUserByExternalIdRequest)(nil),             // 87: modulebus.moduleapi.v1.GetUserByExternalIdRequest
+	(*GetUserByExternalIdResponse)(nil),            // 88: modulebus.moduleapi.v1.GetUserByExternalIdResponse
+	(*AddThreepidRequest)(nil),                     // 89: modulebus.moduleapi.v1.AddThreepidRequest
+	(*AddThreepidResponse)(nil),                    // 90: modulebus.moduleapi.v1.AddThreepidResponse
+	(*GetUsersPaginateRequest)(nil),                // 91: modulebus.moduleapi.v1.GetUsersPaginateRequest
+	(*ListedUser)(nil),                             // 92: modulebus.moduleapi.v1.ListedUser
+	(*GetUsersPaginateResponse)(nil),               // 93: modulebus.moduleapi.v1.GetUsersPaginateResponse
+	(*DeactivateAccountRequest)(nil),               // 94: modulebus.moduleapi.v1.DeactivateAccountRequest
+	(*DeactivateAccountResponse)(nil),              // 95: modulebus.moduleapi.v1.DeactivateAccountResponse
+	(*CreateRegistrationTokenRequest)(nil),         // 96: modulebus.moduleapi.v1.CreateRegistrationTokenRequest
+	(*CreateRegistrationTokenResponse)(nil),        // 97: modulebus.moduleapi.v1.CreateRegistrationTokenResponse
+	(*RegistrationTokenIsValidRequest)(nil),        // 98: modulebus.moduleapi.v1.RegistrationTokenIsValidRequest
+	(*RegistrationTokenIsValidResponse)(nil),       // 99: modulebus.moduleapi.v1.RegistrationTokenIsValidResponse
+	(*GetRegistrationTokensRequest)(nil),           // 100: modulebus.moduleapi.v1.GetRegistrationTokensRequest
+	(*RegistrationToken)(nil),                      // 101: modulebus.moduleapi.v1.RegistrationToken
+	(*GetRegistrationTokensResponse)(nil),          // 102: modulebus.moduleapi.v1.GetRegistrationTokensResponse
+	(*DeleteRegistrationTokenRequest)(nil),         // 103: modulebus.moduleapi.v1.DeleteRegistrationTokenRequest
+	(*DeleteRegistrationTokenResponse)(nil),        // 104: modulebus.moduleapi.v1.DeleteRegistrationTokenResponse
+	nil,                                            // 105: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
+	nil,                                            // 106: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
+	nil,                                            // 107: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
+	(*v1.Requester)(nil),                           // 108: modulebus.callbacks.v1.Requester
+	(*v1.ProfileInfo)(nil),                         // 109: modulebus.callbacks.v1.ProfileInfo
+	(*v1.Threepid)(nil),                            // 110: modulebus.callbacks.v1.Threepid
+	(*v1.StateEvent)(nil),                          // 111: modulebus.callbacks.v1.StateEvent
+	(*v1.Event)(nil),                               // 112: modulebus.callbacks.v1.Event
+	(*descriptorpb.MethodOptions)(nil),             // 113: google.protobuf.MethodOptions
 }
 var file_moduleapi_v1_module_api_proto_depIdxs = []int32{
-	0,  // 0: modulebus.moduleapi.v1.MethodOptions.runs_on:type_name -> modulebus.moduleapi.v1.RunsOn
-	5,  // 1: modulebus.moduleapi.v1.GetUserinfoByIdResponse.userinfo:type_name -> modulebus.moduleapi.v1.UserInfo
-	87, // 2: modulebus.moduleapi.v1.GetUserByReqResponse.requester:type_name -> modulebus.callbacks.v1.Requester
-	88, // 3: modulebus.moduleapi.v1.GetProfileForUserResponse.profile:type_name -> modulebus.callbacks.v1.ProfileInfo
-	89, // 4: modulebus.moduleapi.v1.GetThreepidsForUserResponse.threepids:type_name -> modulebus.callbacks.v1.Threepid
-	33, // 5: modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse.headers:type_name -> modulebus.moduleapi.v1.HttpHeader
-	37, // 6: modulebus.moduleapi.v1.GetUserIpAndAgentsResponse.ip_and_agents:type_name -> modulebus.moduleapi.v1.UserIpAndAgent
-	40, // 7: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse.users:type_name -> modulebus.moduleapi.v1.ActiveUser
-	44, // 8: modulebus.moduleapi.v1.GetRoomStateRequest.event_filter:type_name -> modulebus.moduleapi.v1.StateEventType
-	90, // 9: modulebus.moduleapi.v1.GetRoomStateResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
-	44, // 10: modulebus.moduleapi.v1.GetStateEventsInRoomRequest.types:type_name -> modulebus.moduleapi.v1.StateEventType
-	90, // 11: modulebus.moduleapi.v1.GetStateEventsInRoomResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
-	91, // 12: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse.event:type_name -> modulebus.callbacks.v1.Event
-	91, // 13: modulebus.moduleapi.v1.UpdateRoomMembershipResponse.event:type_name -> modulebus.callbacks.v1.Event
-	84, // 14: modulebus.moduleapi.v1.SetPresenceForUsersRequest.users:type_name -> modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
-	85, // 15: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.sent:type_name -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
-	86, // 16: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.query_parameters:type_name -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
-	69, // 17: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry.value:type_name -> modulebus.moduleapi.v1.PresenceUpdate
-	92, // 18: modulebus.moduleapi.v1.method:extendee -> google.protobuf.MethodOptions
-	1,  // 19: modulebus.moduleapi.v1.method:type_name -> modulebus.moduleapi.v1.MethodOptions
-	2,  // 20: modulebus.moduleapi.v1.ModuleApi.Properties:input_type -> modulebus.moduleapi.v1.PropertiesRequest
-	4,  // 21: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:input_type -> modulebus.moduleapi.v1.GetUserinfoByIdRequest
-	7,  // 22: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:input_type -> modulebus.moduleapi.v1.GetUserByReqRequest
-	9,  // 23: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:input_type -> modulebus.moduleapi.v1.IsUserAdminRequest
-	11, // 24: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:input_type -> modulebus.moduleapi.v1.SetUserAdminRequest
-	13, // 25: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:input_type -> modulebus.moduleapi.v1.GetProfileForUserRequest
-	15, // 26: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:input_type -> modulebus.moduleapi.v1.GetThreepidsForUserRequest
-	17, // 27: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:input_type -> modulebus.moduleapi.v1.CheckUserExistsRequest
-	19, // 28: modulebus.moduleapi.v1.ModuleApi.CheckUsername:input_type -> modulebus.moduleapi.v1.CheckUsernameRequest
-	21, // 29: modulebus.moduleapi.v1.ModuleApi.RegisterUser:input_type -> modulebus.moduleapi.v1.RegisterUserRequest
-	23, // 30: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:input_type -> modulebus.moduleapi.v1.RegisterDeviceRequest
-	25, // 31: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:input_type -> modulebus.moduleapi.v1.RecordUserExternalIdRequest
-	27, // 32: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:input_type -> modulebus.moduleapi.v1.CreateLoginTokenRequest
-	29, // 33: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:input_type -> modulebus.moduleapi.v1.InvalidateAccessTokenRequest
-	31, // 34: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:input_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest
-	34, // 35: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:input_type -> modulebus.moduleapi.v1.SetDisplaynameRequest
-	36, // 36: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:input_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsRequest
-	39, // 37: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:input_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest
-	42, // 38: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:input_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest
-	45, // 39: modulebus.moduleapi.v1.ModuleApi.GetRoomState:input_type -> modulebus.moduleapi.v1.GetRoomStateRequest
-	47, // 40: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:input_type -> modulebus.moduleapi.v1.GetStateEventsInRoomRequest
-	49, // 41: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:input_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest
-	51, // 42: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:input_type -> modulebus.moduleapi.v1.UpdateRoomMembershipRequest
-	53, // 43: modulebus.moduleapi.v1.ModuleApi.CreateRoom:input_type -> modulebus.moduleapi.v1.CreateRoomRequest
-	55, // 44: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:input_type -> modulebus.moduleapi.v1.DeleteRoomRequest
-	57, // 45: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:input_type -> modulebus.moduleapi.v1.LookupRoomAliasRequest
-	59, // 46: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:input_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest
-	61, // 47: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:input_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest
-	63, // 48: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:input_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest
-	65, // 49: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:input_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest
-	67, // 50: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:input_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest
-	70, // 51: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:input_type -> modulebus.moduleapi.v1.SetPresenceForUsersRequest
-	72, // 52: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:input_type -> modulebus.moduleapi.v1.SendHttpPushNotificationRequest
-	74, // 53: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:input_type -> modulebus.moduleapi.v1.SetPushRuleActionRequest
-	76, // 54: modulebus.moduleapi.v1.ModuleApi.SendMail:input_type -> modulebus.moduleapi.v1.SendMailRequest
-	78, // 55: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:input_type -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest
-	80, // 56: modulebus.moduleapi.v1.ModuleApi.GetGlobal:input_type -> modulebus.moduleapi.v1.GetGlobalRequest
-	82, // 57: modulebus.moduleapi.v1.ModuleApi.PutGlobal:input_type -> modulebus.moduleapi.v1.PutGlobalRequest
-	3,  // 58: modulebus.moduleapi.v1.ModuleApi.Properties:output_type -> modulebus.moduleapi.v1.PropertiesResponse
-	6,  // 59: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:output_type -> modulebus.moduleapi.v1.GetUserinfoByIdResponse
-	8,  // 60: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:output_type -> modulebus.moduleapi.v1.GetUserByReqResponse
-	10, // 61: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:output_type -> modulebus.moduleapi.v1.IsUserAdminResponse
-	12, // 62: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:output_type -> modulebus.moduleapi.v1.SetUserAdminResponse
-	14, // 63: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:output_type -> modulebus.moduleapi.v1.GetProfileForUserResponse
-	16, // 64: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:output_type -> modulebus.moduleapi.v1.GetThreepidsForUserResponse
-	18, // 65: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:output_type -> modulebus.moduleapi.v1.CheckUserExistsResponse
-	20, // 66: modulebus.moduleapi.v1.ModuleApi.CheckUsername:output_type -> modulebus.moduleapi.v1.CheckUsernameResponse
-	22, // 67: modulebus.moduleapi.v1.ModuleApi.RegisterUser:output_type -> modulebus.moduleapi.v1.RegisterUserResponse
-	24, // 68: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:output_type -> modulebus.moduleapi.v1.RegisterDeviceResponse
-	26, // 69: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:output_type -> modulebus.moduleapi.v1.RecordUserExternalIdResponse
-	28, // 70: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:output_type -> modulebus.moduleapi.v1.CreateLoginTokenResponse
-	30, // 71: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:output_type -> modulebus.moduleapi.v1.InvalidateAccessTokenResponse
-	32, // 72: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:output_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse
-	35, // 73: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:output_type -> modulebus.moduleapi.v1.SetDisplaynameResponse
-	38, // 74: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:output_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsResponse
-	41, // 75: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:output_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse
-	43, // 76: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:output_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse
-	46, // 77: modulebus.moduleapi.v1.ModuleApi.GetRoomState:output_type -> modulebus.moduleapi.v1.GetRoomStateResponse
-	48, // 78: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:output_type -> modulebus.moduleapi.v1.GetStateEventsInRoomResponse
-	50, // 79: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:output_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse
-	52, // 80: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:output_type -> modulebus.moduleapi.v1.UpdateRoomMembershipResponse
-	54, // 81: modulebus.moduleapi.v1.ModuleApi.CreateRoom:output_type -> modulebus.moduleapi.v1.CreateRoomResponse
-	56, // 82: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:output_type -> modulebus.moduleapi.v1.DeleteRoomResponse
-	58, // 83: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:output_type -> modulebus.moduleapi.v1.LookupRoomAliasResponse
-	60, // 84: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:output_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse
-	62, // 85: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:output_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse
-	64, // 86: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:output_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse
-	66, // 87: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:output_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse
-	68, // 88: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:output_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse
-	71, // 89: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:output_type -> modulebus.moduleapi.v1.SetPresenceForUsersResponse
-	73, // 90: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:output_type -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse
-	75, // 91: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:output_type -> modulebus.moduleapi.v1.SetPushRuleActionResponse
-	77, // 92: modulebus.moduleapi.v1.ModuleApi.SendMail:output_type -> modulebus.moduleapi.v1.SendMailResponse
-	79, // 93: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:output_type -> modulebus.moduleapi.v1.SendFederationHttpRequestResponse
-	81, // 94: modulebus.moduleapi.v1.ModuleApi.GetGlobal:output_type -> modulebus.moduleapi.v1.GetGlobalResponse
-	83, // 95: modulebus.moduleapi.v1.ModuleApi.PutGlobal:output_type -> modulebus.moduleapi.v1.PutGlobalResponse
-	58, // [58:96] is the sub-list for method output_type
-	20, // [20:58] is the sub-list for method input_type
-	19, // [19:20] is the sub-list for extension type_name
-	18, // [18:19] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	0,   // 0: modulebus.moduleapi.v1.MethodOptions.runs_on:type_name -> modulebus.moduleapi.v1.RunsOn
+	5,   // 1: modulebus.moduleapi.v1.GetUserinfoByIdResponse.userinfo:type_name -> modulebus.moduleapi.v1.UserInfo
+	108, // 2: modulebus.moduleapi.v1.GetUserByReqResponse.requester:type_name -> modulebus.callbacks.v1.Requester
+	109, // 3: modulebus.moduleapi.v1.GetProfileForUserResponse.profile:type_name -> modulebus.callbacks.v1.ProfileInfo
+	110, // 4: modulebus.moduleapi.v1.GetThreepidsForUserResponse.threepids:type_name -> modulebus.callbacks.v1.Threepid
+	33,  // 5: modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse.headers:type_name -> modulebus.moduleapi.v1.HttpHeader
+	37,  // 6: modulebus.moduleapi.v1.GetUserIpAndAgentsResponse.ip_and_agents:type_name -> modulebus.moduleapi.v1.UserIpAndAgent
+	40,  // 7: modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse.users:type_name -> modulebus.moduleapi.v1.ActiveUser
+	44,  // 8: modulebus.moduleapi.v1.GetRoomStateRequest.event_filter:type_name -> modulebus.moduleapi.v1.StateEventType
+	111, // 9: modulebus.moduleapi.v1.GetRoomStateResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
+	44,  // 10: modulebus.moduleapi.v1.GetStateEventsInRoomRequest.types:type_name -> modulebus.moduleapi.v1.StateEventType
+	111, // 11: modulebus.moduleapi.v1.GetStateEventsInRoomResponse.state:type_name -> modulebus.callbacks.v1.StateEvent
+	112, // 12: modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse.event:type_name -> modulebus.callbacks.v1.Event
+	112, // 13: modulebus.moduleapi.v1.UpdateRoomMembershipResponse.event:type_name -> modulebus.callbacks.v1.Event
+	105, // 14: modulebus.moduleapi.v1.SetPresenceForUsersRequest.users:type_name -> modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry
+	106, // 15: modulebus.moduleapi.v1.SendHttpPushNotificationResponse.sent:type_name -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse.SentEntry
+	107, // 16: modulebus.moduleapi.v1.SendFederationHttpRequestRequest.query_parameters:type_name -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest.QueryParametersEntry
+	85,  // 17: modulebus.moduleapi.v1.GetExternalIdsByUserResponse.external_ids:type_name -> modulebus.moduleapi.v1.ExternalId
+	92,  // 18: modulebus.moduleapi.v1.GetUsersPaginateResponse.users:type_name -> modulebus.moduleapi.v1.ListedUser
+	101, // 19: modulebus.moduleapi.v1.GetRegistrationTokensResponse.tokens:type_name -> modulebus.moduleapi.v1.RegistrationToken
+	69,  // 20: modulebus.moduleapi.v1.SetPresenceForUsersRequest.UsersEntry.value:type_name -> modulebus.moduleapi.v1.PresenceUpdate
+	113, // 21: modulebus.moduleapi.v1.method:extendee -> google.protobuf.MethodOptions
+	1,   // 22: modulebus.moduleapi.v1.method:type_name -> modulebus.moduleapi.v1.MethodOptions
+	2,   // 23: modulebus.moduleapi.v1.ModuleApi.Properties:input_type -> modulebus.moduleapi.v1.PropertiesRequest
+	4,   // 24: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:input_type -> modulebus.moduleapi.v1.GetUserinfoByIdRequest
+	7,   // 25: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:input_type -> modulebus.moduleapi.v1.GetUserByReqRequest
+	9,   // 26: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:input_type -> modulebus.moduleapi.v1.IsUserAdminRequest
+	11,  // 27: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:input_type -> modulebus.moduleapi.v1.SetUserAdminRequest
+	13,  // 28: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:input_type -> modulebus.moduleapi.v1.GetProfileForUserRequest
+	15,  // 29: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:input_type -> modulebus.moduleapi.v1.GetThreepidsForUserRequest
+	17,  // 30: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:input_type -> modulebus.moduleapi.v1.CheckUserExistsRequest
+	19,  // 31: modulebus.moduleapi.v1.ModuleApi.CheckUsername:input_type -> modulebus.moduleapi.v1.CheckUsernameRequest
+	21,  // 32: modulebus.moduleapi.v1.ModuleApi.RegisterUser:input_type -> modulebus.moduleapi.v1.RegisterUserRequest
+	23,  // 33: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:input_type -> modulebus.moduleapi.v1.RegisterDeviceRequest
+	25,  // 34: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:input_type -> modulebus.moduleapi.v1.RecordUserExternalIdRequest
+	27,  // 35: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:input_type -> modulebus.moduleapi.v1.CreateLoginTokenRequest
+	29,  // 36: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:input_type -> modulebus.moduleapi.v1.InvalidateAccessTokenRequest
+	31,  // 37: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:input_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncRequest
+	34,  // 38: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:input_type -> modulebus.moduleapi.v1.SetDisplaynameRequest
+	36,  // 39: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:input_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsRequest
+	39,  // 40: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:input_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceRequest
+	42,  // 41: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:input_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationRequest
+	45,  // 42: modulebus.moduleapi.v1.ModuleApi.GetRoomState:input_type -> modulebus.moduleapi.v1.GetRoomStateRequest
+	47,  // 43: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:input_type -> modulebus.moduleapi.v1.GetStateEventsInRoomRequest
+	49,  // 44: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:input_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomRequest
+	51,  // 45: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:input_type -> modulebus.moduleapi.v1.UpdateRoomMembershipRequest
+	53,  // 46: modulebus.moduleapi.v1.ModuleApi.CreateRoom:input_type -> modulebus.moduleapi.v1.CreateRoomRequest
+	55,  // 47: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:input_type -> modulebus.moduleapi.v1.DeleteRoomRequest
+	57,  // 48: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:input_type -> modulebus.moduleapi.v1.LookupRoomAliasRequest
+	59,  // 49: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:input_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasRequest
+	61,  // 50: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:input_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListRequest
+	63,  // 51: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:input_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListRequest
+	65,  // 52: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:input_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListRequest
+	67,  // 53: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:input_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToRequest
+	70,  // 54: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:input_type -> modulebus.moduleapi.v1.SetPresenceForUsersRequest
+	72,  // 55: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:input_type -> modulebus.moduleapi.v1.SendHttpPushNotificationRequest
+	74,  // 56: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:input_type -> modulebus.moduleapi.v1.SetPushRuleActionRequest
+	76,  // 57: modulebus.moduleapi.v1.ModuleApi.SendMail:input_type -> modulebus.moduleapi.v1.SendMailRequest
+	78,  // 58: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:input_type -> modulebus.moduleapi.v1.SendFederationHttpRequestRequest
+	80,  // 59: modulebus.moduleapi.v1.ModuleApi.GetGlobal:input_type -> modulebus.moduleapi.v1.GetGlobalRequest
+	82,  // 60: modulebus.moduleapi.v1.ModuleApi.PutGlobal:input_type -> modulebus.moduleapi.v1.PutGlobalRequest
+	84,  // 61: modulebus.moduleapi.v1.ModuleApi.GetExternalIdsByUser:input_type -> modulebus.moduleapi.v1.GetExternalIdsByUserRequest
+	87,  // 62: modulebus.moduleapi.v1.ModuleApi.GetUserByExternalId:input_type -> modulebus.moduleapi.v1.GetUserByExternalIdRequest
+	89,  // 63: modulebus.moduleapi.v1.ModuleApi.AddThreepid:input_type -> modulebus.moduleapi.v1.AddThreepidRequest
+	91,  // 64: modulebus.moduleapi.v1.ModuleApi.GetUsersPaginate:input_type -> modulebus.moduleapi.v1.GetUsersPaginateRequest
+	94,  // 65: modulebus.moduleapi.v1.ModuleApi.DeactivateAccount:input_type -> modulebus.moduleapi.v1.DeactivateAccountRequest
+	96,  // 66: modulebus.moduleapi.v1.ModuleApi.CreateRegistrationToken:input_type -> modulebus.moduleapi.v1.CreateRegistrationTokenRequest
+	98,  // 67: modulebus.moduleapi.v1.ModuleApi.RegistrationTokenIsValid:input_type -> modulebus.moduleapi.v1.RegistrationTokenIsValidRequest
+	100, // 68: modulebus.moduleapi.v1.ModuleApi.GetRegistrationTokens:input_type -> modulebus.moduleapi.v1.GetRegistrationTokensRequest
+	103, // 69: modulebus.moduleapi.v1.ModuleApi.DeleteRegistrationToken:input_type -> modulebus.moduleapi.v1.DeleteRegistrationTokenRequest
+	3,   // 70: modulebus.moduleapi.v1.ModuleApi.Properties:output_type -> modulebus.moduleapi.v1.PropertiesResponse
+	6,   // 71: modulebus.moduleapi.v1.ModuleApi.GetUserinfoById:output_type -> modulebus.moduleapi.v1.GetUserinfoByIdResponse
+	8,   // 72: modulebus.moduleapi.v1.ModuleApi.GetUserByReq:output_type -> modulebus.moduleapi.v1.GetUserByReqResponse
+	10,  // 73: modulebus.moduleapi.v1.ModuleApi.IsUserAdmin:output_type -> modulebus.moduleapi.v1.IsUserAdminResponse
+	12,  // 74: modulebus.moduleapi.v1.ModuleApi.SetUserAdmin:output_type -> modulebus.moduleapi.v1.SetUserAdminResponse
+	14,  // 75: modulebus.moduleapi.v1.ModuleApi.GetProfileForUser:output_type -> modulebus.moduleapi.v1.GetProfileForUserResponse
+	16,  // 76: modulebus.moduleapi.v1.ModuleApi.GetThreepidsForUser:output_type -> modulebus.moduleapi.v1.GetThreepidsForUserResponse
+	18,  // 77: modulebus.moduleapi.v1.ModuleApi.CheckUserExists:output_type -> modulebus.moduleapi.v1.CheckUserExistsResponse
+	20,  // 78: modulebus.moduleapi.v1.ModuleApi.CheckUsername:output_type -> modulebus.moduleapi.v1.CheckUsernameResponse
+	22,  // 79: modulebus.moduleapi.v1.ModuleApi.RegisterUser:output_type -> modulebus.moduleapi.v1.RegisterUserResponse
+	24,  // 80: modulebus.moduleapi.v1.ModuleApi.RegisterDevice:output_type -> modulebus.moduleapi.v1.RegisterDeviceResponse
+	26,  // 81: modulebus.moduleapi.v1.ModuleApi.RecordUserExternalId:output_type -> modulebus.moduleapi.v1.RecordUserExternalIdResponse
+	28,  // 82: modulebus.moduleapi.v1.ModuleApi.CreateLoginToken:output_type -> modulebus.moduleapi.v1.CreateLoginTokenResponse
+	30,  // 83: modulebus.moduleapi.v1.ModuleApi.InvalidateAccessToken:output_type -> modulebus.moduleapi.v1.InvalidateAccessTokenResponse
+	32,  // 84: modulebus.moduleapi.v1.ModuleApi.CompleteSsoLoginAsync:output_type -> modulebus.moduleapi.v1.CompleteSsoLoginAsyncResponse
+	35,  // 85: modulebus.moduleapi.v1.ModuleApi.SetDisplayname:output_type -> modulebus.moduleapi.v1.SetDisplaynameResponse
+	38,  // 86: modulebus.moduleapi.v1.ModuleApi.GetUserIpAndAgents:output_type -> modulebus.moduleapi.v1.GetUserIpAndAgentsResponse
+	41,  // 87: modulebus.moduleapi.v1.ModuleApi.GetMonthlyActiveUsersByService:output_type -> modulebus.moduleapi.v1.GetMonthlyActiveUsersByServiceResponse
+	43,  // 88: modulebus.moduleapi.v1.ModuleApi.StoreRemote3PidAssociation:output_type -> modulebus.moduleapi.v1.StoreRemote3PidAssociationResponse
+	46,  // 89: modulebus.moduleapi.v1.ModuleApi.GetRoomState:output_type -> modulebus.moduleapi.v1.GetRoomStateResponse
+	48,  // 90: modulebus.moduleapi.v1.ModuleApi.GetStateEventsInRoom:output_type -> modulebus.moduleapi.v1.GetStateEventsInRoomResponse
+	50,  // 91: modulebus.moduleapi.v1.ModuleApi.CreateAndSendEventIntoRoom:output_type -> modulebus.moduleapi.v1.CreateAndSendEventIntoRoomResponse
+	52,  // 92: modulebus.moduleapi.v1.ModuleApi.UpdateRoomMembership:output_type -> modulebus.moduleapi.v1.UpdateRoomMembershipResponse
+	54,  // 93: modulebus.moduleapi.v1.ModuleApi.CreateRoom:output_type -> modulebus.moduleapi.v1.CreateRoomResponse
+	56,  // 94: modulebus.moduleapi.v1.ModuleApi.DeleteRoom:output_type -> modulebus.moduleapi.v1.DeleteRoomResponse
+	58,  // 95: modulebus.moduleapi.v1.ModuleApi.LookupRoomAlias:output_type -> modulebus.moduleapi.v1.LookupRoomAliasResponse
+	60,  // 96: modulebus.moduleapi.v1.ModuleApi.GetCanonicalRoomAlias:output_type -> modulebus.moduleapi.v1.GetCanonicalRoomAliasResponse
+	62,  // 97: modulebus.moduleapi.v1.ModuleApi.RoomIsInPublicRoomList:output_type -> modulebus.moduleapi.v1.RoomIsInPublicRoomListResponse
+	64,  // 98: modulebus.moduleapi.v1.ModuleApi.AddRoomToPublicRoomList:output_type -> modulebus.moduleapi.v1.AddRoomToPublicRoomListResponse
+	66,  // 99: modulebus.moduleapi.v1.ModuleApi.RemoveRoomFromPublicRoomList:output_type -> modulebus.moduleapi.v1.RemoveRoomFromPublicRoomListResponse
+	68,  // 100: modulebus.moduleapi.v1.ModuleApi.SendLocalOnlinePresenceTo:output_type -> modulebus.moduleapi.v1.SendLocalOnlinePresenceToResponse
+	71,  // 101: modulebus.moduleapi.v1.ModuleApi.SetPresenceForUsers:output_type -> modulebus.moduleapi.v1.SetPresenceForUsersResponse
+	73,  // 102: modulebus.moduleapi.v1.ModuleApi.SendHttpPushNotification:output_type -> modulebus.moduleapi.v1.SendHttpPushNotificationResponse
+	75,  // 103: modulebus.moduleapi.v1.ModuleApi.SetPushRuleAction:output_type -> modulebus.moduleapi.v1.SetPushRuleActionResponse
+	77,  // 104: modulebus.moduleapi.v1.ModuleApi.SendMail:output_type -> modulebus.moduleapi.v1.SendMailResponse
+	79,  // 105: modulebus.moduleapi.v1.ModuleApi.SendFederationHttpRequest:output_type -> modulebus.moduleapi.v1.SendFederationHttpRequestResponse
+	81,  // 106: modulebus.moduleapi.v1.ModuleApi.GetGlobal:output_type -> modulebus.moduleapi.v1.GetGlobalResponse
+	83,  // 107: modulebus.moduleapi.v1.ModuleApi.PutGlobal:output_type -> modulebus.moduleapi.v1.PutGlobalResponse
+	86,  // 108: modulebus.moduleapi.v1.ModuleApi.GetExternalIdsByUser:output_type -> modulebus.moduleapi.v1.GetExternalIdsByUserResponse
+	88,  // 109: modulebus.moduleapi.v1.ModuleApi.GetUserByExternalId:output_type -> modulebus.moduleapi.v1.GetUserByExternalIdResponse
+	90,  // 110: modulebus.moduleapi.v1.ModuleApi.AddThreepid:output_type -> modulebus.moduleapi.v1.AddThreepidResponse
+	93,  // 111: modulebus.moduleapi.v1.ModuleApi.GetUsersPaginate:output_type -> modulebus.moduleapi.v1.GetUsersPaginateResponse
+	95,  // 112: modulebus.moduleapi.v1.ModuleApi.DeactivateAccount:output_type -> modulebus.moduleapi.v1.DeactivateAccountResponse
+	97,  // 113: modulebus.moduleapi.v1.ModuleApi.CreateRegistrationToken:output_type -> modulebus.moduleapi.v1.CreateRegistrationTokenResponse
+	99,  // 114: modulebus.moduleapi.v1.ModuleApi.RegistrationTokenIsValid:output_type -> modulebus.moduleapi.v1.RegistrationTokenIsValidResponse
+	102, // 115: modulebus.moduleapi.v1.ModuleApi.GetRegistrationTokens:output_type -> modulebus.moduleapi.v1.GetRegistrationTokensResponse
+	104, // 116: modulebus.moduleapi.v1.ModuleApi.DeleteRegistrationToken:output_type -> modulebus.moduleapi.v1.DeleteRegistrationTokenResponse
+	70,  // [70:117] is the sub-list for method output_type
+	23,  // [23:70] is the sub-list for method input_type
+	22,  // [22:23] is the sub-list for extension type_name
+	21,  // [21:22] is the sub-list for extension extendee
+	0,   // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_moduleapi_v1_module_api_proto_init() }
@@ -5069,13 +6450,19 @@ func file_moduleapi_v1_module_api_proto_init() {
 	file_moduleapi_v1_module_api_proto_msgTypes[71].OneofWrappers = []any{}
 	file_moduleapi_v1_module_api_proto_msgTypes[77].OneofWrappers = []any{}
 	file_moduleapi_v1_module_api_proto_msgTypes[80].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[87].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[90].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[91].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[95].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[99].OneofWrappers = []any{}
+	file_moduleapi_v1_module_api_proto_msgTypes[100].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_moduleapi_v1_module_api_proto_rawDesc), len(file_moduleapi_v1_module_api_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   86,
+			NumMessages:   107,
 			NumExtensions: 1,
 			NumServices:   1,
 		},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import secrets
@@ -10,9 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from synapse import module_api as real
+from synapse.handlers.auth import AuthHandler
+from synapse.handlers.deactivate_account import DeactivateAccountHandler
 from synapse.logging.context import LoggingContext, make_deferred_yieldable  # type: ignore[attr-defined]
 from synapse.module_api.callbacks.spamchecker_callbacks import SpamCheckerModuleApiCallbacks
 from synapse.module_api.errors import SynapseError
+from synapse.storage.databases.main import DataStore
 from synapse.types import UserID
 from twisted.internet import defer
 
@@ -157,8 +161,6 @@ class ModuleApi(real.ModuleApi):
         self._server_name = hs.hostname
         self._clock = hs.get_clock()
         self._http_client = hs.get_simple_http_client()
-        self._public_room_list_manager = Remote(self)  # type: ignore[assignment]
-        self._account_data_manager = Remote(self)  # type: ignore[assignment]
         self.custom_template_dir = hs.config.server.custom_template_directory
         self._spam_checker = SpamCheckerModuleApiCallbacks(hs)
         self._properties = properties
@@ -166,6 +168,16 @@ class ModuleApi(real.ModuleApi):
         self.later = Later()
         self.resources: dict[str, Any] = {}
         self.checkers: dict[str, tuple[list[str], Callable[..., Any]]] = {}
+        for path in _OWNERS:
+            self._put(path, Remote(self, path))
+
+    def _put(self, path: str, remote: Remote) -> None:
+        """Puts a part that is called over the bus where modules look for it: an attribute, or what a get_… returns."""
+        *way, name = path.split(".")
+        owner: Any = self
+        for step in way:
+            owner = getattr(owner, step)
+        setattr(owner, name, (lambda: remote) if name.startswith("get_") else remote)
 
     # What is the module's own.
 
@@ -303,10 +315,18 @@ class ModuleApi(real.ModuleApi):
 
 
 class Remote:
-    """A part of the ModuleApi whose methods are all called over the bus."""
+    """A part of Synapse, such as its store, of which some methods are called over the bus, and the others are not there."""
 
-    def __init__(self, api: ModuleApi) -> None:
+    def __init__(self, api: ModuleApi, path: str) -> None:
         self._api = api
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        method = table.methods().get(name)
+        if method is None or method.of != self._path:
+            raise AttributeError(f"{self._path}.{name} is only in Synapse's own process")
+        original = inspect.getattr_static(_OWNERS[self._path], name)
+        return functools.partial(_calls(method, getattr(original, "orig", original)), self)  # Some of the store are cached.
 
 
 def _registers(category: str, original: Callable[..., Any]) -> Callable[..., None]:
@@ -322,13 +342,16 @@ def _calls(method: table.Method, original: Callable[..., Any]) -> Callable[..., 
     """A method that is called as Synapse's is, and returns a coroutine or a Deferred as that one does."""
     signature = inspect.signature(original)
     request_parts = [f.name for f in method.request if "of_request" in f.marks]
+    fields = {f.name for f in method.request}
 
     async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         arguments = dict(list(bound.arguments.items())[1:])
+        if unknown := [n for n, v in arguments.items() if v is not None and n not in fields and n not in _SAID_BY_THE_BRIDGE and not request_parts]:
+            raise TypeError(f"{method.name} takes no {' or '.join(unknown)} out of Synapse's process")
         if request_parts:
             arguments = {**arguments, **_of_request(arguments)}
-        return await getattr(self, "_api", self).call(method, arguments)
+        return await (self._api if isinstance(self, Remote) else self).call(method, arguments)
 
     def deferred(self: Any, *args: Any, **kwargs: Any) -> Any:
         return defer.ensureDeferred(call(self, *args, **kwargs))
@@ -345,18 +368,22 @@ def _of_request(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"access_token": token, "ip": request.getClientAddress().host, "user_agent": request.getHeader("User-Agent")}
 
 
-def _complete(target: type, originals: type) -> None:
-    for method in table.methods().values():
-        original = getattr(originals, method.name, None)
-        if callable(original):
-            setattr(target, method.name, _calls(method, original))
+_SAID_BY_THE_BRIDGE = frozenset(["requester", "by_admin"])
 
+# The parts of Synapse whose methods are called over the bus, by where they are from the ModuleApi.
+_OWNERS: dict[str, type] = {
+    "_public_room_list_manager": real.PublicRoomListManager,
+    "_account_data_manager": real.AccountDataManager,
+    "_store": DataStore,
+    "_auth_handler": AuthHandler,
+    "_hs.get_deactivate_account_handler": DeactivateAccountHandler,
+}
 
 for _category in {c.category for c in table.callbacks().values()}:
     _original = getattr(real.ModuleApi, f"register_{_category}_callbacks", None)
     if _original is not None:
         setattr(ModuleApi, _original.__name__, _registers(_category, _original))
-_complete(ModuleApi, real.ModuleApi)
-for _manager in (real.PublicRoomListManager, real.AccountDataManager):
-    _complete(Remote, _manager)
-
+for _method in table.methods().values():
+    _original = getattr(real.ModuleApi, _method.name, None)
+    if not _method.of and callable(_original):
+        setattr(ModuleApi, _method.name, _calls(_method, _original))

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any
 
+from .. import table
 from ..answers import ConfigError, MatrixError, NoHomeserver
 from ..homeserver import Homeserver
 from ..module import Handler
@@ -84,7 +85,8 @@ class SynapseModule:
             trees = trees_of(self.module)
         except (ImportError, ValueError, SyntaxError):
             trees = {}  # Importing it says what is wrong.
-        if found := [use for use in uses(trees) if use.name not in self.tolerated]:
+        served = {method.of_another for method in table.methods().values()}
+        if found := [use for use in uses(trees, served) if use.name not in self.tolerated]:
             raise ConfigError(
                 f"{self.module} cannot run out of Synapse's process: {found[0]}, and there are {len(found)} such places. "
                 f"Run it in Synapse; or, if it can live without, add --tolerate {','.join(sorted({u.name for u in found}))}"
@@ -116,7 +118,7 @@ class SynapseModule:
             await api.run("construct", lambda: kind(parsed, api))
         except ModuleNotFoundError as error:
             raise ConfigError(f"{self.module}: package {error.name} is missing: install it into {sys.prefix}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             logger.exception("%s cannot be constructed", self.module)
             path = ".".join(str(p) for p in getattr(error, "path", None) or () if p != "config")
             text = str(getattr(error, "msg", "")) or f"raised {type(error).__name__}"

@@ -3,7 +3,8 @@
 What fails only when it is called is too late: a module that catches the failure itself goes on, and its rules are off.
 
 This file needs nothing but Python, and is also run by itself, in the environment in which a module is installed:
-`python -c "$(cat source.py)" package.Class …` prints what it found of each, as JSON. busd import does that.
+`python -c "$(cat source.py)" _store.get_users_paginate,… package.Class …` prints what it found of each, as JSON. busd import
+does that. The first argument is what is called over the bus although it is of a part that is out of reach.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Survey:
     problem: str = ""  # why there was nothing to read
 
 
-def survey(module: str) -> Survey:
+def survey(module: str, served: Container[str] = ()) -> Survey:
     """Reads a module, which is named as in homeserver.yaml. Nothing of it is imported."""
     found = Survey(module)
     try:
@@ -72,7 +73,7 @@ def survey(module: str) -> Survey:
         found.problem = "has no Python source here"
         return found
     found.version = version(module)
-    found.uses = uses(trees)
+    found.uses = uses(trees, served)
     nodes = [node for tree in trees.values() for node in ast.walk(tree)]
     found.attributes = sorted({node.attr for node in nodes if isinstance(node, ast.Attribute)})
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -124,14 +125,21 @@ def version(module: str) -> str:
     return importlib.metadata.version(packages[0]) if packages else ""
 
 
-def uses(trees: dict[Path, ast.Module]) -> list[Use]:
-    """Returns the uses of what is out of reach, in order of files and lines."""
+def uses(trees: dict[Path, ast.Module], served: Container[str] = ()) -> list[Use]:
+    """Returns the uses of what is out of reach, in order of files and lines. Methods that are served are within reach."""
     found = []
     for file, tree in trees.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and _out_of_reach(node):
+        attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+        within = [part for node in attributes if isinstance(part := _part(node), ast.Attribute) and f"{part.attr}.{node.attr}" in served]
+        for node in attributes:
+            if _out_of_reach(node) and node not in within:
                 found.append(Use(node.attr, str(file), node.lineno))
     return sorted(found, key=lambda use: (use.file, use.line))
+
+
+def _part(node: ast.Attribute) -> ast.expr:
+    """Returns what an attribute is of: of what a call returned, what was called."""
+    return node.value.func if isinstance(node.value, ast.Call) else node.value
 
 
 def _out_of_reach(node: ast.Attribute) -> bool:
@@ -160,4 +168,4 @@ def files_of(module: str) -> list[Path]:
 
 
 if __name__ == "__main__":
-    json.dump([asdict(survey(module)) for module in sys.argv[1:]], sys.stdout)
+    json.dump([asdict(survey(module, sys.argv[1].split(","))) for module in sys.argv[2:]], sys.stdout)

@@ -15,6 +15,7 @@ from synapse.api.room_versions import KNOWN_ROOM_VERSIONS
 from synapse.events import make_event_from_dict
 from synapse.media._base import FileInfo, ThumbnailInfo
 from synapse.module_api import ProfileInfo
+from synapse.storage.databases.main import UserPaginateResponse
 from synapse.types import UserID, UserInfo, create_requester
 
 from .. import table
@@ -77,6 +78,9 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "UserPresenceState": lambda m: UserPresenceState(**_plain("UserPresenceState", m)),
     "UserIpAndAgent": lambda m: module_api.UserIpAndAgent(**_plain("UserIpAndAgent", m)),
     "ActiveUser": lambda m: (m.get("appservice_id", ""), m.get("user_id", "")),
+    "ExternalId": lambda m: (m.get("auth_provider", ""), m.get("external_id", "")),
+    "ListedUser": lambda m: UserPaginateResponse(**_plain("ListedUser", m)),
+    "RegistrationToken": lambda m: tuple(_plain("RegistrationToken", m).values()),
     "MediaUploadLimit": lambda m: module_api.MediaUploadLimit(**_plain("MediaUploadLimit", m)),
     "LoginResponse": lambda m: dict(m),
 }
