@@ -109,8 +109,7 @@ def handlers(module: object) -> dict[str, Handler]:
         needs = getattr(function, "_modulebus_needs", None)
         if function is None or needs is None:
             continue
-        camel = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
-        request, response = getattr(messages, f"{camel}Request"), getattr(messages, f"{camel}Response")
+        request, response = (getattr(messages, table.class_name(name) + kind) for kind in ("Request", "Response"))
         found[known.full_name] = Handler(known, needs, function, request, response)
     for known in table.callbacks().values():
         if known.all_or_none and known.full_name not in found and any(h.callback.category == known.category for h in found.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -62,6 +63,11 @@ class Method:
     def of_another(self) -> str:
         """As a module's source has it where it is not the ModuleApi's, such as _store.get_users_paginate."""
         return f"{self.of.rpartition('.')[2]}.{self.name}" if self.of else ""
+
+
+def class_name(name: str) -> str:
+    """Returns how the classes of a callback's or a method's messages begin, such as Ask4U for ask_4u."""
+    return re.sub(r"(?:^|_|(?<=\d))([a-z0-9])", lambda found: found[1].upper(), name)
 
 
 def _fields(rows: list[dict[str, Any]]) -> tuple[Field, ...]:

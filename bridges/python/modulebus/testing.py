@@ -127,8 +127,7 @@ class Bench:
     async def call(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
         """Implements caller.Transport."""
         known = table.methods()[method]
-        camel = "".join(part[:1].upper() + part[1:] for part in method.split("_"))
-        read = values.read(getattr(messages, f"{camel}Request"), known.request, json.loads(dumps(request)))
+        read = values.read(getattr(messages, f"{table.class_name(method)}Request"), known.request, json.loads(dumps(request)))
         self.calls.append((method, read))
         if method not in self._methods:
             raise NoHomeserver(f"{method} is not scripted")
