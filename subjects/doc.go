@@ -13,6 +13,7 @@
 //
 //	subject  = "modulebus." server "." rest
 //	rest     = "ask." category "." callback                          ; a homeserver asks; busd answers with a Decision
+//	         / "news." module "." category "." callback              ; news for a module, to be stored: JetStream keeps it
 //	         / "cb." category "." callback "." module                ; an aggregator asks a module: any worker, in a queue group
 //	         / "cb." category "." callback "." module "." worker     ; the same, one worker
 //	         / "web.1." module "." resource                          ; HTTP requests to a module: any worker, in a queue group

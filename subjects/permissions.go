@@ -57,6 +57,7 @@ func (s Server) HomeserverPermissions() Permissions {
 			s.AskAny(),
 			s.Roster(),
 			s.root + "cb.>",
+			s.NewsOfAll(),
 			s.root + "web.1.>",
 			s.root + "webw.1.>",
 			s.root + "module.*.cancel",

@@ -63,6 +63,9 @@ func TestSubjects(t *testing.T) {
 		{s.GatewayStream(subjects.Process("pkg.Mod", "g"), subjects.Bulk, "t"), "modulebus.example%2Ecom.webg.1.pkg%2EMod.g.b.t"},
 		{s.GatewayStreams("g", subjects.Control), "modulebus.example%2Ecom.webg.1.*.g.c.*"},
 		{s.WorkerStream(subjects.Process("demo", "w1"), subjects.Control, "*"), "modulebus.example%2Ecom.webw.1.demo.w1.c.*"},
+		{s.News(subjects.OnNewEvent, "pkg.Mod"), "modulebus.example%2Ecom.news.pkg%2EMod.third_party_rules.on_new_event"},
+		{s.NewsAny("demo"), "modulebus.example%2Ecom.news.demo.*.*"},
+		{s.NewsStream("pkg.Mod"), "modulebus-news-example_2Ecom-pkg_2EMod"},
 		{s.Inbox("demo", "w1"), "modulebus.example%2Ecom.module.demo.inbox.w1"},
 	}
 	for _, tt := range tests {
@@ -123,6 +126,9 @@ func TestDeclarations(t *testing.T) {
 			t.Errorf("%s refuses on failure but has no refusal", d.FullName())
 		}
 		sequential := o.GetRule() == callbacksv1.Rule_FOLD || o.GetRule() == callbacksv1.Rule_SOLE
+		if o.GetAtLeastOnce() && (o.GetRule() != callbacksv1.Rule_NOTIFY || d.FollowUp()) {
+			t.Errorf("%s is delivered at least once, and is no news", d.FullName())
+		}
 		if o.GetSpeculative() && sequential {
 			t.Errorf("%s is both speculative and %v", d.FullName(), o.GetRule())
 		}

@@ -35,6 +35,10 @@ type View struct {
 	// ToModule and ToWorker are the fields of a request that name the only module and worker to be told.
 	ToModule, ToWorker protoreflect.FieldDescriptor
 
+	// Order leads to the field of the request by which news is ordered: each field but the last holds a message with the
+	// next one. Empty where news has no order.
+	Order []protoreflect.FieldDescriptor
+
 	// FromWorker is the field of the reply that names the worker which gave it.
 	FromWorker protoreflect.FieldDescriptor
 
@@ -63,8 +67,33 @@ func view(d *subjects.Declaration) *View {
 		State: marked(in, callbacksv1.E_State), File: ofType(in, (*callbacksv1.FileWrapper)(nil)),
 		Event:    ofType(in, (*callbacksv1.Event)(nil)),
 		ToModule: marked(in, callbacksv1.E_ToModule), ToWorker: marked(in, callbacksv1.E_ToWorker),
+		Order:      order(in),
 		FromWorker: marked(out, callbacksv1.E_ToWorker), FollowIf: marked(out, callbacksv1.E_FollowedUp),
 	}
+}
+
+// order follows the fields that order news, down to a text.
+func order(fields protoreflect.FieldDescriptors) (path []protoreflect.FieldDescriptor) {
+	for f := marked(fields, callbacksv1.E_Order); f != nil; f = marked(fields, callbacksv1.E_Order) {
+		path = append(path, f)
+		if f.Message() == nil {
+			return path
+		}
+		fields = f.Message().Fields()
+	}
+	return nil
+}
+
+// OrderOf returns the value by which a request is ordered among the news of a module, and whether it has an order.
+func (v *View) OrderOf(req proto.Message) (value string, ordered bool) {
+	m := req.ProtoReflect()
+	for _, f := range v.Order {
+		if f.Message() == nil {
+			return m.Get(f).String(), true
+		}
+		m = m.Get(f).Message()
+	}
+	return "", false
 }
 
 // marked returns the field that has an option, or nil.

@@ -49,6 +49,7 @@ type Callback struct {
 	OnFailureFederated string         `json:"on_failure_federated,omitempty"`
 	Refusal            map[string]any `json:"refusal,omitempty"` // what REFUSE answers
 	Speculative        bool           `json:"speculative,omitempty"`
+	AtLeastOnce        bool           `json:"-"`
 	Since              string         `json:"since"`
 	Follows            []string       `json:"follows,omitempty"` // names of the callbacks that it is the second half of
 	Verdict            string         `json:"verdict,omitempty"`
@@ -221,7 +222,8 @@ func callbackOf(m protoreflect.MethodDescriptor, of Category) Callback {
 		Rule: enum(o, "rule"), OnFailure: strings.ToLower(enum(o, "on_failure")),
 		OnFailureFederated: strings.ToLower(enum(o, "on_failure_federated")),
 		Refusal:            object(o, "refusal"), Speculative: field(o, "speculative").Bool(), Since: field(o, "since").String(),
-		Verdict: enum(o, "verdict"), Setting: object(o, "setting"),
+		AtLeastOnce: field(o, "at_least_once").Bool(),
+		Verdict:     enum(o, "verdict"), Setting: object(o, "setting"),
 		Request: messageOf(m.Input()), Reply: messageOf(m.Output()),
 	}
 	for i := range field(o, "follows").List().Len() {

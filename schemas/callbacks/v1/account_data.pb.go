@@ -131,18 +131,17 @@ var File_callbacks_v1_account_data_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_account_data_proto_rawDesc = "" +
 	"\n" +
-	"\x1fcallbacks/v1/account_data.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x19callbacks/v1/fields.proto\"\xac\x01\n" +
-	"\x1bOnAccountDataUpdatedRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1c\n" +
+	"\x1fcallbacks/v1/account_data.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x19callbacks/v1/fields.proto\"\xb2\x01\n" +
+	"\x1bOnAccountDataUpdatedRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x1c\n" +
 	"\aroom_id\x18\x02 \x01(\tH\x00R\x06roomId\x88\x01\x01\x12*\n" +
 	"\x11account_data_type\x18\x03 \x01(\tR\x0faccountDataType\x12\x1e\n" +
 	"\acontent\x18\x04 \x01(\fB\x04\x88\xb5\x18\x01R\acontentB\n" +
 	"\n" +
 	"\b_room_id\"\x1e\n" +
-	"\x1cOnAccountDataUpdatedResponse2\xa1\x01\n" +
-	"\vAccountData\x12\x91\x01\n" +
-	"\x14OnAccountDataUpdated\x123.modulebus.callbacks.v1.OnAccountDataUpdatedRequest\x1a4.modulebus.callbacks.v1.OnAccountDataUpdatedResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.57BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x1cOnAccountDataUpdatedResponse2\xa3\x01\n" +
+	"\vAccountData\x12\x93\x01\n" +
+	"\x14OnAccountDataUpdated\x123.modulebus.callbacks.v1.OnAccountDataUpdatedRequest\x1a4.modulebus.callbacks.v1.OnAccountDataUpdatedResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.57h\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_account_data_proto_rawDescOnce sync.Once

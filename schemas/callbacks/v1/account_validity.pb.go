@@ -294,9 +294,9 @@ var File_callbacks_v1_account_validity_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_account_validity_proto_rawDesc = "" +
 	"\n" +
-	"#callbacks/v1/account_validity.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\"\xbb\x01\n" +
-	"\x12OnUserLoginRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x121\n" +
+	"#callbacks/v1/account_validity.proto\x12\x16modulebus.callbacks.v1\x1a\x1acallbacks/v1/options.proto\x1a\x19callbacks/v1/fields.proto\"\xc1\x01\n" +
+	"\x12OnUserLoginRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x121\n" +
 	"\x12auth_provider_type\x18\x02 \x01(\tH\x00R\x10authProviderType\x88\x01\x01\x12-\n" +
 	"\x10auth_provider_id\x18\x03 \x01(\tH\x01R\x0eauthProviderId\x88\x01\x01B\x15\n" +
 	"\x13_auth_provider_typeB\x13\n" +
@@ -307,16 +307,14 @@ const file_callbacks_v1_account_validity_proto_rawDesc = "" +
 	"\x15IsUserExpiredResponse\x12\x1d\n" +
 	"\aexpired\x18\x01 \x01(\bH\x00R\aexpired\x88\x01\x01B\n" +
 	"\n" +
-	"\b_expired\"/\n" +
-	"\x19OnUserRegistrationRequest\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user\"\x1c\n" +
-	"\x1aOnUserRegistrationResponse2\x97\x03\n" +
+	"\b_expired\"5\n" +
+	"\x19OnUserRegistrationRequest\x12\x18\n" +
+	"\x04user\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x04user\"\x1c\n" +
+	"\x1aOnUserRegistrationResponse2\x9b\x03\n" +
 	"\x0fAccountValidity\x12~\n" +
-	"\rIsUserExpired\x12,.modulebus.callbacks.v1.IsUserExpiredRequest\x1a-.modulebus.callbacks.v1.IsUserExpiredResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.39\x12\x8b\x01\n" +
-	"\x12OnUserRegistration\x121.modulebus.callbacks.v1.OnUserRegistrationRequest\x1a2.modulebus.callbacks.v1.OnUserRegistrationResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x03*\x041.39\x12v\n" +
-	"\vOnUserLogin\x12*.modulebus.callbacks.v1.OnUserLoginRequest\x1a+.modulebus.callbacks.v1.OnUserLoginResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x03*\x041.98BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\rIsUserExpired\x12,.modulebus.callbacks.v1.IsUserExpiredRequest\x1a-.modulebus.callbacks.v1.IsUserExpiredResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03 \x01*\x041.39\x12\x8d\x01\n" +
+	"\x12OnUserRegistration\x121.modulebus.callbacks.v1.OnUserRegistrationRequest\x1a2.modulebus.callbacks.v1.OnUserRegistrationResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x03*\x041.39h\x01\x12x\n" +
+	"\vOnUserLogin\x12*.modulebus.callbacks.v1.OnUserLoginRequest\x1a+.modulebus.callbacks.v1.OnUserLoginResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x03*\x041.98h\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_account_validity_proto_rawDescOnce sync.Once
@@ -359,6 +357,7 @@ func file_callbacks_v1_account_validity_proto_init() {
 		return
 	}
 	file_callbacks_v1_options_proto_init()
+	file_callbacks_v1_fields_proto_init()
 	file_callbacks_v1_account_validity_proto_msgTypes[0].OneofWrappers = []any{}
 	file_callbacks_v1_account_validity_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}

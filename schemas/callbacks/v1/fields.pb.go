@@ -333,6 +333,14 @@ var file_callbacks_v1_fields_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "callbacks/v1/fields.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50017,
+		Name:          "modulebus.callbacks.v1.order",
+		Tag:           "varint,50017,opt,name=order",
+		Filename:      "callbacks/v1/fields.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*Antispam)(nil),
 		Field:         50001,
@@ -410,6 +418,11 @@ var (
 	//
 	// optional string usual = 50016;
 	E_Usual = &file_callbacks_v1_fields_proto_extTypes[15]
+	// In a request that only tells, and in a message that such a field holds: what is delivered at least once reaches a module in
+	// the order in which it was told, where the value is the same.
+	//
+	// optional bool order = 50017;
+	E_Order = &file_callbacks_v1_fields_proto_extTypes[16]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -417,7 +430,7 @@ var (
 	// How the HTTP antispam protocol writes the message.
 	//
 	// optional modulebus.callbacks.v1.Antispam antispam = 50001;
-	E_Antispam = &file_callbacks_v1_fields_proto_extTypes[16]
+	E_Antispam = &file_callbacks_v1_fields_proto_extTypes[17]
 )
 
 var File_callbacks_v1_fields_proto protoreflect.FileDescriptor
@@ -460,7 +473,8 @@ const file_callbacks_v1_fields_proto_rawDesc = "" +
 	"\n" +
 	"of_request\x12\x1d.google.protobuf.FieldOptions\x18ކ\x03 \x01(\bR\tofRequest:G\n" +
 	"\x0fnot_in_antispam\x12\x1d.google.protobuf.FieldOptions\x18߆\x03 \x01(\bR\rnotInAntispam:5\n" +
-	"\x05usual\x12\x1d.google.protobuf.FieldOptions\x18\xe0\x86\x03 \x01(\tR\x05usual:_\n" +
+	"\x05usual\x12\x1d.google.protobuf.FieldOptions\x18\xe0\x86\x03 \x01(\tR\x05usual:5\n" +
+	"\x05order\x12\x1d.google.protobuf.FieldOptions\x18\xe1\x86\x03 \x01(\bR\x05order:_\n" +
 	"\bantispam\x12\x1f.google.protobuf.MessageOptions\x18ц\x03 \x01(\x0e2 .modulebus.callbacks.v1.AntispamR\bantispamBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
@@ -500,14 +514,15 @@ var file_callbacks_v1_fields_proto_depIdxs = []int32{
 	3,  // 13: modulebus.callbacks.v1.of_request:extendee -> google.protobuf.FieldOptions
 	3,  // 14: modulebus.callbacks.v1.not_in_antispam:extendee -> google.protobuf.FieldOptions
 	3,  // 15: modulebus.callbacks.v1.usual:extendee -> google.protobuf.FieldOptions
-	4,  // 16: modulebus.callbacks.v1.antispam:extendee -> google.protobuf.MessageOptions
-	0,  // 17: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
-	1,  // 18: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
-	2,  // 19: modulebus.callbacks.v1.antispam:type_name -> modulebus.callbacks.v1.Antispam
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	17, // [17:20] is the sub-list for extension type_name
-	0,  // [0:17] is the sub-list for extension extendee
+	3,  // 16: modulebus.callbacks.v1.order:extendee -> google.protobuf.FieldOptions
+	4,  // 17: modulebus.callbacks.v1.antispam:extendee -> google.protobuf.MessageOptions
+	0,  // 18: modulebus.callbacks.v1.user:type_name -> modulebus.callbacks.v1.User
+	1,  // 19: modulebus.callbacks.v1.form:type_name -> modulebus.callbacks.v1.Form
+	2,  // 20: modulebus.callbacks.v1.antispam:type_name -> modulebus.callbacks.v1.Antispam
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	18, // [18:21] is the sub-list for extension type_name
+	0,  // [0:18] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -523,7 +538,7 @@ func file_callbacks_v1_fields_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_fields_proto_rawDesc), len(file_callbacks_v1_fields_proto_rawDesc)),
 			NumEnums:      3,
 			NumMessages:   0,
-			NumExtensions: 17,
+			NumExtensions: 18,
 			NumServices:   0,
 		},
 		GoTypes:           file_callbacks_v1_fields_proto_goTypes,

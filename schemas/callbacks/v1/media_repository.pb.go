@@ -419,9 +419,9 @@ const file_callbacks_v1_media_repository_proto_rawDesc = "" +
 	"\"GetMediaUploadLimitsForUserRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\"h\n" +
 	"#GetMediaUploadLimitsForUserResponse\x12A\n" +
-	"\x06limits\x18\x01 \x01(\v2).modulebus.callbacks.v1.MediaUploadLimitsR\x06limits\"\xc4\x01\n" +
-	"!OnMediaUploadLimitExceededRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12>\n" +
+	"\x06limits\x18\x01 \x01(\v2).modulebus.callbacks.v1.MediaUploadLimitsR\x06limits\"\xca\x01\n" +
+	"!OnMediaUploadLimitExceededRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12>\n" +
 	"\x05limit\x18\x02 \x01(\v2(.modulebus.callbacks.v1.MediaUploadLimitR\x05limit\x12\x1d\n" +
 	"\n" +
 	"sent_bytes\x18\x03 \x01(\x03R\tsentBytes\x12'\n" +

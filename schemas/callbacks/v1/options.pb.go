@@ -251,7 +251,10 @@ type CallbackOptions struct {
 	Antispam bool `protobuf:"varint,11,opt,name=antispam,proto3" json:"antispam,omitempty"`
 	// Whether this callback is asked about an event that a policy server is to sign. Its request has the event. See
 	// docs/policy-server.md.
-	PolicyServer  bool `protobuf:"varint,12,opt,name=policy_server,json=policyServer,proto3" json:"policy_server,omitempty"`
+	PolicyServer bool `protobuf:"varint,12,opt,name=policy_server,json=policyServer,proto3" json:"policy_server,omitempty"`
+	// Whether `deliver: at_least_once` of a whole module holds for it: whoever misses it goes on with something that is wrong.
+	// Of other callbacks that only tell, the operator says so by name. Set only where the rule is NOTIFY.
+	AtLeastOnce   bool `protobuf:"varint,13,opt,name=at_least_once,json=atLeastOnce,proto3" json:"at_least_once,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -366,6 +369,13 @@ func (x *CallbackOptions) GetAntispam() bool {
 func (x *CallbackOptions) GetPolicyServer() bool {
 	if x != nil {
 		return x.PolicyServer
+	}
+	return false
+}
+
+func (x *CallbackOptions) GetAtLeastOnce() bool {
+	if x != nil {
+		return x.AtLeastOnce
 	}
 	return false
 }
@@ -513,7 +523,7 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xbb\x04\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xdf\x04\n" +
 	"\x0fCallbackOptions\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
@@ -528,7 +538,8 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\asetting\x18\n" +
 	" \x01(\v2\x1f.modulebus.callbacks.v1.SettingR\asetting\x12\x1a\n" +
 	"\bantispam\x18\v \x01(\bR\bantispam\x12#\n" +
-	"\rpolicy_server\x18\f \x01(\bR\fpolicyServer\"Q\n" +
+	"\rpolicy_server\x18\f \x01(\bR\fpolicyServer\x12\"\n" +
+	"\rat_least_once\x18\r \x01(\bR\vatLeastOnce\"Q\n" +
 	"\aSetting\x12\x18\n" +
 	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +

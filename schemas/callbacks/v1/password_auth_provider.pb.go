@@ -828,9 +828,9 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\n" +
 	"tell_login\x18\x02 \x01(\bB\b\xc0\xb5\x18\x01ȵ\x18\x01R\ttellLogin\x12\x1d\n" +
 	"\x05token\x18\x03 \x01(\tB\aȵ\x18\x01\x80\x01\x01R\x05token\x12 \n" +
-	"\x06worker\x18\x04 \x01(\tB\b\xb8\xb5\x18\x01ȵ\x18\x01R\x06worker\"\x85\x01\n" +
-	"\x12OnLoggedOutRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
+	"\x06worker\x18\x04 \x01(\tB\b\xb8\xb5\x18\x01ȵ\x18\x01R\x06worker\"\x8b\x01\n" +
+	"\x12OnLoggedOutRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12 \n" +
 	"\tdevice_id\x18\x02 \x01(\tH\x00R\bdeviceId\x88\x01\x01\x12&\n" +
 	"\faccess_token\x18\x03 \x01(\tB\x03\x80\x01\x01R\vaccessTokenB\f\n" +
 	"\n" +
@@ -855,15 +855,14 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\"\n" +
 	"\fregistration\x18\x03 \x01(\bR\fregistration\"R\n" +
 	"\x15Is3PidAllowedResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\x91\b\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\x93\b\n" +
 	"\x14PasswordAuthProvider\x12y\n" +
 	"\fAuthCheckers\x12+.modulebus.callbacks.v1.AuthCheckersRequest\x1a,.modulebus.callbacks.v1.AuthCheckersResponse\"\x0e\x8a\xb5\x18\n" +
 	"\b\x01\x10\x01*\x041.46\x12\xaf\x01\n" +
 	"\x13OnAuthCheckersLogin\x122.modulebus.callbacks.v1.OnAuthCheckersLoginRequest\x1a3.modulebus.callbacks.v1.OnAuthCheckersLoginResponse\"/\x8a\xb5\x18+\b\x02\x10\x03*\x041.46:\fAuthCheckers:\rCheck3PidAuth@\xe0\xd4\x03\x12|\n" +
 	"\rCheck3PidAuth\x12,.modulebus.callbacks.v1.Check3PidAuthRequest\x1a-.modulebus.callbacks.v1.Check3PidAuthResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x01\x10\x01*\x041.46\x12v\n" +
-	"\vOnLoggedOut\x12*.modulebus.callbacks.v1.OnLoggedOutRequest\x1a+.modulebus.callbacks.v1.OnLoggedOutResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.46\x12\xa3\x01\n" +
+	"\b\x01\x10\x01*\x041.46\x12x\n" +
+	"\vOnLoggedOut\x12*.modulebus.callbacks.v1.OnLoggedOutRequest\x1a+.modulebus.callbacks.v1.OnLoggedOutResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.46h\x01\x12\xa3\x01\n" +
 	"\x1aGetUsernameForRegistration\x129.modulebus.callbacks.v1.GetUsernameForRegistrationRequest\x1a:.modulebus.callbacks.v1.GetUsernameForRegistrationResponse\"\x0e\x8a\xb5\x18\n" +
 	"\b\x01\x10\x03*\x041.52\x12\xac\x01\n" +
 	"\x1dGetDisplaynameForRegistration\x12<.modulebus.callbacks.v1.GetDisplaynameForRegistrationRequest\x1a=.modulebus.callbacks.v1.GetDisplaynameForRegistrationResponse\"\x0e\x8a\xb5\x18\n" +

@@ -1258,9 +1258,9 @@ const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\fstate_events\x18\x02 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\x12%\n" +
 	"\x0enew_visibility\x18\x03 \x01(\tR\rnewVisibility\"a\n" +
 	"$CheckVisibilityCanBeModifiedResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\x95\x01\n" +
-	"\x11OnNewEventRequest\x123\n" +
-	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\x12K\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\x9b\x01\n" +
+	"\x11OnNewEventRequest\x129\n" +
+	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventB\x04\x88\xb6\x18\x01R\x05event\x12K\n" +
 	"\fstate_events\x18\x02 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\"\x14\n" +
 	"\x12OnNewEventResponse\"`\n" +
 	"\x1bCheckCanShutdownRoomRequest\x12\x1c\n" +
@@ -1274,55 +1274,49 @@ const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x19\n" +
 	"\bby_admin\x18\x02 \x01(\bR\abyAdmin\"[\n" +
 	"\x1eCheckCanDeactivateUserResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xb6\x01\n" +
-	"\x16OnProfileUpdateRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12D\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xbc\x01\n" +
+	"\x16OnProfileUpdateRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12D\n" +
 	"\vnew_profile\x18\x02 \x01(\v2#.modulebus.callbacks.v1.ProfileInfoR\n" +
 	"newProfile\x12\x19\n" +
 	"\bby_admin\x18\x03 \x01(\bR\abyAdmin\x12\"\n" +
 	"\fdeactivation\x18\x04 \x01(\bR\fdeactivation\"\x19\n" +
-	"\x17OnProfileUpdateResponse\"~\n" +
-	"&OnUserDeactivationStatusChangedRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12 \n" +
+	"\x17OnProfileUpdateResponse\"\x84\x01\n" +
+	"&OnUserDeactivationStatusChangedRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12 \n" +
 	"\vdeactivated\x18\x02 \x01(\bR\vdeactivated\x12\x19\n" +
 	"\bby_admin\x18\x03 \x01(\bR\abyAdmin\")\n" +
-	"'OnUserDeactivationStatusChangedResponse\"b\n" +
-	"\x15OnThreepidBindRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"'OnUserDeactivationStatusChangedResponse\"h\n" +
+	"\x15OnThreepidBindRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
 	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"\x18\n" +
-	"\x16OnThreepidBindResponse\"q\n" +
-	"$OnAddUserThirdPartyIdentifierRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"\x16OnThreepidBindResponse\"w\n" +
+	"$OnAddUserThirdPartyIdentifierRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
 	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"'\n" +
-	"%OnAddUserThirdPartyIdentifierResponse\"t\n" +
-	"'OnRemoveUserThirdPartyIdentifierRequest\x12\x17\n" +
-	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
+	"%OnAddUserThirdPartyIdentifierResponse\"z\n" +
+	"'OnRemoveUserThirdPartyIdentifierRequest\x12\x1d\n" +
+	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
 	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"*\n" +
-	"(OnRemoveUserThirdPartyIdentifierResponse2\xff\x0e\n" +
+	"(OnRemoveUserThirdPartyIdentifierResponse2\x8c\x0f\n" +
 	"\x0fThirdPartyRules\x12\x8a\x01\n" +
 	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03*\x041.39H\x06\x12\xba\x01\n" +
 	"\fOnCreateRoom\x12+.modulebus.callbacks.v1.OnCreateRoomRequest\x1a,.modulebus.callbacks.v1.OnCreateRoomResponse\"O\x8a\xb5\x18K\b\x04\x10\x02*\x041.392=\n" +
 	"\tM_UNKNOWN\x12-Room creation forbidden with these parameters \x93\x03H\a\x12\xa4\x01\n" +
 	"\x19CheckThreepidCanBeInvited\x128.modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest\x1a9.modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.39H\x01\x12\xad\x01\n" +
-	"\x1cCheckVisibilityCanBeModified\x12;.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest\x1a<.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.39H\x01\x12s\n" +
+	"\x1cCheckVisibilityCanBeModified\x12;.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedRequest\x1a<.modulebus.callbacks.v1.CheckVisibilityCanBeModifiedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.39H\x01\x12u\n" +
 	"\n" +
-	"OnNewEvent\x12).modulebus.callbacks.v1.OnNewEventRequest\x1a*.modulebus.callbacks.v1.OnNewEventResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.47\x12\x95\x01\n" +
+	"OnNewEvent\x12).modulebus.callbacks.v1.OnNewEventRequest\x1a*.modulebus.callbacks.v1.OnNewEventResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.47h\x01\x12\x95\x01\n" +
 	"\x14CheckCanShutdownRoom\x123.modulebus.callbacks.v1.CheckCanShutdownRoomRequest\x1a4.modulebus.callbacks.v1.CheckCanShutdownRoomResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.55H\x01\x12\x9b\x01\n" +
-	"\x16CheckCanDeactivateUser\x125.modulebus.callbacks.v1.CheckCanDeactivateUserRequest\x1a6.modulebus.callbacks.v1.CheckCanDeactivateUserResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.55H\x01\x12\x82\x01\n" +
-	"\x0fOnProfileUpdate\x12..modulebus.callbacks.v1.OnProfileUpdateRequest\x1a/.modulebus.callbacks.v1.OnProfileUpdateResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.54\x12\xb2\x01\n" +
-	"\x1fOnUserDeactivationStatusChanged\x12>.modulebus.callbacks.v1.OnUserDeactivationStatusChangedRequest\x1a?.modulebus.callbacks.v1.OnUserDeactivationStatusChangedResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.54\x12\x7f\n" +
-	"\x0eOnThreepidBind\x12-.modulebus.callbacks.v1.OnThreepidBindRequest\x1a..modulebus.callbacks.v1.OnThreepidBindResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.57\x12\xac\x01\n" +
-	"\x1dOnAddUserThirdPartyIdentifier\x12<.modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierRequest\x1a=.modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.79\x12\xb5\x01\n" +
-	" OnRemoveUserThirdPartyIdentifier\x12?.modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierRequest\x1a@.modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierResponse\"\x0e\x8a\xb5\x18\n" +
-	"\b\x02\x10\x01*\x041.79BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
+	"\x16CheckCanDeactivateUser\x125.modulebus.callbacks.v1.CheckCanDeactivateUserRequest\x1a6.modulebus.callbacks.v1.CheckCanDeactivateUserResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.55H\x01\x12\x84\x01\n" +
+	"\x0fOnProfileUpdate\x12..modulebus.callbacks.v1.OnProfileUpdateRequest\x1a/.modulebus.callbacks.v1.OnProfileUpdateResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.54h\x01\x12\xb4\x01\n" +
+	"\x1fOnUserDeactivationStatusChanged\x12>.modulebus.callbacks.v1.OnUserDeactivationStatusChangedRequest\x1a?.modulebus.callbacks.v1.OnUserDeactivationStatusChangedResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.54h\x01\x12\x81\x01\n" +
+	"\x0eOnThreepidBind\x12-.modulebus.callbacks.v1.OnThreepidBindRequest\x1a..modulebus.callbacks.v1.OnThreepidBindResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.57h\x01\x12\xae\x01\n" +
+	"\x1dOnAddUserThirdPartyIdentifier\x12<.modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierRequest\x1a=.modulebus.callbacks.v1.OnAddUserThirdPartyIdentifierResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.79h\x01\x12\xb7\x01\n" +
+	" OnRemoveUserThirdPartyIdentifier\x12?.modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierRequest\x1a@.modulebus.callbacks.v1.OnRemoveUserThirdPartyIdentifierResponse\"\x10\x8a\xb5\x18\f\b\x02\x10\x01*\x041.79h\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
 var (
 	file_callbacks_v1_third_party_rules_proto_rawDescOnce sync.Once

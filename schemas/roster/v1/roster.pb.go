@@ -1061,8 +1061,11 @@ type Interest struct {
 	Unserved string `protobuf:"bytes,10,opt,name=unserved,proto3" json:"unserved,omitempty"`
 	// The same as on_failure for events that a policy server is asked about. Unspecified means on_failure_federated.
 	OnFailurePolicy v1.OnFailure `protobuf:"varint,11,opt,name=on_failure_policy,json=onFailurePolicy,proto3,enum=modulebus.callbacks.v1.OnFailure" json:"on_failure_policy,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The module is not told, but the news is stored for it: it is published, in protobuf, at the news subject of module and
+	// callback, and counts as told when JetStream says that it has it. busd tells the module, as often as that takes.
+	AtLeastOnce   bool `protobuf:"varint,12,opt,name=at_least_once,json=atLeastOnce,proto3" json:"at_least_once,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Interest) Reset() {
@@ -1170,6 +1173,13 @@ func (x *Interest) GetOnFailurePolicy() v1.OnFailure {
 		return x.OnFailurePolicy
 	}
 	return v1.OnFailure(0)
+}
+
+func (x *Interest) GetAtLeastOnce() bool {
+	if x != nil {
+		return x.AtLeastOnce
+	}
+	return false
 }
 
 // OpenBucket asks busd for a JetStream key-value bucket of a module, which busd makes if it is not there.
@@ -1563,7 +1573,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06grants\x18\x06 \x03(\tR\x06grants\x12\x1a\n" +
 	"\bdeclined\x18\a \x03(\tR\bdeclined\x12\x14\n" +
 	"\x05heard\x18\b \x01(\bR\x05heard\x12\x18\n" +
-	"\aunknown\x18\t \x01(\bR\aunknown\"\xfd\x03\n" +
+	"\aunknown\x18\t \x01(\bR\aunknown\"\xa1\x04\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +
@@ -1578,7 +1588,8 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x05named\x18\t \x01(\bR\x05named\x12\x1a\n" +
 	"\bunserved\x18\n" +
 	" \x01(\tR\bunserved\x12M\n" +
-	"\x11on_failure_policy\x18\v \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x0fonFailurePolicy\"\"\n" +
+	"\x11on_failure_policy\x18\v \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x0fonFailurePolicy\x12\"\n" +
+	"\rat_least_once\x18\f \x01(\bR\vatLeastOnce\"\"\n" +
 	"\n" +
 	"OpenBucket\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\bR\x05lease\"P\n" +
