@@ -139,7 +139,7 @@ func (t *attempt) received(slot int) *sent {
 // hear takes in a reply.
 func (t *attempt) hear(slot int, m *nats.Msg) {
 	s, now := t.received(slot), time.Now()
-	answer, failure := decode(t.asking.plan.callback.Declaration, m)
+	answer, failure := t.read(m)
 	if failure != nil {
 		t.hearFailure(s, slot, failure, now)
 		return
@@ -150,6 +150,14 @@ func (t *attempt) hear(slot int, m *nats.Msg) {
 	t.judged = true
 	t.tell(combine.Outcome{Answer: answer}, s.worker, now)
 	t.abandon()
+}
+
+// read returns what a reply says: the module's, or JetStream's.
+func (t *attempt) read(m *nats.Msg) (proto.Message, *wire.Failure) {
+	if t.step.stored {
+		return nil, unstored(m)
+	}
+	return decode(t.asking.plan.callback.Declaration, m)
 }
 
 // hearFailure takes in a worker's failure. One that is busy, or is not there any more though others are, leaves the
@@ -306,7 +314,7 @@ func (t *attempt) abandon() {
 			continue
 		}
 		t.received(slot)
-		if t.expired { // The module's own clock has told it.
+		if t.expired || t.step.stored { // The module's own clock has told it, or it has not been told yet.
 			t.asking.client.requester.Forget(s.ticket)
 		} else {
 			t.asking.client.requester.Cancel(s.ticket, t.step.cancel)

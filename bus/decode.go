@@ -1,6 +1,9 @@
 package bus
 
 import (
+	"cmp"
+	"encoding/json"
+
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
@@ -29,6 +32,26 @@ func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure)
 	}
 	complete(answer)
 	return answer, nil
+}
+
+// unstored returns why JetStream has not stored news, by its reply; nil where it has.
+func unstored(m *nats.Msg) *wire.Failure {
+	if f := wire.FailureOf(m); f != nil {
+		return &wire.Failure{Kind: f.Kind, Text: cmp.Or(f.Text, "JetStream does not keep its news")}
+	}
+	var ack struct {
+		Stream string `json:"stream"`
+		Error  *struct {
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	switch err := json.Unmarshal(m.Data, &ack); {
+	case err == nil && ack.Error != nil:
+		return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: wire.OneLine("JetStream does not keep its news: " + ack.Error.Description)}
+	case err != nil || ack.Stream == "":
+		return &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "what answers in place of JetStream is something else"}
+	}
+	return nil
 }
 
 // complete gives a refusal the errcode that an empty one stands for.

@@ -37,6 +37,7 @@ type step struct {
 	workers            []worker
 	timeout            time.Duration
 	json               bool
+	stored             bool // what it is told is stored, and busd tells it
 	onFailure          callbacksv1.OnFailure
 	onFailureFederated callbacksv1.OnFailure
 	onFailurePolicy    callbacksv1.OnFailure
@@ -74,6 +75,10 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		streak:             c.streakOf(d, m.GetName()),
 		metrics:            c.metrics.module(d, m.GetName()),
 	}
+	if i.GetAtLeastOnce() {
+		s.store(c.server.News(d, m.GetName()))
+		return s
+	}
 	for _, name := range m.GetWorkers() {
 		s.workers = append(s.workers, worker{c.healthOf(m.GetName(), name), name, c.server.Worker(d, m.GetName(), name)})
 	}
@@ -81,6 +86,11 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		s.hedge = wire.FromMilliseconds(i.GetHedgeMs())
 	}
 	return s
+}
+
+// store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked.
+func (s *step) store(subject string) {
+	s.stored, s.subject, s.json, s.unserved = true, subject, false, ""
 }
 
 // parallel reports whether the modules may be asked at the same time, by the declaration and the operator.

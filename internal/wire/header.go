@@ -23,6 +23,9 @@ const (
 	// HeaderCall names a call of the Module API, so that it can be cancelled.
 	HeaderCall = "Modulebus-Call"
 
+	// HeaderNews names a piece of news that is told at least once: it is the same each time, and no other's.
+	HeaderNews = "Modulebus-News"
+
 	// HeaderContentType selects the mapping of the payload: see [MappingOf].
 	HeaderContentType = "Content-Type"
 )

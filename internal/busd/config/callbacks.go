@@ -137,13 +137,18 @@ func evaluate(dst *[]string) slot {
 
 func (v value) sequential() bool {
 	var how string
-	text(&how, func(s string) string {
-		if slices.Contains(evaluations, s) {
+	text(&how, oneOf(evaluations)).read(v)
+	return how == evaluations[1]
+}
+
+// oneOf says what is wrong with a word that is none of those.
+func oneOf(words []string) func(string) string {
+	return func(s string) string {
+		if slices.Contains(words, s) {
 			return ""
 		}
-		return quote(s) + " is not known (" + DidYouMean(s, evaluations, strings.Join(evaluations, " or ")) + ")"
-	}).read(v)
-	return how == evaluations[1]
+		return quote(s) + " is not known (" + DidYouMean(s, words, strings.Join(words, " or ")) + ")"
+	}
 }
 
 func showEvaluate(sequential []string) string {

@@ -45,6 +45,7 @@ const (
 	DefaultWorkers    = 1
 	DefaultTimeout    = wire.DefaultTimeout
 	DefaultBudget     = wire.DefaultBudget
+	DefaultDeliverFor = 7 * day
 )
 
 // Never is a timeout that does not come.
@@ -127,6 +128,10 @@ type NATS struct {
 
 	// MaxPayload is the largest message of the embedded server, in bytes. 0 if URL is set. Default 1 MiB.
 	MaxPayload int64
+
+	// Replicas is how many servers of an external cluster keep each piece of news. Default 0: three where there are as many,
+	// else one.
+	Replicas int
 
 	// TLS is used towards the external cluster, or by the embedded server.
 	TLS TLS
@@ -264,6 +269,13 @@ type Module struct {
 	// Breaker holds for each callback that Callbacks does not mention. Default [DefaultBreaker].
 	Breaker Breaker
 
+	// AtLeastOnce has news stored for the module and told until it is handled: that of callbacks which are declared worth it, unless
+	// Callbacks says otherwise. Default false. It means nothing in shadow.
+	AtLeastOnce bool
+
+	// DeliverFor is how long news is told again, counted from when it was stored. Default 7 days.
+	DeliverFor time.Duration
+
 	// Grants are the scopes of the Module API that the module has beside those that each has. Default none.
 	Grants []string
 
@@ -305,6 +317,13 @@ type Override struct {
 
 	// Breaker is that of the callback. Default nil: the module's.
 	Breaker *Breaker
+
+	// AtLeastOnce is whether news is stored and told until it is handled, of a callback that only tells. Default nil: the
+	// module's.
+	AtLeastOnce *bool
+
+	// DeliverFor is how long it is told again. Default 0: the module's.
+	DeliverFor time.Duration
 }
 
 // Breaker says when a module that does not answer in time is left alone. The zero Breaker never does.
@@ -335,6 +354,17 @@ type Terms struct {
 
 	// Breaker says when the module is left alone.
 	Breaker Breaker
+
+	// AtLeastOnce is whether news is stored, and told until it is handled.
+	AtLeastOnce bool
+
+	// DeliverFor is how long. Never 0.
+	DeliverFor time.Duration
+}
+
+// KeepsNews reports whether any news is stored for the module.
+func (m *Module) KeepsNews() bool {
+	return slices.ContainsFunc(subjects.All(), func(d *subjects.Declaration) bool { return m.TermsOf(d).AtLeastOnce })
 }
 
 // TermsOf returns what holds for the callback. What the operator said of the whole module is left out where it cannot
@@ -342,7 +372,7 @@ type Terms struct {
 // could do something twice or would come after the timeout.
 func (m *Module) TermsOf(d *subjects.Declaration) Terms {
 	o := m.Callbacks[d.FullName()]
-	t := Terms{Timeout: cmp.Or(o.Timeout, m.Timeout), Hedge: m.Hedge, Breaker: m.Breaker}
+	t := Terms{Timeout: cmp.Or(o.Timeout, m.Timeout), Hedge: m.Hedge, Breaker: m.Breaker, DeliverFor: cmp.Or(o.DeliverFor, m.DeliverFor)}
 	if o.Hedge != nil {
 		t.Hedge = *o.Hedge
 	}
@@ -352,6 +382,10 @@ func (m *Module) TermsOf(d *subjects.Declaration) Terms {
 	if o.Breaker != nil {
 		t.Breaker = *o.Breaker
 	}
+	if t.AtLeastOnce = m.AtLeastOnce && d.Options.GetAtLeastOnce(); o.AtLeastOnce != nil {
+		t.AtLeastOnce = *o.AtLeastOnce
+	}
+	t.AtLeastOnce = t.AtLeastOnce && !m.Shadow
 	p := m.policyOf(d)
 	t.OnFailure = cmp.Or(p.Local, d.Options.GetOnFailure())
 	t.OnFailureFederated = cmp.Or(p.Federated, d.Options.GetOnFailureFederated(), t.OnFailure)

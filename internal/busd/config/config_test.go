@@ -187,7 +187,7 @@ func TestFileIsReadWhole(t *testing.T) {
 				Environment: []string{"DATABASE_URL"}, Grants: []string{"rooms.send"},
 				Config:  []byte(`{"deny":["@evilguy:example.com"]}`),
 				Timeout: 250 * time.Millisecond, OnFailure: &Policy{Local: Skip, Federated: Skip},
-				Hedge: 50 * time.Millisecond, Breaker: Breaker{10, time.Minute},
+				Hedge: 50 * time.Millisecond, Breaker: Breaker{10, time.Minute}, DeliverFor: DefaultDeliverFor,
 				Callbacks: map[string]Override{
 					"spam_checker.check_event_for_spam": {
 						Timeout: time.Second, OnFailure: &Policy{Local: Refuse, Federated: Skip, PolicyServer: Refuse}, Hedge: new(200 * time.Millisecond),
@@ -198,7 +198,7 @@ func TestFileIsReadWhole(t *testing.T) {
 			},
 			{
 				Name: "my_pkg.Mod", Workers: 1, Config: []byte(`{}`), Timeout: time.Second, OnFailure: &Policy{Local: Unset, Federated: Refuse},
-				Breaker: Breaker{5, 5 * time.Second},
+				Breaker: Breaker{5, 5 * time.Second}, DeliverFor: DefaultDeliverFor,
 			},
 		},
 		Budget:     2 * time.Second,
@@ -364,5 +364,39 @@ func TestTermsOfResolveBreakersAndTimeouts(t *testing.T) {
 		if got := m.TermsOf(declared(t, name)); got.Timeout != want.Timeout || got.Breaker != want.Breaker {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
+	}
+}
+
+func TestDeliveryHoldsForNewsThatIsWorthIt(t *testing.T) {
+	t.Parallel()
+	yes, no := true, false
+	whole := Module{AtLeastOnce: true, DeliverFor: time.Hour, Callbacks: map[string]Override{
+		"third_party_rules.on_profile_update": {AtLeastOnce: &no}, "account_data.on_account_data_updated": {DeliverFor: time.Minute},
+	}}
+	single := Module{DeliverFor: time.Hour, Callbacks: map[string]Override{"federation.on_event_delivered_over_federation": {AtLeastOnce: &yes}}}
+	shadow := Module{AtLeastOnce: true, Shadow: true}
+	for _, tt := range []struct {
+		module   Module
+		callback subjects.AnyCallback
+		want     bool
+		most     time.Duration
+	}{
+		{whole, subjects.OnNewEvent, true, time.Hour},
+		{whole, subjects.OnAccountDataUpdated, true, time.Minute},
+		{whole, subjects.OnProfileUpdate, false, time.Hour},
+		{whole, subjects.OnEventDeliveredOverFederation, false, time.Hour},
+		{whole, subjects.UserMayInvite, false, time.Hour},
+		{whole, subjects.OnAuthCheckersLogin, false, time.Hour},
+		{single, subjects.OnEventDeliveredOverFederation, true, time.Hour},
+		{single, subjects.OnNewEvent, false, time.Hour},
+		{shadow, subjects.OnNewEvent, false, 0},
+	} {
+		d := subjects.DeclarationOf(tt.callback)
+		if got := tt.module.TermsOf(d); got.AtLeastOnce != tt.want || got.DeliverFor != tt.most {
+			t.Errorf("%s: %t for %v, want %t for %v", d.FullName(), got.AtLeastOnce, got.DeliverFor, tt.want, tt.most)
+		}
+	}
+	if !whole.KeepsNews() || !single.KeepsNews() || shadow.KeepsNews() || new(Module).KeepsNews() {
+		t.Error("it is not known whose news is kept")
 	}
 }

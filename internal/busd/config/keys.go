@@ -65,6 +65,10 @@ func natsKeys(n *NATS) []key {
 			path(&n.StoreDir, folder),
 		},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
+		{
+			"replicas", "`3` where there are as many", "how many servers of an external cluster keep each piece of [news](#news-that-must-arrive)",
+			replicas(&n.Replicas),
+		},
 		{"tls", "", "", tlsSection(&n.TLS, "the system's", "authorities: for an external NATS, those that its certificate may come from; for the server inside, those that clients' certificates must come from",
 			"the certificate that busd, or the server inside, shows")},
 	}
@@ -172,7 +176,16 @@ func moduleKeys(m *Module) []key {
 			list(&m.Grants, scope),
 		},
 		{"shadow", "`false`", "`true` has the module [asked, and never counts](#trying-a-module)", truth(&m.Shadow)},
-		{"callbacks", none, "`timeout`, `on_failure`, `hedge` and `breaker` where they differ, by callback", callbacks(m)},
+		{
+			"deliver", "`at_most_once`", "`at_least_once` has [news kept](#news-that-must-arrive) until the module has handled it, of the callbacks " +
+				"that are worth it",
+			delivery(nil)(&m.AtLeastOnce),
+		},
+		{"deliver_for", "`7d`", "how long such news is told again, and then given up", duration(&m.DeliverFor, least)},
+		{
+			"callbacks", none, "`timeout`, `on_failure`, `hedge`, `breaker`, `deliver` and `deliver_for` where they differ, by callback",
+			callbacks(m),
+		},
 	}
 }
 
@@ -193,6 +206,8 @@ func overrideKeys(o *Override, d *subjects.Declaration, m *Module) []key {
 		{"on_failure", "", "", optional(&o.OnFailure, policyOf(d))},
 		{"hedge", "", "", optional(&o.Hedge, hedge(d, timeout))},
 		{"breaker", "", "", optional(&o.Breaker, breaker)},
+		{"deliver", "", "", optional(&o.AtLeastOnce, delivery(d))},
+		{"deliver_for", "", "", duration(&o.DeliverFor, least)},
 	}
 }
 
@@ -258,6 +273,9 @@ func (c *Config) read(v value) {
 
 func (n *NATS) check(_ value, found object) {
 	if !found.has("url") {
+		if found.has("replicas") {
+			found["replicas"].fail("is for an external cluster, and nats.url names none (remove it: the embedded server is one)")
+		}
 		return
 	}
 	for _, name := range []string{"listen", "store_dir", "max_payload"} {
@@ -376,7 +394,9 @@ func modules(dst *[]Module) slot {
 
 // readModule reads an entry, and returns also where its name is.
 func readModule(v value) (m Module, name value) {
-	m = Module{Workers: DefaultWorkers, Config: json.RawMessage("{}"), Timeout: DefaultTimeout, Breaker: DefaultBreaker}
+	m = Module{
+		Workers: DefaultWorkers, Config: json.RawMessage("{}"), Timeout: DefaultTimeout, Breaker: DefaultBreaker, DeliverFor: DefaultDeliverFor,
+	}
 	found := v.fields(moduleKeys(&m))
 	if !found.has("module") && v.tag() == tagMap {
 		v.lacks("module", "(the name of the module)")

@@ -32,11 +32,15 @@ type Registry struct {
 	roster     *rosterv1.Roster
 	room       int // bytes that the modules' parts of the roster may take
 	failing    func() map[string][]Failing
+	news       func() map[string]News
 }
 
 // New returns a registry with nobody listed.
 func New() *Registry {
-	return &Registry{unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster, failing: func() map[string][]Failing { return nil }}
+	return &Registry{
+		unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster,
+		failing: func() map[string][]Failing { return nil }, news: func() map[string]News { return nil },
+	}
 }
 
 // Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
@@ -52,6 +56,13 @@ func (r *Registry) Watch(failing func() map[string][]Failing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failing = failing
+}
+
+// WatchNews has the status of modules tell what news is kept for them, by module.
+func (r *Registry) WatchNews(news func() map[string]News) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.news = news
 }
 
 // Configure takes over the operator's list. Workers that had joined stay joined, and what listed modules registered stays

@@ -89,6 +89,7 @@ func (m *module) interest(callback string) *rosterv1.Interest {
 		BreakerOpenMs:      wire.Milliseconds(cmp.Or(t.Breaker.Open, config.DefaultBreaker.Open)), // for workers, where there is no breaker
 		Named:              !slices.Contains(m.last.GetCallbacks(), callback),
 		Unserved:           m.last.GetUnserved()[callback],
+		AtLeastOnce:        t.AtLeastOnce,
 	}
 }
 

@@ -58,6 +58,9 @@ type Status struct {
 	// Failing are the callbacks that failed when they were last asked.
 	Failing []Failing `json:"failing,omitempty"`
 
+	// News is what is kept for it until it has handled it; nil where nothing is or was.
+	News *News `json:"news,omitempty"`
+
 	unwell bool // it cannot do what it is for
 }
 
@@ -76,6 +79,25 @@ type Failing struct {
 	InARow   int       `json:"in_a_row"`     // failures since the last answer
 	Open     bool      `json:"breaker_open"` // whether it is left alone at the moment
 	Recent   bool      `json:"-"`            // whether it says how the module is now
+}
+
+// News is what is kept for a module that is told things at least once.
+type News struct {
+	Waiting uint64    `json:"waiting"`           // how many pieces
+	Oldest  time.Time `json:"oldest,omitzero"`   // when the first of them was stored
+	Failure string    `json:"failure,omitempty"` // why the last one that was told was not handled
+}
+
+// addNews adds what is kept for the module. That it does not handle it is wrong with it, though it may do all else.
+func (s *Status) addNews(news map[string]News) {
+	n, kept := news[s.Name]
+	if !kept {
+		return
+	}
+	s.News = &n
+	if n.Waiting > 0 && n.Failure != "" && s.LastError == "" {
+		s.LastError = fmt.Sprintf("%d pieces of news wait: %s", n.Waiting, n.Failure)
+	}
 }
 
 // Well reports whether the module can do what it is for: its workers have joined, they can be asked what they registered,
@@ -112,11 +134,12 @@ func (r *Registry) Modules() []Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []Status
-	failing := r.failing()
+	failing, news := r.failing(), r.news()
 	for i, m := range r.listed {
 		s := m.status()
 		s.Order = i + 1
 		s.addFailing(failing[m.Name])
+		s.addNews(news)
 		all = append(all, s)
 	}
 	var guests []Status

@@ -1,0 +1,81 @@
+package bus_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// storing lists a module whose news is stored, whether or not it has ever joined.
+func storing(name string) config.Module {
+	m := entry(name)
+	m.AtLeastOnce = true
+	m.Callbacks = map[string]config.Override{subjects.OnNewEvent.FullName(): {OnFailure: &config.Policy{Local: config.Fail, Federated: config.Fail}}}
+	return m
+}
+
+func tell(s *stage, room string) (bus.Decision[*callbacksv1.OnNewEventResponse], error) {
+	return s.ThirdPartyRules.OnNewEvent(s.t.Context(), &callbacksv1.OnNewEventRequest{Event: &callbacksv1.Event{RoomId: room, Json: []byte(`{}`)}})
+}
+
+func wantFailure(t *testing.T, err error, kind rosterv1.FailureKind, text string) {
+	t.Helper()
+	failed, ok := errors.AsType[*bus.Error](err)
+	if !ok || failed.Kind != kind || failed.Text != text || failed.Module != "archive" {
+		t.Errorf("got %#v, want %v: %s", err, kind, text)
+	}
+}
+
+func TestNewsIsStoredForAModuleThatIsAway(t *testing.T) {
+	t.Parallel()
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})}}
+	s := newStage(t, home, storing("archive"))
+	js, err := jetstream.New(s.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "news", Subjects: []string{names.NewsAny("archive")}, MaxMsgs: 2, Discard: jetstream.DiscardNew})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if d, err := tell(s, fmt.Sprint("!room", i)); err != nil || len(d.Failures) > 0 {
+			t.Fatalf("%v, %v", d, err)
+		}
+	}
+	m, err := stream.GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := &callbacksv1.OnNewEventRequest{}
+	if err := proto.Unmarshal(m.Data, got); err != nil || got.GetEvent().GetRoomId() != "!room0" {
+		t.Errorf("stored %v, %v", got, err)
+	}
+	// Full is a failure of the module, under its policy.
+	_, err = tell(s, "!full")
+	wantFailure(t, err, rosterv1.FailureKind_ERROR, "JetStream does not keep its news: maximum messages exceeded")
+}
+
+func TestNewsThatNobodyStoresIsAFailure(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, natstest.InProcess(t), storing("archive"))
+	_, err := tell(s, "!room")
+	wantFailure(t, err, rosterv1.FailureKind_ABSENT, "JetStream does not keep its news")
+	if _, err := s.nc.Subscribe(names.NewsAny("archive"), func(m *nats.Msg) { _ = m.Respond([]byte("stored, trust me")) }); err != nil {
+		t.Fatal(err)
+	}
+	_, err = tell(s, "!room")
+	wantFailure(t, err, rosterv1.FailureKind_MALFORMED, "what answers in place of JetStream is something else")
+}
