@@ -243,6 +243,7 @@ func converse(t *testing.T) *conversation {
 		t.Fatal(err)
 	}
 	opts.Host, opts.Port = "", 0 // Any free one of this machine.
+	opts.JetStream, opts.StoreDir = true, t.TempDir()
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, opts)}}
 	reload := make(chan busd.Reload)
 	c := &conversation{T: t, reload: reload, refused: make(chan error, 10)}
@@ -286,7 +287,7 @@ func (c *conversation) config(timeout string) *config.Config {
 server_name: example.com
 http: {listen: "127.0.0.1:0"}
 modules:
-  - {module: slow, on_failure: skip, timeout: 1ms}
+  - {module: slow, on_failure: skip, timeout: 1ms, deliver: at_least_once}
   - {module: gate, timeout: %s, config: {deny: ["@evilguy:example.com"]}}
 budget: 2m
 `, timeout))

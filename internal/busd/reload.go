@@ -63,6 +63,9 @@ func truth(b bool) float64 {
 func (d *daemon) reload(r Reload) {
 	status := d.reloads.Status()
 	if r.Err == nil {
+		r.Err = d.news.Prepare(r.Config.Modules)
+	}
+	if r.Err == nil {
 		r.Err = d.retoken(r.Config.HTTP)
 	}
 	if r.Err != nil {
@@ -123,6 +126,7 @@ func (d *daemon) take(c *config.Config) {
 	d.registry.Evaluate(c.Sequential)
 	d.admission.List(now, c.Budget)
 	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
+	d.news.Configure(c.Modules)
 	restarted := d.modules.apply(c.Modules)
 	d.service.Changed(changed)
 	added, removed := without(now, was), without(was, now)

@@ -18,6 +18,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/busd/news"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
@@ -63,6 +64,7 @@ type daemon struct {
 	registry  *registry.Registry
 	service   *registry.Service
 	modules   *modules
+	news      *news.Service
 	records   *records.Recorder
 	client    *bus.Client
 	guard     *access.Guard

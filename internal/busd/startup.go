@@ -20,6 +20,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/busd/news"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
@@ -46,7 +47,7 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openAdmission, d.openRegistry, d.openModules, d.openClient, d.openModuleAPI,
+		d.openState, d.openBroker, d.openAdmission, d.openNews, d.openRegistry, d.openModules, d.openClient, d.tellNews, d.openModuleAPI,
 		d.openPolicyServer, d.openGuard, d.openHTTP,
 	} {
 		if err := step(); err != nil {
@@ -178,6 +179,36 @@ func (d *daemon) openAdmission() (err error) {
 func (d *daemon) replace(ctx context.Context, module string) (ran bool, err error) {
 	err = d.modules.Restart(ctx, module)
 	return !errors.Is(err, errNotOurs), err
+}
+
+// openNews has NATS ready to keep news before anybody is told to keep any.
+func (d *daemon) openNews() (err error) {
+	d.news, err = news.New(news.Options{
+		Conn: d.broker.Conn, ServerName: d.config.ServerName, Replicas: d.config.NATS.Replicas, Alone: d.config.NATS.URL == "" && d.Conn == nil,
+		Log: d.Log,
+	})
+	if err != nil {
+		return err
+	}
+	d.metrics.MustRegister(news.Collector(d.news))
+	return d.news.Prepare(d.config.Modules)
+}
+
+// tellNews has modules told what is kept for them, until busd ends.
+func (d *daemon) tellNews() error {
+	d.onClose(d.news.Close)
+	d.registry.WatchNews(d.waiting)
+	d.news.Start(d.client.AwaitRoster, d.config.Modules)
+	return nil
+}
+
+// waiting is the news that modules have not handled, by module.
+func (d *daemon) waiting() map[string]registry.News {
+	all := map[string]registry.News{}
+	for module, b := range d.news.Backlogs() {
+		all[module] = registry.News{Waiting: b.News, Oldest: b.Oldest, Failure: b.Failure}
+	}
+	return all
 }
 
 // openRegistry lets modules join, and gives those that run already the time to do so.

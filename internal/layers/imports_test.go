@@ -127,6 +127,7 @@ var house = map[string]row{
 	"internal/busd/childlog":  {others: anything},
 	"bridges/python":          {},
 	"internal/busd/synapse":   {own: "bridges/python subjects " + schemas, others: anything, tests: "internal/busd/config"},
+	"internal/busd/news":      {own: "internal/busd/config internal/declared internal/rosterwire internal/wire subjects " + schemas, others: anything, tests: "internal/ " + natsServer},
 	"internal/busd/store":     {own: "internal/responder internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},
 	"internal/busd/supervise": {own: "internal/busd/childlog", others: anything},
 

@@ -16,6 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -28,6 +29,7 @@ type callbackJSON struct {
 	OnFailure          string                 `json:"on_failure"`
 	OnFailureFederated string                 `json:"on_failure_federated,omitempty"`
 	Speculative        bool                   `json:"speculative"`
+	AtLeastOnce        bool                   `json:"at_least_once,omitempty"` // deliver: at_least_once of a module holds for it
 	Since              string                 `json:"since"`
 	Request            []fieldJSON            `json:"request"`
 	Reply              []fieldJSON            `json:"reply"`
@@ -102,6 +104,7 @@ func describe(d *subjects.Declaration) callbackJSON {
 		Rule:        d.Options.GetRule().String(),
 		OnFailure:   strings.ToLower(d.Options.GetOnFailure().String()),
 		Speculative: d.Options.GetSpeculative(),
+		AtLeastOnce: d.Options.GetAtLeastOnce(),
 		Since:       d.Options.GetSince(),
 		Types:       map[string][]fieldJSON{},
 	}
@@ -184,6 +187,14 @@ func (c callbackJSON) policy() string {
 	return fmt.Sprintf("%s (federated: %s)", c.OnFailure, c.OnFailureFederated)
 }
 
+// delivery is how an operator has news of the callback delivered at least once.
+func (c callbackJSON) delivery() string {
+	if c.AtLeastOnce {
+		return "of a module holds for it"
+	}
+	return "holds where it is named"
+}
+
 func printCallback(w io.Writer, c callbackJSON) error {
 	fmt.Fprintf(w, "%s.%s\n", c.Category, c.Callback)
 	if c.Description != "" {
@@ -191,6 +202,9 @@ func printCallback(w io.Writer, c callbackJSON) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "rule\t%s\non failure\t%s\nasked ahead\t%s\nsince Synapse\t%s\n", c.Rule, c.policy(), yesNo(c.Speculative), c.Since)
+	if c.Rule == callbacksv1.Rule_NOTIFY.String() {
+		fmt.Fprintf(t, "deliver: at_least_once\t%s\n", c.delivery())
+	}
 	printFields(t, "request", c.Request)
 	printFields(t, "reply", c.Reply)
 	for _, name := range c.order {

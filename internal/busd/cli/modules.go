@@ -15,6 +15,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/registry"
 )
 
 func newModules() *cobra.Command {
@@ -69,12 +70,24 @@ func warnOfConfig(w io.Writer, s door.ConfigStatus) {
 
 func printModules(w io.Writer, list []door.ModuleStatus, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ORDER\tMODULE\tSTATE\tSINCE\tVERSION\tWORKERS\tRESTARTS\tCALLBACKS\tWEB RESOURCES\tLAST ERROR")
+	fmt.Fprintln(t, "ORDER\tMODULE\tSTATE\tSINCE\tVERSION\tWORKERS\tRESTARTS\tNEWS\tCALLBACKS\tWEB RESOURCES\tLAST ERROR")
 	for _, m := range list {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", m.Order, m.Name, state(m), ago(now, m.Since), dash(m.Version), m.Workers, m.Restarts,
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\n", m.Order, m.Name, state(m), ago(now, m.Since), dash(m.Version), m.Workers, m.Restarts,
+			backlog(m.News, now),
 			dash(strings.Join(m.Callbacks, " ")), dash(strings.Join(m.WebResources, " ")), lastError(m, now))
 	}
 	return t.Flush()
+}
+
+// backlog is how much news waits for the module, and for how long.
+func backlog(n *registry.News, now time.Time) string {
+	switch {
+	case n == nil:
+		return "-"
+	case n.Waiting == 0:
+		return "0"
+	}
+	return fmt.Sprintf("%d, oldest %s", n.Waiting, ago(now, n.Oldest))
 }
 
 // state is the module's, and what is known of it beyond that in a word.

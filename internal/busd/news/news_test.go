@@ -1,0 +1,404 @@
+package news_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/news"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	serverName = "example.com"
+	patience   = 60 * time.Second
+)
+
+var at = subjects.For(serverName)
+
+// stage is a bus on which news of one module is kept.
+type stage struct {
+	*testing.T
+	home   *natstest.Home
+	nc     *nats.Conn // of the homeserver, and of the module
+	js     jetstream.JetStream
+	roster *rosters
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})}}
+	s := &stage{T: t, home: home, nc: natstest.Connect(t, home), roster: newRosters()}
+	var err error
+	if s.js, err = jetstream.New(s.nc); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// rosters is a roster that changes.
+type rosters struct {
+	mu      sync.Mutex
+	now     *rosterv1.Roster
+	changed chan struct{}
+}
+
+func newRosters() *rosters {
+	return &rosters{now: &rosterv1.Roster{Revision: 1, Modules: []*rosterv1.Module{{Name: "archive"}}}, changed: make(chan struct{})}
+}
+
+// change makes a later roster, as when a worker joins.
+func (r *rosters) change(json bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = &rosterv1.Roster{Revision: r.now.GetRevision() + 1, Modules: []*rosterv1.Module{{Name: "archive", Json: json}}}
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *rosters) await(ctx context.Context, after uint64) (*rosterv1.Roster, error) {
+	for {
+		r.mu.Lock()
+		now, changed := r.now, r.changed
+		r.mu.Unlock()
+		if now.GetRevision() > after {
+			return now, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return now, ctx.Err()
+		}
+	}
+}
+
+func archive(change func(*config.Module)) []config.Module {
+	m := config.Module{Name: "archive", AtLeastOnce: true, DeliverFor: time.Hour, Timeout: time.Second}
+	if change != nil {
+		change(&m)
+	}
+	return []config.Module{m}
+}
+
+// busd is one that keeps the module's news.
+func (s *stage) busd(modules []config.Module) *news.Service {
+	s.Helper()
+	service, err := news.New(news.Options{Conn: natstest.Connect(s.T, s.home), ServerName: serverName, Log: zerolog.New(zerolog.NewTestWriter(s.T))})
+	if err == nil {
+		err = service.Prepare(modules)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(service.Close)
+	service.Start(s.roster.await, modules)
+	return service
+}
+
+// store stores news of a user's profile.
+func (s *stage) store(user string, n int) {
+	s.Helper()
+	data, err := proto.Marshal(&callbacksv1.OnProfileUpdateRequest{UserId: user, NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strconv.Itoa(n))}})
+	if err != nil {
+		s.Fatal(err)
+	}
+	ack, err := s.nc.Request(at.News(subjects.OnProfileUpdate, "archive"), data, patience)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if !strings.Contains(string(ack.Data), `"stream"`) {
+		s.Fatalf("JetStream says %s", ack.Data)
+	}
+}
+
+// piece is what a module was told.
+type piece struct{ id, user, name string }
+
+// module handles what it is told, unless refuse says otherwise.
+type module struct {
+	mu     sync.Mutex
+	told   []piece
+	refuse func(piece) bool
+}
+
+func (s *stage) module(refuse func(piece) bool) *module {
+	s.Helper()
+	m := &module{refuse: refuse}
+	_, err := s.nc.QueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", func(q *nats.Msg) { _ = q.RespondMsg(m.answer(q)) })
+	if err == nil {
+		err = s.nc.Flush()
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.roster.change(false)
+	return m
+}
+
+func (m *module) answer(q *nats.Msg) *nats.Msg {
+	req := &callbacksv1.OnProfileUpdateRequest{}
+	_ = wire.DecodeMessage(q, req)
+	p := piece{q.Header.Get(wire.HeaderNews), req.GetUserId(), req.GetNewProfile().GetDisplayName()}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.told = append(m.told, p)
+	if m.refuse != nil && m.refuse(p) {
+		return &nats.Msg{Header: (&wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "not now"}).Header()}
+	}
+	return &nats.Msg{}
+}
+
+func (m *module) all() []piece {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.told)
+}
+
+// names are of what a user's news was, in the order in which it was told.
+func (m *module) names(user string) (names []string) {
+	for _, p := range m.all() {
+		if p.user == user {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+func (s *stage) until(what string, is func() bool) {
+	s.Helper()
+	waittest.Until(s.T, what, is)
+}
+
+// kept is how much is in the stream.
+func (s *stage) kept() uint64 {
+	s.Helper()
+	stream, err := s.js.Stream(s.Context(), at.NewsStream("archive"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return stream.CachedInfo().State.Msgs
+}
+
+func (s *stage) drained() bool { return s.kept() == 0 }
+
+func counted(n int) (names []string) {
+	for i := range n {
+		names = append(names, strconv.Itoa(i))
+	}
+	return names
+}
+
+func TestNewsReachesAModuleThatWasAwayInOrder(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	busd := s.busd(archive(nil))
+	for i := range 100 {
+		s.store("@a:example.com", i)
+		s.store("@b:example.com", i)
+	}
+	s.until("the backlog is shown", func() bool {
+		b := busd.Backlogs()["archive"]
+		return b.News == 200 && !b.Oldest.IsZero() && b.Failure == "third_party_rules.on_profile_update: absent"
+	})
+	m := s.module(nil)
+	s.until("all is handled", s.drained)
+	for _, user := range []string{"@a:example.com", "@b:example.com"} {
+		if got := m.names(user); !slices.Equal(got, counted(100)) {
+			t.Errorf("%s: %q", user, got)
+		}
+	}
+	ids := map[string]bool{}
+	for _, p := range m.all() {
+		ids[p.id] = true
+	}
+	if len(ids) != 200 || ids[""] {
+		t.Errorf("200 pieces of news have %d names", len(ids))
+	}
+	s.until("no backlog is shown", func() bool {
+		b := busd.Backlogs()["archive"]
+		return b.News == 0 && b.Failure == "" && b.Handled == 200
+	})
+}
+
+func TestNewsThatWasRefusedIsToldAgainAndHoldsUpOnlyItsUser(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	busd := s.busd(archive(nil))
+	refusals := 2
+	m := s.module(func(p piece) bool {
+		if p.user != "@a:example.com" || refusals == 0 {
+			return false
+		}
+		refusals--
+		return true
+	})
+	s.store("@a:example.com", 0)
+	s.store("@a:example.com", 1)
+	s.store("@b:example.com", 0)
+	s.until("the failure is shown", func() bool {
+		return busd.Backlogs()["archive"].Failure == "third_party_rules.on_profile_update: error: not now"
+	})
+	s.until("another user's news is handled", func() bool { return slices.Equal(m.names("@b:example.com"), counted(1)) })
+	s.until("all is handled", s.drained)
+	if got, want := m.names("@a:example.com"), []string{"0", "0", "0", "1"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	ids := map[string]int{}
+	for _, p := range m.all() {
+		ids[p.id]++
+	}
+	if len(ids) != 3 || slices.Max(slices.Collect(func(yield func(int) bool) {
+		for _, n := range ids {
+			if !yield(n) {
+				return
+			}
+		}
+	})) != 3 {
+		t.Errorf("the same news does not have the same name each time: %v", ids)
+	}
+}
+
+func TestNewsIsToldByOneBusdAndThenByTheOther(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	one := s.busd(archive(nil))
+	s.until("one has made the consumer", func() bool {
+		stream, err := s.js.Stream(t.Context(), at.NewsStream("archive"))
+		return err == nil && stream.CachedInfo().State.Consumers == 1
+	})
+	other := s.busd(archive(nil))
+	m := s.module(nil)
+	s.store("@a:example.com", 0)
+	s.until("it is handled", s.drained)
+	if n := other.Backlogs()["archive"].Handled; n != 0 {
+		t.Errorf("the other busd told %d pieces meanwhile", n)
+	}
+	one.Close()
+	s.store("@a:example.com", 1)
+	s.until("the other has told it", func() bool { return other.Backlogs()["archive"].Handled == 1 })
+	if got := m.names("@a:example.com"); !slices.Equal(got, counted(2)) {
+		t.Errorf("told %q", got)
+	}
+}
+
+func TestNewsIsToldInTheMappingThatTheModuleWants(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.busd(archive(nil))
+	got := make(chan *nats.Msg, 16)
+	if _, err := s.nc.ChanQueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", got); err != nil {
+		t.Fatal(err)
+	}
+	s.roster.change(true)
+	s.store("@a:example.com", 7)
+	for {
+		select {
+		case m := <-got:
+			var req struct {
+				UserID string `json:"user_id"`
+			}
+			if wire.MappingOf(m) == wire.Binary { // Told before the roster was known.
+				continue
+			}
+			if err := json.Unmarshal(m.Data, &req); err != nil || req.UserID != "@a:example.com" {
+				t.Errorf("%v: %s", err, m.Data)
+			}
+			_ = m.Respond(nil)
+			return
+		case <-time.After(patience):
+			t.Fatal("nothing was told")
+		}
+	}
+}
+
+func TestNewsThatIsTooOldIsGivenUpAndCounted(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	short := archive(func(m *config.Module) { m.DeliverFor = time.Nanosecond })
+	busd := s.busd(short)
+	s.store("@a:example.com", 0)
+	s.until("it is given up", func() bool { return busd.Backlogs()["archive"].GivenUp == 1 })
+	s.until("it is gone", s.drained)
+}
+
+func TestNewsIsToldAfterTheOperatorWantsNoneStored(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	if err := s.stored(archive(nil)); err != nil {
+		t.Fatal(err)
+	}
+	s.store("@a:example.com", 0)
+	s.busd(archive(func(m *config.Module) { m.AtLeastOnce = false }))
+	m := s.module(nil)
+	s.until("it is handled", s.drained)
+	if got := m.names("@a:example.com"); !slices.Equal(got, counted(1)) {
+		t.Errorf("told %q", got)
+	}
+}
+
+// stored only prepares.
+func (s *stage) stored(modules []config.Module) error {
+	s.Helper()
+	service, err := news.New(news.Options{Conn: s.nc, ServerName: serverName, Log: zerolog.Nop()})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(service.Close)
+	return service.Prepare(modules)
+}
+
+func TestNewsNeedsAStreamOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for name, foreign := range map[string]jetstream.StreamConfig{
+		"other subjects":    {Subjects: []string{"mine"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew},
+		"another policy":    {Subjects: []string{at.NewsAny("archive")}},
+		"trims what is old": {Subjects: []string{at.NewsAny("archive")}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxAge: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			foreign.Name = at.NewsStream("archive")
+			if _, err := s.js.CreateStream(t.Context(), foreign); err != nil {
+				t.Fatal(err)
+			}
+			err := s.stored(archive(nil))
+			if err == nil || !strings.Contains(err.Error(), "the JetStream stream modulebus-news-example_2Ecom-archive is somebody else's") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestNewsNeedsJetStream(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t, natstest.InProcess(t))
+	service, err := news.New(news.Options{Conn: nc, ServerName: serverName, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Close()
+	err = service.Prepare(archive(nil))
+	if err == nil || !strings.Contains(err.Error(), "module archive: deliver: at_least_once needs JetStream, and this NATS does not have it") {
+		t.Errorf("got %v", err)
+	}
+	if err := service.Prepare(archive(func(m *config.Module) { m.AtLeastOnce = false })); err != nil {
+		t.Errorf("a module that wants none: %v", err)
+	}
+}

@@ -1,0 +1,79 @@
+package news
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// maxBacklog bounds the pieces of news that are kept for one module. Beyond: what is new is not stored, and the ask fails under the
+// module's policy.
+const maxBacklog = 10_000_000
+
+// open makes the stream of a module's news if it is not there. What is in it is never removed to make room.
+func (s *Service) open(ctx context.Context, module string) (jetstream.Stream, error) {
+	c := jetstream.StreamConfig{
+		Name: s.server.NewsStream(module), Subjects: []string{s.server.NewsAny(module)}, Description: "news of modulebus module " + module,
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxMsgs: maxBacklog,
+	}
+	stream, err := s.js.Stream(ctx, c.Name)
+	for _, c.Replicas = range s.replicas() {
+		if !errors.Is(err, jetstream.ErrStreamNotFound) && !tooFewServers(err) {
+			break
+		}
+		stream, err = s.js.CreateStream(ctx, c)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %s", module, problemOf(err))
+	}
+	if wrong := foreign(stream.CachedInfo().Config, c); wrong != "" {
+		return nil, fmt.Errorf("module %s: the JetStream stream %s is somebody else's: its %s (remove it, if nobody needs it)", module, c.Name, wrong)
+	}
+	return stream, nil
+}
+
+func (s *Service) replicas() []int {
+	if s.Replicas != 0 {
+		return []int{s.Replicas}
+	}
+	return []int{3, 1}
+}
+
+// foreign is what of a stream shows that busd did not make it.
+func foreign(is, want jetstream.StreamConfig) string {
+	switch {
+	case !slices.Equal(is.Subjects, want.Subjects):
+		return fmt.Sprintf("subjects are %q and not %q", is.Subjects, want.Subjects)
+	case is.Retention != want.Retention:
+		return fmt.Sprintf("retention is %v and not %v", is.Retention, want.Retention)
+	case is.Discard != want.Discard:
+		return fmt.Sprintf("discard policy is %v and not %v", is.Discard, want.Discard)
+	case is.MaxAge != 0:
+		return "messages are removed when they are old"
+	}
+	return ""
+}
+
+// problemOf says what an operator can do about an error of JetStream.
+func problemOf(err error) string {
+	for _, without := range []error{jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount, nats.ErrNoResponders} {
+		if errors.Is(err, without) {
+			return "deliver: at_least_once needs JetStream, and this NATS does not have it (enable JetStream there, or remove deliver)"
+		}
+	}
+	if tooFewServers(err) {
+		return "the cluster has fewer servers with JetStream than nats.replicas says: " + err.Error()
+	}
+	return "JetStream cannot keep its news: " + err.Error()
+}
+
+// tooFewServers reports whether a stream could not be replicated as often as was asked.
+func tooFewServers(err error) bool {
+	var api *jetstream.APIError
+	const notSupported, insufficient = 10074, 10005
+	return errors.As(err, &api) && (api.ErrorCode == notSupported || api.ErrorCode == insufficient)
+}

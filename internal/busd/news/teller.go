@@ -1,0 +1,376 @@
+package news
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+const (
+	// window bounds the news of one module that is taken out and not handled. Beyond: what comes later waits in the stream, so
+	// that a module which refuses the news of one room for days stalls that of others only then.
+	window = 1024
+
+	// abreast bounds how much a module is told at once. Beyond: it waits.
+	abreast = 64
+
+	// absence is how long a busd that tells a module may be silent before another takes its place.
+	absence = 10 * time.Second
+
+	// ackWait is after how long JetStream brings again what was taken out and not acknowledged. That costs little: what is known is
+	// not told again.
+	ackWait = 5 * time.Minute
+
+	// drainTime is how long what is being told may take when a busd stops. Beyond: it is told again by the next.
+	drainTime = 5 * time.Second
+)
+
+// consumer is the name of the one consumer of a stream. Whoever makes it tells the module; it goes when that busd does.
+const consumer = "busd"
+
+// teller tells one module its news, when no other busd does.
+type teller struct {
+	service *Service
+	name    string
+	module  atomic.Pointer[config.Module] // as the list has it now
+	roster  atomic.Pointer[rosterv1.Module]
+	changed chan struct{} // has a place: the roster is another
+	log     zerolog.Logger
+	cancel  context.CancelFunc
+	owned   sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	backlog Backlog
+	said    string
+}
+
+func (s *Service) newTeller(m config.Module) *teller {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &teller{
+		service: s, name: m.Name, changed: make(chan struct{}, 1), cancel: cancel,
+		log: s.Log.With().Str("module", m.Name).Logger(),
+	}
+	t.module.Store(&m)
+	t.roster.Store(&rosterv1.Module{})
+	t.owned.Go(func() { t.follow(ctx, s.roster) })
+	t.owned.Go(func() { t.run(ctx) })
+	return t
+}
+
+func (t *teller) stop() { t.cancel(); t.owned.Wait() }
+
+// follow keeps what the roster says of the module.
+func (t *teller) follow(ctx context.Context, roster Roster) {
+	for revision := uint64(0); ; {
+		r, err := roster(ctx, revision)
+		if err != nil {
+			return // ctx has ended, or the client of busd has.
+		}
+		revision = r.GetRevision()
+		for _, m := range rosterwire.Modules(r) {
+			if m.GetName() == t.name {
+				t.roster.Store(m)
+			}
+		}
+		select {
+		case t.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run tells the module when nobody else does, and looks again when that ends.
+func (t *teller) run(ctx context.Context) {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		t.say(t.lead(ctx))
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// say logs what keeps the module's news from being told, once.
+func (t *teller) say(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != t.said {
+		t.log.Warn().Err(err).Msg("the module's news is kept, and not told for the moment")
+	}
+	t.said = text
+}
+
+// lead tells the module its news for as long as this busd is the one that does. It returns nil when another is.
+func (t *teller) lead(ctx context.Context) error {
+	stream, err := t.service.open(ctx, t.name)
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	t.measure(ctx, stream)
+	if t.service.Alone {
+		_ = stream.DeleteConsumer(ctx, consumer) // An earlier run of this busd did not end well, or there is none.
+	}
+	return t.take(ctx, stream)
+}
+
+// take makes the consumer, and tells the module what comes out of it. Where another busd has made it, that one tells.
+func (t *teller) take(ctx context.Context, stream jetstream.Stream) error {
+	c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: consumer, Description: t.service.name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: window,
+		InactiveThreshold: absence,
+	})
+	switch {
+	case err == nil:
+		defer t.leave(stream)
+		err = t.serve(ctx, stream, c)
+	case errors.Is(err, jetstream.ErrConsumerExists):
+		err = nil
+	}
+	return ignoreEnd(ctx, err)
+}
+
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// leave makes room for another busd at once, unless one has taken the place already.
+func (t *teller) leave(stream jetstream.Stream) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := stream.Consumer(ctx, consumer)
+	if err == nil && c.CachedInfo().Config.Description == t.service.name {
+		_ = stream.DeleteConsumer(ctx, consumer) // It goes by itself.
+	}
+}
+
+// told is what came of telling one piece of news.
+type told struct {
+	item    *item
+	failure *wire.Failure
+}
+
+// term is the time for which one busd tells a module.
+type term struct {
+	*teller
+	queue   *queue
+	born    string // of the stream, in names of news
+	last    uint64 // sequence of the consumer
+	highest uint64 // sequence in the stream that was taken out
+	results chan told
+	telling sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // of what is being told
+}
+
+// serve takes news out of the stream and tells it, until ctx ends or something may have been missed: then all that was not
+// handled is taken out anew, so that its order holds.
+func (t *teller) serve(ctx context.Context, stream jetstream.Stream, c jetstream.Consumer) error {
+	telling, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	x := &term{
+		teller: t, queue: newQueue(), born: strconv.FormatInt(stream.CachedInfo().Created.UnixMilli(), 36), results: make(chan told, abreast), ctx: telling,
+	}
+	arrivals, err := take(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer arrivals.stop()
+	away := t.service.Conn.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED)
+	defer t.service.Conn.RemoveStatusListener(away)
+	err = x.run(ctx, stream, arrivals, away)
+	x.drain(cancel)
+	return err
+}
+
+func (x *term) run(ctx context.Context, stream jetstream.Stream, in *arrivals, away <-chan nats.Status) error {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		x.tellAll(time.Now())
+		if next := x.queue.next(); next.After(time.Now()) {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case m := <-in.messages:
+			if err := x.arrive(m); err != nil {
+				return err
+			}
+		case r := <-x.results:
+			x.settle(r, time.Now())
+		case <-x.changed:
+			x.queue.wake()
+		case <-ticker.C:
+			x.measure(ctx, stream)
+		case <-timer.C:
+		case err := <-in.failed:
+			return err
+		case <-away:
+			return errors.New("NATS is away")
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// drain takes in what is being told.
+func (x *term) drain(cancel context.CancelFunc) {
+	timer := time.AfterFunc(drainTime, cancel)
+	defer timer.Stop()
+	go func() { x.telling.Wait(); close(x.results) }()
+	for r := range x.results {
+		x.settle(r, time.Now())
+	}
+}
+
+// arrive puts news into the queue. What was taken out before is only acknowledged again.
+func (x *term) arrive(m jetstream.Msg) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	if meta.Sequence.Consumer != x.last+1 {
+		return errors.New("news was lost between JetStream and busd: it is taken out again")
+	}
+	x.last = meta.Sequence.Consumer
+	if meta.Sequence.Stream <= x.highest {
+		return x.again(m, meta.Sequence.Stream)
+	}
+	x.highest = meta.Sequence.Stream
+	x.queue.add(x.itemOf(m, meta))
+	return nil
+}
+
+// again takes in what JetStream brings a second time: it is waiting here, or its acknowledgement was lost.
+func (x *term) again(m jetstream.Msg, seq uint64) error {
+	if n := x.queue.find(seq); n != nil {
+		n.msg = m
+		return nil
+	}
+	return m.Ack()
+}
+
+// tellAll tells as much as may be told now.
+func (x *term) tellAll(now time.Time) {
+	for x.queue.out < abreast {
+		n := x.queue.take(now)
+		if n == nil {
+			return
+		}
+		if x.tooOld(n, now) {
+			x.giveUp(n)
+			continue
+		}
+		x.telling.Go(func() { x.results <- told{n, x.tell(x.ctx, n)} })
+	}
+}
+
+// settle takes in what came of telling.
+func (x *term) settle(r told, now time.Time) {
+	switch f := r.failure; {
+	case f == nil:
+		x.queue.heard(now)
+		x.queue.done(r.item)
+		x.note(func(b *Backlog) { b.Handled++; b.Failure = "" })
+		x.acknowledge(r.item)
+	case f.Kind == rosterv1.FailureKind_ABSENT:
+		x.queue.silent(r.item.asked, now)
+		x.queue.unheard(r.item)
+		x.blame(r.item, f)
+	case f.Kind == rosterv1.FailureKind_TIMEOUT:
+		x.queue.silent(r.item.asked, now)
+		x.queue.failed(r.item, now)
+		x.blame(r.item, f)
+	default:
+		x.queue.heard(now)
+		x.queue.failed(r.item, now)
+		x.blame(r.item, f)
+	}
+}
+
+// acknowledge removes news from the stream. Where that is lost, JetStream brings it again.
+func (x *term) acknowledge(n *item) {
+	if err := n.msg.Ack(); err != nil {
+		x.log.Debug().Err(err).Msg("cannot remove news that was handled: the module may be told it again")
+	}
+}
+
+func (x *term) tooOld(n *item, now time.Time) bool {
+	most := x.module.Load().DeliverFor
+	if d := n.declaration(); d != nil {
+		most = x.module.Load().TermsOf(d).DeliverFor
+	}
+	return now.Sub(n.stored) > most
+}
+
+func (x *term) giveUp(n *item) {
+	x.queue.done(n)
+	x.note(func(b *Backlog) { b.GivenUp++ })
+	x.log.Error().Str("callback", n.callback).Time("stored", n.stored).Str("news", x.nameOf(n)).
+		Msg("gave up news that the module has not handled: it is older than deliver_for")
+	x.acknowledge(n)
+}
+
+// nameOf is the same whenever the piece of news is told, and is no other's.
+func (x *term) nameOf(n *item) string { return fmt.Sprintf("%s-%d", x.born, n.seq) }
+
+func (t *teller) note(change func(*Backlog)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.backlog)
+}
+
+// blame remembers why the module does not handle its news, and logs it when it is another reason than before.
+func (t *teller) blame(n *item, f *wire.Failure) {
+	text := n.callback + ": " + f.Error()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.backlog.Failure != text {
+		t.log.Warn().Str("callback", n.callback).Err(f).Msg("the module has not handled its news: it is told again")
+	}
+	t.backlog.Failure = text
+}
+
+// measure looks at how much there is.
+func (t *teller) measure(ctx context.Context, stream jetstream.Stream) {
+	ctx, cancel := context.WithTimeout(ctx, look)
+	defer cancel()
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return // What was known is as good as anything.
+	}
+	t.note(func(b *Backlog) {
+		b.News, b.Oldest = info.State.Msgs, time.Time{}
+		if b.News > 0 {
+			b.Oldest = info.State.FirstTime
+		}
+	})
+}
+
+func (t *teller) known() Backlog {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.backlog
+}
