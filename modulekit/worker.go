@@ -184,7 +184,7 @@ func (w *worker) serve(m *nats.Msg) responder.Answer {
 	ctx := w.questions.Begin(m.Reply, wire.Timeout(m, t.timeout))
 	defer ctx.End()
 	in := wire.MappingOf(m)
-	reply, failed := t.handler.handle(ctx, m.Data, in, w.options.Log)
+	reply, failed := t.handler.handle(withNews(ctx, m), m.Data, in, w.options.Log)
 	if failed != nil {
 		return responder.Answer{Header: failed.Header()}
 	}

@@ -25,6 +25,7 @@ None is no opinion, a Refusal refuses, and an exception is a failure: what that 
 
 from .answers import ConfigError, Failure, MatrixError, NoHomeserver
 from .homeserver import Homeserver
+from .link import news_id
 from .messages import Refusal
 from .module import ALL_STATE, callback
 from .program import main
@@ -47,4 +48,5 @@ __all__ = [
     "Store",
     "callback",
     "main",
+    "news_id",
 ]

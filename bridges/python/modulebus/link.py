@@ -27,6 +27,14 @@ CALL_TIMEOUT = 60.0  # seconds a call of the Module API may take, where no quest
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When the question that this task answers is over, by time.monotonic(); calls made for it end then."""
 
+news: ContextVar[str] = ContextVar("news", default="")
+
+
+def news_id() -> str:
+    """Names what the callback that calls it is told, where the operator has that delivered at least once: the same each time, and no
+    other's. A module that must not do a thing twice remembers it. Empty elsewhere."""
+    return news.get()
+
 
 def header(msg: Msg, name: str) -> str:
     """Returns a header whatever its case, and "" if there is none: some clients write all names in lower case."""

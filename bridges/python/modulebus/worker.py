@@ -293,6 +293,7 @@ class Worker:
             return
         seconds = self._seconds(msg, name)
         wire.deadline.set(time.monotonic() + seconds)
+        wire.news.set(wire.header(msg, "Modulebus-News"))
         body, headers = await self._ask(handler, msg, seconds)
         await self.link.respond(msg, body, headers)
 
