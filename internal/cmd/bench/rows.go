@@ -42,6 +42,8 @@ func rows() []row {
 		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
 		bulk{what: "response of 1 GiB of a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", inside: true},
 		bulk{what: "request of 1 GiB to a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", upload: true, inside: true},
+		bulk{what: "response of 1 GiB of a web resource, as if on two machines, against httputil.ReverseProxy on one", apart: true},
+		bulk{what: "request of 1 GiB to a web resource, as if on two machines, against httputil.ReverseProxy on one", upload: true, apart: true},
 		beside{}, idle{}, leaving{},
 	)
 	return all
