@@ -165,5 +165,8 @@ func (absent) Ask(webpath.Resource, string, []byte) error { return errNoNATS }
 // Send implements [gateway.Transport].
 func (absent) Send(flow.Channel, flow.Address, string, []byte) error { return errNoNATS }
 
+// Near implements [gateway.Transport].
+func (absent) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
+
 // MaxFrame implements [gateway.Transport]. It is the NATS server's default.
 func (absent) MaxFrame() int { return 1 << 20 }

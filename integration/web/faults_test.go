@@ -32,14 +32,15 @@ type faulty struct {
 // start starts a worker, and waits until its path is served.
 func (s *site) start(t *testing.T) *faulty {
 	t.Helper()
-	return s.startAt(t, s.url)
+	return s.startAt(t, s.url, os.TempDir())
 }
 
-// startAt is start with another way to NATS.
-func (s *site) startAt(t *testing.T, url string) *faulty {
+// startAt is start with another way to NATS, and where a gateway is looked for. In a folder of its own it finds none, as on
+// a machine of its own.
+func (s *site) startAt(t *testing.T, url, temp string) *faulty {
 	t.Helper()
 	f := &faulty{exec.Command(testbed.Program(t, testbed.WebFaulty)), make(chan string, 1000)}
-	f.Env = append(os.Environ(), "MODULEBUS_NATS_URL="+url, "MODULEBUS_SERVER_NAME="+serverName, "MODULEBUS_MODULE=faulty")
+	f.Env = append(os.Environ(), "MODULEBUS_NATS_URL="+url, "MODULEBUS_SERVER_NAME="+serverName, "MODULEBUS_MODULE=faulty", "TMPDIR="+temp)
 	out, err := f.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -114,11 +115,11 @@ func (s *site) status(t *testing.T, method, path string) int {
 
 func TestWebWorkerKilledInTheBody(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/f/head", "/f/stream"} {
+	for path, temp := range map[string]string{"/f/head": os.TempDir(), "/f/stream": os.TempDir(), "/f/stream?": t.TempDir()} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, bus.Options{}, "faulty")
-			f := s.start(t)
+			f := s.startAt(t, s.url, temp)
 			rsp, err := s.ask(t, "GET", path, "")
 			if err != nil {
 				t.Fatal(err)

@@ -200,7 +200,7 @@ func TestWebFramesThatAreTamperedWith(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, bus.Options{}, "faulty")
 			m := meddle(t, s.url, tamper)
-			s.startAt(t, m.url())
+			s.startAt(t, m.url(), t.TempDir())
 			const requests = 3 * deepest
 			results := make(chan bool, requests)
 			var asking sync.WaitGroup

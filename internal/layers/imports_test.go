@@ -61,7 +61,8 @@ var house = map[string]row{
 	"internal/tunnel/flow":          {own: "internal/tunnel/frame"},
 	"internal/tunnel/gateway":       {own: "matrix internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
 	"internal/tunnel/worker":        {own: "internal/tunnel/frame internal/tunnel/flow", tests: "internal/tunnel/ internal/webpath"},
-	"internal/tunnel/natstransport": {own: "internal/tunnel/frame internal/tunnel/flow internal/webpath internal/wire subjects " + schemas, others: nats},
+	"internal/tunnel/nearby":        {own: "internal/tunnel/flow"},
+	"internal/tunnel/natstransport": {own: "internal/tunnel/frame internal/tunnel/flow internal/tunnel/nearby internal/webpath internal/wire subjects " + schemas, others: nats},
 	"internal/tunnel/tunneltest":    {own: "internal/tunnel/ internal/webpath"},
 
 	"internal/combine/combinetest": {own: "internal/combine subjects " + schemas, others: protobuf + " pgregory.net/rapid"},

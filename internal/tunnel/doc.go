@@ -6,6 +6,7 @@
 //   - [github.com/modulebus/modulebus/internal/tunnel/gateway]: the [http.Handler] on the internet's side
 //   - [github.com/modulebus/modulebus/internal/tunnel/worker]: any [http.Handler] on the module's side
 //   - [github.com/modulebus/modulebus/internal/tunnel/natstransport]: how frames travel over NATS
+//   - [github.com/modulebus/modulebus/internal/tunnel/nearby]: how large bodies travel between processes of one machine
 //
 // The law: a client cannot tell a handler behind the tunnel from the same handler mounted directly, except that
 // hop-by-hop fields stay at the hop, X-Forwarded-* are set, and a response of up to 32 KiB states its Content-Length where

@@ -26,8 +26,8 @@ func Buffer(n int) []byte {
 	return make([]byte, n, 1<<size)
 }
 
-// release takes back memory that nobody reads any more. Memory that is not from Buffer may be given, too.
-func release(b []byte) {
+// Release takes back memory that nobody reads any more. Memory that is not from Buffer may be given, too.
+func Release(b []byte) {
 	size := bits.Len(uint(cap(b))) - 1
 	if size < leastBuffer || size > mostBuffer || cap(b) != 1<<size {
 		return
@@ -47,7 +47,7 @@ func (p Part) Cut(n int) Part {
 	if len(p.Bytes) > 0 {
 		return p
 	}
-	release(p.frame)
+	Release(p.frame)
 	return Part{}
 }
 

@@ -1,15 +1,18 @@
 package flow
 
-import (
-	"sync"
-
-	"github.com/modulebus/modulebus/internal/tunnel/frame"
-)
+import "github.com/modulebus/modulebus/internal/tunnel/frame"
 
 const (
 	// chunkMax is the bytes of a body in one Data frame: with its head it fits nats.go's read buffer. Beyond: a write is
 	// sent as several frames.
 	chunkMax = 32<<10 - 64
+
+	// nearChunkMax is the bytes of a body in one Data frame on a line: what a process takes at once from another of its
+	// machine. Beyond: a write is sent as several frames.
+	nearChunkMax = 256<<10 - 64
+
+	// NearMin is the length in bytes from which on a body is worth a line. Below: it goes over the transport.
+	NearMin = 256 << 10
 
 	// inlineMax is the bytes of a body that goes in the same frame as its head. Beyond: it is streamed.
 	inlineMax = 32 << 10
@@ -21,16 +24,5 @@ const (
 // Inline is the size of the largest body that goes with its head where frames have at most limit bytes.
 func Inline(limit int) int { return max(0, min(inlineMax, limit/2)) }
 
-// Chunk is memory for one Data frame, the bytes of which begin at [Room].
-type Chunk [Room + chunkMax]byte
-
 // Room is what a buffer that [Stream.Write] sends has before its bytes.
 const Room = frame.MaxDataHead
-
-var chunks = sync.Pool{New: func() any { return new(Chunk) }}
-
-// NewChunk returns a chunk in reused memory, to be given to [Chunk.Release].
-func NewChunk() *Chunk { return chunks.Get().(*Chunk) }
-
-// Release takes the chunk's memory back. The caller must not use it afterwards.
-func (c *Chunk) Release() { chunks.Put(c) }

@@ -38,8 +38,8 @@ func TestBufferIsAsLongAsAsked(t *testing.T) {
 
 func TestChunkHoldsAFrame(t *testing.T) {
 	t.Parallel()
-	c := flow.NewChunk()
-	defer c.Release()
+	c := (&flow.Stream{}).Chunk()
+	defer flow.Release(c)
 	if len(c) <= flow.Room || flow.Inline(1<<20) != 32<<10 || flow.Inline(1000) != 500 {
 		t.Errorf("%d bytes; %d and %d in one frame", len(c), flow.Inline(1<<20), flow.Inline(1000))
 	}

@@ -26,6 +26,8 @@ type Stream struct {
 	Ended       bool    // the peer has sent all
 	Trailers    []frame.Field
 
+	line     Line // nil where bodies go over Transport
+	left     bool // no line is taken any more
 	queue    []Part
 	consumed uint64
 	granted  uint64
@@ -279,7 +281,49 @@ func (s *Stream) Write(buf []byte, last bool, l Limits) (n int, err error) {
 }
 
 // chunk is how much of a body one frame carries now.
-func (s *Stream) chunk() int { return max(1, min(chunkMax, s.Transport.MaxFrame()-headRoom)) }
+func (s *Stream) chunk() int {
+	if s.Near() {
+		return nearChunkMax
+	}
+	return max(1, min(chunkMax, s.Transport.MaxFrame()-headRoom))
+}
+
+// Chunk returns memory for one Data frame of the stream, the bytes of which begin at [Room]. It is to be given to [Release].
+func (s *Stream) Chunk() []byte {
+	if s.Near() {
+		return Buffer(Room + nearChunkMax)
+	}
+	return Buffer(Room + chunkMax)
+}
+
+// Near reports whether bodies go over a line.
+func (s *Stream) Near() bool {
+	s.Lock()
+	defer s.Unlock()
+	return s.line != nil
+}
+
+// Join lets bodies go over a line from now on, and reports whether that is possible: nothing was sent of one, there is no
+// line yet, and the stream was not left.
+func (s *Stream) Join(l Line) bool {
+	s.Lock()
+	defer s.Unlock()
+	if s.line != nil || s.left || s.sent > 0 || s.done {
+		return false
+	}
+	s.line = l
+	return true
+}
+
+// Part gives up the line, if there is one, by the method that is called with it. Later, none is taken.
+func (s *Stream) Part(by func(Line)) {
+	s.Lock()
+	defer s.Unlock()
+	if s.line != nil && !s.left {
+		by(s.line)
+	}
+	s.left = true
+}
 
 // Finish sends that all was sent, unless the last of it said so.
 func (s *Stream) Finish(trailers []frame.Field) error {
@@ -315,12 +359,17 @@ func (s *Stream) Send(by Channel, f frame.Frame) { _ = s.Post(by, frame.Append(n
 // is not known, nothing is sent.
 func (s *Stream) Post(by Channel, raw []byte) error {
 	s.Lock()
-	peer := s.Peer
+	peer, line := s.Peer, s.line
 	s.Unlock()
 	if peer.Process == "" {
 		return nil
 	}
-	err := s.Transport.Send(by, peer, s.Token, raw)
+	var err error
+	if by == Bulk && line != nil {
+		err = line.Send(raw)
+	} else {
+		err = s.Transport.Send(by, peer, s.Token, raw)
+	}
 	if err != nil {
 		s.Fail(errors.Join(ErrLost, err))
 	}

@@ -24,6 +24,8 @@ type wire struct {
 
 func (w *wire) MaxFrame() int { return w.limit }
 
+func (*wire) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
+
 func (w *wire) Send(_ flow.Channel, _ flow.Address, _ string, raw []byte) error {
 	raw = bytes.Clone(raw)
 	f, err := frame.Decode(raw)

@@ -35,6 +35,24 @@ type Transport interface {
 
 	// MaxFrame is the size in bytes of the largest frame that can be sent now.
 	MaxFrame() int
+
+	// Near opens a line to one end of a stream, where that is on this machine and takes it, and gives take each frame that
+	// comes in on it, with its memory. It calls parted when nothing more does. It returns nil where not. It waits a second at
+	// most.
+	Near(to Address, take func(frame []byte), parted func()) Line
+}
+
+// Line carries the bodies of one stream between two processes of one machine. What is sent for [Bulk] goes there instead of
+// over the transport, in order. Its methods may be called concurrently.
+type Line interface {
+	// Send hands a frame over, and does not use it afterwards. An error says that the line is broken.
+	Send(frame []byte) error
+
+	// Leave says that nothing more is sent. What still comes in is taken until the other side leaves.
+	Leave()
+
+	// Close ends the line at once. It may be called again.
+	Close()
 }
 
 // ControlToken is the token of what is said between two processes rather than within a stream: Ping and Pong.

@@ -58,6 +58,7 @@ func (s *call) close() {
 	}
 	s.Unlock()
 	s.g.workers.drop(group, at.Token)
+	s.Part(flow.Line.Close)
 	s.CloseCredit()
 }
 

@@ -154,6 +154,19 @@ func (g *Gateway) Receive(by flow.Channel, token string, from flow.Address, raw 
 	}
 }
 
+// Meet gives the stream called token a line that its worker has opened, and reports whether it takes it. It does not block.
+func (g *Gateway) Meet(token string, l flow.Line) bool {
+	s, ok := g.streams.Find(token)
+	return ok && s.Join(l)
+}
+
+// Parted ends the stream called token, unless it is whole, because its line has ended. It does not block.
+func (g *Gateway) Parted(token string) {
+	if s, ok := g.streams.Find(token); ok {
+		s.endBehind(flow.Bulk, flow.ErrLost)
+	}
+}
+
 // disown tells a worker that nobody waits for what it sends.
 func (g *Gateway) disown(from flow.Address, f frame.Frame) {
 	switch f := f.(type) {

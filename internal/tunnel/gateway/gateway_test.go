@@ -45,6 +45,8 @@ func (*scripted) Send(flow.Channel, flow.Address, string, []byte) error { return
 
 func (*scripted) MaxFrame() int { return tunneltest.FrameLimit }
 
+func (*scripted) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
+
 func replying(reply []byte) *gateway.Gateway {
 	return script(gateway.Options{}, func(g *gateway.Gateway, token string, _ []byte) error {
 		g.Receive(flow.Control, token, flow.Address{}, reply)

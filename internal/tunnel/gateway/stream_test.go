@@ -25,7 +25,7 @@ import (
 // The law of loss: whatever happens to frames, nobody takes for whole what is not.
 func TestTruncatedResponseNeverPassesAsComplete(t *testing.T) {
 	t.Parallel()
-	response, body := tunneltest.Pattern(300_000), tunneltest.Pattern(200_000)
+	response, body := tunneltest.Pattern(300_000), tunneltest.Pattern(270_000)
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got, err := io.ReadAll(r.Body)
 		if err == nil && !bytes.Equal(got, body) {
@@ -42,7 +42,7 @@ func TestTruncatedResponseNeverPassesAsComplete(t *testing.T) {
 			what: rapid.SampledFrom([]string{"drop", "double", "delay"}).Draw(rt, "fault"),
 		}
 		n := tunneltest.Connect(t, gateway.Options{AcceptTimeout: 50 * time.Millisecond, ResponseTimeout: time.Second}, h)
-		n.Meddle = f.meddle
+		n.Meddle, n.Nearby = f.meddle, rapid.Bool().Draw(rt, "nearby")
 		stop := n.Hasten()
 		defer stop()
 		s := httptest.NewServer(n.Gateway)

@@ -101,8 +101,8 @@ func (p *pipe) send(r *bufio.Reader) {
 }
 
 func (p *pipe) forward(r *bufio.Reader) error {
-	buf := flow.NewChunk()
-	defer buf.Release()
+	buf := p.s.Chunk()
+	defer flow.Release(buf)
 	n, err := r.Read(buf[flow.Room:])
 	if err != nil {
 		return err

@@ -45,8 +45,8 @@ func (u *upload) send() error {
 	if most := u.q.g.opts.BodyLimit; most > 0 {
 		body = http.MaxBytesReader(nil, u.q.r.Body, most)
 	}
-	buf := flow.NewChunk()
-	defer buf.Release()
+	buf := u.s.Chunk()
+	defer flow.Release(buf)
 	for {
 		n, err := body.Read(buf[flow.Room:])
 		u.whole = errors.Is(err, io.EOF)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
+	"github.com/modulebus/modulebus/internal/tunnel/nearby"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	rosterv1 "github.com/modulebus/modulebus/schemas/roster/v1"
@@ -54,8 +55,10 @@ type Transport struct {
 	process       string // a worker's, with its module; a gateway is a process of every module
 	subs          []*nats.Subscription
 	side          Side
+	place         *nearby.Place // a gateway's; nil where it has none
 	slow          atomic.Int64
 	closing       sync.Once
+	lines         nearby.Lines // a worker's
 	stop          chan struct{}
 	done          chan struct{}
 }
@@ -96,6 +99,7 @@ func (t *Transport) Open(side Side) error {
 		t.leave()
 		return fmt.Errorf("natstransport: cannot listen: %w", err)
 	}
+	t.wait()
 	go t.run()
 	return nil
 }
@@ -202,6 +206,10 @@ func (t *Transport) Close() {
 	t.closing.Do(func() {
 		close(t.stop)
 		<-t.done
+		if t.place != nil {
+			t.place.Close()
+		}
+		t.lines.Close()
 		t.leave()
 	})
 }

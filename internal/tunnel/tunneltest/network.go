@@ -22,6 +22,7 @@ import (
 type Network struct {
 	Gateway *gateway.Gateway
 	Workers []*Worker
+	Nearby  bool // large bodies go over lines; set before use
 
 	mu      sync.Mutex
 	next    int
@@ -187,12 +188,6 @@ func (n *Network) Count(kind string) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.sent[kind]
-}
-
-// tunnelled is a server whose handler is behind the tunnel.
-func Tunnelled(t *testing.T, h http.Handler) http.Handler {
-	t.Helper()
-	return Connect(t, gateway.Options{}, h).Gateway
 }
 
 // hasten lets time fly for heartbeats.

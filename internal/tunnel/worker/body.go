@@ -102,6 +102,9 @@ func (b *body) open() error {
 		return errors.New("tunnel: too many request bodies are under way")
 	}
 	b.opened = true
+	if n := b.request.ContentLength; n < 0 || n >= flow.NearMin {
+		b.x.near()
+	}
 	b.x.accept(credit)
 	return nil
 }

@@ -128,8 +128,8 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // send sends bytes of the other protocol.
 func (c *conn) send(p []byte) (n int, err error) {
-	buf := flow.NewChunk()
-	defer buf.Release()
+	buf := c.x.Chunk()
+	defer flow.Release(buf)
 	for n < len(p) {
 		some := copy(buf[flow.Room:], p[n:])
 		sent, err := c.x.Write(buf[:flow.Room+some], false, flow.Limits{Deadline: c.writeBy.Channel()})
@@ -215,8 +215,8 @@ func (c *conn) copyResponse(from io.Reader) error {
 }
 
 func (c *conn) copyPart(w *writer, rsp *http.Response) error {
-	buf := flow.NewChunk()
-	defer buf.Release()
+	buf := c.x.Chunk()
+	defer flow.Release(buf)
 	n, err := rsp.Body.Read(buf[flow.Room:])
 	if _, failed := w.Write(buf[flow.Room : flow.Room+n]); failed != nil {
 		return failed

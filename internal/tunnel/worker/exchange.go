@@ -171,6 +171,21 @@ func (x *exchange) answer(raw []byte) error {
 	return x.Transport.Send(flow.Control, x.Peer, "", raw)
 }
 
+// near lets bodies go past the transport, where the gateway is on this machine.
+func (x *exchange) near() {
+	if !x.reach() || x.Near() || x.headSent.Load() {
+		return
+	}
+	take := func(raw []byte) { x.worker.Receive(flow.Bulk, x.Token, x.Peer, raw) }
+	line := x.Transport.Near(x.Peer, take, x.parted)
+	if line != nil && !x.Join(line) {
+		line.Close()
+	}
+}
+
+// parted looks whether the gateway is still there, when its line has ended: it gets a credit that says nothing new.
+func (x *exchange) parted() { x.Send(flow.Control, &frame.Credit{}) }
+
 // leave forgets the stream: frames that still come find nobody.
 func (x *exchange) leave() {
 	x.Lock()
@@ -185,6 +200,7 @@ func (x *exchange) leave() {
 		x.Stats.Open.Add(-1)
 	}
 	x.Fail(http.ErrBodyReadAfterClose)
+	x.Part(flow.Line.Leave)
 	x.CloseCredit()
 }
 
@@ -195,9 +211,8 @@ func (x *exchange) limits(d *flow.Deadline) flow.Limits {
 
 // terminate ends the stream and the request's context.
 func (x *exchange) terminate(cause error) {
-	if x.Fail(cause) {
-		x.cancel(cause)
-	}
+	x.Fail(cause)
+	x.cancel(cause)
 }
 
 // abort ends the stream and tells the gateway.

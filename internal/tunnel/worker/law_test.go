@@ -111,13 +111,17 @@ func TestTunnelledIsDirect(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			want := tunneltest.Receive(t, tunneltest.Serve(t, tt.handler), tt.ask)
-			got := tunneltest.Receive(t, tunneltest.Serve(t, tunneltest.Tunnelled(t, tt.handler)), tt.ask)
-			if want.Length < 0 && got.Body != "" && got.Length == int64(len(got.Body)) {
-				want.Length = got.Length // net/http sent chunks where the tunnel knows the length.
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("direct (-), tunnelled (+):\n%s", diff)
+			for way, tunnelled := range map[string]http.Handler{
+				"over the transport": tunneltest.Tunnelled(t, tt.handler), "nearby": tunneltest.Nearby(t, tt.handler),
+			} {
+				want := tunneltest.Receive(t, tunneltest.Serve(t, tt.handler), tt.ask)
+				got := tunneltest.Receive(t, tunneltest.Serve(t, tunnelled), tt.ask)
+				if want.Length < 0 && got.Body != "" && got.Length == int64(len(got.Body)) {
+					want.Length = got.Length // net/http sent chunks where the tunnel knows the length.
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("direct (-), tunnelled %s (+):\n%s", way, diff)
+				}
 			}
 		})
 	}

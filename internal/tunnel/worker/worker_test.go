@@ -141,6 +141,8 @@ func (a *answers) Send(_ flow.Channel, _ flow.Address, _ string, frame []byte) e
 
 func (*answers) MaxFrame() int { return tunneltest.FrameLimit }
 
+func (*answers) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
+
 // answerOf is the frame with which a worker answers another.
 func answerOf(ctx context.Context, h http.Handler, frame []byte, told func(any, []byte)) []byte {
 	a := &answers{}

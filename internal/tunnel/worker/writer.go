@@ -37,7 +37,7 @@ type writer struct {
 	declared int64         // Content-Length of the handler, or -1
 	written  int64         // body bytes accepted or refused so far
 	buf      []byte        // what was written and not sent, behind flow.Room bytes of room; nil when empty
-	chunk    *flow.Chunk   // that buf is in; nil while buf is memory of its own
+	chunk    []byte        // that buf is in; nil while buf is memory of its own
 	began    bool          // the head was sent
 	armed    bool          // the clock is going to look
 	sniffed  bool          // the type is known, or not to be found out
@@ -114,6 +114,11 @@ func write[T string | []byte](w *writer, p T) (n int, err error) {
 	if err := w.admit(len(p)); err != nil || len(p) == 0 {
 		return 0, err
 	}
+	return keep(w, p)
+}
+
+// keep takes what was admitted, and sends what there is no room for.
+func keep[T string | []byte](w *writer, p T) (n int, err error) {
 	if !w.sent() {
 		if w.buf == nil {
 			w.buf = make([]byte, flow.Room, flow.Room+sniffLen)
@@ -146,17 +151,51 @@ func (w *writer) room() int {
 		_ = w.flush() // The next one fails as well.
 	}
 	if w.buf == nil {
-		w.chunk = flow.NewChunk()
-		w.buf = w.chunk[:flow.Room]
+		w.chunk = w.x.Chunk()
+		w.buf = w.chunk[:flow.Room:len(w.chunk)]
 	}
 	return cap(w.buf) - len(w.buf)
 }
 
 // ReadFrom implements [io.ReaderFrom]. It stops reading at the first error of Write.
-func (w *writer) ReadFrom(src io.Reader) (int64, error) {
-	buf := flow.NewChunk()
-	defer buf.Release()
-	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, buf[flow.Room:])
+func (w *writer) ReadFrom(src io.Reader) (total int64, err error) {
+	for {
+		n, err := w.readPart(src)
+		total += int64(n)
+		switch {
+		case errors.Is(err, io.EOF):
+			return total, nil
+		case err != nil:
+			return total, err
+		}
+	}
+}
+
+// readPart reads and writes one part of a body. What is written is not copied once the head was sent.
+func (w *writer) readPart(src io.Reader) (int, error) {
+	buf := w.x.Chunk()
+	defer flow.Release(buf)
+	n, err := src.Read(buf[flow.Room:])
+	if n > 0 {
+		if n, failed := w.pass(buf[:flow.Room+n]); failed != nil {
+			return n, failed
+		}
+	}
+	return n, err
+}
+
+// pass writes buf[flow.Room:], and may write over buf.
+func (w *writer) pass(buf []byte) (n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.admit(len(buf) - flow.Room); err != nil {
+		return 0, err
+	}
+	if !w.began || !w.sent() || w.buf != nil {
+		return keep(w, buf[flow.Room:])
+	}
+	n, w.err = w.x.Write(buf, false, w.x.limits(&w.until))
+	return n, w.err
 }
 
 // Flush implements [http.Flusher].
@@ -219,7 +258,7 @@ func (w *writer) send(last bool) error {
 // drop gives the buffer back: a stream that waits holds none.
 func (w *writer) drop() {
 	if w.chunk != nil {
-		w.chunk.Release()
+		flow.Release(w.chunk)
 	}
 	w.buf, w.chunk = nil, nil
 }
@@ -234,6 +273,9 @@ func (w *writer) begin() error {
 	if !w.x.reach() {
 		return http.ErrHandlerTimeout
 	}
+	if w.large() {
+		w.x.near()
+	}
 	w.x.accepted.Store(true)
 	rsp := &frame.Response{More: true, Status: w.status, ContentLength: w.declared, Fields: w.head}
 	raw := frame.Append(nil, rsp)
@@ -242,6 +284,11 @@ func (w *writer) begin() error {
 	}
 	w.x.headSent.Store(true)
 	return w.x.Post(flow.Control, raw)
+}
+
+// large reports whether much of a body is to come: it was declared, or written without a flush.
+func (w *writer) large() bool {
+	return w.sent() && (w.declared >= flow.NearMin || w.declared < 0 && len(w.buf) >= flow.Room+w.limit)
 }
 
 // errHead is what a handler gets for a header that does not fit a frame.

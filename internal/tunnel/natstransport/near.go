@@ -1,0 +1,51 @@
+package natstransport
+
+import (
+	"strings"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/nearby"
+)
+
+// host is a gateway that takes lines.
+type host interface {
+	Meet(token string, l flow.Line) bool
+	Parted(token string)
+}
+
+// wait lets workers of this machine find a gateway. Where that fails, all bodies go over NATS.
+func (t *Transport) wait() {
+	if h, ok := t.side.(host); ok {
+		t.place, _ = nearby.Open(t.name, guests{t, h}) // As above.
+	}
+}
+
+// guests are the lines of a gateway.
+type guests struct {
+	*Transport
+	host
+}
+
+// Meet implements [nearby.Host].
+func (g guests) Meet(token string, l *nearby.Line) bool { return g.host.Meet(token, l) }
+
+// ReceiveNearby implements [nearby.Host].
+func (g guests) ReceiveNearby(token string, frame []byte) {
+	g.side.Receive(flow.Bulk, token, flow.Address{}, frame)
+}
+
+// Near implements [flow.Transport]. A gateway opens no lines.
+func (t *Transport) Near(to flow.Address, take func(frame []byte), parted func()) flow.Line {
+	if t.process == "" {
+		return nil
+	}
+	_, gateway, _ := strings.Cut(to.Process, ".") // Behind the module.
+	line, err := nearby.Reach(gateway, to.Token)
+	if err != nil {
+		return nil
+	}
+	if !t.lines.Go(line, func(l *nearby.Line) { _ = l.Receive(take); parted() }) { // Whatever it ended with.
+		return nil
+	}
+	return line
+}

@@ -1,0 +1,78 @@
+package nearby
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+)
+
+const (
+	// MaxFrame is the size in bytes of the largest frame on a line. Beyond: the line is closed, and its stream fails.
+	MaxFrame = 1 << 20
+
+	// patience is how long the other process may take none of what it is sent, and how long a line that one side has left
+	// waits for the other. Each takes frames at once; beyond it, the process does not run.
+	patience = 15 * time.Second
+)
+
+// Line carries the bodies of one stream, in order, as frames behind their lengths. Its methods may be called concurrently,
+// but for Receive. It implements [flow.Line].
+type Line struct {
+	conn *net.UnixConn
+	mu   sync.Mutex // held by who writes
+	head [4]byte
+}
+
+// Send implements [flow.Line].
+func (l *Line) Send(frame []byte) error {
+	if len(frame) > MaxFrame {
+		return fmt.Errorf("nearby: frame of %d bytes", len(frame))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint32(l.head[:], uint32(len(frame)))
+	_, err := (&net.Buffers{l.head[:], frame}).WriteTo(l.conn)
+	return err
+}
+
+// Receive gives take each frame that comes in, and its memory, until the other side has left or the line is closed. It
+// closes the line then. One goroutine may call it. What take does must not block.
+func (l *Line) Receive(take func(frame []byte)) error {
+	defer l.Close()
+	var head [4]byte
+	for {
+		if _, err := io.ReadFull(l.conn, head[:]); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		n := binary.BigEndian.Uint32(head[:])
+		if n > MaxFrame {
+			return fmt.Errorf("nearby: frame of %d bytes announced", n)
+		}
+		frame := flow.Buffer(int(n))
+		if _, err := io.ReadFull(l.conn, frame); err != nil {
+			return err
+		}
+		take(frame)
+	}
+}
+
+// Leave implements [flow.Line]. What was sent arrives. What still comes in is received until the other side leaves, for
+// 15 seconds at most.
+func (l *Line) Leave() {
+	_ = l.conn.SetReadDeadline(time.Now().Add(patience)) // It fails only on a closed line.
+	_ = l.conn.CloseWrite()                              // As above.
+}
+
+// Close ends the line at once. It may be called again.
+func (l *Line) Close() { _ = l.conn.Close() }

@@ -1,0 +1,270 @@
+package nearby_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/tunnel/nearby"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// gateway expects a line for each of its streams, once.
+type gateway struct {
+	mu      sync.Mutex
+	streams map[string]*nearby.Line // nil until it has come
+	frames  map[string][][]byte
+	parted  chan string
+}
+
+func (g *gateway) Meet(token string, l *nearby.Line) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if before, expected := g.streams[token]; !expected || before != nil {
+		return false
+	}
+	g.streams[token] = l
+	return true
+}
+
+func (g *gateway) ReceiveNearby(token string, frame []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.frames[token] = append(g.frames[token], frame)
+}
+
+func (g *gateway) Parted(token string) { g.parted <- token }
+
+// hosted is a gateway of that name with the streams, in a folder of its own.
+func hosted(t *testing.T, name string, streams ...string) (*gateway, *nearby.Place) {
+	t.Helper()
+	temp, err := os.MkdirTemp("", "n") // Short: addresses of sockets are.
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(temp) })
+	t.Setenv("TMPDIR", temp)
+	g := &gateway{streams: map[string]*nearby.Line{}, frames: map[string][][]byte{}, parted: make(chan string, 1000)}
+	for _, s := range streams {
+		g.streams[s] = nil
+	}
+	place, err := nearby.Open(name, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(place.Close)
+	return g, place
+}
+
+func folder() string { return filepath.Join(os.TempDir(), "modulebus-"+strconv.Itoa(os.Geteuid())) }
+
+func reach(t *testing.T, gateway, token string) *nearby.Line {
+	t.Helper()
+	l, err := nearby.Reach(gateway, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+func TestLineCarriesFramesInOrder(t *testing.T) {
+	g, _ := hosted(t, "G")
+	n := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		token := "s" + strconv.Itoa(n)
+		n++
+		g.mu.Lock()
+		g.streams[token] = nil
+		g.mu.Unlock()
+		l, err := nearby.Reach("G", token)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		frames := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 3000), 0, 20).Draw(rt, "frames")
+		for _, f := range frames {
+			if err := l.Send(f); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		l.Leave()
+		<-g.parted
+		l.Close()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if len(g.frames[token]) != len(frames) {
+			rt.Fatalf("%d frames arrived of %d", len(g.frames[token]), len(frames))
+		}
+		for i := range frames {
+			if !bytes.Equal(g.frames[token][i], frames[i]) {
+				rt.Fatalf("frame %d is another", i)
+			}
+		}
+	})
+}
+
+func TestLineGoesOnBehindAWorkerThatLeft(t *testing.T) {
+	g, _ := hosted(t, "G", "token")
+	l := reach(t, "G", "token")
+	l.Leave()
+	<-g.parted // The gateway closes its side then; what it sent before still arrives.
+	if err := l.Receive(func([]byte) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLineOfTheGatewayReachesTheWorker(t *testing.T) {
+	g, place := hosted(t, "G", "token")
+	l := reach(t, "G", "token")
+	if err := g.streams["token"].Send([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	heard := make(chan error, 1)
+	came := make(chan struct{})
+	go func() {
+		heard <- l.Receive(func(f []byte) { got = append(got, string(f)); close(came) })
+	}()
+	<-came
+	place.Close()
+	<-heard
+	if len(got) != 1 || got[0] != "hello" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestReachNeedsATokenThatIsExpectedOnce(t *testing.T) {
+	hosted(t, "G", "token")
+	for gateway, token := range map[string]string{
+		"G": "other", "Gone": "token", "../G": "token", "": "token", "a/b": "token", "G1": strings.Repeat("t", 1000),
+	} {
+		if l, err := nearby.Reach(gateway, token); err == nil {
+			l.Close()
+			t.Errorf("%q has a line for %q", gateway, token)
+		}
+	}
+	reach(t, "G", "token")
+	if l, err := nearby.Reach("G", "token"); err == nil {
+		l.Close()
+		t.Error("a token was good for two lines")
+	}
+}
+
+func TestPlaceIsInAFolderOfThisUserAlone(t *testing.T) {
+	_, place := hosted(t, "G", "token")
+	place.Close()
+	if err := os.Chmod(folder(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := nearby.Open("G", &gateway{}); err == nil {
+		p.Close()
+		t.Error("a gateway waits where others can come")
+	}
+	if _, err := nearby.Reach("G", "token"); err == nil || !strings.Contains(err.Error(), "0700") {
+		t.Errorf("got %v", err)
+	}
+	if err := os.RemoveAll(folder()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), folder()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nearby.Reach("G", "token"); err == nil || !strings.Contains(err.Error(), "0700") {
+		t.Errorf("behind a symbolic link: %v", err)
+	}
+}
+
+func TestOpenRemovesWhatAKilledGatewayLeft(t *testing.T) {
+	hosted(t, "Living")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(folder(), "Dead")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	_ = dead.Close()
+	p, err := nearby.Open("Next", &gateway{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if _, err := os.Stat(filepath.Join(folder(), "Dead")); !os.IsNotExist(err) {
+		t.Errorf("the dead one's socket: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(folder(), "Living")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLineEndsAtWhatIsNoFrame(t *testing.T) {
+	g, _ := hosted(t, "G", "token")
+	conn, err := net.Dial("unix", filepath.Join(folder(), "G"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("\x05token\xff\xff\xff\xff")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-g.parted; got != "token" {
+		t.Errorf("got %q", got)
+	}
+	if err := (&nearby.Line{}).Send(make([]byte, nearby.MaxFrame+1)); err == nil {
+		t.Error("a frame over the limit was sent")
+	}
+}
+
+func TestLinesAreBounded(t *testing.T) {
+	const most = 256
+	g, _ := hosted(t, "G")
+	for i := range most + 1 {
+		g.streams["s"+strconv.Itoa(i)] = nil
+	}
+	spare, err := nearby.Open("H", &gateway{streams: map[string]*nearby.Line{"a": nil, "b": nil}, parted: make(chan string, 2)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer spare.Close()
+	a, b := reach(t, "H", "a"), reach(t, "H", "b")
+	var lines nearby.Lines
+	end := make(chan struct{})
+	for i := range most {
+		if !lines.Go(reach(t, "G", "s"+strconv.Itoa(i)), func(*nearby.Line) { <-end }) {
+			t.Fatalf("line %d was refused", i)
+		}
+	}
+	if _, err := nearby.Reach("G", "s"+strconv.Itoa(most)); err == nil {
+		t.Error("a gateway has no bound")
+	}
+	if lines.Go(a, func(*nearby.Line) {}) {
+		t.Error("a worker has no bound")
+	}
+	close(end)
+	lines.Close()
+	if lines.Go(b, func(*nearby.Line) {}) {
+		t.Error("a line was taken after Close")
+	}
+}
+
+func TestReachGivesUpOnAGatewayThatSaysNothing(t *testing.T) {
+	hosted(t, "Other")
+	mute, err := net.Listen("unix", filepath.Join(folder(), "G"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	began := time.Now()
+	if _, err := nearby.Reach("G", "token"); err == nil {
+		t.Error("it has a line")
+	}
+	t.Logf("after %v", time.Since(began))
+}
