@@ -101,6 +101,7 @@ class Door:
         self.slots = Slots(self.reactor, _CONNECTIONS, config.timeout)
         self.budgets, self.breaker = Budgets(), Breaker()
         self.away_since: float | None = None
+        self.told_away = False  # The log says so.
         self.next_word = 0.0
         self.not_before = 0.0  # Nobody asks earlier.
         self.path = urlsplit(config.url).path.encode()
@@ -166,9 +167,9 @@ class Door:
                 failure = e
             if failure is None:
                 return answer
-            gone = self._gone(failure)
+            self._missed()
             if not self._may_be_back(failure, question, end - pause):
-                raise gone
+                raise self._gone(failure)
             self.connections.drop()
             await self._sleep(pause)
             pause = min(2 * pause, _AGAIN[1])
@@ -272,17 +273,23 @@ class Door:
             self.next_word = now + _WORDS
             logger.warning("%s", text)
 
-    def _gone(self, reason: Exception | str) -> Unreachable:
-        text = reason if isinstance(reason, str) else f"cannot reach busd at {self.config.url}: {reason or type(reason).__name__}"
+    def _missed(self) -> None:
+        """Remembers since when busd is away. The log says it when somebody feels it."""
         if self.away_since is None:
             self.away_since = self.reactor.seconds()
+
+    def _gone(self, reason: Exception | str) -> Unreachable:
+        self._missed()
+        text = reason if isinstance(reason, str) else f"cannot reach busd at {self.config.url}: {reason or type(reason).__name__}"
+        if not self.told_away:
+            self.told_away = True
             logger.error("%s; until it is back, callbacks do as on_failure says", text)
         return Unreachable(text)
 
     def _back(self) -> None:
-        if self.away_since is not None:
-            self.away_since = None
+        if self.told_away:
             logger.info("busd is back")
+        self.away_since, self.told_away = None, False
 
     def close(self) -> Any:
         return self.connections.close()
