@@ -102,9 +102,10 @@ var house = map[string]row{
 		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/homeserver":   {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
-	"internal/busd/identity":     {own: "subjects " + schemas, others: anything + " " + natsServer},
-	"internal/busd/policyserver": {own: "matrix bus subjects " + schemas, others: anything},
+	"internal/busd/homeserver":                    {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
+	"internal/busd/identity":                      {own: "subjects " + schemas, others: anything + " " + natsServer},
+	"internal/busd/policyserver":                  {own: "matrix bus subjects " + schemas, others: anything, tests: "internal/busd/policyserver/policyservertest"},
+	"internal/busd/policyserver/policyservertest": {others: anything},
 	"internal/busd/cli": {
 		own:    "internal/busd internal/busd/ internal/decision internal/declared internal/wire subjects schemas " + schemas,
 		others: anything,

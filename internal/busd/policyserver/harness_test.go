@@ -2,11 +2,9 @@ package policyserver
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,13 +12,13 @@ import (
 	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
-	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/policyserver/policyservertest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -36,125 +34,30 @@ const (
 	v1Path = "/_matrix/policy/v1/sign"
 )
 
-// homeserver is one of the federation: a name and a key.
-type homeserver struct {
-	name string
-	id   gomatrixserverlib.KeyID
-	key  ed25519.PrivateKey
+// message is one of alice's, in a room of ours.
+func message(text string) policyservertest.Event {
+	return policyservertest.Message(sender, inRoom, text)
 }
 
-func newHomeserver(name string) homeserver {
-	return homeserver{name, "ed25519:a_1", ed25519.NewKeyFromSeed([]byte(fmt.Sprintf("%-32.32s", name)))}
-}
+// asks is a request of a homeserver's about an event.
+func asks(h policyservertest.Homeserver, body []byte) Request { return asksOf(h, own, v1Path, body) }
 
-// publishes are its keys as it publishes them.
-func (h homeserver) publishes(valid time.Duration) (keys gomatrixserverlib.ServerKeys) {
-	body, _ := json.Marshal(map[string]any{
-		"server_name": h.name, "valid_until_ts": time.Now().Add(valid).UnixMilli(), "old_verify_keys": map[string]any{},
-		"verify_keys": map[string]any{string(h.id): map[string]any{"key": spec.Base64Bytes(h.key.Public().(ed25519.PublicKey))}},
-	})
-	signed, err := gomatrixserverlib.SignJSON(h.name, h.id, h.key, body)
-	if err == nil {
-		err = json.Unmarshal(signed, &keys)
-	}
-	if err != nil {
-		panic(err)
-	}
-	return keys
-}
-
-// asks is a request of the homeserver's about an event.
-func (h homeserver) asks(body []byte) Request {
-	return h.asksOf(own, v1Path, body)
-}
-
-func (h homeserver) asksOf(destination, path string, body []byte) Request {
-	x := xMatrix{origin: h.name, destination: destination, key: string(h.id)}
-	message, err := x.signed("POST", path, destination, body)
-	if err != nil {
-		message = []byte(`{}`)
-	}
-	signed, err := gomatrixserverlib.SignJSON(h.name, h.id, h.key, message)
-	var out struct {
-		Signatures map[string]map[string]string
-	}
-	if err == nil {
-		err = json.Unmarshal(signed, &out)
-	}
-	if err != nil {
-		panic(err)
-	}
-	header := fmt.Sprintf("X-Matrix origin=%q,key=%q,sig=%q,destination=%q", h.name, h.id, out.Signatures[h.name][string(h.id)], destination)
-	return Request{Method: "POST", URI: path, Authorizations: []string{header}, Body: body}
-}
-
-// fields are those of an event, to be changed before it is signed.
-type fields map[string]any
-
-func message(text string) fields {
-	return fields{
-		"type": "m.room.message", "sender": sender, "room_id": inRoom, "content": map[string]any{"body": text, "msgtype": "m.text"},
-		"origin_server_ts": time.Now().UnixMilli(), "depth": 7, "prev_events": []any{"$prev"}, "auth_events": []any{"$auth"},
-	}
-}
-
-func (f fields) with(name string, value any) fields {
-	out := fields{}
-	maps.Copy(out, f)
-	if out[name] = value; value == nil {
-		delete(out, name)
-	}
-	return out
-}
-
-// hashed is the event with its content's hash.
-func (f fields) hashed() fields {
-	raw, err := json.Marshal(f.with("unsigned", nil))
-	if err == nil {
-		raw, err = gomatrixserverlib.CanonicalJSON(raw)
-	}
-	if err != nil {
-		panic(err)
-	}
-	return f.with("hashes", map[string]any{"sha256": sha256Of(raw)})
-}
-
-// signedBy is the event as its sender's server sends it.
-func (f fields) signedBy(h homeserver, version string) []byte {
-	raw, err := json.Marshal(f)
-	if err != nil {
-		panic(err)
-	}
-	v, err := gomatrixserverlib.GetRoomVersion(gomatrixserverlib.RoomVersion(version))
-	if err != nil {
-		return raw
-	}
-	redacted, err := v.RedactEventJSON(raw)
-	if err != nil {
-		return raw
-	}
-	redacted, err = gomatrixserverlib.SignJSON(h.name, h.id, h.key, redacted)
-	if err != nil {
-		return raw
-	}
-	var out struct{ Signatures json.RawMessage }
-	_ = json.Unmarshal(redacted, &out)
-	raw, _ = json.Marshal(f.with("signatures", out.Signatures))
-	return raw
+func asksOf(h policyservertest.Homeserver, destination, path string, body []byte) Request {
+	return Request{Method: "POST", URI: path, Authorizations: []string{h.Authorization("POST", path, destination, body)}, Body: body}
 }
 
 // federation is what is around a policy server.
 type federation struct {
 	t       *testing.T
 	server  *Server
-	home    homeserver
+	home    policyservertest.Homeserver
 	mu      sync.Mutex
 	valid   time.Duration
-	unknown map[string]bool     // servers whose keys cannot be fetched
-	hangs   map[string]bool     // servers that do not answer
-	rooms   map[string]string   // versions
-	state   map[string][]fields // beside m.room.create
-	broken  bool                // the Module API is
+	unknown map[string]bool                     // servers whose keys cannot be fetched
+	hangs   map[string]bool                     // servers that do not answer
+	rooms   map[string]string                   // versions
+	state   map[string][]policyservertest.Event // beside m.room.create
+	broken  bool                                // the Module API is
 	refusal *callbacksv1.Refusal
 	failure error
 	wait    chan struct{} // for which modules wait, unless it is nil
@@ -166,8 +69,8 @@ type federation struct {
 func newFederation(t *testing.T) *federation {
 	t.Helper()
 	f := &federation{
-		t: t, home: newHomeserver(remote), valid: 24 * time.Hour, unknown: map[string]bool{}, hangs: map[string]bool{},
-		rooms: map[string]string{inRoom: "11"}, state: map[string][]fields{},
+		t: t, home: policyservertest.New(remote), valid: 24 * time.Hour, unknown: map[string]bool{}, hangs: map[string]bool{},
+		rooms: map[string]string{inRoom: "11"}, state: map[string][]policyservertest.Event{},
 	}
 	key, err := OpenKey(filepath.Join(t.TempDir(), "policy.key"))
 	if err != nil {
@@ -193,7 +96,7 @@ func (f *federation) Fetch(ctx context.Context, server string) (keys gomatrixser
 	case unknown:
 		return keys, errors.New("no such server")
 	}
-	return newHomeserver(server).publishes(valid), nil
+	return policyservertest.New(server).Publishes(valid), nil
 }
 
 func (f *federation) call(_ context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
@@ -213,7 +116,7 @@ func (f *federation) call(_ context.Context, m *subjects.Method, req proto.Messa
 	if !known {
 		return out, nil
 	}
-	create := fields{"type": "m.room.create", "content": map[string]any{"room_version": version}}
+	create := policyservertest.Event{"type": "m.room.create", "content": map[string]any{"room_version": version}}
 	for _, e := range append(f.state[r.GetRoomId()], create) {
 		raw, _ := json.Marshal(e)
 		out.State = append(out.State, &callbacksv1.StateEvent{Type: e["type"].(string), Event: &callbacksv1.Event{Json: raw}})

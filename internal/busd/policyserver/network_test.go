@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
+
+	"github.com/modulebus/modulebus/internal/busd/policyserver/policyservertest"
 )
 
 func TestNetworkIsThePublicOne(t *testing.T) {
@@ -53,7 +55,7 @@ func TestNetworkFetchesKeysOfTheServerItself(t *testing.T) {
 		if r.URL.Path != keyPath || r.Host != host {
 			t.Errorf("asked %s for %s", r.Host, r.URL)
 		}
-		_ = json.NewEncoder(w).Encode(newHomeserver(host).publishes(time.Hour))
+		_ = json.NewEncoder(w).Encode(policyservertest.New(host).Publishes(time.Hour))
 	})
 	keys, err := n.Fetch(t.Context(), name)
 	if checked(name, keys, err, time.Now()).err != nil {
@@ -97,12 +99,12 @@ func TestNetworkTakesNoRedirectAndNoFlood(t *testing.T) {
 
 func TestNetworkAsksTheHomeserverFirst(t *testing.T) {
 	t.Parallel()
-	old, now := newHomeserver(remote).publishes(time.Minute), newHomeserver(remote).publishes(time.Hour)
+	old, now := policyservertest.New(remote).Publishes(time.Minute), policyservertest.New(remote).Publishes(time.Hour)
 	home := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		switch {
 		case r.Method == http.MethodGet && r.URL.Path == keyPath:
-			_ = json.NewEncoder(w).Encode(newHomeserver(own).publishes(time.Hour))
+			_ = json.NewEncoder(w).Encode(policyservertest.New(own).Publishes(time.Hour))
 		case r.Method == http.MethodPost && r.URL.Path == queryPath && string(body) == `{"server_keys":{"`+remote+`":{}}}`:
 			_ = json.NewEncoder(w).Encode(map[string]any{"server_keys": []gomatrixserverlib.ServerKeys{now, old}})
 		default:

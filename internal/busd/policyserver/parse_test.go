@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/modulebus/modulebus/internal/busd/policyserver/policyservertest"
 )
 
 func TestHeaderIsReadAsHTTPHasIt(t *testing.T) {
@@ -50,9 +52,9 @@ func FuzzHeader(f *testing.F) {
 
 // FuzzEvent wants that what is taken for an event is one whose hash is its content's, and that reading it again changes nothing.
 func FuzzEvent(f *testing.F) {
-	home := newHomeserver(remote)
+	home := policyservertest.New(remote)
 	for _, version := range []string{"1", "6", "11", "12"} {
-		f.Add(message("hello").hashed().signedBy(home, version), version)
+		f.Add(message("hello").Hashed().SignedBy(home, version), version)
 	}
 	f.Add([]byte(`{"type":"m.room.create","state_key":"","content":{"room_version":"12"},"sender":"@a:b"}`), "12")
 	f.Fuzz(func(t *testing.T, body []byte, version string) {
@@ -65,7 +67,7 @@ func FuzzEvent(f *testing.F) {
 		if err != nil || again.id != e.id || again.identity() != e.identity() || len(e.json) > maxEvent {
 			t.Errorf("%s: got %+v, and then %+v, %v", body, e, again, err)
 		}
-		if _, err := e.sign(own, home.key); err != nil {
+		if _, err := e.sign(own, home.Key); err != nil {
 			t.Errorf("%s: cannot be signed: %v", body, err)
 		}
 	})

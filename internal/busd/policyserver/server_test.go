@@ -3,8 +3,6 @@ package policyserver
 import (
 	"bytes"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,13 +14,9 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 
+	"github.com/modulebus/modulebus/internal/busd/policyserver/policyservertest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
-
-func sha256Of(b []byte) string {
-	sum := sha256.Sum256(b)
-	return base64.RawStdEncoding.EncodeToString(sum[:])
-}
 
 func TestServerSignsWhatModulesLetPassInEachRoomVersion(t *testing.T) {
 	t.Parallel()
@@ -34,13 +28,13 @@ func TestServerSignsWhatModulesLetPassInEachRoomVersion(t *testing.T) {
 			switch version {
 			case "1", "2":
 				refs := []any{[]any{"$a:" + remote, map[string]any{"sha256": "AAAA"}}}
-				e = e.with("event_id", "$1:"+remote).with("prev_events", refs).with("auth_events", refs)
+				e = e.With("event_id", "$1:"+remote).With("prev_events", refs).With("auth_events", refs)
 			case "12":
-				e = e.with("room_id", "!"+strings.Repeat("a", 43))
+				e = e.With("room_id", "!"+strings.Repeat("a", 43))
 			}
 			f.rooms[e["room_id"].(string)] = version
-			body := e.with("unsigned", map[string]any{"age_ts": 1}).hashed().signedBy(f.home, version)
-			a := f.sign(f.home.asks(body))
+			body := e.With("unsigned", map[string]any{"age_ts": 1}).Hashed().SignedBy(f.home, version)
+			a := f.sign(asks(f.home, body))
 			if a.Status != 200 || len(read(t, a).all) != 1 || len(read(t, a).Signatures) != 1 {
 				t.Fatalf("got %d %s", a.Status, a.Body)
 			}
@@ -96,7 +90,7 @@ func TestServerRefusesInOneWay(t *testing.T) {
 			t.Parallel()
 			f := newFederation(t)
 			f.refusal = tt.refusal
-			a := f.sign(f.home.asks(message("spam").hashed().signedBy(f.home, "11")))
+			a := f.sign(asks(f.home, message("spam").Hashed().SignedBy(f.home, "11")))
 			if a.Status != 400 || string(a.Body) != tt.want {
 				t.Errorf("got %d %s, want 400 %s", a.Status, a.Body, tt.want)
 			}
@@ -107,13 +101,13 @@ func TestServerRefusesInOneWay(t *testing.T) {
 func TestServerAsksOnceHoweverManyServersAsk(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
-	body := message("hello").hashed().signedBy(f.home, "11")
+	body := message("hello").Hashed().SignedBy(f.home, "11")
 	var asking sync.WaitGroup
 	answers := make(chan string, 200)
 	for i := range 100 {
-		h := newHomeserver(fmt.Sprintf("server%d.example", i))
+		h := policyservertest.New(fmt.Sprintf("server%d.example", i))
 		for range 2 { // A replay, too.
-			asking.Go(func() { answers <- string(f.sign(h.asks(body)).Body) })
+			asking.Go(func() { answers <- string(f.sign(asks(h, body)).Body) })
 		}
 	}
 	asking.Wait()
@@ -127,7 +121,7 @@ func TestServerAsksOnceHoweverManyServersAsk(t *testing.T) {
 	if f.asks() != 1 || f.looked.Load() != 1 {
 		t.Errorf("modules were asked %d times, the homeserver %d times", f.asks(), f.looked.Load())
 	}
-	a := f.sign(f.home.asks(message("another").hashed().signedBy(f.home, "11")))
+	a := f.sign(asks(f.home, message("another").Hashed().SignedBy(f.home, "11")))
 	if f.wants(a, 200, ""); f.asks() != 2 {
 		t.Errorf("another event was not asked about: %d", f.asks())
 	}
@@ -135,11 +129,11 @@ func TestServerAsksOnceHoweverManyServersAsk(t *testing.T) {
 
 func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 	t.Parallel()
-	home, evil := newHomeserver(remote), newHomeserver("evil.example")
+	home, evil := policyservertest.New(remote), policyservertest.New("evil.example")
 	good := message("hello")
-	of := func(f fields) Request { return home.asks(f.hashed().signedBy(home, "11")) }
-	raw := func(body string) Request { return home.asks([]byte(body)) }
-	signed := string(good.hashed().signedBy(home, "11"))
+	of := func(f policyservertest.Event) Request { return asks(home, f.Hashed().SignedBy(home, "11")) }
+	raw := func(body string) Request { return asks(home, []byte(body)) }
+	signed := string(good.Hashed().SignedBy(home, "11"))
 	change := func(r Request, f func(*Request)) Request { f(&r); return r }
 	header := func(r Request, f func(string) string) Request {
 		r.Authorizations = []string{f(r.Authorizations[0])}
@@ -160,11 +154,11 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 		"a key of no algorithm":       {header(of(good), func(h string) string { return strings.Replace(h, "ed25519:a_1", "a_1", 1) }), 401, unauthorized},
 		"half a signature":            {header(of(good), func(h string) string { return strings.Replace(h, `sig="`, `sig="AA`, 1) }), 401, unauthorized},
 		"no signature":                {header(of(good), func(h string) string { return strings.Replace(h, `sig="`, `sig="",x="`, 1) }), 401, unauthorized},
-		"for another server":          {home.asksOf("other.example", v1Path, []byte(signed)), 401, unauthorized},
+		"for another server":          {asksOf(home, "other.example", v1Path, []byte(signed)), 401, unauthorized},
 		"for another path":            {change(of(good), func(r *Request) { r.URI = "/_matrix/federation/v1/send/1" }), 401, unauthorized},
 		"another method":              {change(of(good), func(r *Request) { r.Method = "PUT" }), 401, unauthorized},
 		"a changed body":              {change(of(good), func(r *Request) { r.Body = bytes.Replace(r.Body, []byte("hello"), []byte("hullo"), 1) }), 401, unauthorized},
-		"keys that cannot be fetched": {newHomeserver("unknown.example").asks([]byte(signed)), 401, unauthorized},
+		"keys that cannot be fetched": {asks(policyservertest.New("unknown.example"), []byte(signed)), 401, unauthorized},
 
 		"no JSON":              {raw(`hello`), 401, unauthorized}, // Nobody can sign it.
 		"no object":            {raw(`[]`), 400, refused},
@@ -173,29 +167,29 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 		"a key twice":          {raw(strings.Replace(signed, `"depth"`, `"type":"m.room.message","depth"`, 1)), 400, refused},
 		"a key misspelled":     {raw(strings.Replace(signed, `"depth"`, `"Sender":"@b:evil.example","depth"`, 1)), 400, refused},
 		"a key in odd letters": {raw(strings.Replace(signed, `"depth"`, `"\u017fender":"@b:evil.example","depth"`, 1)), 400, refused},
-		"no hashes":            {home.asks(good.signedBy(home, "11")), 400, refused},
-		"a wrong hash":         {home.asks(good.hashed().with("content", map[string]any{"body": "other"}).signedBy(home, "11")), 400, refused},
-		"redacted":             {home.asks(good.hashed().with("content", map[string]any{}).signedBy(home, "11")), 400, refused},
-		"not signed":           {home.asks([]byte(strings.Replace(signed, `"signatures"`, `"autographs"`, 1))), 400, refused},
-		"signed by another":    {home.asks(good.hashed().signedBy(evil, "11")), 400, refused},
-		"signed for another":   {home.asks(good.with("sender", "@alice:evil.example").hashed().signedBy(home, "11")), 400, refused},
+		"no hashes":            {asks(home, good.SignedBy(home, "11")), 400, refused},
+		"a wrong hash":         {asks(home, good.Hashed().With("content", map[string]any{"body": "other"}).SignedBy(home, "11")), 400, refused},
+		"redacted":             {asks(home, good.Hashed().With("content", map[string]any{}).SignedBy(home, "11")), 400, refused},
+		"not signed":           {asks(home, []byte(strings.Replace(signed, `"signatures"`, `"autographs"`, 1))), 400, refused},
+		"signed by another":    {asks(home, good.Hashed().SignedBy(evil, "11")), 400, refused},
+		"signed for another":   {asks(home, good.With("sender", "@alice:evil.example").Hashed().SignedBy(home, "11")), 400, refused},
 		"signed with a key that is not the server's": {
-			home.asks(good.hashed().signedBy(homeserver{remote, "ed25519:a_1", evil.key}, "11")), 400, refused,
+			asks(home, good.Hashed().SignedBy(policyservertest.Homeserver{Name: remote, KeyID: "ed25519:a_1", Key: evil.Key}, "11")), 400, refused,
 		},
-		"signed when the key was no more valid": {of(good.with("origin_server_ts", time.Now().Add(48*time.Hour).UnixMilli())), 400, refused},
+		"signed when the key was no more valid": {of(good.With("origin_server_ts", time.Now().Add(48*time.Hour).UnixMilli())), 400, refused},
 		"a sender whose keys cannot be fetched": {
-			home.asks(good.with("sender", "@a:unknown.example").hashed().signedBy(newHomeserver("unknown.example"), "11")), 400, refused,
+			asks(home, good.With("sender", "@a:unknown.example").Hashed().SignedBy(policyservertest.New("unknown.example"), "11")), 400, refused,
 		},
-		"an unknown room":             {of(good.with("room_id", "!other:"+remote)), 404, "M_NOT_FOUND"},
-		"a room of another's":         {of(good.with("room_id", "!theirs:"+remote)), 404, "M_NOT_FOUND"},
-		"an unknown room version":     {of(good.with("room_id", "!future:"+remote)), 400, refused},
-		"an unstable room version":    {of(good.with("room_id", "!unstable:"+remote)), 400, refused},
-		"an event of a later version": {of(good.with("room_id", "!old:"+remote)), 400, refused},
+		"an unknown room":             {of(good.With("room_id", "!other:"+remote)), 404, "M_NOT_FOUND"},
+		"a room of another's":         {of(good.With("room_id", "!theirs:"+remote)), 404, "M_NOT_FOUND"},
+		"an unknown room version":     {of(good.With("room_id", "!future:"+remote)), 400, refused},
+		"an unstable room version":    {of(good.With("room_id", "!unstable:"+remote)), 400, refused},
+		"an event of a later version": {of(good.With("room_id", "!old:"+remote)), 400, refused},
 		"a created room that nobody knows": {
-			of(good.with("room_id", nil).with("type", "m.room.create").with("state_key", "").with("content", map[string]any{"room_version": "12"})), 404, "M_NOT_FOUND",
+			of(good.With("room_id", nil).With("type", "m.room.create").With("state_key", "").With("content", map[string]any{"room_version": "12"})), 404, "M_NOT_FOUND",
 		},
-		"a float":                              {of(good.with("content", map[string]any{"body": 1.5})), 400, refused},
-		"a large number":                       {of(good.with("depth", json.Number("9007199254740993"))), 400, refused},
+		"a float":                              {of(good.With("content", map[string]any{"body": 1.5})), 400, refused},
+		"a large number":                       {of(good.With("depth", json.Number("9007199254740993"))), 400, refused},
 		"one byte more than an event may have": {of(sized(good, home, maxEvent+1)), 400, refused},
 		"one byte more than is read":           {raw(`{"a":"` + strings.Repeat("a", MaxBody) + `"}`), 400, refused},
 		"deep":                                 {raw(strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000)), 401, unauthorized},
@@ -207,7 +201,7 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 			for room, version := range map[string]string{"!future": "99", "!unstable": "org.matrix.msc4014", "!old": "1", "!theirs": "11"} {
 				f.rooms[room+":"+remote] = version
 			}
-			f.state["!theirs:"+remote] = []fields{{"type": "m.room.policy", "content": map[string]any{"via": "other.example"}}}
+			f.state["!theirs:"+remote] = []policyservertest.Event{{"type": "m.room.policy", "content": map[string]any{"via": "other.example"}}}
 			f.wants(f.sign(tt.request), tt.status, tt.errcode)
 			if f.asks() > 0 {
 				t.Errorf("modules were asked about %s", f.asked[0].GetJson())
@@ -217,19 +211,21 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 }
 
 // sized fills the event up to a size in bytes.
-func sized(f fields, h homeserver, size int) fields {
-	with := func(n int) fields { return f.with("content", map[string]any{"body": strings.Repeat("x", n)}) }
-	return with(size - len(with(0).hashed().signedBy(h, "11")))
+func sized(f policyservertest.Event, h policyservertest.Homeserver, size int) policyservertest.Event {
+	with := func(n int) policyservertest.Event {
+		return f.With("content", map[string]any{"body": strings.Repeat("x", n)})
+	}
+	return with(size - len(with(0).Hashed().SignedBy(h, "11")))
 }
 
 func TestServerTakesAsMuchAsAnEventMayHave(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
-	body := sized(message(""), f.home, maxEvent).hashed().signedBy(f.home, "11")
+	body := sized(message(""), f.home, maxEvent).Hashed().SignedBy(f.home, "11")
 	if len(body) != maxEvent {
 		t.Fatalf("the event has %d bytes", len(body))
 	}
-	f.wants(f.sign(f.home.asks(body)), 200, "")
+	f.wants(f.sign(asks(f.home, body)), 200, "")
 }
 
 func TestServerWantsEachFieldAsItIs(t *testing.T) {
@@ -239,8 +235,8 @@ func TestServerWantsEachFieldAsItIs(t *testing.T) {
 		for _, value := range []any{nil, 7, true, []any{7}, map[string]any{"a": 1}, "x"} {
 			sound := name == "content" && fmt.Sprint(value) == "map[a:1]" || name == "type" && value == "x"
 			optional := sound || name == "depth" || name == "origin_server_ts" || value == 7
-			e := message("hello").with(name, value)
-			a := f.sign(f.home.asks(e.hashed().signedBy(f.home, "11")))
+			e := message("hello").With(name, value)
+			a := f.sign(asks(f.home, e.Hashed().SignedBy(f.home, "11")))
 			if a.Status == 200 && !optional {
 				t.Errorf("%s is %v, and that was signed", name, value)
 			}
@@ -255,42 +251,42 @@ func TestServerRefusesWithoutTheHomeserver(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
 	f.broken = true
-	f.wants(f.sign(f.home.asks(message("hello").hashed().signedBy(f.home, "11"))), 400, "M_FORBIDDEN")
+	f.wants(f.sign(asks(f.home, message("hello").Hashed().SignedBy(f.home, "11"))), 400, "M_FORBIDDEN")
 	f.mu.Lock()
 	f.broken = false
 	f.mu.Unlock()
-	f.wants(f.sign(f.home.asks(message("hello").hashed().signedBy(f.home, "11"))), 200, "")
+	f.wants(f.sign(asks(f.home, message("hello").Hashed().SignedBy(f.home, "11"))), 200, "")
 }
 
 func TestServerSignsWhatNamesThePolicyServer(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
 	f.refusal = &callbacksv1.Refusal{Error: "no"}
-	e := message("").with("type", "m.room.policy").with("state_key", "").with("content", map[string]any{"via": "other.example"})
-	f.wants(f.sign(f.home.asks(e.hashed().signedBy(f.home, "11"))), 200, "")
-	f.wants(f.sign(f.home.asks(e.with("state_key", "x").hashed().signedBy(f.home, "11"))), 400, "M_FORBIDDEN")
+	e := message("").With("type", "m.room.policy").With("state_key", "").With("content", map[string]any{"via": "other.example"})
+	f.wants(f.sign(asks(f.home, e.Hashed().SignedBy(f.home, "11"))), 200, "")
+	f.wants(f.sign(asks(f.home, e.With("state_key", "x").Hashed().SignedBy(f.home, "11"))), 400, "M_FORBIDDEN")
 }
 
 func TestServerFailsOnlyWhereAModuleDoes(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
-	body := message("hello").hashed().signedBy(f.home, "11")
+	body := message("hello").Hashed().SignedBy(f.home, "11")
 	f.failure = fmt.Errorf("%w: gate is absent", ErrFailed)
-	f.wants(f.sign(f.home.asks(body)), 500, "M_UNKNOWN")
+	f.wants(f.sign(asks(f.home, body)), 500, "M_UNKNOWN")
 	f.failure = errors.New("there is no roster yet")
-	f.wants(f.sign(f.home.asks(body)), 400, "M_FORBIDDEN")
+	f.wants(f.sign(asks(f.home, body)), 400, "M_FORBIDDEN")
 	f.failure = nil
-	f.wants(f.sign(f.home.asks(body)), 200, "") // Neither was remembered.
+	f.wants(f.sign(asks(f.home, body)), 200, "") // Neither was remembered.
 }
 
 func TestServerDoesNotSignWithTheHomeserversKey(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
-	f.server.Key.private = newHomeserver(own).key
+	f.server.Key.private = policyservertest.New(own).Key
 	if _, err := f.server.keys.get(t.Context(), own, f.server.keys.fetch(own)); err != nil {
 		t.Fatal(err)
 	}
-	f.wants(f.sign(f.home.asks(message("hello").hashed().signedBy(f.home, "11"))), 400, "M_FORBIDDEN")
+	f.wants(f.sign(asks(f.home, message("hello").Hashed().SignedBy(f.home, "11"))), 400, "M_FORBIDDEN")
 }
 
 // Times are those of the documentation: nothing makes a homeserver wait longer than five seconds.
@@ -312,7 +308,7 @@ func TestServerAnswersInTime(t *testing.T) {
 				defer f.server.Close()
 				tt.hang(f)
 				start := time.Now()
-				f.wants(f.sign(f.home.asks(message("hello").hashed().signedBy(f.home, "11"))), tt.status, tt.errcode)
+				f.wants(f.sign(asks(f.home, message("hello").Hashed().SignedBy(f.home, "11"))), tt.status, tt.errcode)
 				if took := time.Since(start); took > tt.most || took > 5*time.Second {
 					t.Errorf("took %v", took)
 				}
