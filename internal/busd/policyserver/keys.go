@@ -11,10 +11,12 @@ import (
 )
 
 const (
-	// maxServers is how many servers' keys are remembered. Beyond: the one that was fetched first is fetched again.
+	// maxServers is how many servers' keys are remembered, and of how many others that they could not be fetched. Beyond: the
+	// one that was fetched first is fetched again.
 	maxServers = 4096
 
-	// maxFetches is how many servers' keys are fetched at once. Beyond: they wait.
+	// maxFetches is how many servers' keys are fetched at once, and as many again of servers that had none when they were last
+	// asked. Beyond: they wait for one another.
 	maxFetches = 64
 
 	// fetchTime is how long it may take to fetch a server's keys, also when nobody waits any more. Beyond: it has failed.
@@ -69,15 +71,36 @@ type Fetcher interface {
 	Fetch(ctx context.Context, server string) (gomatrixserverlib.ServerKeys, error)
 }
 
-// keyring remembers servers' keys.
+// keyring remembers servers' keys. Anybody can name servers that do not answer: they are kept apart, so that they take no
+// place from servers that have keys, and push none of those out.
 type keyring struct {
-	*memo[string, serverKeys]
-	fetcher Fetcher
-	saw     func(server string, keys serverKeys) // is told of keys that were fetched
+	known, strangers *memo[string, serverKeys]
+	fetcher          Fetcher
+	saw              func(server string, keys serverKeys) // is told of keys that were fetched
 }
 
 func newKeyring(f Fetcher, saw func(string, serverKeys)) keyring {
-	return keyring{newMemo[string, serverKeys](maxServers, maxFetches, fetchTime), f, saw}
+	apart := func() *memo[string, serverKeys] {
+		return newMemo[string, serverKeys](maxServers, maxFetches, fetchTime)
+	}
+	return keyring{apart(), apart(), f, saw}
+}
+
+// memoOf is where the server's keys are, or are to be.
+func (r keyring) memoOf(server string) *memo[string, serverKeys] {
+	if r.known.has(server) {
+		return r.known
+	}
+	return r.strangers
+}
+
+func (r keyring) get(ctx context.Context, server string) (serverKeys, error) {
+	return r.memoOf(server).get(ctx, server, r.fetch(server))
+}
+
+// begin has the server's keys fetched, unless they are remembered, and does not wait.
+func (r keyring) begin(server string) {
+	_, _ = r.memoOf(server).entry(server, r.fetch(server)) // Why not is seen by who waits.
 }
 
 func (r keyring) fetch(server string) load[serverKeys] {
@@ -85,11 +108,20 @@ func (r keyring) fetch(server string) load[serverKeys] {
 		keys, err := r.fetcher.Fetch(ctx, server)
 		k := checked(server, keys, err, time.Now())
 		if k.err != nil {
+			r.strangers.set(server, k, failureFor)
+			r.known.forget(server)
 			return k, failureFor
 		}
 		r.saw(server, k)
-		return k, min(keysFor, time.Until(k.ValidUntilTS.Time()))
+		keep := min(keysFor, time.Until(k.ValidUntilTS.Time()))
+		r.known.set(server, k, keep)
+		return k, keep
 	}
+}
+
+func (r keyring) close() {
+	r.known.close()
+	r.strangers.close()
 }
 
 // checked believes keys that are signed with themselves.
@@ -111,10 +143,10 @@ func checked(server string, keys gomatrixserverlib.ServerKeys, err error, now ti
 
 // of returns the server's keys, the one of that ID among them if the server has it.
 func (r keyring) of(ctx context.Context, server string, keyID gomatrixserverlib.KeyID) (serverKeys, error) {
-	keys, err := r.get(ctx, server, r.fetch(server))
+	keys, err := r.get(ctx, server)
 	if err == nil && keys.err == nil && !keys.has(keyID) && time.Since(keys.fetched) > refetchFor {
-		r.forget(server)
-		keys, err = r.get(ctx, server, r.fetch(server))
+		r.known.forget(server)
+		keys, err = r.known.get(ctx, server, r.fetch(server))
 	}
 	if err != nil {
 		return keys, err

@@ -94,14 +94,19 @@ func (e *entry[K, V]) holds(now time.Time) bool {
 
 // begin has the key loaded. The caller has the lock.
 func (m *memo[K, V]) begin(key K, f load[V]) *entry[K, V] {
-	for m.order.Len() >= m.most {
-		m.drop(m.order.Front())
-	}
 	e := &entry[K, V]{key: key, loaded: make(chan struct{})}
-	m.entries[key] = m.order.PushBack(e)
+	m.add(e)
 	m.loading++
 	m.loads.Go(func() { m.finish(e, f) })
 	return e
+}
+
+// add makes room for the entry. The caller has the lock.
+func (m *memo[K, V]) add(e *entry[K, V]) {
+	for m.order.Len() >= m.most {
+		m.drop(m.order.Front())
+	}
+	m.entries[e.key] = m.order.PushBack(e)
 }
 
 func (m *memo[K, V]) drop(at *list.Element) {
@@ -121,10 +126,33 @@ func (m *memo[K, V]) finish(e *entry[K, V], f load[V]) {
 	close(e.loaded)
 }
 
+// set remembers a value that nobody has to load, for that long.
+func (m *memo[K, V]) set(key K, value V, keep time.Duration) {
+	e := &entry[K, V]{key: key, loaded: make(chan struct{}), value: value, until: time.Now().Add(keep)}
+	close(e.loaded)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.remove(key)
+	m.add(e)
+}
+
+// has reports whether something is remembered for the key, or being loaded, whether or not it holds.
+func (m *memo[K, V]) has(key K) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.entries[key]
+	return ok
+}
+
 // forget has the key loaded when it is wanted next.
 func (m *memo[K, V]) forget(key K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.remove(key)
+}
+
+// remove drops the key, if it is there. The caller has the lock.
+func (m *memo[K, V]) remove(key K) {
 	if at, ok := m.entries[key]; ok {
 		m.drop(at)
 	}

@@ -283,7 +283,7 @@ func TestServerDoesNotSignWithTheHomeserversKey(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
 	f.server.Key.private = policyservertest.New(own).Key
-	if _, err := f.server.keys.get(t.Context(), own, f.server.keys.fetch(own)); err != nil {
+	if _, err := f.server.keys.get(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
 	f.wants(f.sign(asks(f.home, message("hello").Hashed().SignedBy(f.home, "11"))), 400, "M_FORBIDDEN")
