@@ -7,48 +7,151 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// raw is a JSON value, or nil where there is none.
-type raw json.RawMessage
+// raw is a JSON value as it is written, or nil where there is none. It is a part of what [valid] has looked at, so that it is
+// read without looking for mistakes again.
+type raw []byte
 
-// UnmarshalJSON implements [json.Unmarshaler].
-func (v *raw) UnmarshalJSON(data []byte) error {
-	*v = bytes.Clone(data)
-	return nil
+// valid returns the value that some JSON is; nil unless it is JSON.
+func valid(data []byte) raw {
+	if !json.Valid(data) {
+		return nil
+	}
+	s := scanner{text: data}
+	return s.value()
 }
 
 func (v raw) null() bool { return v == nil || string(v) == "null" }
 
+// object returns the members, unless it is no object. Of two with one key, the last one counts.
+func (v raw) object() (members map[string]raw, ok bool) {
+	if len(v) == 0 || v[0] != '{' {
+		return nil, false
+	}
+	members = map[string]raw{}
+	for s := (scanner{v, 1}); s.more('}'); {
+		key, _ := s.value().text()
+		s.skip(':')
+		members[key] = s.value()
+	}
+	return members, true
+}
+
 // list returns the items, unless it is no list.
 func (v raw) list() (items []raw, ok bool) {
-	return items, !v.null() && json.Unmarshal(v, &items) == nil
+	if len(v) == 0 || v[0] != '[' {
+		return nil, false
+	}
+	for s := (scanner{v, 1}); s.more(']'); {
+		items = append(items, s.value())
+	}
+	return items, true
+}
+
+// text returns what a string says, unless it is no string.
+func (v raw) text() (text string, ok bool) {
+	if len(v) == 0 || v[0] != '"' {
+		return "", false
+	}
+	if plain := v[1 : len(v)-1]; bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
+		return string(plain), true
+	}
+	return text, json.Unmarshal(v, &text) == nil
 }
 
 // scalar returns a string or a boolean.
 func (v raw) scalar(k protoreflect.Kind, path string) (protoreflect.Value, error) {
-	var text string
-	var truth bool
 	switch {
 	case v == nil:
 		return protoreflect.Value{}, fmt.Errorf("field %s: is missing", path)
-	case k == protoreflect.BoolKind && !v.null() && json.Unmarshal(v, &truth) == nil:
-		return protoreflect.ValueOfBool(truth), nil
-	case k == protoreflect.StringKind && !v.null() && json.Unmarshal(v, &text) == nil:
-		return protoreflect.ValueOfString(text), nil
+	case k == protoreflect.StringKind:
+		if text, ok := v.text(); ok {
+			return protoreflect.ValueOfString(text), nil
+		}
+		return protoreflect.Value{}, mistyped(path, "a string")
+	case string(v) == "true", string(v) == "false":
+		return protoreflect.ValueOfBool(v[0] == 't'), nil
 	}
-	return protoreflect.Value{}, mistyped(path, map[bool]string{true: "true or false", false: "a string"}[k == protoreflect.BoolKind])
+	return protoreflect.Value{}, mistyped(path, "true or false")
+}
+
+// scanner finds where values end in JSON that is known to be valid.
+type scanner struct {
+	text []byte
+	at   int
+}
+
+// more reports whether there is another member or item before the end.
+func (s *scanner) more(end byte) bool {
+	s.skip(',')
+	return s.text[s.at] != end
+}
+
+// skip passes over spaces, and over a sign if it comes next.
+func (s *scanner) skip(sign byte) {
+	s.space()
+	if s.text[s.at] == sign {
+		s.at++
+		s.space()
+	}
+}
+
+func (s *scanner) space() {
+	for s.at < len(s.text) && s.text[s.at] <= ' ' {
+		s.at++
+	}
+}
+
+// value returns the value that comes next.
+func (s *scanner) value() raw {
+	s.space()
+	start := s.at
+	for depth := 0; s.at < len(s.text); {
+		switch s.text[s.at] {
+		case '"':
+			s.str()
+		case '{', '[':
+			s.at++
+			depth++
+			continue
+		case '}', ']':
+			s.at++
+			depth--
+		case ',', ':', ' ', '\t', '\n', '\r':
+			s.at++
+		default:
+			s.word()
+		}
+		if depth == 0 {
+			break
+		}
+	}
+	return s.text[start:s.at]
+}
+
+// str passes over a string.
+func (s *scanner) str() {
+	for s.at++; s.text[s.at] != '"'; s.at++ {
+		if s.text[s.at] == '\\' {
+			s.at++
+		}
+	}
+	s.at++
+}
+
+// word passes over a number, true, false or null.
+func (s *scanner) word() {
+	for s.at < len(s.text) && strings.IndexByte(",:]} \t\n\r", s.text[s.at]) < 0 {
+		s.at++
+	}
 }
 
 func mistyped(path, want string) error { return fmt.Errorf("field %s: must be %s", path, want) }
-
-func parseObject(data []byte) (object map[string]raw, ok bool) {
-	err := json.Unmarshal(data, &object)
-	return object, err == nil && object != nil
-}
 
 // parse returns any JSON. Numbers stay as they are written.
 func parse(data []byte) (v any, err error) {

@@ -104,7 +104,7 @@ func clientEvent(e *callbacksv1.Event) (any, error) {
 // Decode returns the callback's request from a body. It is [ErrNotJSON], or an error that names a field, which is missing or
 // of the wrong type, and never repeats a value. What is not known is passed over, and a boolean that is missing is false.
 func Decode(d *subjects.Declaration, body []byte) (proto.Message, error) {
-	object, ok := parseObject(body)
+	object, ok := valid(body).object()
 	if !ok {
 		return nil, ErrNotJSON
 	}
@@ -157,7 +157,7 @@ func read(m protoreflect.Message, v raw, path string) error {
 	if formOf(m.Descriptor()) == callbacksv1.Antispam_LIST {
 		return readTuple(m, v, path)
 	}
-	object, ok := parseObject(v)
+	object, ok := v.object()
 	switch {
 	case !ok:
 		return mistyped(path, "an object")
@@ -199,7 +199,7 @@ func readEvent(e *callbacksv1.Event, v raw, object map[string]raw, path string) 
 		}
 		*key.to = text.String()
 	}
-	e.Json = v
+	e.Json = []byte(v)
 	return nil
 }
 
@@ -209,24 +209,44 @@ func SenderServer(req proto.Message) string {
 	if r == nil {
 		return ""
 	}
-	object, _ := parseObject(r.GetEvent().GetJson())
-	sender, _ := object["sender"].scalar(protoreflect.StringKind, "")
-	_, server, _ := strings.Cut(sender.String(), ":")
+	object, _ := valid(r.GetEvent().GetJson()).object()
+	sender, _ := object["sender"].text()
+	_, server, _ := strings.Cut(sender, ":")
 	return server
 }
 
-// fieldsOf are the fields that the protocol has.
-func fieldsOf(md protoreflect.MessageDescriptor) (fields []protoreflect.FieldDescriptor) {
-	for i := range md.Fields().Len() {
-		f := md.Fields().Get(i)
-		if left, _ := proto.GetExtension(f.Options(), callbacksv1.E_NotInAntispam).(bool); !left {
-			fields = append(fields, f)
-		}
-	}
-	return fields
+// shape is how the protocol writes a message.
+type shape struct {
+	form   callbacksv1.Antispam
+	fields []protoreflect.FieldDescriptor // that the protocol has
 }
 
-func formOf(md protoreflect.MessageDescriptor) callbacksv1.Antispam {
+// shapes are those of all messages in the protocol.
+var shapes = func() map[protoreflect.MessageDescriptor]shape {
+	all := map[protoreflect.MessageDescriptor]shape{}
+	for _, d := range Callbacks() {
+		addShapes(all, d.NewRequest().ProtoReflect().Descriptor())
+	}
+	return all
+}()
+
+func addShapes(all map[protoreflect.MessageDescriptor]shape, md protoreflect.MessageDescriptor) {
 	form, _ := proto.GetExtension(md.Options(), callbacksv1.E_Antispam).(callbacksv1.Antispam)
-	return form
+	s := shape{form: form}
+	for i := range md.Fields().Len() {
+		f := md.Fields().Get(i)
+		if left, _ := proto.GetExtension(f.Options(), callbacksv1.E_NotInAntispam).(bool); left {
+			continue
+		}
+		if s.fields = append(s.fields, f); f.Message() != nil {
+			addShapes(all, f.Message())
+		}
+	}
+	all[md] = s
 }
+
+func fieldsOf(md protoreflect.MessageDescriptor) []protoreflect.FieldDescriptor {
+	return shapes[md].fields
+}
+
+func formOf(md protoreflect.MessageDescriptor) callbacksv1.Antispam { return shapes[md].form }

@@ -20,7 +20,7 @@ var Allowed = []byte("{}")
 // Refused returns the body of a refusal, with errcode always, and error unless the module leaves the words to the homeserver.
 func Refused(r *callbacksv1.Refusal) []byte {
 	body := map[string]any{}
-	fields, _ := parseObject(r.GetAdditionalFields()) // It is checked where it comes from, and none where it is empty.
+	fields, _ := valid(r.GetAdditionalFields()).object() // It is checked where it comes from, and none where it is empty.
 	for name, value := range fields {
 		body[name] = json.RawMessage(value)
 	}

@@ -1,0 +1,47 @@
+package antispam
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+// FuzzObject wants objects and lists to be read as encoding/json reads them.
+func FuzzObject(f *testing.F) {
+	for _, text := range []string{
+		`{"a":1,"a":{"b":[true,null,"]}\\\""]} , "\u0061\ud800" : "x"}`, ` [ 1.5e3 ,[],{}, "" ] `, `{}`, `[[[]]]`, `"a\\"`, `null`, `{"a":1}x`, "\"\xff\"",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		v := valid(data)
+		if (v != nil) != json.Valid(data) {
+			t.Fatalf("%q: read %q", data, v)
+		}
+		var members map[string]json.RawMessage
+		object, ok := v.object()
+		if err := json.Unmarshal(data, &members); ok != (err == nil && members != nil) || len(object) != len(members) {
+			t.Fatalf("%q: read %q, %v, and encoding/json %q, %v", data, object, ok, members, err)
+		}
+		for key, value := range members {
+			if !bytes.Equal(object[key], value) {
+				t.Errorf("%q: %q is %q, and in encoding/json %q", data, key, object[key], value)
+			}
+		}
+		var items []json.RawMessage
+		list, ok := v.list()
+		if err := json.Unmarshal(data, &items); ok != (err == nil && items != nil) || len(list) != len(items) {
+			t.Fatalf("%q: read %q, %v, and encoding/json %q, %v", data, list, ok, items, err)
+		}
+		for i, item := range items {
+			if !bytes.Equal(list[i], item) {
+				t.Errorf("%q: item %d is %q, and in encoding/json %q", data, i, list[i], item)
+			}
+		}
+		var want string
+		text, ok := v.text()
+		if err := json.Unmarshal(data, &want); ok != (err == nil && len(v) > 0 && v[0] == '"') || text != want {
+			t.Errorf("%q: read %q, %v, and encoding/json %q, %v", data, text, ok, want, err)
+		}
+	})
+}
