@@ -27,6 +27,7 @@ type side struct {
 // sample is what one round of a side came to.
 type sample struct {
 	each   time.Duration // between one operation done and the next one done, by whichever caller
+	p99    time.Duration // that an operation takes its caller, but for the slowest hundredth
 	cpu    time.Duration // for each operation, of the whole process
 	allocs float64       // likewise
 }
@@ -37,36 +38,40 @@ func (s side) round(ctx context.Context, d time.Duration) (sample, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	start, used := time.Now(), cpu()
-	ops, err := s.repeat(ctx, d)
-	took := time.Since(start)
+	times, err := s.repeat(ctx, d)
+	took, ops := time.Since(start), len(times)
 	used = cpu() - used
 	runtime.ReadMemStats(&after)
 	if err != nil {
 		return sample{}, err
 	}
-	return sample{took / time.Duration(ops), used / time.Duration(ops), float64(after.Mallocs-before.Mallocs) / float64(ops)}, nil
+	slices.Sort(times)
+	const percent = 100
+	return sample{
+		took / time.Duration(ops), times[ops*99/percent], used / time.Duration(ops), float64(after.Mallocs-before.Mallocs) / float64(ops),
+	}, nil
 }
 
-func (s side) repeat(ctx context.Context, d time.Duration) (ops int64, err error) {
+// repeat returns how long each operation took.
+func (s side) repeat(ctx context.Context, d time.Duration) ([]time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var over atomic.Bool
 	defer time.AfterFunc(d, func() { over.Store(true) }).Stop()
-	var total atomic.Int64
 	var callers sync.WaitGroup
-	errs := make([]error, s.callers)
+	errs, times := make([]error, s.callers), make([][]time.Duration, s.callers)
 	for i := range s.callers {
 		callers.Go(func() {
-			n := int64(0)
+			last := time.Now()
 			for first := true; errs[i] == nil && (first || !over.Load()); first = false {
 				errs[i] = s.do(ctx)
-				n++
+				now := time.Now()
+				times[i], last = append(times[i], now.Sub(last)), now
 			}
-			total.Add(n)
 		})
 	}
 	callers.Wait()
-	return total.Load(), errors.Join(errs...)
+	return slices.Concat(times...), errors.Join(errs...)
 }
 
 // cpu is the time that this process has used of all processors.
@@ -120,6 +125,7 @@ func verdict(holds bool) string {
 type versus struct {
 	what string
 	bar  bar
+	tail float64 // how many times the peer's p99 ours may be; 0 where nothing is promised of it
 	open func(*stage) (ours, peer side, err error)
 }
 
@@ -145,7 +151,7 @@ func (v versus) measure(ctx context.Context, o options) (_ string, err error) {
 // rounds takes turns. The first of each side warms up and does not count.
 func (v versus) rounds(ctx context.Context, o options, ours, peer side) (string, error) {
 	var a, b []sample
-	var ratios []float64
+	var ratios, tails []float64
 	for i := range o.rounds + 1 {
 		x, y, err := turn(ctx, o.round, ours, peer, i%2 == 1)
 		if err != nil {
@@ -153,12 +159,18 @@ func (v versus) rounds(ctx context.Context, o options, ours, peer side) (string,
 		}
 		if i > 0 {
 			a, b, ratios = append(a, x), append(b, y), append(ratios, v.bar.of(x, y))
+			tails = append(tails, float64(x.p99)/float64(y.p99))
 		}
 	}
 	slices.Sort(ratios)
-	ratio := ratios[len(ratios)/2]
-	return fmt.Sprintf("| %s | %s | %s | %.2f (%.2f–%.2f) | %v | %s |", v.what, v.show(a), v.show(b),
-		ratio, ratios[len(ratios)/4], ratios[len(ratios)*3/4], v.bar, verdict(v.bar.holds(ratio))), nil
+	ratio, bar, holds := ratios[len(ratios)/2], v.bar.String(), v.bar.holds(ratios[len(ratios)/2])
+	shown := fmt.Sprintf("%.2f (%.2f–%.2f)", ratio, ratios[len(ratios)/4], ratios[len(ratios)*3/4])
+	if v.tail > 0 {
+		slices.Sort(tails)
+		tail := tails[len(tails)/2]
+		shown, bar, holds = fmt.Sprintf("%s; p99 %.2f", shown, tail), fmt.Sprintf("%s; p99 ≤ %.2f ×", bar, v.tail), holds && tail <= v.tail
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |", v.what, v.show(a), v.show(b), shown, bar, verdict(holds)), nil
 }
 
 func turn(ctx context.Context, d time.Duration, ours, peer side, swap bool) (x, y sample, err error) {
@@ -182,6 +194,9 @@ func (v versus) show(samples []sample) string {
 	each := span(m.each)
 	if rate := float64(time.Second) / float64(m.each); v.bar.throughput && rate > 100 {
 		each = fmt.Sprintf("%.0f/s", rate)
+	}
+	if v.tail > 0 {
+		each += ", p99 " + span(m.p99)
 	}
 	return fmt.Sprintf("%s, %s CPU, %.0f allocs", each, span(m.cpu), m.allocs)
 }

@@ -22,7 +22,12 @@ func rows() []row {
 	}
 	all = append(all,
 		versus{what: by(128, "ask, against HTTP/1.1 JSON"), bar: atLeast(2), open: askPeer(128, overHTTP)},
-		versus{what: by(128, "ask in the antispam protocol, one module behind it, against HTTP/1.1 JSON"), bar: atLeast(1), open: frontDoor(128)},
+		versus{
+			what: by(128, "ask in the antispam protocol, one module behind it, against HTTP/1.1 JSON"), bar: atLeast(1), tail: 1.2, open: frontDoor(128),
+		},
+		versus{
+			what: by(128, "request of a policy server until it is signed, against the ask and its three signatures"), bar: atMost(1.5), open: signing(128),
+		},
 		versus{what: by(128, "ask, against gRPC unary"), bar: atLeast(2), open: askPeer(128, overGRPC)},
 		unasked{},
 		versus{what: by(1, "ask of ten modules that take 5 ms, against one such module"), bar: atMost(1.3), open: askTen},
