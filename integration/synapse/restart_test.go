@@ -5,12 +5,20 @@ package synapse_test
 import (
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/internal/natstest"
 )
 
 // TestSynapseClientsDoNotFeelARestartOfBusd has busd drain and start again under many clients. Their requests wait for it,
@@ -27,6 +35,83 @@ func TestSynapseClientsDoNotFeelARestartOfBusd(t *testing.T) { //nolint:parallel
 	close(s.stop)
 	s.group.Wait()
 	w.holds(t, "busd is restarted", s.room, s.accepted)
+	if s.interrupted != 0 {
+		t.Errorf("%d requests failed; %d had their verdict", s.interrupted, s.answered)
+	}
+}
+
+// balancer is a proxy in front of several busd, to which it passes requests in turn. It looks at none of them beforehand.
+type balancer struct {
+	*httptest.Server
+	turn atomic.Int64
+	lost atomic.Int64 // questions that found nobody
+}
+
+func balance(t *testing.T, ports ...int) *balancer {
+	t.Helper()
+	b := &balancer{}
+	var busds []*httputil.ReverseProxy
+	for _, port := range ports {
+		p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: fmt.Sprint("127.0.0.1:", port)})
+		p.ErrorLog = log.New(io.Discard, "", 0)
+		p.ErrorHandler = func(w http.ResponseWriter, r *http.Request, _ error) {
+			if strings.HasPrefix(r.URL.Path, "/_modulebus/v1/ask/") {
+				b.lost.Add(1)
+			}
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		busds = append(busds, p)
+	}
+	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		busds[b.turn.Add(1)%int64(len(busds))].ServeHTTP(w, r)
+	}))
+	t.Cleanup(b.Close)
+	return b
+}
+
+// until waits until so many more questions have found nobody.
+func (b *balancer) until(t *testing.T, more int64) {
+	t.Helper()
+	enough := b.lost.Load() + more
+	testbed.Eventually(t, "questions find nobody", func() bool { return b.lost.Load() >= enough })
+}
+
+// TestSynapseClientsDoNotFeelBusdsAway has two busd behind one address, under many clients. One of them goes, and then both
+// are away for some seconds, which is less than the bridge's timeout.
+//
+//nolint:paralleltest // servers enough for a small machine
+func TestSynapseClientsDoNotFeelBusdsAway(t *testing.T) {
+	broker := natstest.Start(t, &server.Options{Port: server.RANDOM_PORT})
+	ports := []int{freePort(t), freePort(t)}
+	front := balance(t, ports...)
+	w := &world{s: prepareSynapse(t)}
+	w.files(t)
+	w.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
+	busds := make([]*testbed.Daemon, len(ports))
+	start := func(i int) {
+		config := strings.Replace(w.faultsConfig(t, ports[i], "check_event_for_spam"), `{listen: "127.0.0.1:0"}`, fmt.Sprintf("{url: %q}", broker.ClientURL()), 1)
+		busds[i] = testbed.Serve(t, config)
+	}
+	start(0)
+	start(1)
+	w.s.configure(t, fmt.Sprintf(`
+  - module: modulebus_synapse.ModuleBus
+    config: {url: %q, timeout: 10s}`, front.URL), "")
+	w.s.start(t)
+	w.populate(t)
+	s := w.load(t, 50, false)
+	s.until(t, "clients are answered", &s.answered)
+	busds[0].Stop()
+	front.until(t, 10)
+	s.until(t, "clients are answered by the other busd", &s.answered)
+	busds[1].Stop()
+	front.until(t, 60) // Synapse makes five events of a room at a time, and asks about each four times a second: three seconds.
+	start(0)
+	start(1)
+	s.until(t, "clients are answered after it", &s.answered)
+	close(s.stop)
+	s.group.Wait()
+	w.holds(t, "busd was away", s.room, s.accepted)
 	if s.interrupted != 0 {
 		t.Errorf("%d requests failed; %d had their verdict", s.interrupted, s.answered)
 	}

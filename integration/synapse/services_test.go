@@ -65,6 +65,13 @@ func (r *relay) asked(callback, text string) bool {
 	return slices.ContainsFunc(r.asks, func(a ask) bool { return a.callback == callback && strings.Contains(a.body, text) })
 }
 
+// count is how many questions passed.
+func (r *relay) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.asks)
+}
+
 func (r *relay) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -31,15 +31,17 @@ type config struct {
 	Record     string              `json:"record"`      // file that gets a line per call
 	Register   []string            `json:"register"`    // names of callbacks
 	LoginTypes map[string][]string `json:"login_types"` // and their fields
+	AllState   bool                `json:"all_state"`   // goes along, and not only what names a room
 }
 
 // entry says how a callback answers.
 type entry struct {
-	When  string          `json:"when"`  // a text that the request must have in it; else there is no opinion
-	Reply json.RawMessage `json:"reply"` // the reply message
-	Error string          `json:"error"` // fails with this text
-	Sleep int             `json:"sleep"` // milliseconds before
-	Read  bool            `json:"read"`  // the file that the request is about
+	When   string          `json:"when"`   // a text that the request must have in it; else there is no opinion
+	Unless string          `json:"unless"` // and one that it must not have
+	Reply  json.RawMessage `json:"reply"`  // the reply message
+	Error  string          `json:"error"`  // fails with this text
+	Sleep  int             `json:"sleep"`  // milliseconds before
+	Read   bool            `json:"read"`   // the file that the request is about
 
 	Content  json.RawMessage            `json:"content"`  // check_event_allowed: the event with this content
 	States   []string                   `json:"states"`   // get_users_for_states: who gets all that is asked about
@@ -59,12 +61,20 @@ func newScripted(c config, api *modulekit.ModuleAPI) error {
 	}
 	for _, name := range c.Register {
 		if d, ok := subjects.Find(name); ok && declared.Of(d).State != nil {
-			api.NeedState(d, modulekit.StateFilter{Type: "m.room.create"}, modulekit.StateFilter{Type: "m.room.name"})
+			api.NeedState(d, s.state()...)
 		}
 	}
 	api.RegisterWebResource("/_synapse/client/scripted", http.HandlerFunc(echo))
 	api.RegisterWebResource("/_synapse/client/scripted/ticks", http.HandlerFunc(s.ticks))
 	return nil
+}
+
+// state is what of a room goes along with questions.
+func (s *scripted) state() []modulekit.StateFilter {
+	if s.config.AllState {
+		return []modulekit.StateFilter{modulekit.AllState()}
+	}
+	return []modulekit.StateFilter{{Type: "m.room.create"}, {Type: "m.room.name"}}
 }
 
 // ticks goes on for as long as somebody listens.
@@ -151,7 +161,7 @@ func (s *scripted) answer(ctx context.Context, name string, req, reply proto.Mes
 		return err
 	}
 	e := s.entry(name)
-	if e.When != "" && !strings.Contains(string(request), e.When) {
+	if !e.about(string(request)) {
 		e = entry{}
 	}
 	line := map[string]any{"callback": name, "request": json.RawMessage(request)}
@@ -176,6 +186,11 @@ func (s *scripted) answer(ctx context.Context, name string, req, reply proto.Mes
 		return nil
 	}
 	return wire.FromJSON(e.Reply, reply, true)
+}
+
+// about reports whether the entry is about a request.
+func (e entry) about(request string) bool {
+	return strings.Contains(request, e.When) && (e.Unless == "" || !strings.Contains(request, e.Unless))
 }
 
 // derive sets a reply that has something of the request in it.
