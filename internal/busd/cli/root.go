@@ -22,6 +22,8 @@ const (
 	exitFailed  = 1
 	exitUsage   = 2
 	exitDiffers = 3 // of busd replay
+
+	exitIncorrect = 4 // of busd verify
 )
 
 // usageError is what the operator has to write differently.
@@ -49,6 +51,9 @@ func Execute(ctx context.Context, args []string, s Streams) int {
 	}
 	if errors.Is(err, errDiffers) {
 		return exitDiffers
+	}
+	if errors.Is(err, errIncorrect) {
+		return exitIncorrect
 	}
 	fmt.Fprintln(s.Err, complaint(err))
 	if _, usage := errors.AsType[usageError](err); usage {
@@ -88,7 +93,7 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
 	root.AddCommand(newAsk(), newExplain(), newTail(), newReplay(), newShadow())
-	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newCallbacks(), newPolicy(), newImport(), newVersion(),
+	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newCallbacks(), newPolicy(), newImport(), newVerify(), newVersion(),
 		newCredentials(), newNATSConfig())
 	return root
 }

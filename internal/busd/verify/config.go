@@ -1,0 +1,90 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// wrong are configurations that a module may refuse: one with a key that nobody knows, and one for each key of what it gets in
+// which that key holds something else.
+func (s *stage) wrong() (all []json.RawMessage) {
+	var good map[string]json.RawMessage
+	if json.Unmarshal(s.Config, &good) != nil {
+		good = map[string]json.RawMessage{}
+	}
+	for _, key := range append([]string{"key_of_nobody"}, slices.Sorted(maps.Keys(good))...) {
+		bad := maps.Clone(good)
+		if bad == nil {
+			bad = map[string]json.RawMessage{}
+		}
+		bad[key] = json.RawMessage(`{"` + secret + `": ["` + secret + `"]}`)
+		text, err := json.Marshal(bad)
+		if err == nil {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+func refusesConfig(ctx context.Context, s *stage) error {
+	if s.gaveUp != "" {
+		return skip(s.gaveUp)
+	}
+	s.noteEnd()
+	if s.process.stop(); !s.process.over() {
+		return skip("it does not end")
+	}
+	for _, bad := range s.wrong() {
+		refused, err := s.judged(ctx, bad)
+		if refused || err != nil {
+			return err
+		}
+	}
+	return skip("it takes any configuration that was tried; give one of which it wants something with --module-config")
+}
+
+// judged starts the module with a configuration, and reports whether it refuses it. The error says what is wrong with how.
+func (s *stage) judged(ctx context.Context, config json.RawMessage) (refused bool, err error) {
+	s.busd.configure(config)
+	count := s.busd.count()
+	if err := s.start(); err != nil {
+		return true, err
+	}
+	defer func() {
+		if !s.process.stop() {
+			s.process.kill()
+		}
+	}()
+	if err := s.awaitJoin(ctx, count); err != nil {
+		return true, fmt.Errorf("with %s for its configuration it did not join to say why it refuses it: %w",
+			strings.ReplaceAll(string(config), secret, "…"), err)
+	}
+	wrong := s.busd.last().GetConfigError()
+	if wrong == nil {
+		return false, nil
+	}
+	if strings.Contains(wrong.GetError()+wrong.GetPath(), secret) {
+		return true, errors.New("what it says of its configuration repeats a value, which may be secret")
+	}
+	return true, s.endedRefused(ctx)
+}
+
+// endedRefused wants the process to end by itself, with the status of one that refuses its configuration.
+func (s *stage) endedRefused(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	select {
+	case <-s.process.done:
+	case <-ctx.Done():
+		return errors.New("it refuses its configuration, and does not end")
+	}
+	if !s.process.refused() {
+		return errors.New("it refuses its configuration; busd starts it again and again, because " + s.process.how())
+	}
+	return nil
+}

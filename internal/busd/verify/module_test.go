@@ -1,0 +1,309 @@
+package verify_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// module is one that is written without a kit, and speaks JSON. It breaks the rule of that name, and no other if that is possible.
+type module struct {
+	breaks  string
+	nc      *nats.Conn
+	at      subjects.Server
+	name    string
+	worker  string
+	stop    chan os.Signal
+	wake    chan struct{}
+	answers sync.WaitGroup
+	tasks   chan struct{}
+	one     sync.Mutex
+	subs    []*nats.Subscription
+	entry   map[string]json.RawMessage
+	joined  bool
+}
+
+var callbacks = []string{subjects.UserMayCreateRoom.FullName(), subjects.OnProfileUpdate.FullName()}
+
+const jsonType = "application/json"
+
+// runModule is what the test's own program does as a module.
+func runModule(breaks string) {
+	m := &module{
+		breaks: breaks, at: subjects.For(os.Getenv("MODULEBUS_SERVER_NAME")), name: os.Getenv("MODULEBUS_MODULE"), worker: os.Getenv("MODULEBUS_WORKER"),
+		stop: make(chan os.Signal, 1), wake: make(chan struct{}, 1), tasks: make(chan struct{}, 64),
+	}
+	if breaks == "unique" {
+		m.worker = "the-one"
+	}
+	signal.Notify(m.stop, syscall.SIGTERM)
+	options := []nats.Option{
+		nats.UserCredentials(os.Getenv("MODULEBUS_CREDENTIALS")), nats.CustomInboxPrefix(m.at.Inbox(m.name, m.worker)), nats.MaxReconnects(-1),
+		nats.ReconnectWait(50 * time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}
+	if breaks == "reconnects" {
+		options = append(options, nats.NoReconnect())
+	}
+	var err error
+	if m.nc, err = nats.Connect(os.Getenv("MODULEBUS_NATS_URL"), options...); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	m.live()
+}
+
+func (m *module) live() {
+	if m.breaks == "permissions" {
+		_, _ = m.nc.Subscribe("modulebus.example%2Ecom.cb.>", func(*nats.Msg) {})
+	}
+	for {
+		pause := m.round()
+		select {
+		case <-m.stop:
+			m.drain()
+			return
+		case <-m.wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// round asks for the entry, takes it over, and joins. It returns when to do so again.
+func (m *module) round() time.Duration {
+	entry, err := m.busd(m.at.Entry(m.name), map[string]any{})
+	listed := err == nil && string(entry["listed"]) == "true"
+	switch {
+	case errors.Is(err, nats.ErrTimeout) && m.breaks == "busd-away":
+		os.Exit(5)
+	case m.breaks == "starts":
+		os.Exit(3)
+	case m.breaks == "joins" && listed, m.breaks == "renews" && m.joined:
+		return time.Hour
+	case !listed:
+		return 300 * time.Millisecond
+	}
+	if m.breaks != "changed" || m.entry == nil {
+		m.entry = entry
+	}
+	m.judge()
+	m.register()
+	if m.breaks == "quiet" {
+		return time.Millisecond
+	}
+	return 400 * time.Millisecond
+}
+
+// judge refuses a configuration with anything in it.
+func (m *module) judge() {
+	if string(m.entry["config"]) == "{}" || len(m.subs) > 0 {
+		return
+	}
+	if m.breaks == "refuses-config" {
+		os.Exit(1)
+	}
+	_, _ = m.busd(m.at.Join(m.name), map[string]any{
+		"worker": m.worker, "config_revision": m.entry["config_revision"], "json": true,
+		"config_error": map[string]string{"path": "key", "error": "is not known"},
+	})
+	os.Exit(78)
+}
+
+func (m *module) register() {
+	if m.breaks != "listens-first" {
+		m.listen()
+	}
+	revision := m.entry["config_revision"]
+	if m.breaks == "revision" {
+		revision = json.RawMessage(`"7"`)
+	}
+	_, err := m.busd(m.at.Join(m.name), map[string]any{"worker": m.worker, "callbacks": callbacks, "json": true, "config_revision": revision, "version": "1"})
+	m.joined = err == nil
+	m.listen()
+}
+
+func (m *module) listen() {
+	if len(m.subs) > 0 {
+		return
+	}
+	for _, name := range callbacks {
+		d, _ := subjects.Find(name)
+		m.subscribe(m.at.Callback(d, m.name), subjects.Group(m.name))
+	}
+	if m.breaks != "answers-by-name" {
+		m.subscribe(m.at.WorkerAny(m.name, m.worker), "")
+	}
+	sub, err := m.nc.Subscribe(m.at.Changed(m.name), func(*nats.Msg) {
+		select {
+		case m.wake <- struct{}{}:
+		default:
+		}
+	})
+	m.must(sub, err)
+	sub, err = m.nc.Subscribe(m.at.Cancel(m.name), func(*nats.Msg) {
+		if m.breaks == "cancel" {
+			os.Exit(9)
+		}
+	})
+	m.must(sub, err)
+	_ = m.nc.Flush()
+}
+
+func (m *module) subscribe(subject, group string) {
+	sub, err := m.nc.QueueSubscribe(subject, group, m.asked)
+	m.must(sub, err)
+}
+
+func (m *module) must(sub *nats.Subscription, err error) {
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	m.subs = append(m.subs, sub)
+}
+
+// asked has a task answer, of which there are no more than so many.
+func (m *module) asked(q *nats.Msg) {
+	if q.Header.Get("Nats-Stream") != "" && m.breaks != "forged" {
+		return
+	}
+	select {
+	case m.tasks <- struct{}{}:
+	default:
+		if m.breaks != "busy" {
+			m.fail(q, "busy", "too many questions")
+		}
+		return
+	}
+	m.answers.Go(func() { m.answer(q); <-m.tasks })
+}
+
+func (m *module) answer(q *nats.Msg) {
+	switch m.breaks {
+	case "several-at-once":
+		m.one.Lock()
+		defer m.one.Unlock()
+		<-time.After(100 * time.Millisecond)
+	case "busy":
+		<-time.After(100 * time.Millisecond)
+	case "drains":
+		<-time.After(30 * time.Millisecond)
+	case "deadline":
+		if q.Header.Get("Modulebus-Timeout") != "" {
+			return
+		}
+	case "news":
+		if q.Header.Get("Modulebus-News") != "" {
+			m.fail(q, "error", "news with a name")
+			return
+		}
+	}
+	m.decide(q)
+}
+
+func (m *module) decide(q *nats.Msg) {
+	known := false
+	for _, name := range callbacks {
+		known = known || strings.Contains(q.Subject, name)
+	}
+	var request struct {
+		UserID     string          `json:"user_id"`
+		RoomConfig json.RawMessage `json:"room_config"`
+		NewProfile json.RawMessage `json:"new_profile"`
+		ByAdmin    bool            `json:"by_admin"`
+		Deactiv    bool            `json:"deactivation"`
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(q.Data)))
+	if m.breaks == "future-fields" {
+		decoder.DisallowUnknownFields()
+	}
+	err := decoder.Decode(&request)
+	switch {
+	case !known && m.breaks == "future-callbacks":
+		m.reply(q, `{"refusal": {"errcode": "M_FORBIDDEN"}}`)
+	case !known || m.breaks == "malformed":
+		m.reply(q, "{}")
+	case err != nil && len(q.Data) > 0 && m.breaks == "stays":
+		os.Exit(7)
+	case err != nil && m.breaks == "discreet":
+		m.fail(q, "malformed", "cannot read "+strings.ToValidUTF8(string(q.Data), "?"))
+	case err != nil:
+		m.fail(q, "malformed", "cannot read it")
+	case m.breaks == "answers":
+		m.reply(q, `{"allowed": true}`)
+	default:
+		m.reply(q, "{}")
+	}
+}
+
+func (m *module) reply(q *nats.Msg, text string) {
+	_ = q.RespondMsg(&nats.Msg{Header: nats.Header{"Content-Type": {jsonType}}, Data: []byte(text)})
+}
+
+func (m *module) fail(q *nats.Msg, kind, text string) {
+	_ = q.RespondMsg(&nats.Msg{Header: nats.Header{"Nats-Service-Error-Code": {kind}, "Nats-Service-Error": {text}}})
+}
+
+func (m *module) busd(subject string, body map[string]any) (reply map[string]json.RawMessage, err error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := m.nc.RequestMsg(&nats.Msg{Subject: subject, Header: nats.Header{"Content-Type": {jsonType}}, Data: data}, 300*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	return reply, json.Unmarshal(answer.Data, &reply)
+}
+
+func (m *module) drain() {
+	if m.breaks == "drains" {
+		_, _ = m.busd(m.at.Leave(m.name), map[string]any{"worker": m.worker})
+		m.nc.Close()
+		return
+	}
+	for _, sub := range m.subs {
+		_ = sub.Drain()
+	}
+	_ = m.nc.Flush()
+	for _, sub := range m.subs {
+		for sub.IsValid() {
+			<-time.After(time.Millisecond)
+		}
+	}
+	if m.breaks != "leaves" {
+		_, _ = m.busd(m.at.Leave(m.name), map[string]any{"worker": m.worker})
+	}
+	m.answers.Wait()
+	_ = m.nc.Flush()
+	m.nc.Close()
+}
+
+// runPages is a module with the kit, whose page breaks the rule.
+func runPages(breaks string) {
+	page := func(w http.ResponseWriter, r *http.Request) {
+		if breaks == "page" || breaks == "page-large" && r.ContentLength > 1<<10 || breaks == "page-websocket" && r.Header.Get("Upgrade") != "" {
+			panic(http.ErrAbortHandler)
+		}
+		if _, err := io.Copy(io.Discard, r.Body); err != nil && breaks == "page-cut" {
+			os.Exit(1)
+		}
+		fmt.Fprintln(w, "hello")
+	}
+	modulekit.Main(modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		api.RegisterWebResource("/_synapse/client/verified", http.HandlerFunc(page))
+		return nil
+	}})
+}

@@ -1,0 +1,88 @@
+package verify
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+)
+
+// WriteJSON writes the report as one JSON object.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// Line is the result for people: one line, and one more where there is something to say.
+func (r Result) Line() string {
+	mark := map[Verdict]string{Kept: "ok", Broken: "FAIL", Skipped: "skip"}[r.Verdict]
+	line := fmt.Sprintf("%-4s  %-16s  %s", mark, r.Rule, r.Sentence)
+	switch r.Verdict {
+	case Broken:
+		return line + "\n      " + r.Why + "\n      see " + r.Link
+	case Skipped:
+		return line + " (" + r.Why + ")"
+	case Kept:
+	}
+	return line
+}
+
+// Summary says in a line how it went.
+func (r *Report) Summary() string {
+	counts := map[Verdict]int{}
+	for _, result := range r.Results {
+		counts[result.Verdict]++
+	}
+	how := "a correct module"
+	if !r.Correct {
+		how = "not a correct module"
+	}
+	return fmt.Sprintf("%s: %d rules kept, %d broken, %d skipped", how, counts[Kept], counts[Broken], counts[Skipped])
+}
+
+type junitSuite struct {
+	XMLName  xml.Name    `xml:"testsuite"`
+	Name     string      `xml:"name,attr"`
+	Tests    int         `xml:"tests,attr"`
+	Failures int         `xml:"failures,attr"`
+	Skipped  int         `xml:"skipped,attr"`
+	Cases    []junitCase `xml:"testcase"`
+}
+
+type junitCase struct {
+	Class   string        `xml:"classname,attr"`
+	Name    string        `xml:"name,attr"`
+	Failure *junitMessage `xml:"failure"`
+	Skipped *junitMessage `xml:"skipped"`
+}
+
+type junitMessage struct {
+	Message string `xml:"message,attr"`
+	Text    string `xml:",chardata"`
+}
+
+// WriteJUnit writes the report as JUnit's XML, with a test case for each rule.
+func (r *Report) WriteJUnit(w io.Writer) error {
+	suite := junitSuite{Name: "busd verify", Tests: len(r.Results)}
+	for _, result := range r.Results {
+		c := junitCase{Class: "protocol", Name: result.Rule}
+		m := &junitMessage{result.Why, result.Sentence + " (" + result.Link + ")"}
+		switch result.Verdict {
+		case Broken:
+			suite.Failures++
+			c.Failure = m
+		case Skipped:
+			suite.Skipped++
+			c.Skipped = m
+		case Kept:
+		}
+		suite.Cases = append(suite.Cases, c)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	e := xml.NewEncoder(w)
+	e.Indent("", "  ")
+	return e.Encode(suite)
+}

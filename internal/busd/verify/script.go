@@ -1,0 +1,216 @@
+package verify
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// joined is one join that came.
+type joined struct {
+	*rosterv1.Join
+
+	at      time.Time
+	deaf    bool // nobody listened for questions when it came
+	revised uint64
+}
+
+// script is a busd that does what a rule wants.
+type script struct {
+	nc     *nats.Conn
+	server subjects.Server
+	subs   []*nats.Subscription
+
+	mu       sync.Mutex // guards what follows
+	mute     bool       // it is away: nothing is answered
+	listed   bool
+	revision uint64
+	config   json.RawMessage
+	entries  int
+	said     int // messages of the module, of any kind
+	joins    []joined
+	leaves   []string // workers
+	changed  chan struct{}
+}
+
+func openScript(nc *nats.Conn, server subjects.Server, config json.RawMessage) (*script, error) {
+	b := &script{nc: nc, server: server, revision: 1, config: config, changed: make(chan struct{})}
+	for subject, handle := range map[string]nats.MsgHandler{
+		server.Entry(moduleName): b.entry, server.Join(moduleName): b.join, server.Leave(moduleName): b.leave,
+	} {
+		sub, err := nc.Subscribe(subject, handle)
+		if err != nil {
+			return nil, err
+		}
+		b.subs = append(b.subs, sub)
+	}
+	return b, nc.Flush()
+}
+
+func (b *script) close() {
+	for _, sub := range b.subs {
+		_ = sub.Unsubscribe() // It fails only when the connection is closed.
+	}
+}
+
+// note changes what is known, and tells those who wait for it. It reports whether busd is there.
+func (b *script) note(change func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.said++
+	if b.mute {
+		return false
+	}
+	change()
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return true
+}
+
+// entry answers with one more field than there is in this version. The first time, the module is not listed yet.
+func (b *script) entry(m *nats.Msg) {
+	e := &rosterv1.Entry{}
+	if b.note(func() {
+		b.entries++
+		if e.Listed = b.listed; e.Listed {
+			e.ConfigRevision, e.Config, e.TimeoutMs, e.JoinEveryMs = b.revision, b.config, wire.Milliseconds(answerTime), wire.Milliseconds(joinEvery)
+		}
+		b.listed = true
+	}) {
+		b.reply(m, e)
+	}
+}
+
+func (b *script) join(m *nats.Msg) {
+	j := &rosterv1.Join{}
+	if wire.DecodeMessage(m, j) != nil {
+		j = &rosterv1.Join{}
+	}
+	deaf := b.deaf(j)
+	if b.note(func() { b.joins = append(b.joins, joined{j, time.Now(), deaf, b.revision}) }) {
+		b.reply(m, &rosterv1.Joined{Listed: true})
+	}
+}
+
+// deaf reports whether nobody listens for what a worker registers, when it joins for the first time.
+func (b *script) deaf(j *rosterv1.Join) bool {
+	if slices.ContainsFunc(b.all(), func(o joined) bool { return o.GetWorker() == j.GetWorker() }) {
+		return false
+	}
+	for _, name := range j.GetCallbacks() {
+		if d, ok := subjects.Find(name); ok {
+			_, err := b.nc.Request(b.server.Callback(d, moduleName), nil, answerTime)
+			return errors.Is(err, nats.ErrNoResponders) // What it answers to nothing is nobody's business.
+		}
+	}
+	return false
+}
+
+func (b *script) leave(m *nats.Msg) {
+	l := &rosterv1.Leave{}
+	_ = wire.DecodeMessage(m, l) // A leave that says nothing is noted, too.
+	if b.note(func() { b.leaves = append(b.leaves, l.GetWorker()) }) {
+		b.reply(m, &rosterv1.Joined{Listed: true})
+	}
+}
+
+// tomorrow is the number of a field that no message has.
+const tomorrow = 4000
+
+// reply answers in the mapping of the request, with a field of tomorrow.
+func (b *script) reply(m *nats.Msg, answer proto.Message) {
+	in := wire.MappingOf(m)
+	if in == wire.Binary {
+		answer.ProtoReflect().SetUnknown(futureField)
+	}
+	data, err := wire.Encode(answer, in)
+	if err != nil {
+		return
+	}
+	if in == wire.JSON {
+		data = withField(data)
+	}
+	_ = m.RespondMsg(&nats.Msg{Header: in.Header(), Data: data}) // It fails when the connection is closed.
+}
+
+// withField is a JSON object with a field of tomorrow.
+func withField(object []byte) []byte {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(object, &all) != nil || all == nil {
+		return object
+	}
+	all["field_of_tomorrow"] = json.RawMessage(`{"a": [1]}`)
+	out, err := json.Marshal(all)
+	if err != nil {
+		return object
+	}
+	return out
+}
+
+func (b *script) all() []joined {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.joins)
+}
+
+func (b *script) count() int { return len(b.all()) }
+
+// last is the join that came last.
+func (b *script) last() joined {
+	all := b.all()
+	if len(all) == 0 {
+		return joined{Join: &rosterv1.Join{}}
+	}
+	return all[len(all)-1]
+}
+
+// joinedAfter reports whether there are more joins, and returns what is closed at the next change.
+func (b *script) joinedAfter(count int) (bool, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.joins) > count, b.changed
+}
+
+// configure gives the module another configuration, and tells it so.
+func (b *script) configure(config json.RawMessage) (revision uint64) {
+	b.mu.Lock()
+	b.revision++
+	b.config = config
+	e := &rosterv1.Entry{
+		Listed: true, ConfigRevision: b.revision, Config: config, TimeoutMs: wire.Milliseconds(answerTime), JoinEveryMs: wire.Milliseconds(joinEvery),
+	}
+	b.mu.Unlock()
+	data, err := wire.Encode(e, wire.Binary)
+	if err == nil {
+		_ = b.nc.Publish(b.server.Changed(moduleName), data) // It fails when the connection is closed.
+	}
+	return e.GetConfigRevision()
+}
+
+func (b *script) away(is bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mute = is
+}
+
+// left reports whether the worker has said that it leaves.
+func (b *script) left(worker string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Contains(b.leaves, worker)
+}
+
+func (b *script) counts() (entries, said int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.entries, b.said
+}

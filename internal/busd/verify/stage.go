@@ -1,0 +1,183 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/admission"
+	"github.com/modulebus/modulebus/internal/busd/broker"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/busd/store"
+	"github.com/modulebus/modulebus/internal/busd/supervise"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	serverName = "example.com"
+	moduleName = "verified"
+
+	// ruleTime is how long one rule may take. Beyond: it is broken.
+	ruleTime = 30 * time.Second
+
+	// joinTime is how long a module may take to join: it may be compiled first. Beyond: it never joins.
+	joinTime = 20 * time.Second
+
+	// answerTime is how long a module has for one question.
+	answerTime = 2 * time.Second
+
+	// joinEvery is how often the module is to join again.
+	joinEvery = 500 * time.Millisecond
+)
+
+// stage is the bus on which one module is verified.
+type stage struct {
+	Options
+	dir       string
+	broker    *broker.Broker
+	admission *admission.Admission
+	store     *store.Service
+	refusals  *refusals
+	line      *line // to NATS
+	busd      *script
+	nc        *nats.Conn
+	server    subjects.Server
+	file      string // with the module's credentials
+	process   *process
+	ended     []string      // how processes ended that were not asked to
+	gaveUp    string        // why nothing more can be asked
+	patience  time.Duration // for a module to join
+	drained   bool          // it ended in time when it was asked to
+	web       *web          // made when the first page is asked for
+	closers   []func()
+}
+
+func open(o Options) (_ *stage, err error) {
+	s := &stage{Options: o, server: subjects.For(serverName), refusals: &refusals{}, patience: joinTime}
+	if len(s.Config) == 0 {
+		s.Config = json.RawMessage("{}")
+	}
+	for _, step := range []func() error{s.openNATS, s.openStore, s.openLine, s.openScript} {
+		if err := step(); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *stage) onClose(f func()) { s.closers = append(s.closers, f) }
+
+func (s *stage) close() {
+	if s.process != nil {
+		s.process.kill()
+	}
+	for _, f := range slices.Backward(s.closers) {
+		f()
+	}
+}
+
+// openNATS starts the server that modules are let into, each with its permissions.
+func (s *stage) openNATS() (err error) {
+	if s.dir, err = os.MkdirTemp("", "busd-verify-"); err != nil {
+		return err
+	}
+	s.onClose(func() { _ = os.RemoveAll(s.dir) })
+	keys, err := identity.Open(identity.In(s.dir), serverName)
+	if err != nil {
+		return err
+	}
+	log := zerolog.New(s.refusals)
+	listed := []string{moduleName}
+	s.broker, err = broker.Open(broker.Options{
+		NATS: config.NATS{Listen: "127.0.0.1:0", MaxPayload: config.DefaultMaxPayload}, Keys: keys, Listed: listed,
+		StoreDir: filepath.Join(s.dir, "nats"), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.broker.Close)
+	s.nc = s.broker.Conn
+	s.admission, err = admission.Open(admission.Options{
+		Broker: s.broker, Keys: keys, Dir: filepath.Join(s.dir, "credentials"), Listed: listed, Log: log,
+		Replace: func(context.Context, string) (bool, error) { return false, nil },
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.admission.Close)
+	s.file, err = s.admission.Credentials(moduleName)
+	return err
+}
+
+func (s *stage) openStore() (err error) {
+	log := zerolog.Nop()
+	s.store, err = store.Serve(store.Options{
+		Conn: s.nc, ServerName: serverName, Listed: func(module string) bool { return module == moduleName }, Durable: true, Log: &log,
+	})
+	if err == nil {
+		s.onClose(s.store.Close)
+	}
+	return err
+}
+
+func (s *stage) openLine() (err error) {
+	s.line, err = openLine(s.broker.URL)
+	if err == nil {
+		s.onClose(s.line.close)
+	}
+	return err
+}
+
+func (s *stage) openScript() (err error) {
+	s.busd, err = openScript(s.nc, s.server, s.Config)
+	if err == nil {
+		s.onClose(s.busd.close)
+	}
+	return err
+}
+
+// start starts a process of the module, as busd would.
+func (s *stage) start() (err error) {
+	s.process, err = s.launch(nuid.Next())
+	return err
+}
+
+func (s *stage) launch(worker string) (*process, error) {
+	env := append(supervise.Environment(os.Environ(), nil),
+		"MODULEBUS_NATS_URL="+s.line.url(), "MODULEBUS_SERVER_NAME="+serverName, "MODULEBUS_MODULE="+moduleName,
+		"MODULEBUS_CREDENTIALS="+s.file, supervise.WorkerEnv+"="+worker)
+	return startProcess(s.Command, env, s.Output)
+}
+
+// awaitJoin waits for a join of the process that is the newest, after so many there were.
+func (s *stage) awaitJoin(ctx context.Context, after int) error {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	if after == 0 {
+		after = s.busd.count()
+	}
+	for {
+		joined, changed := s.busd.joinedAfter(after)
+		if joined {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.process.done:
+			return errors.New(s.process.how())
+		case <-ctx.Done():
+			return fmt.Errorf("it has not joined within %v: it requests %s, and then %s", s.patience, s.server.Entry(moduleName), s.server.Join(moduleName))
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Options say what is verified.
+type Options struct {
+	// Command is the module's program and its arguments. Required.
+	Command []string
+
+	// Config is what the module gets. Default {}.
+	Config json.RawMessage
+
+	// Output gets what the module writes. Default: nobody does.
+	Output io.Writer
+
+	// Verified is told each result as it is there. Default: nobody is.
+	Verified func(Result)
+}
+
+// Verdict is what was found of one rule.
+type Verdict string
+
+// Verdicts.
+const (
+	Kept    Verdict = "kept"
+	Broken  Verdict = "broken"
+	Skipped Verdict = "skipped" // the module does nothing that the rule is about, or cannot be asked any more
+)
+
+// Result is what was found of one rule.
+type Result struct {
+	Rule     string  `json:"rule"`
+	Sentence string  `json:"sentence"` // what every module does
+	Link     string  `json:"link"`     // where more is said
+	Verdict  Verdict `json:"verdict"`
+	Why      string  `json:"why,omitempty"` // what was seen, or why nothing was
+}
+
+// Report is what was found of a module.
+type Report struct {
+	Command []string `json:"command"`
+	Correct bool     `json:"correct"` // no rule is broken
+	Results []Result `json:"results"`
+}
+
+// page is where the rules are explained.
+const page = "docs/protocol.md#"
+
+// skip is why a rule says nothing of this module.
+type skip string
+
+// Error implements error.
+func (s skip) Error() string { return string(s) }
+
+// noteEnd remembers how a process ended that was not asked to.
+func (s *stage) noteEnd() {
+	if s.process != nil && s.process.over() && !s.process.asked {
+		s.process.asked = true
+		s.ended = append(s.ended, s.process.how())
+	}
+}
+
+// Run starts the module and goes through the rules. It takes about ten seconds, more where the module is wrong, and ends with
+// ctx.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	s, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return s.run(ctx, rules)
+}
+
+func (s *stage) run(ctx context.Context, rules []rule) (*Report, error) {
+	report := &Report{Command: s.Command, Correct: true}
+	for _, r := range rules {
+		result := s.verify(ctx, r)
+		report.Correct = report.Correct && result.Verdict != Broken
+		report.Results = append(report.Results, result)
+		if s.Verified != nil {
+			s.Verified(result)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return report, nil
+}
+
+func (s *stage) verify(ctx context.Context, r rule) Result {
+	result := Result{Rule: r.id, Sentence: r.sentence, Link: page + r.anchor, Verdict: Kept}
+	err := s.look(ctx, r)
+	var why skip
+	switch {
+	case errors.As(err, &why):
+		result.Verdict, result.Why = Skipped, string(why)
+	case err != nil:
+		result.Verdict, result.Why = Broken, err.Error()
+	}
+	return result
+}
+
+// look looks at one rule, with a module that runs and has joined, unless the rule is about just that.
+func (s *stage) look(ctx context.Context, r rule) error {
+	ctx, cancel := context.WithTimeout(ctx, ruleTime)
+	defer cancel()
+	if !r.alone {
+		if s.gaveUp != "" {
+			return skip(s.gaveUp)
+		}
+		if err := s.again(ctx); err != nil {
+			return skip(err.Error())
+		}
+	}
+	return r.check(ctx, s)
+}
+
+// again starts the module once more where it has ended.
+func (s *stage) again(ctx context.Context) error {
+	if s.process != nil && !s.process.over() {
+		return nil
+	}
+	s.noteEnd()
+	if err := s.start(); err != nil {
+		return err
+	}
+	if err := s.awaitJoin(ctx, 0); err != nil {
+		return fmt.Errorf("it ended, and did not join again: %w", err)
+	}
+	return nil
+}
