@@ -78,9 +78,9 @@ own_tests   = $(shell $(own_files) | xargs -r grep -hoE '^func Test[A-Z][A-Za-z0
 own_suites  = $(shell $(own_files) | xargs -r dirname | sort -u | sed 's|^|./|')
 
 # One suite after the other: several have servers enough for a small machine, and some measure time.
-integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready chromium databases proxies ## the tests that need more than Go: Python, a real Synapse, a browser
+integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready $(CACHE)/gate/ready chromium databases proxies ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
-		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix \
+		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix MODULEBUS_GATE_PACKAGES=$(CACHE)/gate \
 		go test -v -p 1 -count=1 -timeout 25m -tags integration -run '^($(own_tests))$$' $(TESTFLAGS) $(own_suites) \
 		| awk -v suites='$(own_suites)' -f .ci/tally.awk
 
@@ -114,6 +114,7 @@ $(CACHE)/modules/ready: integration/synapse/modules/requirements.txt $(CACHE)/ve
 
 $(CACHE)/browser/ready: integration/web/browser/package.json integration/web/browser/package-lock.json
 $(CACHE)/matrix/ready: integration/synapse/matrix/package.json integration/synapse/matrix/package-lock.json
+$(CACHE)/gate/ready: examples/javascript/package.json examples/javascript/package-lock.json
 $(CACHE)/%/ready:
 	mkdir -p $(@D)
 	cp $^ $(@D)

@@ -26,6 +26,8 @@ class Gate:
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
     """Is an ASGI application, as Starlette's and FastAPI's are."""
+    if scope["type"] != "http":
+        return  # A WebSocket is refused.
     name = parse_qs(scope["query_string"].decode()).get("name", ["you"])[0]
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": json.dumps({"hello": name}).encode()})
