@@ -11,6 +11,7 @@ from typing import Any
 from . import messages
 from .api import ModuleApi
 from .caller import Transport
+from .contained import contained
 from .store import Store
 
 logger = logging.getLogger("modulebus")
@@ -33,7 +34,7 @@ class Loop:
         while True:
             await asyncio.sleep(self.interval)
             try:
-                await self.function()
+                await contained(self.function())
             except Exception:
                 logger.exception("looping background call failed")
 

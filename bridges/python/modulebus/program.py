@@ -17,6 +17,7 @@ from .answers import ConfigError
 from .homeserver import Homeserver
 from .link import Link, connect
 from .subjects import Subjects
+from .watch import Watch
 from .worker import Builder, ClassBuilder, Options, Worker
 
 logger = logging.getLogger("modulebus")
@@ -97,6 +98,8 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
         logger.error("cannot connect to NATS: %s", error)
         return CRASHED
     worker = Worker(Link(client, subjects), builder, version, options)
+    watch = Watch()
+    watch.start()
     life = asyncio.create_task(worker.run())
     await _first(life, stopping, closed)
     worker.stop()
@@ -109,6 +112,7 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
         logger.exception("module stopped")
         return CRASHED
     finally:
+        watch.end()
         if not client.is_closed:
             await client.close()
     if not stopping.is_set():

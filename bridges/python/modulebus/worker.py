@@ -16,6 +16,7 @@ from nats.aio.subscription import Subscription
 
 from . import link as wire
 from .answers import ConfigError, Failure
+from .contained import contained
 from .homeserver import Homeserver
 from .leader import Candidate
 from .link import Link
@@ -174,7 +175,7 @@ class Worker:
         homeserver = Homeserver(self.link, subjects.server_name, subjects.module, subjects.worker)
         config = json.loads(json.dumps(self.entry.get("config") or {}))
         revision = str(self.entry.get("config_revision", "0"))
-        building = asyncio.create_task(self.builder.build(config, homeserver))
+        building = asyncio.create_task(contained(self.builder.build(config, homeserver)))
         stopping = asyncio.create_task(self.stopping.wait())
         await asyncio.wait([building, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -309,7 +310,7 @@ class Worker:
         name = handler.callback.full_name
         try:
             request = handler.read(json.loads(msg.data or b"{}"))
-            answer = await asyncio.wait_for(handler.function(request), seconds)
+            answer = await asyncio.wait_for(contained(handler.function(request)), seconds)
             return wire.dumps(handler.write(answer, self.link.subjects.worker)), wire.JSON
         except (Malformed, UnicodeDecodeError, json.JSONDecodeError) as error:
             return b"", wire.failure("malformed", str(error) if isinstance(error, Malformed) else "the question is not JSON")
