@@ -64,9 +64,10 @@ bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held a
 package: ## the Debian package of busd, in dist/
 	go run -C internal/cmd/deb . -root $(CURDIR) -out $(CURDIR)/dist
 
-moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of it, scene by scene: four minutes
+moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of it, scene by scene, and all that Synapse was recorded to decide with modules in Python: six minutes
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
-		go test -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|TheSameOutOfItsProcess$$' ./integration/synapse
+		go test -p 1 -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|CallsOutOfItsProcess$$|^TestConformanceOfPython$$' \
+		./integration/synapse ./integration/conformance
 
 modules: $(CACHE)/venv/ready $(CACHE)/modules/ready ## published Synapse modules in Synapse's process and out of it: five minutes
 	MODULEBUS_MODULES=$(CACHE)/modules MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \

@@ -88,7 +88,9 @@ var classes = []class{
 		"wrong_type",
 		"a value that Synapse complains of, or that no field holds, is no reply here: the module has failed, and its policy applies",
 		func(r *vector) bool { return r.wrong() != "" },
-		func(p *performance) bool { return p.failedWith(p.wrong(), rosterv1.FailureKind_MALFORMED) },
+		func(p *performance) bool {
+			return p.failedWith(p.wrong(), rosterv1.FailureKind_MALFORMED, rosterv1.FailureKind_PANIC)
+		},
 	},
 	{
 		"cancelled_call",
@@ -96,7 +98,9 @@ var classes = []class{
 		func(r *vector) bool {
 			return r.Result.Error == "CancelledError" && r.lastOutcome().Error == "CancelledError"
 		},
-		func(p *performance) bool { return p.failedWith(p.last(), rosterv1.FailureKind_ERROR) },
+		func(p *performance) bool {
+			return p.failedWith(p.last(), rosterv1.FailureKind_ERROR, rosterv1.FailureKind_PANIC)
+		},
 	},
 	{
 		"federated_failure",
@@ -105,13 +109,38 @@ var classes = []class{
 			sender, _ := object(object(r.Args["event"])["json"])["sender"].(string)
 			return r.Callback == "check_event_for_spam" && !strings.HasSuffix(sender, ":"+ownServer) && r.lastOutcome().Kind == "raise"
 		},
-		func(p *performance) bool { return p.failedWith(p.last(), rosterv1.FailureKind_ERROR) },
+		func(p *performance) bool {
+			return p.failedWith(p.last(), rosterv1.FailureKind_ERROR, rosterv1.FailureKind_PANIC)
+		},
+	},
+}
+
+// pythonClasses are those of modules that were written for Synapse, and run out of its process.
+var pythonClasses = []class{
+	{
+		"refusal_by_raising",
+		"Synapse passes a SynapseError out of user_may_send_state_event on to the client; here it is a refusal",
+		func(r *vector) bool { return r.Callback == "user_may_send_state_event" && r.lastOutcome().Code != 0 },
+		func(p *performance) bool {
+			_, refused := p.got.(refusedWith)
+			return refused && p.by == p.last()
+		},
+	},
+	{
+		"none_is_no_opinion",
+		"None where Synapse wants a number, and fails later, is no opinion here: the homeserver's configuration holds",
+		func(r *vector) bool {
+			return r.anyCalled(func(s cue) bool {
+				return r.outcomeOf(s).Kind == "return" && r.outcomeOf(s).Value == nil && !r.sayable(s)
+			})
+		},
+		func(p *performance) bool { return p.by == "" },
 	},
 }
 
 // classOf is the class that explains the differences; nil for none.
 func classOf(p *performance) *class {
-	candidates := classes
+	candidates := slices.Concat(classes, p.stage.classes)
 	if !p.known() {
 		candidates = classes[:1]
 	}
@@ -119,7 +148,7 @@ func classOf(p *performance) *class {
 	if i < 0 {
 		return nil
 	}
-	return &classes[i]
+	return &candidates[i]
 }
 
 // anyCalled reports whether it is so of any module that was called and of which the record says what it did.

@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,6 +41,13 @@ type stage struct {
 	unaccepted string
 	now        time.Time
 
+	// others answer in place of the records' modules, and set the question to what was seen of it. Default nil: what the records
+	// say is answered.
+	others func(*vector, *question, *subjects.Declaration) (fakeReply, error)
+
+	// classes are those that only others have.
+	classes []class
+
 	// tamper spoils decisions, to see whether anybody notices. Default nil: nobody does.
 	tamper func(*subjects.Declaration, *bus.Decision[proto.Message], *error)
 }
@@ -49,6 +57,7 @@ type scene struct {
 	vector  *vector
 	asked   []question
 	arrived chan struct{}
+	trouble error // with others
 }
 
 // question is one request to a module.
@@ -105,14 +114,27 @@ func (s *stage) play(name string, d *subjects.Declaration, m *nats.Msg) {
 	if unreadable(m, c.request) != nil {
 		c.request = nil
 	}
+	var reply fakeReply
+	if c.request != nil {
+		reply = s.reply(&c, d)
+	}
 	s.scene.asked = append(s.scene.asked, c)
 	if c.request != nil {
-		_ = m.RespondMsg(s.scene.vector.replyOf(c.cue, d, c.request).message(m))
+		_ = m.RespondMsg(reply.message(m))
 	}
 	select {
 	case s.scene.arrived <- struct{}{}:
 	default:
 	}
+}
+
+func (s *stage) reply(c *question, d *subjects.Declaration) fakeReply {
+	if s.others == nil {
+		return s.scene.vector.replyOf(c.cue, d, c.request)
+	}
+	reply, err := s.others(s.scene.vector, c, d)
+	s.scene.trouble = errors.Join(s.scene.trouble, err)
+	return reply
 }
 
 func unreadable(m *nats.Msg, request proto.Message) error {

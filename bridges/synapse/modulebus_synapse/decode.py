@@ -151,6 +151,7 @@ def _behaviour(answer: Answer | None, other: str) -> RegistrationBehaviour:
 
 _VERDICTS: dict[str, Callable[[Callback], Decoder]] = {
     "ALLOWED": lambda _: lambda answer, args: refusal_of(answer) is None,
+    "TRUE": lambda _: lambda answer, args: refusal_of(answer) is None,
     "REFUSED": lambda _: lambda answer, args: refusal_of(answer) is not None,
     "CODE": lambda _: lambda answer, args: _code(answer),
     "BARE_CODE": lambda _: lambda answer, args: _bare_code(answer),

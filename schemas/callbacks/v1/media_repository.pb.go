@@ -429,7 +429,7 @@ const file_callbacks_v1_media_repository_proto_rawDesc = "" +
 	"\"OnMediaUploadLimitExceededResponse2\xbb\x05\n" +
 	"\x0fMediaRepository\x12\x97\x01\n" +
 	"\x15GetMediaConfigForUser\x124.modulebus.callbacks.v1.GetMediaConfigForUserRequest\x1a5.modulebus.callbacks.v1.GetMediaConfigForUserResponse\"\x11\x8a\xb5\x18\r\b\x01\x10\x03 \x01*\x051.132\x12\xba\x01\n" +
-	" IsUserAllowedToUploadMediaOfSize\x12?.modulebus.callbacks.v1.IsUserAllowedToUploadMediaOfSizeRequest\x1a@.modulebus.callbacks.v1.IsUserAllowedToUploadMediaOfSizeResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.132H\x01\x12\xa9\x01\n" +
+	" IsUserAllowedToUploadMediaOfSize\x12?.modulebus.callbacks.v1.IsUserAllowedToUploadMediaOfSizeRequest\x1a@.modulebus.callbacks.v1.IsUserAllowedToUploadMediaOfSizeResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.132H\b\x12\xa9\x01\n" +
 	"\x1bGetMediaUploadLimitsForUser\x12:.modulebus.callbacks.v1.GetMediaUploadLimitsForUserRequest\x1a;.modulebus.callbacks.v1.GetMediaUploadLimitsForUserResponse\"\x11\x8a\xb5\x18\r\b\x01\x10\x03 \x01*\x051.139\x12\xa4\x01\n" +
 	"\x1aOnMediaUploadLimitExceeded\x129.modulebus.callbacks.v1.OnMediaUploadLimitExceededRequest\x1a:.modulebus.callbacks.v1.OnMediaUploadLimitExceededResponse\"\x0f\x8a\xb5\x18\v\b\x02\x10\x03*\x051.139BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 

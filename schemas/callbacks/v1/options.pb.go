@@ -169,6 +169,8 @@ const (
 	Verdict_REPLACEMENT Verdict = 6
 	// None to go on, with the argument changed where it is; an exception to refuse.
 	Verdict_EXCEPTION Verdict = 7
+	// What is true in Python's sense to go on. Whatever is not refuses, None included.
+	Verdict_TRUE Verdict = 8
 )
 
 // Enum value maps for Verdict.
@@ -182,6 +184,7 @@ var (
 		5: "BEHAVIOUR",
 		6: "REPLACEMENT",
 		7: "EXCEPTION",
+		8: "TRUE",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSPECIFIED": 0,
@@ -192,6 +195,7 @@ var (
 		"BEHAVIOUR":           5,
 		"REPLACEMENT":         6,
 		"EXCEPTION":           7,
+		"TRUE":                8,
 	}
 )
 
@@ -559,7 +563,7 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x04SKIP\x10\x01\x12\n" +
 	"\n" +
 	"\x06REFUSE\x10\x02\x12\b\n" +
-	"\x04FAIL\x10\x03*\x84\x01\n" +
+	"\x04FAIL\x10\x03*\x8e\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aALLOWED\x10\x01\x12\v\n" +
@@ -568,7 +572,8 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\tBARE_CODE\x10\x04\x12\r\n" +
 	"\tBEHAVIOUR\x10\x05\x12\x0f\n" +
 	"\vREPLACEMENT\x10\x06\x12\r\n" +
-	"\tEXCEPTION\x10\a:e\n" +
+	"\tEXCEPTION\x10\a\x12\b\n" +
+	"\x04TRUE\x10\b:e\n" +
 	"\bcallback\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CallbackOptionsR\bcallback:f\n" +
 	"\bcategory\x12\x1f.google.protobuf.ServiceOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CategoryOptionsR\bcategoryBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 

@@ -38,6 +38,7 @@ class Registered:
         self.callback = callback
         self.needs = needs
         self.call = function
+        self.followed_up = any("followed_up" in f.marks for f in callback.reply)
         self.fields = sorted(callback.request, key=lambda f: f.argument or callback.request.index(f) + 1)
 
     def read(self, data: Any) -> Any:
@@ -57,7 +58,7 @@ class Registered:
         before = {name: values.plain(v) for name, v in arguments.items() if isinstance(v, dict)}
         try:
             outcome = await self.api.run(self.callback.name, self.call, *_fitting(self.call, list(arguments.values())))
-            outcome, later = await self.api.later.keep(self.api, outcome)
+            outcome, later = await self.api.later.keep(self.api, outcome, self.followed_up)
         except SynapseError as error:
             if self.callback.verdict in verdicts.RAISES:
                 return verdicts.refusal(error)
@@ -122,13 +123,16 @@ class Later:
         """Returns what was kept under a token, once."""
         return self._kept.pop(token, None)
 
-    async def keep(self, api: ModuleApi, outcome: Any) -> tuple[Any, str]:
-        """Returns what an outcome says now, and the token of what is to be called later, if anything is."""
+    async def keep(self, api: ModuleApi, outcome: Any, later: bool) -> tuple[Any, str]:
+        """Returns what an outcome says now, and the token of what is to be called later, if anything is. `later` is whether the
+        outcome may be a pair with what is to be called."""
         if hasattr(outcome, "__aenter__"):
             now = await api.run("enter", outcome.__aenter__)
             return now, self._add(lambda: outcome.__aexit__(None, None, None))
-        if isinstance(outcome, tuple) and len(outcome) == 2 and callable(outcome[1]):
-            return outcome[0], self._add(outcome[1])
+        if later and isinstance(outcome, tuple) and len(outcome) == 2 and callable(outcome[1]):
+            return (outcome[0], None), self._add(outcome[1])
+        if isinstance(outcome, tuple) and len(outcome) == 2 and later and outcome[1] is not None:
+            raise TypeError(f"returned a {type(outcome[1]).__name__} to call later")
         return outcome, ""
 
     def _add(self, function: Callable[..., Any]) -> str:
@@ -162,7 +166,7 @@ class ModuleApi(real.ModuleApi):
         self._clock = hs.get_clock()
         self._http_client = hs.get_simple_http_client()
         self.custom_template_dir = hs.config.server.custom_template_directory
-        self._spam_checker = SpamCheckerModuleApiCallbacks(hs)
+        self._spam_checkers: dict[str, SpamCheckerModuleApiCallbacks] = {}
         self._properties = properties
         self.registered: dict[str, Registered | FollowUp] = {}
         self.later = Later()
@@ -202,10 +206,12 @@ class ModuleApi(real.ModuleApi):
                 self.registered[known.full_name] = FollowUp(self, known)
 
     def _register(self, known: table.Callback, function: Callable[..., Any]) -> None:
-        adapter = getattr(self._spam_checker, known.name, None)
-        if adapter is not None:  # It knows how many arguments the function takes, and what its answers mean.
-            self._spam_checker.register_callbacks(**{known.name: function})
-            function = adapter
+        if hasattr(SpamCheckerModuleApiCallbacks, known.name):
+            # Synapse's own knows how many arguments the function takes, and what its answers mean. Each callback has one for itself,
+            # since some go on to another callback, which is asked by itself here.
+            checker = self._spam_checkers.setdefault(known.name, SpamCheckerModuleApiCallbacks(self._hs))
+            checker.register_callbacks(**{known.name: function})
+            function = getattr(checker, known.name)
         needs = Needs()
         if known.stateful:
             from ..module import ALL_STATE

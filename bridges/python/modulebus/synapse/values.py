@@ -20,7 +20,7 @@ from synapse.types import UserID, UserInfo, create_requester
 
 from .. import table
 
-_INTEGERS = frozenset(["int32", "int64", "uint32", "uint64"])
+INTEGERS = frozenset(["int32", "int64", "uint32", "uint64"])
 
 
 def event(message: Mapping[str, Any]) -> Any:
@@ -103,11 +103,11 @@ def read(field: table.Field, value: Any) -> Any:
     return _one(field.type, value)
 
 
-_START = {"string": "", "bool": False, "bytes": b"", "double": 0.0, **dict.fromkeys(_INTEGERS, 0)}
+_START = {"string": "", "bool": False, "bytes": b"", "double": 0.0, **dict.fromkeys(INTEGERS, 0)}
 
 
 def _one(kind: str, value: Any) -> Any:
-    if kind in _INTEGERS:
+    if kind in INTEGERS:
         return int(value)
     if kind in _MAKERS:
         return _MAKERS[kind](value)
@@ -134,6 +134,8 @@ def _written(kind: str, value: Any) -> Any:
         return str(int(value))
     if kind == "string":
         return text(value)
+    if kind == "bool":
+        return bool(value)
     if kind == "json":
         return plain(value)
     if kind not in table.types():

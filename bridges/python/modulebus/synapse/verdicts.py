@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
-from synapse.module_api import NOT_SPAM, PRESENCE_ALL_USERS
+from synapse.api.presence import UserPresenceState
+from synapse.module_api import NOT_SPAM, PRESENCE_ALL_USERS, MediaUploadLimit, RatelimitOverride
 from synapse.module_api.errors import Codes, SynapseError
 from synapse.spam_checker_api import RegistrationBehaviour
 
@@ -16,22 +18,75 @@ Reply = dict[str, Any]
 
 
 def reply(callback: table.Callback, outcome: Any, before: Any, after: Any) -> Reply:
-    """Returns the reply for an outcome. `before` and `after` are the arguments, as they were and as the module left them."""
+    """Returns the reply for an outcome. `before` and `after` are the arguments, as they were and as the module left them.
+
+    TypeError: Synapse would not take the outcome for an answer. It would warn, and go on as if there were none; here the module
+    has failed, and its policy applies.
+    """
     if not callback.reply:
         return {}
     if callback.verdict:
         return _VERDICTS[callback.verdict](callback, outcome, before, after)
-    fields = [f for f in callback.reply if not f.marks]
     final = next((f for f in callback.reply if "final" in f.marks), None)
     if final is not None and outcome == PRESENCE_ALL_USERS:
         return {final.name: True}
-    if isinstance(outcome, tuple):  # A login: the user, and what is called once it succeeded.
-        outcome = outcome[0]
-    if outcome is None or outcome == "" and not fields[0].optional:
+    if any("followed_up" in f.marks for f in callback.reply):
+        outcome = _authenticated(outcome)
+    field = next(f for f in callback.reply if not f.marks)
+    if _is_nothing(field, outcome):
         return {}
-    if fields[0].map and isinstance(outcome, Mapping):
-        return {fields[0].name: {k: values.write(table.Field("", fields[0].type), v) for k, v in outcome.items()}}
-    return {fields[0].name: values.write(fields[0], outcome)}
+    return {field.name: _written(field, outcome)}
+
+
+def _authenticated(outcome: Any) -> Any:
+    """Returns the user of a login. What is called once it succeeded was kept already."""
+    if outcome is None:
+        return None
+    user, _ = _instance(outcome, tuple)
+    return user
+
+
+def _is_nothing(field: table.Field, outcome: Any) -> bool:
+    """Reports whether Synapse takes an outcome for no opinion."""
+    if field.type == "json" or field.type in table.types() and not field.map and not _is_list(field):
+        return not outcome
+    return outcome is None or outcome == "" and not field.optional
+
+
+def _is_list(field: table.Field) -> bool:
+    """Reports whether it is a list, or a message of one list, which stands for one that may be absent."""
+    inner = table.types().get(field.type, ())
+    return field.list or len(inner) == 1 and inner[0].list
+
+
+def _written(field: table.Field, outcome: Any) -> Any:
+    """Returns the JSON of an outcome that is what the field holds."""
+    if field.map:
+        one = table.Field("", field.type)
+        return {k: _written(one, v) for k, v in _instance(outcome, dict).items()}
+    if not _is_list(field):
+        return values.write(field, _instance(outcome, _classes()[field.type]))
+    inner = field.type if field.list else table.types()[field.type][0].type
+    for member in _instance(outcome, list if inner in _IN_LISTS else set):
+        _instance(member, _classes()[inner])
+    return values.write(field, outcome)
+
+
+def _instance(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool) and kind is int:
+        raise TypeError(f"returned {type(value).__name__} where Synapse takes {kind.__name__}")
+    return value
+
+
+# Types whose values Synapse takes in a list. It takes others in a set.
+_IN_LISTS = frozenset(["MediaUploadLimit"])
+
+
+@cache
+def _classes() -> dict[str, type]:
+    """What values of a type are in Synapse."""
+    scalars = {"string": str, "bool": object, "json": Mapping, **dict.fromkeys(values.INTEGERS, int)}
+    return {**scalars, **{c.__name__: c for c in (UserPresenceState, MediaUploadLimit, RatelimitOverride)}}
 
 
 def _inner(callback: table.Callback) -> table.Field | None:
@@ -50,7 +105,8 @@ def by_event(callback: table.Callback, outcomes: Mapping[str, Any]) -> Reply:
     """Returns the reply for what was said of each event."""
     inner = _inner(callback)
     assert inner is not None
-    said = {event_id: {inner.name: values.plain(outcome)} for event_id, outcome in outcomes.items() if outcome}
+    said = {event_id: {inner.name: values.plain(dict(outcome))} for event_id, outcome in outcomes.items()}
+    said = {event_id: fields for event_id, fields in said.items() if fields[inner.name]}
     return {callback.reply[0].name: said} if said else {}
 
 
@@ -84,11 +140,16 @@ def _code(_: table.Callback, outcome: Any, *__: Any) -> Reply:
     raise TypeError(f"returned {type(outcome).__name__}, which is no verdict")
 
 
-def _boolean(refuses: bool) -> Callable[..., Reply]:
-    def decide(_: table.Callback, outcome: Any, *__: Any) -> Reply:
-        return _refused(Codes.FORBIDDEN) if outcome is not None and bool(outcome) is refuses else {}
+def _allowed(_: table.Callback, outcome: Any, *__: Any) -> Reply:
+    return _refused(Codes.FORBIDDEN) if outcome is False else {}
 
-    return decide
+
+def _true(_: table.Callback, outcome: Any, *__: Any) -> Reply:
+    return {} if outcome else _refused(Codes.FORBIDDEN)
+
+
+def _is_refused(_: table.Callback, outcome: Any, *__: Any) -> Reply:
+    return _refused(Codes.FORBIDDEN) if outcome else {}
 
 
 def _behaviour(callback: table.Callback, outcome: Any, *_: Any) -> Reply:
@@ -101,10 +162,10 @@ def _behaviour(callback: table.Callback, outcome: Any, *_: Any) -> Reply:
 
 
 def _replacement(callback: table.Callback, outcome: Any, *_: Any) -> Reply:
-    allowed, replacement = outcome
-    if not allowed:
+    allowed, replacement = outcome if isinstance(outcome, list) else _instance(outcome, tuple)
+    if allowed is False:
         return _refused(Codes.FORBIDDEN)
-    if replacement is None:
+    if not isinstance(replacement, dict):
         return {}
     return {next(f.name for f in callback.reply if f.name != "refusal"): values.plain(replacement)}
 
@@ -116,8 +177,9 @@ def _changed(callback: table.Callback, _: Any, before: Any, after: Any) -> Reply
 
 
 _VERDICTS: dict[str, Callable[..., Reply]] = {
-    "ALLOWED": _boolean(refuses=False),
-    "REFUSED": _boolean(refuses=True),
+    "ALLOWED": _allowed,
+    "TRUE": _true,
+    "REFUSED": _is_refused,
     "CODE": _code,
     "BARE_CODE": _code,
     "BEHAVIOUR": _behaviour,
