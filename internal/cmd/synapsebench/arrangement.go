@@ -27,6 +27,9 @@ var (
 	antispam  = arrangement{"synapse-http-antispam", openAntispam}
 	ours      = arrangement{"modulebus", bridgedBy("modulebus_synapse.ModuleBus")}
 	onAgent   = arrangement{"modulebus on Twisted's Agent", bridgedBy("agent.AgentBus")}
+
+	// unmodified is the module of inProcess, in a process of its own.
+	unmodified = arrangement{"the same module out of its process", openUnmodified}
 )
 
 func openNothing(context.Context, *stage, []checkConfig) (entries, pages []string, err error) {
@@ -71,7 +74,7 @@ func (s *stage) again(name, role string) (url string, err error) {
 // bridgedBy has busd run the modules, and a class of Synapse's modules ask it.
 func bridgedBy(class string) func(context.Context, *stage, []checkConfig) (entries, pages []string, err error) {
 	return func(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
-		url, err := s.bus(modules)
+		url, err := s.bus("", modules, s.ownRun)
 		for _, m := range modules {
 			pages = append(pages, url+m.Path)
 		}
@@ -79,9 +82,37 @@ func bridgedBy(class string) func(context.Context, *stage, []checkConfig) (entri
 	}
 }
 
-// bus starts busd with the modules.
-func (s *stage) bus(modules []checkConfig) (url string, err error) {
-	config, err := s.busdYAML(fmt.Sprintf("busd-%d", len(s.started)), modules)
+// openUnmodified has busd run the modules of Synapse, which ask it for what it is.
+func openUnmodified(_ context.Context, s *stage, modules []checkConfig) (entries, pages []string, err error) {
+	token := filepath.Join(s.dir, "token")
+	if err := os.WriteFile(token, []byte("bench"), 0o600); err != nil {
+		return nil, nil, err
+	}
+	homeserver := fmt.Sprintf("homeserver: {url: 'http://127.0.0.1:%d/_synapse/modulebus', token_file: %s}\n", s.port, quoted(token))
+	url, err := s.bus(homeserver, modules, s.unmodifiedRun)
+	for _, m := range modules {
+		pages = append(pages, url+m.Path)
+	}
+	return []string{entry("modulebus_synapse.ModuleBus", map[string]string{"url": url, "api_token_file": token})}, pages, err
+}
+
+func (s *stage) unmodifiedRun() ([]string, error) {
+	return []string{"env", "PYTHONPATH=" + s.dir + ":" + s.kit, python(), "-m", "modulebus.synapse", "check.Check"}, nil
+}
+
+// ownRun runs the modules that are this program once more.
+func (s *stage) ownRun() ([]string, error) {
+	self, err := os.Executable()
+	return []string{self}, err
+}
+
+// bus starts busd with the modules, and with more of its configuration.
+func (s *stage) bus(more string, modules []checkConfig, run func() ([]string, error)) (url string, err error) {
+	command, err := run()
+	if err != nil {
+		return "", err
+	}
+	config, err := s.busdYAML(fmt.Sprintf("busd-%d", len(s.started)), more, modules, command)
 	if err != nil {
 		return "", err
 	}
@@ -92,17 +123,13 @@ func (s *stage) bus(modules []checkConfig) (url string, err error) {
 	return p.url()
 }
 
-// busdYAML writes the configuration of one daemon. Its modules are this program once more.
-func (s *stage) busdYAML(name string, modules []checkConfig) (file string, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	text := fmt.Appendf(nil, "server_name: localhost\nstate_dir: %s\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n",
-		quoted(filepath.Join(s.dir, name)))
+// busdYAML writes the configuration of one daemon.
+func (s *stage) busdYAML(name, more string, modules []checkConfig, command []string) (file string, err error) {
+	text := fmt.Appendf(nil, "server_name: localhost\nstate_dir: %s\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n%smodules:\n",
+		quoted(filepath.Join(s.dir, name)), more)
 	for _, m := range modules {
-		text = fmt.Appendf(text, "- {module: %s, run: [%s], environment: [%s], config: %s}\n",
-			filepath.Base(m.Path), quoted(self), roleVariable, quoted(m))
+		text = fmt.Appendf(text, "- {module: %s, run: %s, environment: [%s], config: %s}\n",
+			filepath.Base(m.Path), quoted(command), roleVariable, quoted(m))
 	}
 	file = filepath.Join(s.dir, name+".yaml")
 	return file, os.WriteFile(file, text, 0o600)
@@ -132,6 +159,10 @@ type contender struct {
 
 // compete starts an arrangement with that many clients, and shows that its check works.
 func (s *stage) compete(ctx context.Context, a arrangement, clients int, modules []checkConfig) (*contender, error) {
+	var err error
+	if s.port, err = freePort(); err != nil {
+		return nil, err
+	}
 	entries, pages, err := a.open(ctx, s, modules)
 	if err != nil {
 		return nil, err

@@ -15,7 +15,8 @@ import (
 type comparison struct {
 	clients int
 	modules int
-	pause   int // milliseconds that each module takes
+	pause   int         // milliseconds that each module takes
+	own     arrangement // our side; default: ours
 	peers   []peer
 }
 
@@ -30,6 +31,8 @@ var comparisons = []comparison{
 	{clients: 16, modules: 1, peers: []peer{{antispam, 1}, {inProcess, 0.9}, {onAgent, 1}, {nothing, 0}}},
 	{clients: 16, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
 	{clients: 1, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
+	{clients: 16, modules: 1, own: unmodified, peers: []peer{{inProcess, 0.9}}},
+	{clients: 16, modules: 1, pause: 5, own: unmodified, peers: []peer{{inProcess, 1}}},
 }
 
 func (c comparison) name() string {
@@ -39,6 +42,12 @@ func (c comparison) name() string {
 	}
 	if c.modules > 1 {
 		modules = fmt.Sprintf("%d modules that take %d ms", c.modules, c.pause)
+	}
+	if c.modules == 1 && c.pause > 0 {
+		modules = fmt.Sprintf("one module that takes %d ms", c.pause)
+	}
+	if c.own.open != nil {
+		modules += " of Synapse's, unmodified"
 	}
 	return fmt.Sprintf("messages through Synapse with %s, %s", modules, clients)
 }
@@ -74,7 +83,11 @@ func (c comparison) open(ctx context.Context, s *stage) (all []*contender, err e
 	for i := range c.modules {
 		modules = append(modules, checkConfig{Path: path(fmt.Sprintf("check-%d", i)), Pause: c.pause})
 	}
-	for _, a := range append([]peer{{ours, 0}}, c.peers...) {
+	own := ours
+	if c.own.open != nil {
+		own = c.own
+	}
+	for _, a := range append([]peer{{own, 0}}, c.peers...) {
 		k, err := s.compete(ctx, a.arrangement, c.clients, modules)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.name, err)

@@ -23,7 +23,9 @@ const patience = 60 * time.Second
 type stage struct {
 	dir     string
 	bridge  string // folder of the bridge's Python package
+	kit     string // folder of the kit's
 	busd    string // the daemon's program
+	port    int    // of the next Synapse
 	started []*process
 	closers []func() error
 }
@@ -50,6 +52,7 @@ func (s *stage) build(ctx context.Context) error {
 		return err
 	}
 	s.bridge = filepath.Join(strings.TrimSpace(root), "bridges", "synapse")
+	s.kit = filepath.Join(strings.TrimSpace(root), "bridges", "python")
 	_, err = output(ctx, "go", "build", "-o", s.busd, module+"/cmd/busd")
 	return errors.Join(err, os.CopyFS(s.dir, modules))
 }

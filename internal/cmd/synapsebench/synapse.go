@@ -50,17 +50,13 @@ type synapse struct {
 	url string // for clients
 }
 
-// synapse starts one with these modules, a list in YAML, and returns when it serves.
+// synapse starts one with these modules, a list in YAML, on the stage's port, and returns when it serves.
 func (s *stage) synapse(ctx context.Context, modules string) (*synapse, error) {
 	home, err := os.MkdirTemp(s.dir, "synapse-")
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	if err := configure(home, port, modules); err != nil {
+	if err := configure(home, s.port, modules); err != nil {
 		return nil, err
 	}
 	config := filepath.Join(home, "homeserver.yaml")
@@ -71,7 +67,7 @@ func (s *stage) synapse(ctx context.Context, modules string) (*synapse, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &synapse{p, fmt.Sprintf("http://127.0.0.1:%d", port)}
+	h := &synapse{p, fmt.Sprintf("http://127.0.0.1:%d", s.port)}
 	return h, h.ready(ctx)
 }
 
