@@ -8,6 +8,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/natsrequest"
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -141,6 +142,7 @@ func (t *attempt) hear(slot int, m *nats.Msg) {
 	s, now := t.received(slot), time.Now()
 	answer, failure := t.read(m)
 	if failure != nil {
+		failure.Text = redact.Text(failure.Text, t.asking.request)
 		t.hearFailure(s, slot, failure, now)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
@@ -177,11 +178,28 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	return s.call(ctx, method, req)
 }
 
-// call lets no panic through.
+// call lets no panic through, and no secret of the request into the text of an error.
 func (s *calls) call(ctx context.Context, m *subjects.Method, req proto.Message) (_ proto.Message, err error) {
-	defer responder.Recover(&err, &s.client.log, "method", m.Name)
-	return s.handle(ctx, m, req)
+	defer responder.Recover(&err, &s.client.log, "method", m.Name, req)
+	reply, err := s.handle(ctx, m, req)
+	if err != nil {
+		return nil, callError{err, redact.Text(err.Error(), req)}
+	}
+	return reply, nil
 }
+
+// callError is an error of the implementation, as the log may have it.
+type callError struct {
+	error
+
+	text string
+}
+
+// Error implements error.
+func (e callError) Error() string { return e.text }
+
+// Unwrap is what the implementation returned.
+func (e callError) Unwrap() error { return e.error }
 
 // granted says which grant is missing.
 func (c *Client) granted(module string, m *subjects.Method) error {

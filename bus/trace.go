@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -192,7 +193,7 @@ func (t *attempt) trace() ModuleTrace {
 	case t.outcome.Answer == nil:
 		m.Said = SaidSilence
 	case refusal != nil:
-		m.Said, m.Answer, m.Errcode = SaidRefusal, t.outcome.Answer, refusal.GetErrcode()
+		m.Said, m.Answer, m.Errcode = SaidRefusal, t.outcome.Answer, redact.Text(refusal.GetErrcode(), t.asking.request)
 	default:
 		m.Said, m.Answer = SaidAnswer, t.outcome.Answer
 	}

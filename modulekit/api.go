@@ -125,6 +125,6 @@ func construct[C any](m Module[C], config C, o Options, h kitopts.Host) (*Module
 }
 
 func guardedNew[C any](m Module[C], config C, api *ModuleAPI) (err error) {
-	defer responder.Recover(&err, api.Log(), "its New", "")
+	defer responder.Recover(&err, api.Log(), "its New", "", nil)
 	return m.New(config, api)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -38,23 +39,25 @@ func (h handler) handle(ctx context.Context, data []byte, in wire.Mapping, log *
 func (h handler) answer(ctx context.Context, req proto.Message, log *zerolog.Logger) (proto.Message, *wire.Failure) {
 	answer, err := h.guarded(ctx, req, log)
 	if err != nil {
-		return nil, h.failure(ctx, err, log)
+		return nil, h.failure(ctx, err, req, log)
 	}
 	return answer, nil
 }
 
 func (h handler) guarded(ctx context.Context, req proto.Message, log *zerolog.Logger) (_ proto.Message, err error) {
-	defer responder.Recover(&err, log, "callback", h.callback.FullName())
+	defer responder.Recover(&err, log, "callback", h.callback.FullName(), req)
 	return h.call(ctx, req)
 }
 
-func (h handler) failure(ctx context.Context, err error, log *zerolog.Logger) *wire.Failure {
+// failure is what an error becomes, without the secrets of the request.
+func (h handler) failure(ctx context.Context, err error, req proto.Message, log *zerolog.Logger) *wire.Failure {
 	if _, ok := errors.AsType[*responder.PanicError](err); ok {
 		return &wire.Failure{Kind: rosterv1.FailureKind_PANIC, Text: "see the module's log"}
 	}
-	log.Warn().Str("callback", h.callback.FullName()).Err(err).Msg("callback failed")
+	text := redact.Text(err.Error(), req)
+	log.Warn().Str("callback", h.callback.FullName()).Str(zerolog.ErrorFieldName, text).Msg("callback failed")
 	if ctx.Err() != nil {
-		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: err.Error()}
+		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: text}
 	}
-	return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: err.Error()}
+	return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: text}
 }

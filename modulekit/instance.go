@@ -101,7 +101,7 @@ func parse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (C, err
 }
 
 func guardedParse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (_ C, err error) {
-	defer responder.Recover(&err, log, "ParseConfig", "")
+	defer responder.Recover(&err, log, "ParseConfig", "", nil)
 	if m.ParseConfig == nil {
 		return DecodeConfig[C](raw)
 	}

@@ -87,7 +87,7 @@ func (l loop) call(ctx context.Context, log *zerolog.Logger) {
 }
 
 func (l loop) guarded(ctx context.Context, log *zerolog.Logger) (err error) {
-	defer responder.Recover(&err, log, "looping background call", "")
+	defer responder.Recover(&err, log, "looping background call", "", nil)
 	return l.f(ctx)
 }
 

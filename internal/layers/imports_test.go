@@ -49,11 +49,15 @@ var house = map[string]row{
 	"internal/busopts":     {own: "internal/natsrequest internal/wire subjects " + schemas, others: protobuf},
 	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
 
-	"internal/declared":  {own: "subjects " + schemas, others: protobuf},
-	"internal/decision":  {},
-	"internal/combine":   {own: schemas, others: protobuf, tests: "subjects"},
-	"internal/antispam":  {own: "subjects " + schemas, others: protobuf, tests: "internal/wire"},
-	"internal/responder": {own: "subjects " + schemas, others: nats + " " + logger, tests: "internal/natstest"},
+	"internal/declared": {own: "subjects " + schemas, others: protobuf},
+	"internal/decision": {},
+	"internal/combine":  {own: schemas, others: protobuf, tests: "subjects"},
+	"internal/antispam": {own: "subjects " + schemas, others: protobuf, tests: "internal/wire"},
+	"internal/redact":   {own: schemas, others: protobuf, tests: "subjects"},
+
+	"internal/redact/redacttest": {own: schemas, others: protobuf},
+
+	"internal/responder": {own: "internal/redact subjects " + schemas, others: nats + " " + logger + " " + protobuf, tests: "internal/natstest"},
 	"internal/webpath":   {},
 
 	"internal/tunnel":               {tests: "internal/tunnel/ internal/webpath"},
@@ -72,7 +76,7 @@ var house = map[string]row{
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "matrix internal/busopts internal/combine internal/declared internal/natsrequest internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix internal/busopts internal/combine internal/declared internal/natsrequest internal/redact internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
@@ -80,7 +84,7 @@ var house = map[string]row{
 
 	"internal/kitopts": {own: "subjects " + schemas, others: protobuf},
 	"modulekit": {
-		own:    "matrix internal/declared internal/kitopts internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "internal/busd/config internal/busd/registry internal/busd/store internal/natstest",
 	},
@@ -118,7 +122,7 @@ var house = map[string]row{
 	},
 	"internal/busd/config": {own: "internal/antispam internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
-		own:    "bus internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
+		own:    "bus internal/busd/config internal/combine internal/decision internal/redact internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
 	},
 	"internal/busd/replay": {

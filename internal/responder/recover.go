@@ -5,6 +5,9 @@ import (
 	"runtime/debug"
 
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/redact"
 )
 
 // PanicError is what a panic becomes. It repeats nothing of the panic, which may hold what a user said: that is in the
@@ -15,8 +18,9 @@ type PanicError struct{ What string }
 func (e *PanicError) Error() string { return e.What + " panicked; see the log" }
 
 // Recover is deferred by whatever calls code of others. It ends a panic there, logs it with its stack, and sets err to a
-// [*PanicError]. What is a kind of thing, such as "callback", and name, if not empty, which of them panicked.
-func Recover(err *error, log *zerolog.Logger, what, name string) {
+// [*PanicError]. What is a kind of thing, such as "callback", and name, if not empty, which of them panicked. The log has no
+// secret of the message that it was about; nil for none.
+func Recover(err *error, log *zerolog.Logger, what, name string, about proto.Message) {
 	v := recover()
 	if v == nil {
 		return
@@ -26,6 +30,6 @@ func Recover(err *error, log *zerolog.Logger, what, name string) {
 			e.Str(what, name)
 		}
 	}
-	log.Error().Func(named).Str("panic", fmt.Sprint(v)).Bytes("stack", debug.Stack()).Msg(what + " panicked")
+	log.Error().Func(named).Str("panic", redact.Text(fmt.Sprint(v), about)).Bytes("stack", debug.Stack()).Msg(what + " panicked")
 	*err = &PanicError{what}
 }

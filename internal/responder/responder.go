@@ -216,7 +216,7 @@ func (r *Responder) serve(m *nats.Msg) Answer {
 }
 
 func (r *Responder) guarded(m *nats.Msg) (_ Answer, err error) {
-	defer Recover(&err, r.options.Log, "request", "")
+	defer Recover(&err, r.options.Log, "request", "", nil)
 	if j, ok := r.job(m); ok {
 		j.do()
 		return Answer{}, nil

@@ -234,7 +234,7 @@ func TestRecoverMakesAPanicAnError(t *testing.T) {
 	var lines bytes.Buffer
 	log := zerolog.New(&lines)
 	fails := func(f func() error) (err error) {
-		defer responder.Recover(&err, &log, "callback", "a.b")
+		defer responder.Recover(&err, &log, "callback", "a.b", nil)
 		return f()
 	}
 	if err := fails(func() error { return context.Canceled }); err != context.Canceled || lines.Len() > 0 {

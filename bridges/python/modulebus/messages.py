@@ -40,7 +40,7 @@ class Threepid:
     """Threepid is a third-party identifier, such as an email address."""
 
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
     validated_at: int | None = None
 
 
@@ -49,7 +49,7 @@ class RequestInfo:
     """RequestInfo is where a request came from."""
 
     user_agent: str | None = None
-    ip: str = ""
+    ip: str = field(default="", repr=False)
 
 
 @dataclass
@@ -137,11 +137,11 @@ class LoginResponse:
     """LoginResponse is the response to a client that has logged in."""
 
     user_id: str = ""
-    access_token: str | None = None
+    access_token: str | None = field(default=None, repr=False)
     home_server: str = ""
     device_id: str | None = None
     expires_in_ms: int | None = None
-    refresh_token: str | None = None
+    refresh_token: str | None = field(default=None, repr=False)
     well_known: dict[str, Any] | None = None
 
 
@@ -218,7 +218,7 @@ class HttpHeader:
 class UserIpAndAgent:
     """UserIpAndAgent is an address and a user agent that a user was seen with."""
 
-    ip: str = ""
+    ip: str = field(default="", repr=False)
     user_agent: str = ""
     last_seen: int = 0
 
@@ -493,7 +493,7 @@ class AuthCheckersRequest:
 
     user: str = ""
     login_type: str = ""
-    login_dict: dict[str, Any] | None = None
+    login_dict: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -502,7 +502,7 @@ class AuthCheckersResponse:
 
     user_id: str = ""
     tell_login: bool = False
-    token: str = ""
+    token: str = field(default="", repr=False)
     worker: str = ""
 
 
@@ -512,7 +512,7 @@ class OnAuthCheckersLoginRequest:
 
     module: str = ""
     worker: str = ""
-    token: str = ""
+    token: str = field(default="", repr=False)
     response: LoginResponse | None = None
 
 
@@ -526,8 +526,8 @@ class Check3PidAuthRequest:
     """Check3PidAuthRequest."""
 
     medium: str = ""
-    address: str = ""
-    password: str = ""
+    address: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
 
 
 @dataclass
@@ -536,7 +536,7 @@ class Check3PidAuthResponse:
 
     user_id: str = ""
     tell_login: bool = False
-    token: str = ""
+    token: str = field(default="", repr=False)
     worker: str = ""
 
 
@@ -546,7 +546,7 @@ class OnLoggedOutRequest:
 
     user_id: str = ""
     device_id: str | None = None
-    access_token: str = ""
+    access_token: str = field(default="", repr=False)
 
 
 @dataclass
@@ -558,8 +558,8 @@ class OnLoggedOutResponse:
 class GetUsernameForRegistrationRequest:
     """GetUsernameForRegistrationRequest."""
 
-    uia_results: dict[str, Any] | None = None
-    params: dict[str, Any] | None = None
+    uia_results: dict[str, Any] | None = field(default=None, repr=False)
+    params: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -573,8 +573,8 @@ class GetUsernameForRegistrationResponse:
 class GetDisplaynameForRegistrationRequest:
     """GetDisplaynameForRegistrationRequest."""
 
-    uia_results: dict[str, Any] | None = None
-    params: dict[str, Any] | None = None
+    uia_results: dict[str, Any] | None = field(default=None, repr=False)
+    params: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -589,7 +589,7 @@ class Is3PidAllowedRequest:
     """Is3PidAllowedRequest."""
 
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
     registration: bool = False
 
 
@@ -817,7 +817,7 @@ class UserMaySend3PidInviteRequest:
 
     inviter: str = ""
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
     room_id: str = ""
 
 
@@ -917,7 +917,7 @@ class CheckThreepidCanBeInvitedRequest:
     """CheckThreepidCanBeInvitedRequest."""
 
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
     state_events: list[StateEvent] = field(default_factory=list)
 
 
@@ -1022,7 +1022,7 @@ class OnThreepidBindRequest:
 
     user_id: str = ""
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
 
 
 @dataclass
@@ -1036,7 +1036,7 @@ class OnAddUserThirdPartyIdentifierRequest:
 
     user_id: str = ""
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
 
 
 @dataclass
@@ -1050,7 +1050,7 @@ class OnRemoveUserThirdPartyIdentifierRequest:
 
     user_id: str = ""
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
 
 
 @dataclass
@@ -1093,10 +1093,10 @@ class GetUserinfoByIdResponse:
 class GetUserByReqRequest:
     """GetUserByReqRequest."""
 
-    access_token: str = ""
+    access_token: str = field(default="", repr=False)
     allow_guest: bool = False
     allow_expired: bool = False
-    ip: str | None = None
+    ip: str | None = field(default=None, repr=False)
     user_agent: str | None = None
 
 
@@ -1194,7 +1194,7 @@ class RegisterUserRequest:
 
     localpart: str = ""
     displayname: str | None = None
-    emails: list[str] = field(default_factory=list)
+    emails: list[str] = field(default_factory=list, repr=False)
     admin: bool = False
 
 
@@ -1219,9 +1219,9 @@ class RegisterDeviceResponse:
     """RegisterDeviceResponse."""
 
     device_id: str = ""
-    access_token: str = ""
+    access_token: str = field(default="", repr=False)
     valid_until_ms: int | None = None
-    refresh_token: str | None = None
+    refresh_token: str | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -1252,14 +1252,14 @@ class CreateLoginTokenRequest:
 class CreateLoginTokenResponse:
     """CreateLoginTokenResponse."""
 
-    token: str = ""
+    token: str = field(default="", repr=False)
 
 
 @dataclass
 class InvalidateAccessTokenRequest:
     """InvalidateAccessTokenRequest."""
 
-    access_token: str = ""
+    access_token: str = field(default="", repr=False)
 
 
 @dataclass
@@ -1275,7 +1275,7 @@ class CompleteSsoLoginAsyncRequest:
     client_redirect_url: str = ""
     new_user: bool = False
     auth_provider_id: str | None = None
-    ip: str | None = None
+    ip: str | None = field(default=None, repr=False)
     user_agent: str | None = None
 
 
@@ -1284,8 +1284,8 @@ class CompleteSsoLoginAsyncResponse:
     """CompleteSsoLoginAsyncResponse."""
 
     status: int = 0
-    headers: list[HttpHeader] = field(default_factory=list)
-    body: bytes = b""
+    headers: list[HttpHeader] = field(default_factory=list, repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass
@@ -1337,7 +1337,7 @@ class StoreRemote3PidAssociationRequest:
 
     user_id: str = ""
     medium: str = ""
-    address: str = ""
+    address: str = field(default="", repr=False)
     id_server: str = ""
 
 
@@ -1568,10 +1568,10 @@ class SetPushRuleActionResponse:
 class SendMailRequest:
     """SendMailRequest."""
 
-    recipient: str = ""
+    recipient: str = field(default="", repr=False)
     subject: str = ""
-    html: str = ""
-    text: str = ""
+    html: str = field(default="", repr=False)
+    text: str = field(default="", repr=False)
 
 
 @dataclass

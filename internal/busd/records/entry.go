@@ -1,6 +1,7 @@
 package records
 
 import (
+	"encoding/json"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -8,6 +9,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/decision"
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -88,14 +90,23 @@ const maxContent = 64 << 10
 
 // contentOf is what of the request and the answer may be kept: nothing that is declared to be secret.
 func contentOf(t *bus.Trace) *content {
-	return &content{shown(t.Request), shown(t.Answer)}
+	return &content{shown(t.Request), without(shown(t.Answer), t.Request)}
+}
+
+// without is JSON without the secrets of the request, which a module may have put into its answer; nothing where that is no
+// JSON any more.
+func without(raw []byte, request proto.Message) []byte {
+	if text := redact.Text(string(raw), request); json.Valid([]byte(text)) {
+		return []byte(text)
+	}
+	return nil
 }
 
 func shown(m proto.Message) []byte {
 	if m == nil || proto.Size(m) > maxContent {
 		return nil
 	}
-	raw, err := wire.ToJSON(redacted(m))
+	raw, err := wire.ToJSON(redact.Message(m))
 	if err != nil || len(raw) > maxContent {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // ours begins the full names of our own options.
@@ -125,6 +126,7 @@ type Field struct {
 	Comment  string   `json:"-"`
 
 	argument int
+	secret   bool // is not to be printed
 }
 
 // Form says what the field holds in the JSON mapping. It is what wire.Form says of the compiled field; a test of docs
@@ -260,6 +262,9 @@ func fieldOf(f protoreflect.FieldDescriptor) Field {
 		if marked(f, mark) {
 			out.Marks = append(out.Marks, mark)
 		}
+	}
+	if o, ok := f.Options().(*descriptorpb.FieldOptions); ok {
+		out.secret = o.GetDebugRedact()
 	}
 	if v, ok := extension(f, "only"); ok {
 		out.Only = v.String()

@@ -71,18 +71,27 @@ func pythonSingle(s string) string {
 	return s
 }
 
-// pythonDefault is what a field starts with. A message, and JSON, start with nothing.
-func pythonDefault(s string) string {
+// pythonDefault is what a field starts with. A message, and JSON, start with nothing. What is secret is left out of repr.
+func pythonDefault(f Field) string {
+	start := "None"
+	if scalar, ok := pythonScalars[f.Form()]; ok {
+		start = scalar[1]
+	}
+	var arguments []string
 	switch {
-	case strings.HasPrefix(s, "list of "):
-		return "field(default_factory=list)"
-	case strings.HasPrefix(s, "map of "):
-		return "field(default_factory=dict)"
+	case f.List:
+		arguments = append(arguments, "default_factory=list")
+	case f.Map:
+		arguments = append(arguments, "default_factory=dict")
+	case f.secret:
+		arguments = append(arguments, "default="+start)
+	default:
+		return start
 	}
-	if scalar, ok := pythonScalars[s]; ok {
-		return scalar[1]
+	if f.secret {
+		arguments = append(arguments, "repr=False")
 	}
-	return "None"
+	return "field(" + strings.Join(arguments, ", ") + ")"
 }
 
 // pythonParameter is a parameter of a method: those that have to be given have no default.

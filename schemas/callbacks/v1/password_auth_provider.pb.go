@@ -818,10 +818,10 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\x06worker\x18\x02 \x01(\tB\x04\xb8\xb5\x18\x01R\x06worker\x12\x19\n" +
 	"\x05token\x18\x03 \x01(\tB\x03\x80\x01\x01R\x05token\x12A\n" +
 	"\bresponse\x18\x04 \x01(\v2%.modulebus.callbacks.v1.LoginResponseR\bresponse\"\x1d\n" +
-	"\x1bOnAuthCheckersLoginResponse\"i\n" +
+	"\x1bOnAuthCheckersLoginResponse\"n\n" +
 	"\x14Check3PidAuthRequest\x12\x16\n" +
-	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1f\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x02 \x01(\tB\x03\x80\x01\x01R\aaddress\x12\x1f\n" +
 	"\bpassword\x18\x03 \x01(\tB\x03\x80\x01\x01R\bpassword\"\x9a\x01\n" +
 	"\x15Check3PidAuthResponse\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12'\n" +
@@ -849,10 +849,10 @@ const file_callbacks_v1_password_auth_provider_proto_rawDesc = "" +
 	"\x06params\x18\x02 \x01(\fB\a\x88\xb5\x18\x01\x80\x01\x01R\x06params\"^\n" +
 	"%GetDisplaynameForRegistrationResponse\x12%\n" +
 	"\vdisplayname\x18\x01 \x01(\tH\x00R\vdisplayname\x88\x01\x01B\x0e\n" +
-	"\f_displayname\"l\n" +
+	"\f_displayname\"q\n" +
 	"\x14Is3PidAllowedRequest\x12\x16\n" +
-	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\"\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x02 \x01(\tB\x03\x80\x01\x01R\aaddress\x12\"\n" +
 	"\fregistration\x18\x03 \x01(\bR\fregistration\"R\n" +
 	"\x15Is3PidAllowedResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\x93\b\n" +

@@ -1590,11 +1590,11 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\x1dFederatedUserMayInviteRequest\x123\n" +
 	"\x05event\x18\x01 \x01(\v2\x1d.modulebus.callbacks.v1.EventR\x05event\"[\n" +
 	"\x1eFederatedUserMayInviteResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\x83\x01\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\x88\x01\n" +
 	"\x1cUserMaySend3PidInviteRequest\x12\x18\n" +
 	"\ainviter\x18\x01 \x01(\tR\ainviter\x12\x16\n" +
-	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x17\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\x12\x17\n" +
 	"\aroom_id\x18\x04 \x01(\tR\x06roomId\"Z\n" +
 	"\x1dUserMaySend3PidInviteResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xac\x01\n" +

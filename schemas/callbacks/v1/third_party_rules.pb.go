@@ -1246,10 +1246,10 @@ const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\x14OnCreateRoomResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\x122\n" +
 	"\x0frequest_content\x18\x02 \x01(\fB\x04\x88\xb5\x18\x01H\x00R\x0erequestContent\x88\x01\x01B\x12\n" +
-	"\x10_request_content\"\xa1\x01\n" +
+	"\x10_request_content\"\xa6\x01\n" +
 	" CheckThreepidCanBeInvitedRequest\x12\x16\n" +
-	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12K\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x02 \x01(\tB\x03\x80\x01\x01R\aaddress\x12K\n" +
 	"\fstate_events\x18\x03 \x03(\v2\".modulebus.callbacks.v1.StateEventB\x04\xa8\xb5\x18\x01R\vstateEvents\"^\n" +
 	"!CheckThreepidCanBeInvitedResponse\x129\n" +
 	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal\"\xb2\x01\n" +
@@ -1286,21 +1286,21 @@ const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12 \n" +
 	"\vdeactivated\x18\x02 \x01(\bR\vdeactivated\x12\x19\n" +
 	"\bby_admin\x18\x03 \x01(\bR\abyAdmin\")\n" +
-	"'OnUserDeactivationStatusChangedResponse\"h\n" +
+	"'OnUserDeactivationStatusChangedResponse\"m\n" +
 	"\x15OnThreepidBindRequest\x12\x1d\n" +
 	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
-	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"\x18\n" +
-	"\x16OnThreepidBindResponse\"w\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\"\x18\n" +
+	"\x16OnThreepidBindResponse\"|\n" +
 	"$OnAddUserThirdPartyIdentifierRequest\x12\x1d\n" +
 	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
-	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"'\n" +
-	"%OnAddUserThirdPartyIdentifierResponse\"z\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\"'\n" +
+	"%OnAddUserThirdPartyIdentifierResponse\"\x7f\n" +
 	"'OnRemoveUserThirdPartyIdentifierRequest\x12\x1d\n" +
 	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
-	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"*\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\"*\n" +
 	"(OnRemoveUserThirdPartyIdentifierResponse2\x8c\x0f\n" +
 	"\x0fThirdPartyRules\x12\x8a\x01\n" +
 	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03*\x041.39H\x06\x12\xba\x01\n" +

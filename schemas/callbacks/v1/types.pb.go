@@ -1308,16 +1308,16 @@ const file_callbacks_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"avatar_url\x18\x03 \x01(\tH\x01R\tavatarUrl\x88\x01\x01B\x0f\n" +
 	"\r_display_nameB\r\n" +
-	"\v_avatar_url\"u\n" +
+	"\v_avatar_url\"z\n" +
 	"\bThreepid\x12\x16\n" +
-	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12&\n" +
+	"\x06medium\x18\x01 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x02 \x01(\tB\x03\x80\x01\x01R\aaddress\x12&\n" +
 	"\fvalidated_at\x18\x03 \x01(\x03H\x00R\vvalidatedAt\x88\x01\x01B\x0f\n" +
-	"\r_validated_at\"V\n" +
+	"\r_validated_at\"[\n" +
 	"\vRequestInfo\x12\"\n" +
 	"\n" +
-	"user_agent\x18\x01 \x01(\tH\x00R\tuserAgent\x88\x01\x01\x12\x0e\n" +
-	"\x02ip\x18\x02 \x01(\tR\x02ip:\x04\x88\xb5\x18\x01B\r\n" +
+	"user_agent\x18\x01 \x01(\tH\x00R\tuserAgent\x88\x01\x01\x12\x13\n" +
+	"\x02ip\x18\x02 \x01(\tB\x03\x80\x01\x01R\x02ip:\x04\x88\xb5\x18\x01B\r\n" +
 	"\v_user_agent\"\xdc\x02\n" +
 	"\tRequester\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12+\n" +

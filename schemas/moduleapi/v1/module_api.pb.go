@@ -5686,13 +5686,13 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\n" +
 	"_user_type\"W\n" +
 	"\x17GetUserinfoByIdResponse\x12<\n" +
-	"\buserinfo\x18\x01 \x01(\v2 .modulebus.moduleapi.v1.UserInfoR\buserinfo\"\xdf\x01\n" +
-	"\x13GetUserByReqRequest\x12'\n" +
-	"\faccess_token\x18\x01 \x01(\tB\x04\xf0\xb5\x18\x01R\vaccessToken\x12\x1f\n" +
+	"\buserinfo\x18\x01 \x01(\v2 .modulebus.moduleapi.v1.UserInfoR\buserinfo\"\xe5\x01\n" +
+	"\x13GetUserByReqRequest\x12*\n" +
+	"\faccess_token\x18\x01 \x01(\tB\a\xf0\xb5\x18\x01\x80\x01\x01R\vaccessToken\x12\x1f\n" +
 	"\vallow_guest\x18\x02 \x01(\bR\n" +
 	"allowGuest\x12#\n" +
-	"\rallow_expired\x18\x03 \x01(\bR\fallowExpired\x12\x19\n" +
-	"\x02ip\x18\x04 \x01(\tB\x04\xf0\xb5\x18\x01H\x00R\x02ip\x88\x01\x01\x12(\n" +
+	"\rallow_expired\x18\x03 \x01(\bR\fallowExpired\x12\x1c\n" +
+	"\x02ip\x18\x04 \x01(\tB\a\xf0\xb5\x18\x01\x80\x01\x01H\x00R\x02ip\x88\x01\x01\x12(\n" +
 	"\n" +
 	"user_agent\x18\x05 \x01(\tB\x04\xf0\xb5\x18\x01H\x01R\tuserAgent\x88\x01\x01B\x05\n" +
 	"\x03_ipB\r\n" +
@@ -5723,11 +5723,11 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\b_user_id\"2\n" +
 	"\x14CheckUsernameRequest\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\"\x17\n" +
-	"\x15CheckUsernameResponse\"\x98\x01\n" +
+	"\x15CheckUsernameResponse\"\x9d\x01\n" +
 	"\x13RegisterUserRequest\x12\x1c\n" +
 	"\tlocalpart\x18\x01 \x01(\tR\tlocalpart\x12%\n" +
-	"\vdisplayname\x18\x02 \x01(\tH\x00R\vdisplayname\x88\x01\x01\x12\x16\n" +
-	"\x06emails\x18\x03 \x03(\tR\x06emails\x12\x14\n" +
+	"\vdisplayname\x18\x02 \x01(\tH\x00R\vdisplayname\x88\x01\x01\x12\x1b\n" +
+	"\x06emails\x18\x03 \x03(\tB\x03\x80\x01\x01R\x06emails\x12\x14\n" +
 	"\x05admin\x18\x04 \x01(\bR\x05adminB\x0e\n" +
 	"\f_displayname\"/\n" +
 	"\x14RegisterUserResponse\x12\x17\n" +
@@ -5738,12 +5738,12 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x14initial_display_name\x18\x03 \x01(\tH\x01R\x12initialDisplayName\x88\x01\x01B\f\n" +
 	"\n" +
 	"_device_idB\x17\n" +
-	"\x15_initial_display_name\"\xd2\x01\n" +
+	"\x15_initial_display_name\"\xdc\x01\n" +
 	"\x16RegisterDeviceResponse\x12\x1b\n" +
-	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12!\n" +
-	"\faccess_token\x18\x02 \x01(\tR\vaccessToken\x12)\n" +
-	"\x0evalid_until_ms\x18\x03 \x01(\x03H\x00R\fvalidUntilMs\x88\x01\x01\x12(\n" +
-	"\rrefresh_token\x18\x04 \x01(\tH\x01R\frefreshToken\x88\x01\x01B\x11\n" +
+	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12&\n" +
+	"\faccess_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\vaccessToken\x12)\n" +
+	"\x0evalid_until_ms\x18\x03 \x01(\x03H\x00R\fvalidUntilMs\x88\x01\x01\x12-\n" +
+	"\rrefresh_token\x18\x04 \x01(\tB\x03\x80\x01\x01H\x01R\frefreshToken\x88\x01\x01B\x11\n" +
 	"\x0f_valid_until_msB\x10\n" +
 	"\x0e_refresh_token\"\xa1\x01\n" +
 	"\x1bRecordUserExternalIdRequest\x12(\n" +
@@ -5758,27 +5758,27 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x18auth_provider_session_id\x18\x04 \x01(\tH\x02R\x15authProviderSessionId\x88\x01\x01B\x11\n" +
 	"\x0f_duration_in_msB\x13\n" +
 	"\x11_auth_provider_idB\x1b\n" +
-	"\x19_auth_provider_session_id\"0\n" +
-	"\x18CreateLoginTokenResponse\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token\"A\n" +
-	"\x1cInvalidateAccessTokenRequest\x12!\n" +
-	"\faccess_token\x18\x01 \x01(\tR\vaccessToken\"\x1f\n" +
-	"\x1dInvalidateAccessTokenResponse\"\xbc\x02\n" +
+	"\x19_auth_provider_session_id\"5\n" +
+	"\x18CreateLoginTokenResponse\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\"F\n" +
+	"\x1cInvalidateAccessTokenRequest\x12&\n" +
+	"\faccess_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\vaccessToken\"\x1f\n" +
+	"\x1dInvalidateAccessTokenResponse\"\xbf\x02\n" +
 	"\x1cCompleteSsoLoginAsyncRequest\x122\n" +
 	"\x12registered_user_id\x18\x01 \x01(\tB\x04ص\x18\x01R\x10registeredUserId\x12.\n" +
 	"\x13client_redirect_url\x18\x02 \x01(\tR\x11clientRedirectUrl\x12\x19\n" +
 	"\bnew_user\x18\x03 \x01(\bR\anewUser\x12-\n" +
-	"\x10auth_provider_id\x18\x04 \x01(\tH\x00R\x0eauthProviderId\x88\x01\x01\x12\x19\n" +
-	"\x02ip\x18\x05 \x01(\tB\x04\xf0\xb5\x18\x01H\x01R\x02ip\x88\x01\x01\x12(\n" +
+	"\x10auth_provider_id\x18\x04 \x01(\tH\x00R\x0eauthProviderId\x88\x01\x01\x12\x1c\n" +
+	"\x02ip\x18\x05 \x01(\tB\a\xf0\xb5\x18\x01\x80\x01\x01H\x01R\x02ip\x88\x01\x01\x12(\n" +
 	"\n" +
 	"user_agent\x18\x06 \x01(\tB\x04\xf0\xb5\x18\x01H\x02R\tuserAgent\x88\x01\x01B\x13\n" +
 	"\x11_auth_provider_idB\x05\n" +
 	"\x03_ipB\r\n" +
-	"\v_user_agent\"\x89\x01\n" +
+	"\v_user_agent\"\x93\x01\n" +
 	"\x1dCompleteSsoLoginAsyncResponse\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\x05R\x06status\x12<\n" +
-	"\aheaders\x18\x02 \x03(\v2\".modulebus.moduleapi.v1.HttpHeaderR\aheaders\x12\x12\n" +
-	"\x04body\x18\x03 \x01(\fR\x04body\"6\n" +
+	"\x06status\x18\x01 \x01(\x05R\x06status\x12A\n" +
+	"\aheaders\x18\x02 \x03(\v2\".modulebus.moduleapi.v1.HttpHeaderB\x03\x80\x01\x01R\aheaders\x12\x17\n" +
+	"\x04body\x18\x03 \x01(\fB\x03\x80\x01\x01R\x04body\"6\n" +
 	"\n" +
 	"HttpHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -5789,9 +5789,9 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x16SetDisplaynameResponse\"O\n" +
 	"\x19GetUserIpAndAgentsRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x19\n" +
-	"\bsince_ts\x18\x02 \x01(\x03R\asinceTs\"\\\n" +
-	"\x0eUserIpAndAgent\x12\x0e\n" +
-	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x1d\n" +
+	"\bsince_ts\x18\x02 \x01(\x03R\asinceTs\"a\n" +
+	"\x0eUserIpAndAgent\x12\x13\n" +
+	"\x02ip\x18\x01 \x01(\tB\x03\x80\x01\x01R\x02ip\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\x02 \x01(\tR\tuserAgent\x12\x1b\n" +
 	"\tlast_seen\x18\x03 \x01(\x03R\blastSeen\"h\n" +
@@ -5807,11 +5807,11 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\rappservice_id\x18\x01 \x01(\tR\fappserviceId\x12\x17\n" +
 	"\auser_id\x18\x02 \x01(\tR\x06userId\"b\n" +
 	"&GetMonthlyActiveUsersByServiceResponse\x128\n" +
-	"\x05users\x18\x01 \x03(\v2\".modulebus.moduleapi.v1.ActiveUserR\x05users\"\x8b\x01\n" +
+	"\x05users\x18\x01 \x03(\v2\".modulebus.moduleapi.v1.ActiveUserR\x05users\"\x90\x01\n" +
 	"!StoreRemote3PidAssociationRequest\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x16\n" +
-	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x1b\n" +
+	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x1d\n" +
+	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\x12\x1b\n" +
 	"\tid_server\x18\x04 \x01(\tR\bidServer\"$\n" +
 	"\"StoreRemote3PidAssociationResponse\"T\n" +
 	"\x0eStateEventType\x12\x12\n" +
@@ -5916,12 +5916,12 @@ const file_moduleapi_v1_module_api_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x17\n" +
 	"\arule_id\x18\x04 \x01(\tR\x06ruleId\x12\x1e\n" +
 	"\aactions\x18\x05 \x03(\tB\x04\xe0\xb5\x18\x03R\aactions\"\x1b\n" +
-	"\x19SetPushRuleActionResponse\"q\n" +
-	"\x0fSendMailRequest\x12\x1c\n" +
-	"\trecipient\x18\x01 \x01(\tR\trecipient\x12\x18\n" +
-	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
-	"\x04html\x18\x03 \x01(\tR\x04html\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"\x12\n" +
+	"\x19SetPushRuleActionResponse\"\x80\x01\n" +
+	"\x0fSendMailRequest\x12!\n" +
+	"\trecipient\x18\x01 \x01(\tB\x03\x80\x01\x01R\trecipient\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x17\n" +
+	"\x04html\x18\x03 \x01(\tB\x03\x80\x01\x01R\x04html\x12\x17\n" +
+	"\x04text\x18\x04 \x01(\tB\x03\x80\x01\x01R\x04text\"\x12\n" +
 	"\x10SendMailResponse\"\x8d\x03\n" +
 	" SendFederationHttpRequestRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12,\n" +
