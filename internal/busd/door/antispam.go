@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/antispam"
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -40,6 +41,11 @@ const ping = "ping"
 
 func ofAntispam(p string) bool {
 	return slices.ContainsFunc(antispamPaths, func(parent string) bool { return webpath.Below(p, parent) && p != parent })
+}
+
+// antispamRoute is of all paths of the protocol. It is none of the mux's, which redirects paths that it would write otherwise.
+func (d *HTTP) antispamRoute() route {
+	return route{path: antispamPaths[0] + "/", method: http.MethodPost, needs: access.Ask, always: true, handler: d.antispam}
 }
 
 // antispam answers homeservers that ask in the HTTP antispam protocol. Its clients take every error for a refusal, and a

@@ -195,8 +195,10 @@ type route struct {
 	path    string // as [http.ServeMux] has it
 	method  string // the only one; empty for any
 	needs   access.Scope
-	always  bool // is answered while busd drains, too
-	started bool // is answered only when it is known what modules want to be asked
+	open    string // why it needs no token; empty where it needs one
+	local   bool   // needs none on loopback: monitoring on the same machine reads it
+	always  bool   // is answered while busd drains, too
+	started bool   // is answered only when it is known what modules want to be asked
 	handler http.HandlerFunc
 }
 
@@ -211,11 +213,11 @@ func (d *HTTP) routes() []route {
 		{path: "/_modulebus/v1/decisions/stream", method: http.MethodGet, needs: access.Read, handler: d.decisionStream},
 		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, needs: access.Change, handler: d.restart},
 		{path: "/_modulebus/", needs: access.Read, handler: unrecognizedPath},
-		{path: "/{$}", always: true, handler: pointer},
-		{path: "/", handler: unrecognizedPath},
-		{path: "/healthz", always: true, handler: d.health},
-		{path: "/readyz", always: true, handler: d.ready},
-		{path: "/metrics", always: true, handler: d.detailed(promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP)},
+		{path: "/{$}", open: "says what busd is", always: true, handler: pointer},
+		{path: "/", open: "nothing is there", handler: unrecognizedPath},
+		{path: "/healthz", open: "balancers hold no token", always: true, handler: d.health},
+		{path: "/readyz", open: "balancers hold no token; who may read gets details", always: true, handler: d.ready},
+		{path: "/metrics", needs: access.Read, local: true, always: true, handler: promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}).ServeHTTP},
 	}...)
 }
 
@@ -227,7 +229,7 @@ func (d *HTTP) handler() http.Handler {
 	}
 	// Not through the mux, which redirects paths that it would write otherwise.
 	modules := d.open(d.started(d.Client.Handler()))
-	antispam := d.guarded(route{method: http.MethodPost, needs: access.Ask, always: true, handler: d.antispam})
+	antispam := d.guarded(d.antispamRoute())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case ofAntispam(r.URL.Path):
@@ -249,7 +251,7 @@ func (d *HTTP) guarded(r route) http.Handler {
 	if r.method != "" {
 		next = only(r.method, next)
 	}
-	next = d.allowed(r.needs, next)
+	next = d.allowed(r, next)
 	if !r.always {
 		next = d.open(next)
 	}
@@ -315,28 +317,24 @@ func only(method string, next http.Handler) http.Handler {
 
 // allowed wants a token with the scope, if there are tokens, and no page of somebody else's behind the request: a browser on
 // a machine whose busd has no tokens would do what any page wants.
-func (d *HTTP) allowed(need access.Scope, next http.Handler) http.Handler {
+func (d *HTTP) allowed(to route, next http.Handler) http.Handler {
 	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := foreign.Check(r); err != nil {
 			newProblem(http.StatusForbidden, "M_FORBIDDEN", "a page from elsewhere must not ask for this").writeTo(w)
-		} else if denial := d.Guard.Denies(r, need); denial != nil {
-			deny(w, denial, need)
+		} else if denial := d.denies(r, to); denial != nil {
+			deny(w, denial, to.needs)
 		} else {
 			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-// detailed wants a token that may read, unless only this machine reaches the door.
-func (d *HTTP) detailed(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if denial := d.Guard.DeniesDetails(r); denial != nil {
-			deny(w, denial, access.Read)
-			return
-		}
-		next(w, r)
+func (d *HTTP) denies(r *http.Request, to route) *access.Denial {
+	if to.local {
+		return d.Guard.DeniesDetails(r)
 	}
+	return d.Guard.Denies(r, to.needs)
 }
 
 func deny(w http.ResponseWriter, denial *access.Denial, need access.Scope) {

@@ -59,10 +59,11 @@ func (d *HTTP) policyRoutes() []route {
 	if d.PolicyServer == nil {
 		return nil
 	}
+	const signed = "servers of the federation sign what they ask"
 	return []route{
-		{path: signPath, method: http.MethodPost, always: true, handler: d.sign},
-		{path: oldSignPath, method: http.MethodPost, always: true, handler: d.sign},
-		{path: wellKnownPath, method: http.MethodGet, always: true, handler: d.policyWellKnown},
+		{path: signPath, method: http.MethodPost, open: signed, always: true, handler: d.sign},
+		{path: oldSignPath, method: http.MethodPost, open: signed, always: true, handler: d.sign},
+		{path: wellKnownPath, method: http.MethodGet, open: "anybody may know the key", always: true, handler: d.policyWellKnown},
 	}
 }
 

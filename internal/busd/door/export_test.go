@@ -1,0 +1,18 @@
+package door
+
+import "github.com/modulebus/modulebus/internal/busd/access"
+
+// Route is a path of busd's own, for tests.
+type Route struct {
+	Method, Path string
+	Needs        access.Scope
+	Open         string
+}
+
+// Routes are all.
+func (d *HTTP) Routes() (all []Route) {
+	for _, r := range append(d.routes(), d.antispamRoute()) {
+		all = append(all, Route{r.method, r.path, r.needs, r.open})
+	}
+	return all
+}
