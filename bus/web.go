@@ -159,6 +159,9 @@ type absent struct{}
 
 var errNoNATS = errors.New("bus: no NATS for web resources")
 
+// Token implements [gateway.Transport].
+func (absent) Token(webpath.Resource) string { return flow.NewToken() }
+
 // Ask implements [gateway.Transport].
 func (absent) Ask(webpath.Resource, string, []byte) error { return errNoNATS }
 

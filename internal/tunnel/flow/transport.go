@@ -58,6 +58,9 @@ type Line interface {
 // ControlToken is the token of what is said between two processes rather than within a stream: Ping and Pong.
 const ControlToken = "_ctl"
 
+// TokenLen is how long a new token is, in bytes.
+const TokenLen = 16
+
 // NewToken returns the name of a stream, which nobody can guess: 96 random bits, in letters that a subject may have.
 func NewToken() string {
 	var b [12]byte

@@ -25,6 +25,8 @@ func (*direct) MaxFrame() int { return tunneltest.FrameLimit }
 
 func (*direct) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
 
+func (*direct) Token(webpath.Resource) string { return flow.NewToken() }
+
 func (d *direct) Ask(_ webpath.Resource, token string, frame []byte) error {
 	d.worker.Serve(d.ask.Context(), d.handler, flow.Address{Process: "g", Token: token}, frame)
 	return nil

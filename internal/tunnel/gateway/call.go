@@ -35,7 +35,7 @@ const maxInfos = 16
 // newCall makes a stream for the attempt, which frames can reach from now on.
 func newCall(g *Gateway, to webpath.Resource) (*call, error) {
 	s := &call{g: g, to: to, Stream: flow.Stream{
-		Transport: g.transport, Budget: &g.budget, Stats: &g.stats, Token: flow.NewToken(),
+		Transport: g.transport, Budget: &g.budget, Stats: &g.stats, Token: g.transport.Token(to),
 	}}
 	if _, ok := s.OpenCredit(); !ok {
 		return nil, tooBusy()

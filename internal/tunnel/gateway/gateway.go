@@ -20,6 +20,9 @@ var ErrAbsent = errors.New("tunnel: no worker")
 type Transport interface {
 	flow.Transport
 
+	// Token names a stream for what a module answers. Nobody can guess it, and no other module can answer for it.
+	Token(to webpath.Resource) string
+
 	// Ask sends a request to any one worker of the module. What comes back is for the stream called token. An error says
 	// that nothing was sent.
 	Ask(to webpath.Resource, token string, frame []byte) error

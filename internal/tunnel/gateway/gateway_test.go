@@ -37,6 +37,8 @@ func toGate(string) (webpath.Resource, bool) {
 	return webpath.Resource{Module: "gate", Path: "web"}, true
 }
 
+func (*scripted) Token(webpath.Resource) string { return flow.NewToken() }
+
 func (s *scripted) Ask(_ webpath.Resource, token string, frame []byte) error {
 	return s.script(s.gateway, token, frame)
 }

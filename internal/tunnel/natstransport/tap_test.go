@@ -19,6 +19,8 @@ import (
 
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -184,22 +186,48 @@ func carries(t *testing.T, one, other *nats.Conn, passed uint64, known func(subj
 	s := subjects.For("example.com")
 	g, w := Gateway(one, s, "g"), Worker(other, s, "m", "w")
 	atGateway, atWorker := open(t, g), open(t, w)
-	gateway, worker := flow.Address{Process: "m.g", Token: "1"}, flow.Address{Process: "m.w", Token: "2"}
+	gateway, worker := flow.Address{Process: "m.g", Token: "0123456789abcdef-m"}, flow.Address{Process: "m.w", Token: "2"}
 	known(s.GatewayStream(gateway.Process, subjects.Bulk, gateway.Token))
 	known(s.WorkerStream(worker.Process, subjects.Bulk, worker.Token))
 	for _, size := range []int{1, 40_000, 200_000} {
 		send(t, w, gateway, "2", size)
-		want(t, atGateway, fmt.Sprintf("1 from m.w, 2 on b: %d bytes", size))
-		send(t, g, worker, "1", size)
-		want(t, atWorker, fmt.Sprintf("2 from m.g, 1 on b: %d bytes", size))
+		want(t, atGateway, fmt.Sprintf("0123456789abcdef-m from m.w, 2 on b: %d bytes", size))
+		send(t, g, worker, gateway.Token, size)
+		want(t, atWorker, fmt.Sprintf("2 from m.g, 0123456789abcdef-m on b: %d bytes", size))
 	}
 	for _, l := range []*Transport{g, w} {
 		if got := l.bulk.Stats().InMsgs; got != passed {
 			t.Errorf("the library got %d messages, want %d", got, passed)
 		}
 	}
-	send(t, g, flow.Address{Process: "m.gone", Token: "2"}, "1", 1)
-	want(t, atGateway, "1 unheard by m.gone")
+	send(t, g, flow.Address{Process: "m.gone", Token: "2"}, gateway.Token, 1)
+	want(t, atGateway, "0123456789abcdef-m unheard by m.gone")
+}
+
+// TestStreamOfAGatewayIsOneModulesAlone has what a module may publish that knows the tokens of another one's streams.
+func TestStreamOfAGatewayIsOneModulesAlone(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t, natstest.InProcess(t))
+	s := subjects.For("example.com")
+	g := Gateway(nc, s, "g")
+	heard, token := open(t, g), g.Token(webpath.Resource{Module: "gate"})
+	worker := s.WorkerStream("gate.w", subjects.Control, "2")
+	unheard := nats.Header{"Status": {"503"}, "Nats-Subject": {worker}}
+	for _, m := range []*nats.Msg{
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, token), Data: []byte("x")},
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, token[:flow.TokenLen]), Data: []byte("x")},
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, token+"-mallory"), Reply: worker, Data: []byte("x")},
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, flow.ControlToken), Reply: worker, Data: []byte("x")},
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, flow.ControlToken), Header: unheard},
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, token), Header: unheard},
+		{Subject: s.GatewayStream("mallory.g", subjects.Control, token), Header: nats.Header{wire.HeaderErrorCode: {"busy"}}},
+		{Subject: s.GatewayStream("gate.g", subjects.Control, token), Reply: worker, Data: []byte("x")},
+	} {
+		if err := nc.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, heard, token+" from gate.w, 2 on c: 1 bytes")
 }
 
 func send(t *testing.T, l *Transport, to flow.Address, token string, size int) {

@@ -131,13 +131,18 @@ func (t *Transport) listen(nc *nats.Conn, by flow.Channel) error {
 
 // message is called by the client library, for one message after the other.
 func (t *Transport) message(by flow.Channel, m *nats.Msg) {
-	_, token := subjects.StreamOf(m.Subject)
 	if len(m.Data) == 0 && len(m.Header) > 0 && m.Header.Get("Status") == "503" {
 		process, _ := subjects.StreamOf(m.Header.Get("Nats-Subject"))
-		t.side.Unheard(token, process)
+		if token, ok := t.stream(m.Subject, process); ok {
+			t.side.Unheard(token, process)
+		}
 		return
 	}
 	if f := wire.FailureOf(m); f != nil {
+		token, ok := t.stream(m.Subject, "")
+		if !ok {
+			return
+		}
 		t.side.Receive(by, token, flow.Address{}, frame.Append(nil, resetOf(f)))
 		return
 	}
@@ -146,12 +151,41 @@ func (t *Transport) message(by flow.Channel, m *nats.Msg) {
 
 // receive passes on a frame that came to a subject.
 func (t *Transport) receive(by flow.Channel, subject, reply string, frame []byte) {
-	_, token := subjects.StreamOf(subject)
 	from := flow.Address{}
 	if reply != "" {
 		from.Process, from.Token = subjects.StreamOf(reply)
 	}
-	t.side.Receive(by, token, from, frame)
+	if token, ok := t.stream(subject, from.Process); ok {
+		t.side.Receive(by, token, from, frame)
+	}
+}
+
+// stream returns the token of the stream that a message on a subject is for, and false where whoever may publish there must
+// not send that: a gateway's streams are of a module each, and so are the processes that a message may come from. Process is
+// what the message says that it comes from, or empty.
+func (t *Transport) stream(subject, process string) (token string, ok bool) {
+	at, token := subjects.StreamOf(subject)
+	if t.process != "" {
+		return token, true // Nobody but gateways may publish there.
+	}
+	module := moduleOf(at)
+	if process != "" && moduleOf(process) != module {
+		return "", false
+	}
+	if token == flow.ControlToken {
+		return token, true
+	}
+	return token, token[min(flow.TokenLen, len(token)):] == "-"+module
+}
+
+// Token implements [gateway.Transport]. The name has the module in it, so that no other can speak in the stream.
+func (t *Transport) Token(to webpath.Resource) string {
+	return flow.NewToken() + "-" + subjects.Token(to.Module)
+}
+
+func moduleOf(process string) string {
+	module, _, _ := strings.Cut(process, ".")
+	return module
 }
 
 // resetOf is what a worker says with a failure, as to a question.

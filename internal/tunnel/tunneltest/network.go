@@ -80,6 +80,8 @@ func (e end) MaxFrame() int {
 	return e.limit
 }
 
+func (end) Token(webpath.Resource) string { return flow.NewToken() }
+
 func (e end) Ask(_ webpath.Resource, token string, frame []byte) error {
 	from := flow.Address{Process: e.process, Token: token}
 	frame = append([]byte(nil), frame...)
