@@ -15,7 +15,7 @@ RUN --mount=type=cache,target=/go/pkg/mod \
     CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./cmd/busd ./cmd/demo-module
 
 FROM alpine:3.24 AS runtime
-RUN adduser -D -H -u 10001 modulebus && install -d -m 0700 -o 10001 -g 10001 /var/lib/modulebus
+RUN adduser -D -H -u 10001 modulebus && install -d -m 0700 -o 10001 -g 10001 /var/lib/modulebus /var/lib/modulebus/keys /var/lib/modulebus/users
 USER 10001:10001
 
 # A module has no port of its own: it is well while it is connected to NATS.

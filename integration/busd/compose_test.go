@@ -30,6 +30,7 @@ type compose struct {
 type service struct {
 	Image       string
 	Build       struct{ Context, Target string }
+	Restart     string
 	Command     []string
 	Volumes     []string
 	Secrets     []string
@@ -56,28 +57,21 @@ func TestComposeFile(t *testing.T) {
 	t.Parallel()
 	file := load[compose](t, filepath.Join(testbed.Root, "docker-compose.yml"))
 	nodes := file.where(func(s service) bool { return strings.HasPrefix(s.Image, "nats:") })
-	daemons := file.where(func(s service) bool { return s.Build.Target == "busd" })
+	daemons := file.where(func(s service) bool { return s.Build.Target == "busd" && !s.once() })
 	if len(nodes) != 3 || len(daemons) != 2 {
 		t.Fatalf("NATS nodes %v, busd %v; want three and two", nodes, daemons)
 	}
+	users := file.users(t)
 	stages := stagesOf(t)
 	for name, s := range file.Services {
-		if len(s.Healthcheck.Test) < 2 {
-			t.Errorf("%s has no healthcheck", name)
-		}
-		if !pinned(s.Image) {
-			t.Errorf("%s: image %q is not pinned", name, s.Image)
-		}
-		if s.Build.Target != "" && !slices.Contains(stages, s.Build.Target) {
-			t.Errorf("%s: Dockerfile has the stages %v, not %q", name, stages, s.Build.Target)
-		}
+		s.isSound(t, name, stages)
+		s.mounts(t, name, file)
 		if len(s.Ports) > 0 && !slices.Contains(daemons, name) {
 			t.Errorf("%s publishes %v; only busd may", name, s.Ports)
 		}
-		if s.Build.Target != "" {
+		if s.Build.Target != "" && !s.once() {
 			waitsFor(t, name, s, nodes)
 		}
-		s.mounts(t, name, file)
 		for _, secret := range s.Secrets {
 			exists(t, name, file.Secrets[secret].File)
 		}
@@ -85,7 +79,7 @@ func TestComposeFile(t *testing.T) {
 	for _, name := range nodes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file.Services[name].isNode(t, name, nodes)
+			file.Services[name].isNode(t, name, nodes, users)
 		})
 	}
 	for _, name := range daemons {
@@ -105,6 +99,7 @@ func TestComposeFile(t *testing.T) {
 			"MODULEBUS_NATS_URL":    config.NATS.URL,
 			"MODULEBUS_SERVER_NAME": config.ServerName,
 			"MODULEBUS_MODULE":      config.Modules[0].Module,
+			"MODULEBUS_CREDENTIALS": made + "demo.creds",
 		}
 		if diff := cmp.Diff(want, demo.Environment); diff != "" {
 			t.Errorf("environment and busd.yaml differ (-busd +module):\n%s", diff)
@@ -112,15 +107,77 @@ func TestComposeFile(t *testing.T) {
 	})
 }
 
-// isNode checks that a NATS node accepts its configuration, in the cluster of all nodes.
-func (s service) isNode(t *testing.T, name string, nodes []string) {
+// isSound checks what every service needs.
+func (s service) isSound(t *testing.T, name string, stages []string) {
+	t.Helper()
+	if len(s.Healthcheck.Test) < 2 && !s.once() {
+		t.Errorf("%s has no healthcheck", name)
+	}
+	if !pinned(s.Image) {
+		t.Errorf("%s: image %q is not pinned", name, s.Image)
+	}
+	if s.Build.Target != "" && !slices.Contains(stages, s.Build.Target) {
+		t.Errorf("%s: Dockerfile has the stages %v, not %q", name, stages, s.Build.Target)
+	}
+}
+
+// once reports whether the service ends by itself.
+func (s service) once() bool { return s.Restart == "no" }
+
+// made is where the service that makes users has what it makes.
+const made = "/var/lib/modulebus/users/"
+
+// users does what the service does that makes them, and returns the folder with what it made.
+func (c compose) users(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "users")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	state, s := t.TempDir(), c.Services["users"]
+	config, err := filepath.Abs(s.source(t, "/etc/modulebus/busd.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(s.Command[0]) {
+		words := strings.Fields(strings.ReplaceAll(line, "/etc/modulebus/busd.yaml", config))
+		if words[0] != "busd" {
+			continue
+		}
+		status, text, problem := testbed.Command(t, testbed.Busd, words[1:len(words)-1]...).With("STATE_DIRECTORY=" + state).Run()
+		if status != 0 {
+			t.Fatal(problem)
+		}
+		file, found := strings.CutPrefix(words[len(words)-1], ">"+made)
+		if !found {
+			t.Fatalf("%q writes elsewhere than to %s", line, made)
+		}
+		testbed.Write(t, filepath.Join(dir, file), text)
+	}
+	return dir
+}
+
+// isNode checks that a NATS node accepts its configuration, in the cluster of all nodes, and lets in nobody but the users.
+func (s service) isNode(t *testing.T, name string, nodes []string, users string) {
 	t.Helper()
 	if got := s.flag("--name"); got != name {
 		t.Errorf("--name is %q", got)
 	}
-	opts, err := server.ProcessConfigFile(s.source(t, s.flag("--config")))
+	text, err := os.ReadFile(s.source(t, s.flag("--config")))
 	if err != nil {
 		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "modulebus.conf")
+	testbed.Write(t, config, strings.Replace(string(text), `include "users/`, `include "`+relative(t, config, users)+"/", 1))
+	opts, err := server.ProcessConfigFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(opts.TrustedOperators) != 1 || opts.SystemAccount == "" {
+		t.Errorf("whom the node lets in: %v, %q", opts.TrustedOperators, opts.SystemAccount)
+	}
+	if !slices.Contains(s.Volumes, "users:/etc/nats/users:ro") || s.DependsOn["users"].Condition != "service_completed_successfully" {
+		t.Errorf("it does not wait for the users, or has none: %v, %v", s.Volumes, s.DependsOn)
 	}
 	var routes []string
 	for _, r := range opts.Routes {
@@ -143,6 +200,9 @@ func (s service) isDaemon(t *testing.T, nodes []string) {
 	var urls []string
 	for _, host := range hosts(nodes, server.DEFAULT_PORT) {
 		urls = append(urls, "nats://"+host)
+	}
+	if !slices.Contains(s.Volumes, "keys:/var/lib/modulebus/keys") {
+		t.Errorf("it shares no keys: %v", s.Volumes)
 	}
 	if got, want := config.NATS.URL, strings.Join(urls, ","); got != want {
 		t.Errorf("nats.url is %q, want %q", got, want)
@@ -172,14 +232,17 @@ func (s service) config(t *testing.T) busdConfig {
 	return load[busdConfig](t, s.source(t, "/etc/modulebus/busd.yaml"))
 }
 
-// mounts checks that what is mounted is there: a file of the repository, or a volume of this service's own.
+// shared are volumes of several services.
+var shared = []string{"keys", "users"}
+
+// mounts checks that what is mounted is there: a file of the repository, or a volume of this service's own, or a shared one.
 func (s service) mounts(t *testing.T, name string, file compose) {
 	t.Helper()
 	for _, v := range s.Volumes {
 		source, _, _ := strings.Cut(v, ":")
 		if strings.HasPrefix(source, ".") {
 			exists(t, name, source)
-		} else if _, ok := file.Volumes[source]; !ok || !strings.HasPrefix(source, name) {
+		} else if _, ok := file.Volumes[source]; !ok || !strings.HasPrefix(source, name) && !slices.Contains(shared, source) {
 			t.Errorf("%s mounts %s, which is no volume of its own", name, source)
 		}
 	}
@@ -254,6 +317,16 @@ func exists(t *testing.T, name, file string) {
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o004 == 0:
 		t.Errorf("%s: %s must be a file that the user inside can read, and is %v", name, file, info.Mode())
 	}
+}
+
+// relative is how one file names another, as include wants it.
+func relative(t *testing.T, from, to string) string {
+	t.Helper()
+	path, err := filepath.Rel(filepath.Dir(from), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func pinned(image string) bool {

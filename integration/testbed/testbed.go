@@ -21,6 +21,7 @@ import (
 // left are goroutines that a NATS server with JetStream leaves after its shutdown, where it is one of a cluster.
 var left = []goleak.Option{
 	goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
+	goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*DirJWTStore).startExpiring.func1"), // of a configuration that is read
 	goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"),
 }
 
