@@ -25,11 +25,28 @@ const (
 	attacker = "mallory"
 )
 
-// each runs a test in each home of NATS, with a victim that busd runs and an attacker that is listed.
-func each(t *testing.T, test func(*testing.T, *testbed.Daemon)) {
-	t.Helper()
-	modules := "modules:\n  - module: " + victim + "\n    run: [" + testbed.Program(t, testbed.Faulty) + "]\n    timeout: 20s\n  - module: " + attacker +
-		"\n    on_failure: skip\nbudget: 30s\n"
+// hostile are tests that a busd serves one after the other: each leaves it as it was, but for the last.
+var hostile = []struct {
+	name string
+	try  func(*testing.T, *testbed.Daemon)
+}{
+	{"a module touches nothing of another", touchesNothing},
+	{"a homeserver is no module", isNoModule},
+	{"nothing is said through others", saysNothingThroughOthers},
+	{"what is stored is not said", saysNothingOutOfAStore},
+	{"a module calls what it was granted", callsWhatItWasGranted},
+	{"a page is answered by its module", answersNoOthersPage},
+	{"an answer is the asked one's", answersNothingForAnother},
+	{"a flood is the flooder's alone", floodsItself},
+	{"strangers do not come in", staysOut},
+}
+
+// TestHostileParticipantsGetNowhere tries everything in each home of NATS, with a victim that busd runs and an attacker that is
+// listed. Whatever is tried, the victim is asked, and decides.
+func TestHostileParticipantsGetNowhere(t *testing.T) {
+	t.Parallel()
+	modules := "modules:\n  - module: " + victim + "\n    run: [" + testbed.Program(t, testbed.Faulty) + "]\n    timeout: 20s\n" +
+		"    grants: [" + strings.Join(subjects.Scopes(), ", ") + "]\n  - module: " + attacker + "\n    on_failure: skip\nbudget: 30s\n"
 	for name, serve := range map[string]func(*testing.T) *testbed.Daemon{
 		"embedded": func(t *testing.T) *testbed.Daemon { return testbed.Serve(t, modules) },
 		"external": func(t *testing.T) *testbed.Daemon { return external(t, modules) },
@@ -38,8 +55,11 @@ func each(t *testing.T, test func(*testing.T, *testbed.Daemon)) {
 			t.Parallel()
 			d := serve(t)
 			asked(t, d)
-			test(t, d)
-			asked(t, d)
+			for _, h := range hostile {
+				t.Log(h.name)
+				h.try(t, d)
+				asked(t, d)
+			}
 		})
 	}
 }
@@ -111,6 +131,11 @@ func attacks() []attack {
 		{"make a consumer", publish("$JS.API.CONSUMER.CREATE.KV_" + bus.StoreBucket(victim))},
 		{"be a service", subscribe("$SRV.PING." + subjects.ServiceName(victim))},
 		{"answer what nobody asked", publish("_INBOX.guessed.1")},
+		{"answer it in its place", publish(bus.Inbox(victim, "w") + ".guessed")},
+		{"answer busd", publish("_INBOX_BUSD.guessed.1")},
+		{"answer in its page's streams", publish(bus.GatewayStream(subjects.Process(victim, "gateway"), subjects.Bulk, "guessed"))},
+		{"tell it of its store", publish(bus.Stored(victim, "k"))},
+		{"change its entry", publish(bus.Changed(victim))},
 	}
 }
 
@@ -144,74 +169,66 @@ func refused(t *testing.T, connect func(...nats.Option) *nats.Conn, attacks []at
 	}
 }
 
-func TestModuleTouchesNothingOfAnother(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, d *testbed.Daemon) {
-		file := d.Credentials(attacker)
-		refused(t, func(o ...nats.Option) *nats.Conn { return d.ConnectWith(file, append(o, nats.Name(attacker+"/w"))...) },
-			append(attacks(), moduleAttacks()...))
-		if d.Config().NATS.URL == "" {
-			d.Stderr.Line(t, "Violation", attacker+"/w") // A cluster's own log says it there.
-		}
-	})
+func touchesNothing(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
+	file := d.Credentials(attacker)
+	refused(t, func(o ...nats.Option) *nats.Conn { return d.ConnectWith(file, append(o, nats.Name(attacker+"/w"))...) },
+		append(attacks(), moduleAttacks()...))
+	if d.Config().NATS.URL == "" {
+		d.Stderr.Line(t, "Violation", attacker+"/w") // A cluster's own log says it there.
+	}
 }
 
-func TestHomeserverIsNoModule(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, d *testbed.Daemon) {
-		file := d.Credentials("--homeserver")
-		refused(t, func(o ...nats.Option) *nats.Conn { return d.ConnectWith(file, o...) }, attacks())
-	})
+func isNoModule(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
+	file := d.Credentials("--homeserver")
+	refused(t, func(o ...nats.Option) *nats.Conn { return d.ConnectWith(file, o...) }, attacks())
 }
 
-func TestStrangersDoNotComeIn(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, d *testbed.Daemon) {
-		if nc, err := nats.Connect(d.NATS, nats.Name("anonymous")); err == nil {
+func staysOut(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
+	if nc, err := nats.Connect(d.NATS, nats.Name("anonymous")); err == nil {
+		nc.Close()
+		t.Error("a client without credentials came in")
+	}
+	d.Stderr.Line(t, "a client without credentials")
+	file := d.Credentials(attacker)
+	d.Edit("  - module: "+attacker+"\n    on_failure: skip\n", "")
+	testbed.Eventually(t, "a module that is not listed any more is turned away", func() bool {
+		nc, err := nats.Connect(d.NATS, nats.UserCredentials(file))
+		if err == nil {
 			nc.Close()
-			t.Error("a client without credentials came in")
 		}
-		d.Stderr.Line(t, "a client without credentials")
-		file := d.Credentials(attacker)
-		d.Edit("  - module: "+attacker+"\n    on_failure: skip\n", "")
-		testbed.Eventually(t, "a module that is not listed any more is turned away", func() bool {
-			nc, err := nats.Connect(d.NATS, nats.UserCredentials(file))
-			if err == nil {
-				nc.Close()
-			}
-			return err != nil
-		})
-		d.Stderr.Line(t, "a module that is not listed", "module "+attacker)
+		return err != nil
 	})
+	d.Stderr.Line(t, "a module that is not listed", "module "+attacker)
 }
 
-func TestReplySubjectOfAModuleReachesNobodyElse(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, d *testbed.Daemon) {
-		nc := d.ConnectModule(attacker, nats.NoReconnect())
-		spy := d.Connect()
-		targets := []string{bus.RosterChanged(), bus.Leave(victim), bus.Callback(create, "third"), "$JS.API.STREAM.DELETE.records"}
-		heard := listen(t, spy, targets)
-		for _, target := range targets {
-			for _, request := range []string{bus.Entry(attacker), bus.Join(attacker), bus.Leave(attacker), bus.Store(attacker)} {
-				if err := nc.PublishRequest(request, target, nil); err != nil {
-					t.Fatal(err)
-				}
+func saysNothingThroughOthers(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
+	nc := d.ConnectModule(attacker, nats.NoReconnect())
+	spy := d.Connect()
+	targets := []string{bus.RosterChanged(), bus.Leave(victim), bus.Callback(create, "third"), "$JS.API.STREAM.DELETE.records"}
+	heard := listen(t, spy, targets)
+	for _, target := range targets {
+		for _, request := range []string{bus.Entry(attacker), bus.Join(attacker), bus.Leave(attacker), bus.Store(attacker)} {
+			if err := nc.PublishRequest(request, target, nil); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if _, err := nc.RequestWithContext(testbed.Bounded(t), bus.Entry(attacker), nil); err != nil { // All before it was looked at.
-			t.Fatal(err)
-		}
-		d.Stderr.Line(t, "wants its answer sent to somebody else", attacker)
-		for _, sub := range heard {
-			for n, _, _ := sub.Pending(); n > 0; n-- {
-				m, err := sub.NextMsgWithContext(testbed.Bounded(t))
-				if err == nil && m.Subject != bus.RosterChanged() {
-					t.Errorf("%s was told %q", sub.Subject, m.Data)
-				}
+	}
+	if _, err := nc.RequestWithContext(testbed.Bounded(t), bus.Entry(attacker), nil); err != nil { // All before it was looked at.
+		t.Fatal(err)
+	}
+	d.Stderr.Line(t, "wants its answer sent to somebody else", attacker)
+	for _, sub := range heard {
+		for n, _, _ := sub.Pending(); n > 0; n-- {
+			m, err := sub.NextMsgWithContext(testbed.Bounded(t))
+			if err == nil && m.Subject != bus.RosterChanged() {
+				t.Errorf("%s was told %q", sub.Subject, m.Data)
 			}
 		}
-	})
+	}
 }
 
 // listen subscribes to each of the subjects.
@@ -230,55 +247,53 @@ func listen(t *testing.T, nc *nats.Conn, to []string) (all []*nats.Subscription)
 	return all
 }
 
-// TestFloodIsTheFloodersAlone has a listed module do ten thousand of everything.
-func TestFloodIsTheFloodersAlone(t *testing.T) {
-	t.Parallel()
+// floodsItself has a listed module do ten thousand of everything.
+func floodsItself(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
 	const many = 10_000
-	each(t, func(t *testing.T, d *testbed.Daemon) {
-		before := resident(t, d)
-		file := d.Credentials(attacker)
-		connect := func() *nats.Conn {
-			return d.ConnectWith(file, nats.Name(attacker+"/w"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-		}
-		big := make([]byte, 1<<20-1024)
-		for name, flood := range map[string]func(nc *nats.Conn, i int) error{
-			"joins": func(nc *nats.Conn, i int) error {
-				m := &nats.Msg{Subject: bus.Join(attacker), Header: nats.Header{"Content-Type": {"application/json"}}}
-				m.Data = fmt.Appendf(nil, `{"worker":"w%d","callbacks":["spam_checker.user_may_create_room"]}`, i)
-				return nc.PublishMsg(m)
-			},
-			"subscriptions": func(nc *nats.Conn, i int) error {
-				_, err := nc.SubscribeSync(bus.Inbox(attacker, "w") + "." + strconv.Itoa(i))
-				return err
-			},
-			"answers": func(nc *nats.Conn, i int) error { return nc.Publish("_INBOX.guessed."+strconv.Itoa(i), nil) },
-			"payloads at the limit": func(nc *nats.Conn, i int) error {
-				if i%100 != 0 {
-					return nil
-				}
-				return nc.Publish(bus.Join(attacker), big)
-			},
-		} {
-			nc := connect()
-			for i := range many {
-				if flood(nc, i) != nil { // NATS has closed the connection.
-					break
-				}
+	before := resident(t, d)
+	file := d.Credentials(attacker)
+	connect := func() *nats.Conn {
+		return d.ConnectWith(file, nats.Name(attacker+"/w"), nats.NoReconnect(), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	}
+	big := make([]byte, 1<<20-1024)
+	for name, flood := range map[string]func(nc *nats.Conn, i int) error{
+		"joins": func(nc *nats.Conn, i int) error {
+			m := &nats.Msg{Subject: bus.Join(attacker), Header: nats.Header{"Content-Type": {"application/json"}}}
+			m.Data = fmt.Appendf(nil, `{"worker":"w%d","callbacks":["spam_checker.user_may_create_room"]}`, i)
+			return nc.PublishMsg(m)
+		},
+		"subscriptions": func(nc *nats.Conn, i int) error {
+			_, err := nc.SubscribeSync(bus.Inbox(attacker, "w") + "." + strconv.Itoa(i))
+			return err
+		},
+		"answers": func(nc *nats.Conn, i int) error { return nc.Publish("_INBOX.guessed."+strconv.Itoa(i), nil) },
+		"payloads at the limit": func(nc *nats.Conn, i int) error {
+			if i%100 != 0 {
+				return nil
 			}
-			_ = nc.Flush()
-			if v := d.Create("@refused:example.com"); v.DecidedBy != victim {
-				t.Errorf("during a flood of %s: %v", name, v)
+			return nc.Publish(bus.Join(attacker), big)
+		},
+	} {
+		nc := connect()
+		for i := range many {
+			if flood(nc, i) != nil { // NATS has closed the connection.
+				break
 			}
-			nc.Close()
 		}
-		most := 256 << 20
-		if testbed.RaceDetector { // It remembers what was done to each byte.
-			most *= 4
+		_ = nc.Flush()
+		if v := d.Create("@refused:example.com"); v.DecidedBy != victim {
+			t.Errorf("during a flood of %s: %v", name, v)
 		}
-		if grown := resident(t, d) - before; grown > most {
-			t.Errorf("busd has grown by %d MiB", grown>>20)
-		}
-	})
+		nc.Close()
+	}
+	most := 256 << 20
+	if testbed.RaceDetector { // It remembers what was done to each byte.
+		most *= 4
+	}
+	if grown := resident(t, d) - before; grown > most {
+		t.Errorf("busd has grown by %d MiB", grown>>20)
+	}
 }
 
 // resident is the memory that busd has, in bytes.

@@ -20,9 +20,9 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// TestNothingDeclaredSecretIsSaid asks every callback with a seed in every field, of a module that repeats them in each way
+// TestDeclaredSecretsAreNeverSaid asks every callback with a seed in every field, of a module that repeats them in each way
 // that there is to answer and to fail, and looks for them in all that busd says about it.
-func TestNothingDeclaredSecretIsSaid(t *testing.T) {
+func TestDeclaredSecretsAreNeverSaid(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n  - {module: gossip, timeout: 300ms}\ndecisions: {requests: true}\n", "--log-level", "trace")
 	g := gossipAt(t, d)

@@ -116,7 +116,10 @@ type ModuleStatus struct {
 	Callbacks    []string
 	WebResources []string `json:"web_resources"`
 	LastError    string   `json:"last_error"`
-	Processes    []struct{ PID int }
+	Processes    []struct {
+		PID    int
+		Worker string
+	}
 }
 
 // Module returns how a module is; the zero value when busd does not list it.

@@ -93,7 +93,7 @@ func messages() (all []proto.Message) {
 	return all
 }
 
-func TestNothingDeclaredSecretIsLeftOfAnyMessage(t *testing.T) {
+func TestRedactedMessagesHaveNothingDeclaredSecret(t *testing.T) {
 	t.Parallel()
 	found := 0
 	for _, m := range messages() {

@@ -35,8 +35,8 @@ var needed = map[string]access.Scope{
 	"/.well-known/matrix/policy_server":                access.Public,
 }
 
-// TestEveryPathNeedsWhatItSays asks for each path of busd's own with each token.
-func TestEveryPathNeedsWhatItSays(t *testing.T) {
+// TestPathsNeedWhatTheySay asks for each path of busd's own with each token.
+func TestPathsNeedWhatTheySay(t *testing.T) {
 	t.Parallel()
 	c := config.HTTP{Listen: "0.0.0.0:0"}
 	for _, scope := range []string{config.ScopeAsk, config.ScopeRead, config.ScopeAdmin} {
