@@ -11,11 +11,20 @@ const (
 // Process is the address of a gateway or a worker that carries HTTP for a module: two subject tokens.
 func Process(module, name string) string { return Token(module) + "." + Token(name) }
 
+// ModuleIn is the token of the module in the name of a process.
+func ModuleIn(process string) string {
+	module, _, _ := strings.Cut(process, ".")
+	return module
+}
+
 // Beside is the address of another gateway or worker, for the same module as process.
 func Beside(process, name string) string {
-	module, _, _ := strings.Cut(process, ".")
-	return module + "." + Token(name)
+	return ModuleIn(process) + "." + Token(name)
 }
+
+// StreamToken is the token of a gateway's stream: something that nobody can guess, and the module whose stream it is, so that no
+// other module can speak in it.
+func StreamToken(random, module string) string { return random + "-" + Token(module) }
 
 // GatewayStream is where a gateway gets frames of a stream. The names of gateway and stream are random, so only the worker that
 // was asked knows the subject.

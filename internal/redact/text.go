@@ -26,7 +26,7 @@ const (
 	// beginning is how much of a value, in bytes, is enough to know it at the end of a text, where somebody has cut it.
 	beginning = 8
 
-	// maxCut is how long a cut text is at most, in bytes.
+	// maxCut is how much of a value is looked for at the end of a text, in bytes. Beyond: texts that are cut are shorter.
 	maxCut = 512
 
 	// maxValues is how many secrets are looked for. Beyond: nothing of the text is left.

@@ -168,8 +168,8 @@ func (t *Transport) stream(subject, process string) (token string, ok bool) {
 	if t.process != "" {
 		return token, true // Nobody but gateways may publish there.
 	}
-	module := moduleOf(at)
-	if process != "" && moduleOf(process) != module {
+	module := subjects.ModuleIn(at)
+	if process != "" && subjects.ModuleIn(process) != module {
 		return "", false
 	}
 	if token == flow.ControlToken {
@@ -178,14 +178,9 @@ func (t *Transport) stream(subject, process string) (token string, ok bool) {
 	return token, token[min(flow.TokenLen, len(token)):] == "-"+module
 }
 
-// Token implements [gateway.Transport]. The name has the module in it, so that no other can speak in the stream.
-func (t *Transport) Token(to webpath.Resource) string {
-	return flow.NewToken() + "-" + subjects.Token(to.Module)
-}
-
-func moduleOf(process string) string {
-	module, _, _ := strings.Cut(process, ".")
-	return module
+// Token implements [gateway.Transport].
+func (*Transport) Token(to webpath.Resource) string {
+	return subjects.StreamToken(flow.NewToken(), to.Module)
 }
 
 // resetOf is what a worker says with a failure, as to a question.
