@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse package moved modules integration chromium databases proxies vuln sbom
+.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved modules integration chromium databases proxies vuln sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -72,6 +72,13 @@ moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of
 modules: $(CACHE)/venv/ready $(CACHE)/modules/ready ## published Synapse modules in Synapse's process and out of it: five minutes
 	MODULEBUS_MODULES=$(CACHE)/modules MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
 		go test -count=1 -timeout 20m -tags integration -run '^TestPublishedModule' $(TESTFLAGS) ./integration/synapse
+
+dendrite: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) ## a real Dendrite with modules, driven by clients and by another Dendrite: building it takes minutes
+	cd examples/dendrite && $< run --config $(CURDIR)/.golangci.yml ./...
+	go -C examples/dendrite test -count=1 -timeout 20m $(TESTFLAGS) ./...
+
+dendrite-bench: ## messages per second of a Dendrite with one module, against one with none
+	go -C examples/dendrite test -run '^$$' -bench . -benchtime 10x -timeout 20m ./...
 
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench

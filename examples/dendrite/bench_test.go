@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/modulebus/modulebus/modulekit"
+	cb "github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// Each round, so many users send so many messages each, at the same time.
+const senders, messages = 8, 25
+
+// reader is a module that is asked about each event, and has no opinion.
+func reader(asked *atomic.Int64) modulekit.Module[struct{}] {
+	return modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{
+			CheckEventForSpam: func(context.Context, *cb.CheckEventForSpamRequest) (*cb.CheckEventForSpamResponse, error) {
+				asked.Add(1)
+				return nil, nil
+			},
+		})
+		return nil
+	}}
+}
+
+// BenchmarkMessages reports how many messages per second two Dendrites take: one without modules, and one with a module that is
+// asked about each event. Rounds alternate, and each is first every other time, so that both have the same machine.
+func BenchmarkMessages(b *testing.B) {
+	var asked atomic.Int64
+	with, without := crowd(found(b, gated, reader(&asked))), crowd(found(b, "  []\n", reader(&asked)))
+	with[0].user.knows(subjects.CheckEventForSpam)
+	round(b, with)
+	round(b, without)
+	var slow, fast time.Duration
+	asked.Store(0)
+	for i := 0; b.Loop(); i++ {
+		if i%2 == 0 {
+			slow += round(b, with)
+			fast += round(b, without)
+		} else {
+			fast += round(b, without)
+			slow += round(b, with)
+		}
+	}
+	sent := float64(senders * messages * b.N)
+	if float64(asked.Load()) != sent {
+		b.Errorf("the module was asked about %d events of %v", asked.Load(), sent)
+	}
+	b.ReportMetric(sent/slow.Seconds(), "msg/s-with")
+	b.ReportMetric(sent/fast.Seconds(), "msg/s-without")
+	b.ReportMetric(float64(fast)/float64(slow), "ratio")
+}
+
+// sender is a user in a room of their own.
+type sender struct {
+	user user
+	room string
+}
+
+func crowd(s *site) (all []sender) {
+	s.Helper()
+	for i := range senders {
+		u := s.register(fmt.Sprintf("sender%d", i))
+		all = append(all, sender{u, u.createRoom(fields{})})
+	}
+	return all
+}
+
+func round(b *testing.B, all []sender) time.Duration {
+	b.Helper()
+	begin := time.Now()
+	var sending sync.WaitGroup
+	for _, s := range all {
+		sending.Go(func() {
+			for range messages {
+				if status, answer := s.user.message(s.room, "hello"); status != 200 {
+					b.Errorf("%d %v", status, answer)
+				}
+			}
+		})
+	}
+	sending.Wait()
+	return time.Since(begin)
+}
