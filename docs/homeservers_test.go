@@ -3,6 +3,9 @@ package docs_test
 import (
 	"bytes"
 	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +23,8 @@ const (
 	asksEnd         = "<!-- /asks -->"
 )
 
-// TestHomeserversPage holds the table of what homeservers ask to the declarations. With -update it writes the table.
+// TestHomeserversPage holds the table of what homeservers ask to the declarations, and to what the example for Dendrite asks.
+// With -update it writes the table.
 func TestHomeserversPage(t *testing.T) {
 	t.Parallel()
 	page := read(t, homeserversPage)
@@ -43,8 +47,9 @@ func TestHomeserversPage(t *testing.T) {
 
 func asksTable(t *testing.T) string {
 	t.Helper()
+	dendrite := askedBy(t, "examples/dendrite")
 	var b strings.Builder
-	b.WriteString("| callback | Synapse | antispam | policy server |\n|---|---|---|---|\n")
+	b.WriteString("| callback | Synapse | Dendrite | antispam | policy server |\n|---|---|---|---|---|\n")
 	for _, d := range subjects.All() {
 		if d.FollowUp() {
 			continue
@@ -53,7 +58,8 @@ func asksTable(t *testing.T) string {
 		if since == "none" {
 			since = ""
 		}
-		b.WriteString("| [`" + d.Name + "`](callbacks/" + d.Category.Name + ".md#" + d.Name + ") | " + since + " | " + yes(d.Options.GetAntispam()) + " | " + yes(d.Options.GetPolicyServer()) + " |\n")
+		b.WriteString("| [`" + d.Name + "`](callbacks/" + d.Category.Name + ".md#" + d.Name + ") | " + since + " | " + yes(dendrite[d]) +
+			" | " + yes(d.Options.GetAntispam()) + " | " + yes(d.Options.GetPolicyServer()) + " |\n")
 	}
 	return b.String()
 }
@@ -63,6 +69,57 @@ func yes(is bool) string {
 		return "yes"
 	}
 	return ""
+}
+
+// askedBy finds the callbacks that the programs in a folder ask with package bus: calls of a category's method.
+func askedBy(t *testing.T, dir string) map[*subjects.Declaration]bool {
+	t.Helper()
+	asked := map[*subjects.Declaration]bool{}
+	for _, file := range files(t, ".go") {
+		if !strings.HasPrefix(file, dir+"/") || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if category, name, ok := methodOfField(n); ok {
+				for _, d := range subjects.All() {
+					if camel(d.Category.Name) == category && requestOf(d) == name+"Request" {
+						asked[d] = true
+					}
+				}
+			}
+			return true
+		})
+	}
+	return asked
+}
+
+func requestOf(d *subjects.Declaration) string {
+	return string(d.NewRequest().ProtoReflect().Descriptor().Name())
+}
+
+// methodOfField is a selector such as client.SpamChecker.UserMayCreateRoom.
+func methodOfField(n ast.Node) (field, method string, ok bool) {
+	outer, ok := n.(*ast.SelectorExpr)
+	if !ok {
+		return "", "", false
+	}
+	inner, ok := outer.X.(*ast.SelectorExpr)
+	if !ok {
+		return "", "", false
+	}
+	return inner.Sel.Name, outer.Sel.Name, true
+}
+
+func camel(name string) string {
+	var b strings.Builder
+	for word := range strings.SplitSeq(name, "_") {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
 }
 
 // TestFirstHomeserverAsksItsFirstModule does what the page says, in an empty folder: it types what is to be typed, writes the
