@@ -51,13 +51,11 @@ func (d *HTTP) antispamRoute() route {
 // antispam answers homeservers that ask in the HTTP antispam protocol. Its clients take every error for a refusal, and a
 // connection that is refused for a failure: so while busd drains, it answers for as long as it listens.
 func (d *HTTP) antispam(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), antispamTime)
+	ctx, cancel := context.WithTimeout(d.closed, antispamTime) // A client that has closed its half of the connection still waits.
 	defer cancel()
-	defer context.AfterFunc(d.closed, cancel)()
 	if d.Life.Draining() {
 		w.Header().Set("Connection", "close")
 	}
-	//nolint:contextcheck // A client that has closed its half of the connection still waits.
 	if body, p := d.antispamAnswer(ctx, w, r); p != nil {
 		p.writeTo(w)
 	} else {
@@ -106,7 +104,7 @@ func (d *HTTP) passOver(name string) {
 
 func (d *HTTP) antispamBody(w http.ResponseWriter, r *http.Request) ([]byte, *Problem) {
 	defer d.limitReading(w, antispamBodyTime)()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largeBody))
+	body, err := readWhole(http.MaxBytesReader(w, r.Body, largeBody), r.ContentLength)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -115,6 +113,16 @@ func (d *HTTP) antispamBody(w http.ResponseWriter, r *http.Request) ([]byte, *Pr
 		return nil, newProblem(http.StatusRequestTimeout, unknown, fmt.Sprintf("the body did not come within %v", antispamBodyTime))
 	}
 	return body, cut(err)
+}
+
+// readWhole reads a body into as much memory as it says it needs.
+func readWhole(body io.Reader, length int64) ([]byte, error) {
+	if length < 0 || length > largeBody {
+		return io.ReadAll(body)
+	}
+	whole := make([]byte, length)
+	_, err := io.ReadFull(body, whole)
+	return whole, err
 }
 
 // pong echoes the ID, whatever it is.
