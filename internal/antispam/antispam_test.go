@@ -142,6 +142,24 @@ func TestReplyIsTheVerdictThatThePackageMakesOfIt(t *testing.T) {
 	}
 }
 
+// TestReplyOfAServerThatCannotReadIsNoRefusal has what Meowlnir 0.8.0 and Draupnir 3.1.0 answered when they were sent what they do
+// not expect.
+func TestReplyOfAServerThatCannotReadIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"errcode":"M_NOT_JSON","error":"Antispam request error: invalid JSON"}`,
+		`{"errcode":"M_INVALID_PARAM","error":"Error handling event"}`,
+		`{"errcode":"M_BAD_JSON","error":"field event: is missing"}`,
+	} {
+		if refusal, err := antispam.Verdict(400, []byte(body)); refusal != nil || err == nil || !strings.Contains(err.Error(), "cannot read") {
+			t.Errorf("%s: read %v, %v", body, refusal, err)
+		}
+		if refusal, err := antispam.Verdict(403, []byte(body)); refusal == nil || err != nil {
+			t.Errorf("%s with 403: read %v, %v", body, refusal, err)
+		}
+	}
+}
+
 func TestRefusalNeverHasKeysThatSynapseFailsOn(t *testing.T) {
 	t.Parallel()
 	out := antispam.Refused(&callbacksv1.Refusal{

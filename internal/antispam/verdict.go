@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
@@ -11,6 +12,10 @@ import (
 // clashing are keys of a refusal that cannot be further fields: errcode and error have a place of their own, and Synapse
 // fails when a module's fields have the other two, because they become arguments of its function cs_error.
 var clashing = []string{"errcode", "error", "msg", "code"}
+
+// unread are the codes with which servers say that they cannot read a question: Meowlnir, busd itself, and Draupnir, for example
+// about a field that they expect and that another version of Matrix does not have.
+var unread = []string{"M_NOT_JSON", "M_BAD_JSON", "M_INVALID_PARAM"}
 
 const forbidden = "M_FORBIDDEN"
 
@@ -67,6 +72,8 @@ func brokenBy(status int, errcode string) string {
 		return "it does not take the token: is it the one in token_file?"
 	case errcode == "M_UNRECOGNIZED", status == http.StatusNotFound && errcode == "":
 		return "it does not know the path: is base_url right, and does it have the callback?"
+	case slices.Contains(unread, errcode) && status == http.StatusBadRequest:
+		return "it cannot read the question: see its log"
 	case errcode == "" && status/100 != 4:
 		return "that is no answer: see its log"
 	}
