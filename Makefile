@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved modules integration chromium databases proxies vuln sbom
+.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved modules antispam integration chromium databases proxies vuln sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -79,6 +79,14 @@ dendrite: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) ## a real Dendrite with mo
 
 dendrite-bench: ## messages per second of a Dendrite with one module, against one with none
 	go -C examples/dendrite test -run '^$$' -bench . -benchtime 10x -timeout 20m ./...
+
+URL        ?=
+TOKEN_FILE ?=
+CALLBACKS  ?= user_may_invite user_may_join_room
+
+antispam: ## asks an antispam server of yours through busd: make antispam URL=base_url TOKEN_FILE=/path/of/token
+	MODULEBUS_ANTISPAM_URL='$(URL)' MODULEBUS_ANTISPAM_TOKEN_FILE='$(TOKEN_FILE)' MODULEBUS_ANTISPAM_CALLBACKS='$(CALLBACKS)' \
+		go test -v -count=1 -tags integration -run '^TestAntispamServerThatOthersWrote$$' ./integration/synapse
 
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
