@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"time"
 )
 
 // ErrLost says that a frame was sent and no answer will come. The handler may have run.
@@ -54,6 +55,9 @@ type Line interface {
 	// Close ends the line at once. It may be called again.
 	Close()
 }
+
+// BeatEvery is how often a transport calls the Beat of its gateway or worker.
+const BeatEvery = 500 * time.Millisecond
 
 // ControlToken is the token of what is said between two processes rather than within a stream: Ping and Pong.
 const ControlToken = "_ctl"

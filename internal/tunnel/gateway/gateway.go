@@ -206,6 +206,6 @@ func (g *Gateway) Lost() {
 	}
 }
 
-// Beat exchanges heartbeats with the workers of the streams there are. The transport calls
-// it every 500 ms. It does not block.
+// Beat exchanges heartbeats with the workers of the streams under way. The transport calls it every [flow.BeatEvery]. It does
+// not block.
 func (g *Gateway) Beat(now time.Time) { g.workers.beat(now, g.transport, g.opts.Silence) }

@@ -28,21 +28,18 @@ const maxPending = 64 << 20
 // tokens are the channels' names in subjects.
 var tokens = [...]string{flow.Control: subjects.Control, flow.Bulk: subjects.Bulk}
 
-// beatEvery is how often a side's Beat is called.
-const beatEvery = 500 * time.Millisecond
-
 // Side is a gateway or a worker. None of its methods may block.
 type Side interface {
 	// Receive takes a frame that came on a channel for one of the side's streams, and keeps its memory.
 	Receive(by flow.Channel, token string, from flow.Address, frame []byte)
 
-	// Unheard says that nobody listens where a stream of the side sent its last frame, in that process.
+	// Unheard says that no process subscribes the subject to which a stream of the side sent its last frame.
 	Unheard(token, process string)
 
 	// Lost says that frames may have been lost, of any stream.
 	Lost()
 
-	// Beat is called every 500 ms.
+	// Beat is called every [flow.BeatEvery].
 	Beat(now time.Time)
 }
 
@@ -194,7 +191,7 @@ func resetOf(f *wire.Failure) *frame.Reset {
 // run lets time pass, and looks after the connections.
 func (t *Transport) run() {
 	defer close(t.done)
-	ticker := time.NewTicker(beatEvery)
+	ticker := time.NewTicker(flow.BeatEvery)
 	defer ticker.Stop()
 	states := t.control.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer t.control.RemoveStatusListener(states)

@@ -7,8 +7,8 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// Beat ends the streams of gateways of which nothing was heard for [Options.Silence]. The transport calls it every 500 ms.
-// It does not block.
+// Beat ends the streams of gateways of which nothing was heard for [Options.Silence]. The transport calls it every
+// [flow.BeatEvery]. It does not block.
 func (wk *Worker) Beat(now time.Time) {
 	for _, x := range wk.streams.All() {
 		if x.silent(now) > wk.opts.Silence {
