@@ -122,7 +122,8 @@ func comment(g *ast.GenDecl, s *ast.ValueSpec) string {
 
 // subject is what a comment says of a constant, without the constant's name.
 func subject(name, what string) string {
-	what = strings.TrimPrefix(strings.TrimSpace(what), name+" is ")
+	what = strings.TrimSpace(what)
+	what = strings.TrimPrefix(strings.TrimPrefix(what, name+" is "), name+" bounds ")
 	what = strings.TrimPrefix(what, "the most ")
 	return strings.TrimRight(what, " .;:,")
 }

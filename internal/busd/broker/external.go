@@ -13,7 +13,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// probeTime is how long [Probe] waits for one node. Beyond: the node counts as unreachable.
+// probeTime is how long Probe waits for one node. Beyond: the node counts as unreachable.
 const probeTime = 2 * time.Second
 
 // connect connects to the external NATS: as one of the bus's users, if it knows them, and else as it is told to.
