@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -152,6 +153,24 @@ func TestFrameThatIsMalformedIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHeaderComesBackFromItsFields(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := http.Header(rapid.MapOf(name, rapid.SliceOfN(value, 1, 4)).Draw(t, "header"))
+		got := frame.HeaderOf(frame.FieldsOf(want))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		for name := range got { // The values share memory, and none may grow into another's.
+			got[name] = append(got[name], "more")
+		}
+		for name, values := range want {
+			if !slices.Equal(got[name], append(slices.Clone(values), "more")) {
+				t.Fatalf("%s became %q", name, got[name])
+			}
+		}
+	})
 }
 
 func TestDeadlineAboutToPassIsNotNone(t *testing.T) {
