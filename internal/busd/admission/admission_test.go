@@ -2,6 +2,7 @@ package admission_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -116,12 +117,18 @@ func (h *house) connect(file string, opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
-func (h *house) refuses(file string) bool {
-	nc, err := h.try(file, nats.NoReconnect())
-	if err == nil {
-		nc.Close()
-	}
-	return err != nil
+// refuses reports whether NATS turns the credentials away. What else may go wrong with a connection is tried again.
+func (h *house) refuses(file string) (refused bool) {
+	h.t.Helper()
+	h.eventually("NATS says whether it takes "+file, func() bool {
+		nc, err := h.try(file, nats.NoReconnect())
+		if err == nil {
+			nc.Close()
+		}
+		refused = errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthRevoked)
+		return err == nil || refused
+	})
+	return refused
 }
 
 func (h *house) eventually(what string, is func() bool) {
