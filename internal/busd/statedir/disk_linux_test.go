@@ -60,6 +60,17 @@ func TestReadOnlyDiskIsExplained(t *testing.T) {
 	}
 }
 
+func TestFolderOfSomebodyElseIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := disk(t)
+	if err := os.Chown(dir, 10001, 10001); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := statedir.Open(dir); err == nil || !strings.Contains(err.Error(), "belongs to user 10001") {
+		t.Errorf("got %v, %v", d, err)
+	}
+}
+
 // zeros never ends.
 type zeros struct{}
 

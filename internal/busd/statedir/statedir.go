@@ -82,6 +82,9 @@ func private(path string) error {
 		return explain(path, "cannot look at the folder", err)
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a folder: name another one", path)
+	case stranger(info) != 0:
+		return fmt.Errorf("%s belongs to user %d, who could read the keys in it: give it to the user that runs busd (chown), or name another folder",
+			path, stranger(info))
 	case info.Mode().Perm()&0o077 == 0:
 		return nil
 	}
@@ -89,6 +92,15 @@ func private(path string) error {
 		return explain(path, "others can read the folder, and busd cannot change that", err)
 	}
 	return nil
+}
+
+// stranger is the user whose the folder is, if that is neither this one nor root, who reads everything; 0 if it is.
+func stranger(info fs.FileInfo) int {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) == os.Geteuid() {
+		return 0
+	}
+	return int(owner.Uid)
 }
 
 func lock(path string) (*os.File, error) {
