@@ -205,7 +205,7 @@ func (s *Service) keep(roster *rosterv1.Roster) {
 
 // answerRoster answers with an empty roster when the homeserver has the present one already, or is not to be told yet.
 func (s *Service) answerRoster(m *nats.Msg) {
-	if m.Reply == "" {
+	if m.Reply == "" || !subjects.MayReply(m.Subject, m.Reply) {
 		return
 	}
 	roster := s.registry.Roster()
