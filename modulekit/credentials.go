@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -26,11 +28,28 @@ func (s *settings) checkCredentials() error {
 	if err != nil {
 		return fmt.Errorf("--credentials: %w", err)
 	}
-	_, noToken := nkeys.ParseDecoratedJWT(text)
+	token, noToken := nkeys.ParseDecoratedJWT(text)
 	_, noKey := nkeys.ParseDecoratedUserNKey(text)
 	if errors.Join(noToken, noKey) != nil {
 		return fmt.Errorf("--credentials: %s is no NATS credentials file, or not the whole of it: take what \"busd credentials %s\" prints",
 			s.credentials, s.options.Module)
+	}
+	return s.checkTime(token, time.Now())
+}
+
+// checkTime says when credentials count, if that is not now: NATS says no more than that it does not take them.
+func (s *settings) checkTime(token string, now time.Time) error {
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return fmt.Errorf("--credentials: %s holds no NATS user: take what \"busd credentials %s\" prints", s.credentials, s.options.Module)
+	}
+	at := func(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(time.RFC3339) }
+	switch {
+	case claims.Expires != 0 && now.Unix() >= claims.Expires:
+		return fmt.Errorf("--credentials: %s has expired at %s, and it is %s: take what \"busd credentials %s\" prints now, or set the clock",
+			s.credentials, at(claims.Expires), at(now.Unix()), s.options.Module)
+	case claims.NotBefore > now.Unix():
+		return fmt.Errorf("--credentials: %s counts from %s on, and it is %s: set the clock, or wait", s.credentials, at(claims.NotBefore), at(now.Unix()))
 	}
 	return nil
 }
