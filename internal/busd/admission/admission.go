@@ -7,6 +7,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,6 +53,9 @@ type Options struct {
 	// busd runs none. Required.
 	Replace func(ctx context.Context, module string) (ran bool, err error)
 
+	// Connections is how many there may be with the credentials of one module. Default: 4096.
+	Connections int
+
 	// Log is told who was turned away and why.
 	Log zerolog.Logger
 }
@@ -65,6 +69,7 @@ type Admission struct {
 	listed  []string
 	leaving map[string]time.Time // until when modules that were listed are let in, for what they were asked
 	warned  map[string]bool      // connections that show a wrong name, by what they show
+	crowds  map[string]int       // connections of modules, by the public key of their credentials
 	subs    []*nats.Subscription
 	again   chan struct{} // NATS is to be told again
 	cancel  context.CancelFunc
@@ -74,8 +79,10 @@ type Admission struct {
 // Open begins to let modules in. Close must be called.
 func Open(o Options) (*Admission, error) {
 	ctx, cancel := context.WithCancel(context.Background())
+	o.Connections = cmp.Or(o.Connections, maxConnections)
 	a := &Admission{
-		Options: o, listed: o.Listed, leaving: map[string]time.Time{}, warned: map[string]bool{}, again: make(chan struct{}, 1), cancel: cancel,
+		Options: o, listed: o.Listed, leaving: map[string]time.Time{}, warned: map[string]bool{}, crowds: map[string]int{},
+		again: make(chan struct{}, 1), cancel: cancel,
 		refused: o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}),
 	}
 	if !o.Broker.Guarded() {
@@ -184,6 +191,7 @@ func (a *Admission) run(ctx context.Context) {
 			told = false
 		case <-ticker.C:
 		}
+		a.recount(ctx)
 		if now := a.Keys.Version(); now != version {
 			version, told = now, false
 		}

@@ -59,7 +59,7 @@ func each(t *testing.T, test func(*house)) {
 	}
 }
 
-func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS) *house {
+func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS, connections ...int) *house {
 	t.Helper()
 	keys, err := identity.Open(t.TempDir(), "example.com")
 	must(t, err)
@@ -74,7 +74,7 @@ func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS) *hous
 	h.broker, err = broker.Open(broker.Options{NATS: home(t, keys), Keys: keys, Listed: listed, StoreDir: t.TempDir(), Log: log})
 	must(t, err)
 	t.Cleanup(h.broker.Close)
-	h.Admission, err = admission.Open(admission.Options{Broker: h.broker, Keys: keys, Dir: h.dir, Listed: listed, Replace: h.replace, Log: log})
+	h.Admission, err = admission.Open(admission.Options{Broker: h.broker, Keys: keys, Dir: h.dir, Listed: listed, Replace: h.replace, Connections: append(connections, 0)[0], Log: log})
 	must(t, err)
 	t.Cleanup(h.Close)
 	return h
@@ -272,5 +272,31 @@ func TestNATSWithUsersOfItsOwnIsLeftAlone(t *testing.T) {
 	}
 	if h.log.Count("busd nats-config") != 1 {
 		t.Error("the log does not say that this NATS lets in anybody")
+	}
+}
+
+func TestConnectionsOfAModuleAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, home := range homes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const most = 3
+			h := open(t, home, most)
+			file := h.file("gate")
+			var first []*nats.Conn
+			for range most {
+				first = append(first, h.connect(file, nats.NoReconnect()))
+			}
+			if late, err := h.try(file, nats.NoReconnect()); err == nil { // Else it was disconnected before it had greeted the server.
+				h.eventually("the one too many is disconnected", late.IsClosed)
+			}
+			h.eventually("it is logged", func() bool { return h.log.Count("too many connections") == 1 })
+			must(t, h.connect(h.file("other"), nats.NoReconnect()).Flush())
+			for _, nc := range first {
+				must(t, nc.Flush())
+			}
+			first[0].Close()
+			h.eventually("there is room again", func() bool { nc, err := h.try(file, nats.NoReconnect()); return err == nil && nc.Flush() == nil })
+		})
 	}
 }

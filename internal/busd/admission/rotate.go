@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -70,39 +71,46 @@ func (r *rotations) retire(u identity.User) bool {
 // inUse reports whether somebody is connected with credentials that were replaced, as far as the servers say.
 func (r *rotations) inUse(ctx context.Context, p identity.Rotation) bool {
 	for _, key := range p.Old {
-		if used, err := connectedAs(ctx, r.admission.Broker.System, key); used || err != nil {
+		if n, err := connectedAs(ctx, r.admission.Broker.System, key); n > 0 || err != nil {
 			return true
 		}
 	}
 	return false
 }
 
-// connectedAs asks all servers for connections of a user's key.
-func connectedAs(ctx context.Context, system *nats.Conn, key string) (bool, error) {
+// errSilent says that no server has told who is connected.
+var errSilent = errors.New("NATS does not say who is connected")
+
+// connectedAs asks all servers how many connections there are of a user's key.
+func connectedAs(ctx context.Context, system *nats.Conn, key string) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	inbox := system.NewInbox()
 	sub, err := system.SubscribeSync(inbox)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	query, _ := json.Marshal(map[string]any{"user": key, "auth": true, "limit": 1}) // It cannot fail.
 	if err := system.PublishRequest("$SYS.REQ.SERVER.PING.CONNZ", inbox, query); err != nil {
-		return false, err
+		return 0, err
 	}
 	for answers := 0; ; answers++ {
 		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil && answers == 0 {
+			return 0, errSilent
+		}
 		if err != nil { // The servers that are there have answered.
-			return answers == 0, nil
+			return n, nil
 		}
 		var answer struct {
 			Data struct {
-				Connections []json.RawMessage `json:"connections"`
+				Total int `json:"total"`
 			} `json:"data"`
 		}
-		if json.Unmarshal(m.Data, &answer) != nil || len(answer.Data.Connections) > 0 {
-			return true, nil
+		if err := json.Unmarshal(m.Data, &answer); err != nil {
+			return 0, err
 		}
+		n += answer.Data.Total
 	}
 }

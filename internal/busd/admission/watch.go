@@ -35,8 +35,9 @@ func (a *Admission) listen() error {
 		return err
 	}
 	for subject, handle := range map[string]func(event){
-		"$SYS.ACCOUNT." + account.ID + ".CONNECT": a.connected,
-		"$SYS.SERVER.*.CLIENT.AUTH.ERR":           a.turnedAway,
+		"$SYS.ACCOUNT." + account.ID + ".CONNECT":    a.connected,
+		"$SYS.ACCOUNT." + account.ID + ".DISCONNECT": a.disconnected,
+		"$SYS.SERVER.*.CLIENT.AUTH.ERR":              a.turnedAway,
 	} {
 		sub, err := a.Broker.System.Subscribe(subject, func(m *nats.Msg) {
 			var e event
@@ -60,6 +61,10 @@ func (a *Admission) connected(e event) {
 		return
 	}
 	listed := a.names()
+	if !a.arrived(e) {
+		a.crowded(e, module)
+		return
+	}
 	if !slices.Contains(listed, module) {
 		a.tellAgain() // Now that this module is known to have credentials.
 		return
@@ -103,6 +108,15 @@ func (a *Admission) turnedAway(e event) {
 	default:
 		line.Msg("NATS turned away a client whose credentials were replaced: give it what \"busd credentials\" prints now")
 	}
+}
+
+// key is the public key of the user; empty for one without credentials.
+func (e *event) key() string {
+	claims, err := jwt.DecodeUserClaims(e.Client.JWT)
+	if err != nil {
+		return ""
+	}
+	return claims.Subject
 }
 
 // userOf returns who the client's credentials say that it is. Whether they are good is for the server to say.

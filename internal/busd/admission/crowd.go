@@ -1,0 +1,60 @@
+package admission
+
+import (
+	"context"
+)
+
+// maxConnections is how many connections there may be with the credentials of one module, of which each worker has two.
+// Beyond: the latest are disconnected, and the log says whose they are.
+const maxConnections = 4096
+
+// arrived counts a connection of a user, and reports whether there is room for it.
+func (a *Admission) arrived(e event) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.crowds[e.key()]++
+	return a.crowds[e.key()] <= a.Connections
+}
+
+// disconnected takes note that somebody is gone.
+func (a *Admission) disconnected(e event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.crowds[e.key()]--; a.crowds[e.key()] <= 0 {
+		delete(a.crowds, e.key())
+	}
+}
+
+// crowded disconnects a client of a module that has too many connections.
+func (a *Admission) crowded(e event, module string) {
+	if a.first(module) {
+		a.Log.Warn().Str("module", module).Str("host", e.Client.Host).Int("most", a.Connections).
+			Msg("a module has too many connections: the latest are disconnected; does it close those that it does not use?")
+	}
+	a.kick(e)
+}
+
+// recount asks NATS how many connections there are where there seem to be too many: a server that has crashed does not say who
+// was connected to it.
+func (a *Admission) recount(ctx context.Context) {
+	for _, key := range a.full() {
+		n, err := connectedAs(ctx, a.Broker.System, key)
+		if err != nil { // It is asked again in a second.
+			continue
+		}
+		a.mu.Lock()
+		a.crowds[key] = n
+		a.mu.Unlock()
+	}
+}
+
+func (a *Admission) full() (keys []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, n := range a.crowds {
+		if n > a.Connections {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
