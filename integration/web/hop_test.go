@@ -63,7 +63,7 @@ func forward(backend string) http.Handler {
 // tunnelHop is a gateway, NATS, and a worker whose handler is the plain hop: what is lost is the tunnel's fault.
 func tunnelHop(t *testing.T) hop {
 	t.Helper()
-	s := startNATS(t, &server.Options{MaxPayload: 4 << 20}) // A header must fit a message, and one test has 1 MiB of it.
+	s := startNATS(t, &server.Options{})
 	at := subjects.For(serverName)
 	control := connectTo(t, s.ClientURL())
 	nc := connectTo(t, s.ClientURL())

@@ -32,7 +32,7 @@ func Decode(b []byte) (Frame, error) {
 var (
 	allowed = [16]byte{
 		typeRequest: flagFin | flagUpgrade | flagHTTP2, typeResponse: flagFin | flagUpgrade,
-		typeData: flagFin, typeEnd: flagFin, typePing: flagFin, typeReset: flagFin | flagRetryable,
+		typeData: flagFin, typePart: flagFin, typeEnd: flagFin, typePing: flagFin, typeReset: flagFin | flagRetryable,
 	}
 	required = [16]byte{typeEnd: flagFin, typeReset: flagFin}
 )
@@ -44,7 +44,11 @@ func decodeType(kind, flags byte, b []byte) (Frame, error) {
 	case typeResponse:
 		return decodeResponse(flags, b)
 	case typeData:
-		return decodeData(flags&flagFin != 0, b)
+		offset, bytes, err := decodePiece(b)
+		return &Data{flags&flagFin != 0, offset, bytes}, err
+	case typePart:
+		offset, bytes, err := decodePiece(b)
+		return &Part{flags&flagFin != 0, offset, bytes}, err
 	}
 	d := newDecoder(b)
 	f := d.control(kind, flags)
@@ -108,14 +112,13 @@ func decodeResponse(flags byte, b []byte) (Frame, error) {
 	return r, d.end()
 }
 
-// decodeData copies nothing.
-func decodeData(last bool, b []byte) (Frame, error) {
+// decodePiece copies nothing.
+func decodePiece(b []byte) (offset uint64, bytes []byte, err error) {
 	d := &decoder{raw: b}
-	offset := d.uint(math.MaxInt64)
-	if d.err != nil {
-		return nil, d.err
+	if offset = d.uint(math.MaxInt64); d.err != nil {
+		return 0, nil, d.err
 	}
-	return &Data{last, offset, b[d.at:]}, nil
+	return offset, b[d.at:], nil
 }
 
 func (d *decoder) info() *Info {

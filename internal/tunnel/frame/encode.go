@@ -30,6 +30,8 @@ func Append(dst []byte, f Frame) []byte {
 		return appendFields(binary.AppendUvarint(prelude(dst, typeInfo, 0), uint64(f.Status)), f.Fields)
 	case *Data:
 		return append(AppendDataHead(dst, f.Offset, f.Last), f.Bytes...)
+	case *Part:
+		return append(binary.AppendUvarint(prelude(dst, typePart, headFlags(!f.Last, false)), f.Offset), f.Bytes...)
 	case *End:
 		return appendFields(binary.AppendUvarint(prelude(dst, typeEnd, flagFin), f.Offset), f.Trailers)
 	case *Accept:
@@ -58,6 +60,26 @@ func Compose(f Frame) *[]byte {
 
 // Recycle takes back the memory of a frame that [Compose] returned. The caller must not use it afterwards.
 func Recycle(frame *[]byte) { composed.Put(frame) }
+
+// partRoom is what a [Part] takes beside its bytes, at most.
+const partRoom = 2 + binary.MaxVarintLen64
+
+// Split returns the frames that carry a frame of a response: itself, or parts of it where it has more than limit bytes. It
+// returns none for one that is larger than [MaxHead], or that no parts can carry.
+func Split(raw []byte, limit int) (frames [][]byte) {
+	switch size := limit - partRoom; {
+	case len(raw) <= limit:
+		return [][]byte{raw}
+	case len(raw) > MaxHead || size <= 0:
+		return nil
+	default:
+		for at := 0; at < len(raw); at += size {
+			end := min(at+size, len(raw))
+			frames = append(frames, Append(nil, &Part{Last: end == len(raw), Offset: uint64(at), Bytes: raw[at:end]}))
+		}
+		return frames
+	}
+}
 
 func appendRequest(dst []byte, r *Request) []byte {
 	flags := headFlags(r.More, r.Upgrade)

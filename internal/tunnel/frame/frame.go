@@ -21,6 +21,7 @@ import (
 //	RESET   code http_status text
 //	PING    count (token credit sent gone)*
 //	PONG    as PING
+//	PART    offset bytes
 //
 // body_len stands first so that the head is known to be all that lies before the body, and is copied out once.
 // Fields are a count and then name, value pairs. Offsets and credits count bytes of one direction from its beginning:
@@ -38,6 +39,7 @@ const (
 	typeReset    = 8
 	typePing     = 9
 	typePong     = 10
+	typePart     = 11
 )
 
 // Bit 8 is reserved.
@@ -63,6 +65,10 @@ const (
 	// MaxStates is the largest number of streams in one [Ping] or [Pong]. A worker with more streams gets several;
 	// [Decode] refuses a frame with more.
 	MaxStates = 256
+
+	// MaxHead is the largest frame of a response, in bytes, that is sent in parts; as for the header of a response in
+	// net/http's Transport. A response whose head is larger is answered 502.
+	MaxHead = 10 << 20
 )
 
 // ErrMalformed is matched by every error of [Decode].
@@ -117,6 +123,14 @@ type Data struct {
 type End struct {
 	Offset   uint64 // the length of the body
 	Trailers []Field
+}
+
+// Part is a piece of a [Response] that is larger than a frame may be. Parts come one after the other, before anything else
+// of the response; put together they are the frame.
+type Part struct {
+	Last   bool
+	Offset uint64 // of the piece, in the frame
+	Bytes  []byte
 }
 
 // Accept says that a worker has the request, and where it can be reached: by its reply address.
@@ -191,6 +205,7 @@ func (*Response) isFrame() {}
 func (*Info) isFrame()     {}
 func (*Data) isFrame()     {}
 func (*End) isFrame()      {}
+func (*Part) isFrame()     {}
 func (*Accept) isFrame()   {}
 func (*Credit) isFrame()   {}
 func (*Reset) isFrame()    {}

@@ -80,6 +80,7 @@ func anyOther(t *rapid.T) []frame.Frame {
 	return []frame.Frame{
 		&frame.Info{Status: rapid.SampledFrom([]int{100, 103, 199}).Draw(t, "info"), Fields: fields.Draw(t, "fields")},
 		&frame.Data{Last: rapid.Bool().Draw(t, "last"), Offset: offset.Draw(t, "offset"), Bytes: body.Draw(t, "bytes")},
+		&frame.Part{Last: rapid.Bool().Draw(t, "last"), Offset: offset.Draw(t, "offset"), Bytes: body.Draw(t, "bytes")},
 		&frame.End{Offset: offset.Draw(t, "offset"), Trailers: fields.Draw(t, "trailers")},
 		&frame.Accept{Credit: offset.Draw(t, "credit")},
 		&frame.Credit{Offset: offset.Draw(t, "credit")},
@@ -126,7 +127,7 @@ func TestFrameThatIsMalformedIsRefused(t *testing.T) {
 	}
 	tests := map[string]string{
 		"another version":             "\x28\x01\x01\x00\x00",
-		"an unknown type":             "\x1b\x00\x01\x00\x00",
+		"an unknown type":             "\x1c\x00\x01\x00\x00",
 		"a state beyond the frame":    "\x1a\x00\x7f\x00\x00",
 		"a final status as info":      "\x13\x00\xc8\x01\x00",
 		"a switch as info":            "\x13\x00\x65\x00",

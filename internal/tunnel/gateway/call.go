@@ -21,6 +21,7 @@ type call struct {
 	left     bool // the client has closed its side
 	infos    []*frame.Info
 	response *frame.Response
+	parts    []byte      // of a response that is larger than a frame
 	pending  error       // what ends the stream when the response is there
 	parting  *time.Timer // fires when nothing more may be under way; nil until the worker has left
 	partedAt uint64      // ReceivedLen when parting was set
@@ -75,6 +76,8 @@ func (s *call) receive(by flow.Channel, from flow.Address, f frame.Frame, raw []
 	switch f := f.(type) {
 	case *frame.Response:
 		s.respond(f)
+	case *frame.Part:
+		s.assemble(f)
 	case *frame.Info:
 		s.inform(f)
 	case *frame.Accept:
@@ -138,6 +141,35 @@ func (s *call) respond(f *frame.Response) {
 		s.Err = s.pending
 		s.Wake()
 	}
+}
+
+// assemble takes a part of a response.
+func (s *call) assemble(p *frame.Part) {
+	switch rsp, err := s.join(p); {
+	case err != nil:
+		s.lose(badReply(err))
+	case rsp != nil:
+		s.respond(rsp)
+	}
+}
+
+// join returns the response when the part was the last of it.
+func (s *call) join(p *frame.Part) (*frame.Response, error) {
+	s.Lock()
+	defer s.Unlock()
+	if p.Offset != uint64(len(s.parts)) || len(s.parts)+len(p.Bytes) > frame.MaxHead {
+		return nil, fmt.Errorf("a part of %d bytes at %d, behind %d", len(p.Bytes), p.Offset, len(s.parts))
+	}
+	if s.parts = append(s.parts, p.Bytes...); !p.Last {
+		return nil, nil //nolint:nilnil // There is no response yet, and nothing is wrong.
+	}
+	f, err := frame.Decode(s.parts)
+	s.parts = nil
+	rsp, ok := f.(*frame.Response)
+	if err == nil && !ok {
+		err = fmt.Errorf("parts of a %T", f)
+	}
+	return rsp, err
 }
 
 // endBehind ends the stream behind what the worker sent before it said so on the channel. On Control that may have

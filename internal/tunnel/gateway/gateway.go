@@ -177,7 +177,7 @@ func (g *Gateway) disown(from flow.Address, f frame.Frame) {
 		if !f.More {
 			return
 		}
-	case *frame.Accept, *frame.Info, *frame.Data:
+	case *frame.Accept, *frame.Info, *frame.Data, *frame.Part:
 	default:
 		return
 	}

@@ -64,6 +64,38 @@ func silent(opts gateway.Options) *gateway.Gateway {
 	return script(opts, func(*gateway.Gateway, string, []byte) error { return nil })
 }
 
+// parts replies with frames, one after the other.
+func parts(all ...*frame.Part) http.Handler {
+	return script(gateway.Options{}, func(g *gateway.Gateway, token string, _ []byte) error {
+		for _, p := range all {
+			g.Receive(flow.Control, token, flow.Address{}, tunneltest.Encode(p))
+		}
+		return nil
+	})
+}
+
+func TestHeaderLargerThanAFrameArrives(t *testing.T) {
+	t.Parallel()
+	large := strings.Repeat("x", 3*tunneltest.FrameLimit)
+	for name, tt := range map[string]struct {
+		h    http.HandlerFunc
+		want string
+	}{
+		"whole":    {tunneltest.Text("hello"), "hello"},
+		"streamed": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, large+large) }, large + large},
+		"bare":     {tunneltest.Status(200), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := tunneltest.Serve(t, tunneltest.Tunnelled(t, tunneltest.With("X", large, tt.h)))
+			got := tunneltest.Receive(t, s, tunneltest.Request("GET", "/", nil))
+			if got.Status != 200 || got.Header.Get("X") != large || got.Body != tt.want {
+				t.Errorf("got %d, %d bytes of header and %d of body", got.Status, len(got.Header.Get("X")), len(got.Body))
+			}
+		})
+	}
+}
+
 func TestGatewayErrors(t *testing.T) {
 	t.Parallel()
 	get := tunneltest.Request("GET", "/", nil)
@@ -92,8 +124,13 @@ func TestGatewayErrors(t *testing.T) {
 		"an abort":            {line(tunneltest.Panicking(http.ErrAbortHandler)), get, 502, "M_UNKNOWN", "aborted the request"},
 		"less than declared":  {line(tunneltest.With("Content-Length", "9", tunneltest.Text("x"))), get, 502, "M_UNKNOWN", "less than it had declared"},
 		"a protocol switch":   {line(tunneltest.Status(101)), get, 502, "M_UNKNOWN", "cannot be passed on"},
-		"a head too large":    {line(tunneltest.With("X", big, tunneltest.Status(200))), get, 502, "M_UNKNOWN", "over the limit"},
+		"a head too large":    {line(tunneltest.With("X", strings.Repeat("x", frame.MaxHead), tunneltest.Status(200))), get, 502, "M_UNKNOWN", "over the limit"},
 		"too many fields":     {line(manyFields), get, 502, "M_UNKNOWN", "over the limit"},
+
+		"parts of no frame":       {parts(&frame.Part{Last: true, Bytes: []byte("x")}), get, 502, "M_UNKNOWN", "cannot be passed on"},
+		"parts of a request":      {parts(&frame.Part{Last: true, Bytes: tunneltest.Encode(tunneltest.Browser())}), get, 502, "M_UNKNOWN", "cannot be passed on"},
+		"a part that is missing":  {parts(&frame.Part{}, &frame.Part{Last: true, Offset: 1}), get, 502, "M_UNKNOWN", "cannot be passed on"},
+		"parts that are too many": {parts(&frame.Part{Bytes: make([]byte, frame.MaxHead)}, &frame.Part{Offset: frame.MaxHead, Bytes: []byte("x")}), get, 502, "M_UNKNOWN", "cannot be passed on"},
 
 		"an empty reply":        {replying(nil), get, 502, "M_UNKNOWN", "cannot be passed on"},
 		"half a reply":          {replying([]byte("\x12\x01\x05")), get, 502, "M_UNKNOWN", "cannot be passed on"},

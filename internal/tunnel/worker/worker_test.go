@@ -34,7 +34,7 @@ func TestResets(t *testing.T) {
 		"a method of no form": {tunneltest.Encode(&frame.Request{Method: "G T", Target: "/"}), nil, frame.CodeMalformed},
 		"a panic":             {tunneltest.Encode(get), tunneltest.Panicking("x"), frame.CodePanic},
 		"an abort":            {tunneltest.Encode(get), tunneltest.Panicking(http.ErrAbortHandler), frame.CodeAborted},
-		"a head too large":    {tunneltest.Encode(get), tunneltest.With("X", strings.Repeat("x", tunneltest.FrameLimit), tunneltest.Text("x")), frame.CodeTooLarge},
+		"a head too large":    {tunneltest.Encode(get), tunneltest.With("X", strings.Repeat("x", frame.MaxHead), tunneltest.Text("x")), frame.CodeTooLarge},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -278,12 +278,17 @@ func (w *writer) begin() error {
 	}
 	w.x.accepted.Store(true)
 	rsp := &frame.Response{More: true, Status: w.status, ContentLength: w.declared, Fields: w.head}
-	raw := frame.Append(nil, rsp)
-	if len(raw) > w.x.Transport.MaxFrame() || len(rsp.Fields) > frame.MaxFields {
+	frames := frame.Split(frame.Append(nil, rsp), w.x.Transport.MaxFrame())
+	if len(frames) == 0 || len(rsp.Fields) > frame.MaxFields {
 		return errHead
 	}
 	w.x.headSent.Store(true)
-	return w.x.Post(flow.Control, raw)
+	for _, raw := range frames {
+		if err := w.x.Post(flow.Control, raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // large reports whether much of a body is to come: it was declared, or written without a flush.
@@ -291,8 +296,8 @@ func (w *writer) large() bool {
 	return w.sent() && (w.declared >= flow.NearMin || w.declared < 0 && len(w.buf) >= flow.Room+w.limit)
 }
 
-// errHead is what a handler gets for a header that does not fit a frame.
-var errHead = errors.New("tunnel: the header does not fit a frame")
+// errHead is what a handler gets for a header that is too large.
+var errHead = fmt.Errorf("tunnel: a header may have %d bytes and %d fields", frame.MaxHead, frame.MaxFields)
 
 // arm lets the clock look after what lies around.
 func (w *writer) arm() {
