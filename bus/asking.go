@@ -29,6 +29,7 @@ type asking struct {
 	replies  chan reply
 	timer    *time.Timer
 	buffer   []byte
+	lent     bool // modules may be reading the buffer
 	encoded  encoded
 	files    []func()    // which close what modules read
 	nudged   atomic.Bool // a nudge is among the replies
@@ -89,6 +90,7 @@ func (a *asking) end() {
 	for _, closeFile := range a.files {
 		closeFile()
 	}
+	a.reclaim()
 	pool := &a.client.askings
 	a.ctx, a.client, a.plan, a.steps, a.request, a.encoded, a.files = nil, nil, nil, nil, nil, encoded{}, nil
 	a.walk.Start(callbacksv1.Rule_RULE_UNSPECIFIED, false, 0, nil)
@@ -174,6 +176,7 @@ func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
 	if a.encoded == (encoded{req, json}) {
 		return a.buffer, nil
 	}
+	a.reclaim()
 	a.buffer, err = wire.Append(a.buffer, req, wire.Mapping(json))
 	a.encoded = encoded{req, json}
 	if err != nil {

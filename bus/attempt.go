@@ -29,8 +29,9 @@ type attempt struct {
 	halfAt   time.Time // when a worker that has said nothing is doubted; zero for never
 	sent     [slots]sent
 	choice   choice
-	hedged   bool // a second worker has been asked, or would have been
-	trial    bool // the breaker lets this one try
+	file     string // where the module reads the request, if that is larger than a message
+	hedged   bool   // a second worker has been asked, or would have been
+	trial    bool   // the breaker lets this one try
 	expired  bool
 	judged   bool          // the breaker knows what came of it
 	failure  *wire.Failure // the module's failure so far: see fold
@@ -105,6 +106,9 @@ func (t *attempt) send(slot int, now time.Time) bool {
 		return true
 	}
 	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json}
+	if t.step.pulls && t.asking.large(data) {
+		r.Data, r.File, r.Size = wire.Elsewhere, t.pull(data), len(data)
+	}
 	if w != nil {
 		r.Subject = w.subject
 	}

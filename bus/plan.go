@@ -38,6 +38,7 @@ type step struct {
 	timeout            time.Duration
 	json               bool
 	stored             bool // what it is told is stored, and busd tells it
+	pulls              bool // its workers read what is larger than a message in pieces
 	onFailure          callbacksv1.OnFailure
 	onFailureFederated callbacksv1.OnFailure
 	onFailurePolicy    callbacksv1.OnFailure
@@ -61,6 +62,7 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		cancel:             c.server.Cancel(m.GetName()),
 		timeout:            wire.FromMilliseconds(i.GetTimeoutMs()),
 		json:               m.GetJson(),
+		pulls:              m.GetPulls(),
 		onFailure:          policy(d, i.GetOnFailure()),
 		onFailureFederated: policy(d, i.GetOnFailureFederated()),
 		onFailurePolicy:    policy(d, cmp.Or(i.GetOnFailurePolicy(), i.GetOnFailureFederated())),

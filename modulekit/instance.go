@@ -51,7 +51,7 @@ func newInstance(api *ModuleAPI, version string, entry *rosterv1.Entry) *instanc
 	i := &instance{
 		api: api,
 		join: &rosterv1.Join{
-			Worker: o.Worker, Version: version, ConfigRevision: entry.GetConfigRevision(), Needs: map[string]*rosterv1.Needs{},
+			Worker: o.Worker, Version: version, ConfigRevision: entry.GetConfigRevision(), Needs: map[string]*rosterv1.Needs{}, Pulls: true,
 		},
 		targets: map[string]target{},
 	}

@@ -105,9 +105,8 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 	if internal.Constructed != nil {
 		return detach(m, o, internal)
 	}
-	h := newHost(nc, o)
 	w := newWorker(nc, o, m.Version)
-	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, o, h, e) }
+	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, o, w.host, e) }
 	return w.run(ctx)
 }
 

@@ -60,9 +60,9 @@ type StateFilter struct {
 	all bool
 }
 
-// AllState selects every state event of a room. A large room has hundreds of thousands, which travel with each question; a
-// question that is larger than NATS's max_payload is not asked, and counts as a failure of the module. Better name the types
-// that the module needs, or fetch them when it does, with [ModuleAPI.GetRoomState].
+// AllState selects every state event of a room. A large room has hundreds of thousands, of about a kilobyte each, which travel
+// with each question; the worker reads what is larger than a message in pieces, which counts against the callback's timeout.
+// Better name the types that the module needs, or fetch them when it does, with [ModuleAPI.GetRoomState]. See ADR 32.
 func AllState() StateFilter { return StateFilter{all: true} }
 
 // NeedState selects the state events that the module gets in the requests of a callback; without it, the module gets none. The

@@ -24,6 +24,7 @@ type worker struct {
 	build     func(*rosterv1.Entry) (*instance, error)
 	instance  atomic.Pointer[instance]
 	questions *responder.Responder
+	host      *host
 	web       web
 	requests  context.Context //nolint:containedctx // Every request's is derived from it.
 	candidate *candidate      // for loops that one worker runs
@@ -34,7 +35,7 @@ type worker struct {
 func newWorker(nc *nats.Conn, o Options, version string) *worker {
 	server := subjects.For(o.ServerName)
 	return &worker{
-		nc: nc, options: o, version: version, server: server, stopLoops: func() {},
+		nc: nc, options: o, version: version, server: server, host: newHost(nc, o), stopLoops: func() {},
 		candidate: newCandidate(o.Worker, LeaderLease, newBucket(nc, server, o.Module, true)),
 	}
 }
@@ -184,7 +185,11 @@ func (w *worker) serve(m *nats.Msg) responder.Answer {
 	ctx := w.questions.Begin(m.Reply, wire.Timeout(m, t.timeout))
 	defer ctx.End()
 	in := wire.MappingOf(m)
-	reply, failed := t.handler.handle(withNews(ctx, m), m.Data, in, w.options.Log)
+	question, failed := w.question(ctx, m)
+	var reply []byte
+	if failed == nil {
+		reply, failed = t.handler.handle(withNews(ctx, m), question, in, w.options.Log)
+	}
 	if failed != nil {
 		return responder.Answer{Header: failed.Header()}
 	}

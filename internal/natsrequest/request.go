@@ -51,13 +51,15 @@ type Receiver interface {
 type Request struct {
 	Subject string
 	Data    []byte        // not used after Send returns
-	JSON    bool          // Data is in the JSON mapping
+	JSON    bool          // Data, or what is in the file, is in the JSON mapping
 	Timeout time.Duration // what is left to answer, where that is less than the module's own timeout; else 0
+	File    string        // where the question is read in pieces, instead of Data; else empty
+	Size    int           // of what is in the file, in bytes
 }
 
 // Header returns the headers of the request, nil for none.
 func (r Request) Header() nats.Header {
-	if !r.JSON && r.Timeout == 0 {
+	if !r.JSON && r.Timeout == 0 && r.File == "" {
 		return nil
 	}
 	h := nats.Header{}
@@ -66,6 +68,10 @@ func (r Request) Header() nats.Header {
 	}
 	if r.Timeout > 0 {
 		h[wire.HeaderTimeout] = []string{strconv.FormatUint(uint64(wire.Milliseconds(r.Timeout)), 10)}
+	}
+	if r.File != "" {
+		h[wire.HeaderQuestion] = []string{r.File}
+		h[wire.HeaderQuestionSize] = []string{strconv.Itoa(r.Size)}
 	}
 	return h
 }

@@ -26,6 +26,13 @@ const (
 	// HeaderNews names a piece of news that is told at least once: it is the same each time, and no other's.
 	HeaderNews = "Modulebus-News"
 
+	// HeaderQuestion is the subject at which a question is read in pieces, as a file, that is larger than a message. The
+	// payload is [Elsewhere] then.
+	HeaderQuestion = "Modulebus-Question"
+
+	// HeaderQuestionSize is its size in bytes.
+	HeaderQuestionSize = "Modulebus-Question-Size"
+
 	// HeaderContentType selects the mapping of the payload: see [MappingOf].
 	HeaderContentType = "Content-Type"
 )
@@ -57,3 +64,7 @@ func Timeout(m *nats.Msg, own time.Duration) time.Duration {
 	}
 	return min(own, FromMilliseconds(ms))
 }
+
+// Elsewhere is the payload of a question that is to be read in pieces. It cannot be read in either mapping, so that who does
+// not know of this does not take it for a question in which nothing is said.
+var Elsewhere = []byte{0}

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 from . import messages, table, values
 from .store import Bucket
 
+PIECE = 128 << 10
+"""Bytes of a file that come at once, at most."""
+
 
 class Transport(Protocol):
     """Carries calls to the homeserver, and pieces of files from it."""

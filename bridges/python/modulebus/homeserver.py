@@ -10,13 +10,11 @@ from typing import Any
 
 from . import messages
 from .api import ModuleApi
-from .caller import Transport
+from .caller import PIECE, Transport
 from .contained import contained
 from .store import Store
 
 logger = logging.getLogger("modulebus")
-
-PIECE = 128 << 10  # bytes of a file in one reply, at most
 
 ASGIApplication = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 

@@ -17,11 +17,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from .answers import MatrixError, NoHomeserver
+from .answers import Failure, MatrixError, NoHomeserver
+from .caller import PIECE
 from .jetstream import Bucket
 from .subjects import Subjects
 
 JSON = {"Content-Type": "application/json"}
+MAX_QUESTION = 256 << 20  # bytes of a question that is read in pieces
 CALL_TIMEOUT = 60.0  # seconds a call of the Module API may take, where no question sets an earlier end
 
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -105,6 +107,24 @@ class Link:
             if code != "busy":
                 raise OSError(header(reply, "Nats-Service-Error"))
             await asyncio.sleep(0.01)
+
+    async def question(self, msg: Msg) -> bytes:
+        """Returns the payload of a question, and reads one in pieces that is larger than a message. Raises Failure."""
+        subject, size = header(msg, "Modulebus-Question"), header(msg, "Modulebus-Question-Size")
+        if not subject:
+            return bytes(msg.data)
+        if not size.isdecimal() or int(size) > MAX_QUESTION:
+            raise Failure(f"a question may take {MAX_QUESTION} bytes")
+        question = bytearray()
+        try:
+            while len(question) < int(size):
+                piece = await self.piece(subject, len(question), PIECE)
+                if not piece:
+                    raise OSError("it is shorter than was said")
+                question += piece
+        except (OSError, nats.errors.NoRespondersError) as error:
+            raise Failure(f"cannot read the question of {size} bytes: {error}") from None
+        return bytes(question)
 
     async def respond(self, msg: Msg, body: bytes, headers: dict[str, str] | None = None) -> None:
         """Answers a question, if an answer is wanted. An answer that NATS would not carry becomes a failure that says so."""

@@ -240,7 +240,7 @@ class Worker:
 
     async def _join(self) -> None:
         subjects = self.link.subjects
-        join: dict[str, Any] = {"worker": subjects.worker, "version": self.version, "json": True}
+        join: dict[str, Any] = {"worker": subjects.worker, "version": self.version, "json": True, "pulls": True}
         if self.instance is not None:
             join["callbacks"] = sorted(self.instance.handlers)
             join["needs"] = {name: needs for name, h in self.instance.handlers.items() if (needs := h.needs.join())}
@@ -309,7 +309,7 @@ class Worker:
         """Returns the payload and the headers of the reply."""
         name = handler.callback.full_name
         try:
-            request = handler.read(json.loads(msg.data or b"{}"))
+            request = handler.read(json.loads(await self.link.question(msg) or b"{}"))
             answer = await asyncio.wait_for(contained(handler.function(request)), seconds)
             return wire.dumps(handler.write(answer, self.link.subjects.worker)), wire.JSON
         except (Malformed, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -87,7 +87,7 @@ type HTTPOptions struct {
 type HTTP struct {
 	HTTPOptions
 	asks        chan struct{} // has a place for each ask under way
-	largeBodies chan struct{} // has a place for each large question that is being read or asked
+	tiers       []tier        // of questions that are being read or asked, by size
 	closed      phase         // begins with Close: asks that still run end
 	listener    net.Listener
 	server      *http.Server
@@ -101,7 +101,7 @@ type HTTP struct {
 // NewHTTP returns the door, closed.
 func NewHTTP(o HTTPOptions) *HTTP {
 	return &HTTP{
-		HTTPOptions: o, asks: make(chan struct{}, maxAsks), largeBodies: make(chan struct{}, maxLargeBodies), closed: newPhase(),
+		HTTPOptions: o, asks: make(chan struct{}, maxAsks), tiers: newTiers(), closed: newPhase(),
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 	// maxBody is the size of a question over HTTP in bytes. What one module gets of it is bounded by max_payload of NATS, too: if
 	// that is exceeded, the module has failed, under its own on_failure, and the others are asked all the same.
 	// Beyond: answered 413, M_TOO_LARGE.
-	maxBody = 64 << 20
+	maxBody = 128 << 20
 
 	// largeBody is the size of a question in bytes that is not large, and of one that comes with a file.
 	// Beyond: it is read when one of few places is free; with a file it is answered 413, M_TOO_LARGE.
@@ -27,6 +27,12 @@ const (
 	// maxLargeBodies is how many large questions are read and asked at once. Beyond: they wait for as long as a body may take,
 	// and are answered 503 then.
 	maxLargeBodies = 4
+
+	// hugeBody is the size in bytes beyond which a question is huge.
+	hugeBody = 64 << 20
+
+	// maxHugeBodies is how many huge questions are read and asked at once. Beyond: they wait as large ones do.
+	maxHugeBodies = 1
 
 	// bodyTime is how long a caller may take to send its question. Beyond: answered 408.
 	bodyTime = 30 * time.Second
@@ -98,31 +104,49 @@ func mediaType(r *http.Request) string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
-// readBody returns the question. A large one has a place until release, which is never nil.
-func (d *HTTP) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), _ *Problem) {
-	release = func() {}
-	limited := http.MaxBytesReader(w, r.Body, maxBody)
-	body, err := io.ReadAll(io.LimitReader(limited, largeBody+1))
-	if err == nil && len(body) > largeBody {
-		if release, err = d.place(ctx); err != nil {
-			return nil, func() {}, newProblem(http.StatusServiceUnavailable, unknown, fmt.Sprintf("%d large questions are under way", maxLargeBodies))
-		}
-		var rest []byte
-		rest, err = io.ReadAll(limited)
-		body = append(body, rest...)
-	}
-	return body, release, cut(err)
+// tier is a size of questions, of which some are read at a time.
+type tier struct {
+	most   int           // bytes
+	places chan struct{} // nil where there is room for all
 }
 
-// place waits until a large question may be read.
-func (d *HTTP) place(ctx context.Context) (release func(), err error) {
+func newTiers() []tier {
+	return []tier{{largeBody, nil}, {hugeBody, make(chan struct{}, maxLargeBodies)}, {maxBody, make(chan struct{}, maxHugeBodies)}}
+}
+
+// readBody returns the question. A large one has its places until release, which is never nil.
+func (d *HTTP) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), _ *Problem) {
+	var held []chan struct{}
+	release = func() {
+		for _, places := range held {
+			<-places
+		}
+	}
+	limited := http.MaxBytesReader(w, r.Body, maxBody)
+	for _, t := range d.tiers {
+		if t.places != nil {
+			if !place(ctx, t.places) {
+				return nil, release, newProblem(http.StatusServiceUnavailable, unknown, fmt.Sprintf("%d large questions are under way", cap(t.places)))
+			}
+			held = append(held, t.places)
+		}
+		part, err := io.ReadAll(io.LimitReader(limited, int64(t.most+1-len(body))))
+		if body = append(body, part...); err != nil || len(body) <= t.most {
+			return body, release, cut(err)
+		}
+	}
+	return body, release, nil // Not reached: the last tier is the limit.
+}
+
+// place takes a place as soon as there is one, and reports whether there was one in time.
+func place(ctx context.Context, places chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(ctx, bodyTime)
 	defer cancel()
 	select {
-	case d.largeBodies <- struct{}{}:
-		return func() { <-d.largeBodies }, nil
+	case places <- struct{}{}:
+		return true
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return false
 	}
 }
 

@@ -187,7 +187,7 @@ func TestLargeQuestionIsTheModulesFailure(t *testing.T) {
 func TestQuestionThatIsTooLargeIsRefused(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
-	rsp, out := d.do("POST", createPath, bytes.Repeat([]byte(" "), 64<<20+1))
+	rsp, out := d.do("POST", createPath, bytes.Repeat([]byte(" "), 128<<20+1))
 	wants(t, rsp, out, 413, "M_TOO_LARGE")
 	if !strings.Contains(string(out), "NeedState") {
 		t.Errorf("it does not say what to do: %s", out)

@@ -56,7 +56,7 @@ func (m *module) shadowed() (asked []string) {
 func (m *module) part(owners map[string]string) *rosterv1.Module {
 	out := &rosterv1.Module{
 		Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers)), Grants: m.Grants, Declined: m.declined,
-		Heard: m.heard, Unknown: m.unknown() && !m.skipped(),
+		Heard: m.heard, Unknown: m.unknown() && !m.skipped(), Pulls: m.last.GetPulls(),
 	}
 	for _, name := range m.wanted() {
 		out.Callbacks = append(out.Callbacks, m.interest(name))

@@ -209,7 +209,10 @@ type Join struct {
 	Needs map[string]*Needs `protobuf:"bytes,8,rep,name=needs,proto3" json:"needs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Why this worker cannot be asked some of what it registered, by full name of the callback or by path: NATS refused its
 	// subscription, for example. It still wants to be asked: without another worker that can be, the module is absent.
-	Unserved      map[string]string `protobuf:"bytes,9,rep,name=unserved,proto3" json:"unserved,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Unserved map[string]string `protobuf:"bytes,9,rep,name=unserved,proto3" json:"unserved,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether it reads a question that is larger than a message where the header Modulebus-Question says. Without it such a
+	// question is not asked: the module has failed.
+	Pulls         bool `protobuf:"varint,10,opt,name=pulls,proto3" json:"pulls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,6 +308,13 @@ func (x *Join) GetUnserved() map[string]string {
 		return x.Unserved
 	}
 	return nil
+}
+
+func (x *Join) GetPulls() bool {
+	if x != nil {
+		return x.Pulls
+	}
+	return false
 }
 
 // Needs narrow what a module is asked, and what of the request it gets.
@@ -694,7 +704,12 @@ type Roster struct {
 	// reader that knows no parts finds a roster with revision 0, which is never later than the one it has.
 	Part *Part `protobuf:"bytes,5,opt,name=part,proto3" json:"part,omitempty"`
 	// Modules that are asked and never count. A reader that does not know this field does not ask them.
-	Shadows       []*Shadow `protobuf:"bytes,6,rep,name=shadows,proto3" json:"shadows,omitempty"`
+	Shadows []*Shadow `protobuf:"bytes,6,rep,name=shadows,proto3" json:"shadows,omitempty"`
+	// Which busd answers, in an answer to roster.get that has no later roster: the name of its machine, and what no other
+	// process has.
+	Busd string `protobuf:"bytes,7,opt,name=busd,proto3" json:"busd,omitempty"`
+	// What the operator's file says there, where it matters to homeservers and modules: another number for another file.
+	List          uint64 `protobuf:"varint,8,opt,name=list,proto3" json:"list,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,6 +784,20 @@ func (x *Roster) GetShadows() []*Shadow {
 		return x.Shadows
 	}
 	return nil
+}
+
+func (x *Roster) GetBusd() string {
+	if x != nil {
+		return x.Busd
+	}
+	return ""
+}
+
+func (x *Roster) GetList() uint64 {
+	if x != nil {
+		return x.List
+	}
+	return 0
 }
 
 // Shadow is a module in shadow: it is asked like any other, and its answers never count.
@@ -938,7 +967,9 @@ type Module struct {
 	Heard bool `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
 	// It is not known what it wants: it has never joined, and the operator named no callback and did not say to skip it. It is not
 	// asked, and each decision has it among its failures.
-	Unknown       bool `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	Unknown bool `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// Whether all of its workers read questions that are larger than a message in pieces: see Join.pulls.
+	Pulls         bool `protobuf:"varint,10,opt,name=pulls,proto3" json:"pulls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1032,6 +1063,13 @@ func (x *Module) GetHeard() bool {
 func (x *Module) GetUnknown() bool {
 	if x != nil {
 		return x.Unknown
+	}
+	return false
+}
+
+func (x *Module) GetPulls() bool {
+	if x != nil {
+		return x.Pulls
 	}
 	return false
 }
@@ -1505,7 +1543,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\rjoin_every_ms\x18\x06 \x01(\rR\vjoinEveryMs\x1a=\n" +
 	"\x0fTimeoutsMsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x91\x04\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xa7\x04\n" +
 	"\x04Join\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
@@ -1515,7 +1553,9 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x0fconfig_revision\x18\x06 \x01(\x04R\x0econfigRevision\x12\x12\n" +
 	"\x04json\x18\a \x01(\bR\x04json\x12:\n" +
 	"\x05needs\x18\b \x03(\v2$.modulebus.roster.v1.Join.NeedsEntryR\x05needs\x12C\n" +
-	"\bunserved\x18\t \x03(\v2'.modulebus.roster.v1.Join.UnservedEntryR\bunserved\x1aT\n" +
+	"\bunserved\x18\t \x03(\v2'.modulebus.roster.v1.Join.UnservedEntryR\bunserved\x12\x14\n" +
+	"\x05pulls\x18\n" +
+	" \x01(\bR\x05pulls\x1aT\n" +
 	"\n" +
 	"NeedsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
@@ -1544,7 +1584,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06listed\x18\x01 \x01(\bR\x06listed\x12\x1a\n" +
 	"\bproblems\x18\x02 \x03(\tR\bproblems\"\x1f\n" +
 	"\x05Leave\x12\x16\n" +
-	"\x06worker\x18\x01 \x01(\tR\x06worker\"\xfe\x01\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\"\xa6\x02\n" +
 	"\x06Roster\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1b\n" +
 	"\tbudget_ms\x18\x02 \x01(\rR\bbudgetMs\x125\n" +
@@ -1553,7 +1593,9 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"sequential\x18\x04 \x03(\tR\n" +
 	"sequential\x12-\n" +
 	"\x04part\x18\x05 \x01(\v2\x19.modulebus.roster.v1.PartR\x04part\x125\n" +
-	"\ashadows\x18\x06 \x03(\v2\x1b.modulebus.roster.v1.ShadowR\ashadows\"k\n" +
+	"\ashadows\x18\x06 \x03(\v2\x1b.modulebus.roster.v1.ShadowR\ashadows\x12\x12\n" +
+	"\x04busd\x18\a \x01(\tR\x04busd\x12\x12\n" +
+	"\x04list\x18\b \x01(\x04R\x04list\"k\n" +
 	"\x06Shadow\x123\n" +
 	"\x06module\x18\x01 \x01(\v2\x1b.modulebus.roster.v1.ModuleR\x06module\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\rR\x06before\x12\x14\n" +
@@ -1563,7 +1605,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\rR\x05count\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"\x90\x02\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"\xa6\x02\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\tcallbacks\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.InterestR\tcallbacks\x12#\n" +
@@ -1573,7 +1615,9 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06grants\x18\x06 \x03(\tR\x06grants\x12\x1a\n" +
 	"\bdeclined\x18\a \x03(\tR\bdeclined\x12\x14\n" +
 	"\x05heard\x18\b \x01(\bR\x05heard\x12\x18\n" +
-	"\aunknown\x18\t \x01(\bR\aunknown\"\xa1\x04\n" +
+	"\aunknown\x18\t \x01(\bR\aunknown\x12\x14\n" +
+	"\x05pulls\x18\n" +
+	" \x01(\bR\x05pulls\"\xa1\x04\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +

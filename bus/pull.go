@@ -1,0 +1,29 @@
+package bus
+
+import "bytes"
+
+// headRoom is what the headers of a question may take of a message, in bytes.
+const headRoom = 1 << 10
+
+// large reports whether the bytes of a question do not fit a message, and can be read in pieces.
+func (a *asking) large(data []byte) bool {
+	return a.client.files != nil && len(data)+headRoom > a.client.requester.MaxPayload()
+}
+
+// pull returns where the module can read its question in pieces, until the ask is over. See ADR 32.
+func (t *attempt) pull(question []byte) (subject string) {
+	if t.file == "" {
+		var closeFile func()
+		t.file, closeFile = t.asking.client.files.open(t.step.module, bytes.NewReader(question))
+		t.asking.files = append(t.asking.files, closeFile)
+		t.asking.lent = true
+	}
+	return t.file
+}
+
+// reclaim makes the buffer one that can be written to: what a module may still be reading is left to it.
+func (a *asking) reclaim() {
+	if a.lent {
+		a.buffer, a.lent = nil, false
+	}
+}
