@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,8 +32,10 @@ type Service struct {
 	subs     []*nats.Subscription
 	wake     chan struct{} // something may have changed
 	open     atomic.Bool   // whether homeservers are told
+	mu       sync.Mutex
+	held     []func() // answers to workers that wait until homeservers are told
 	cancel   context.CancelFunc
-	done     chan struct{}
+	running  sync.WaitGroup
 }
 
 // Options say how a registry is served.
@@ -66,9 +69,9 @@ func Prepare(r *Registry, o Options) (*Service, error) {
 	s := &Service{
 		registry: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, sender: nuid.Next(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
-		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		wake: make(chan struct{}, 1), cancel: cancel,
 	}
-	go s.run(ctx)
+	s.running.Go(func() { s.run(ctx) })
 	if err := s.subscribe(); err != nil {
 		s.Close()
 		return nil, err
@@ -145,7 +148,7 @@ func (s *Service) Close() {
 		_ = sub.Unsubscribe() // It fails only when the connection is closed.
 	}
 	s.cancel()
-	<-s.done
+	s.running.Wait()
 }
 
 // Changed tells modules that their entries have changed, and homeservers of the roster. It does not block.
@@ -174,7 +177,6 @@ func (s *Service) learn(m *nats.Msg) {
 
 // run tells of each new roster, in order, and lets time pass.
 func (s *Service) run(ctx context.Context) {
-	defer close(s.done)
 	const second = time.Second
 	ticker := time.NewTicker(second)
 	defer ticker.Stop()
@@ -183,18 +185,52 @@ func (s *Service) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			s.keep(s.registry.Roster())
+			s.say(s.release())
 			return
 		case now := <-ticker.C:
 			s.registry.Expire(now)
 		case <-s.wake:
 		}
+		answers := s.release()
 		open := s.open.Load() // Before the roster, which has then all that had joined when it was opened.
 		roster := s.registry.Roster()
 		s.keep(roster) // Before it is told, so that whatever anybody was told is known after a crash.
 		if open && roster.GetRevision() != told && s.send(s.server.RosterChanged(), roster) {
 			told = roster.GetRevision()
 		}
+		s.say(answers)
 	}
+}
+
+func (*Service) say(answers []func()) {
+	for _, answer := range answers {
+		answer()
+	}
+}
+
+// maxHeld is how many answers to workers wait until homeservers are told. Beyond: they are answered before.
+const maxHeld = 1024
+
+// hold has a worker answered when homeservers have been told what it said: who was told that it has joined is asked.
+func (s *Service) hold(answer func()) {
+	s.mu.Lock()
+	full := len(s.held) >= maxHeld
+	if !full {
+		s.held = append(s.held, answer)
+	}
+	s.mu.Unlock()
+	if full {
+		answer()
+	}
+	s.Wake()
+}
+
+// release returns the answers that wait.
+func (s *Service) release() (answers []func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answers, s.held = s.held, nil
+	return answers
 }
 
 func (s *Service) keep(roster *rosterv1.Roster) {
@@ -245,24 +281,29 @@ func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (p
 		return
 	}
 	reply, err := answer(module, m)
-	switch {
-	case err != nil:
-		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be read")
-		err = s.refuse(m, err)
-	case m.Reply != "":
-		err = s.reply(m.Reply, reply, wire.MappingOf(m))
-	}
 	if err != nil {
-		s.log.Warn().Err(err).Str("module", module).Msg("cannot answer a module")
+		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be read")
 	}
-	s.Wake()
+	s.hold(func() {
+		if err := s.answerWith(m, reply, err); err != nil {
+			s.log.Warn().Err(err).Str("module", module).Msg("cannot answer a module")
+		}
+	})
+}
+
+// answerWith replies, or says why the message was not taken, if an answer is wanted.
+func (s *Service) answerWith(m *nats.Msg, reply proto.Message, why error) error {
+	switch {
+	case m.Reply == "":
+		return nil
+	case why != nil:
+		return s.refuse(m, why)
+	}
+	return s.reply(m.Reply, reply, wire.MappingOf(m))
 }
 
 // refuse reports a message that cannot be read as a NATS service error.
 func (s *Service) refuse(m *nats.Msg, why error) error {
-	if m.Reply == "" {
-		return nil
-	}
 	header := nats.Header{wire.HeaderError: {wire.OneLine(why.Error())}, wire.HeaderErrorCode: {"400"}}
 	return s.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: header})
 }
