@@ -51,7 +51,11 @@ func (d *HTTP) ready(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusServiceUnavailable, answer)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ready": true})
+	answer := map[string]any{"ready": true}
+	if others := d.Registry.Others(); len(others.Differing) > 0 && d.Guard.DeniesDetails(r) == nil {
+		answer["other_lists"] = others.Differing // It is asked all the same: so it is while a change comes to one busd after the other.
+	}
+	writeJSON(w, http.StatusOK, answer)
 }
 
 func notReady(all []registry.Status) (missing []registry.Status) {

@@ -5,6 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 var (
 	workersDesc  = prometheus.NewDesc("modulebus_module_workers", "Workers of a module that have joined.", []string{"module"}, nil)
 	wellDesc     = prometheus.NewDesc("modulebus_module_well", "Whether a module can do what it is for: 1, or 0.", []string{"module"}, nil)
+	othersDesc   = prometheus.NewDesc("modulebus_other_busd", "Other busd on this NATS, by whether their list is the same.", []string{"list"}, nil)
 	revisionDesc = prometheus.NewDesc("modulebus_roster_revision", "Revision of the roster.", nil, nil)
 )
 
@@ -19,6 +20,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	out <- workersDesc
 	out <- wellDesc
 	out <- revisionDesc
+	out <- othersDesc
 }
 
 // Collect implements [prometheus.Collector].
@@ -30,6 +32,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	out <- prometheus.MustNewConstMetric(revisionDesc, prometheus.GaugeValue, float64(c.registry.Roster().GetRevision()))
+	others := c.registry.Others()
+	out <- prometheus.MustNewConstMetric(othersDesc, prometheus.GaugeValue, float64(others.Same), "same")
+	out <- prometheus.MustNewConstMetric(othersDesc, prometheus.GaugeValue, float64(len(others.Differing)), "other")
 }
 
 func number(is bool) float64 {

@@ -33,6 +33,8 @@ type Registry struct {
 	room       int // bytes that the modules' parts of the roster may take
 	failing    func() map[string][]Failing
 	news       func() map[string]News
+	list       uint64 // what the operator's list says: see listRevision
+	others     Others
 }
 
 // New returns a registry with nobody listed.
@@ -74,7 +76,7 @@ func (r *Registry) Configure(modules []config.Module, budget time.Duration, now 
 	for _, m := range r.listed {
 		old[m.Name] = m
 	}
-	r.budget, r.listed = budget, nil
+	r.budget, r.listed, r.list = budget, nil, listRevision(modules, budget, r.sequential)
 	for _, c := range modules {
 		m, known := old[c.Name]
 		if !known {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
@@ -27,7 +26,7 @@ type Service struct {
 	server   subjects.Server
 	log      zerolog.Logger
 	memory   *Memory              // nil: nothing is kept
-	sender   string               // of rosters in parts
+	name     string               // among all busd; also of who sends rosters in parts
 	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
 	subs     []*nats.Subscription
 	wake     chan struct{} // something may have changed
@@ -67,11 +66,12 @@ func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*
 func Prepare(r *Registry, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		registry: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, sender: nuid.Next(),
+		registry: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
 		wake: make(chan struct{}, 1), cancel: cancel,
 	}
 	s.running.Go(func() { s.run(ctx) })
+	s.running.Go(func() { s.meet(ctx) })
 	if err := s.subscribe(); err != nil {
 		s.Close()
 		return nil, err
@@ -239,14 +239,18 @@ func (s *Service) keep(roster *rosterv1.Roster) {
 	}
 }
 
-// answerRoster answers with an empty roster when the homeserver has the present one already, or is not to be told yet.
+// answerRoster answers with an empty roster when the homeserver has the present one already, or is not to be told yet. Another
+// busd is told who this is.
 func (s *Service) answerRoster(m *nats.Msg) {
 	if m.Reply == "" || !subjects.MayReply(m.Subject, m.Reply) {
 		return
 	}
 	roster := s.registry.Roster()
 	have, err := strconv.ParseUint(string(m.Data), 10, 64)
-	if !s.open.Load() || err == nil && have >= roster.GetRevision() {
+	switch {
+	case err == nil && have == everything:
+		roster = s.card()
+	case !s.open.Load() || err == nil && have >= roster.GetRevision():
 		roster = &rosterv1.Roster{}
 	}
 	if wire.MappingOf(m) == wire.Binary {
@@ -261,7 +265,7 @@ func (s *Service) send(subject string, roster *rosterv1.Roster) bool {
 	if !s.nc.IsConnected() {
 		return false
 	}
-	messages, err := rosterwire.Messages(roster, int(s.nc.MaxPayload()), s.sender)
+	messages, err := rosterwire.Messages(roster, int(s.nc.MaxPayload()), s.name)
 	for _, data := range messages {
 		if err == nil {
 			err = s.nc.Publish(subject, data)

@@ -1,0 +1,161 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+const (
+	askOthersEvery = 5 * time.Second // which other busd there are
+	othersTime     = time.Second     // for their answers
+
+	// maxOthers is how many other busd are counted. Beyond: they are not.
+	maxOthers = 256
+)
+
+// Others are the other busd of the homeserver that answer on this NATS. Those with another list are a mistake of the operator's,
+// or a change of the file that has not come everywhere yet: homeservers go by the roster that was told last. See ADR 35.
+type Others struct {
+	Same      int       // with the list that this one has
+	Differing []string  // those with another list, by name, in order
+	Since     time.Time // since when some differ
+}
+
+// Others returns which other busd there are, as of a few seconds ago.
+func (r *Registry) Others() Others {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.others
+}
+
+// met takes in who answered, by name, with their lists. It returns what is so now, and whether that is news.
+func (r *Registry) met(lists map[string]uint64, now time.Time) (is Others, news bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, list := range lists {
+		if list == r.list {
+			is.Same++
+		} else {
+			is.Differing = append(is.Differing, name)
+		}
+	}
+	slices.Sort(is.Differing)
+	if len(is.Differing) > 0 {
+		if is.Since = r.others.Since; is.Since.IsZero() {
+			is.Since = now
+		}
+	}
+	news = !slices.Equal(is.Differing, r.others.Differing)
+	r.others = is
+	return is, news
+}
+
+// listRevision is the same for the same list, on every busd of a version: what its own processes are is left out.
+func listRevision(modules []config.Module, budget time.Duration, sequential []string) uint64 {
+	h := sha256.New()
+	e := json.NewEncoder(h)
+	_ = e.Encode([]any{budget, sequential}) // A hash takes everything.
+	for _, m := range modules {
+		m.Run, m.Workers, m.Environment, m.Antispam.TokenFile = nil, 0, nil, ""
+		_ = e.Encode(m) //nolint:musttag // Nobody reads it.
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+// newName is a name for this busd: where it runs, and what no other process has.
+func newName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	const distinct = 8
+	return host + "/" + rand.Text()[:distinct]
+}
+
+// everything is what a busd has for a roster that asks which other busd there are.
+const everything = math.MaxUint64
+
+// card is what this busd answers then: who it is, and what its list is.
+func (s *Service) card() *rosterv1.Roster {
+	s.registry.mu.Lock()
+	defer s.registry.mu.Unlock()
+	return &rosterv1.Roster{Busd: s.name, List: s.registry.list}
+}
+
+// meet asks again and again which other busd there are, until ctx ends.
+func (s *Service) meet(ctx context.Context) {
+	ticker := time.NewTicker(askOthersEvery)
+	defer ticker.Stop()
+	for {
+		if lists, err := s.askOthers(ctx); err == nil {
+			s.report(s.registry.met(lists, time.Now()))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// report logs what has changed.
+func (s *Service) report(is Others, news bool) {
+	switch {
+	case !news:
+	case len(is.Differing) > 0:
+		s.log.Warn().Strs("busd", is.Differing).Msg("other busd on this NATS have another list of modules: homeservers go by the one that " +
+			"was told last; give all of them the same file")
+	default:
+		s.log.Info().Msg("all busd on this NATS have the same list of modules")
+	}
+}
+
+// askOthers returns the lists of the other busd that answer, by name. A homeserver that asks for
+// a later roster never has everything.
+func (s *Service) askOthers(ctx context.Context) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, othersTime)
+	defer cancel()
+	inbox := s.nc.NewInbox()
+	sub, err := s.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // It fails only when the connection is closed.
+	if err := s.nc.PublishRequest(s.server.Roster(), inbox, []byte(strconv.FormatUint(everything, 10))); err != nil {
+		return nil, err
+	}
+	lists := map[string]uint64{}
+	for len(lists) < maxOthers {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return lists, nil // That is all of them.
+		}
+		if name, list := cardOf(m); name != "" && name != s.name {
+			lists[name] = list
+		}
+	}
+	return lists, nil
+}
+
+// cardOf reads a card. A busd of an older version has none: nobody knows what its list is.
+func cardOf(m *nats.Msg) (name string, list uint64) {
+	card := &rosterv1.Roster{}
+	if proto.Unmarshal(m.Data, card) != nil || len(card.GetBusd()) > maxName {
+		return "", 0
+	}
+	return card.GetBusd(), card.GetList()
+}
