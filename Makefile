@@ -37,7 +37,11 @@ law: ## a million cases of what decisions must be, another million over a networ
 	go test -count=1 -timeout 0 -run '^TestGateNeverOpensByAccident$$|^TestKilledWorkerLosesOnlyWhatItHas$$' ./bus -rapid.checks=100000 -kills=20
 	go test -count=1 -timeout 0 -run '^TestReplayUnderTheSameConfigurationDiffersInNothing$$' ./internal/busd/replay -rapid.checks=5000
 	MODULEBUS_ROUNDS=50 go test -count=1 -timeout 0 ./integration/exploration
-	go test -count=1 -timeout 0 ./integration/restarts -rapid.checks=250
+	$(MAKE) restarts
+
+.PHONY: restarts
+restarts: ## a thousand rounds in which busd, NATS, modules, files and disks stop, hang, go and come, and each decision is checked: half an hour
+	go test -count=1 -timeout 0 ./integration/restarts -run '^TestNoRestartOpensTheGate$$' -v -rapid.checks=250
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done

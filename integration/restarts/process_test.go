@@ -10,10 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
@@ -29,8 +31,9 @@ const serverName = "example.com"
 
 // What a process of the test is told by its environment.
 const (
-	roleVariable   = "RESTARTS_ROLE" // busd or module
+	roleVariable   = "RESTARTS_ROLE" // busd, module or nats
 	configVariable = "RESTARTS_CONFIG"
+	portVariable   = "RESTARTS_PORT" // of NATS
 )
 
 func TestMain(m *testing.M) {
@@ -39,6 +42,8 @@ func TestMain(m *testing.M) {
 		os.Exit(runBusd(os.Getenv(configVariable)))
 	case "module":
 		os.Exit(runModule())
+	case "nats":
+		os.Exit(runNATS(os.Getenv(portVariable)))
 	}
 	os.Exit(rounds(m))
 }
@@ -78,6 +83,24 @@ func runBusd(file string) int {
 	return 0
 }
 
+// runNATS is a process of its own, so that it can be paused.
+func runNATS(port string) int {
+	ctx, stop := untilTold()
+	defer stop()
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return fail(err)
+	}
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: n, NoSigs: true, NoLog: true})
+	if err != nil {
+		return fail(err)
+	}
+	s.Start()
+	<-ctx.Done()
+	s.Shutdown()
+	return 0
+}
+
 func fail(err error) int {
 	fmt.Fprintln(os.Stderr, err)
 	return 1
@@ -92,8 +115,9 @@ func runModule() int {
 	ctx, stop := untilTold()
 	defer stop()
 	module, worker := os.Getenv("MODULEBUS_MODULE"), cmp.Or(os.Getenv("MODULEBUS_WORKER"), nuid.Next())
-	nc, err := connect(module, worker)
-	for ; err != nil && ctx.Err() == nil; nc, err = connect(module, worker) {
+	url := os.Getenv("MODULEBUS_NATS_URL")
+	nc, err := connect(url, module, worker)
+	for ; err != nil && ctx.Err() == nil; nc, err = connect(url, module, worker) {
 		<-time.After(retry)
 	}
 	if err != nil {
@@ -111,7 +135,7 @@ func runModule() int {
 
 const retry = 20 * time.Millisecond
 
-func connect(module, worker string) (*nats.Conn, error) {
+func connect(url, module, worker string) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(retry), nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1), nats.IgnoreAuthErrorAbort(),
 		nats.CustomInboxPrefix(subjects.For(serverName).Inbox(module, worker)),
@@ -120,7 +144,7 @@ func connect(module, worker string) (*nats.Conn, error) {
 	if file := os.Getenv("MODULEBUS_CREDENTIALS"); file != "" {
 		opts = append(opts, nats.UserCredentials(file))
 	}
-	return nats.Connect(os.Getenv("MODULEBUS_NATS_URL"), opts...)
+	return nats.Connect(url, opts...)
 }
 
 func register(_ settings, api *modulekit.ModuleAPI) error {
@@ -146,9 +170,10 @@ func refuses(module, user string) bool {
 
 // process is a process of the test.
 type process struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	ended chan struct{}
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	ended  chan struct{}
+	paused bool
 }
 
 func start(t *testing.T, role string, env ...string) *process {
@@ -186,8 +211,24 @@ func (p *process) end(s os.Signal) {
 		return
 	}
 	_ = p.cmd.Process.Signal(s) // It may have ended.
+	p.resume()
 	<-p.ended
 	_ = p.stdin.Close()
+}
+
+// pause has a process do nothing any more, without anybody being told.
+func (p *process) pause() {
+	if p.runs() {
+		_ = p.cmd.Process.Signal(syscall.SIGSTOP) // It may have ended.
+		p.paused = true
+	}
+}
+
+func (p *process) resume() {
+	if p != nil && p.paused {
+		_ = p.cmd.Process.Signal(syscall.SIGCONT) // It may have ended.
+		p.paused = false
+	}
 }
 
 func (p *process) runs() bool {

@@ -28,6 +28,11 @@ var steps = map[string]func(*rapid.T, *world){
 	"a busd is killed":         func(t *rapid.T, w *world) { w.endBusd(anyBusd(t, w), syscall.SIGKILL) },
 	"a busd is stopped":        func(t *rapid.T, w *world) { w.endBusd(anyBusd(t, w), syscall.SIGTERM) },
 	"a busd starts again":      func(t *rapid.T, w *world) { w.restart(anyBusd(t, w)) },
+	"a busd is paused":         func(t *rapid.T, w *world) { anyBusd(t, w).pause() },
+	"NATS is paused":           func(_ *rapid.T, w *world) { w.nats.pause() },
+	"all goes on":              func(_ *rapid.T, w *world) { w.resume() },
+	"a module is delisted":     func(t *rapid.T, w *world) { w.list(anyListing(t), false) },
+	"a module is listed":       func(t *rapid.T, w *world) { w.list(anyListing(t), true) },
 	"a worker is killed":       func(t *rapid.T, w *world) { w.endWorker(anyModule(t), syscall.SIGKILL) },
 	"a worker is stopped":      func(t *rapid.T, w *world) { w.endWorker(anyModule(t), syscall.SIGTERM) },
 	"a worker starts":          func(t *rapid.T, w *world) { w.startWorker(anyModule(t)) },
@@ -36,8 +41,7 @@ var steps = map[string]func(*rapid.T, *world){
 	"the file is written anew": func(_ *rapid.T, w *world) { w.configure() },
 	"NATS is restarted": func(_ *rapid.T, w *world) {
 		if w.nats != nil {
-			w.nats.Shutdown()
-			w.nats.WaitForShutdown()
+			w.nats.end(syscall.SIGKILL)
 			w.startNATS()
 		}
 	},
@@ -56,6 +60,19 @@ func anyBusd(t *rapid.T, w *world) *daemon {
 // anyModule is one whose workers run elsewhere.
 func anyModule(t *rapid.T) string {
 	return rapid.SampledFrom([]string{"named", "kept", "loose"}).Draw(t, "module")
+}
+
+// anyListing is a module that comes onto the list, or goes.
+func anyListing(t *rapid.T) string {
+	return rapid.SampledFrom([]string{"named", "kept", "child", "loose", "late", "later"}).Draw(t, "listing")
+}
+
+// resume has all that is paused go on.
+func (w *world) resume() {
+	w.nats.resume()
+	for _, d := range w.busds {
+		d.resume()
+	}
 }
 
 // restart starts a busd that does not run, and kills one that does before it does so.
@@ -139,12 +156,13 @@ func round(t *testing.T, rt *rapid.T, all *tally) {
 // names are the steps, in an order that does not change from run to run.
 var names = []string{
 	"a busd is killed", "a busd is stopped", "a busd starts again", "a worker is killed", "a worker is stopped", "a worker starts",
-	"a config is refused", "a config is good again", "the file is written anew", "NATS is restarted", "a disk is emptied",
+	"a busd is paused", "NATS is paused", "all goes on", "a module is delisted", "a module is listed", "a config is refused", "a config is good again", "the file is written anew", "NATS is restarted", "a disk is emptied",
 }
 
 // recover mends all that was broken, and waits until all is well.
 func (w *world) recover() {
 	clear(w.refused)
+	w.resume()
 	w.configure()
 	for _, d := range w.busds {
 		if !d.runs() {

@@ -2,6 +2,7 @@ package restarts_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,13 +21,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/busd/identity"
-	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -43,6 +41,7 @@ type listed struct {
 	named        bool // the callback stands under its callbacks
 	run          bool // busd runs it
 	workers      int  // that run elsewhere
+	later        bool // it is not listed from the start
 }
 
 var modules = []listed{
@@ -50,17 +49,20 @@ var modules = []listed{
 	{name: "kept", policy: "fail", workers: 2},
 	{name: "child", policy: "refuse", run: true},
 	{name: "loose", policy: "skip", workers: 1},
+	{name: "late", policy: "refuse", workers: 1, later: true},
+	{name: "later", policy: "skip", workers: 1, later: true},
 }
 
 // world is one round's: NATS, one or two busd, and the modules.
 type world struct {
 	*testing.T
-	address string // of NATS
-	nats    *server.Server
+	address string   // of NATS
+	nats    *process // nil where it is inside busd
 	busds   []*daemon
 	workers map[string][]*process
 	refused map[string]bool // modules whose configuration is one that they refuse
-	salt    int             // which makes one configuration differ from the next
+	listing map[string]*listing
+	salt    int // which makes one configuration differ from the next
 
 	// guesses is whether busd cannot know what modules want: those that it never heard of.
 	guesses atomic.Bool
@@ -80,13 +82,22 @@ type daemon struct {
 	*process
 	config, url, listen string
 	empty               bool // its disk
+	behind              bool // a module was listed while it did not run
 	up                  atomic.Bool
+}
+
+// listing is whether a module is on the list, as far as the operator knows.
+type listing struct {
+	listed  bool
+	changes int  // how often it came and went
+	settled bool // all busd that run, and all who ask, know the last change
 }
 
 // record is one ask, and what came of it.
 type record struct {
 	user    string
 	guesses bool
+	listed  map[string]bool // modules of which it was certain all the time that they are on the list, or that they are not
 	status  int
 	body    []byte
 }
@@ -94,11 +105,15 @@ type record struct {
 func newWorld(t *testing.T, external bool, busds int) *world {
 	t.Helper()
 	w := &world{
-		T: t, workers: map[string][]*process{}, refused: map[string]bool{}, stop: make(chan struct{}),
+		T: t, workers: map[string][]*process{}, refused: map[string]bool{}, listing: map[string]*listing{}, stop: make(chan struct{}),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 	}
 	w.guesses.Store(true)
+	for _, m := range modules {
+		w.listing[m.name] = &listing{listed: !m.later}
+	}
 	if external {
+		w.address = free(t)
 		w.startNATS()
 		w.overhear()
 	} else {
@@ -140,18 +155,21 @@ func free(t *testing.T) string {
 // startNATS starts the external server, again where it was before.
 func (w *world) startNATS() {
 	w.Helper()
-	o := &server.Options{}
-	if at, err := netip.ParseAddrPort(w.address); err == nil {
-		o.Port = int(at.Port())
+	_, port, err := net.SplitHostPort(w.address)
+	if err != nil {
+		w.Fatal(err)
 	}
-	w.nats = natstest.Start(w.T, o)
-	w.address = w.nats.Addr().String()
+	w.nats = start(w.T, "nats", portVariable+"="+port)
 }
 
 // overhear takes down the rosters that homeservers are told, to say what was known when a decision was wrong.
 func (w *world) overhear() {
 	w.Helper()
-	w.ears = natstest.Connect(w.T, &natstest.Home{Servers: []*server.Server{w.nats}})
+	w.await("NATS is there", func() (there bool) {
+		var err error
+		w.ears, err = connect("nats://"+w.address, "ears", "1")
+		return err == nil
+	})
 	_, err := w.ears.Subscribe(subjects.For(serverName).RosterChanged(), func(m *nats.Msg) {
 		r := &rosterv1.Roster{}
 		if proto.Unmarshal(m.Data, r) == nil {
@@ -192,6 +210,64 @@ func (w *world) configure() {
 	}
 }
 
+// list puts a module on the list, or takes it off.
+func (w *world) list(module string, listed bool) {
+	w.Helper()
+	w.mu.Lock()
+	l := w.listing[module]
+	same := l.listed == listed
+	if !same {
+		l.listed, l.settled = listed, false
+		l.changes++
+	}
+	w.mu.Unlock()
+	if same {
+		return
+	}
+	for _, d := range w.busds {
+		d.behind = d.behind || !d.up.Load()
+	}
+	w.configure()
+}
+
+func (w *world) isListed(module string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.listing[module].listed
+}
+
+// certain are the modules of which it is certain whether they are on the list, and how often that has changed.
+func (w *world) certain() map[string]listing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]listing{}
+	for name, l := range w.listing {
+		if l.settled {
+			all[name] = *l
+		}
+	}
+	return all
+}
+
+// settle notes that the changes that there were are known everywhere.
+func (w *world) settle(changes map[string]int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name, l := range w.listing {
+		l.settled = l.settled || l.changes == changes[name]
+	}
+}
+
+func (w *world) changes() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]int{}
+	for name, l := range w.listing {
+		all[name] = l.changes
+	}
+	return all
+}
+
 func (w *world) file(d *daemon) string {
 	where := "listen: " + w.address
 	if w.nats != nil {
@@ -200,6 +276,9 @@ func (w *world) file(d *daemon) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "server_name: %s\nstate_dir: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, d.config+".state", where, d.listen)
 	for _, m := range modules {
+		if !w.isListed(m.name) {
+			continue
+		}
 		key := "deny"
 		if w.refused[m.name] {
 			key = "denny"
@@ -221,10 +300,10 @@ func (w *world) file(d *daemon) string {
 // runs that could tell it, can only guess.
 func (w *world) startBusd(d *daemon) {
 	w.Helper()
-	if d.empty && !slices.ContainsFunc(w.busds, func(o *daemon) bool { return o.up.Load() }) {
+	if (d.empty || d.behind) && !slices.ContainsFunc(w.busds, func(o *daemon) bool { return o.up.Load() && !o.paused }) {
 		w.guesses.Store(true)
 	}
-	d.process, d.empty = start(w.T, "busd", configVariable+"="+d.config), false
+	d.process, d.empty, d.behind = start(w.T, "busd", configVariable+"="+d.config), false, false
 	w.await("busd answers", func() bool {
 		status, _ := w.get(d.url + "/healthz")
 		return status != 0 || !d.runs()
@@ -329,10 +408,29 @@ func (w *world) observe() {
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		if w.guesses.Load() && w.known() {
+		if changes := w.changes(); (w.guesses.Load() || len(w.certain()) < len(modules)) && w.known() {
 			w.guesses.Store(false)
+			w.settle(changes)
 		}
 	}
+}
+
+// told is what a busd tells of a module.
+type told struct {
+	Name      string
+	Order     int
+	Callbacks []string
+}
+
+// lists reports whether these are the modules on the list, and it is known what they want.
+func (w *world) lists(all []told) bool {
+	for _, m := range modules {
+		i := slices.IndexFunc(all, func(t told) bool { return t.Name == m.name && t.Order > 0 })
+		if listed := w.isListed(m.name); listed != (i >= 0) || listed && len(all[i].Callbacks) == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // known reports whether each busd has heard of all modules, and no homeserver goes by an earlier roster.
@@ -344,10 +442,9 @@ func (w *world) known() bool {
 		}
 		status, body := w.get(d.url + "/_modulebus/v1/modules")
 		var is struct {
-			Modules []struct{ Callbacks []string }
+			Modules []told
 		}
-		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || len(is.Modules) < len(modules) ||
-			slices.ContainsFunc(is.Modules, func(m struct{ Callbacks []string }) bool { return len(m.Callbacks) == 0 }) {
+		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || !w.lists(is.Modules) {
 			return false
 		}
 		latest = max(latest, w.kept(d))
@@ -383,7 +480,8 @@ func (w *world) asked(d *daemon) uint64 {
 // ask asks a busd until the round ends, and takes down what came of it.
 func (w *world) ask(d *daemon) {
 	for {
-		r := record{user: fmt.Sprintf("@u%d:%s", w.users.Add(1), serverName), guesses: w.guesses.Load()}
+		r := record{user: fmt.Sprintf("@u%d:%s", w.users.Add(1), serverName), guesses: w.guesses.Load(), listed: map[string]bool{}}
+		before := w.certain()
 		body := fmt.Sprintf(`{"user_id":%s}`, quoted(r.user))
 		req, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, d.url+"/_modulebus/v1/ask/"+strings.ReplaceAll(callback, ".", "/"),
 			bytes.NewReader([]byte(body)))
@@ -397,6 +495,11 @@ func (w *world) ask(d *daemon) {
 		}
 		if r.status == http.StatusOK || r.status == http.StatusBadGateway {
 			pause = 2 * time.Millisecond
+			for name, l := range w.certain() {
+				if was, ok := before[name]; ok && was == l {
+					r.listed[name] = l.listed
+				}
+			}
 			w.mu.Lock()
 			w.records = append(w.records, r)
 			w.mu.Unlock()
@@ -424,7 +527,7 @@ func (w *world) close() {
 	w.client.CloseIdleConnections()
 	if w.nats != nil {
 		w.ears.Close()
-		w.nats.Shutdown()
+		w.nats.end(syscall.SIGKILL)
 	}
 }
 
@@ -439,6 +542,13 @@ type decision struct {
 	Revision  uint64 `json:"roster_revision"`
 }
 
+// mayDecide wants a module that had to do with a decision to be on the list.
+func (r record) mayDecide(t *rapid.T, module string) {
+	if listed, certain := r.listed[module]; certain && !listed {
+		t.Errorf("%s: module %s is not on the list: %s", r.user, module, r.body)
+	}
+}
+
 // check holds a decision against what the modules on the list would have said. It counts what failed.
 func (r record) check(t *rapid.T, w *world, failures map[string]int) {
 	var d decision
@@ -450,13 +560,16 @@ func (r record) check(t *rapid.T, w *world, failures map[string]int) {
 		policies[m.name], named[m.name] = m.policy, m.named
 	}
 	for _, f := range d.Failures {
+		r.mayDecide(t, f.Module)
 		failures[f.Module+" "+f.Failure]++
 		failed[f.Module] = f.Policy
-		unheard := f.Failure == "absent" && f.Policy == "skip" && !named[f.Module] && r.guesses // Told, since nobody knows what it wants.
+		_, certain := r.listed[f.Module]
+		unheard := f.Failure == "absent" && f.Policy == "skip" && !named[f.Module] && (r.guesses || !certain) // Told, since nobody knows what it wants.
 		if f.Policy != policies[f.Module] && !unheard {
 			t.Errorf("%s: module %s failed under %s, which is not what the operator says: %s", r.user, f.Module, f.Policy, r.body)
 		}
 	}
+	r.mayDecide(t, cmp.Or(d.DecidedBy, d.Module))
 	if r.status == http.StatusBadGateway {
 		failures[d.Module+" fails"]++
 		if policies[d.Module] != "fail" {
@@ -475,7 +588,7 @@ func (r record) check(t *rapid.T, w *world, failures map[string]int) {
 		switch {
 		case failing && policy != "skip":
 			t.Errorf("%s: allowed, although module %s failed: %s", r.user, m.name, r.body)
-		case !failing && refuses(m.name, r.user) && (m.named || !r.guesses):
+		case !failing && refuses(m.name, r.user) && r.listed[m.name] && (m.named || !r.guesses):
 			t.Errorf("%s: allowed, although module %s refuses, and nothing says that it failed: %s%s", r.user, m.name, r.body, w.rosterOf(d.Revision))
 		}
 	}
