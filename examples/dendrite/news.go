@@ -10,6 +10,7 @@ import (
 	"github.com/matrix-org/dendrite/setup/jetstream"
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
 	"github.com/nats-io/nats.go"
 	"github.com/sirupsen/logrus"
 )
@@ -29,7 +30,7 @@ func (r *rooms) tellNews(ctx context.Context, js nats.JetStreamContext, cfg *con
 
 // told reports whether a message needs not come again.
 func (r *rooms) told(ctx context.Context, m *nats.Msg) bool {
-	if api.OutputType(m.Header.Get(jetstream.RoomEventType)) != api.OutputTypeNewRoomEvent {
+	if api.OutputType(m.Header.Get(jetstream.RoomEventType)) != api.OutputTypeNewRoomEvent || !r.modules.Wants(subjects.OnNewEvent) {
 		return true
 	}
 	var output api.OutputEvent
@@ -37,12 +38,12 @@ func (r *rooms) told(ctx context.Context, m *nats.Msg) bool {
 		logrus.WithError(err).Error("cannot read an event of the room server")
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, newsTime)
+	bounded, cancel := context.WithTimeout(ctx, newsTime)
 	defer cancel()
 	e := event(output.NewRoomEvent.Event)
-	_, err := r.modules.ThirdPartyRules.OnNewEvent(bus.WithState(ctx, r.stateOf(e.GetRoomId())), &callbacksv1.OnNewEventRequest{Event: e})
+	_, err := r.modules.ThirdPartyRules.OnNewEvent(bus.WithState(bounded, r.stateOf(e.GetRoomId())), &callbacksv1.OnNewEventRequest{Event: e})
 	if err != nil {
 		logrus.WithError(err).WithField("event_id", e.GetEventId()).Error("telling modules of an event failed")
 	}
-	return ctx.Err() == nil
+	return ctx.Err() == nil // While Dendrite ends, somebody may not have been told.
 }

@@ -95,7 +95,7 @@ func (s *transcript) String() string {
 func prepare(t testing.TB, serverName, natsKeys, modules string) *daemon {
 	t.Helper()
 	dir := t.TempDir()
-	text := fmt.Sprintf("server_name: '%s'\nstate_dir: '%s'\nnats: {%s}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n%s",
+	text := fmt.Sprintf("server_name: '%s'\nstate_dir: '%s'\nnats: {%s}\nhttp: {listen: '127.0.0.1:0'}\nbudget: 2m\nmodules:\n%s",
 		serverName, filepath.Join(dir, "state"), natsKeys, modules)
 	d := &daemon{TB: t, file: filepath.Join(dir, "busd.yaml"), said: &transcript{}}
 	if err := os.WriteFile(d.file, []byte(text), 0o600); err != nil {
@@ -181,7 +181,7 @@ type site struct {
 }
 
 // gated are the modules of most tests: one, which may do all that a module may be granted.
-const gated = "  - {module: gate, timeout: 20s, grants: [users.private, users.write, tokens, rooms.send, rooms.admin, account_data]}\n"
+const gated = "  - {module: gate, timeout: 1m, grants: [users.private, users.write, tokens, rooms.send, rooms.admin, account_data]}\n"
 
 // reserve listens where a site will be: its name has the port.
 func reserve(t testing.TB) (net.Listener, string) {
