@@ -22,7 +22,7 @@ func Samples() []frame.Frame {
 	}
 }
 
-// browser is a request with twelve fields, as browsers send them.
+// Browser is a request with twelve fields, as browsers send them.
 func Browser() *frame.Request {
 	return &frame.Request{
 		Deadline:   90 * time.Second,

@@ -76,7 +76,7 @@ func Serve(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// client follows no redirects and hides no encoding.
+// Client follows no redirects and hides no encoding.
 func Client(s *httptest.Server) *http.Client {
 	c := s.Client()
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -156,7 +156,7 @@ func Fielded(pairs ...string) func(string) *http.Request {
 	}
 }
 
-// pattern is n bytes no two stretches of which are alike.
+// Pattern is n bytes no two stretches of which are alike.
 func Pattern(n int) []byte {
 	b := make([]byte, 0, n+32)
 	for sum := sha256.Sum256(nil); len(b) < n; sum = sha256.Sum256(sum[:]) {

@@ -41,7 +41,7 @@ type Worker struct {
 	Mute    bool // it takes what it is sent, and does nothing
 }
 
-// connect builds a Network with one worker for each handler.
+// Connect builds a Network with one worker for each handler.
 func Connect(t *testing.T, opts gateway.Options, handlers ...http.Handler) *Network {
 	t.Helper()
 	n := &Network{limit: FrameLimit, sent: map[string]int{}}
@@ -192,7 +192,7 @@ func (n *Network) Count(kind string) int {
 	return n.sent[kind]
 }
 
-// hasten lets time fly for heartbeats.
+// Hasten lets time fly for heartbeats.
 func (n *Network) Hasten() (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -211,7 +211,7 @@ func (n *Network) Hasten() (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// exhausted reports whether no frame was sent between two looks.
+// Exhausted reports whether no frame was sent between two looks.
 func (n *Network) Exhausted() bool {
 	before := n.Count("DATA")
 	time.Sleep(20 * time.Millisecond)
