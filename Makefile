@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved modules antispam integration chromium databases proxies vuln sbom
+.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved news modules antispam integration chromium databases proxies vuln sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -72,6 +72,9 @@ moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
 		go test -p 1 -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|CallsOutOfItsProcess$$|^TestConformanceOfPython$$' \
 		./integration/synapse ./integration/conformance
+
+news: ## 100,000 pieces of news under faults, counted: some minutes
+	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNewsOutlives' $(TESTFLAGS) ./integration/news
 
 modules: $(CACHE)/venv/ready $(CACHE)/modules/ready ## published Synapse modules in Synapse's process and out of it: five minutes
 	MODULEBUS_MODULES=$(CACHE)/modules MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \

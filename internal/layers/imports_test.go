@@ -157,6 +157,7 @@ var house = map[string]row{
 	"integration/busd":        suite,
 	"integration/conformance": suite,
 	"integration/exploration": suite,
+	"integration/news":        suite,
 	"integration/python":      suite,
 	"integration/restarts":    suite,
 	"integration/testbed":     suite,

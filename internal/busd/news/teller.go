@@ -149,10 +149,10 @@ func (t *teller) take(ctx context.Context, stream jetstream.Stream) error {
 }
 
 func ignoreEnd(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // It ended because it was told to.
 }
 
 // leave makes room for another busd at once, unless one has taken the place already.
