@@ -49,6 +49,7 @@ type teller struct {
 	roster  atomic.Pointer[rosterv1.Module]
 	changed chan struct{} // has a place: the roster is another
 	log     zerolog.Logger
+	blames  zerolog.Logger // of failures, a few times a second at most
 	cancel  context.CancelFunc
 	owned   sync.WaitGroup
 
@@ -63,6 +64,7 @@ func (s *Service) newTeller(m config.Module) *teller {
 		service: s, name: m.Name, changed: make(chan struct{}, 1), cancel: cancel,
 		log: s.Log.With().Str("module", m.Name).Logger(),
 	}
+	t.blames = t.log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
 	t.module.Store(&m)
 	t.roster.Store(&rosterv1.Module{})
 	t.owned.Go(func() { t.follow(ctx, s.roster) })
@@ -348,7 +350,7 @@ func (t *teller) blame(n *item, f *wire.Failure) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.backlog.Failure != text {
-		t.log.Warn().Str("callback", n.callback).Err(f).Msg("the module has not handled its news: it is told again")
+		t.blames.Warn().Str("callback", n.callback).Err(f).Msg("the module has not handled its news: it is told again")
 	}
 	t.backlog.Failure = text
 }

@@ -35,6 +35,10 @@ func rows() []row {
 		versus{what: "ask about 100 events at once, no opinion on any, against 100 asks", bar: atLeast(20), open: askBatch(false)},
 		versus{what: "ask about 100 events at once, a field for each, against 100 asks", bar: atLeast(20), open: askBatch(true)},
 		versus{what: by(128, "ask with a roster of 1,000 modules, against a roster of one"), bar: atMost(1.1), open: askThousand(128)},
+		versus{what: by(1, "piece of news stored for a module, against telling the module"), bar: atMost(4), open: storeNews(1, false)},
+		versus{what: by(128, "piece of news stored for a module, against telling the module"), bar: atLeast(0.3), open: storeNews(128, false)},
+		versus{what: by(1, "piece of news on the disk for a module, against telling the module"), bar: atMost(100), open: storeNews(1, true)},
+		versus{what: by(128, "piece of news on the disk for a module, against telling the module"), bar: atLeast(0.01), open: storeNews(128, true)},
 		versus{what: "four worker processes, each with 8 requests that wait 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
 	)
 	all = append(all, hedging{})

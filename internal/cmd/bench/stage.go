@@ -31,18 +31,27 @@ type stage struct {
 
 // newStage starts the NATS server that both sides use, listening on TCP.
 func newStage() (*stage, error) {
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	s := &stage{}
+	if err := s.launch(&server.Options{}); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// launch makes another NATS server the one that is used, listening on TCP.
+func (s *stage) launch(o *server.Options) error {
+	o.Host, o.Port, o.NoSigs, o.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
+	srv, err := server.NewServer(o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	go srv.Start()
-	s := &stage{server: srv}
 	s.onClose(func() error { srv.Shutdown(); srv.WaitForShutdown(); return nil })
 	if !srv.ReadyForConnections(patience) {
-		return nil, errors.Join(errors.New("the NATS server does not start"), s.close())
+		return errors.New("the NATS server does not start")
 	}
-	s.url = srv.ClientURL()
-	return s, nil
+	s.server, s.url = srv, srv.ClientURL()
+	return nil
 }
 
 func (s *stage) onClose(f func() error) { s.closers = append(s.closers, f) }
@@ -75,11 +84,16 @@ type homeserver struct {
 
 // newHomeserver serves a roster that lists the modules, and connects a client with metrics.
 func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error) {
-	h := &homeserver{stage: s, name: name, registry: registry.New()}
 	var list []config.Module
 	for _, m := range modules {
 		list = append(list, config.Module{Name: m, Timeout: config.DefaultTimeout})
 	}
+	return newHomeserverOf(s, name, list...)
+}
+
+// newHomeserverOf is newHomeserver with all that the operator says of the modules.
+func newHomeserverOf(s *stage, name string, list ...config.Module) (*homeserver, error) {
+	h := &homeserver{stage: s, name: name, registry: registry.New()}
 	h.registry.Configure(list, config.DefaultBudget, time.Now())
 	nc, err := s.connect()
 	if err != nil {
