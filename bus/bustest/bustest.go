@@ -5,6 +5,9 @@
 //	}))
 //
 // Everything but the network is real: order, rules, failure policies and deadlines.
+//
+// [Gate] is a suite: it holds a homeserver to what it owes a callback that can refuse. For homeservers that ask over HTTP, in any
+// language, testdata/http-door.json has what busd answers, and what that means.
 package bustest
 
 import (

@@ -2,6 +2,7 @@ package bustest_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -38,6 +39,32 @@ func TestModuleThatFails(t *testing.T) {
 	if may, err := mayCreateRoom(t.Context(), modules, "@alice:example.com"); !may || err != nil {
 		t.Errorf("may create rooms: %v (%v); want it to pass over the module that failed", may, err)
 	}
+}
+
+// refusal is how this homeserver tells a user that something was refused.
+type refusal struct{ errcode string }
+
+// Error implements error.
+func (r refusal) Error() string { return r.errcode }
+
+func errcodeOf(err error) string {
+	if r, ok := errors.AsType[refusal](err); ok {
+		return r.errcode
+	}
+	return ""
+}
+
+func createRoom(ctx context.Context, modules *bus.Client) error {
+	decision, err := modules.SpamChecker.UserMayCreateRoom(ctx, &callbacksv1.UserMayCreateRoomRequest{UserId: "@alice:example.com"})
+	if r := decision.Answer.GetRefusal(); err == nil && r != nil {
+		return refusal{r.GetErrcode()}
+	}
+	return err
+}
+
+func TestRoomsAreGated(t *testing.T) {
+	t.Parallel()
+	bustest.Gate(t, subjects.UserMayCreateRoom, createRoom, errcodeOf)
 }
 
 // Each test has a client of its own, which answers from a script.
