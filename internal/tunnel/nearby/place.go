@@ -14,7 +14,7 @@ import (
 
 const (
 	// maxToken is the length of the longest token in bytes. Beyond: there is no line.
-	maxToken = 64
+	maxToken = 255
 
 	// handshake is how long either side waits for the other to say what it must. Beyond: bodies go over NATS.
 	handshake = time.Second
