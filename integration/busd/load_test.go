@@ -2,6 +2,7 @@ package busd_test
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -140,6 +141,30 @@ func TestWorkerAnswersWhenTheOtherIsKilled(t *testing.T) {
 	}
 	if n := d.Stderr.Count("worker started"); n != 3 {
 		t.Errorf("workers were started %d times, want three", n)
+	}
+	d.Stop()
+}
+
+func TestRotationOfCredentialsLosesNoAsk(t *testing.T) {
+	t.Parallel()
+	d := testbed.Serve(t, "state_dir: '"+t.TempDir()+"'\nmodules:\n"+faulty(t, "gate", "    workers: 2\n    timeout: 30s\n")+"budget: 40s\n")
+	before := d.Module("gate").Processes
+	a := startAskers(d, 8)
+	a.more(t, 100)
+	if status, _, problem := testbed.Run(t, "credentials", "--config", d.File, "--rotate", "gate"); status != 0 {
+		t.Fatal(problem)
+	}
+	d.Stderr.Line(t, "credentials were replaced", "module gate")
+	a.more(t, 100)
+	close(a.stop)
+	a.owned.Wait()
+	if len(a.failed) > 0 {
+		t.Errorf("of %d asks some were lost: %v", a.made(), a.failed)
+	}
+	for _, p := range d.Module("gate").Processes {
+		if slices.Contains(before, p) {
+			t.Errorf("worker %+v goes on with the old credentials", p)
+		}
 	}
 	d.Stop()
 }
