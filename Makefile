@@ -6,11 +6,12 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved news modules antispam integration chromium databases proxies vuln sbom
+.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved news modules antispam integration chromium databases proxies vuln vuln-offline sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
 GOVULNCHECK   := v1.9.0
+VULNDB        := v0.0.0-20261105234957-e22db6528018
 CYCLONEDX     := v1.10.0
 SHELLCHECK    := 0.11.0.1
 
@@ -51,6 +52,9 @@ lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT
 
 vuln: $(CACHE)/bin/govulncheck-$(GOVULNCHECK) ## known vulnerabilities in what is called here: needs the internet
 	@for module in $(MODULES); do (cd "$$module" && $< ./...); done
+
+vuln-offline: $(CACHE)/bin/govulncheck-$(GOVULNCHECK) $(CACHE)/vulndb-$(VULNDB) ## the same, with the database of the day that is pinned: needs a proxy of Go modules alone
+	@for module in $(MODULES); do (cd "$$module" && $< -db file://$(CACHE)/vulndb-$(VULNDB) ./...); done
 
 sbom: $(CACHE)/bin/cyclonedx-gomod-$(CYCLONEDX) ## what busd consists of, as CycloneDX: .cache/busd.cdx.json
 	go build -trimpath -o $(CACHE)/busd ./cmd/busd
@@ -110,6 +114,13 @@ integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready $(
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv $(@D)/golangci-lint $@
+
+# The database is in a Go module, as its authors edit it; one of their commands makes of it what govulncheck reads.
+$(CACHE)/vulndb-$(VULNDB):
+	@rm -rf $@.new
+	cd $(CACHE) && go run golang.org/x/vulndb/cmd/indexdb@$(VULNDB) -out $@.new \
+		-vulns "$$(go mod download -json golang.org/x/vulndb@$(VULNDB) | sed -n 's/.*"Dir": "\(.*\)",/\1/p')/data/osv"
+	mv $@.new $@
 
 $(CACHE)/bin/govulncheck-$(GOVULNCHECK):
 	GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
