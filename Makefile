@@ -42,7 +42,7 @@ law: ## a million cases of what decisions must be, another million over a networ
 
 .PHONY: restarts
 restarts: ## a thousand rounds in which busd, NATS, modules, files and disks stop, hang, go and come, and each decision is checked: half an hour
-	go test -count=1 -timeout 0 ./integration/restarts -run '^TestNoRestartOpensTheGate$$' -v -rapid.checks=250
+	go test -count=1 -timeout 0 ./integration/restarts -run '^TestRestartNeverOpensTheGate$$' -v -rapid.checks=250
 
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done
