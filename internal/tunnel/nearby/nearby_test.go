@@ -2,6 +2,7 @@ package nearby_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,25 +46,20 @@ func (g *gateway) ReceiveNearby(token string, frame []byte) {
 
 func (g *gateway) Parted(token string) { g.parted <- token }
 
-// hosted is a gateway of that name with the streams, in a folder of its own.
-func hosted(t *testing.T, name string, streams ...string) (*gateway, *nearby.Place) {
+// hosted is a gateway with the streams, and its name.
+func hosted(t *testing.T, streams ...string) (g *gateway, place *nearby.Place, name string) {
 	t.Helper()
-	temp, err := os.MkdirTemp("", "n") // Short: addresses of sockets are.
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(temp) })
-	t.Setenv("TMPDIR", temp)
-	g := &gateway{streams: map[string]*nearby.Line{}, frames: map[string][][]byte{}, parted: make(chan string, 1000)}
+	g = &gateway{streams: map[string]*nearby.Line{}, frames: map[string][][]byte{}, parted: make(chan string, 1000)}
 	for _, s := range streams {
 		g.streams[s] = nil
 	}
+	name = rand.Text()
 	place, err := nearby.Open(name, g)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(place.Close)
-	return g, place
+	return g, place, name
 }
 
 func folder() string { return filepath.Join(os.TempDir(), "modulebus-"+strconv.Itoa(os.Geteuid())) }
@@ -79,7 +75,8 @@ func reach(t *testing.T, gateway, token string) *nearby.Line {
 }
 
 func TestLineCarriesFramesInOrder(t *testing.T) {
-	g, _ := hosted(t, "G")
+	t.Parallel()
+	g, _, name := hosted(t)
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		token := "s" + strconv.Itoa(n)
@@ -87,7 +84,7 @@ func TestLineCarriesFramesInOrder(t *testing.T) {
 		g.mu.Lock()
 		g.streams[token] = nil
 		g.mu.Unlock()
-		l, err := nearby.Reach("G", token)
+		l, err := nearby.Reach(name, token)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -114,8 +111,9 @@ func TestLineCarriesFramesInOrder(t *testing.T) {
 }
 
 func TestLineGoesOnBehindAWorkerThatLeft(t *testing.T) {
-	g, _ := hosted(t, "G", "token")
-	l := reach(t, "G", "token")
+	t.Parallel()
+	g, _, name := hosted(t, "token")
+	l := reach(t, name, "token")
 	l.Leave()
 	<-g.parted // The gateway closes its side then; what it sent before still arrives.
 	if err := l.Receive(func([]byte) {}); err != nil {
@@ -124,8 +122,9 @@ func TestLineGoesOnBehindAWorkerThatLeft(t *testing.T) {
 }
 
 func TestLineOfTheGatewayReachesTheWorker(t *testing.T) {
-	g, place := hosted(t, "G", "token")
-	l := reach(t, "G", "token")
+	t.Parallel()
+	g, place, name := hosted(t, "token")
+	l := reach(t, name, "token")
 	if err := g.streams["token"].Send([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -144,24 +143,26 @@ func TestLineOfTheGatewayReachesTheWorker(t *testing.T) {
 }
 
 func TestReachNeedsATokenThatIsExpectedOnce(t *testing.T) {
-	hosted(t, "G", "token")
+	t.Parallel()
+	_, _, name := hosted(t, "token")
 	for gateway, token := range map[string]string{
-		"G": "other", "Gone": "token", "../G": "token", "": "token", "a/b": "token", "G1": strings.Repeat("t", 1000),
+		name: "other", "Gone": "token", "../" + name: "token", "": "token", "a/b": "token", "G": strings.Repeat("t", 1000),
 	} {
 		if l, err := nearby.Reach(gateway, token); err == nil {
 			l.Close()
 			t.Errorf("%q has a line for %q", gateway, token)
 		}
 	}
-	reach(t, "G", "token")
-	if l, err := nearby.Reach("G", "token"); err == nil {
+	reach(t, name, "token")
+	if l, err := nearby.Reach(name, "token"); err == nil {
 		l.Close()
 		t.Error("a token was good for two lines")
 	}
 }
 
 func TestPlaceIsInAFolderOfThisUserAlone(t *testing.T) {
-	_, place := hosted(t, "G", "token")
+	t.Setenv("TMPDIR", t.TempDir())
+	_, place, _ := hosted(t)
 	place.Close()
 	if err := os.Chmod(folder(), 0o755); err != nil {
 		t.Fatal(err)
@@ -185,7 +186,8 @@ func TestPlaceIsInAFolderOfThisUserAlone(t *testing.T) {
 }
 
 func TestOpenRemovesWhatAKilledGatewayLeft(t *testing.T) {
-	hosted(t, "Living")
+	t.Setenv("TMPDIR", t.TempDir())
+	_, _, living := hosted(t)
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(folder(), "Dead")})
 	if err != nil {
 		t.Fatal(err)
@@ -200,14 +202,15 @@ func TestOpenRemovesWhatAKilledGatewayLeft(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder(), "Dead")); !os.IsNotExist(err) {
 		t.Errorf("the dead one's socket: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(folder(), "Living")); err != nil {
+	if _, err := os.Stat(filepath.Join(folder(), living)); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestLineEndsAtWhatIsNoFrame(t *testing.T) {
-	g, _ := hosted(t, "G", "token")
-	conn, err := net.Dial("unix", filepath.Join(folder(), "G"))
+	t.Parallel()
+	g, _, name := hosted(t, "token")
+	conn, err := net.Dial("unix", filepath.Join(folder(), name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,25 +227,22 @@ func TestLineEndsAtWhatIsNoFrame(t *testing.T) {
 }
 
 func TestLinesAreBounded(t *testing.T) {
+	t.Parallel()
 	const most = 256
-	g, _ := hosted(t, "G")
+	g, _, name := hosted(t)
 	for i := range most + 1 {
 		g.streams["s"+strconv.Itoa(i)] = nil
 	}
-	spare, err := nearby.Open("H", &gateway{streams: map[string]*nearby.Line{"a": nil, "b": nil}, parted: make(chan string, 2)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer spare.Close()
-	a, b := reach(t, "H", "a"), reach(t, "H", "b")
+	_, _, spare := hosted(t, "a", "b")
+	a, b := reach(t, spare, "a"), reach(t, spare, "b")
 	var lines nearby.Lines
 	end := make(chan struct{})
 	for i := range most {
-		if !lines.Go(reach(t, "G", "s"+strconv.Itoa(i)), func(*nearby.Line) { <-end }) {
+		if !lines.Go(reach(t, name, "s"+strconv.Itoa(i)), func(*nearby.Line) { <-end }) {
 			t.Fatalf("line %d was refused", i)
 		}
 	}
-	if _, err := nearby.Reach("G", "s"+strconv.Itoa(most)); err == nil {
+	if _, err := nearby.Reach(name, "s"+strconv.Itoa(most)); err == nil {
 		t.Error("a gateway has no bound")
 	}
 	if lines.Go(a, func(*nearby.Line) {}) {
@@ -256,14 +256,16 @@ func TestLinesAreBounded(t *testing.T) {
 }
 
 func TestReachGivesUpOnAGatewayThatSaysNothing(t *testing.T) {
-	hosted(t, "Other")
-	mute, err := net.Listen("unix", filepath.Join(folder(), "G"))
+	t.Parallel()
+	name := rand.Text()
+	hosted(t) // Makes the folder.
+	mute, err := net.Listen("unix", filepath.Join(folder(), name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer mute.Close()
 	began := time.Now()
-	if _, err := nearby.Reach("G", "token"); err == nil {
+	if _, err := nearby.Reach(name, "token"); err == nil {
 		t.Error("it has a line")
 	}
 	t.Logf("after %v", time.Since(began))
