@@ -11,9 +11,15 @@ func (s Server) StoreBucket(module string) string { return s.bucket("store", mod
 func (s Server) LeaseBucket(module string) string { return s.bucket("lease", module) }
 
 func (s Server) bucket(kind, module string) string {
-	server := strings.TrimSuffix(strings.TrimPrefix(s.root, "modulebus."), ".")
-	return "modulebus-" + kind + "-" + inBucket.Replace(server) + "-" + inBucket.Replace(Token(module))
+	return "modulebus-" + kind + "-" + s.inBucket() + "-" + inBucket.Replace(Token(module))
 }
+
+func (s Server) inBucket() string {
+	return inBucket.Replace(strings.TrimSuffix(strings.TrimPrefix(s.root, "modulebus."), "."))
+}
+
+// DecisionStream is the JetStream stream of the records of decisions. It is named as StoreBucket is, without a module.
+func (s Server) DecisionStream() string { return "modulebus-decisions-" + s.inBucket() }
 
 // inBucket spells a token with what the name of a bucket may have, so that a hyphen only separates and no two tokens look
 // alike.

@@ -90,6 +90,15 @@ func (s Server) Roster() string { return s.root + "roster.get" }
 // RosterChanged is where homeservers are told of each new roster.
 func (s Server) RosterChanged() string { return s.root + "roster.changed" }
 
+// Decision is where busd writes the record of a decision of that outcome to the stream [Server.DecisionStream]. A * stands for
+// any callback, as category.callback, or any outcome.
+func (s Server) Decision(outcome, callback string) string {
+	if callback == "*" {
+		callback = "*.*"
+	}
+	return s.root + "decisions." + outcome + "." + callback
+}
+
 func (s Server) module(module, what string) string {
 	return s.root + "module." + Token(module) + "." + what
 }

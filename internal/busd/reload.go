@@ -122,7 +122,7 @@ func (d *daemon) take(c *config.Config) {
 	was, now := names(d.config.Modules), names(c.Modules)
 	d.config.Modules, d.config.Budget, d.config.Sequential = c.Modules, c.Budget, c.Sequential
 	d.config.Decisions = c.Decisions
-	d.records.KeepRequests(c.Decisions.Requests)
+	d.journal.Configure(c.Decisions)
 	d.registry.Evaluate(c.Sequential)
 	d.admission.List(now, c.Budget)
 	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())

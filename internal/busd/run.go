@@ -66,6 +66,7 @@ type daemon struct {
 	modules   *modules
 	news      *news.Service
 	records   *records.Recorder
+	journal   *records.Journal
 	client    *bus.Client
 	guard     *access.Guard
 	http      *door.HTTP
@@ -82,9 +83,8 @@ type daemon struct {
 //nolint:contextcheck // ctx says when to stop; what is opened lives until it is stopped.
 func Run(ctx context.Context, o Options) error {
 	d := &daemon{
-		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), records: records.New(), failed: make(chan error, 1),
+		Options: o, config: *o.Config, metrics: newMetrics(), life: door.NewLife(), failed: make(chan error, 1),
 	}
-	d.records.KeepRequests(d.config.Decisions.Requests)
 	d.reloads = newReloads(d.metrics)
 	if d.Supervisor == nil {
 		d.Supervisor = func(string) {}

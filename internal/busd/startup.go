@@ -22,6 +22,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/news"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
+	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/busd/store"
@@ -47,7 +48,8 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openAdmission, d.openNews, d.openRegistry, d.openModules, d.openClient, d.tellNews, d.openModuleAPI,
+		d.openState, d.openBroker, d.openJournal, d.openAdmission, d.openNews, d.openRegistry, d.openModules, d.openClient, d.tellNews,
+		d.openModuleAPI,
 		d.openPolicyServer, d.openGuard, d.openHTTP,
 	} {
 		if err := step(); err != nil {
@@ -160,6 +162,20 @@ func (d *daemon) openBroker() error {
 		return err
 	}
 	d.onClose(d.broker.Close)
+	return nil
+}
+
+// openJournal has records of decisions written to JetStream, where the operator wants that.
+func (d *daemon) openJournal() (err error) {
+	d.records = records.New()
+	d.journal, err = records.NewJournal(d.records, records.JournalOptions{
+		Conn: d.broker.Conn, ServerName: d.config.ServerName, Metrics: d.metrics, Log: d.Log,
+	})
+	if err != nil {
+		return err
+	}
+	d.onClose(d.journal.Close)
+	d.journal.Configure(d.config.Decisions)
 	return nil
 }
 

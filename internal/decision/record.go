@@ -141,6 +141,16 @@ func (r *Record) Failing() bool {
 	return false
 }
 
+// Silent reports whether no module said anything, those in shadow among them.
+func (r *Record) Silent() bool {
+	for _, m := range r.Modules {
+		if m.Said != Silent {
+			return false
+		}
+	}
+	return r.Outcome == NoOpinion
+}
+
 // Find returns the module's part, nil when it has none.
 func (r *Record) Find(module string) *Module {
 	for i := range r.Modules {

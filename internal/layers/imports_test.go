@@ -122,7 +122,7 @@ var house = map[string]row{
 	},
 	"internal/busd/config": {own: "internal/antispam internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
-		own:    "bus internal/busd/config internal/combine internal/decision internal/redact internal/wire subjects " + schemas,
+		own:    "bus internal/busd/config internal/busd/store internal/combine internal/decision internal/redact internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
 	},
 	"internal/busd/replay": {

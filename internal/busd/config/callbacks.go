@@ -83,7 +83,7 @@ func hedge(d *subjects.Declaration, timeout func() time.Duration) func(*time.Dur
 				}
 			})
 		}
-		return orOff(dst, 0, slot{read, of.show, nil, nil})
+		return orOff(dst, 0, slot{read: read, show: of.show})
 	}
 }
 

@@ -59,6 +59,9 @@ var DefaultWeb = Web{
 // DefaultBreaker holds where the file says nothing.
 var DefaultBreaker = Breaker{Failures: wire.DefaultBreakerFailures, Open: wire.DefaultBreakerOpen}
 
+// DefaultDecisions hold where the file says nothing.
+var DefaultDecisions = Decisions{Keep: 24 * time.Hour, MaxBytes: 256 << 20, NoOpinion: 100}
+
 // Everything is what [Config.Sequential] says instead of the names of all callbacks.
 const Everything = "*"
 
@@ -84,7 +87,7 @@ type Config struct {
 	// PolicyServer says that busd answers as a policy server. Default nil: it does not.
 	PolicyServer *PolicyServer
 
-	// Decisions says what records of decisions hold.
+	// Decisions says what records of decisions hold, and where they are.
 	Decisions Decisions
 
 	// Modules are the operator's, in the operator's order.
@@ -229,9 +232,21 @@ type PolicyServer struct {
 	KeyFile string
 }
 
-// Decisions says what records of decisions hold.
+// Decisions says what records of decisions hold, and where they are beside in memory.
 type Decisions struct {
-	// Requests has them hold requests and answers, but for what is secret in them. Default false.
+	// Stream has them written to JetStream, too, as the fields below say. It is true where the file has decisions at all.
+	Stream bool
+
+	// Keep is how old a record in the stream may be. Beyond: it is removed. Default 24h.
+	Keep time.Duration
+
+	// MaxBytes is how large the stream may be. Beyond: the oldest records are removed. Default 256 MiB.
+	MaxBytes int64
+
+	// NoOpinion is of how many records in which no module said anything one goes to the stream. Default 100.
+	NoOpinion int
+
+	// Requests has records hold requests and answers, but for what is secret in them. Default false.
 	Requests bool
 }
 

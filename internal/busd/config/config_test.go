@@ -201,6 +201,7 @@ func TestFileIsReadWhole(t *testing.T) {
 				Breaker: Breaker{5, 5 * time.Second}, DeliverFor: DefaultDeliverFor,
 			},
 		},
+		Decisions:  Decisions{Stream: true, Keep: 48 * time.Hour, MaxBytes: 1 << 30, NoOpinion: 10, Requests: true},
 		Budget:     2 * time.Second,
 		Sequential: []string{"spam_checker.check_event_for_spam", "spam_checker.user_may_invite"},
 	}
@@ -232,6 +233,7 @@ func TestDefaults(t *testing.T) {
 		StateDir:   stateDir("example.com", os.Getenv),
 		NATS:       NATS{Listen: "127.0.0.1:4222", MaxPayload: 1 << 20},
 		HTTP:       HTTP{Listen: "127.0.0.1:8010", Web: Web{2 * time.Second, 90 * time.Second, Never, time.Minute, Never, 0}},
+		Decisions:  DefaultDecisions,
 		Budget:     5 * time.Second,
 	}
 	if diff := gocmp.Diff(want, got, whole...); err != nil || diff != "" {

@@ -44,7 +44,7 @@ func fileKeys(c *Config) []key {
 				"its signing key, in Synapse's format, which is made where there is none: `policy.key` in `state_dir`, if it is not said",
 			policyServer(c),
 		},
-		{"decisions", "", "", section(decisionKeys(&c.Decisions))},
+		{"decisions", "", "", c.Decisions.section()},
 		{"modules", none, "the modules, in the order in which they are asked", modules(&c.Modules)},
 		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
 		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
@@ -130,12 +130,42 @@ func homeserverKeys(h *Homeserver) []key {
 }
 
 func decisionKeys(d *Decisions) []key {
+	const usual = time.Minute
 	return []key{
+		{"keep", "`24h`", "how old a record may be in [the stream](#records-that-stay), which there is where the file has `decisions`", duration(&d.Keep, usual)},
+		{"max_bytes", "`256MiB`", "how large the stream may be: then the oldest records go", size(&d.MaxBytes, 1<<50)},
+		{
+			"no_opinion", "`1/100`", "of how many records in which no module said anything one goes to the stream; `1/1` is all, " +
+				"and all others go there anyway",
+			oneIn(&d.NoOpinion),
+		},
 		{
 			"requests", "`false`", "`true` has [records of decisions](#decisions) say what was asked and answered, too, up to 64 KiB of " +
 				"each, without passwords, tokens and addresses",
 			truth(&d.Requests),
 		},
+	}
+}
+
+// section is the mapping, whose being there means something: without it, no key of it is shown as set.
+func (d *Decisions) section() slot {
+	keys := decisionKeys(d)
+	for i, k := range keys {
+		keys[i].show = func() string {
+			if !d.Stream {
+				return ""
+			}
+			return k.show()
+		}
+	}
+	return section(keys, d.check)
+}
+
+// check notes that the file has decisions.
+func (d *Decisions) check(v value, found object) {
+	const little = 1 << 20
+	if d.Stream = v.tag() == tagMap; found.has("max_bytes") && d.MaxBytes < little {
+		found["max_bytes"].warn("is very little: one record may have 128KiB and more")
 	}
 }
 
@@ -149,7 +179,7 @@ func moduleKeys(m *Module) []key {
 				"asks: `{base_url, token_file, callbacks, async}`",
 			antispamServer(m),
 		},
-		{"workers", "`1`", "how many processes of `run` there are", slot{workers.read, m.onlyRun(workers.show), nil, nil}},
+		{"workers", "`1`", "how many processes of `run` there are", slot{read: workers.read, show: m.onlyRun(workers.show)}},
 		{
 			"environment", none, "names of variables of busd's environment that the processes of `run` get, too, beside [a few " +
 				"that all get](#modules-that-busd-runs)",

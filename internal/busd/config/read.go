@@ -27,7 +27,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	c := &Config{
 		NATS:   NATS{Listen: DefaultNATSListen, MaxPayload: DefaultMaxPayload},
 		HTTP:   HTTP{Listen: DefaultHTTPListen, Web: DefaultWeb},
-		Budget: DefaultBudget,
+		Budget: DefaultBudget, Decisions: DefaultDecisions,
 	}
 	if root, ok := r.root(data); ok {
 		c.read(root)

@@ -52,7 +52,7 @@ func (v value) quotes() string {
 
 // urls are shown without user name and password.
 func urls(dst *string, check func(string) string) slot {
-	return slot{text(dst, check).read, func() string { return showURLs(*dst) }, nil, nil}
+	return slot{read: text(dst, check).read, show: func() string { return showURLs(*dst) }}
 }
 
 // path is a file or a folder. A relative path starts in the folder of the configuration.
@@ -276,6 +276,25 @@ func truth(dst *bool) slot {
 			*dst = is
 		},
 		show: func() string { return strconv.FormatBool(*dst) },
+	}
+}
+
+// oneIn is one of so many, as a fraction.
+func oneIn(dst *int) slot {
+	return slot{
+		read: func(v value) {
+			number, ok := strings.CutPrefix(v.node.Value, "1/")
+			n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 32)
+			if v.tag() == tagInt && v.node.Value == "1" {
+				n, ok, err = 1, true, nil
+			}
+			if !ok || err != nil || n < 1 {
+				v.fail("must be one of how many (try 1/100), not %s", quote(v.node.Value))
+				return
+			}
+			*dst = int(n)
+		},
+		show: func() string { return "1/" + strconv.Itoa(*dst) },
 	}
 }
 

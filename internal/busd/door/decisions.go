@@ -101,7 +101,7 @@ func (d *HTTP) decisions(w http.ResponseWriter, r *http.Request) {
 	}
 	last, err := d.Records.Last(r.Context(), f, limit)
 	if err != nil {
-		newProblem(http.StatusServiceUnavailable, unknown, err.Error()).writeTo(w)
+		unreadable(err).writeTo(w)
 		return
 	}
 	writeJSON(w, http.StatusOK, DecisionList{last})
@@ -112,7 +112,7 @@ func (d *HTTP) decision(w http.ResponseWriter, r *http.Request) {
 	record, found, err := d.Records.Find(r.Context(), id)
 	switch {
 	case err != nil:
-		newProblem(http.StatusServiceUnavailable, unknown, err.Error()).writeTo(w)
+		unreadable(err).writeTo(w)
 	case !found:
 		newProblem(http.StatusNotFound, "M_NOT_FOUND", fmt.Sprintf("there is no record %q: %s", id, d.Records.Kept())).writeTo(w)
 	default:
@@ -130,16 +130,28 @@ func (d *HTTP) decisionStream(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, release := d.Life.untilDrain(r.Context())
 	defer release()
-	var reader *records.Reader
-	if f.Since.IsZero() {
-		reader = d.Records.Follow(f)
-	} else {
-		reader = d.Records.History(ctx, f)
+	reader, err := d.reader(ctx, f)
+	if err != nil {
+		unreadable(err).writeTo(w)
+		return
 	}
+	defer reader.Close()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold it back.
 	(&sender{w, http.NewResponseController(w)}).run(ctx, reader, r.URL.Query().Get("follow") != "false")
+}
+
+// reader reads the records since a time, if one is given, and those to come.
+func (d *HTTP) reader(ctx context.Context, f decision.Filter) (*records.Reader, error) {
+	if f.Since.IsZero() {
+		return d.Records.Follow(f), nil
+	}
+	return d.Records.History(ctx, f)
+}
+
+func unreadable(err error) *Problem {
+	return newProblem(http.StatusServiceUnavailable, unknown, err.Error())
 }
 
 // sender writes server-sent events.

@@ -10,12 +10,13 @@ import (
 	"github.com/modulebus/modulebus/internal/decision"
 )
 
-// Recorder keeps records. Its methods may be called concurrently.
+// Recorder keeps records in memory, and reads those that a [Journal] has elsewhere, too. Its methods may be called concurrently.
 type Recorder struct {
 	ids      ids
 	ring     *ring
 	numbers  atomic.Uint64
 	requests atomic.Bool
+	journal  *Journal // nil: records are in memory alone
 }
 
 // New returns a recorder that keeps records in memory.
@@ -47,29 +48,52 @@ func (r *Recorder) Observe(t *bus.Trace) {
 	})
 }
 
-// Find returns the record with that ID, if it is still there.
-func (r *Recorder) Find(_ context.Context, id string) (_ decision.Record, found bool, _ error) {
-	_, number, ours, ok := r.ids.parse(id)
-	if !ok || !ours {
+// Find returns the record with that ID, if it is still there. It blocks while JetStream is asked, if it is not in memory.
+func (r *Recorder) Find(ctx context.Context, id string) (_ decision.Record, found bool, _ error) {
+	at, number, ours, ok := r.ids.parse(id)
+	if !ok {
 		return decision.Record{}, false, nil
 	}
-	e, found := r.ring.find(number)
-	if !found {
+	if e, found := r.ring.find(number); found && ours {
+		return e.record(r.ids), true, nil
+	}
+	if r.journal.wanted() == nil {
 		return decision.Record{}, false, nil
 	}
-	return e.record(r.ids), true, nil
+	return r.journal.find(ctx, id, at)
 }
 
 // Kept says which records there are.
 func (r *Recorder) Kept() string {
-	return fmt.Sprintf("busd keeps the last %d, in memory", maxRecords)
+	text := fmt.Sprintf("busd keeps the last %d, in memory", maxRecords)
+	if c := r.journal.wanted(); c != nil {
+		text += fmt.Sprintf(", and those of the last %s in JetStream, but of those in which no module said anything one in %d", c.Keep, c.NoOpinion)
+	}
+	return text
 }
 
 // chunk is how many records are read at once, so that nobody holds the ring for long.
 const chunk = 64
 
-// Last returns the records that the filter wants, the newest first, at most so many.
-func (r *Recorder) Last(_ context.Context, f decision.Filter, most int) ([]decision.Record, error) {
+// Last returns the records that the filter wants, the newest first, at most so many. It blocks while JetStream is asked, if
+// there are fewer in memory.
+func (r *Recorder) Last(ctx context.Context, f decision.Filter, most int) ([]decision.Record, error) {
+	inMemory, _ := r.inMemory()
+	found := r.newest(&f, most)
+	if len(found) == most || r.journal.wanted() == nil {
+		return found, nil
+	}
+	older, err := r.journal.last(ctx, &f, most-len(found), inMemory)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, older...)
+	slices.SortStableFunc(found, func(a, b decision.Record) int { return b.Time.Compare(a.Time.Time) }) // Other busd have written, too.
+	return found, nil
+}
+
+// newest returns those that are in memory.
+func (r *Recorder) newest(f *decision.Filter, most int) []decision.Record {
 	found := []decision.Record{}
 	first, next := r.ring.bounds()
 	for next > first && len(found) < most {
@@ -82,31 +106,58 @@ func (r *Recorder) Last(_ context.Context, f decision.Filter, most int) ([]decis
 		}
 		next = from
 	}
-	return found, nil
+	return found
 }
 
-// Reader reads records in the order in which they are made. It is for one goroutine at a time.
+// inMemory returns what reports whether a record is in memory as it is now, and the position of the oldest that is.
+func (r *Recorder) inMemory() (is func(id string) bool, oldest uint64) {
+	numbers, oldest := r.ring.numbers()
+	there := map[uint64]bool{}
+	for _, n := range numbers {
+		there[n] = true
+	}
+	return func(id string) bool {
+		_, number, ours, _ := r.ids.parse(id)
+		return ours && there[number]
+	}, oldest
+}
+
+// Reader reads records in the order in which they were made: first those that only JetStream has, if the reader is one of
+// history, and then those in memory. It is for one goroutine at a time. Close must be called.
 type Reader struct {
 	recorder *Recorder
 	filter   decision.Filter
 	position uint64
+
+	ctx      context.Context //nolint:containedctx // It is the reader's life.
+	past     *past           // nil: all that is read comes from memory
+	inMemory func(id string) bool
 }
 
 // Follow returns a reader of the records that are made from now on.
 func (r *Recorder) Follow(f decision.Filter) *Reader {
 	_, next := r.ring.bounds()
-	return &Reader{r, f, next}
+	return &Reader{recorder: r, filter: f, position: next}
 }
 
-// History returns a reader of the records that there are, and of those to come.
-func (r *Recorder) History(_ context.Context, f decision.Filter) *Reader {
-	first, _ := r.ring.bounds()
-	return &Reader{r, f, first}
+// History returns a reader of the records that there are, and of those to come. It is over with ctx. An error says that
+// JetStream, which has some of them, cannot be read.
+func (r *Recorder) History(ctx context.Context, f decision.Filter) (_ *Reader, err error) {
+	inMemory, oldest := r.inMemory()
+	reader := &Reader{recorder: r, filter: f, position: oldest, ctx: ctx, inMemory: inMemory}
+	if r.journal.wanted() != nil {
+		reader.past, err = r.journal.history(ctx, &f)
+	}
+	return reader, err
 }
 
 // Read returns some of the records that are there and were not read before, as far as the filter wants them; how many
 // the reader was too slow for; and whether there were none left to read.
 func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error) {
+	if r.past != nil {
+		found, err := r.readPast()
+		return found, 0, false, err
+	}
 	entries, next, lost := r.recorder.ring.read(r.position, chunk)
 	r.position = next
 	for i := range entries {
@@ -117,5 +168,31 @@ func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error
 	return found, lost, len(entries) < chunk, nil
 }
 
+// readPast returns some of the records that JetStream has, and not the memory.
+func (r *Reader) readPast() (found []decision.Record, _ error) {
+	batch, err := r.past.next(r.ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(batch) == 0 {
+		r.Close()
+		return nil, nil
+	}
+	for _, m := range batch {
+		if record, ok := read(m); ok && r.filter.Wants(&record) && !r.inMemory(record.ID) {
+			found = append(found, record)
+		}
+	}
+	return found, nil
+}
+
 // Await returns when there is something to read, or ctx ends.
 func (r *Reader) Await(ctx context.Context) { r.recorder.ring.await(ctx, r.position) }
+
+// Close lets go of what the reader has in JetStream. It may be called again.
+func (r *Reader) Close() {
+	if r.past != nil {
+		r.past.close()
+		r.past = nil
+	}
+}

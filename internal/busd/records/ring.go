@@ -98,6 +98,17 @@ func (r *ring) bounds() (first, next uint64) {
 	return r.first, r.next
 }
 
+// numbers are those of all entries, and the position of the oldest.
+func (r *ring) numbers() (all []uint64, first uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all = make([]uint64, 0, r.next-r.first)
+	for at := r.first; at < r.next; at++ {
+		all = append(all, r.at(at).number)
+	}
+	return all, r.first
+}
+
 // find returns the entry with that number.
 func (r *ring) find(number uint64) (entry, bool) {
 	r.mu.Lock()

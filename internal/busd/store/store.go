@@ -120,12 +120,16 @@ func (s *Service) config(module string, lease bool) jetstream.KeyValueConfig {
 }
 
 func problemOf(err error) string {
-	for _, without := range []error{jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount, nats.ErrNoResponders} {
-		if errors.Is(err, without) {
-			return "JetStream is not enabled on this NATS"
-		}
+	if Disabled(err) {
+		return "JetStream is not enabled on this NATS"
 	}
 	return "JetStream cannot make the store: " + err.Error()
+}
+
+// Disabled reports whether an error says that NATS has no JetStream.
+func Disabled(err error) bool {
+	return errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) ||
+		errors.Is(err, nats.ErrNoResponders)
 }
 
 // open makes the bucket if it is not there, on as many servers of a cluster as make it safe.
@@ -134,12 +138,22 @@ func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
 	if err != nil {
 		return err
 	}
-	_, err = js.KeyValue(ctx, c.Bucket)
-	for _, c.Replicas = range []int{3, 1} {
-		if !errors.Is(err, jetstream.ErrBucketNotFound) && !tooFewServers(err) {
-			break
-		}
-		_, err = js.CreateKeyValue(ctx, c)
+	if _, err = js.KeyValue(ctx, c.Bucket); !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return err
+	}
+	return Replicated(func(replicas int) error {
+		c.Replicas = replicas
+		_, err := js.CreateKeyValue(ctx, c)
+		return err
+	})
+}
+
+// Replicated has something made in JetStream with three replicas, or with one where there are too few servers for three.
+func Replicated(create func(replicas int) error) error {
+	const safe = 3
+	err := create(safe)
+	if tooFewServers(err) {
+		return create(1)
 	}
 	return err
 }

@@ -1,0 +1,345 @@
+package records_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/decision"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 30 * time.Second
+
+// kept is a recorder whose records go to a stream, too.
+type kept struct {
+	*records.Recorder
+	*records.Journal
+	t       *testing.T
+	metrics *prometheus.Registry
+	log     *lines
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
+var all = config.Decisions{Stream: true, Keep: time.Hour, MaxBytes: 64 << 20, NoOpinion: 1}
+
+func keep(t *testing.T, nc *nats.Conn, c config.Decisions) *kept {
+	t.Helper()
+	k := &kept{Recorder: records.New(), t: t, metrics: prometheus.NewRegistry(), log: &lines{}}
+	var err error
+	k.Journal, err = records.NewJournal(k.Recorder, records.JournalOptions{
+		Conn: nc, ServerName: "example.com", Metrics: k.metrics, Log: zerolog.New(k.log),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Close)
+	k.Configure(c)
+	return k
+}
+
+// jetStream is a connection to NATS with JetStream.
+func jetStream(t *testing.T) *nats.Conn {
+	t.Helper()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})
+	return natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+}
+
+// stream is that of the records; nil where there is none.
+func stream(t *testing.T, nc *nats.Conn) *jetstream.StreamInfo {
+	t.Helper()
+	s, err := streams(t, nc).Stream(t.Context(), subjects.For("example.com").DecisionStream())
+	if err != nil {
+		return nil
+	}
+	return s.CachedInfo()
+}
+
+func streams(t *testing.T, nc *nats.Conn) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func (k *kept) measured(name string) float64 {
+	k.t.Helper()
+	families, err := k.metrics.Gather()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			m := f.GetMetric()[0]
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	k.t.Fatalf("there is no %s", name)
+	return 0
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	deadline, tick := time.After(patience), time.NewTicker(5*time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("gave up waiting until %s", what)
+		}
+	}
+}
+
+// silent has all modules say nothing.
+func silent(tr *bus.Trace) {
+	tr.Outcome = bus.NoOpinion
+	for i := range tr.Modules {
+		tr.Modules[i].Said = bus.SaidSilence
+	}
+}
+
+// history reads all that there is, to the end.
+func (k *kept) history(f decision.Filter) (ids []string) {
+	k.t.Helper()
+	reader, err := k.History(k.t.Context(), f)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer reader.Close()
+	for {
+		found, _, end, err := reader.Read()
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		for _, r := range found {
+			ids = append(ids, r.ID)
+		}
+		if end {
+			return ids
+		}
+	}
+}
+
+func TestRecordsOutliveBusd(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	const asks = 1500
+	before := keep(t, nc, all)
+	var ids []string
+	for range asks {
+		ids = append(ids, observe(t, before.Recorder, 1))
+	}
+	before.Close()
+
+	after := keep(t, nc, all)
+	if record, found := find(t, after.Recorder, ids[7]); !found || record.ID != ids[7] || record.Outcome != decision.Refused {
+		t.Errorf("found %v, %+v", found, record)
+	}
+	if _, found := find(t, after.Recorder, ids[7]+"0"); found {
+		t.Error("found a record that there never was")
+	}
+	ids = append(ids, observe(t, after.Recorder, 1))
+	eventually(t, "the last is written, too", func() bool { return stream(t, nc).State.Msgs == asks+1 })
+	if got := after.history(decision.Filter{}); !slices.Equal(got, ids) {
+		t.Errorf("history has %d of %d records, or in another order", len(got), len(ids))
+	}
+	last, err := after.Last(t.Context(), decision.Filter{Outcomes: []string{decision.Refused}, Since: time.Now().Add(-time.Hour)}, asks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range slices.Backward(last) {
+		got = append(got, r.ID)
+	}
+	if !slices.Equal(got, ids[1:]) {
+		t.Errorf("%d records are the last %d, or in another order", len(got), asks)
+	}
+	if got := after.history(decision.Filter{Outcomes: []string{decision.Failed}}); len(got) > 0 {
+		t.Errorf("%d records failed", len(got))
+	}
+}
+
+func TestOneOfManySilentRecordsIsWritten(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	some := all
+	some.NoOpinion = 100
+	k := keep(t, nc, some)
+	for range 250 {
+		observe(t, k.Recorder, 2, silent)
+	}
+	for _, outcome := range []bus.Outcome{bus.Refused, bus.Failed, bus.Answered} {
+		observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Outcome = outcome })
+	}
+	observe(t, k.Recorder, 2, silent, func(tr *bus.Trace) { tr.Modules[1].Said = bus.SaidFailure })
+	k.Close()
+	if got := stream(t, nc).State.Msgs; got != 3+4 {
+		t.Errorf("%d are written", got)
+	}
+}
+
+func TestRecordsWaitForJetStreamAndThoseTooManyAreCounted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := natstest.Start(t, &server.Options{})
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+	k := keep(t, nc, all)
+	eventually(t, "the log says what is wrong", func() bool { return k.log.has("JetStream is not enabled on this NATS") })
+	if up := k.measured("modulebus_decisions_stream_up"); up != 0 {
+		t.Errorf("the stream is up: %v", up)
+	}
+	if _, err := k.History(t.Context(), decision.Filter{}); err == nil || !strings.Contains(err.Error(), "JetStream is not enabled") {
+		t.Errorf("history: %v", err)
+	}
+	const asks, fit = 5000, 4096
+	var last string
+	for range asks {
+		last = observe(t, k.Recorder, 1)
+	}
+	if _, found := find(t, k.Recorder, last); !found {
+		t.Error("what is in memory is not found while JetStream is away")
+	}
+	if err := s.EnableJetStream(&server.JetStreamConfig{StoreDir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "they are written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == fit })
+	eventually(t, "the log says so", func() bool { return k.log.has("written to JetStream again") })
+	if lost := k.measured("modulebus_decisions_lost_total"); lost != asks-fit {
+		t.Errorf("%v are lost", lost)
+	}
+}
+
+func TestStreamThatIsGoneIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	k := keep(t, nc, all)
+	eventually(t, "there is a stream", func() bool { return stream(t, nc) != nil })
+	name := subjects.For("example.com").DecisionStream()
+	if err := streams(t, nc).DeleteStream(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.History(t.Context(), decision.Filter{}); err == nil || !strings.Contains(err.Error(), "stream "+name+" is not there") {
+		t.Errorf("history: %v", err)
+	}
+	observe(t, k.Recorder, 1)
+	eventually(t, "the record is written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == 1 })
+}
+
+func TestStreamOfSomebodyElseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	at := subjects.For("example.com")
+	for name, c := range map[string]jetstream.StreamConfig{
+		"was made by somebody else": {Name: at.DecisionStream(), Subjects: []string{"else"}},
+		"a stream of somebody else": {Name: "else", Subjects: []string{at.Decision("refused", "*")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc := jetStream(t)
+			if _, err := streams(t, nc).CreateStream(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			k := keep(t, nc, all)
+			observe(t, k.Recorder, 1)
+			eventually(t, "the log says so", func() bool { return k.log.has(name) })
+			s, err := streams(t, nc).Stream(t.Context(), c.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info := s.CachedInfo(); info.State.Msgs > 0 || !slices.Equal(info.Config.Subjects, c.Subjects) {
+				t.Errorf("it has %d messages of %v", info.State.Msgs, info.Config.Subjects)
+			}
+		})
+	}
+}
+
+func TestStreamIsAsLargeAndAsOldAsIsWantedNow(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	k := keep(t, nc, config.Decisions{})
+	observe(t, k.Recorder, 1)
+	for n, c := range []config.Decisions{all, {Stream: true, Keep: time.Minute, MaxBytes: 1 << 20, NoOpinion: 1}} {
+		k.Configure(c)
+		observe(t, k.Recorder, 1)
+		eventually(t, "it is as is wanted", func() bool {
+			info := stream(t, nc)
+			return info != nil && info.Config.MaxAge == c.Keep && info.Config.MaxBytes == c.MaxBytes && info.State.Msgs == uint64(n+1)
+		})
+	}
+	k.Configure(config.Decisions{})
+	observe(t, k.Recorder, 1)
+	k.Close()
+	if got := stream(t, nc).State.Msgs; got != 2 {
+		t.Errorf("%d are written, with those from when no stream was wanted", got)
+	}
+}
+
+// TestRecordsWithTooMuchInThemAreWrittenWithout has a NATS that takes less than a record may have.
+func TestRecordsWithTooMuchInThemAreWrittenWithout(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 10})
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+	wanted := all
+	wanted.Requests = true
+	k := keep(t, nc, wanted)
+	large := func(tr *bus.Trace) {
+		tr.Request = &callbacksv1.UserMayCreateRoomRequest{UserId: strings.Repeat("a", 16<<10)}
+	}
+	id := observe(t, k.Recorder, 1, large)
+	k.Close()
+	after := keep(t, nc, wanted)
+	if record, found := find(t, after.Recorder, id); !found || record.Request != nil {
+		t.Errorf("found %v with %d bytes of request", found, len(record.Request))
+	}
+}
+
+// FuzzIDs: what is no ID names no record, and what is one says when it was made.
+func FuzzIDs(f *testing.F) {
+	f.Add("d-0mx065z63bc23xq1")
+	f.Add("d-")
+	r := records.New()
+	f.Fuzz(func(t *testing.T, id string) {
+		if _, found, err := r.Find(t.Context(), id); found || err != nil {
+			t.Error(fmt.Sprint(found, err))
+		}
+	})
+}
+

@@ -1,0 +1,221 @@
+package records
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/modulebus/modulebus/internal/decision"
+)
+
+const (
+	scanChunk   = 256              // messages of the stream that are read at once
+	firstWindow = 1024             // messages that are looked at first for the newest records
+	idleTime    = time.Minute      // after which JetStream forgets a reader that has gone away
+	aheadTime   = time.Minute      // that the clock of another busd may go before JetStream's
+	laterTime   = 15 * time.Minute // in which a record is usually in the stream, from when its ask began
+)
+
+// past is a reader of the stream as it is when the reader is made, in its order. It is for one goroutine at a time.
+type past struct {
+	journal  *Journal
+	consumer jetstream.Consumer
+	left     uint64 // messages that are not read yet
+}
+
+// look returns a reader of what the configuration says of start and subjects.
+func (j *Journal) look(ctx context.Context, c jetstream.ConsumerConfig) (*past, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	c.AckPolicy, c.MemoryStorage, c.Replicas, c.InactiveThreshold = jetstream.AckNonePolicy, true, 1, idleTime
+	consumer, err := j.js.CreateConsumer(ctx, j.server.DecisionStream(), c)
+	if err != nil {
+		return nil, j.unreadable(err)
+	}
+	return &past{j, consumer, consumer.CachedInfo().NumPending}, nil
+}
+
+// history returns a reader of the records that the filter may want.
+func (j *Journal) history(ctx context.Context, f *decision.Filter) (*past, error) {
+	c := jetstream.ConsumerConfig{FilterSubjects: j.subjects(f)}
+	if !f.Since.IsZero() {
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
+	}
+	return j.look(ctx, c)
+}
+
+func (j *Journal) unreadable(err error) error {
+	return fmt.Errorf("records of decisions cannot be read from JetStream: %w", j.explained(err))
+}
+
+// subjects are where what the filter wants is.
+func (j *Journal) subjects(f *decision.Filter) (all []string) {
+	callback := f.Callback
+	if callback == "" {
+		callback = "*"
+	}
+	if f.Failing || len(f.Outcomes) == 0 {
+		return []string{j.server.Decision("*", callback)}
+	}
+	for _, outcome := range slices.Compact(slices.Sorted(slices.Values(f.Outcomes))) {
+		all = append(all, j.server.Decision(outcome, callback))
+	}
+	return all
+}
+
+// next returns some more messages; none when all are read.
+func (p *past) next(ctx context.Context) (found []jetstream.Msg, _ error) {
+	for p.left > 0 {
+		batch, err := p.consumer.FetchNoWait(scanChunk)
+		if err != nil {
+			return nil, p.journal.unreadable(err)
+		}
+		for m := range batch.Messages() {
+			found = append(found, m)
+		}
+		if err := batch.Error(); err != nil {
+			return nil, p.journal.unreadable(err)
+		}
+		if err := p.count(ctx, found); err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+// count notes how many are left: where none came, JetStream is asked, because some may have been removed meanwhile.
+func (p *past) count(ctx context.Context, found []jetstream.Msg) error {
+	if len(found) > 0 {
+		about, err := found[len(found)-1].Metadata()
+		if err == nil {
+			p.left = about.NumPending
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	info, err := p.consumer.Info(ctx)
+	if err != nil {
+		return p.journal.unreadable(err)
+	}
+	p.left = info.NumPending
+	return nil
+}
+
+// close has JetStream forget the reader.
+func (p *past) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), apiTime)
+	defer cancel()
+	_ = p.journal.js.DeleteConsumer(ctx, p.journal.server.DecisionStream(), p.consumer.CachedInfo().Name) // Else it does so by itself.
+}
+
+// read reads a message, and reports whether it is a record. Anybody who may write there may have written something else.
+func read(m jetstream.Msg) (r decision.Record, ok bool) {
+	err := json.Unmarshal(m.Data(), &r)
+	return r, err == nil && r.ID != ""
+}
+
+// last returns the newest records that the filter wants, the newest first, at most so many, without those that are in memory.
+func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemory func(id string) bool) (found []decision.Record, _ error) {
+	asking, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	s, err := j.js.Stream(asking, j.server.DecisionStream())
+	if err != nil {
+		return nil, j.unreadable(err)
+	}
+	state := s.CachedInfo().State
+	window := uint64(firstWindow)
+	for high := state.LastSeq; high >= state.FirstSeq && high > 0 && len(found) < most; window *= 2 {
+		low := max(state.FirstSeq, high-min(high, window)+1)
+		part, older, err := j.between(ctx, f, low, high, inMemory)
+		if err != nil {
+			return nil, err
+		}
+		slices.Reverse(part)
+		found = append(found, part...)
+		if older {
+			break
+		}
+		high = low - 1
+	}
+	return found[:min(len(found), most)], nil
+}
+
+// between returns the records of a part of the stream, and whether what comes before is older than is wanted.
+func (j *Journal) between(ctx context.Context, f *decision.Filter, low, high uint64, inMemory func(string) bool) (found []decision.Record, older bool, _ error) {
+	c := jetstream.ConsumerConfig{FilterSubjects: j.subjects(f), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: low}
+	p, err := j.look(ctx, c)
+	if err != nil {
+		return nil, false, err
+	}
+	defer p.close()
+	for {
+		batch, err := p.next(ctx)
+		if err != nil || len(batch) == 0 {
+			return found, older, err
+		}
+		for _, m := range batch {
+			about, err := m.Metadata()
+			if err != nil || about.Sequence.Stream > high {
+				return found, older, err
+			}
+			older = older || about.Timestamp.Before(f.Since)
+			if r, ok := read(m); ok && f.Wants(&r) && !inMemory(r.ID) {
+				found = append(found, r)
+			}
+		}
+	}
+}
+
+// find returns the record with that ID, whose ask began then: near that time first, and then everywhere, because clocks
+// jump.
+func (j *Journal) find(ctx context.Context, id string, at time.Time) (r decision.Record, found bool, _ error) {
+	near := at.Add(-aheadTime)
+	sequence, err := j.search(ctx, id, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &near}, at.Add(laterTime))
+	if err == nil && sequence == 0 {
+		sequence, err = j.search(ctx, id, jetstream.ConsumerConfig{}, time.Time{})
+	}
+	if err != nil || sequence == 0 {
+		return r, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTime)
+	defer cancel()
+	s, err := j.js.Stream(ctx, j.server.DecisionStream())
+	if err != nil {
+		return r, false, j.unreadable(err)
+	}
+	m, err := s.GetMsg(ctx, sequence)
+	if err != nil {
+		return r, false, j.unreadable(err)
+	}
+	return r, json.Unmarshal(m.Data, &r) == nil, nil
+}
+
+// search returns where in the stream the record with that ID is, up to a time if it is not zero; 0 if it is not there.
+func (j *Journal) search(ctx context.Context, id string, c jetstream.ConsumerConfig, until time.Time) (sequence uint64, _ error) {
+	c.HeadersOnly = true
+	p, err := j.look(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	defer p.close()
+	for {
+		batch, err := p.next(ctx)
+		if err != nil || len(batch) == 0 {
+			return 0, err
+		}
+		for _, m := range batch {
+			about, err := m.Metadata()
+			switch {
+			case err != nil, !until.IsZero() && about.Timestamp.After(until):
+				return 0, err
+			case m.Headers().Get(jetstream.MsgIDHeader) == id:
+				return about.Sequence.Stream, nil
+			}
+		}
+	}
+}
