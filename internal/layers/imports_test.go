@@ -50,7 +50,7 @@ var house = map[string]row{
 	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
 
 	"internal/declared": {own: "subjects " + schemas, others: protobuf},
-	"internal/decision": {},
+	"decision":          {},
 	"internal/combine":  {own: schemas, others: protobuf, tests: "subjects"},
 	"internal/antispam": {own: "subjects " + schemas, others: protobuf, tests: "internal/wire"},
 	"internal/redact":   {own: schemas, others: protobuf, tests: "subjects"},
@@ -103,7 +103,7 @@ var house = map[string]row{
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
-		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise internal/decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver":                    {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
@@ -111,7 +111,7 @@ var house = map[string]row{
 	"internal/busd/policyserver":                  {own: "matrix bus subjects " + schemas, others: anything, tests: "internal/busd/policyserver/policyservertest"},
 	"internal/busd/policyserver/policyservertest": {others: anything},
 	"internal/busd/cli": {
-		own:    "internal/busd internal/busd/ internal/decision internal/declared internal/wire subjects schemas " + schemas,
+		own:    "internal/busd internal/busd/ decision internal/declared internal/wire subjects schemas " + schemas,
 		others: anything,
 		tests:  "modulekit",
 	},
@@ -122,11 +122,11 @@ var house = map[string]row{
 	},
 	"internal/busd/config": {own: "internal/antispam internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
-		own:    "bus internal/busd/config internal/busd/store internal/combine internal/decision internal/redact internal/wire subjects " + schemas,
+		own:    "bus decision internal/busd/config internal/busd/store internal/combine internal/redact internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
 	},
 	"internal/busd/replay": {
-		own:    "internal/busd/config internal/combine internal/decision internal/wire subjects " + schemas,
+		own:    "internal/busd/config internal/combine decision internal/wire subjects " + schemas,
 		others: anything, tests: "bus internal/ " + natsServer,
 	},
 	"internal/busd/registry": {own: "internal/busd/config internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},

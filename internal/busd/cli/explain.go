@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/decision"
 )
 
 func newExplain() *cobra.Command {

@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/replay"
-	"github.com/modulebus/modulebus/internal/decision"
 	"github.com/modulebus/modulebus/subjects"
 )
 

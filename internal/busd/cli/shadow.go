@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/replay"
-	"github.com/modulebus/modulebus/internal/decision"
 )
 
 // shadowSums are what a module in shadow would have changed of one callback.

@@ -15,9 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
-	"github.com/modulebus/modulebus/internal/decision"
 )
 
 // query is which records a command wants.

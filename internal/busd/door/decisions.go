@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/decision"
 	"github.com/modulebus/modulebus/subjects"
 )
 

@@ -7,8 +7,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/combine"
-	"github.com/modulebus/modulebus/internal/decision"
 	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"

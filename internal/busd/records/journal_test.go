@@ -17,9 +17,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/decision"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -342,4 +342,3 @@ func FuzzIDs(f *testing.F) {
 		}
 	})
 }
-

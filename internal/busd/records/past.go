@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/modulebus/modulebus/internal/decision"
+	"github.com/modulebus/modulebus/decision"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/modulebus/modulebus/bus"
-	"github.com/modulebus/modulebus/internal/decision"
+	"github.com/modulebus/modulebus/decision"
 )
 
 // Recorder keeps records in memory, and reads those that a [Journal] has elsewhere, too. Its methods may be called concurrently.

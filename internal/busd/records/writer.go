@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/decision"
 )
 
 // writer writes records to the stream, one chunk after the other. What could not be written is tried again, with the same

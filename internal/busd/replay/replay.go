@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/combine"
-	"github.com/modulebus/modulebus/internal/decision"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"

@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/replay"
-	"github.com/modulebus/modulebus/internal/decision"
 )
 
 // asked is a module that was asked at once, had a second, and took 300 ms.
