@@ -27,6 +27,7 @@ type ModuleAPI struct {
 	state    map[*subjects.Declaration]*rosterv1.StateFilter
 	web      map[string]http.Handler
 	loops    []loop
+	read     reader
 	problems []error
 }
 

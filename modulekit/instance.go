@@ -30,6 +30,7 @@ type target struct {
 	handler handler
 	timeout time.Duration
 	web     http.Handler
+	read    reader
 }
 
 // build parses the configuration in an entry and constructs the module.
@@ -68,6 +69,7 @@ func newInstance(api *ModuleAPI, version string, entry *rosterv1.Entry) *instanc
 		i.join.WebResources = append(i.join.WebResources, path)
 		i.queue(server.Web(o.Module, path), target{name: path, web: h})
 	}
+	i.readsDecisions(server)
 	slices.Sort(i.join.Callbacks)
 	slices.Sort(i.join.WebResources)
 	return i

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -138,6 +139,9 @@ func (api *ModuleAPI) constructed() kitopts.Constructed {
 		if api.handlers[d].call != nil {
 			c.Callbacks = append(c.Callbacks, d)
 		}
+	}
+	if api.read != nil {
+		c.Read = func(ctx context.Context, b *decision.Batch) error { return api.read.handOver(ctx, b, api.Log()) }
 	}
 	for _, l := range api.loops {
 		c.Loops = append(c.Loops, kitopts.Loop{Every: l.every, All: l.all, Call: func(ctx context.Context) { l.call(ctx, api.Log()) }})

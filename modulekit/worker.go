@@ -179,6 +179,9 @@ func (w *worker) subscribe(subject string, t target) error {
 // was asked by name, and others of the module may be of another version.
 func (w *worker) serve(m *nats.Msg) responder.Answer {
 	t := w.instance.Load().targets[m.Subject]
+	if t.read != nil {
+		return w.readDecisions(t.read, m)
+	}
 	if t.handler.call == nil {
 		return spell(responder.Trouble{Cause: responder.Busy, Text: "this worker does not register the callback"})
 	}

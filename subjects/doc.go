@@ -22,6 +22,7 @@
 //	         / "module." module "." ( "entry" / "join" / "leave" / "store" )   ; a module to busd
 //	         / "module." module ".stored." *OCTET                    ; JetStream to a module: a key of its store changed
 //	         / "module." module ".changed"                           ; busd to a module: its Entry changed
+//	         / "module." module ".decisions"                         ; busd to a module: records of decisions
 //	         / "module." module ".api." method                       ; a module to its homeserver
 //	         / "module." module ".api_cancel"                        ; the reply to such a call is no longer wanted
 //	         / "module." module ".cancel"                            ; an aggregator to a module: an answer is no longer wanted

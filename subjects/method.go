@@ -39,9 +39,13 @@ func FindMethod(name string) (*Method, bool) {
 	return nil, false
 }
 
+// ReadDecisions is the scope of modules that are handed the records of all decisions. It belongs to no method: see
+// [Server.Decisions].
+const ReadDecisions = "decisions.read"
+
 // Scopes returns the scopes that an operator can grant: those that modules do not have by default.
 func Scopes() []string {
-	var scopes []string
+	scopes := []string{ReadDecisions}
 	seen := map[string]bool{}
 	for _, m := range methods {
 		if s := m.Options.GetScope(); !m.Options.GetByDefault() && !seen[s] {

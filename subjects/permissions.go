@@ -8,8 +8,8 @@ type Permissions struct {
 	Publish, Subscribe []string
 }
 
-// ModulePermissions are the permissions that a module needs: to get its questions, join and leave as itself, call the Module
-// API, serve its web resources, and read and write its store. They follow from the name alone, whatever the module registers.
+// ModulePermissions are the permissions that a module needs: to get its questions, join and leave as itself, get records of
+// decisions, call the Module API, serve its web resources, and read and write its store. They follow from the name alone, whatever the module registers.
 // To answer it also needs NATS's allow_responses, for one answer to each question.
 func (s Server) ModulePermissions(module string) Permissions {
 	name := Token(module)
@@ -21,6 +21,7 @@ func (s Server) ModulePermissions(module string) Permissions {
 			s.root + "web.1." + name + ".* " + Group(module),
 			s.root + "webw.1." + name + ".>",
 			s.Changed(module),
+			s.Decisions(module) + " " + Group(module),
 			s.Cancel(module),
 			s.module(module, "inbox.>"),
 			"$SRV.PING", "$SRV.INFO", "$SRV.STATS",

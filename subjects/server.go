@@ -90,6 +90,9 @@ func (s Server) Roster() string { return s.root + "roster.get" }
 // RosterChanged is where homeservers are told of each new roster.
 func (s Server) RosterChanged() string { return s.root + "roster.changed" }
 
+// Decisions is where busd hands records of decisions to a module that may read them.
+func (s Server) Decisions(module string) string { return s.module(module, "decisions") }
+
 // Decision is where busd writes the record of a decision of that outcome to the stream [Server.DecisionStream]. A * stands for
 // any callback, as category.callback, or any outcome.
 func (s Server) Decision(outcome, callback string) string {

@@ -123,6 +123,7 @@ func (d *daemon) take(c *config.Config) {
 	d.config.Modules, d.config.Budget, d.config.Sequential = c.Modules, c.Budget, c.Sequential
 	d.config.Decisions = c.Decisions
 	d.journal.Configure(c.Decisions)
+	d.readers.Configure(mayRead(c.Modules))
 	d.registry.Evaluate(c.Sequential)
 	d.admission.List(now, c.Budget)
 	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())

@@ -67,6 +67,7 @@ type daemon struct {
 	news      *news.Service
 	records   *records.Recorder
 	journal   *records.Journal
+	readers   *records.Readers
 	client    *bus.Client
 	guard     *access.Guard
 	http      *door.HTTP

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/store"
 	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 const (
@@ -165,7 +167,8 @@ func (d *daemon) openBroker() error {
 	return nil
 }
 
-// openJournal has records of decisions written to JetStream, where the operator wants that.
+// openJournal has records of decisions written to JetStream, where the operator wants that, and handed to modules that may read
+// them.
 func (d *daemon) openJournal() (err error) {
 	d.records = records.New()
 	d.journal, err = records.NewJournal(d.records, records.JournalOptions{
@@ -176,7 +179,20 @@ func (d *daemon) openJournal() (err error) {
 	}
 	d.onClose(d.journal.Close)
 	d.journal.Configure(d.config.Decisions)
+	d.readers = records.NewReaders(d.records, records.ReadersOptions{Conn: d.broker.Conn, ServerName: d.config.ServerName, Log: d.Log})
+	d.onClose(d.readers.Close)
+	d.readers.Configure(mayRead(d.config.Modules))
 	return nil
+}
+
+// mayRead are the modules that are handed records of decisions.
+func mayRead(all []config.Module) (names []string) {
+	for _, m := range all {
+		if slices.Contains(m.Grants, subjects.ReadDecisions) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // openAdmission lets modules into NATS.

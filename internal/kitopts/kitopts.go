@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -63,6 +64,9 @@ type Constructed struct {
 
 	// Web has its web resources, by path.
 	Web map[string]http.Handler
+
+	// Read is handed records of decisions; nil where the module reads none.
+	Read func(context.Context, *decision.Batch) error
 
 	// Loops are its looping background calls.
 	Loops []Loop

@@ -82,13 +82,13 @@ var house = map[string]row{
 	},
 	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
-	"internal/kitopts": {own: "subjects " + schemas, others: protobuf},
+	"internal/kitopts": {own: "decision subjects " + schemas, others: protobuf},
 	"modulekit": {
-		own:    "matrix internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "decision internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
 		others: anything,
 		tests:  "internal/busd/config internal/busd/registry internal/busd/store internal/natstest",
 	},
-	"modulekit/modulekittest": {own: "matrix modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
+	"modulekit/modulekittest": {own: "matrix decision modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/rosterwire internal/wire subjects " + schemas,
@@ -122,7 +122,7 @@ var house = map[string]row{
 	},
 	"internal/busd/config": {own: "internal/antispam internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
-		own:    "bus decision internal/busd/config internal/busd/store internal/combine internal/redact internal/wire subjects " + schemas,
+		own:    "bus decision internal/busd/config internal/busd/replay internal/busd/store internal/combine internal/redact internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
 	},
 	"internal/busd/replay": {
@@ -141,11 +141,12 @@ var house = map[string]row{
 	"internal/busd/store":     {own: "internal/responder internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},
 	"internal/busd/supervise": {own: "internal/busd/childlog", others: anything},
 
-	"cmd/busd":        {own: "internal/busd/cli internal/busd/pid1"},
-	"cmd/demo-module": {own: "modulekit " + schemas},
-	"examples/clock":  {own: "modulekit"},
-	"examples/echo":   {own: "modulekit", others: anything},
-	"examples/upload": {own: "modulekit"},
+	"cmd/busd":          {own: "internal/busd/cli internal/busd/pid1"},
+	"cmd/demo-module":   {own: "modulekit " + schemas},
+	"examples/clock":    {own: "modulekit"},
+	"examples/refusals": {own: "decision modulekit " + schemas},
+	"examples/echo":     {own: "modulekit", others: anything},
+	"examples/upload":   {own: "modulekit"},
 
 	"examples/first/homeserver": {own: "bus matrix " + schemas, others: nats},
 

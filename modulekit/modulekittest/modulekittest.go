@@ -11,12 +11,14 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"testing"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/subjects"
@@ -99,6 +101,15 @@ func construct[Config any](
 
 // Callbacks returns the callbacks that the module registered.
 func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callbacks }
+
+// HandDecisions hands records to the module, as busd does to one with the scope decisions.read, and returns its error; an
+// error, too, for a module that reads no decisions.
+func (h *Homeserver) HandDecisions(ctx context.Context, records ...decision.Record) error {
+	if h.module.Read == nil {
+		return errors.New("modulekittest: the module reads no decisions")
+	}
+	return h.module.Read(ctx, &decision.Batch{Decisions: records})
+}
 
 func ask[Request, Reply proto.Message](
 	ctx context.Context, h *Homeserver, cb subjects.Callback[Request, Reply], req Request,

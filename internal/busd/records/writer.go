@@ -77,28 +77,31 @@ func (w *writer) keeps(r *decision.Record) bool {
 	return (w.silent-1)%w.settings.NoOpinion == 0
 }
 
-// add has a record written next. One that is too large for NATS is written without what was asked and answered.
+// add has a record written next.
 func (w *writer) add(r *decision.Record) {
-	m := w.message(r)
-	if most := w.Conn.MaxPayload(); int64(len(m.Data)) > most {
-		r.Request, r.Answer = nil, nil
-		if m = w.message(r); int64(len(m.Data)) > most {
-			w.lost.Inc()
-			return
-		}
+	data := encode(r, int(w.Conn.MaxPayload()))
+	if data == nil {
+		w.lost.Inc()
+		return
 	}
-	w.pending = append(w.pending, m)
-}
-
-func (w *writer) message(r *decision.Record) *nats.Msg {
-	data, err := json.Marshal(r)
-	if err != nil {
-		w.Log.Error().Err(err).Str("record", r.ID).Msg("a record of a decision cannot be written") // It is made of what can be.
-	}
-	return &nats.Msg{
+	w.pending = append(w.pending, &nats.Msg{
 		Subject: w.server.Decision(r.Outcome, r.Callback), Data: data,
 		Header: nats.Header{jetstream.MsgIDHeader: {r.ID}, jetstream.ExpectedStreamHeader: {w.server.DecisionStream()}},
+	})
+}
+
+// encode is a record as JSON of at most so many bytes: without what was asked and answered, if it is too large with that, and
+// nil if it is too large without, too.
+func encode(r *decision.Record, most int) []byte {
+	data, err := json.Marshal(r)
+	if len(data) > most {
+		r.Request, r.Answer = nil, nil
+		data, err = json.Marshal(r)
 	}
+	if err != nil || len(data) > most {
+		return nil
+	}
+	return data
 }
 
 // write sees to the stream, and writes what is pending.

@@ -1,0 +1,155 @@
+package records
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	// handTime is how long a module may take for some records. Beyond: it is handed the next ones, and told that these may be
+	// lost.
+	handTime = 30 * time.Second
+
+	// spareBytes of a message are left for what stands around records.
+	spareBytes = 1 << 10
+)
+
+// ReadersOptions say where modules are. All are required.
+type ReadersOptions struct {
+	// Conn is the connection to NATS, which stays the caller's.
+	Conn *nats.Conn
+
+	// ServerName is the homeserver's.
+	ServerName string
+
+	// Log is told of modules that cannot take what they are handed.
+	Log zerolog.Logger
+}
+
+// Readers hands the records of a [Recorder] to modules, from when they may read them on: to one worker of each, some at a
+// time, and the next ones when it has taken those. A module that is slower than records are made loses some, and is told
+// how many. Its methods may be called concurrently.
+type Readers struct {
+	ReadersOptions
+	recorder *Recorder
+	server   subjects.Server
+	owned    sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[string]context.CancelFunc // by module
+}
+
+// NewReaders returns readers without any module. Close must be called.
+func NewReaders(r *Recorder, o ReadersOptions) *Readers {
+	return &Readers{ReadersOptions: o, recorder: r, server: subjects.For(o.ServerName), running: map[string]context.CancelFunc{}}
+}
+
+// Configure takes over which modules may read.
+func (r *Readers) Configure(modules []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for module, stop := range r.running {
+		if !slices.Contains(modules, module) {
+			stop()
+			delete(r.running, module)
+		}
+	}
+	for _, module := range modules {
+		if r.running[module] == nil {
+			ctx, stop := context.WithCancel(context.Background())
+			r.running[module] = stop
+			h := &handing{r, module, r.recorder.Follow(decision.Filter{}), 0}
+			r.owned.Go(func() { h.run(ctx) })
+		}
+	}
+}
+
+// Close stops.
+func (r *Readers) Close() {
+	r.Configure(nil)
+	r.owned.Wait()
+}
+
+// handing is what one module is handed.
+type handing struct {
+	*Readers
+	module string
+	reader *Reader
+	lost   uint64 // records that the module is to be told of
+}
+
+func (h *handing) run(ctx context.Context) {
+	defer h.reader.Close()
+	for ctx.Err() == nil {
+		found, lost, _, _ := h.reader.Read()
+		h.lost += lost
+		for len(found) > 0 && ctx.Err() == nil {
+			found = h.hand(ctx, found)
+		}
+		if len(found) == 0 {
+			h.reader.Await(ctx)
+			pause(ctx, gatherTime)
+		}
+	}
+}
+
+// hand hands over as many of the records as fit into a message, and returns those that are left: all of them while no worker
+// is there.
+func (h *handing) hand(ctx context.Context, found []decision.Record) (left []decision.Record) {
+	batch := h.batch(found)
+	if len(batch.Decisions) == 0 {
+		h.lost++ // It is too large for NATS.
+		return found[1:]
+	}
+	switch err := h.request(ctx, batch); {
+	case err == nil:
+		h.lost = 0
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
+		pause(ctx, retryTime)
+		return found
+	case ctx.Err() == nil:
+		h.lost += uint64(len(batch.Decisions))
+		h.Log.Warn().Str("module", h.module).Err(err).Msg("a module did not take records of decisions in time, and is handed later ones")
+	}
+	return found[len(batch.Decisions):]
+}
+
+// batch has as many records as fit into a message.
+func (h *handing) batch(found []decision.Record) decision.Batch {
+	b := decision.Batch{Decisions: found[:0:0], Lost: h.lost}
+	room := int(h.Conn.MaxPayload()) - spareBytes
+	for i := range found {
+		raw := encode(&found[i], room)
+		if room -= len(raw) + 1; raw == nil || room < 0 {
+			break
+		}
+		b.Decisions = append(b.Decisions, found[i])
+	}
+	return b
+}
+
+// request hands a batch to a worker, and returns when that has taken it.
+func (h *handing) request(ctx context.Context, b decision.Batch) error {
+	data, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handTime)
+	defer cancel()
+	header := wire.JSON.Header()
+	header.Set(wire.HeaderTimeout, strconv.FormatUint(uint64(wire.Milliseconds(handTime)), 10))
+	_, err = h.Conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: h.server.Decisions(h.module), Data: data, Header: header})
+	return err
+}

@@ -1,0 +1,104 @@
+package records_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/subjects"
+)
+
+// hand is a recorder whose records are handed to the module gate, and where those come.
+func hand(t *testing.T) (*records.Recorder, *records.Readers, chan *nats.Msg) {
+	t.Helper()
+	home, r := natstest.InProcess(t), records.New()
+	readers := records.NewReaders(r, records.ReadersOptions{Conn: natstest.Connect(t, home), ServerName: "example.com", Log: zerolog.Nop()})
+	t.Cleanup(readers.Close)
+	readers.Configure([]string{"gate"})
+	batches, module := make(chan *nats.Msg), natstest.Connect(t, home)
+	at := subjects.For("example.com")
+	if _, err := module.QueueSubscribe(at.Decisions("gate"), subjects.Group("gate"), func(m *nats.Msg) { batches <- m }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := module.Subscribe(at.Decisions("other"), func(m *nats.Msg) { t.Error("another module is handed", string(m.Data)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := module.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return r, readers, batches
+}
+
+// take takes a batch, and says so.
+func take(t *testing.T, batches chan *nats.Msg) decision.Batch {
+	t.Helper()
+	select {
+	case m := <-batches:
+		var b decision.Batch
+		if err := json.Unmarshal(m.Data, &b); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Respond(nil); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	case <-time.After(patience):
+		t.Fatal("no records are handed over")
+		return decision.Batch{}
+	}
+}
+
+func TestModuleThatMayReadIsHandedEachRecordOnce(t *testing.T) {
+	t.Parallel()
+	r, readers, batches := hand(t)
+	var want, got []string
+	for range 200 {
+		want = append(want, observe(t, r, 1))
+	}
+	for len(got) < len(want) {
+		for _, record := range take(t, batches).Decisions {
+			got = append(got, record.ID)
+		}
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("record %d is %s, want %s", i, got[i], want[i])
+		}
+	}
+	readers.Configure(nil)
+	observe(t, r, 1)
+	readers.Close()
+	select {
+	case m := <-batches:
+		t.Errorf("a module that may not read any more is handed %s", m.Data)
+	default:
+	}
+}
+
+func TestModuleThatIsTooSlowIsToldHowManyRecordsItLost(t *testing.T) {
+	t.Parallel()
+	r, _, batches := hand(t)
+	const asks = 5000
+	observe(t, r, 1)
+	first := <-batches // It is taken when all others have been made.
+	for range asks {
+		observe(t, r, 1)
+	}
+	if err := first.Respond(nil); err != nil {
+		t.Fatal(err)
+	}
+	var read, lost uint64
+	for read+lost < asks {
+		b := take(t, batches)
+		read, lost = read+uint64(len(b.Decisions)), lost+b.Lost
+	}
+	if read != 4096 || read+lost != asks {
+		t.Errorf("read %d and lost %d of %d", read, lost, asks)
+	}
+}
