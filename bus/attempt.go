@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/combine"
@@ -151,7 +152,9 @@ func (t *attempt) hear(slot int, m *nats.Msg) {
 		return
 	}
 	s.worker.heard(t.stamp(now))
-	t.step.breaker.answered(t.stamp(now))
+	if t.step.breaker.answered(t.stamp(now)) {
+		t.breakerLog(zerolog.InfoLevel).Msg("breaker closed: the module answers again")
+	}
 	t.step.hedges.earn()
 	t.judged = true
 	t.tell(combine.Outcome{Answer: answer}, s.worker, now)
@@ -275,8 +278,14 @@ func (t *attempt) expire(now time.Time) {
 func (t *attempt) judge(now time.Time) {
 	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.named() || t.choice.allDoubted()) {
 		t.judged = true
-		t.step.breaker.late(t.stamp(t.at), t.stamp(now), now, t.trial)
+		if t.step.breaker.late(t.stamp(t.at), t.stamp(now), now, t.trial) {
+			t.breakerLog(zerolog.WarnLevel).Dur("for", t.step.pause).Msg("breaker opened: the module did not answer in time, and is left alone")
+		}
 	}
+}
+
+func (t *attempt) breakerLog(level zerolog.Level) *zerolog.Event {
+	return t.asking.client.log.WithLevel(level).Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module)
 }
 
 // fail makes the failure the module's, and what it means its outcome.

@@ -75,25 +75,27 @@ func (b *breaker) isOpen(now time.Time) bool {
 	return b.terms.timeouts > 0 && b.timeouts >= b.terms.timeouts && (b.trying || now.Before(b.until))
 }
 
-// answered takes in an answer: the module is well.
-func (b *breaker) answered(now stamp) {
+// answered takes in an answer: the module is well. It reports whether the breaker was open, and is closed by that.
+func (b *breaker) answered(now stamp) (closed bool) {
 	b.last.Store(now)
 	if !b.tripped.Load() {
-		return
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	closed = b.timeouts >= b.terms.timeouts
 	b.timeouts, b.trying = 0, false
 	b.tripped.Store(false)
+	return closed
 }
 
 // answering reports whether the module, which was asked then, is answering others.
 func (b *breaker) answering(then, now stamp) bool { return !quiet(b.last.Load(), then, now) }
 
-// late takes in a timeout of a request that was sent then.
-func (b *breaker) late(then, at stamp, now time.Time, trial bool) {
+// late takes in a timeout of a request that was sent then, and reports whether the breaker has opened by that.
+func (b *breaker) late(then, at stamp, now time.Time, trial bool) (opened bool) {
 	if b.terms.timeouts == 0 {
-		return
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,11 +103,12 @@ func (b *breaker) late(then, at stamp, now time.Time, trial bool) {
 		b.trying = false
 	}
 	if b.answering(then, at) {
-		return
+		return false
 	}
 	b.timeouts++
 	b.until = now.Add(b.terms.open)
 	b.tripped.Store(true)
+	return b.timeouts == b.terms.timeouts
 }
 
 // withdrawn takes in that a trial ended before it showed anything.

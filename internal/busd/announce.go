@@ -68,7 +68,7 @@ func (d *daemon) say(missing []registry.Status) {
 	}
 }
 
-// remind tells the log every ten seconds which modules busd waits for, until it waits for none.
+// remind tells the log every ten seconds which modules have no worker that has joined, until ctx ends.
 func (d *daemon) remind(ctx context.Context) {
 	ticker := time.NewTicker(remind)
 	defer ticker.Stop()
@@ -78,20 +78,16 @@ func (d *daemon) remind(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		waiting := starting(d.registry.Modules())
-		if len(waiting) == 0 && d.life.Begun() {
-			return
-		}
-		if len(waiting) > 0 {
-			d.Log.Info().Str("modules", describe(waiting)).Bool("answering", d.life.Begun()).Msg("waiting for modules")
+		if waiting := awaited(d.registry.Modules()); len(waiting) > 0 {
+			d.Log.Warn().Str("modules", describe(waiting)).Bool("answering", d.life.Begun()).Msg("waiting for modules")
 		}
 	}
 }
 
-// starting are the modules that busd runs and that have not joined.
-func starting(all []registry.Status) (some []registry.Status) {
+// awaited are the listed modules without a worker. Why one has failed, the log says when it does.
+func awaited(all []registry.Status) (some []registry.Status) {
 	for _, m := range all {
-		if m.State == registry.Starting {
+		if m.State == registry.Starting || m.State == registry.Absent {
 			some = append(some, m)
 		}
 	}
@@ -149,7 +145,7 @@ func describe(missing []registry.Status) string {
 		if m.State == registry.Ready && m.Workers < m.Processes {
 			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
 		}
-		if m.State == registry.Starting && !m.Since.IsZero() {
+		if (m.State == registry.Starting || m.State == registry.Absent) && !m.Since.IsZero() {
 			text += ", and has not joined, since " + m.Since.Format(time.TimeOnly)
 		}
 		if m.LastError != "" {

@@ -38,7 +38,7 @@ func TestModuleThatStartsIsNamedWithItsTime(t *testing.T) {
 	all := []registry.Status{
 		{Name: "slow", State: registry.Starting, Since: since}, {Name: "gone", State: registry.Absent}, {Name: "well", State: registry.Ready},
 	}
-	if got := describe(starting(all)); got != "module slow is starting, and has not joined, since 03:04:05" {
+	if got := describe(awaited(all)); got != "module slow is starting, and has not joined, since 03:04:05, module gone is absent" {
 		t.Errorf("got %q", got)
 	}
 	if got := describe(incomplete(all)); !strings.Contains(got, "slow") || !strings.Contains(got, "gone is absent") || strings.Contains(got, "well") {
