@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -15,11 +16,12 @@ import (
 
 // metrics count asks. Labels are callbacks, modules and closed sets; never a user or a room.
 type metrics struct {
-	asks     *prometheus.CounterVec   // callback, outcome
-	seconds  *prometheus.HistogramVec // callback
-	answers  *prometheus.HistogramVec // callback, module
-	failures *prometheus.CounterVec   // callback, module, failure, policy
-	hedges   *prometheus.CounterVec   // callback, module
+	asks      *prometheus.CounterVec   // callback, outcome
+	decisions *prometheus.CounterVec   // callback, module, outcome
+	seconds   *prometheus.HistogramVec // callback
+	answers   *prometheus.HistogramVec // callback, module
+	failures  *prometheus.CounterVec   // callback, module, failure, policy
+	hedges    *prometheus.CounterVec   // callback, module
 
 	unshadowed prometheus.Counter
 	web        *webMetrics
@@ -39,7 +41,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewHistogramVec(opts, labels)
 	}
 	m := &metrics{
-		asks:     counter("asks_total", "Asks that went to modules, by what came of them.", "callback", "outcome"),
+		asks: counter("asks_total", "Asks that went to modules, by what came of them.", "callback", "outcome"),
+		decisions: counter("decisions_total", "Asks that went to modules, by what came of them and the module that decided; none where none did, or several together.",
+			"callback", "module", "outcome"),
 		seconds:  histogram("ask_seconds", "Time until the decision.", "callback"),
 		answers:  histogram("module_answer_seconds", "Time until a module's answer.", "callback", "module"),
 		failures: counter("module_failures_total", "Failures of modules, and what became of them.", "callback", "module", "failure", "policy"),
@@ -53,7 +57,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range append(m.web.collectors(), m.asks, m.seconds, m.answers, m.failures, m.hedges, m.unshadowed) {
+	for _, c := range append(m.web.collectors(), m.asks, m.decisions, m.seconds, m.answers, m.failures, m.hedges, m.unshadowed) {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -62,15 +66,34 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 // callbackMetrics are those of one callback.
 type callbackMetrics struct {
 	outcomes map[Outcome]prometheus.Counter
+	nobodys  map[Outcome]prometheus.Counter // decisions of no one module
 	seconds  prometheus.Observer
 }
 
 func (m *metrics) callback(d *subjects.Declaration) *callbackMetrics {
-	all := &callbackMetrics{map[Outcome]prometheus.Counter{}, m.seconds.WithLabelValues(d.Name)}
+	all := &callbackMetrics{map[Outcome]prometheus.Counter{}, map[Outcome]prometheus.Counter{}, m.seconds.WithLabelValues(d.Name)}
 	for _, o := range []Outcome{OutcomeNoOpinion, OutcomeAnswered, OutcomeRefused, OutcomeFailed, OutcomeCancelled} {
 		all.outcomes[o] = m.asks.WithLabelValues(d.Name, string(o))
+		all.nobodys[o] = m.decisions.WithLabelValues(d.Name, "", string(o))
 	}
 	return all
+}
+
+// decided counts the decision of an ask.
+func (a *asking) decided(d *Decision[proto.Message], err error, o Outcome) {
+	module := d.DecidedBy
+	if failed, ok := errors.AsType[*Error](err); ok {
+		module = failed.Module
+	}
+	for i := range a.attempts {
+		if s := a.attempts[i].step; module != "" && s.module == module {
+			if c := s.metrics.decided[o]; c != nil {
+				c.Inc()
+				return
+			}
+		}
+	}
+	a.plan.metrics.nobodys[o].Inc()
 }
 
 func (m *callbackMetrics) asked(o Outcome, took time.Duration) {
@@ -83,11 +106,16 @@ type moduleMetrics struct {
 	seconds  prometheus.Observer
 	hedged   prometheus.Counter
 	failures *prometheus.CounterVec // failure, policy
+	decided  map[Outcome]prometheus.Counter
 }
 
 func (m *metrics) module(d *subjects.Declaration, module string) *moduleMetrics {
 	failures := m.failures.MustCurryWith(prometheus.Labels{"callback": d.Name, "module": module})
-	return &moduleMetrics{m.answers.WithLabelValues(d.Name, module), m.hedges.WithLabelValues(d.Name, module), failures}
+	decided := map[Outcome]prometheus.Counter{}
+	for _, o := range []Outcome{OutcomeAnswered, OutcomeRefused, OutcomeFailed} {
+		decided[o] = m.decisions.WithLabelValues(d.Name, module, string(o))
+	}
+	return &moduleMetrics{m.answers.WithLabelValues(d.Name, module), m.hedges.WithLabelValues(d.Name, module), failures, decided}
 }
 
 func (m *moduleMetrics) answered(took time.Duration) { m.seconds.Observe(took.Seconds()) }

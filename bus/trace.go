@@ -136,6 +136,7 @@ func refusalOf(answer proto.Message) *callbacksv1.Refusal {
 func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowing) {
 	took, outcome := time.Since(a.start), outcomeOf(d, err)
 	a.plan.metrics.asked(outcome, took)
+	a.decided(d, err, outcome)
 	for i := range a.attempts {
 		if t := &a.attempts[i]; t.told {
 			t.report()

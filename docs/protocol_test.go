@@ -226,7 +226,9 @@ func TestProtocolConversation(t *testing.T) {
 	if m := c.raw("roster.get", strconv.FormatUint(roster.GetRevision(), 10)); len(m.Data) > 0 {
 		c.Errorf("there is a later roster than the latest: %q", m.Data)
 	}
-	if diff := cmp.Diff(documentedMetrics(t), exposedMetrics(c.get("/metrics"))); diff != "" {
+	documented := documentedMetrics(t)
+	delete(documented, "modulebus_shadow_decisions_total") // No module is in shadow here.
+	if diff := cmp.Diff(documented, exposedMetrics(c.get("/metrics"))); diff != "" {
 		c.Errorf("docs/operating.md and /metrics differ (-document +busd):\n%s", diff)
 	}
 }

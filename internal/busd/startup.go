@@ -279,7 +279,7 @@ func (d *daemon) openStores() error {
 		return err
 	}
 	d.onClose(s.Close)
-	return nil
+	return d.metrics.Register(store.Collector(d.broker.Conn))
 }
 
 // recall takes what modules registered earlier from the file of the last run, and from another busd.

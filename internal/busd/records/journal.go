@@ -79,7 +79,7 @@ func NewJournal(r *Recorder, o JournalOptions) (*Journal, error) {
 	})
 	j.up.Set(1)
 	r.journal = j
-	return j, errors.Join(o.Metrics.Register(j.lost), o.Metrics.Register(j.up))
+	return j, errors.Join(o.Metrics.Register(j.lost), o.Metrics.Register(j.up), o.Metrics.Register(r.shadows))
 }
 
 // Configure takes over what the operator wants of records. It blocks for a moment, two seconds at most, where another stream

@@ -6,8 +6,11 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/busd/replay"
 )
 
 // Recorder keeps records in memory, and reads those that a [Journal] has elsewhere, too. Its methods may be called concurrently.
@@ -16,11 +19,18 @@ type Recorder struct {
 	ring     *ring
 	numbers  atomic.Uint64
 	requests atomic.Bool
-	journal  *Journal // nil: records are in memory alone
+	journal  *Journal               // nil: records are in memory alone
+	shadows  *prometheus.CounterVec // module, callback, result
 }
 
 // New returns a recorder that keeps records in memory.
-func New() *Recorder { return &Recorder{ids: newIDs(), ring: newRing()} }
+func New() *Recorder {
+	shadows := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "modulebus", Name: "shadow_decisions_total",
+		Help: "Decisions that would be the same, differ, or are unknown, if a module in shadow had counted.",
+	}, []string{"module", "callback", "result"})
+	return &Recorder{ids: newIDs(), ring: newRing(), shadows: shadows}
+}
 
 // KeepRequests has records from now on say what was asked and decided, or not.
 func (r *Recorder) KeepRequests(wanted bool) { r.requests.Store(wanted) }
@@ -45,7 +55,31 @@ func (r *Recorder) Observe(t *bus.Trace) {
 	t.AwaitShadows(func(modules []bus.ModuleTrace) {
 		kept.trace.Modules = modules
 		r.ring.put(len(modules), func(e *entry) { e.take(number, &kept.trace, c) })
+		r.compare(&kept.trace)
 	})
+}
+
+// compare counts what would have been decided if the modules in shadow had counted, each by itself.
+func (r *Recorder) compare(t *bus.Trace) {
+	var e entry
+	e.take(0, t, nil)
+	record := e.record(r.ids)
+	if !replay.Decided(&record) {
+		return
+	}
+	was := replay.Recorded(&record)
+	for _, m := range record.Modules {
+		if !m.Shadow {
+			continue
+		}
+		result := "differs"
+		if would := replay.WithShadow(&record, m.Module); would.Unknown != "" {
+			result = "unknown"
+		} else if would.Same(&was) {
+			result = "same"
+		}
+		r.shadows.WithLabelValues(m.Module, t.Callback.Name, result).Inc()
+	}
 }
 
 // Find returns the record with that ID, if it is still there. It blocks while JetStream is asked, if it is not in memory.

@@ -2,39 +2,61 @@ package registry
 
 import "github.com/prometheus/client_golang/prometheus"
 
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("modulebus_"+name, help, labels, nil)
+}
+
 var (
-	workersDesc  = prometheus.NewDesc("modulebus_module_workers", "Workers of a module that have joined.", []string{"module"}, nil)
-	wellDesc     = prometheus.NewDesc("modulebus_module_well", "Whether a module can do what it is for: 1, or 0.", []string{"module"}, nil)
-	othersDesc   = prometheus.NewDesc("modulebus_other_busd", "Other busd on this NATS, by whether their list is the same.", []string{"list"}, nil)
-	revisionDesc = prometheus.NewDesc("modulebus_roster_revision", "Revision of the roster.", nil, nil)
+	workersDesc  = desc("module_workers", "Workers of a module that have joined.", "module")
+	wantedDesc   = desc("module_workers_wanted", "Workers that busd runs of a module; 0 of one that runs elsewhere.", "module")
+	restartsDesc = desc("module_restarts_total", "Processes of a module that ended without being asked to.", "module")
+	wellDesc     = desc("module_well", "Whether a module can do what it is for: 1, or 0.", "module")
+	breakerDesc  = desc("module_breaker_open", "Whether a module is left alone for a while, because it did not answer in time.", "module", "callback")
+	othersDesc   = desc("other_busd", "Other busd on this NATS, by whether their list is the same.", "list")
+	revisionDesc = desc("roster_revision", "Revision of the roster.")
 )
 
-// Collector returns metrics of the registry: how many workers each listed module has and whether it is well, and the
-// roster's revision.
+// Collector returns metrics of the registry: of each listed module how many workers it has and should have, how often they ended,
+// whether it is well and what its breakers are; and the roster's revision.
 func Collector(r *Registry) prometheus.Collector { return collector{r} }
 
 type collector struct{ registry *Registry }
 
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	out <- workersDesc
-	out <- wellDesc
-	out <- revisionDesc
-	out <- othersDesc
+	for _, d := range []*prometheus.Desc{workersDesc, wantedDesc, restartsDesc, wellDesc, breakerDesc, othersDesc, revisionDesc} {
+		out <- d
+	}
 }
 
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, m := range c.registry.Modules() {
 		if m.State != Unlisted {
-			out <- prometheus.MustNewConstMetric(workersDesc, prometheus.GaugeValue, float64(m.Workers), m.Name)
-			out <- prometheus.MustNewConstMetric(wellDesc, prometheus.GaugeValue, number(m.Well()), m.Name)
+			m.collect(out)
 		}
 	}
 	out <- prometheus.MustNewConstMetric(revisionDesc, prometheus.GaugeValue, float64(c.registry.Roster().GetRevision()))
 	others := c.registry.Others()
 	out <- prometheus.MustNewConstMetric(othersDesc, prometheus.GaugeValue, float64(others.Same), "same")
 	out <- prometheus.MustNewConstMetric(othersDesc, prometheus.GaugeValue, float64(len(others.Differing)), "other")
+}
+
+func (s *Status) collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, n float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, append([]string{s.Name}, labels...)...)
+	}
+	gauge(workersDesc, float64(s.Workers))
+	gauge(wellDesc, number(s.Well()))
+	gauge(wantedDesc, float64(s.Processes))
+	out <- prometheus.MustNewConstMetric(restartsDesc, prometheus.CounterValue, float64(s.Restarts), s.Name)
+	open := map[string]bool{}
+	for _, f := range s.Failing {
+		open[f.Callback] = f.Open
+	}
+	for _, callback := range s.Callbacks {
+		gauge(breakerDesc, number(open[callback]), callback)
+	}
 }
 
 func number(is bool) float64 {
