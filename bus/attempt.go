@@ -153,7 +153,7 @@ func (t *attempt) hear(slot int, m *nats.Msg) {
 	}
 	s.worker.heard(t.stamp(now))
 	if t.step.breaker.answered(t.stamp(now)) {
-		t.breakerLog(zerolog.InfoLevel).Msg("breaker closed: the module answers again")
+		t.log(zerolog.InfoLevel, "breaker closed: the module answers again")
 	}
 	t.step.hedges.earn()
 	t.judged = true
@@ -279,13 +279,13 @@ func (t *attempt) judge(now time.Time) {
 	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.named() || t.choice.allDoubted()) {
 		t.judged = true
 		if t.step.breaker.late(t.stamp(t.at), t.stamp(now), now, t.trial) {
-			t.breakerLog(zerolog.WarnLevel).Dur("for", t.step.pause).Msg("breaker opened: the module did not answer in time, and is left alone")
+			t.log(zerolog.WarnLevel, "breaker opened: the module did not answer in time, and is left alone for "+t.step.pause.String())
 		}
 	}
 }
 
-func (t *attempt) breakerLog(level zerolog.Level) *zerolog.Event {
-	return t.asking.client.log.WithLevel(level).Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module)
+func (t *attempt) log(level zerolog.Level, text string) {
+	t.asking.client.log.WithLevel(level).Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module).Msg(text)
 }
 
 // fail makes the failure the module's, and what it means its outcome.

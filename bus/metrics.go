@@ -42,7 +42,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		asks: counter("asks_total", "Asks that went to modules, by what came of them.", "callback", "outcome"),
-		decisions: counter("decisions_total", "Asks that went to modules, by what came of them and the module that decided; none where none did, or several together.",
+		decisions: counter("decisions_total", "Asks that went to modules, by what came of them and the module that decided, if it was one.",
 			"callback", "module", "outcome"),
 		seconds:  histogram("ask_seconds", "Time until the decision.", "callback"),
 		answers:  histogram("module_answer_seconds", "Time until a module's answer.", "callback", "module"),

@@ -9,7 +9,8 @@ type Permissions struct {
 }
 
 // ModulePermissions are the permissions that a module needs: to get its questions, join and leave as itself, get records of
-// decisions, call the Module API, serve its web resources, and read and write its store. They follow from the name alone, whatever the module registers.
+// decisions, call the Module API, serve its web resources, and read and write its store. They follow from the name alone, whatever the module
+// registers.
 // To answer it also needs NATS's allow_responses, for one answer to each question.
 func (s Server) ModulePermissions(module string) Permissions {
 	name := Token(module)

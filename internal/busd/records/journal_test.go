@@ -131,7 +131,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 // silent has all modules say nothing.
 func silent(tr *bus.Trace) {
-	tr.Outcome = bus.NoOpinion
+	tr.Outcome = bus.OutcomeNoOpinion
 	for i := range tr.Modules {
 		tr.Modules[i].Said = bus.SaidSilence
 	}
@@ -207,7 +207,7 @@ func TestOneOfManySilentRecordsIsWritten(t *testing.T) {
 	for range 250 {
 		observe(t, k.Recorder, 2, silent)
 	}
-	for _, outcome := range []bus.Outcome{bus.Refused, bus.Failed, bus.Answered} {
+	for _, outcome := range []bus.Outcome{bus.OutcomeRefused, bus.OutcomeFailed, bus.OutcomeAnswered} {
 		observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Outcome = outcome })
 	}
 	observe(t, k.Recorder, 2, silent, func(tr *bus.Trace) { tr.Modules[1].Said = bus.SaidFailure })

@@ -146,7 +146,9 @@ func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemo
 }
 
 // between returns the records of a part of the stream, and whether what comes before is older than is wanted.
-func (j *Journal) between(ctx context.Context, f *decision.Filter, low, high uint64, inMemory func(string) bool) (found []decision.Record, older bool, _ error) {
+func (j *Journal) between(
+	ctx context.Context, f *decision.Filter, low, high uint64, inMemory func(string) bool,
+) (found []decision.Record, older bool, _ error) {
 	c := jetstream.ConsumerConfig{FilterSubjects: j.subjects(f), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: low}
 	p, err := j.look(ctx, c)
 	if err != nil {
@@ -175,7 +177,8 @@ func (j *Journal) between(ctx context.Context, f *decision.Filter, low, high uin
 // jump.
 func (j *Journal) find(ctx context.Context, id string, at time.Time) (r decision.Record, found bool, _ error) {
 	near := at.Add(-aheadTime)
-	sequence, err := j.search(ctx, id, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &near}, at.Add(laterTime))
+	start := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &near}
+	sequence, err := j.search(ctx, id, start, at.Add(laterTime))
 	if err == nil && sequence == 0 {
 		sequence, err = j.search(ctx, id, jetstream.ConsumerConfig{}, time.Time{})
 	}

@@ -152,7 +152,7 @@ func (w *writer) tell(err error) {
 		w.problem = ""
 	case err != nil && !errors.Is(err, context.Canceled) && w.explained(err).Error() != w.problem:
 		w.problem = w.explained(err).Error()
-		w.Log.Error().Str("problem", w.problem).Msg("records of decisions are not written to JetStream, and only the last are kept, in memory: trying again")
+		w.Log.Error().Str("problem", w.problem).Msg("records of decisions are not written to JetStream, and only the last are in memory: trying again")
 	}
 	if err == nil {
 		w.up.Set(1)
