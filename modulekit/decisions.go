@@ -35,7 +35,7 @@ func (api *ModuleAPI) ReadDecisions(read func(context.Context, *decision.Batch) 
 
 // handOver calls the module.
 func (r reader) handOver(ctx context.Context, b *decision.Batch, log *zerolog.Logger) (err error) {
-	defer responder.Recover(&err, log, "ReadDecisions", "")
+	defer responder.Recover(&err, log, "ReadDecisions", "", nil)
 	return r(ctx, b)
 }
 
