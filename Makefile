@@ -13,6 +13,7 @@ HADOLINT      := 2.15.1
 GOVULNCHECK   := v1.9.0
 VULNDB        := v0.0.0-20261105234957-e22db6528018
 CYCLONEDX     := v1.10.0
+BUILD         := 1.6.1
 SHELLCHECK    := 0.11.0.1
 
 LAW := ^TestDecisionIsThatOfAskingInOrder$$
@@ -71,6 +72,15 @@ bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held a
 
 package: ## the Debian package of busd, in dist/
 	go run -C internal/cmd/deb . -root $(CURDIR) -out $(CURDIR)/dist
+
+.PHONY: wheels
+wheels: ## the kit and the bridge for Python as wheels, in dist/, and the kit with Synapse in an environment of its own
+	rm -rf $(CACHE)/wheels && mkdir -p $(CACHE)/wheels && cp -r bridges $(CACHE)/wheels
+	$(PYTHON) -m venv $(CACHE)/wheels/venv
+	$(CACHE)/wheels/venv/bin/pip install --quiet --disable-pip-version-check build==$(BUILD)
+	@for package in python synapse; do $(CACHE)/wheels/venv/bin/python -m build --wheel --outdir $(CURDIR)/dist $(CACHE)/wheels/bridges/$$package; done
+	$(CACHE)/wheels/venv/bin/pip install --quiet --disable-pip-version-check --force-reinstall '$(CACHE)/wheels/bridges/python[synapse]'
+	$(CACHE)/wheels/venv/bin/modulebus-synapse-module --help >/dev/null
 
 moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of it, scene by scene, and all that Synapse was recorded to decide with modules in Python: six minutes
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
