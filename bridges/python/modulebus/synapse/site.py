@@ -106,7 +106,7 @@ class _Exchange:
             elif isinstance(event, h11.EndOfMessage):
                 await send({"type": "http.response.body", "body": b""})
                 return
-            elif isinstance(event, h11.ConnectionClosed):
+            elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):  # A tunnel that CONNECT asked for is none of ours.
                 raise ConnectionError("the module's site closed the connection")
 
 
