@@ -109,6 +109,11 @@ antispam: ## asks an antispam server of yours through busd: make antispam URL=ba
 	MODULEBUS_ANTISPAM_URL='$(URL)' MODULEBUS_ANTISPAM_TOKEN_FILE='$(TOKEN_FILE)' MODULEBUS_ANTISPAM_CALLBACKS='$(CALLBACKS)' \
 		go test -v -count=1 -tags integration -run '^TestAntispamServerThatOthersWrote$$' ./integration/synapse
 
+.PHONY: foreign-python
+foreign-python: $(CACHE)/venv/ready ## the suites of net/http behind a worker in Python, held against one in Go: half an hour
+	MODULEBUS_FOREIGN=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -v -count=1 -timeout 60m -tags integration -run '^TestSuitesBehindPython$$' ./integration/web
+
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
 own_tests   = $(shell $(own_files) | xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | grep -vx TestMain | paste -sd '|' -)

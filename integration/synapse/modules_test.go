@@ -172,7 +172,7 @@ func TestPublishedModulesBehaveTheSameOutOfSynapsesProcess(t *testing.T) {
 	if t.Failed() || len(rows) != len(thirds)+2 {
 		return // Some were not played.
 	}
-	writeTable(t, strings.Join(rows, "\n")+"\n")
+	testbed.WriteBetween(t, filepath.Join(testbed.Root, "docs/python-modules.md"), "modules", strings.Join(rows, "\n")+"\n")
 }
 
 // TestPublishedModuleThatExecutesSQLIsRefusedWhenItStarts has one whose rules would be off out of Synapse's process.
@@ -195,19 +195,6 @@ func publishedModules(t *testing.T) string {
 		t.Skip("make modules installs what this test runs")
 	}
 	return path
-}
-
-// writeTable puts the table between the page's marks.
-func writeTable(t *testing.T, table string) {
-	t.Helper()
-	const begin, end = "<!-- modules -->\n", "<!-- /modules -->"
-	page := filepath.Join(testbed.Root, "docs/python-modules.md")
-	before, rest, begins := strings.Cut(readFile(t, page), begin)
-	_, after, ends := strings.Cut(rest, end)
-	if !begins || !ends {
-		t.Fatalf("%s has no place for the table", page)
-	}
-	testbed.Write(t, page, before+begin+table+end+after)
 }
 
 // play does the same with the module in both places, and returns its row of the table.
