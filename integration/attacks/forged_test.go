@@ -143,10 +143,10 @@ func saysNothingOutOfAStore(t *testing.T, d *testbed.Daemon) {
 // store puts a value where it is read from, and waits until it is there.
 func store(t *testing.T, nc *nats.Conn, key string, data []byte) {
 	t.Helper()
-	reply, err := nc.RequestWithContext(testbed.Bounded(t), key, data)
-	if err != nil || !strings.Contains(string(reply.Data), `"seq"`) {
-		t.Fatalf("cannot store: %v %s", err, reply.Data)
-	}
+	testbed.Eventually(t, "the value is stored", func() bool { // In a cluster, a node hears of a new stream later than who made it.
+		reply, err := nc.RequestWithContext(testbed.Bounded(t), key, data)
+		return err == nil && strings.Contains(string(reply.Data), `"seq"`)
+	})
 }
 
 // answersNoOthersPage has a module that knows everything about a request for the page of another, and sends what a worker
