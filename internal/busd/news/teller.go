@@ -34,6 +34,10 @@ const (
 	// not told again.
 	ackWait = 5 * time.Minute
 
+	// ackTime is how long JetStream may take to take an acknowledgement, and ackAgain after how long it is repeated where it did not.
+	ackTime  = 5 * time.Second
+	ackAgain = 500 * time.Millisecond
+
 	// drainTime is how long what is being told may take when a busd stops. Beyond: it is told again by the next.
 	drainTime = 5 * time.Second
 )
@@ -182,6 +186,7 @@ type term struct {
 	highest uint64 // sequence in the stream that was taken out
 	results chan told
 	telling sync.WaitGroup
+	acking  sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // of what is being told
 }
 
@@ -245,6 +250,7 @@ func (x *term) drain(cancel context.CancelFunc) {
 	for r := range x.results {
 		x.settle(r, time.Now())
 	}
+	x.acking.Wait()
 }
 
 // arrive puts news into the queue. What was taken out before is only acknowledged again.
@@ -312,10 +318,33 @@ func (x *term) settle(r told, now time.Time) {
 	}
 }
 
-// acknowledge removes news from the stream. Where that is lost, JetStream brings it again.
+// acknowledge removes news from the stream. A node of NATS that is lost may take an acknowledgement with it, so that it is
+// repeated until JetStream has taken it, or the term ends: whoever tells the module next tells it again then.
 func (x *term) acknowledge(n *item) {
-	if err := n.msg.Ack(); err != nil {
+	x.acking.Go(func() {
+		for x.acknowledged(n) != nil && x.ctx.Err() == nil {
+			pause(x.ctx, ackAgain)
+		}
+	})
+}
+
+func (x *term) acknowledged(n *item) error {
+	ctx, cancel := context.WithTimeout(x.ctx, ackTime)
+	defer cancel()
+	err := n.msg.DoubleAck(ctx)
+	if err != nil {
 		x.log.Debug().Err(err).Msg("cannot remove news that was handled: the module may be told it again")
+	}
+	return err
+}
+
+// pause waits for a while, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
