@@ -131,11 +131,13 @@ func servesCut(ctx context.Context, s *stage) error {
 	}
 	time.Sleep(joinEvery / 2) // The module has the request then.
 	c.Close()
+	select {
+	case <-s.process.done:
+		return errors.New("a client went away in the middle of a request: " + s.process.how())
+	case <-time.After(2 * joinEvery): // The module has heard of that then.
+	}
 	if err := s.get(ctx, http.MethodGet, nil); err != nil {
 		return fmt.Errorf("after a client has gone away in the middle of a request: %w", err)
-	}
-	if s.process.over() {
-		return errors.New("a client went away in the middle of a request: " + s.process.how())
 	}
 	return nil
 }

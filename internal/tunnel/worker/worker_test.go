@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,11 +131,16 @@ func BenchmarkServe(b *testing.B) {
 }
 
 // answers keeps the last frame that a worker sends.
-type answers struct{ last []byte }
+type answers struct {
+	mu   sync.Mutex
+	last []byte
+}
 
 func (*answers) Ask(webpath.Resource, string, []byte) error { return gateway.ErrAbsent }
 
 func (a *answers) Send(_ flow.Channel, _ flow.Address, _ string, frame []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.last = append([]byte(nil), frame...)
 	return nil
 }
@@ -148,6 +154,8 @@ func answerOf(ctx context.Context, h http.Handler, frame []byte, told func(any, 
 	a := &answers{}
 	w := worker.New(a, worker.Options{OnPanic: told})
 	w.Serve(ctx, h, flow.Address{Process: "gateway", Token: "t"}, frame)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return a.last
 }
 
