@@ -26,6 +26,7 @@ type gateway struct {
 	streams map[string]*nearby.Line // nil until it has come
 	frames  map[string][][]byte
 	parted  chan string
+	met     func(*nearby.Line) // is called by Meet; nil for nothing
 }
 
 func (g *gateway) Meet(token string, l *nearby.Line) bool {
@@ -35,6 +36,9 @@ func (g *gateway) Meet(token string, l *nearby.Line) bool {
 		return false
 	}
 	g.streams[token] = l
+	if g.met != nil {
+		g.met(l)
+	}
 	return true
 }
 
@@ -137,6 +141,34 @@ func TestLineOfTheGatewayReachesTheWorker(t *testing.T) {
 	<-came
 	place.Close()
 	<-heard
+	if len(got) != 1 || got[0] != "hello" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestLineBeginsWithTheAnswer has a gateway that sends as soon as it has a line.
+func TestLineBeginsWithTheAnswer(t *testing.T) {
+	t.Parallel()
+	g, place, name := hosted(t, "token")
+	sent := make(chan error, 1)
+	g.met = func(l *nearby.Line) {
+		go func() { sent <- l.Send([]byte("hello")) }()
+		const moment = 20 * time.Millisecond
+		select {
+		case err := <-sent: // Before the answer.
+			sent <- err
+		case <-time.After(moment):
+		}
+	}
+	l := reach(t, name, "token")
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	place.Close()
+	var got []string
+	if err := l.Receive(func(f []byte) { got = append(got, string(f)) }); err != nil {
+		t.Error(err)
+	}
 	if len(got) != 1 || got[0] != "hello" {
 		t.Errorf("got %q", got)
 	}

@@ -25,7 +25,8 @@ const accepted = '+'
 
 // Host is a gateway. Its methods may be called concurrently, and must not block.
 type Host interface {
-	// Meet is told that the worker of the stream called token has come, and reports whether the stream takes the line.
+	// Meet is told that the worker of the stream called token has come, and reports whether the stream takes the line. What
+	// is sent on the line meanwhile waits until Meet has returned.
 	Meet(token string, line *Line) bool
 
 	// ReceiveNearby takes a frame that came on the line of the stream, and keeps its memory.
@@ -83,14 +84,22 @@ func (p *Place) accept() {
 
 func (p *Place) serve(l *Line) {
 	token, err := l.heardToken()
-	if err != nil || !p.host.Meet(token, l) {
+	if err != nil || !p.meet(token, l) {
 		return
 	}
 	defer p.host.Parted(token)
-	if _, err := l.conn.Write([]byte{accepted}); err != nil {
-		return
-	}
 	_ = l.Receive(func(frame []byte) { p.host.ReceiveNearby(token, frame) }) // Parted says so, whatever it was.
+}
+
+// meet gives a stream its line, and tells the worker whether it took it. What the stream sends comes behind that.
+func (p *Place) meet(token string, l *Line) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !p.host.Meet(token, l) {
+		return false
+	}
+	_, _ = l.conn.Write([]byte{accepted}) // If that fails, so does receiving.
+	return true
 }
 
 // heardToken reads what a worker says first: a token behind its length.
@@ -142,6 +151,9 @@ func (l *Line) introduce(token string) error {
 	answer := [1]byte{}
 	if _, err := io.ReadFull(l.conn, answer[:]); err != nil {
 		return err
+	}
+	if answer[0] != accepted {
+		return fmt.Errorf("nearby: answered %#x", answer[0])
 	}
 	return l.conn.SetDeadline(time.Time{})
 }
