@@ -315,6 +315,18 @@ func (s *Stream) Join(l Line) bool {
 	return true
 }
 
+// Unjoin has bodies go over the transport again, and reports whether that is possible: nothing was sent of one. Later, no line
+// is taken.
+func (s *Stream) Unjoin() bool {
+	s.Lock()
+	defer s.Unlock()
+	if s.sent > 0 || s.done {
+		return false
+	}
+	s.line, s.left = nil, true
+	return true
+}
+
 // Part gives up the line, if there is one, by the method that is called with it. Later, none is taken.
 func (s *Stream) Part(by func(Line)) {
 	s.Lock()

@@ -163,9 +163,11 @@ func (g *Gateway) Meet(token string, l flow.Line) bool {
 	return ok && s.Join(l)
 }
 
-// Parted ends the stream called token, unless it is whole, because its line has ended. It does not block.
-func (g *Gateway) Parted(token string) {
-	if s, ok := g.streams.Find(token); ok {
+// Parted ends the stream called token, unless it is whole, because its line has ended. Where the line was not used in either
+// direction, its worker has given up on it, as one does that waited too long for an answer, and bodies go over the transport.
+// It does not block.
+func (g *Gateway) Parted(token string, used bool) {
+	if s, ok := g.streams.Find(token); ok && (used || !s.Unjoin()) {
 		s.endBehind(flow.Bulk, flow.ErrLost)
 	}
 }

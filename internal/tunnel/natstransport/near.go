@@ -10,7 +10,7 @@ import (
 // host is a gateway that takes lines.
 type host interface {
 	Meet(token string, l flow.Line) bool
-	Parted(token string)
+	Parted(token string, used bool)
 }
 
 // wait lets workers of this machine find a gateway. Where that fails, all bodies go over NATS.

@@ -3,6 +3,7 @@ package nearby_test
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -48,7 +49,14 @@ func (g *gateway) ReceiveNearby(token string, frame []byte) {
 	g.frames[token] = append(g.frames[token], frame)
 }
 
-func (g *gateway) Parted(token string) { g.parted <- token }
+func (g *gateway) Parted(token string, used bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if got := len(g.frames[token]) > 0; got != used {
+		panic(fmt.Sprintf("frames came: %v, and Parted was told %v", got, used))
+	}
+	g.parted <- token
+}
 
 // hosted is a gateway with the streams, and its name.
 func hosted(t *testing.T, streams ...string) (g *gateway, place *nearby.Place, name string) {

@@ -32,8 +32,8 @@ type Host interface {
 	// ReceiveNearby takes a frame that came on the line of the stream, and keeps its memory.
 	ReceiveNearby(token string, frame []byte)
 
-	// Parted is told that nothing more comes on the line of the stream.
-	Parted(token string)
+	// Parted is told that nothing more comes on the line of the stream, and whether any frame has.
+	Parted(token string, used bool)
 }
 
 // Place is where a gateway waits for workers.
@@ -87,8 +87,12 @@ func (p *Place) serve(l *Line) {
 	if err != nil || !p.meet(token, l) {
 		return
 	}
-	defer p.host.Parted(token)
-	_ = l.Receive(func(frame []byte) { p.host.ReceiveNearby(token, frame) }) // Parted says so, whatever it was.
+	used := false
+	defer func() { p.host.Parted(token, used) }()
+	_ = l.Receive(func(frame []byte) { // Parted says so, whatever it was.
+		used = true
+		p.host.ReceiveNearby(token, frame)
+	})
 }
 
 // meet gives a stream its line, and tells the worker whether it took it. What the stream sends comes behind that.

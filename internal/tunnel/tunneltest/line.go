@@ -3,6 +3,7 @@ package tunneltest
 import (
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
@@ -36,10 +37,14 @@ func (e end) Near(to flow.Address, take func(frame []byte), parted func()) flow.
 	if !e.Nearby || !e.Gateway.Meet(to.Token, &line{Network: e.Network, deliver: take, parted: parted}) {
 		return nil
 	}
+	var used atomic.Bool
 	return &line{
 		Network: e.Network,
-		deliver: func(frame []byte) { e.Gateway.Receive(flow.Bulk, to.Token, flow.Address{}, frame) },
-		parted:  func() { e.Gateway.Parted(to.Token) },
+		deliver: func(frame []byte) {
+			used.Store(true)
+			e.Gateway.Receive(flow.Bulk, to.Token, flow.Address{}, frame)
+		},
+		parted: func() { e.Gateway.Parted(to.Token, used.Load()) },
 	}
 }
 
