@@ -57,7 +57,7 @@ func newConn(x *exchange, status int, head []frame.Field) (*conn, error) {
 // upgrade sends the head after which the connection carries the other protocol.
 func (c *conn) upgrade(status int, fields []frame.Field) error {
 	c.raw = true
-	c.x.headSent.Store(true)
+	c.x.begins()
 	rsp := &frame.Response{More: true, Upgrade: true, Status: status, ContentLength: -1, Fields: fields}
 	return c.x.Post(flow.Control, frame.Append(nil, rsp))
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type exchange struct {
 	clock    *time.Timer  // accepts, and flushes what lies around
 	accepted atomic.Bool  // the gateway knows the stream
 	headSent atomic.Bool  // and more of the response is to come
+	joining  sync.Mutex   // held while a line is opened: no part of a response goes elsewhere meanwhile
 	heard    atomic.Int64 // when the gateway last spoke of it, in Unix nanoseconds
 	over     bool         // the handler has returned, or what it hijacked was closed
 }
@@ -171,8 +173,11 @@ func (x *exchange) answer(raw []byte) error {
 	return x.Transport.Send(flow.Control, x.Peer, "", raw)
 }
 
-// near lets bodies go past the transport, where the gateway is on this machine.
+// near lets bodies go past the transport, where the gateway is on this machine. Handlers may read and write at once, and
+// of two calls at a time the second waits for the first.
 func (x *exchange) near() {
+	x.joining.Lock()
+	defer x.joining.Unlock()
 	if !x.reach() || x.Near() || x.headSent.Load() {
 		return
 	}
@@ -181,6 +186,13 @@ func (x *exchange) near() {
 	if line != nil && !x.Join(line) {
 		line.Close()
 	}
+}
+
+// begins notes that the head is about to be sent. Later, no line is opened.
+func (x *exchange) begins() {
+	x.joining.Lock()
+	defer x.joining.Unlock()
+	x.headSent.Store(true)
 }
 
 // parted looks whether the gateway is still there, when its line has ended: it gets a credit that says nothing new.

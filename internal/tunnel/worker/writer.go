@@ -282,7 +282,7 @@ func (w *writer) begin() error {
 	if len(frames) == 0 || len(rsp.Fields) > frame.MaxFields {
 		return errHead
 	}
-	w.x.headSent.Store(true)
+	w.x.begins()
 	for _, raw := range frames {
 		if err := w.x.Post(flow.Control, raw); err != nil {
 			return err
