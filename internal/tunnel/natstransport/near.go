@@ -40,11 +40,9 @@ func (t *Transport) Near(to flow.Address, take func(frame []byte), parted func()
 		return nil
 	}
 	_, gateway, _ := strings.Cut(to.Process, ".") // Behind the module.
-	line, err := nearby.Reach(gateway, to.Token)
+	reach := func() (*nearby.Line, error) { return nearby.Reach(gateway, to.Token) }
+	line, err := t.lines.Go(reach, func(l *nearby.Line) { _ = l.Receive(take); parted() }) // Whatever it ended with.
 	if err != nil {
-		return nil
-	}
-	if !t.lines.Go(line, func(l *nearby.Line) { _ = l.Receive(take); parted() }) { // Whatever it ended with.
 		return nil
 	}
 	return line

@@ -1,6 +1,9 @@
 package nearby
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // maxLines is how many lines a process has at once. Beyond: bodies go over NATS.
 const maxLines = 256
@@ -9,19 +12,47 @@ const maxLines = 256
 type Lines struct {
 	mu      sync.Mutex
 	all     map[*Line]bool
+	opening int // lines that are not in all yet
 	closed  bool
 	running sync.WaitGroup
 }
 
-// Go calls serve with the line on a goroutine of its own, and closes the line when it returns. It closes the line at once,
-// and reports false, where there are 256 already or Close was called.
-func (s *Lines) Go(l *Line, serve func(*Line)) bool {
+// errFull says that there are as many lines as there may be, or that Close was called.
+var errFull = errors.New("nearby: no more lines")
+
+// Go calls serve with the line that open returns, on a goroutine of its own, and closes the line when serve returns. Where there
+// are 256 lines already, or Close was called, it fails, and nothing is opened.
+func (s *Lines) Go(open func() (*Line, error), serve func(*Line)) (*Line, error) {
+	if !s.reserve() {
+		return nil, errFull
+	}
+	l, err := open()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.all) >= maxLines {
+	s.opening--
+	if err != nil {
+		return nil, err
+	}
+	if s.closed {
 		l.Close()
+		return nil, errFull
+	}
+	s.start(l, serve)
+	return l, nil
+}
+
+func (s *Lines) reserve() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.all)+s.opening >= maxLines {
 		return false
 	}
+	s.opening++
+	return true
+}
+
+// start serves a line. The lock is held.
+func (s *Lines) start(l *Line, serve func(*Line)) {
 	if s.all == nil {
 		s.all = map[*Line]bool{}
 	}
@@ -30,7 +61,6 @@ func (s *Lines) Go(l *Line, serve func(*Line)) bool {
 		defer s.forget(l)
 		serve(l)
 	})
-	return true
 }
 
 func (s *Lines) forget(l *Line) {

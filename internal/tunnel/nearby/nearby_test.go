@@ -273,26 +273,28 @@ func TestLinesAreBounded(t *testing.T) {
 	for i := range most + 1 {
 		g.streams["s"+strconv.Itoa(i)] = nil
 	}
-	_, _, spare := hosted(t, "a", "b")
-	a, b := reach(t, spare, "a"), reach(t, spare, "b")
 	var lines nearby.Lines
 	end := make(chan struct{})
 	for i := range most {
-		if !lines.Go(reach(t, name, "s"+strconv.Itoa(i)), func(*nearby.Line) { <-end }) {
-			t.Fatalf("line %d was refused", i)
+		open := func() (*nearby.Line, error) { return nearby.Reach(name, "s"+strconv.Itoa(i)) }
+		if _, err := lines.Go(open, func(*nearby.Line) { <-end }); err != nil {
+			t.Fatalf("line %d was refused: %v", i, err)
+		}
+	}
+	refused := func(when string) {
+		// A gateway that is asked, and then left alone, takes that for the end of the stream.
+		open := func() (*nearby.Line, error) { t.Errorf("a line is opened %s", when); return nil, os.ErrInvalid }
+		if _, err := lines.Go(open, nil); err == nil {
+			t.Errorf("there is one line more %s", when)
 		}
 	}
 	if _, err := nearby.Reach(name, "s"+strconv.Itoa(most)); err == nil {
 		t.Error("a gateway has no bound")
 	}
-	if lines.Go(a, func(*nearby.Line) {}) {
-		t.Error("a worker has no bound")
-	}
+	refused("beyond the bound")
 	close(end)
 	lines.Close()
-	if lines.Go(b, func(*nearby.Line) {}) {
-		t.Error("a line was taken after Close")
-	}
+	refused("after Close")
 }
 
 func TestReachGivesUpOnAGatewayThatSaysNothing(t *testing.T) {

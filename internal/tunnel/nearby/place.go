@@ -77,8 +77,15 @@ func (p *Place) accept() {
 		case err != nil:
 			time.Sleep(10 * time.Millisecond) // Out of file descriptors; that passes.
 		default:
-			p.lines.Go(&Line{conn: conn}, p.serve)
+			p.take(&Line{conn: conn})
 		}
+	}
+}
+
+// take serves a line, or closes it where there are too many.
+func (p *Place) take(l *Line) {
+	if _, err := p.lines.Go(func() (*Line, error) { return l, nil }, p.serve); err != nil {
+		l.Close()
 	}
 }
 
