@@ -179,7 +179,7 @@ func (s *call) endBehind(by flow.Channel, err error) {
 	s.Lock()
 	headless := s.response == nil && (s.ReceivedLen > 0 || by == flow.Bulk)
 	left := s.response != nil && by == flow.Control && !s.Ended && s.Err == nil
-	if headless {
+	if headless && s.pending == nil { // The first reason stays.
 		s.pending = err
 	}
 	if left {

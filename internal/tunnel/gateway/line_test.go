@@ -58,6 +58,20 @@ func TestLineThatItsWorkerDoesNotUseIsForgotten(t *testing.T) {
 	}
 }
 
+// TestLineThatEndsKeepsTheReason has all that a handler which panics sends on a line arrive before the head.
+func TestLineThatEndsKeepsTheReason(t *testing.T) {
+	t.Parallel()
+	report, _ := onLine(t, func(g *gateway.Gateway, token string) {
+		g.Receive(flow.Bulk, token, flow.Address{}, tunneltest.Encode(&frame.Data{Bytes: []byte("half")}))
+		g.Receive(flow.Bulk, token, flow.Address{}, tunneltest.Encode(frame.NewReset(frame.CodePanic, "panicked")))
+		g.Parted(token, true)
+		g.Receive(flow.Control, token, flow.Address{}, tunneltest.Encode(&frame.Response{Status: 200, More: true, ContentLength: -1}))
+	})
+	if report.Outcome != gateway.WorkerFailed {
+		t.Errorf("got %v: %v", report.Outcome, report.Err)
+	}
+}
+
 func TestLineThatBreaksCutsItsResponse(t *testing.T) {
 	t.Parallel()
 	half := tunneltest.Encode(&frame.Data{Bytes: []byte("half")})
