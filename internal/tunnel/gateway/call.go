@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -157,7 +158,10 @@ func (s *call) assemble(p *frame.Part) {
 func (s *call) join(p *frame.Part) (*frame.Response, error) {
 	s.Lock()
 	defer s.Unlock()
-	if p.Offset != uint64(len(s.parts)) || len(s.parts)+len(p.Bytes) > frame.MaxHead {
+	switch {
+	case s.response != nil:
+		return nil, errors.New("a part behind the response")
+	case p.Offset != uint64(len(s.parts)) || len(s.parts)+len(p.Bytes) > frame.MaxHead:
 		return nil, fmt.Errorf("a part of %d bytes at %d, behind %d", len(p.Bytes), p.Offset, len(s.parts))
 	}
 	if s.parts = append(s.parts, p.Bytes...); !p.Last {

@@ -296,6 +296,26 @@ func TestGatewayBehindHTTP2(t *testing.T) {
 	}
 }
 
+// TestPartBehindTheResponseEndsIt holds that a response that is under way takes no memory for another.
+func TestPartBehindTheResponseEndsIt(t *testing.T) {
+	t.Parallel()
+	told := make(chan *gateway.Report, 1)
+	g := script(gateway.Options{Done: func(r *gateway.Report) { told <- r }}, func(g *gateway.Gateway, token string, _ []byte) error {
+		for _, f := range []frame.Frame{&frame.Response{Status: 200, More: true, ContentLength: -1}, &frame.Part{Bytes: []byte("x")}} {
+			g.Receive(flow.Control, token, flow.Address{}, tunneltest.Encode(f))
+		}
+		g.Receive(flow.Bulk, token, flow.Address{}, tunneltest.Encode(&frame.Data{Last: true, Bytes: []byte("x")}))
+		return nil
+	})
+	func() {
+		defer func() { _ = recover() }() // A response that is cut ends in a panic.
+		g.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	}()
+	if r := <-told; r.Outcome != gateway.BadResponse {
+		t.Errorf("got %v: %v", r.Outcome, r.Err)
+	}
+}
+
 func TestReplyCannotContradictItsLength(t *testing.T) {
 	t.Parallel()
 	lies := []frame.Field{{Name: "Content-Length", Value: "99"}, {Name: "Transfer-Encoding", Value: "chunked"}}
