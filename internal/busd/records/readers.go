@@ -129,9 +129,10 @@ func (h *handing) hand(ctx context.Context, found []decision.Record) (left []dec
 // batch has as many records as fit into a message.
 func (h *handing) batch(found []decision.Record) decision.Batch {
 	b := decision.Batch{Decisions: found[:0:0], Lost: h.lost}
-	room := int(h.Conn.MaxPayload()) - spareBytes
+	most := int(h.Conn.MaxPayload()) - spareBytes
+	room := most
 	for i := range found {
-		raw := encode(&found[i], room)
+		raw := encode(&found[i], most) // Not what is left: the record would lose what the next message has room for.
 		if room -= len(raw) + 1; raw == nil || room < 0 {
 			break
 		}

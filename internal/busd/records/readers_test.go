@@ -2,15 +2,18 @@ package records_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -78,6 +81,32 @@ func TestModuleThatMayReadIsHandedEachRecordOnce(t *testing.T) {
 	case m := <-batches:
 		t.Errorf("a module that may not read any more is handed %s", m.Data)
 	default:
+	}
+}
+
+func TestRecordsThatTakeSeveralMessagesAreHandedWhole(t *testing.T) {
+	t.Parallel()
+	r, _, batches := hand(t)
+	r.KeepRequests(true)
+	const asks = 60
+	large := &callbacksv1.UserMayCreateRoomRequest{UserId: "@" + strings.Repeat("x", 60<<10) + ":example.com"}
+	for range asks {
+		observe(t, r, 1, func(tr *bus.Trace) { tr.Request = large })
+	}
+	messages := 0
+	for read := 0; read < asks; messages++ {
+		b := take(t, batches)
+		for _, record := range b.Decisions {
+			if len(record.Request) < 60<<10 {
+				t.Errorf("record %d has %d bytes of its request", read, len(record.Request))
+			}
+		}
+		if read += len(b.Decisions); b.Lost > 0 {
+			t.Fatalf("%d are lost", b.Lost)
+		}
+	}
+	if messages < 2 {
+		t.Errorf("all came in %d message", messages)
 	}
 }
 
