@@ -312,6 +312,26 @@ func TestStreamIsAsLargeAndAsOldAsIsWantedNow(t *testing.T) {
 	}
 }
 
+// TestRecordsThatFillAMessageAreWritten has records of about the size that NATS takes, headers and all.
+func TestRecordsThatFillAMessageAreWritten(t *testing.T) {
+	t.Parallel()
+	const most, asks, step = 8 << 10, 64, 32
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: most})
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+	wanted := all
+	wanted.Requests = true
+	k := keep(t, nc, wanted)
+	for i := range asks {
+		observe(t, k.Recorder, 1, func(tr *bus.Trace) {
+			tr.Request = &callbacksv1.UserMayCreateRoomRequest{UserId: strings.Repeat("a", most-i*step)}
+		})
+	}
+	k.Close()
+	if got := stream(t, nc).State.Msgs; got != asks || k.measured("modulebus_decisions_lost_total") != 0 {
+		t.Errorf("%d of %d are written, %v are lost", got, asks, k.measured("modulebus_decisions_lost_total"))
+	}
+}
+
 // TestRecordsWithTooMuchInThemAreWrittenWithout has a NATS that takes less than a record may have.
 func TestRecordsWithTooMuchInThemAreWrittenWithout(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ const (
 	// lost.
 	handTime = 30 * time.Second
 
-	// spareBytes of a message are left for what stands around records.
+	// spareBytes of a message are left for what stands around records: headers, and what is lost.
 	spareBytes = 1 << 10
 )
 

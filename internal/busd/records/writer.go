@@ -79,7 +79,7 @@ func (w *writer) keeps(r *decision.Record) bool {
 
 // add has a record written next.
 func (w *writer) add(r *decision.Record) {
-	data := encode(r, int(w.Conn.MaxPayload()))
+	data := encode(r, int(w.Conn.MaxPayload())-spareBytes)
 	if data == nil {
 		w.lost.Inc()
 		return
