@@ -66,7 +66,7 @@ type Journal struct {
 
 // NewJournal returns a journal that writes nothing until [Journal.Configure] says so. Close must be called.
 func NewJournal(r *Recorder, o JournalOptions) (*Journal, error) {
-	js, err := jetstream.New(o.Conn, jetstream.WithPublishAsyncMaxPending(2*chunk))
+	js, err := jetstream.New(o.Conn, jetstream.WithPublishAsyncMaxPending(2*chunk), jetstream.WithPublishAsyncTimeout(apiTime))
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (j *Journal) explained(err error) error {
 		return errors.New("JetStream is not enabled on this NATS: enable it, or take decisions out of busd.yaml")
 	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return fmt.Errorf("stream %s is not there", j.server.DecisionStream())
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, jetstream.ErrTooManyStalledMsgs):
 		return errors.New("JetStream does not answer")
 	case api != nil && slices.Contains([]jetstream.ErrorCode{noStorage, noResources, noMemory}, api.ErrorCode):
 		return fmt.Errorf("JetStream has no room for decisions.max_bytes: make room, or say less: %w", err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,6 +263,46 @@ func TestStreamThatIsGoneIsMadeAgain(t *testing.T) {
 	}
 	observe(t, k.Recorder, 1)
 	eventually(t, "the record is written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == 1 })
+}
+
+// TestRecordsAreWrittenAfterAnswersWereLost has a stream that takes records and says nothing, as one whose server ends before it
+// answers.
+func TestRecordsAreWrittenAfterAnswersWereLost(t *testing.T) {
+	t.Parallel()
+	nc, at := jetStream(t), subjects.For("example.com")
+	c := jetstream.StreamConfig{
+		Name: at.DecisionStream(), Subjects: []string{at.Decision("*", "*")}, Discard: jetstream.DiscardOld, MaxAge: all.Keep, MaxBytes: all.MaxBytes,
+	}
+	c.NoAck = true
+	if _, err := streams(t, nc).CreateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	var sent sync.Map
+	var again atomic.Bool
+	hear := func(m *nats.Msg) {
+		if _, before := sent.LoadOrStore(m.Header.Get(jetstream.MsgIDHeader), true); before {
+			again.Store(true)
+		}
+	}
+	if _, err := nc.Subscribe(c.Subjects[0], hear); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, nc, config.Decisions{})
+	k.Configure(all)
+	const asks = 128 // As many as are written at once, and again.
+	for range asks {
+		observe(t, k.Recorder, 1)
+	}
+	eventually(t, "it is tried again", again.Load)
+	eventually(t, "the log says so", func() bool { return k.log.has("JetStream does not answer") })
+	c.NoAck = false
+	if _, err := streams(t, nc).UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "they are written", func() bool { return k.log.has("written to JetStream again") })
 }
 
 func TestStreamOfSomebodyElseIsLeftAlone(t *testing.T) {
