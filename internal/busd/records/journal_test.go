@@ -199,6 +199,27 @@ func TestRecordsOutliveBusd(t *testing.T) {
 	}
 }
 
+// TestReadingTheLastHoldsFewRecords reads the few newest of a part of the stream that is long.
+func TestReadingTheLastHoldsFewRecords(t *testing.T) {
+	t.Parallel()
+	k := keep(t, jetStream(t), all)
+	const asks, most = 400, 10
+	var ids []string
+	for range asks {
+		ids = append(ids, observe(t, k.Recorder, 1))
+	}
+	k.Close()
+	found, err := k.Between(t.Context(), 1, asks, most)
+	if err != nil || len(found) < most || len(found) > 2*most {
+		t.Fatalf("%d are held: %v", len(found), err)
+	}
+	for i, r := range found {
+		if want := ids[asks-len(found)+i]; r.ID != want {
+			t.Errorf("record %d is %s, want %s", i, r.ID, want)
+		}
+	}
+}
+
 func TestOneOfManySilentRecordsIsWritten(t *testing.T) {
 	t.Parallel()
 	nc := jetStream(t)

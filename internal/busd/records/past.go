@@ -131,7 +131,7 @@ func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemo
 	window := uint64(firstWindow)
 	for high := state.LastSeq; high >= state.FirstSeq && high > 0 && len(found) < most; window *= 2 {
 		low := max(state.FirstSeq, high-min(high, window)+1)
-		part, older, err := j.between(ctx, f, low, high, inMemory)
+		part, older, err := j.between(ctx, f, low, high, most-len(found), inMemory)
 		if err != nil {
 			return nil, err
 		}
@@ -145,9 +145,10 @@ func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemo
 	return found[:min(len(found), most)], nil
 }
 
-// between returns the records of a part of the stream, and whether what comes before is older than is wanted.
+// between returns the newest records of a part of the stream, so many if there are, and twice as many at most, and whether what
+// comes before is older than is wanted.
 func (j *Journal) between(
-	ctx context.Context, f *decision.Filter, low, high uint64, inMemory func(string) bool,
+	ctx context.Context, f *decision.Filter, low, high uint64, most int, inMemory func(string) bool,
 ) (found []decision.Record, older bool, _ error) {
 	c := jetstream.ConsumerConfig{FilterSubjects: j.subjects(f), DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: low}
 	p, err := j.look(ctx, c)
@@ -167,10 +168,20 @@ func (j *Journal) between(
 			}
 			older = older || about.Timestamp.Before(f.Since)
 			if r, ok := read(m); ok && f.Wants(&r) && !inMemory(r.ID) {
-				found = append(found, r)
+				found = newest(append(found, r), most)
 			}
 		}
 	}
+}
+
+// newest lets go of the oldest records when there are twice as many as are wanted.
+func newest(found []decision.Record, most int) []decision.Record {
+	if len(found) <= 2*most {
+		return found
+	}
+	n := copy(found, found[len(found)-most:])
+	clear(found[n:])
+	return found[:n]
 }
 
 // find returns the record with that ID, whose ask began then: near that time first, and then everywhere, because clocks
