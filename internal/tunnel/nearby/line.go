@@ -29,13 +29,22 @@ type Line struct {
 	head [4]byte
 }
 
-// Send implements [flow.Line].
+// Send implements [flow.Line]. It closes the line when it fails: what came behind half a frame would be taken for its rest.
 func (l *Line) Send(frame []byte) error {
 	if len(frame) > MaxFrame {
 		return fmt.Errorf("nearby: frame of %d bytes", len(frame))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	err := l.write(frame)
+	if err != nil {
+		l.Close()
+	}
+	return err
+}
+
+// write writes a frame behind its length. The lock is held.
+func (l *Line) write(frame []byte) error {
 	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}

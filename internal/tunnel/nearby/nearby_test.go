@@ -182,6 +182,37 @@ func TestLineBeginsWithTheAnswer(t *testing.T) {
 	}
 }
 
+// TestLineThatSentHalfAFrameSendsNoMore has a gateway that takes nothing for a while.
+func TestLineThatSentHalfAFrameSendsNoMore(t *testing.T) {
+	t.Parallel()
+	g, _, name := hosted(t, "token")
+	l := reach(t, name, "token")
+	g.mu.Lock() // The gateway waits.
+	failed := make(chan error)
+	go func() {
+		var err error
+		for err == nil {
+			err = l.Send(make([]byte, nearby.MaxFrame))
+		}
+		failed <- err
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for err == nil {
+		select {
+		case err = <-failed:
+		case <-tick.C:
+			l.GiveUp()
+		}
+	}
+	g.mu.Unlock()
+	if err := l.Send([]byte("more")); err == nil {
+		t.Fatal("a frame is sent behind half of another")
+	}
+	<-g.parted
+}
+
 func TestReachNeedsATokenThatIsExpectedOnce(t *testing.T) {
 	t.Parallel()
 	_, _, name := hosted(t, "token")
