@@ -106,6 +106,10 @@ func (t *attempt) send(slot int, now time.Time) bool {
 		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
 		return true
 	}
+	if t.step.stored && !t.asking.fits(data) { // JetStream might take it, and nobody could be told it.
+		t.unsent(nats.ErrMaxPayload)
+		return true
+	}
 	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json}
 	if t.step.pulls && t.asking.large(data) {
 		r.Data, r.File, r.Size = wire.Elsewhere, t.pull(data), len(data)

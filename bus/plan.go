@@ -90,9 +90,10 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 	return s
 }
 
-// store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked.
+// store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it
+// in one message: pieces could be read only until the ask is over.
 func (s *step) store(subject string) {
-	s.stored, s.subject, s.json, s.unserved = true, subject, false, ""
+	s.stored, s.subject, s.json, s.pulls, s.unserved = true, subject, false, false, ""
 }
 
 // parallel reports whether the modules may be asked at the same time, by the declaration and the operator.

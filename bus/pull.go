@@ -5,10 +5,13 @@ import "bytes"
 // headRoom is what the headers of a question may take of a message, in bytes.
 const headRoom = 1 << 10
 
-// large reports whether the bytes of a question do not fit a message, and can be read in pieces.
-func (a *asking) large(data []byte) bool {
-	return a.client.files != nil && len(data)+headRoom > a.client.requester.MaxPayload()
+// fits reports whether the bytes of a question fit a message, together with headers.
+func (a *asking) fits(data []byte) bool {
+	return len(data)+headRoom <= a.client.requester.MaxPayload()
 }
+
+// large reports whether the bytes of a question do not fit a message, and can be read in pieces.
+func (a *asking) large(data []byte) bool { return a.client.files != nil && !a.fits(data) }
 
 // pull returns where the module can read its question in pieces, until the ask is over. See ADR 32.
 func (t *attempt) pull(question []byte) (subject string) {
