@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -59,7 +60,19 @@ func (x *term) tell(ctx context.Context, n *item) *wire.Failure {
 	reply, err := x.service.Conn.RequestMsgWithContext(ctx, &nats.Msg{
 		Subject: x.service.server.Callback(d, x.name), Header: header, Data: data,
 	})
-	return failureOf(reply, err)
+	return n.discreet(d, failureOf(reply, err))
+}
+
+// discreet is the failure without what is secret in the news, which modules may repeat in its text.
+func (n *item) discreet(d *subjects.Declaration, f *wire.Failure) *wire.Failure {
+	if f == nil || f.Text == "" {
+		return f
+	}
+	req := d.NewRequest()
+	if wire.Decode(n.data, wire.Binary, req) != nil {
+		return &wire.Failure{Kind: f.Kind, Text: "this busd cannot read the news"} // Nor say what of the text is secret.
+	}
+	return &wire.Failure{Kind: f.Kind, Text: redact.Text(f.Text, req)}
 }
 
 // encoded is what was stored, in the mapping that the module wants.

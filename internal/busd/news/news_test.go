@@ -115,11 +115,17 @@ func (s *stage) busd(modules []config.Module) *news.Service {
 // store stores news of a user's profile.
 func (s *stage) store(user string, n int) {
 	s.Helper()
-	data, err := proto.Marshal(&callbacksv1.OnProfileUpdateRequest{UserId: user, NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strconv.Itoa(n))}})
+	s.keep(subjects.OnProfileUpdate, &callbacksv1.OnProfileUpdateRequest{UserId: user, NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strconv.Itoa(n))}})
+}
+
+// keep stores news of any kind.
+func (s *stage) keep(of subjects.AnyCallback, req proto.Message) {
+	s.Helper()
+	data, err := proto.Marshal(req)
 	if err != nil {
 		s.Fatal(err)
 	}
-	ack, err := s.nc.Request(at.News(subjects.OnProfileUpdate, "archive"), data, patience)
+	ack, err := s.nc.Request(at.News(of, "archive"), data, patience)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -272,6 +278,31 @@ func TestNewsThatWasRefusedIsToldAgainAndHoldsUpOnlyItsUser(t *testing.T) {
 		}
 	})) != 3 {
 		t.Errorf("the same news does not have the same name each time: %v", ids)
+	}
+}
+
+func TestFailureOfNewsRepeatsNoAddress(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	busd := s.busd(archive(nil))
+	_, err := s.nc.QueueSubscribe(at.Callback(subjects.OnAddUserThirdPartyIdentifier, "archive"), "archive", func(q *nats.Msg) {
+		req := &callbacksv1.OnAddUserThirdPartyIdentifierRequest{}
+		_ = wire.DecodeMessage(q, req)
+		_ = q.RespondMsg(&nats.Msg{Header: (&wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "cannot mail " + req.GetAddress()}).Header()})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keep(subjects.OnAddUserThirdPartyIdentifier, &callbacksv1.OnAddUserThirdPartyIdentifierRequest{
+		UserId: "@a:example.com", Medium: "email", Address: "alice@example.org",
+	})
+	failure := ""
+	s.until("it failed", func() bool {
+		failure = busd.Backlogs()["archive"].Failure
+		return strings.Contains(failure, "cannot mail")
+	})
+	if want := "third_party_rules.on_add_user_third_party_identifier: error: cannot mail [redacted]"; failure != want {
+		t.Errorf("the failure is %q, want %q", failure, want)
 	}
 }
 
