@@ -100,7 +100,15 @@ func archive(change func(*config.Module)) []config.Module {
 // busd is one that keeps the module's news.
 func (s *stage) busd(modules []config.Module) *news.Service {
 	s.Helper()
-	service, err := news.New(news.Options{Conn: natstest.Connect(s.T, s.home), ServerName: serverName, Log: zerolog.New(zerolog.NewTestWriter(s.T))})
+	service := s.prepared(natstest.Connect(s.T, s.home), modules)
+	service.Start(s.roster.await, modules)
+	return service
+}
+
+// prepared is a busd that keeps the module's news, and tells none yet.
+func (s *stage) prepared(nc *nats.Conn, modules []config.Module) *news.Service {
+	s.Helper()
+	service, err := news.New(news.Options{Conn: nc, ServerName: serverName, Log: zerolog.New(zerolog.NewTestWriter(s.T))})
 	if err == nil {
 		err = service.Prepare(modules)
 	}
@@ -108,7 +116,6 @@ func (s *stage) busd(modules []config.Module) *news.Service {
 		s.Fatal(err)
 	}
 	s.Cleanup(service.Close)
-	service.Start(s.roster.await, modules)
 	return service
 }
 
@@ -325,6 +332,26 @@ func TestNewsIsToldByOneBusdAndThenByTheOther(t *testing.T) {
 	s.store("@a:example.com", 1)
 	s.until("the other has told it", func() bool { return other.Backlogs()["archive"].Handled == 1 })
 	if got := m.names("@a:example.com"); !slices.Equal(got, counted(2)) {
+		t.Errorf("told %q", got)
+	}
+}
+
+func TestNewsIsToldAfterATermThatCouldNotBeEnded(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	busd := s.prepared(natstest.Connect(t, s.home), archive(nil))
+	s.store("@a:example.com", 0)
+	left, err := s.js.CreateConsumer(t.Context(), at.NewsStream("archive"), busd.Consumer())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := left.Next(); err != nil { // Taken out, and not handled.
+		t.Fatal(err)
+	}
+	m := s.module(nil)
+	busd.Start(s.roster.await, archive(nil))
+	s.until("it is handled", s.drained)
+	if got := m.names("@a:example.com"); !slices.Equal(got, counted(1)) {
 		t.Errorf("told %q", got)
 	}
 }

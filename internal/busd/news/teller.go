@@ -45,6 +45,14 @@ const (
 // consumer is the name of the one consumer of a stream. Whoever makes it tells the module; it goes when that busd does.
 const consumer = "busd"
 
+// consumer is the one of this busd.
+func (s *Service) consumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: consumer, Description: s.name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: window,
+		InactiveThreshold: absence,
+	}
+}
+
 // teller tells one module its news, when no other busd does.
 type teller struct {
 	service *Service
@@ -140,11 +148,10 @@ func (t *teller) lead(ctx context.Context) error {
 
 // take makes the consumer, and tells the module what comes out of it. Where another busd has made it, that one tells.
 func (t *teller) take(ctx context.Context, stream jetstream.Stream) error {
-	c, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable: consumer, Description: t.service.name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: window,
-		InactiveThreshold: absence,
-	})
+	c, err := stream.CreateConsumer(ctx, t.service.consumer())
 	switch {
+	case err == nil && c.CachedInfo().Delivered.Consumer > 0: // A term that ended while NATS was away has left it, and took news out.
+		t.leave(stream)
 	case err == nil:
 		defer t.leave(stream)
 		err = t.serve(ctx, stream, c)
