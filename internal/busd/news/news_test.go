@@ -3,6 +3,7 @@ package news_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,10 +66,11 @@ func newRosters() *rosters {
 }
 
 // change makes a later roster, as when a worker joins.
-func (r *rosters) change(json bool) {
+func (r *rosters) change(m *rosterv1.Module) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.now = &rosterv1.Roster{Revision: r.now.GetRevision() + 1, Modules: []*rosterv1.Module{{Name: "archive", Json: json}}}
+	m.Name = "archive"
+	r.now = &rosterv1.Roster{Revision: r.now.GetRevision() + 1, Modules: []*rosterv1.Module{m}}
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
@@ -161,7 +163,7 @@ func (s *stage) module(refuse func(piece) bool) *module {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.roster.change(false)
+	s.roster.change(&rosterv1.Module{})
 	return m
 }
 
@@ -288,6 +290,23 @@ func TestNewsThatWasRefusedIsToldAgainAndHoldsUpOnlyItsUser(t *testing.T) {
 	}
 }
 
+func TestNewsThatAModuleDoesNotListenForHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	if err := s.stored(archive(nil)); err != nil {
+		t.Fatal(err)
+	}
+	const unheard = 300
+	for i := range unheard {
+		s.keep(subjects.OnUserDeactivationStatusChanged, &callbacksv1.OnUserDeactivationStatusChangedRequest{UserId: fmt.Sprintf("@user%d:example.com", i)})
+	}
+	m := s.module(nil)
+	s.roster.change(&rosterv1.Module{Workers: []string{"w"}, Callbacks: []*rosterv1.Interest{{Callback: subjects.OnProfileUpdate.FullName()}}})
+	s.store("@a:example.com", 0)
+	s.busd(archive(nil))
+	s.until("what it listens for is handled", func() bool { return slices.Equal(m.names("@a:example.com"), counted(1)) && s.kept() == unheard })
+}
+
 func TestFailureOfNewsRepeatsNoAddress(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -364,7 +383,7 @@ func TestNewsIsToldInTheMappingThatTheModuleWants(t *testing.T) {
 	if _, err := s.nc.ChanQueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", got); err != nil {
 		t.Fatal(err)
 	}
-	s.roster.change(true)
+	s.roster.change(&rosterv1.Module{Json: true})
 	s.store("@a:example.com", 7)
 	for {
 		select {

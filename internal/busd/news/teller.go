@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -310,6 +311,9 @@ func (x *term) settle(r told, now time.Time) {
 		x.queue.done(r.item)
 		x.note(func(b *Backlog) { b.Handled++; b.Failure = "" })
 		x.acknowledge(r.item)
+	case f.Kind == rosterv1.FailureKind_ABSENT && deaf(x.roster.Load(), r.item.callback):
+		x.queue.failed(r.item, now)
+		x.blame(r.item, f)
 	case f.Kind == rosterv1.FailureKind_ABSENT:
 		x.queue.silent(r.item.asked, now)
 		x.queue.unheard(r.item)
@@ -323,6 +327,13 @@ func (x *term) settle(r told, now time.Time) {
 		x.queue.failed(r.item, now)
 		x.blame(r.item, f)
 	}
+}
+
+// deaf reports whether the module is there, and does not listen for a callback: other news it may handle.
+func deaf(m *rosterv1.Module, callback string) bool {
+	return len(m.GetWorkers()) > 0 && !slices.ContainsFunc(m.GetCallbacks(), func(i *rosterv1.Interest) bool {
+		return i.GetCallback() == callback && !i.GetNamed() && i.GetUnserved() == ""
+	})
 }
 
 // acknowledge removes news from the stream. A node of NATS that is lost may take an acknowledgement with it, so that it is
