@@ -107,7 +107,7 @@ func (s *Service) Configure(modules []config.Module) {
 	defer s.mu.Unlock()
 	told := map[string]bool{}
 	for _, m := range modules {
-		if m.KeepsNews() || slices.Contains(kept, s.server.NewsStream(m.Name)) {
+		if m.KeepsNews() || s.tellers[m.Name] != nil || slices.Contains(kept, s.server.NewsStream(m.Name)) {
 			told[m.Name] = true
 			s.tell(m)
 		}

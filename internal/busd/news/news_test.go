@@ -430,6 +430,23 @@ func TestNewsIsToldAfterTheOperatorWantsNoneStored(t *testing.T) {
 	}
 }
 
+func TestNewsIsToldAfterAChangeOfTheListWithoutNATS(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	nc := natstest.Connect(t, s.home)
+	busd := s.prepared(nc, archive(nil))
+	busd.Start(s.roster.await, archive(nil))
+	nc.Close()
+	busd.Configure(archive(func(m *config.Module) { m.AtLeastOnce = false }))
+	if _, told := busd.Backlogs()["archive"]; !told {
+		t.Error("what was stored before is told no more")
+	}
+	busd.Configure(nil)
+	if all := busd.Backlogs(); len(all) > 0 {
+		t.Errorf("of what is not listed: %v", all)
+	}
+}
+
 // stored only prepares.
 func (s *stage) stored(modules []config.Module) error {
 	s.Helper()
