@@ -223,8 +223,13 @@ func (x *term) run(ctx context.Context, stream jetstream.Stream, in *arrivals, a
 	defer ticker.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		x.tellAll(time.Now())
+	for before := time.Now(); ; {
+		now := time.Now()
+		if now.Sub(before) > absence/2 {
+			return errors.New("busd stood still for a while, and another may tell the news by now")
+		}
+		before = now
+		x.tellAll(now)
 		if next := x.queue.next(); next.After(time.Now()) {
 			timer.Reset(time.Until(next))
 		}
