@@ -55,11 +55,7 @@ func (s *stage) judged(ctx context.Context, config json.RawMessage) (refused boo
 	if err := s.start(); err != nil {
 		return true, err
 	}
-	defer func() {
-		if !s.process.stop() {
-			s.process.kill()
-		}
-	}()
+	defer s.process.end()
 	if err := s.awaitJoin(ctx, count); err != nil {
 		return true, fmt.Errorf("with %s for its configuration it did not join to say why it refuses it: %w",
 			strings.ReplaceAll(string(config), secret, "…"), err)

@@ -49,7 +49,12 @@ func runModule(breaks string) {
 	if breaks == "unique" {
 		m.worker = "the-one"
 	}
-	signal.Notify(m.stop, syscall.SIGTERM)
+	if breaks == "ends" {
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("process", os.Getpid())
+	} else {
+		signal.Notify(m.stop, syscall.SIGTERM)
+	}
 	options := []nats.Option{
 		nats.UserCredentials(os.Getenv("MODULEBUS_CREDENTIALS")), nats.CustomInboxPrefix(m.at.Inbox(m.name, m.worker)), nats.MaxReconnects(-1),
 		nats.ReconnectWait(50 * time.Millisecond), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),

@@ -62,6 +62,13 @@ func (p *process) stop() bool {
 	}
 }
 
+// end stops the module, and kills it where that takes too long.
+func (p *process) end() {
+	if !p.stop() {
+		p.kill()
+	}
+}
+
 // gone waits for what the command has left of its group.
 func (p *process) gone() bool {
 	for deadline := time.Now().Add(stopTime); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

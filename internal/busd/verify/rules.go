@@ -443,7 +443,7 @@ func unique(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	defer other.stop()
+	defer other.end()
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
 	for count := s.busd.count(); ; {

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/verify"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // This program runs again as a module that breaks one rule.
@@ -89,6 +93,28 @@ func TestVerifyFindsNothingWrongWithACorrectModule(t *testing.T) {
 				t.Errorf("what it does not have: %+v", r)
 			}
 		})
+	}
+}
+
+func TestVerifyLeavesNoProcessThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	said := &waittest.Log{}
+	o := options("module", "ends")
+	o.Output = said
+	verify.Only(t, o, patience, "starts", "joins", "unique")
+	all := regexp.MustCompile(`process (\d+)`).FindAllStringSubmatch(said.String(), -1)
+	if len(all) != 2 {
+		t.Fatalf("%d processes started: %s", len(all), said)
+	}
+	for _, m := range all {
+		pid, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("process %d still runs (%v)", pid, err)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 }
 
