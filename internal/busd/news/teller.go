@@ -194,7 +194,6 @@ type term struct {
 	highest uint64 // sequence in the stream that was taken out
 	results chan told
 	telling sync.WaitGroup
-	acking  sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // of what is being told
 }
 
@@ -263,7 +262,6 @@ func (x *term) drain(cancel context.CancelFunc) {
 	for r := range x.results {
 		x.settle(r, time.Now())
 	}
-	x.acking.Wait()
 }
 
 // arrive puts news into the queue. What was taken out before is only acknowledged again.
@@ -304,8 +302,19 @@ func (x *term) tellAll(now time.Time) {
 			x.giveUp(n)
 			continue
 		}
-		x.telling.Go(func() { x.results <- told{n, x.tell(x.ctx, n)} })
+		m := n.msg // It may come again meanwhile.
+		x.telling.Go(func() { x.results <- told{n, x.handle(n, m)} })
 	}
+}
+
+// handle tells the module a piece of news, and removes it when the module has handled it. The next one of its key is told only
+// then: after a crash, a piece that was not removed is told again, and must not come after one that is newer.
+func (x *term) handle(n *item, m jetstream.Msg) *wire.Failure {
+	f := x.tell(x.ctx, n)
+	if f == nil {
+		x.acknowledge(m)
+	}
+	return f
 }
 
 // settle takes in what came of telling.
@@ -315,7 +324,6 @@ func (x *term) settle(r told, now time.Time) {
 		x.queue.heard(now)
 		x.queue.done(r.item)
 		x.note(func(b *Backlog) { b.Handled++; b.Failure = "" })
-		x.acknowledge(r.item)
 	case f.Kind == rosterv1.FailureKind_ABSENT && deaf(x.roster.Load(), r.item.callback):
 		x.queue.failed(r.item, now)
 		x.blame(r.item, f)
@@ -343,18 +351,16 @@ func deaf(m *rosterv1.Module, callback string) bool {
 
 // acknowledge removes news from the stream. A node of NATS that is lost may take an acknowledgement with it, so that it is
 // repeated until JetStream has taken it, or the term ends: whoever tells the module next tells it again then.
-func (x *term) acknowledge(n *item) {
-	x.acking.Go(func() {
-		for x.acknowledged(n) != nil && x.ctx.Err() == nil {
-			pause(x.ctx, ackAgain)
-		}
-	})
+func (x *term) acknowledge(m jetstream.Msg) {
+	for x.acknowledged(m) != nil && x.ctx.Err() == nil {
+		pause(x.ctx, ackAgain)
+	}
 }
 
-func (x *term) acknowledged(n *item) error {
+func (x *term) acknowledged(m jetstream.Msg) error {
 	ctx, cancel := context.WithTimeout(x.ctx, ackTime)
 	defer cancel()
-	err := n.msg.DoubleAck(ctx)
+	err := m.DoubleAck(ctx)
 	if err != nil {
 		x.log.Debug().Err(err).Msg("cannot remove news that was handled: the module may be told it again")
 	}
@@ -384,7 +390,7 @@ func (x *term) giveUp(n *item) {
 	x.note(func(b *Backlog) { b.GivenUp++ })
 	x.log.Error().Str("callback", n.callback).Time("stored", n.stored).Str("news", x.nameOf(n)).
 		Msg("gave up news that the module has not handled: it is older than deliver_for")
-	x.acknowledge(n)
+	x.telling.Go(func() { x.acknowledge(n.msg) }) // It is in the queue no more.
 }
 
 // nameOf is the same whenever the piece of news is told, and is no other's.
