@@ -67,6 +67,9 @@ func open(o Options) (_ *stage, err error) {
 	if len(s.Config) == 0 {
 		s.Config = json.RawMessage("{}")
 	}
+	if s.Output != nil {
+		s.Output = zerolog.SyncWriter(s.Output) // Several processes write.
+	}
 	for _, step := range []func() error{s.openNATS, s.openStore, s.openLine, s.openScript} {
 		if err := step(); err != nil {
 			s.close()

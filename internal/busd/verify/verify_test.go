@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/verify"
-	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // This program runs again as a module that breaks one rule.
@@ -98,7 +97,7 @@ func TestVerifyFindsNothingWrongWithACorrectModule(t *testing.T) {
 
 func TestVerifyLeavesNoProcessThatDoesNotEnd(t *testing.T) {
 	t.Parallel()
-	said := &waittest.Log{}
+	said := &bytes.Buffer{}
 	o := options("module", "ends")
 	o.Output = said
 	verify.Only(t, o, patience, "starts", "joins", "unique")
