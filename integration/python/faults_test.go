@@ -9,7 +9,11 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // faulty is the entry of a module that does what a user's name says.
@@ -151,5 +155,26 @@ func TestSynapseModuleWaitsForTheHomeserver(t *testing.T) {
 	worker.Signal(syscall.SIGTERM)
 	if status := worker.Wait(); status != 0 || worker.Stderr.Count("Traceback") > 0 {
 		t.Errorf("it ended with status %d:\n%s", status, worker.Stderr)
+	}
+}
+
+// TestWorkerThatNATSDoesNotLetHearItsQuestionsIsSeen has a NATS with users of its own, whose permissions lack the questions.
+func TestWorkerThatNATSDoesNotLetHearItsQuestionsIsSeen(t *testing.T) {
+	t.Parallel()
+	asked := subjects.For("example.com").Callback(subjects.UserMayCreateRoom.Declaration, "faulty")
+	deaf := &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{asked, asked + ".*"}}}
+	broker := natstest.Start(t, &server.Options{Users: []*server.User{
+		{Username: "busd", Password: "p"}, {Username: "faulty", Password: "p", Permissions: deaf},
+	}})
+	at := func(user string) string { return "nats://" + user + ":p@" + broker.Addr().String() }
+	d := testbed.Serve(t, fmt.Sprintf("nats: {url: %q}\nmodules: [{module: faulty}]\n", at("busd")))
+	testbed.Execute(t, testbed.Python(t), absolute(t, "integration/python/testdata/faulty.py")).With(
+		"PYTHONPATH="+absolute(t, "bridges/python"), "MODULEBUS_NATS_URL="+at("faulty"),
+		"MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE=faulty").Start()
+	testbed.Eventually(t, "busd says so", func() bool {
+		return strings.Contains(d.Module("faulty").LastError, "NATS does not let this worker subscribe "+asked)
+	})
+	if got := d.Create(alice); got.Failure != "absent" {
+		t.Errorf("%v; want the module to be absent", got)
 	}
 }

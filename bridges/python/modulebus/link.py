@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import ssl
 import time
@@ -51,12 +52,37 @@ def dumps(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+VIOLATION = re.compile(r'permissions violation for subscription to "([^"]+)"', re.IGNORECASE)
+
+
+class Refusals:
+    """The subscriptions that NATS refused since it was last connected. It says so later; the client's subscription looks as if all were
+    well."""
+
+    def __init__(self) -> None:
+        self._subjects: set[str] = set()
+
+    def hear(self, error: Exception) -> None:
+        """Takes in an error of the connection."""
+        if found := VIOLATION.search(str(error)):
+            self._subjects.add(found[1].lower())  # nats-py has errors in lower case.
+
+    def forget(self) -> None:
+        """Is called when the connection is lost: the server says anew what it refuses."""
+        self._subjects.clear()
+
+    def why(self, subject: str) -> str:
+        """Says that the subject was refused, or nothing."""
+        return f"NATS does not let this worker subscribe {subject}" if subject.lower() in self._subjects else ""
+
+
 class Link:
     """A worker's connection. It implements caller.Transport."""
 
-    def __init__(self, client: Client, subjects: Subjects) -> None:
+    def __init__(self, client: Client, subjects: Subjects, refusals: Refusals | None = None) -> None:
         self.client = client
         self.subjects = subjects
+        self.refusals = refusals or Refusals()
 
     async def hear(self, subject: str, on: Callable[[Msg], Awaitable[None]], group: str = "") -> Subscription:
         """Subscribes to a subject, and drops messages that JetStream read from a stream. A client that may read a stream can have

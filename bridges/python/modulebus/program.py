@@ -15,7 +15,7 @@ from typing import Any
 
 from .answers import ConfigError
 from .homeserver import Homeserver
-from .link import Link, connect
+from .link import Link, Refusals, connect
 from .subjects import Subjects
 from .watch import Watch
 from .worker import Builder, ClassBuilder, Options, Worker
@@ -76,18 +76,23 @@ def context(flags: argparse.Namespace) -> ssl.SSLContext | None:
 async def run(builder: Builder, version: str, options: Options, flags: argparse.Namespace) -> int:
     """Runs a worker until a signal comes, and returns the exit status."""
     subjects = Subjects(flags.server_name, flags.module, os.environ.get("MODULEBUS_WORKER") or uuid.uuid4().hex)
-    closed = asyncio.Event()
+    closed, refusals = asyncio.Event(), Refusals()
 
     async def on_closed() -> None:
         closed.set()
 
+    async def on_disconnected() -> None:
+        refusals.forget()
+
     async def on_error(error: Exception) -> None:
+        refusals.hear(error)
         logger.error("NATS: %s", type(error).__name__)
 
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, context(flags), closed_cb=on_closed, error_cb=on_error))
+    callbacks = {"closed_cb": on_closed, "disconnected_cb": on_disconnected, "error_cb": on_error}
+    connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, context(flags), **callbacks))
     await _first(connecting, stopping)
     if not connecting.done():
         connecting.cancel()
@@ -97,7 +102,7 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
     except Exception as error:
         logger.error("cannot connect to NATS: %s", error)
         return CRASHED
-    worker = Worker(Link(client, subjects), builder, version, options)
+    worker = Worker(Link(client, subjects, refusals), builder, version, options)
     watch = Watch()
     watch.start()
     life = asyncio.create_task(worker.run())

@@ -245,6 +245,7 @@ class Worker:
             join["callbacks"] = sorted(self.instance.handlers)
             join["needs"] = {name: needs for name, h in self.instance.handlers.items() if (needs := h.needs.join())}
             join["web_resources"] = sorted(self.instance.homeserver.web_resources)
+            join["unserved"] = self._unserved(self.instance)
             join["config_revision"] = self.instance.revision
         if self.refused is not None:
             join["config_revision"] = str(self.entry.get("config_revision", "0"))
@@ -255,6 +256,13 @@ class Worker:
                 self._say(f"busd does not accept: {problem}")
         except (nats.errors.Error, ValueError) as error:
             self._say(f"busd does not answer: waiting for it ({type(error).__name__})")
+
+    def _unserved(self, instance: Instance) -> dict[str, str]:
+        """What the module registered and NATS does not let this worker be asked, and why. It is wanted all the same, and absent."""
+        subjects, why = self.link.subjects, self.link.refusals.why
+        asked = {name: subjects.callback(name) for name in instance.handlers}
+        asked.update((path, subjects.web(path)) for path in instance.homeserver.web_resources)
+        return {name: refused for name, subject in asked.items() if (refused := why(subject))}
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -3,8 +3,9 @@ from typing import Any, cast
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error
 
-from modulebus.link import Link
+from modulebus.link import Link, Refusals
 from modulebus.subjects import Subjects
 
 
@@ -25,3 +26,12 @@ async def test_what_a_stream_sends_is_not_heard() -> None:
     for headers, data in [({"nats-stream": "KV_other"}, b"forged"), (None, b"asked"), ({"Content-Type": "application/json"}, b"json")]:
         await ear.give(SimpleNamespace(headers=headers, data=data))
     assert heard == [b"asked", b"json"]
+
+
+def test_a_subscription_that_nats_refuses_is_known_until_the_connection_is_lost() -> None:
+    refusals, subject = Refusals(), Subjects("example.com", "gate", "w").callback("spam_checker.user_may_create_room")
+    refusals.hear(Error(f'nats: permissions violation for subscription to "{subject.lower()}" using queue "gate"'))
+    refusals.hear(Error('nats: permissions violation for publish to "x"'))
+    assert (subject in refusals.why(subject), refusals.why("x")) == (True, "")
+    refusals.forget()
+    assert refusals.why(subject) == ""
