@@ -48,8 +48,12 @@ def header(msg: Msg, name: str) -> str:
 
 
 def dumps(value: Any) -> bytes:
-    """Writes JSON as short as it gets."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """Writes JSON as short as it gets. Half a surrogate pair, which JSON has and UTF-8 has not, is an escape: a refusal that repeats
+    what a client typed must arrive."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 VIOLATION = re.compile(r'permissions violation for subscription to "([^"]+)"', re.IGNORECASE)

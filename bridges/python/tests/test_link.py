@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -5,7 +6,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
-from modulebus.link import Link, Refusals
+from modulebus.link import Link, Refusals, dumps
 from modulebus.subjects import Subjects
 
 
@@ -26,6 +27,12 @@ async def test_what_a_stream_sends_is_not_heard() -> None:
     for headers, data in [({"nats-stream": "KV_other"}, b"forged"), (None, b"asked"), ({"Content-Type": "application/json"}, b"json")]:
         await ear.give(SimpleNamespace(headers=headers, data=data))
     assert heard == [b"asked", b"json"]
+
+
+def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
+    typed = json.loads('{"name": "\\ud800 é"}')
+    assert json.loads(dumps(typed)) == typed
+    assert dumps({"name": "é"}) == '{"name":"é"}'.encode()
 
 
 def test_a_subscription_that_nats_refuses_is_known_until_the_connection_is_lost() -> None:
