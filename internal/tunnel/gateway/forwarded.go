@@ -18,7 +18,7 @@ import (
 func resolve(head *frame.Request, trusted []netip.Prefix) {
 	hops := origin(head, trusted)
 	said := claims{fields: head.Fields, hops: hops}
-	host, proto := said.of("X-Forwarded-Host", head.Authority), said.of("X-Forwarded-Proto", head.Scheme)
+	host, proto := said.of("X-Forwarded-Host", head.Authority), schemeOf(said.of("X-Forwarded-Proto", head.Scheme))
 	if proto == "http" || proto == "https" {
 		head.Scheme = proto
 	}
@@ -32,6 +32,17 @@ func resolve(head *frame.Request, trusted []netip.Prefix) {
 	if from, err := netip.ParseAddrPort(head.RemoteAddr); err == nil {
 		add("X-Forwarded-For", from.Addr().Unmap().String())
 	}
+}
+
+// schemeOf is http or https where a proxy says so in other words: Traefik says ws and wss of a WebSocket.
+func schemeOf(said string) string {
+	switch said = strings.ToLower(said); said {
+	case "ws":
+		return "http"
+	case "wss":
+		return "https"
+	}
+	return said
 }
 
 // origin sets RemoteAddr to the last address that a trusted proxy names, and returns how many proxies are in between.
@@ -56,8 +67,9 @@ func origin(head *frame.Request, trusted []netip.Prefix) (hops int) {
 	return hops
 }
 
+// trusts reports whether the address is a trusted proxy's, over whichever interface it comes.
 func trusts(trusted []netip.Prefix, a netip.Addr) bool {
-	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })
 }
 
 // address reads an element of X-Forwarded-For, which may have a port. Without one it is 0.

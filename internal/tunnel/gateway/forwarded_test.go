@@ -51,6 +51,9 @@ func TestClientIsWhomTrustedProxiesName(t *testing.T) {
 		"a chain of proxies to its end":       {"10.0.0.1:5", header{"X-Forwarded-For": {"10.0.0.3, 10.0.0.2"}}, "10.0.0.3:0", [4]string{"10.0.0.3", "hs.example", "http", ""}},
 		"an address with a port":              {"10.0.0.1:5", header{"X-Forwarded-For": {"[2001:db8::1]:443"}}, "[2001:db8::1]:443", [4]string{"2001:db8::1", "hs.example", "http", ""}},
 		"an address of IPv6":                  {"[::ffff:10.0.0.1]:5", header{"X-Forwarded-For": {"2001:db8::1"}}, "[2001:db8::1]:0", [4]string{"2001:db8::1", "hs.example", "http", ""}},
+		"a proxy that speaks of a WebSocket":  {"10.0.0.1:5", header{"X-Forwarded-Proto": {"wss"}}, "10.0.0.1:5", [4]string{"10.0.0.1", "hs.example", "https", ""}},
+		"a proxy that shouts":                 {"10.0.0.1:5", header{"X-Forwarded-Proto": {"HTTPS"}}, "10.0.0.1:5", [4]string{"10.0.0.1", "hs.example", "https", ""}},
+		"a proxy at a link-local address":     {"[fe80::1%eth0]:5", header{"X-Forwarded-For": {"203.0.113.9"}}, "203.0.113.9:0", [4]string{"203.0.113.9", "hs.example", "http", ""}},
 		"what is no address ends the chain":   {"10.0.0.1:5", header{"X-Forwarded-For": {"1.2.3.4, unknown"}}, "10.0.0.1:5", [4]string{"10.0.0.1", "hs.example", "http", ""}},
 		"Forwarded is nobody's word":          {"10.0.0.1:5", header{"Forwarded": {"for=1.2.3.4"}}, "10.0.0.1:5", [4]string{"10.0.0.1", "hs.example", "http", ""}},
 		"empty elements do not count as hops": {"10.0.0.1:5", header{"X-Forwarded-For": {"1.2.3.4,, 203.0.113.9,"}}, "203.0.113.9:0", [4]string{"203.0.113.9", "hs.example", "http", ""}},
@@ -59,7 +62,7 @@ func TestClientIsWhomTrustedProxiesName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var asked *frame.Request
-			g := script(gateway.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, func(_ *gateway.Gateway, _ string, raw []byte) error {
+			g := script(gateway.Options{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}}, func(_ *gateway.Gateway, _ string, raw []byte) error {
 				f, err := frame.Decode(raw)
 				asked, _ = f.(*frame.Request)
 				if err != nil {
