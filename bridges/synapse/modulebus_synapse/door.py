@@ -27,6 +27,7 @@ _CONNECTIONS = 128  # At once.
 _SHARE = 0.9  # Of the time is busd's, so that it has an answer before this side gives up.
 _WORDS = 10.0  # Seconds between two lines about questions that got no answer.
 _POLL = 25.0  # Seconds; less than what common proxies wait for an answer.
+_WHILE = 2.0  # Seconds for which a poll is open whose connection is not closed because nobody is there.
 _AGAIN = (0.05, 0.25)  # Seconds until a busd that restarts is asked again: at first, and at most.
 _SILENCE = 0.5  # Seconds for which nobody asks a busd that says it cannot be asked now, so that it sees an end and restarts.
 _START = 5.0  # Seconds for which the start of Synapse waits for a busd that starts as well.
@@ -295,11 +296,20 @@ class Door:
         return self.connections.close()
 
     async def wants(self, after: int) -> dict[str, Any] | None:
-        """What is wanted, when it is something else than in revision after. None when there was no news for a while."""
+        """What is wanted, when it is something else than in revision after. None when there was no news for a while.
+
+        Proxies end a poll with 504, or close its connection, when it takes longer than they wait. Of a busd that is gone,
+        the next one hears at once.
+        """
         request = self._wants(b"&after=%d&wait=%ds" % (after, _POLL)) + b"\r\n"
+        began = self.reactor.seconds()
         try:
             answer = await self._exchange(lambda fresh: self.connections.request(request, fresh), True, _POLL + 5.0)
-        except (ConnectError, Closed) as e:
+        except Closed as e:
+            if self.reactor.seconds() - began >= _WHILE:
+                return None
+            raise self._gone(e) from None
+        except ConnectError as e:
             raise self._gone(e) from None
         except _Late:
             return None

@@ -649,3 +649,20 @@ class DoorTest(TestCase):
 
         door.server_name = "a.example:8448"
         return ensureDeferred(go())
+
+    def test_a_poll_whose_connection_is_closed_after_a_while_is_no_outage(self) -> Any:
+        """Some proxies close the connection, and say nothing. Where it is closed at once, nobody answers."""
+        time = Held()
+        door, wires = self.wires([], [CLOSE], [CLOSE], [CLOSE], time=time)
+
+        async def go() -> None:
+            polling = ensureDeferred(door.wants(7))
+            await self.heard(wires)
+            time.advance(10.0)
+            wires[0].say(CLOSE)
+            self.assertIsNone(await polling)
+            self.assertFalse(door.away)
+            e = await self.assertFailure(ensureDeferred(door.wants(7)), Unreachable)
+            self.assertTrue(e.outage)
+
+        return ensureDeferred(go())
