@@ -34,7 +34,7 @@ async function decide(user, config) { // a real module awaits its database here,
 }
 
 const nc = await connect({
-  servers: env.MODULEBUS_NATS_URL.split(","), maxReconnectAttempts: -1, name: `${env.MODULEBUS_MODULE}/${worker}`,
+  servers: env.MODULEBUS_NATS_URL.split(","), maxReconnectAttempts: -1, ignoreAuthErrorAbort: true, name: `${env.MODULEBUS_MODULE}/${worker}`,
   inboxPrefix: `${about}.inbox.${token(worker)}`,
   authenticator: env.MODULEBUS_CREDENTIALS ? credsAuthenticator(readFileSync(env.MODULEBUS_CREDENTIALS)) : undefined,
 });
@@ -43,6 +43,9 @@ const busd = async (what, body) => (await nc.request(`${about}.${what}`, JSON.st
 let config, subscriptions = [], stopping = false, wake = () => {};
 const answers = new Set();
 process.on("SIGTERM", () => { stopping = true; wake(); });
+nc.closed().then(() => { // It never opens again: let somebody start this anew.
+  if (!stopping) process.exit(1);
+});
 
 async function answer(msg) {
   try {

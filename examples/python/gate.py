@@ -1,5 +1,5 @@
 """A module in another language: it refuses some users the creation of rooms. docs/protocol.md explains what it says."""
-import asyncio, contextlib, json, os, signal, urllib.parse, uuid
+import asyncio, contextlib, json, os, signal, sys, urllib.parse, uuid
 import nats, nats.errors
 
 def token(text):
@@ -20,7 +20,8 @@ async def decide(user, config):  # a real module awaits its database here, or th
 async def main():
     config, subs, tasks, stop, wake = {}, [], set(), asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: (stop.set(), wake.set()))
-    nc = await nats.connect(os.environ["MODULEBUS_NATS_URL"].split(","), max_reconnect_attempts=-1,
+    async def changed(*_): wake.set()
+    nc = await nats.connect(os.environ["MODULEBUS_NATS_URL"].split(","), max_reconnect_attempts=-1, closed_cb=changed,
                             inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}", user_credentials=os.environ.get("MODULEBUS_CREDENTIALS"))
     async def busd(what, body):
         return json.loads((await nc.request(f"{ABOUT}.{what}", json.dumps(body).encode(), 2, headers=JSON)).data)
@@ -36,10 +37,8 @@ async def main():
         if "Nats-Stream" in (msg.headers or {}): return  # out of a store, by somebody who may not ask
         if len(tasks) >= MOST:
             return await nc.publish(msg.reply, headers=failure("busy", "too many questions at once"))
-        tasks.add(task := asyncio.create_task(answer(msg)))
-        task.add_done_callback(tasks.discard)
-    async def changed(_): wake.set()
-    while not stop.is_set():  # busd forgets who does not join again, and knows nobody when it starts
+        tasks.add(task := asyncio.create_task(answer(msg))); task.add_done_callback(tasks.discard)
+    while not (stop.is_set() or nc.is_closed):  # busd forgets who does not join again, and knows nobody when it starts
         wake.clear(); pause = 1
         try:
             entry = await busd("entry", {})
@@ -54,6 +53,7 @@ async def main():
             print("waiting for busd:", error, flush=True)
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(wake.wait(), pause)
+    if nc.is_closed: sys.exit("NATS closed the connection for good")  # it never opens again: let somebody start this anew
     await asyncio.gather(*(sub.drain() for sub in subs), return_exceptions=True)  # what is on its way still comes
     await asyncio.gather(busd("leave", {"worker": WORKER}), *tasks, return_exceptions=True)
     await nc.close()

@@ -3,17 +3,25 @@
 package busd_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/internal/natstest"
 )
 
 const (
@@ -188,6 +196,81 @@ func TestPythonGateFailsWhenItsAnswerIsTooLarge(t *testing.T) {
 			t.Errorf("%v; want the failure of the module", got)
 		}
 	}
+}
+
+// TestPythonGateEndsWhenNATSIsGoneForGood has a NATS that says that credentials have expired: nats-py never connects again.
+func TestPythonGateEndsWhenNATSIsGoneForGood(t *testing.T) {
+	t.Parallel()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go expire(l)
+	gate := testbed.Execute(t, testbed.Python(t), pythonGate(t)).With(
+		"MODULEBUS_NATS_URL=nats://"+l.Addr().String(), "MODULEBUS_SERVER_NAME=example.com", "MODULEBUS_MODULE=gate").Start()
+	if status := gate.Wait(); status != 1 {
+		t.Errorf("exit status %d; want 1, for which supervisors start a program again", status)
+	}
+	gate.Stderr.Line(t, "closed the connection for good")
+}
+
+// expire is a NATS that lets a client in, and throws it out when it subscribes.
+func expire(l net.Listener) {
+	c, err := l.Accept()
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	fmt.Fprint(c, `INFO {"server_id":"x","version":"2.12.0","proto":1,"headers":true,"max_payload":1048576}`+"\r\n")
+	for lines := bufio.NewScanner(c); lines.Scan(); {
+		switch {
+		case strings.HasPrefix(lines.Text(), "PING"):
+			fmt.Fprint(c, "PONG\r\n")
+		case strings.HasPrefix(lines.Text(), "SUB"):
+			fmt.Fprint(c, "-ERR 'User Authentication Expired'\r\n")
+		}
+	}
+}
+
+// doorman lets no module into NATS for a while.
+type doorman struct {
+	shut   atomic.Bool
+	turned atomic.Int64 // away
+}
+
+// Check implements [server.Authentication].
+func (d *doorman) Check(c server.ClientAuthentication) bool {
+	if !d.shut.Load() || !strings.HasPrefix(c.GetOpts().Name, "gate/") {
+		return true
+	}
+	d.turned.Add(1)
+	return false
+}
+
+// TestJavaScriptGateOutlivesANATSThatDoesNotKnowItsUsers has a NATS that refuses a module's login again and again.
+func TestJavaScriptGateOutlivesANATSThatDoesNotKnowItsUsers(t *testing.T) {
+	t.Parallel()
+	guard, address := &doorman{}, testbed.FreeAddress(t)
+	options := func() *server.Options {
+		return &server.Options{Port: int(netip.MustParseAddrPort(address).Port()), CustomClientAuthentication: guard}
+	}
+	first := natstest.Start(t, options())
+	d := testbed.Serve(t, fmt.Sprintf("nats: {url: 'nats://%s'}\nmodules:\n  - module: gate\n    config: {deny: [%q]}\n", address, evil))
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := testbed.Execute(t, node, packaged(t)).With(d.Environment("gate")...).Start()
+	untilRefused(t, d)
+	guard.shut.Store(true)
+	first.Shutdown()
+	first.WaitForShutdown()
+	natstest.Start(t, options())
+	testbed.Eventually(t, "the module was turned away three times", func() bool { return guard.turned.Load() >= 3 })
+	guard.shut.Store(false)
+	untilRefused(t, d)
+	module.Stop()
 }
 
 func untilRefused(t *testing.T, d *testbed.Daemon) {
