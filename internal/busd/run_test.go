@@ -64,12 +64,13 @@ func TestSecondBusdOnAFolderTouchesNothing(t *testing.T) {
 	}
 }
 
-// TestStoreDirIsLockedToo has two busd with folders of their own for state, and one store.
+// TestStoreDirIsLockedToo has two busd with folders of their own for state, and one store: named by both, or by the second where
+// the first has it by itself.
 func TestStoreDirIsLockedToo(t *testing.T) {
 	t.Parallel()
-	store := t.TempDir()
-	with := func() *running {
-		c := parse(t, stateDir(t), "")
+	with := func(t *testing.T, state, store string) *running {
+		t.Helper()
+		c := parse(t, state, "")
 		c.NATS.StoreDir = store
 		r, said := launch(t, c)
 		select {
@@ -78,13 +79,27 @@ func TestStoreDirIsLockedToo(t *testing.T) {
 		}
 		return r
 	}
-	first := with()
-	waittest.Until(t, "the first has the store", func() bool { return strings.Contains(listing(t, store), "busd.lock") })
-	if err := with().stop(); err == nil || !strings.Contains(err.Error(), "nats.store_dir: "+store+" is in use") {
-		t.Errorf("the second ended with %v", err)
-	}
-	if err := first.stop(); err != nil {
-		t.Error(err)
+	for name, named := range map[string]bool{"named by both": true, "named by the second": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state := stateDir(t)
+			store, names := filepath.Join(state, "nats"), ""
+			if named {
+				store = t.TempDir()
+				names = store
+			}
+			first := with(t, state, names)
+			waittest.Until(t, "the first has the store", func() bool {
+				_, err := os.Stat(filepath.Join(store, "busd.lock"))
+				return err == nil
+			})
+			if err := with(t, stateDir(t), store).stop(); err == nil || !strings.Contains(err.Error(), "nats.store_dir: "+store+" is in use") {
+				t.Errorf("the second ended with %v", err)
+			}
+			if err := first.stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

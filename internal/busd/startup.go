@@ -128,15 +128,12 @@ func (d *daemon) openState() (err error) {
 	return nil
 }
 
-// storeDir is the folder for what modules store in the embedded NATS server.
+// storeDir is the folder for what modules store in the embedded NATS server. It has a lock of its own: another busd may name it.
 func (d *daemon) storeDir() (string, error) {
 	if d.config.NATS.URL != "" {
 		return "", nil
 	}
-	if d.config.NATS.StoreDir == "" {
-		return d.state.Path("nats"), nil
-	}
-	store, err := statedir.Open(d.config.NATS.StoreDir)
+	store, err := statedir.Open(cmp.Or(d.config.NATS.StoreDir, d.state.Path("nats")))
 	if err != nil {
 		return "", fmt.Errorf("nats.store_dir: %w", err)
 	}
