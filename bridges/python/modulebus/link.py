@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import secrets
 import ssl
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -48,12 +50,22 @@ def header(msg: Msg, name: str) -> str:
 
 
 def dumps(value: Any) -> bytes:
-    """Writes JSON as short as it gets. Half a surrogate pair, which JSON has and UTF-8 has not, is an escape: a refusal that repeats
-    what a client typed must arrive."""
+    """Writes JSON as short as it gets. A refusal that repeats what a client typed must arrive, so half a surrogate pair, which JSON has
+    and UTF-8 has not, is an escape, and a number that Python read as infinite is the largest there is."""
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(value), separators=(",", ":")).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else math.copysign(sys.float_info.max, value)
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
 
 
 VIOLATION = re.compile(r'permissions violation for subscription to "([^"]+)"', re.IGNORECASE)

@@ -1,4 +1,5 @@
 import json
+import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -33,6 +34,11 @@ def test_half_a_surrogate_pair_is_written_as_an_escape() -> None:
     typed = json.loads('{"name": "\\ud800 é"}')
     assert json.loads(dumps(typed)) == typed
     assert dumps({"name": "é"}) == '{"name":"é"}'.encode()
+
+
+def test_a_number_too_large_for_python_is_the_largest_there_is() -> None:
+    typed = json.loads('{"n": [1e400, -1e400, 1.5]}')
+    assert json.loads(dumps(typed)) == {"n": [sys.float_info.max, -sys.float_info.max, 1.5]}
 
 
 def test_a_subscription_that_nats_refuses_is_known_until_the_connection_is_lost() -> None:
