@@ -333,7 +333,7 @@ func (b *apiBed) ask(ctx context.Context, event string) (bus.Decision[*callbacks
 	})
 }
 
-// doors.md §7: busd passes calls on to a homeserver that is no Go program.
+// busd passes calls on to a homeserver that is no Go program.
 func TestBusdForwardsCallsToTheHomeserver(t *testing.T) {
 	t.Parallel()
 	saw := make(chan []string, 1)

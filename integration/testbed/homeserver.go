@@ -259,7 +259,7 @@ func (w *Homeserver) failed(body []byte) Outcome {
 	return Outcome{Failed: e.Module + " " + e.Failure}
 }
 
-// decision reads the message of doors.md, section 3.
+// decision reads the message that a decision is over HTTP.
 func (w *Homeserver) decision(d *subjects.Declaration, inJSON bool, body []byte) Outcome {
 	w.Helper()
 	if inJSON {
