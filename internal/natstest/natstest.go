@@ -94,7 +94,20 @@ func Configured(tb testing.TB, text string) *Home {
 		}
 	}
 	h.awaitRoutes(tb)
+	waittest.Until(tb, "JetStream has a leader", h.led)
 	return h
+}
+
+// led reports whether JetStream has a leader that all nodes follow: what it is asked before is lost.
+func (h *Home) led() bool {
+	leader := false
+	for _, s := range h.Servers {
+		if !s.JetStreamIsCurrent() {
+			return false
+		}
+		leader = leader || s.JetStreamIsLeader()
+	}
+	return leader
 }
 
 // routes are three addresses that nobody listens on: nodes with JetStream have to know each other beforehand.
