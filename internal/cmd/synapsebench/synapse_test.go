@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// TestEachMessageIsChecked has every arrangement do what is measured, and asserts nothing about time.
+// TestEachMessageIsChecked has the arrangements of modules of our own do what is measured, and asserts nothing about time. A
+// module of Synapse out of its process is what other suites try; here it would take minutes.
 func TestEachMessageIsChecked(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
-	o := options{rounds: 1, round: time.Second, match: pattern{regexp.MustCompile("")}}
+	o := options{rounds: 1, round: time.Second, match: pattern{regexp.MustCompile("(module|ms), [0-9]+ client")}}
 	results, err := run(t.Context(), o, &stdout, &stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(results) != len(comparisons) {
-		t.Errorf("%d results of %d comparisons", len(results), len(comparisons))
+	if len(results) != 3 {
+		t.Errorf("%d results", len(results))
 	}
 	for _, r := range results {
 		for _, c := range r.contenders {
