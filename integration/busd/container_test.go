@@ -58,7 +58,7 @@ func children(t *testing.T, pid int) (pids []int) {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
-		t.Skip(err)
+		t.Skip("this kernel does not list the children of a process (CONFIG_PROC_CHILDREN): ", err)
 	}
 	for word := range strings.FieldsSeq(string(text)) {
 		n, err := strconv.Atoi(word)
@@ -126,7 +126,7 @@ func halfAQuestion(d *testbed.Daemon, began chan<- struct{}) (status string) {
 func TestModuleThatNeverJoinsKeepsTheDoorClosedForAMinuteAndIsNamed(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it takes a minute")
+		t.Skip("it waits for the minute that busd gives a module to join, and -short is set")
 	}
 	d := testbed.Prepare(t, "http: {listen: '"+testbed.FreeAddress(t)+"'}\nmodules:\n"+faulty(t, "good")+
 		"  - module: hangs\n    run: [sleep, '1000']\n")
