@@ -17,7 +17,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
@@ -143,9 +143,9 @@ func exampleHome(observe ...func(*bus.Trace)) (modules *bus.Client, stop func())
 	s.Start()
 	nc, err := nats.Connect("", nats.InProcessServer(s))
 	must(err)
-	r := registry.New()
+	r := roster.New()
 	r.Configure([]config.Module{entry("demo")}, time.Minute, time.Now())
-	service, err := registry.Serve(nc, "example.com", r, zerolog.Nop())
+	service, err := roster.Serve(nc, "example.com", r, zerolog.Nop())
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

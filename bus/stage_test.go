@@ -13,7 +13,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -46,9 +46,9 @@ func newStage(t *testing.T, home *natstest.Home, modules ...config.Module) *stag
 
 func newStageWith(t *testing.T, home *natstest.Home, o bus.Options, modules ...config.Module) *stage {
 	t.Helper()
-	r := registry.New()
+	r := roster.New()
 	r.Configure(modules, time.Hour, time.Now())
-	service, err := registry.Serve(natstest.Connect(t, home), serverName, r, zerolog.Nop())
+	service, err := roster.Serve(natstest.Connect(t, home), serverName, r, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

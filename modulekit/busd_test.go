@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/store"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
@@ -26,13 +26,13 @@ const serverName = "example.com"
 // longEnough is how long anything may take that is waited for.
 const longEnough = 30 * time.Second
 
-// busd is what modules know of busd: a registry, and stores, on a NATS of its own.
+// busd is what modules know of busd: a roster, and stores, on a NATS of its own.
 type busd struct {
 	*testing.T
-	home     *natstest.Home
-	nc       *nats.Conn
-	registry *registry.Registry
-	service  *registry.Service
+	home    *natstest.Home
+	nc      *nats.Conn
+	roster  *roster.Roster
+	service *roster.Service
 }
 
 func startBusd(t *testing.T, modules ...config.Module) *busd {
@@ -42,16 +42,16 @@ func startBusd(t *testing.T, modules ...config.Module) *busd {
 
 func busdOn(t *testing.T, home *natstest.Home, modules ...config.Module) *busd {
 	t.Helper()
-	b := &busd{T: t, home: home, registry: registry.New()}
+	b := &busd{T: t, home: home, roster: roster.New()}
 	b.nc = natstest.Connect(t, home)
 	log := zerolog.New(zerolog.NewTestWriter(t))
 	b.configure(modules...)
 	var err error
-	if b.service, err = registry.Serve(b.nc, serverName, b.registry, log); err != nil {
+	if b.service, err = roster.Serve(b.nc, serverName, b.roster, log); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.service.Close)
-	listed := func(module string) bool { return b.registry.Entry(module, time.Now()).GetListed() }
+	listed := func(module string) bool { return b.roster.Entry(module, time.Now()).GetListed() }
 	s, err := store.Serve(store.Options{Conn: b.nc, ServerName: serverName, Listed: listed, Log: &log})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func (b *busd) configure(modules ...config.Module) (changed []string) {
 			modules[i].Timeout = longEnough
 		}
 	}
-	return b.registry.Configure(modules, wire.DefaultBudget, time.Now())
+	return b.roster.Configure(modules, wire.DefaultBudget, time.Now())
 }
 
 // running is a module that runs.
@@ -111,7 +111,7 @@ func runOn[C any](t *testing.T, nc *nats.Conn, m Module[C], o Options) *running 
 func (b *busd) joined(module string, workers int) {
 	b.Helper()
 	waittest.Until(b.T, module+" joins", func() bool {
-		for _, m := range b.registry.Roster().GetModules() {
+		for _, m := range b.roster.Snapshot().GetModules() {
 			if m.GetName() == module {
 				return len(m.GetWorkers()) == workers && len(m.GetCallbacks())+len(m.GetWebResources()) > 0
 			}

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/wire"
@@ -182,8 +182,8 @@ func TestRunEndsWhenTheConfigurationIsRefused(t *testing.T) {
 	t.Parallel()
 	b := startBusd(t, config.Module{Name: "gate", Config: json.RawMessage(`{"wait":true}`)})
 	wantErr(t, Run(t.Context(), natstest.Connect(t, b.home), configured(), Options{ServerName: serverName, Module: "gate"}), errNo)
-	shown := func(m registry.Status) bool { return strings.Contains(m.LastError, "no") }
-	if modules := b.registry.Modules(); !slices.ContainsFunc(modules, shown) {
+	shown := func(m roster.Status) bool { return strings.Contains(m.LastError, "no") }
+	if modules := b.roster.Modules(); !slices.ContainsFunc(modules, shown) {
 		t.Errorf("busd knows nothing of it: %v", modules)
 	}
 }
@@ -241,7 +241,7 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	<-begun
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	waittest.Until(t, "the worker leaves", func() bool { return len(b.registry.Roster().GetModules()[0].GetWorkers()) == 0 })
+	waittest.Until(t, "the worker leaves", func() bool { return len(b.roster.Snapshot().GetModules()[0].GetWorkers()) == 0 })
 	close(finish)
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -316,7 +316,7 @@ func TestDrainWaitsForALostFollowUpThatIsBeingTold(t *testing.T) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	waittest.Until(t, "the worker leaves", func() bool { return len(b.registry.Roster().GetModules()[0].GetWorkers()) == 0 })
+	waittest.Until(t, "the worker leaves", func() bool { return len(b.roster.Snapshot().GetModules()[0].GetWorkers()) == 0 })
 	close(finish)
 	if err := <-stopped; err != nil || !finished {
 		t.Errorf("ended before it was told: %v", err)

@@ -22,7 +22,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	forward "github.com/modulebus/modulebus/internal/busd/homeserver"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -44,9 +44,9 @@ func newAPIBed(t *testing.T, grants []string, construct func(*modulekit.ModuleAP
 	t.Helper()
 	home := natstest.TCP(t)
 	b := &apiBed{nc: natstest.Connect(t, home)}
-	reg := registry.New()
+	reg := roster.New()
 	reg.Configure([]config.Module{{Name: "caller", Config: json.RawMessage("{}"), Timeout: 5 * time.Second, Grants: grants}}, 10*time.Second, time.Now())
-	service, err := registry.Serve(natstest.Connect(t, home), apiServer, reg, zerolog.Nop())
+	service, err := roster.Serve(natstest.Connect(t, home), apiServer, reg, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

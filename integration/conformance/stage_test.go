@@ -16,7 +16,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/integration/testbed"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -156,12 +156,12 @@ func (r fakeReply) message(request *nats.Msg) *nats.Msg {
 	return m
 }
 
-// direct makes a roster of the record's modules, as the registry does of what they register. It returns the first of
+// direct makes a roster of the record's modules, as the roster does of what they register. It returns the first of
 // them whose registration is not accepted as it is.
 func (s *stage) direct(t *testing.T, r *vector) (unaccepted string) {
 	t.Helper()
 	s.now = s.now.Add(time.Second) // Revisions are times.
-	reg := registry.New()
+	reg := roster.New()
 	var modules []config.Module
 	if r != nil {
 		for _, m := range r.Modules {
@@ -175,7 +175,7 @@ func (s *stage) direct(t *testing.T, r *vector) (unaccepted string) {
 			unaccepted = modules[i].Name
 		}
 	}
-	roster := reg.Roster()
+	roster := reg.Snapshot()
 	raw, err := proto.Marshal(roster)
 	if err != nil {
 		t.Fatal(err)

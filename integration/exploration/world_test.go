@@ -24,7 +24,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -77,9 +77,9 @@ func newWorld(t *testing.T) *world {
 	w.startNATS()
 	w.near, w.far = newProxy(t, w.address), newProxy(t, w.address)
 
-	r := registry.New()
+	r := roster.New()
 	r.Configure(modules, 250*time.Millisecond, time.Now())
-	service, err := registry.Serve(w.connect("nats://"+w.address), serverName, r, zerolog.Nop())
+	service, err := roster.Serve(w.connect("nats://"+w.address), serverName, r, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,13 +17,13 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/modulekit"
 )
 
 const serverName = "example.com"
 
-// site is a homeserver with NATS, the registry, and a gateway for web resources.
+// site is a homeserver with NATS, the roster, and a gateway for web resources.
 type site struct {
 	url    string
 	nats   *server.Server
@@ -37,13 +37,13 @@ func newSite(t *testing.T, o bus.Options, modules ...string) *site {
 	s := &site{nats: startNATS(t, &server.Options{})}
 	s.url = s.nats.ClientURL()
 	nc := s.connect(t)
-	r := registry.New()
+	r := roster.New()
 	var listed []config.Module
 	for _, name := range modules {
 		listed = append(listed, config.Module{Name: name})
 	}
 	r.Configure(listed, 0, time.Now())
-	service, err := registry.Serve(nc, serverName, r, zerolog.New(zerolog.NewTestWriter(t)))
+	service, err := roster.Serve(nc, serverName, r, zerolog.New(zerolog.NewTestWriter(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -30,9 +30,9 @@ func (d *daemon) announce(ctx context.Context, late bool) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
-		missing := incomplete(d.registry.Modules())
+		missing := incomplete(d.roster.Modules())
 		// The client may follow another busd, which is ahead.
-		known := d.client.Roster().GetRevision() >= d.registry.Roster().GetRevision()
+		known := d.client.Roster().GetRevision() >= d.roster.Snapshot().GetRevision()
 		if known && (late || settled(missing, time.Since(start))) {
 			d.say(missing)
 			return
@@ -46,7 +46,7 @@ func (d *daemon) announce(ctx context.Context, late bool) {
 }
 
 // say says how it went, to whoever started busd and to whoever reads its log.
-func (d *daemon) say(missing []registry.Status) {
+func (d *daemon) say(missing []roster.Status) {
 	how := "ready"
 	if len(missing) > 0 {
 		how = "running, but not ready"
@@ -78,16 +78,16 @@ func (d *daemon) remind(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		if waiting := awaited(d.registry.Modules()); len(waiting) > 0 {
+		if waiting := awaited(d.roster.Modules()); len(waiting) > 0 {
 			d.Log.Warn().Str("modules", describe(waiting)).Bool("answering", d.life.Begun()).Msg("waiting for modules")
 		}
 	}
 }
 
 // awaited are the listed modules without a worker. Why one has failed, the log says when it does.
-func awaited(all []registry.Status) (some []registry.Status) {
+func awaited(all []roster.Status) (some []roster.Status) {
 	for _, m := range all {
-		if m.State == registry.Starting || m.State == registry.Absent {
+		if m.State == roster.Starting || m.State == roster.Absent {
 			some = append(some, m)
 		}
 	}
@@ -95,9 +95,9 @@ func awaited(all []registry.Status) (some []registry.Status) {
 }
 
 // incomplete are the modules that are not ready, or not yet with all their workers.
-func incomplete(all []registry.Status) (some []registry.Status) {
+func incomplete(all []roster.Status) (some []roster.Status) {
 	for _, m := range all {
-		if m.State != registry.Unlisted && (!m.Well() || m.Workers < m.Processes) {
+		if m.State != roster.Unlisted && (!m.Well() || m.Workers < m.Processes) {
 			some = append(some, m)
 		}
 	}
@@ -105,12 +105,12 @@ func incomplete(all []registry.Status) (some []registry.Status) {
 }
 
 // settled reports whether there is nothing more to wait for.
-func settled(missing []registry.Status, waited time.Duration) bool {
+func settled(missing []roster.Status, waited time.Duration) bool {
 	for _, m := range missing {
 		switch {
-		case m.State == registry.Starting,
-			m.State == registry.Absent && waited < patience,
-			m.State == registry.Ready && m.LastError == "":
+		case m.State == roster.Starting,
+			m.State == roster.Absent && waited < patience,
+			m.State == roster.Ready && m.LastError == "":
 			return false
 		}
 	}
@@ -118,7 +118,7 @@ func settled(missing []registry.Status, waited time.Duration) bool {
 }
 
 // line is the one line.
-func (d *daemon) line(missing []registry.Status) string {
+func (d *daemon) line(missing []roster.Status) string {
 	how := "ready"
 	if len(missing) > 0 {
 		how = "running, but not ready: " + describe(missing)
@@ -138,14 +138,14 @@ func (d *daemon) url() string {
 	return "http://" + listen
 }
 
-func describe(missing []registry.Status) string {
+func describe(missing []roster.Status) string {
 	var all []string
 	for _, m := range missing {
 		text := fmt.Sprintf("module %s is %s", m.Name, m.State)
-		if m.State == registry.Ready && m.Workers < m.Processes {
+		if m.State == roster.Ready && m.Workers < m.Processes {
 			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
 		}
-		if (m.State == registry.Starting || m.State == registry.Absent) && !m.Since.IsZero() {
+		if (m.State == roster.Starting || m.State == roster.Absent) && !m.Since.IsZero() {
 			text += ", and has not joined, since " + m.Since.Format(time.TimeOnly)
 		}
 		if m.LastError != "" {

@@ -5,27 +5,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 func TestStartIsSettledWhenNobodyIsExpected(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		module registry.Status
+		module roster.Status
 		waited time.Duration
 		want   bool
 	}{
-		"it starts":                {registry.Status{State: registry.Starting}, time.Hour, false},
-		"it may still come":        {registry.Status{State: registry.Absent}, 0, false},
-		"it has not come":          {registry.Status{State: registry.Absent}, patience, true},
-		"it has failed":            {registry.Status{State: registry.Failed}, 0, true},
-		"its workers are too few":  {registry.Status{State: registry.Ready, Workers: 1, Processes: 2}, 0, false},
-		"one of them has crashed":  {registry.Status{State: registry.Ready, Processes: 2, LastError: "exit status 1"}, 0, true},
-		"it is a guest, and ready": {registry.Status{State: registry.Ready, LastError: "not in the roster"}, 0, true},
+		"it starts":                {roster.Status{State: roster.Starting}, time.Hour, false},
+		"it may still come":        {roster.Status{State: roster.Absent}, 0, false},
+		"it has not come":          {roster.Status{State: roster.Absent}, patience, true},
+		"it has failed":            {roster.Status{State: roster.Failed}, 0, true},
+		"its workers are too few":  {roster.Status{State: roster.Ready, Workers: 1, Processes: 2}, 0, false},
+		"one of them has crashed":  {roster.Status{State: roster.Ready, Processes: 2, LastError: "exit status 1"}, 0, true},
+		"it is a guest, and ready": {roster.Status{State: roster.Ready, LastError: "not in the roster"}, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := settled([]registry.Status{tt.module}, tt.waited); got != tt.want {
+			if got := settled([]roster.Status{tt.module}, tt.waited); got != tt.want {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -35,8 +35,8 @@ func TestStartIsSettledWhenNobodyIsExpected(t *testing.T) {
 func TestModuleThatStartsIsNamedWithItsTime(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	all := []registry.Status{
-		{Name: "slow", State: registry.Starting, Since: since}, {Name: "gone", State: registry.Absent}, {Name: "well", State: registry.Ready},
+	all := []roster.Status{
+		{Name: "slow", State: roster.Starting, Since: since}, {Name: "gone", State: roster.Absent}, {Name: "well", State: roster.Ready},
 	}
 	if got := describe(awaited(all)); got != "module slow is starting, and has not joined, since 03:04:05, module gone is absent" {
 		t.Errorf("got %q", got)

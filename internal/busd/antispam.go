@@ -50,9 +50,9 @@ func (m *modules) serve(c config.Module) server {
 			}
 		}
 	}
-	ended := unless(m.daemon.registry.Crashed)
+	ended := unless(m.daemon.roster.Crashed)
 	s, err := antispam.New(antispam.Options{
-		Module: c, ServerName: m.daemon.config.ServerName, Conn: m.daemon.broker.Conn, Health: unless(m.daemon.registry.Unwell), Log: m.daemon.Log,
+		Module: c, ServerName: m.daemon.config.ServerName, Conn: m.daemon.broker.Conn, Health: unless(m.daemon.roster.Unwell), Log: m.daemon.Log,
 	})
 	if err != nil {
 		ended(err.Error())

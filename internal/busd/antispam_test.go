@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/modulebus/modulebus/internal/busd"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
 
@@ -139,7 +139,7 @@ func TestAntispamServerThatIsDownSaysSoAndComesBack(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	r := serve(t, parse(t, stateDir(t), "modules:\n"+server("gate", s.URL, "    on_failure: refuse\n")))
-	waittest.Until(t, "the module has failed", func() bool { return r.modules().Modules[0].State == registry.Failed })
+	waittest.Until(t, "the module has failed", func() bool { return r.modules().Modules[0].State == roster.Failed })
 	if m := r.modules().Modules[0]; !strings.Contains(m.LastError, "closed the connection") {
 		t.Errorf("it says %q", m.LastError)
 	}
@@ -147,7 +147,7 @@ func TestAntispamServerThatIsDownSaysSoAndComesBack(t *testing.T) {
 		t.Errorf("while it is down: %s", out)
 	}
 	up.Store(true)
-	waittest.Until(t, "the module is ready", func() bool { return r.modules().Modules[0].State == registry.Ready })
+	waittest.Until(t, "the module is ready", func() bool { return r.modules().Modules[0].State == roster.Ready })
 	if out := r.create("good"); strings.Contains(out, "refusal") {
 		t.Errorf("when it is up: %s", out)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 // Verdict is what a module says of its configuration.
@@ -38,7 +38,7 @@ func Judge(ctx context.Context, conf *config.Config, log zerolog.Logger) ([]Verd
 	}
 	d.modules.apply(alone.Modules) //nolint:contextcheck // They live until d is closed.
 	d.awaitVerdicts(ctx)
-	return verdicts(conf, d.registry.Modules()), nil
+	return verdicts(conf, d.roster.Modules()), nil
 }
 
 // apart is the configuration without what others would notice.
@@ -62,8 +62,8 @@ func (d *daemon) awaitVerdicts(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		open := false
-		for _, m := range d.registry.Modules() {
-			open = open || m.State == registry.Starting
+		for _, m := range d.roster.Modules() {
+			open = open || m.State == roster.Starting
 		}
 		if !open {
 			return
@@ -76,13 +76,13 @@ func (d *daemon) awaitVerdicts(ctx context.Context) {
 	}
 }
 
-func verdicts(conf *config.Config, all []registry.Status) []Verdict {
+func verdicts(conf *config.Config, all []roster.Status) []Verdict {
 	wrong := map[string]string{}
 	for _, m := range all {
 		switch {
-		case m.State == registry.Starting:
+		case m.State == roster.Starting:
 			wrong[m.Name] = "has not joined in time"
-		case m.State != registry.Ready:
+		case m.State != roster.Ready:
 			wrong[m.Name] = fmt.Sprintf("is %s: %s", m.State, m.LastError)
 		}
 	}

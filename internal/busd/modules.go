@@ -116,7 +116,7 @@ func (m *modules) joined(ctx context.Context, module, worker string) error {
 }
 
 func (m *modules) hasJoined(module, worker string) bool {
-	return slices.ContainsFunc(rosterwire.Modules(m.daemon.registry.Roster()), func(r *rosterv1.Module) bool {
+	return slices.ContainsFunc(rosterwire.Modules(m.daemon.roster.Snapshot()), func(r *rosterv1.Module) bool {
 		return r.GetName() == module && slices.Contains(r.GetWorkers(), worker)
 	})
 }
@@ -179,9 +179,9 @@ func (m *modules) environment(c config.Module) []string {
 // exited takes a worker out of the roster as soon as it is known to be dead.
 func (m *modules) exited(module string, e supervise.Exit) {
 	now := time.Now()
-	m.daemon.registry.Leave(module, e.ID, now)
+	m.daemon.roster.Leave(module, e.ID, now)
 	if e.Next != supervise.Stops {
-		m.daemon.registry.Crashed(module, fmt.Sprintf("its process ended (%v): %s", e.Next, wire.OneLine(e.Reason())), now)
+		m.daemon.roster.Crashed(module, fmt.Sprintf("its process ended (%v): %s", e.Next, wire.OneLine(e.Reason())), now)
 	}
 	m.daemon.service.Wake()
 }

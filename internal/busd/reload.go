@@ -124,9 +124,9 @@ func (d *daemon) take(c *config.Config) {
 	d.config.Decisions = c.Decisions
 	d.journal.Configure(c.Decisions)
 	d.readers.Configure(mayRead(c.Modules))
-	d.registry.Evaluate(c.Sequential)
+	d.roster.Evaluate(c.Sequential)
 	d.admission.List(now, c.Budget)
-	changed := d.registry.Configure(c.Modules, c.Budget, time.Now())
+	changed := d.roster.Configure(c.Modules, c.Budget, time.Now())
 	d.news.Configure(c.Modules)
 	restarted := d.modules.apply(c.Modules)
 	d.service.Changed(changed)

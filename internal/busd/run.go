@@ -21,7 +21,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/news"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 )
 
@@ -61,8 +61,8 @@ type daemon struct {
 	keys      *identity.Keys
 	broker    *broker.Broker
 	admission *admission.Admission
-	registry  *registry.Registry
-	service   *registry.Service
+	roster    *roster.Roster
+	service   *roster.Service
 	modules   *modules
 	news      *news.Service
 	records   *records.Recorder

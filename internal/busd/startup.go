@@ -24,7 +24,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/news"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/busd/store"
 	"github.com/modulebus/modulebus/internal/busopts"
@@ -50,7 +50,7 @@ const (
 // how far they are; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
-		d.openState, d.openBroker, d.openJournal, d.openAdmission, d.openNews, d.openRegistry, d.openModules, d.openClient, d.tellNews,
+		d.openState, d.openBroker, d.openJournal, d.openAdmission, d.openNews, d.openRoster, d.openModules, d.openClient, d.tellNews,
 		d.openModuleAPI,
 		d.openPolicyServer, d.openGuard, d.openHTTP,
 	} {
@@ -87,7 +87,7 @@ func (d *daemon) start(ctx context.Context) (stop func()) {
 func (d *daemon) awaitModules(ctx context.Context) (late bool) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	d.service.AwaitModules(ctx, registry.Started)
+	d.service.AwaitModules(ctx, roster.Started)
 	return ctx.Err() != nil
 }
 
@@ -96,7 +96,7 @@ func (d *daemon) begin() error {
 	d.service.Open()
 	ctx, cancel := context.WithTimeout(context.Background(), rosterTime)
 	defer cancel()
-	known := d.registry.Roster().GetRevision() // An earlier one may lack what was awaited.
+	known := d.roster.Snapshot().GetRevision() // An earlier one may lack what was awaited.
 	if _, err := d.client.AwaitRoster(ctx, known-1); err != nil {
 		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
 	}
@@ -226,32 +226,32 @@ func (d *daemon) openNews() (err error) {
 // tellNews has modules told what is kept for them, until busd ends.
 func (d *daemon) tellNews() error {
 	d.onClose(d.news.Close)
-	d.registry.WatchNews(d.waiting)
+	d.roster.WatchNews(d.waiting)
 	d.news.Start(d.client.AwaitRoster, d.config.Modules)
 	return nil
 }
 
 // waiting is the news that modules have not handled, by module.
-func (d *daemon) waiting() map[string]registry.News {
-	all := map[string]registry.News{}
+func (d *daemon) waiting() map[string]roster.News {
+	all := map[string]roster.News{}
 	for module, b := range d.news.Backlogs() {
-		all[module] = registry.News{Waiting: b.News, Oldest: b.Oldest, Failure: b.Failure}
+		all[module] = roster.News{Waiting: b.News, Oldest: b.Oldest, Failure: b.Failure}
 	}
 	return all
 }
 
-// openRegistry lets modules join, and gives those that run already the time to do so.
-func (d *daemon) openRegistry() error {
-	d.registry = registry.New()
-	d.registry.Evaluate(d.config.Sequential)
-	d.registry.Configure(d.config.Modules, d.config.Budget, time.Now())
-	d.metrics.MustRegister(registry.Collector(d.registry))
+// openRoster lets modules join, and gives those that run already the time to do so.
+func (d *daemon) openRoster() error {
+	d.roster = roster.New()
+	d.roster.Evaluate(d.config.Sequential)
+	d.roster.Configure(d.config.Modules, d.config.Budget, time.Now())
+	d.metrics.MustRegister(roster.Collector(d.roster))
 	memory, err := d.recall()
 	if err != nil {
 		return err
 	}
-	o := registry.Options{Conn: d.broker.Conn, ServerName: d.config.ServerName, Memory: memory, Log: d.Log}
-	if d.service, err = registry.Prepare(d.registry, o); err != nil {
+	o := roster.Options{Conn: d.broker.Conn, ServerName: d.config.ServerName, Memory: memory, Log: d.Log}
+	if d.service, err = roster.Prepare(d.roster, o); err != nil {
 		return err
 	}
 	d.onClose(d.service.Close)
@@ -267,7 +267,7 @@ func (d *daemon) openRegistry() error {
 
 // openStores has modules' buckets made when they ask.
 func (d *daemon) openStores() error {
-	listed := func(module string) bool { return d.registry.Entry(module, time.Now()).GetListed() }
+	listed := func(module string) bool { return d.roster.Entry(module, time.Now()).GetListed() }
 	s, err := store.Serve(store.Options{
 		Conn: d.broker.Conn, ServerName: d.config.ServerName, Listed: listed, Log: &d.Log,
 		Durable: d.config.NATS.URL != "" || d.config.NATS.StoreDir != "",
@@ -280,23 +280,23 @@ func (d *daemon) openStores() error {
 }
 
 // recall takes what modules registered earlier from the file of the last run, and from another busd.
-func (d *daemon) recall() (*registry.Memory, error) {
-	memory, err := registry.OpenMemory(d.state.Path(""), d.config.ServerName)
+func (d *daemon) recall() (*roster.Memory, error) {
+	memory, err := roster.OpenMemory(d.state.Path(""), d.config.ServerName)
 	if err != nil {
 		return nil, err
 	}
-	d.registry.Recall(memory.Earlier(), time.Now())
-	registry.Recall(d.broker.Conn, d.config.ServerName, d.registry)
+	d.roster.Recall(memory.Earlier(), time.Now())
+	roster.Recall(d.broker.Conn, d.config.ServerName, d.roster)
 	return memory, nil
 }
 
 // expects is what modules that busd does not run must have done before it answers. On an external NATS they are there all
 // the time, so it is enough to know what they want to be asked. From the NATS inside they were cut off when busd stopped.
-func (d *daemon) expects() registry.Expectation {
+func (d *daemon) expects() roster.Expectation {
 	if d.config.NATS.URL == "" && d.Conn == nil {
-		return registry.Joined
+		return roster.Joined
 	}
-	return registry.Known
+	return roster.Known
 }
 
 func (d *daemon) openModules() error {
@@ -312,16 +312,16 @@ func (d *daemon) openClient() (err error) {
 	})
 	if err == nil {
 		d.onClose(d.client.Close)
-		d.registry.Watch(d.failing)
+		d.roster.Watch(d.failing)
 	}
 	return err
 }
 
 // failing is what fails when modules are asked here, by module.
-func (d *daemon) failing() map[string][]registry.Failing {
-	all := map[string][]registry.Failing{}
+func (d *daemon) failing() map[string][]roster.Failing {
+	all := map[string][]roster.Failing{}
 	for _, f := range d.client.Failing() {
-		all[f.Module] = append(all[f.Module], registry.Failing{
+		all[f.Module] = append(all[f.Module], roster.Failing{
 			Callback: f.Callback.FullName(), Failure: wire.KindName(f.Kind), At: f.At, InARow: f.InARow, Open: f.Open,
 			Recent: time.Since(f.At) < failingTime, // Who is asked no more may be well again.
 		})
@@ -382,7 +382,7 @@ func (d *daemon) openGuard() (err error) {
 
 func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
-		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Registry: d.registry,
+		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Roster: d.roster,
 		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Life: d.life, PolicyServer: d.policy,
 		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})

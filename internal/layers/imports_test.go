@@ -86,7 +86,7 @@ var house = map[string]row{
 	"modulekit": {
 		own:    "decision internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
 		others: anything,
-		tests:  "internal/busd/config internal/busd/registry internal/busd/store internal/natstest",
+		tests:  "internal/busd/config internal/busd/roster internal/busd/store internal/natstest",
 	},
 	"modulekit/modulekittest": {own: "matrix decision modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
@@ -103,7 +103,7 @@ var house = map[string]row{
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
-		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/registry internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/roster internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver":                    {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
@@ -129,7 +129,7 @@ var house = map[string]row{
 		own:    "internal/busd/config internal/combine decision internal/wire subjects " + schemas,
 		others: anything, tests: "bus internal/ " + natsServer,
 	},
-	"internal/busd/registry": {own: "internal/busd/config internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
+	"internal/busd/roster":   {own: "internal/busd/config internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
 	"internal/busd/childlog": {others: anything},
 	"bridges/python":         {},
 	"internal/busd/synapse":  {own: "bridges/python subjects " + schemas, others: anything, tests: "internal/busd/config"},

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/door"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 func TestAsk(t *testing.T) {
@@ -213,15 +213,15 @@ func TestRemoteCommandReportsOddAnswers(t *testing.T) {
 func TestModulesShowsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	failing := door.ModuleStatus{Status: registry.Status{
-		Name: "gate", Order: 1, State: registry.Ready, Since: now.Add(-90 * time.Minute), Workers: 2, LastError: "timeout", LastErrorAt: now.Add(-2 * time.Minute),
-		Failing:    []registry.Failing{{Callback: "a.b"}},
-		WorkerList: []registry.Worker{{Name: "w1", Since: now.Add(-50 * time.Hour)}, {Name: "elsewhere", Since: now.Add(-time.Second)}},
+	failing := door.ModuleStatus{Status: roster.Status{
+		Name: "gate", Order: 1, State: roster.Ready, Since: now.Add(-90 * time.Minute), Workers: 2, LastError: "timeout", LastErrorAt: now.Add(-2 * time.Minute),
+		Failing:    []roster.Failing{{Callback: "a.b"}},
+		WorkerList: []roster.Worker{{Name: "w1", Since: now.Add(-50 * time.Hour)}, {Name: "elsewhere", Since: now.Add(-time.Second)}},
 	}, Processes: []door.Process{
 		{Worker: "w1", PID: 42, StartedAt: now.Add(-51 * time.Hour)},
 		{Worker: "w2", Restarts: 7, LastError: "panic: boom", LastErrorAt: now.Add(-3 * time.Second)},
 	}}
-	absent := door.ModuleStatus{Status: registry.Status{Name: "late", Order: 2, State: registry.Absent, Remembered: true, LastError: "no worker has joined"}}
+	absent := door.ModuleStatus{Status: roster.Status{Name: "late", Order: 2, State: roster.Absent, Remembered: true, LastError: "no worker has joined"}}
 	var table, workers strings.Builder
 	if err := printModules(&table, []door.ModuleStatus{failing, absent}, now); err != nil {
 		t.Fatal(err)

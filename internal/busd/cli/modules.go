@@ -15,7 +15,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 func newModules() *cobra.Command {
@@ -80,7 +80,7 @@ func printModules(w io.Writer, list []door.ModuleStatus, now time.Time) error {
 }
 
 // backlog is how much news waits for the module, and for how long.
-func backlog(n *registry.News, now time.Time) string {
+func backlog(n *roster.News, now time.Time) string {
 	switch {
 	case n == nil:
 		return "-"

@@ -26,7 +26,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -50,16 +50,16 @@ var names = subjects.For(serverName)
 
 // house is what is behind the doors: a module "gate" on a real NATS, a roster and a client.
 type house struct {
-	t        *testing.T
-	nc       *nats.Conn
-	registry *registry.Registry
-	service  *registry.Service
-	client   *bus.Client
-	records  *records.Recorder
-	life     *door.Life
-	alive    bool
-	asked    chan struct{} // has an entry for each question that the module got
-	hold     chan struct{} // questions about @slow are answered when it is closed
+	t       *testing.T
+	nc      *nats.Conn
+	roster  *roster.Roster
+	service *roster.Service
+	client  *bus.Client
+	records *records.Recorder
+	life    *door.Life
+	alive   bool
+	asked   chan struct{} // has an entry for each question that the module got
+	hold    chan struct{} // questions about @slow are answered when it is closed
 }
 
 // newHouse has the module refuse @evil, fail for @error, and take its time for @slow.
@@ -67,12 +67,12 @@ func newHouse(t *testing.T) *house {
 	t.Helper()
 	home := natstest.InProcess(t)
 	h := &house{
-		t: t, nc: natstest.Connect(t, home), registry: registry.New(), records: records.New(), life: door.NewLife(), alive: true,
+		t: t, nc: natstest.Connect(t, home), roster: roster.New(), records: records.New(), life: door.NewLife(), alive: true,
 		asked: make(chan struct{}, 4096), hold: make(chan struct{}),
 	}
 	h.configure("{module: gate, timeout: 1m}")
 	var err error
-	h.service, err = registry.Serve(h.nc, serverName, h.registry, zerolog.Nop())
+	h.service, err = roster.Serve(h.nc, serverName, h.roster, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,19 +100,19 @@ func (h *house) configure(modules string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.registry.Configure(c.Modules, c.Budget, time.Now())
+	h.roster.Configure(c.Modules, c.Budget, time.Now())
 }
 
 func (h *house) join(module string, callbacks ...string) {
-	h.registry.Join(module, &rosterv1.Join{Worker: "1", Callbacks: callbacks}, time.Now())
+	h.roster.Join(module, &rosterv1.Join{Worker: "1", Callbacks: callbacks}, time.Now())
 }
 
-// awaitRoster waits until the client knows what the registry does.
+// awaitRoster waits until the client knows what the roster does.
 func (h *house) awaitRoster() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
 	defer cancel()
-	if _, err := h.client.AwaitRoster(ctx, h.registry.Roster().GetRevision()-1); err != nil {
+	if _, err := h.client.AwaitRoster(ctx, h.roster.Snapshot().GetRevision()-1); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -167,7 +167,7 @@ func (h *house) options(c config.HTTP) door.HTTPOptions {
 	}
 	return door.HTTPOptions{
 		ServerName: serverName,
-		Config:     c, Answerer: door.NewAnswerer(h.client), Client: h.client, Registry: h.registry, Metrics: prometheus.NewRegistry(),
+		Config:     c, Answerer: door.NewAnswerer(h.client), Client: h.client, Roster: h.roster, Metrics: prometheus.NewRegistry(),
 		Processes: processes{}, Records: h.records, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
 		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}

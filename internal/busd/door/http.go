@@ -23,7 +23,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 )
@@ -53,7 +53,7 @@ type HTTPOptions struct {
 	Config   config.HTTP
 	Answerer *Answerer
 	Client   *bus.Client
-	Registry *registry.Registry
+	Roster   *roster.Roster
 	Metrics  prometheus.Gatherer
 
 	// Processes are those that busd runs of modules.

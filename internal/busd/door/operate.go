@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
 )
 
@@ -33,9 +33,9 @@ type ModuleList struct {
 	Modules        []ModuleStatus `json:"modules"`
 }
 
-// ModuleStatus is a module as the registry and the supervisor know it.
+// ModuleStatus is a module as the roster and the supervisor know it.
 type ModuleStatus struct {
-	registry.Status
+	roster.Status
 	Processes []Process `json:"processes,omitempty"`
 }
 
@@ -62,7 +62,7 @@ type Process struct {
 // status returns how all modules are.
 func (d *HTTP) status() []ModuleStatus {
 	all := []ModuleStatus{}
-	for _, s := range d.Registry.Modules() {
+	for _, s := range d.Roster.Modules() {
 		m := ModuleStatus{Status: s}
 		for _, p := range d.Processes.Processes(s.Name) {
 			m.Processes = append(m.Processes, processOf(p))

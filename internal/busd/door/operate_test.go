@@ -18,7 +18,7 @@ func TestStatusIsOfTheRosterThatAsksGoBy(t *testing.T) {
 	if err := json.Unmarshal(out, &list); err != nil || rsp.StatusCode != 200 {
 		t.Fatalf("%s %s: %v", rsp.Status, out, err)
 	}
-	if now := d.registry.Roster().GetRevision(); list.RosterRevision != now {
+	if now := d.roster.Snapshot().GetRevision(); list.RosterRevision != now {
 		t.Errorf("it tells of revision %d, while modules are known as of %d", list.RosterRevision, now)
 	}
 	if !d.Client.Wants(subjects.UserMayInvite) {

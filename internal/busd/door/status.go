@@ -5,14 +5,14 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 // rosterLag is how long a status waits for asks to go by what it says. Beyond: NATS is slow or away, and the status is told
 // all the same.
 const rosterLag = 2 * time.Second
 
-// followed returns when asks go by a roster at least as late as the registry's, so that whoever reads that a module is ready
+// followed returns when asks go by a roster at least as late as the one here, so that whoever reads that a module is ready
 // may ask it at once. Before busd has begun nothing can be asked, and it does not wait.
 func (d *HTTP) followed(ctx context.Context) {
 	if !d.Life.Begun() {
@@ -20,7 +20,7 @@ func (d *HTTP) followed(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rosterLag)
 	defer cancel()
-	_, _ = d.Client.AwaitRoster(ctx, d.Registry.Roster().GetRevision()-1)
+	_, _ = d.Client.AwaitRoster(ctx, d.Roster.Snapshot().GetRevision()-1)
 }
 
 func (d *HTTP) modules(w http.ResponseWriter, r *http.Request) {
@@ -41,26 +41,26 @@ func (d *HTTP) health(w http.ResponseWriter, _ *http.Request) {
 // ready says whether homeservers should ask here: not while busd starts, a module of the roster is missing, or busd
 // drains.
 func (d *HTTP) ready(w http.ResponseWriter, r *http.Request) {
-	missing := notReady(d.Registry.Modules())
+	missing := notReady(d.Roster.Modules())
 	d.followed(r.Context())
 	if d.Life.Draining() || !d.Life.Begun() || !d.Alive() || len(missing) > 0 {
 		answer := map[string]any{"ready": false}
 		if d.Guard.DeniesDetails(r) == nil {
-			answer["not_ready"] = append([]registry.Status{}, missing...)
+			answer["not_ready"] = append([]roster.Status{}, missing...)
 		}
 		writeJSON(w, http.StatusServiceUnavailable, answer)
 		return
 	}
 	answer := map[string]any{"ready": true}
-	if others := d.Registry.Others(); len(others.Differing) > 0 && d.Guard.DeniesDetails(r) == nil {
+	if others := d.Roster.Others(); len(others.Differing) > 0 && d.Guard.DeniesDetails(r) == nil {
 		answer["other_lists"] = others.Differing // It is asked all the same: so it is while a change comes to one busd after the other.
 	}
 	writeJSON(w, http.StatusOK, answer)
 }
 
-func notReady(all []registry.Status) (missing []registry.Status) {
+func notReady(all []roster.Status) (missing []roster.Status) {
 	for _, m := range all {
-		if m.State != registry.Unlisted && !m.Well() {
+		if m.State != roster.Unlisted && !m.Well() {
 			missing = append(missing, m)
 		}
 	}

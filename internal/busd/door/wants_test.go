@@ -52,7 +52,7 @@ func TestPollTellsWhichStateAndKeysAreNeeded(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
 	d.configure("{module: gate, timeout: 1m}, {module: rules}, {module: login}")
-	d.registry.Join("rules", &rosterv1.Join{
+	d.roster.Join("rules", &rosterv1.Join{
 		Worker: "1", Callbacks: []string{subjects.CheckEventAllowed.FullName()},
 		Needs: map[string]*rosterv1.Needs{subjects.CheckEventAllowed.FullName(): {State: &rosterv1.StateFilter{All: true}}},
 	}, time.Now())
@@ -80,7 +80,7 @@ func TestNamedLoginsOfAModuleThatNeverJoinedAreWantedByPassword(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
 	named := map[string]config.Override{subjects.AuthCheckers.FullName(): {}}
-	d.registry.Configure([]config.Module{{Name: "logins", Timeout: time.Second, Callbacks: named}}, time.Second, time.Now())
+	d.roster.Configure([]config.Module{{Name: "logins", Timeout: time.Second, Callbacks: named}}, time.Second, time.Now())
 	logins := func() (types map[string][]string) {
 		d.service.Wake()
 		d.awaitRoster()
@@ -97,7 +97,7 @@ func TestNamedLoginsOfAModuleThatNeverJoinedAreWantedByPassword(t *testing.T) {
 		t.Errorf("before it has said which, login types are %v", got)
 	}
 	keys := []*rosterv1.Key{{Value: "org.example.login", Fields: []string{"secret"}}}
-	d.registry.Join("logins", &rosterv1.Join{
+	d.roster.Join("logins", &rosterv1.Join{
 		Worker: "1", Callbacks: []string{subjects.AuthCheckers.FullName()},
 		Needs: map[string]*rosterv1.Needs{subjects.AuthCheckers.FullName(): {Keys: keys}},
 	}, time.Now())

@@ -20,8 +20,8 @@ import (
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
-	"github.com/modulebus/modulebus/internal/busd/registry"
 	"github.com/modulebus/modulebus/internal/busd/replay"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/combine/combinetest"
 	"github.com/modulebus/modulebus/internal/natsrequest"
@@ -59,13 +59,13 @@ func drawWorld(t *rapid.T) world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := registry.New()
+	r := roster.New()
 	r.Evaluate(c.Sequential)
 	r.Configure(c.Modules, c.Budget, time.Now())
 	for i := range modules {
 		r.Join(fmt.Sprintf("m%d", i), &rosterv1.Join{Worker: "w", Callbacks: []string{w.kind.Callback.FullName()}}, time.Now())
 	}
-	w.config, w.roster = c, r.Roster()
+	w.config, w.roster = c, r.Snapshot()
 	return w
 }
 

@@ -168,7 +168,7 @@ func askListed(s *stage, callers, n int) (side, error) {
 		return side{}, err
 	}
 	for _, name := range names[:n-1] {
-		h.registry.Join(name, &rosterv1.Join{Worker: "1", Callbacks: []string{subjects.UserMayInvite.FullName()}}, time.Now())
+		h.roster.Join(name, &rosterv1.Join{Worker: "1", Callbacks: []string{subjects.UserMayInvite.FullName()}}, time.Now())
 	}
 	return side{callers, ask(h, nil)}, h.module(names[n-1], answering(abstain))
 }

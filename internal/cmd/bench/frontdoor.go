@@ -38,7 +38,7 @@ func throughDoor(s *stage, callers int) (side, error) {
 	life.Begin()
 	d := door.NewHTTP(door.HTTPOptions{
 		ServerName: "example.com", Config: config.HTTP{Listen: "127.0.0.1:0"}, Answerer: door.NewAnswerer(h.client), Client: h.client,
-		Registry: h.registry, Metrics: prometheus.NewRegistry(), Life: life, Guard: guard, Alive: func() bool { return true }, Log: zerolog.Nop(),
+		Roster: h.roster, Metrics: prometheus.NewRegistry(), Life: life, Guard: guard, Alive: func() bool { return true }, Log: zerolog.Nop(),
 	})
 	if err := d.Open(); err != nil {
 		return side{}, err

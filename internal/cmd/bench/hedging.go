@@ -65,7 +65,7 @@ func (hedging) open(s *stage, hedge time.Duration) (*homeserver, error) {
 	}
 	const timeout = time.Second
 	list := []config.Module{{Name: "module", Timeout: timeout, Hedge: hedge}}
-	h.registry.Configure(list, config.DefaultBudget, time.Now())
+	h.roster.Configure(list, config.DefaultBudget, time.Now())
 	for i := range hedgeWorkers {
 		f := slow
 		if i == 0 {

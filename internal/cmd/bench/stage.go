@@ -9,7 +9,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -76,10 +76,10 @@ func (s *stage) connect(opts ...nats.Option) (*nats.Conn, error) {
 
 // homeserver is our side: a roster, and the client that goes by it.
 type homeserver struct {
-	stage    *stage
-	name     string
-	registry *registry.Registry
-	client   *bus.Client
+	stage  *stage
+	name   string
+	roster *roster.Roster
+	client *bus.Client
 }
 
 // newHomeserver serves a roster that lists the modules, and connects a client with metrics.
@@ -93,13 +93,13 @@ func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error
 
 // newHomeserverOf is newHomeserver with all that the operator says of the modules.
 func newHomeserverOf(s *stage, name string, list ...config.Module) (*homeserver, error) {
-	h := &homeserver{stage: s, name: name, registry: registry.New()}
-	h.registry.Configure(list, config.DefaultBudget, time.Now())
+	h := &homeserver{stage: s, name: name, roster: roster.New()}
+	h.roster.Configure(list, config.DefaultBudget, time.Now())
 	nc, err := s.connect()
 	if err != nil {
 		return nil, err
 	}
-	service, err := registry.Serve(nc, name, h.registry, zerolog.Nop())
+	service, err := roster.Serve(nc, name, h.roster, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +146,9 @@ func (h *homeserver) await(name string, workers int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
-		i := slices.IndexFunc(h.registry.Modules(), func(m registry.Status) bool { return m.Name == name })
-		revision := h.registry.Roster().GetRevision()
-		if i >= 0 && h.registry.Modules()[i].Workers == workers {
+		i := slices.IndexFunc(h.roster.Modules(), func(m roster.Status) bool { return m.Name == name })
+		revision := h.roster.Snapshot().GetRevision()
+		if i >= 0 && h.roster.Modules()[i].Workers == workers {
 			_, err := h.client.AwaitRoster(ctx, revision-1)
 			return err
 		}

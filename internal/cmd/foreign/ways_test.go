@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/rs/zerolog"
@@ -133,9 +133,9 @@ func tunnel(t *testing.T, path string, h http.Handler) http.Handler {
 	t.Helper()
 	const server, module = "example.com", "foreign"
 	home := natstest.TCP(t)
-	roster := registry.New()
-	roster.Configure([]config.Module{{Name: module, Timeout: config.DefaultTimeout}}, config.DefaultBudget, time.Now())
-	service, err := registry.Serve(natstest.Connect(t, home), server, roster, zerolog.Nop())
+	listed := roster.New()
+	listed.Configure([]config.Module{{Name: module, Timeout: config.DefaultTimeout}}, config.DefaultBudget, time.Now())
+	service, err := roster.Serve(natstest.Connect(t, home), server, listed, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import (
 	"maps"
@@ -22,8 +22,8 @@ const (
 	Lifetime = 3 * JoinEvery
 )
 
-// Registry is the roster as it is. Its methods may be called concurrently.
-type Registry struct {
+// Roster is the roster as it is. Its methods may be called concurrently.
+type Roster struct {
 	mu         sync.Mutex
 	budget     time.Duration
 	sequential []string
@@ -37,9 +37,9 @@ type Registry struct {
 	others     Others
 }
 
-// New returns a registry with nobody listed.
-func New() *Registry {
-	return &Registry{
+// New returns a roster with nobody listed.
+func New() *Roster {
+	return &Roster{
 		unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster,
 		failing: func() map[string][]Failing { return nil }, news: func() map[string]News { return nil },
 	}
@@ -47,21 +47,21 @@ func New() *Registry {
 
 // Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
 // on.
-func (r *Registry) Evaluate(sequential []string) {
+func (r *Roster) Evaluate(sequential []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sequential = sequential
 }
 
 // Watch has the status of modules tell what fails when they are asked, by module: see [Failing].
-func (r *Registry) Watch(failing func() map[string][]Failing) {
+func (r *Roster) Watch(failing func() map[string][]Failing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failing = failing
 }
 
 // WatchNews has the status of modules tell what news is kept for them, by module.
-func (r *Registry) WatchNews(news func() map[string]News) {
+func (r *Roster) WatchNews(news func() map[string]News) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.news = news
@@ -69,7 +69,7 @@ func (r *Registry) WatchNews(news func() map[string]News) {
 
 // Configure takes over the operator's list. Workers that had joined stay joined, and what listed modules registered stays
 // known. It returns the modules that are new or whose entry has changed.
-func (r *Registry) Configure(modules []config.Module, budget time.Duration, now time.Time) (changed []string) {
+func (r *Roster) Configure(modules []config.Module, budget time.Duration, now time.Time) (changed []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := map[string]*module{}
@@ -96,7 +96,7 @@ func (r *Registry) Configure(modules []config.Module, budget time.Duration, now 
 }
 
 // enlist returns a module that was not listed so far, with what is known of it.
-func (r *Registry) enlist(name string) *module {
+func (r *Roster) enlist(name string) *module {
 	m := r.unlisted[name]
 	delete(r.unlisted, name)
 	if m == nil {
@@ -107,7 +107,7 @@ func (r *Registry) enlist(name string) *module {
 }
 
 // delist keeps in sight what is not listed any more and still there. What it registered is forgotten when it goes.
-func (r *Registry) delist(name string, m *module) {
+func (r *Roster) delist(name string, m *module) {
 	if len(m.workers) > 0 && len(r.unlisted) < maxUnlisted {
 		m.Module = config.Module{Name: name}
 		m.refused, m.crash = nil, ""
@@ -117,7 +117,7 @@ func (r *Registry) delist(name string, m *module) {
 
 // Recall takes from an earlier roster what listed modules registered that have not joined here yet. The earlier roster
 // is the one that this busd kept in its file, or another busd's. It is called after Configure.
-func (r *Registry) Recall(earlier *rosterv1.Roster, now time.Time) {
+func (r *Roster) Recall(earlier *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range rosterwire.Modules(earlier) {
@@ -133,7 +133,7 @@ func (r *Registry) Recall(earlier *rosterv1.Roster, now time.Time) {
 
 // Learn takes from another busd's roster what listed modules registered of which nothing is known here. Where the other
 // knows less, this roster is made later than the other, so that homeservers do not go by the lesser one.
-func (r *Registry) Learn(other *rosterv1.Roster, now time.Time) {
+func (r *Roster) Learn(other *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	lesser := false
@@ -174,7 +174,7 @@ const (
 
 // Expects reports whether a listed module has yet to do what is expected. A module whose configuration was refused is
 // expected to do nothing. Nor is one whose process ended, but where nobody knows what it wants: that is started again.
-func (r *Registry) Expects(e Expectation) bool {
+func (r *Roster) Expects(e Expectation) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.listed, func(m *module) bool {
@@ -184,7 +184,7 @@ func (r *Registry) Expects(e Expectation) bool {
 }
 
 // Entry returns what the operator says of a module. A module that asks and is not listed is remembered, to be reported.
-func (r *Registry) Entry(name string, now time.Time) *rosterv1.Entry {
+func (r *Roster) Entry(name string, now time.Time) *rosterv1.Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.find(name); m != nil {
@@ -196,7 +196,7 @@ func (r *Registry) Entry(name string, now time.Time) *rosterv1.Entry {
 	return &rosterv1.Entry{}
 }
 
-func (r *Registry) find(name string) *module {
+func (r *Roster) find(name string) *module {
 	i := slices.IndexFunc(r.listed, func(m *module) bool { return m.Name == name })
 	if i < 0 {
 		return nil
@@ -205,7 +205,7 @@ func (r *Registry) find(name string) *module {
 }
 
 // Join takes in what a worker says of itself. The reply names what of it is not accepted.
-func (r *Registry) Join(name string, j *rosterv1.Join, now time.Time) *rosterv1.Joined {
+func (r *Roster) Join(name string, j *rosterv1.Join, now time.Time) *rosterv1.Joined {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.find(name)
@@ -221,7 +221,7 @@ func (r *Registry) Join(name string, j *rosterv1.Join, now time.Time) *rosterv1.
 }
 
 // guest returns a module that joins without being listed, to be reported, or nil when there are too many.
-func (r *Registry) guest(name string) *module {
+func (r *Roster) guest(name string) *module {
 	m := r.unlisted[name]
 	if m == nil && len(r.unlisted) < maxUnlisted && len(name) <= maxName {
 		m = newModule(name)
@@ -231,7 +231,7 @@ func (r *Registry) guest(name string) *module {
 }
 
 // Leave takes a worker out that takes no more work, or is known to have died.
-func (r *Registry) Leave(name, worker string, now time.Time) {
+func (r *Roster) Leave(name, worker string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.find(name)
@@ -245,7 +245,7 @@ func (r *Registry) Leave(name, worker string, now time.Time) {
 }
 
 // Crashed says why a module's process ended; empty for a process that has started.
-func (r *Registry) Crashed(name, why string, now time.Time) {
+func (r *Roster) Crashed(name, why string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.find(name); m != nil {
@@ -255,7 +255,7 @@ func (r *Registry) Crashed(name, why string, now time.Time) {
 }
 
 // Unwell says why a module that has joined cannot do what it is for; empty for one that can. It is asked all the same.
-func (r *Registry) Unwell(name, why string, now time.Time) {
+func (r *Roster) Unwell(name, why string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.find(name)
@@ -269,7 +269,7 @@ func (r *Registry) Unwell(name, why string, now time.Time) {
 }
 
 // Expire takes out the workers that have not joined again in time.
-func (r *Registry) Expire(now time.Time) {
+func (r *Roster) Expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range slices.Concat(r.listed, slices.Collect(maps.Values(r.unlisted))) {
@@ -281,22 +281,22 @@ func (r *Registry) Expire(now time.Time) {
 	r.update(now)
 }
 
-func (r *Registry) drop(m *module, gone func(id string) bool, now time.Time) {
+func (r *Roster) drop(m *module, gone func(id string) bool, now time.Time) {
 	m.drop(gone, now)
 	if r.unlisted[m.Name] == m && len(m.workers) == 0 && m.asked.IsZero() {
 		delete(r.unlisted, m.Name)
 	}
 }
 
-// Roster returns the roster as it is. It is never changed.
-func (r *Registry) Roster() *rosterv1.Roster {
+// Snapshot returns the roster as it is. It is never changed.
+func (r *Roster) Snapshot() *rosterv1.Roster {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.roster
 }
 
 // update makes a new roster if anything in it has changed.
-func (r *Registry) update(now time.Time) {
+func (r *Roster) update(now time.Time) {
 	next := &rosterv1.Roster{Revision: r.roster.GetRevision(), BudgetMs: wire.Milliseconds(r.budget), Sequential: r.sequential}
 	next.Modules, next.Shadows = r.parts()
 	if next.Revision == 0 || !proto.Equal(next, r.roster) {

@@ -1,7 +1,7 @@
-package registry
+package roster
 
 // SetRoom bounds the roster to so many bytes.
-func (r *Registry) SetRoom(bytes int) { r.room = bytes }
+func (r *Roster) SetRoom(bytes int) { r.room = bytes }
 
 // Limits are the numbers that docs/protocol.md must say, by the row that says them.
 func Limits() map[string][]int {

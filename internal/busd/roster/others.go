@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import (
 	"context"
@@ -36,14 +36,14 @@ type Others struct {
 }
 
 // Others returns which other busd there are, as of a few seconds ago.
-func (r *Registry) Others() Others {
+func (r *Roster) Others() Others {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.others
 }
 
 // met takes in who answered, by name, with their lists. It returns what is so now, and whether that is news.
-func (r *Registry) met(lists map[string]uint64, now time.Time) (is Others, news bool) {
+func (r *Roster) met(lists map[string]uint64, now time.Time) (is Others, news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for name, list := range lists {
@@ -91,9 +91,9 @@ const everything = math.MaxUint64
 
 // card is what this busd answers then: who it is, and what its list is.
 func (s *Service) card() *rosterv1.Roster {
-	s.registry.mu.Lock()
-	defer s.registry.mu.Unlock()
-	return &rosterv1.Roster{Busd: s.name, List: s.registry.list}
+	s.roster.mu.Lock()
+	defer s.roster.mu.Unlock()
+	return &rosterv1.Roster{Busd: s.name, List: s.roster.list}
 }
 
 // meet asks again and again which other busd there are, until ctx ends.
@@ -102,7 +102,7 @@ func (s *Service) meet(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if lists, err := s.askOthers(ctx); err == nil {
-			s.report(s.registry.met(lists, time.Now()))
+			s.report(s.roster.met(lists, time.Now()))
 		}
 		select {
 		case <-ctx.Done():

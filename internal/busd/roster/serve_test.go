@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -25,27 +25,27 @@ const serverName = "example.com"
 
 var subject = subjects.For(serverName)
 
-// bench is a registry that is served, and who talks to it.
+// bench is a roster on NATS, and who talks to it.
 type bench struct {
 	*testing.T
-	*registry.Registry
-	*registry.Service
+	*roster.Roster
+	*roster.Service
 	home *natstest.Home
 	nc   *nats.Conn
 }
 
 func serve(t *testing.T, modules ...config.Module) *bench {
 	t.Helper()
-	b := &bench{T: t, Registry: listing(modules...), home: natstest.InProcess(t)}
+	b := &bench{T: t, Roster: listing(modules...), home: natstest.InProcess(t)}
 	b.nc = natstest.Connect(t, b.home)
-	b.Service = b.serve(b.Registry)
+	b.Service = b.serve(b.Roster)
 	return b
 }
 
-// serve serves a registry beside those that are served already.
-func (b *bench) serve(r *registry.Registry) *registry.Service {
+// serve serves a roster beside those that are served already.
+func (b *bench) serve(r *roster.Roster) *roster.Service {
 	b.Helper()
-	s, err := registry.Serve(natstest.Connect(b, b.home), serverName, r, zerolog.New(zerolog.NewTestWriter(b)))
+	s, err := roster.Serve(natstest.Connect(b, b.home), serverName, r, zerolog.New(zerolog.NewTestWriter(b)))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -114,12 +114,12 @@ func TestModuleJoinsAndLeavesOverNATS(t *testing.T) {
 	joined := &rosterv1.Joined{}
 	b.tell(subject.Join("gate"), join("1", createRoom), joined)
 	equal(t, &rosterv1.Joined{Listed: true}, joined)
-	equal(t, 1, status(t, b.Registry, "gate").Workers)
+	equal(t, 1, status(t, b.Roster, "gate").Workers)
 	for roster := (&rosterv1.Roster{}); len(roster.GetModules()) == 0 || len(roster.GetModules()[0].GetCallbacks()) == 0; {
 		hear(t, rosters, roster) // The first one may be from before it joined.
 	}
 	b.tell(subject.Leave("gate"), &rosterv1.Leave{Worker: "1"}, joined)
-	equal(t, registry.Absent, status(t, b.Registry, "gate").State)
+	equal(t, roster.Absent, status(t, b.Roster, "gate").State)
 }
 
 func TestModuleJoinsInJSON(t *testing.T) {
@@ -144,10 +144,10 @@ func TestModuleJoinsInJSON(t *testing.T) {
 		t.Errorf("joining was answered %s", got.Data)
 	}
 	says(t, joined.Problems, "spam_checker.typo")
-	equal(t, map[string][]string{"gate": {createRoom}}, asked(b.Registry))
-	equal(t, true, b.Roster().GetModules()[0].GetJson())
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(b.Roster))
+	equal(t, true, b.Snapshot().GetModules()[0].GetJson())
 	b.ask(subject.Leave("gate"), "application/json", []byte(`{"worker": "1"}`))
-	equal(t, 0, status(t, b.Registry, "gate").Workers)
+	equal(t, 0, status(t, b.Roster, "gate").Workers)
 }
 
 func TestJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
@@ -157,12 +157,12 @@ func TestJSONWorkerMakesTheModuleGetJSON(t *testing.T) {
 	script.Json = true
 	r.Join("gate", script, start)
 	r.Join("gate", join("program", createRoom), start)
-	before := r.Roster()
+	before := r.Snapshot()
 	r.Join("gate", join("program", createRoom), start.Add(time.Second))
 	r.Join("gate", script, start.Add(2*time.Second))
 	r.Join("gate", join("program", createRoom), start.Add(3*time.Second))
-	equal(t, before, r.Roster()) // It does not flip with whoever joined last.
-	equal(t, true, r.Roster().GetModules()[0].GetJson())
+	equal(t, before, r.Snapshot()) // It does not flip with whoever joined last.
+	equal(t, true, r.Snapshot().GetModules()[0].GetJson())
 }
 
 func TestJoinThatCannotBeReadIsAnsweredSo(t *testing.T) {
@@ -177,7 +177,7 @@ func TestJoinThatCannotBeReadIsAnsweredSo(t *testing.T) {
 			}
 		}
 	}
-	equal(t, 0, status(t, b.Registry, "gate").Workers)
+	equal(t, 0, status(t, b.Roster, "gate").Workers)
 }
 
 func TestHomeserverGetsTheRosterOnce(t *testing.T) {
@@ -187,7 +187,7 @@ func TestHomeserverGetsTheRosterOnce(t *testing.T) {
 	if err := proto.Unmarshal(b.ask(subject.Roster(), "", nil).Data, roster); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, b.Roster(), roster)
+	equal(t, b.Snapshot(), roster)
 	have := []byte(strconv.FormatUint(roster.GetRevision(), 10))
 	equal(t, 0, len(b.ask(subject.Roster(), "", have).Data))
 	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
@@ -198,10 +198,10 @@ func TestHomeserverGetsTheRosterOnce(t *testing.T) {
 
 func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	t.Parallel()
-	b := &bench{T: t, Registry: listing(listed("gate")), home: natstest.InProcess(t)}
+	b := &bench{T: t, Roster: listing(listed("gate")), home: natstest.InProcess(t)}
 	b.nc = natstest.Connect(t, b.home)
 	rosters := b.listen(subject.RosterChanged())
-	s, err := registry.Prepare(b.Registry, registry.Options{Conn: natstest.Connect(t, b.home), ServerName: serverName})
+	s, err := roster.Prepare(b.Roster, roster.Options{Conn: natstest.Connect(t, b.home), ServerName: serverName})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,13 +209,13 @@ func TestHomeserversAreToldNothingBeforeModulesCanHaveJoined(t *testing.T) {
 	s.Wake()
 	equal(t, 0, len(b.ask(subject.Roster(), "", nil).Data))
 	awaited := make(chan struct{})
-	go func() { defer close(awaited); s.AwaitModules(t.Context(), registry.Known) }()
+	go func() { defer close(awaited); s.AwaitModules(t.Context(), roster.Known) }()
 	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	<-awaited
 	s.Open()
 	roster := &rosterv1.Roster{}
 	hear(t, rosters, roster)
-	equal(t, b.Roster(), roster) // It is the first that is heard of.
+	equal(t, b.Snapshot(), roster) // It is the first that is heard of.
 	equal(t, createRoom, roster.GetModules()[0].GetCallbacks()[0].GetCallback())
 }
 
@@ -224,18 +224,18 @@ func TestModuleIsNotAwaitedForEver(t *testing.T) {
 	run := listed("run by busd")
 	run.Run = []string{"gate"}
 	b := serve(t, run)
-	b.AwaitModules(t.Context(), registry.Known) // There is none.
+	b.AwaitModules(t.Context(), roster.Known) // There is none.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	b.AwaitModules(ctx, registry.Started)
+	b.AwaitModules(ctx, roster.Started)
 	b.Crashed("run by busd", "its process ended", start)
-	equal(t, true, b.Expects(registry.Started)) // Nobody knows what it wants, and it is started again.
+	equal(t, true, b.Expects(roster.Started)) // Nobody knows what it wants, and it is started again.
 	for range 4 {
 		b.Crashed("run by busd", "its process ended", start)
 	}
-	b.AwaitModules(t.Context(), registry.Started) // It is known not to come soon.
+	b.AwaitModules(t.Context(), roster.Started) // It is known not to come soon.
 	b.Configure([]config.Module{listed("elsewhere")}, time.Second, start)
-	b.AwaitModules(ctx, registry.Joined)
+	b.AwaitModules(ctx, roster.Joined)
 }
 
 func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
@@ -253,7 +253,7 @@ func TestModulesAndHomeserversHearOfChanges(t *testing.T) {
 	for len(roster.GetModules()) < 2 {
 		hear(t, rosters, roster)
 	}
-	equal(t, b.Roster(), roster)
+	equal(t, b.Snapshot(), roster)
 }
 
 func TestSecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
@@ -261,7 +261,7 @@ func TestSecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
 	b := serve(t, listed("gate"))
 	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	second := listing(listed("gate"))
-	registry.Recall(b.nc, serverName, second)
+	roster.Recall(b.nc, serverName, second)
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(second))
 	b.serve(second)
 	both := b.listen("both.answer")
@@ -276,13 +276,13 @@ func TestSecondBusdBeginsWithWhatTheFirstKnows(t *testing.T) {
 		hear(t, both, roster)
 		revisions[roster.GetRevision()] = true
 	}
-	equal(t, map[uint64]bool{b.Roster().GetRevision(): true, second.Roster().GetRevision(): true}, revisions)
+	equal(t, map[uint64]bool{b.Snapshot().GetRevision(): true, second.Snapshot().GetRevision(): true}, revisions)
 }
 
 func TestBusdThatIsAloneRecallsNothing(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
-	before := r.Roster()
-	registry.Recall(natstest.Connect(t, natstest.InProcess(t)), serverName, r)
-	equal(t, before, r.Roster())
+	before := r.Snapshot()
+	roster.Recall(natstest.Connect(t, natstest.InProcess(t)), serverName, r)
+	equal(t, before, r.Snapshot())
 }

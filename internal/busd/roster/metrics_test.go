@@ -1,18 +1,18 @@
-package registry_test
+package roster_test
 
 import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 // gauges are the values of a metric, by module.
-func gauges(t *testing.T, r *registry.Registry, name string) map[string]float64 {
+func gauges(t *testing.T, r *roster.Roster, name string) map[string]float64 {
 	t.Helper()
 	metrics := prometheus.NewPedanticRegistry()
-	if err := metrics.Register(registry.Collector(r)); err != nil {
+	if err := metrics.Register(roster.Collector(r)); err != nil {
 		t.Fatal(err)
 	}
 	families, err := metrics.Gather()

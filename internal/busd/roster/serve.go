@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import (
 	"context"
@@ -19,25 +19,25 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Service is a registry on NATS: it answers modules and homeservers, and tells both of changes.
+// Service is a roster on NATS: it answers modules and homeservers, and tells both of changes.
 type Service struct {
-	registry *Registry
-	nc       *nats.Conn
-	server   subjects.Server
-	log      zerolog.Logger
-	memory   *Memory              // nil: nothing is kept
-	name     string               // among all busd; also of who sends rosters in parts
-	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
-	subs     []*nats.Subscription
-	wake     chan struct{} // something may have changed
-	open     atomic.Bool   // whether homeservers are told
-	mu       sync.Mutex
-	held     []func() // answers to workers that wait until homeservers are told
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	roster  *Roster
+	nc      *nats.Conn
+	server  subjects.Server
+	log     zerolog.Logger
+	memory  *Memory              // nil: nothing is kept
+	name    string               // among all busd; also of who sends rosters in parts
+	others  rosterwire.Assembler // of the rosters that other busd tell, and this one
+	subs    []*nats.Subscription
+	wake    chan struct{} // something may have changed
+	open    atomic.Bool   // whether homeservers are told
+	mu      sync.Mutex
+	held    []func() // answers to workers that wait until homeservers are told
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
-// Options say how a registry is served.
+// Options say how a roster is served.
 type Options struct {
 	// Conn is the connection to NATS, which stays the caller's. Required.
 	Conn *nats.Conn
@@ -52,8 +52,8 @@ type Options struct {
 	Log zerolog.Logger
 }
 
-// Serve answers for the registry until Close, which must be called. Nothing is kept on disk.
-func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*Service, error) {
+// Serve answers for the roster until Close, which must be called. Nothing is kept on disk.
+func Serve(nc *nats.Conn, serverName string, r *Roster, log zerolog.Logger) (*Service, error) {
 	s, err := Prepare(r, Options{Conn: nc, ServerName: serverName, Log: log})
 	if err == nil {
 		s.Open()
@@ -63,10 +63,10 @@ func Serve(nc *nats.Conn, serverName string, r *Registry, log zerolog.Logger) (*
 
 // Prepare answers modules from now on, and homeservers from [Service.Open] on: modules can join before anybody is told
 // that there are none. Close must be called.
-func Prepare(r *Registry, o Options) (*Service, error) {
+func Prepare(r *Roster, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
-		registry: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
+		roster: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
 		wake: make(chan struct{}, 1), cancel: cancel,
 	}
@@ -102,7 +102,7 @@ func (s *Service) listen(subject string, handle nats.MsgHandler) error {
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("registry: cannot listen on %s: %w", subject, err)
+		return fmt.Errorf("roster: cannot listen on %s: %w", subject, err)
 	}
 	s.subs = append(s.subs, sub)
 	return nil
@@ -114,12 +114,12 @@ func (s *Service) Open() {
 	s.Wake()
 }
 
-// AwaitModules gives modules time, until all of them have done what is expected, or ctx ends. See [Registry.Expects].
+// AwaitModules gives modules time, until all of them have done what is expected, or ctx ends. See [Roster.Expects].
 func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 	const pause = 5 * time.Millisecond
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
-	for s.registry.Expects(e) {
+	for s.roster.Expects(e) {
 		select {
 		case <-ctx.Done():
 			return
@@ -130,7 +130,7 @@ func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 
 // Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not begin
 // as if none had. It returns at once when NATS says that there is none, and blocks for [RecallTime] at most.
-func Recall(nc *nats.Conn, serverName string, r *Registry) {
+func Recall(nc *nats.Conn, serverName string, r *Roster) {
 	ctx, cancel := context.WithTimeout(context.Background(), RecallTime)
 	defer cancel()
 	earlier, err := rosterwire.Fetch(ctx, nc, subjects.For(serverName).Roster(), 0)
@@ -154,7 +154,7 @@ func (s *Service) Close() {
 // Changed tells modules that their entries have changed, and homeservers of the roster. It does not block.
 func (s *Service) Changed(modules []string) {
 	for _, name := range modules {
-		s.publish(s.server.Changed(name), s.registry.Entry(name, time.Now()))
+		s.publish(s.server.Changed(name), s.roster.Entry(name, time.Now()))
 	}
 	s.Wake()
 }
@@ -170,7 +170,7 @@ func (s *Service) Wake() {
 // learn takes what is not known here from what another busd tells.
 func (s *Service) learn(m *nats.Msg) {
 	if other, err := s.others.Add(m.Data); err == nil && other != nil {
-		s.registry.Learn(other, time.Now())
+		s.roster.Learn(other, time.Now())
 		s.Wake()
 	}
 }
@@ -184,16 +184,16 @@ func (s *Service) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			s.keep(s.registry.Roster())
+			s.keep(s.roster.Snapshot())
 			s.say(s.release())
 			return
 		case now := <-ticker.C:
-			s.registry.Expire(now)
+			s.roster.Expire(now)
 		case <-s.wake:
 		}
 		answers := s.release()
 		open := s.open.Load() // Before the roster, which has then all that had joined when it was opened.
-		roster := s.registry.Roster()
+		roster := s.roster.Snapshot()
 		s.keep(roster) // Before it is told, so that whatever anybody was told is known after a crash.
 		if open && roster.GetRevision() != told && s.send(s.server.RosterChanged(), roster) {
 			told = roster.GetRevision()
@@ -245,7 +245,7 @@ func (s *Service) answerRoster(m *nats.Msg) {
 	if m.Reply == "" || !subjects.MayReply(m.Subject, m.Reply) {
 		return
 	}
-	roster := s.registry.Roster()
+	roster := s.roster.Snapshot()
 	have, err := strconv.ParseUint(string(m.Data), 10, 64)
 	switch {
 	case err == nil && have == everything:
@@ -327,7 +327,7 @@ func (s *Service) reply(subject string, m proto.Message, in wire.Mapping) error 
 }
 
 func (s *Service) entry(module string, _ *nats.Msg) (proto.Message, error) {
-	return s.registry.Entry(module, time.Now()), nil
+	return s.roster.Entry(module, time.Now()), nil
 }
 
 func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
@@ -335,7 +335,7 @@ func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
 	if err := wire.DecodeMessage(m, join); err != nil {
 		return nil, err
 	}
-	return s.registry.Join(module, join, time.Now()), nil
+	return s.roster.Join(module, join, time.Now()), nil
 }
 
 func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {
@@ -343,6 +343,6 @@ func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {
 	if err := wire.DecodeMessage(m, leave); err != nil {
 		return nil, err
 	}
-	s.registry.Leave(module, leave.GetWorker(), time.Now())
+	s.roster.Leave(module, leave.GetWorker(), time.Now())
 	return &rosterv1.Joined{Listed: true}, nil
 }

@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -45,14 +45,14 @@ var lists = rapid.Custom(func(t *rapid.T) []config.Module {
 })
 
 // content is a roster but for its revision.
-func content(r *registry.Registry) *rosterv1.Roster {
-	c := proto.CloneOf(r.Roster())
+func content(r *roster.Roster) *rosterv1.Roster {
+	c := proto.CloneOf(r.Snapshot())
 	c.Revision = 0
 	return c
 }
 
 // workless is the content but for who the workers are.
-func workless(r *registry.Registry) *rosterv1.Roster {
+func workless(r *roster.Roster) *rosterv1.Roster {
 	c := content(r)
 	for _, m := range c.GetModules() {
 		m.Workers = nil
@@ -73,7 +73,7 @@ func TestOrderOfJoinsDoesNotChangeTheRoster(t *testing.T) {
 			other.Join(a.module, a.join, start)
 		}
 		if !proto.Equal(content(one), content(other)) {
-			t.Fatalf("%v\nis not\n%v", one.Roster(), other.Roster())
+			t.Fatalf("%v\nis not\n%v", one.Snapshot(), other.Snapshot())
 		}
 	})
 }
@@ -88,13 +88,13 @@ func TestSecondWorkerOfTheSameChangesNothingButTheirNumber(t *testing.T) {
 		last := arrivals.Draw(t, "last")
 		last.join.Worker = "only"
 		r.Join(last.module, last.join, start)
-		roster, before := workless(r), r.Modules()
+		parts, before := workless(r), r.Modules()
 		last.join.Worker = "another"
 		r.Join(last.module, last.join, start.Add(time.Second))
-		if !proto.Equal(workless(r), roster) {
-			t.Fatalf("%v\nis not\n%v", workless(r), roster)
+		if !proto.Equal(workless(r), parts) {
+			t.Fatalf("%v\nis not\n%v", workless(r), parts)
 		}
-		i := slices.IndexFunc(before, func(s registry.Status) bool { return s.Name == last.module })
+		i := slices.IndexFunc(before, func(s roster.Status) bool { return s.Name == last.module })
 		before[i].Workers++
 		after := r.Modules()
 		if n := len(after[i].WorkerList); n != before[i].Workers {
@@ -105,7 +105,7 @@ func TestSecondWorkerOfTheSameChangesNothingButTheirNumber(t *testing.T) {
 	})
 }
 
-func equalStatus(t *rapid.T, want, got []registry.Status) {
+func equalStatus(t *rapid.T, want, got []roster.Status) {
 	if fmt.Sprint(want) != fmt.Sprint(got) {
 		t.Fatalf("want %+v\ngot  %+v", want, got)
 	}
@@ -114,7 +114,7 @@ func equalStatus(t *rapid.T, want, got []registry.Status) {
 func TestRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r, now := listing(), start
-		last, lastContent := r.Roster(), content(r)
+		last, lastContent := r.Snapshot(), content(r)
 		t.Repeat(map[string]func(*rapid.T){
 			"configure": func(t *rapid.T) { r.Configure(lists.Draw(t, "list"), 2*time.Second, now) },
 			"join": func(t *rapid.T) {
@@ -132,10 +132,10 @@ func TestRevisionGrowsWithEachChangeAndOnlyThen(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				same := proto.Equal(content(r), lastContent)
-				if got := r.Roster(); same != (got == last) || got.GetRevision() < last.GetRevision() || !same && got.GetRevision() == last.GetRevision() {
+				if got := r.Snapshot(); same != (got == last) || got.GetRevision() < last.GetRevision() || !same && got.GetRevision() == last.GetRevision() {
 					t.Fatalf("after %v came %v", last, got)
 				}
-				last, lastContent = r.Roster(), content(r)
+				last, lastContent = r.Snapshot(), content(r)
 			},
 		})
 	})
@@ -154,7 +154,7 @@ func TestListedModuleIsInTheRosterInOrder(t *testing.T) {
 			want = append(want, m.Name)
 		}
 		paths := map[string]string{}
-		for _, m := range r.Roster().GetModules() {
+		for _, m := range r.Snapshot().GetModules() {
 			got = append(got, m.GetName())
 			for _, path := range m.GetWebResources() {
 				if owner, ok := webpath.Longest(paths, path); ok && owner != m.GetName() {

@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"testing"
@@ -33,7 +33,7 @@ func TestBusdKnowsWhichOthersHaveAnotherList(t *testing.T) {
 	until(t, "each knows the others", func() bool {
 		return b.Others().Same == 1 && len(b.Others().Differing) == 1 && len(same.Others().Differing) == 1 && len(other.Others().Differing) == 2
 	})
-	equal(t, map[string]float64{"same": 1, "other": 1}, gauges(t, b.Registry, "modulebus_other_busd"))
+	equal(t, map[string]float64{"same": 1, "other": 1}, gauges(t, b.Roster, "modulebus_other_busd"))
 	since := b.Others().Since
 	other.Configure([]config.Module{listed("gate")}, 2*time.Second, start)
 	until(t, "they agree", func() bool { return b.Others().Same == 2 && other.Others().Same == 2 })
@@ -112,14 +112,14 @@ func TestModulePullsWhereAllItsWorkersDo(t *testing.T) {
 		j := join(worker, createRoom)
 		j.Pulls = does
 		r.Join("gate", j, start)
-		return r.Roster().GetModules()[0].GetPulls()
+		return r.Snapshot().GetModules()[0].GetPulls()
 	}
 	if !pulls("1", true) || pulls("2", false) || !pulls("2", true) {
 		t.Error("it pulls although a worker does not, or does not although all do")
 	}
 	again := listing(listed("gate"))
-	again.Recall(r.Roster(), start)
-	if !again.Roster().GetModules()[0].GetPulls() {
+	again.Recall(r.Snapshot(), start)
+	if !again.Snapshot().GetModules()[0].GetPulls() {
 		t.Error("that it pulls is forgotten")
 	}
 }

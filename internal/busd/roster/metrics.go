@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import "github.com/prometheus/client_golang/prometheus"
 
@@ -16,11 +16,11 @@ var (
 	revisionDesc = desc("roster_revision", "Revision of the roster.")
 )
 
-// Collector returns metrics of the registry: of each listed module how many workers it has and should have, how often they ended,
+// Collector returns metrics of the roster: of each listed module how many workers it has and should have, how often they ended,
 // whether it is well and what its breakers are; and the roster's revision.
-func Collector(r *Registry) prometheus.Collector { return collector{r} }
+func Collector(r *Roster) prometheus.Collector { return collector{r} }
 
-type collector struct{ registry *Registry }
+type collector struct{ roster *Roster }
 
 // Describe implements [prometheus.Collector].
 func (c collector) Describe(out chan<- *prometheus.Desc) {
@@ -31,13 +31,13 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(out chan<- prometheus.Metric) {
-	for _, m := range c.registry.Modules() {
+	for _, m := range c.roster.Modules() {
 		if m.State != Unlisted {
 			m.collect(out)
 		}
 	}
-	out <- prometheus.MustNewConstMetric(revisionDesc, prometheus.GaugeValue, float64(c.registry.Roster().GetRevision()))
-	others := c.registry.Others()
+	out <- prometheus.MustNewConstMetric(revisionDesc, prometheus.GaugeValue, float64(c.roster.Snapshot().GetRevision()))
+	others := c.roster.Others()
 	out <- prometheus.MustNewConstMetric(othersDesc, prometheus.GaugeValue, float64(others.Same), "same")
 	out <- prometheus.MustNewConstMetric(othersDesc, prometheus.GaugeValue, float64(len(others.Differing)), "other")
 }

@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import (
 	"cmp"
@@ -17,7 +17,7 @@ import (
 
 // parts are the modules' parts of the roster. Of two modules with one path, the earlier has it. A module that finds no
 // room any more keeps what it is asked, and nothing of what takes room.
-func (r *Registry) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
+func (r *Roster) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
 	owners, left := map[string]string{}, r.room
 	for _, m := range r.listed {
 		owners := owners

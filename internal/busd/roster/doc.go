@@ -1,6 +1,6 @@
-// Package registry keeps the roster: the operator's list, and what the modules on it registered.
+// Package roster keeps the roster: the operator's list, and what the modules on it registered.
 //
-// [Registry] is plain state that is told what happens, with the time when it did; it has no clock, no goroutine and no
+// [Roster] is plain state that is told what happens, with the time when it did; it has no clock, no goroutine and no
 // network. [Service] puts it on NATS, and keeps what must outlive busd in a file.
 //
 // # Who is asked
@@ -18,4 +18,4 @@
 //
 // The revision of a roster is the time at which it was made, in milliseconds since the epoch, or one more than the one
 // before. So it grows across restarts, and several busd of one homeserver need not agree on a counter.
-package registry
+package roster

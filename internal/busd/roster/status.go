@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import (
 	"cmp"
@@ -130,7 +130,7 @@ func (f *Failing) text() string {
 }
 
 // Modules returns the status of each module: the listed ones in roster order, then the unlisted ones by name.
-func (r *Registry) Modules() []Status {
+func (r *Roster) Modules() []Status {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []Status

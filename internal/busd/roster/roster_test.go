@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -31,9 +31,9 @@ const (
 // start is when every test begins.
 var start = time.UnixMilli(1_700_000_000_000)
 
-// listing returns a registry with these modules listed.
-func listing(modules ...config.Module) *registry.Registry {
-	r := registry.New()
+// listing returns a roster with these modules listed.
+func listing(modules ...config.Module) *roster.Roster {
+	r := roster.New()
 	r.Configure(modules, 2*time.Second, start)
 	return r
 }
@@ -55,9 +55,9 @@ func join(worker string, registers ...string) *rosterv1.Join {
 }
 
 // asked is what the roster has of each module, in order: its callbacks, and its paths.
-func asked(r *registry.Registry) map[string][]string {
+func asked(r *roster.Roster) map[string][]string {
 	all := map[string][]string{}
-	for _, m := range r.Roster().GetModules() {
+	for _, m := range r.Snapshot().GetModules() {
 		all[m.GetName()] = []string{}
 		for _, i := range m.GetCallbacks() {
 			all[m.GetName()] = append(all[m.GetName()], i.GetCallback())
@@ -68,9 +68,9 @@ func asked(r *registry.Registry) map[string][]string {
 }
 
 // status returns what is said of one module.
-func status(t *testing.T, r *registry.Registry, name string) registry.Status {
+func status(t *testing.T, r *roster.Roster, name string) roster.Status {
 	t.Helper()
-	i := slices.IndexFunc(r.Modules(), func(s registry.Status) bool { return s.Name == name })
+	i := slices.IndexFunc(r.Modules(), func(s roster.Status) bool { return s.Name == name })
 	if i < 0 {
 		t.Fatalf("nothing is said of module %s", name)
 	}
@@ -99,13 +99,13 @@ func TestRosterIsInTheOperatorsOrder(t *testing.T) {
 	r := listing(listed("first"), listed("second"))
 	r.Join("second", join("2", createRoom), start)
 	r.Join("first", join("1", createRoom), start)
-	equal(t, "first", r.Roster().GetModules()[0].GetName())
-	before := r.Roster().GetRevision()
+	equal(t, "first", r.Snapshot().GetModules()[0].GetName())
+	before := r.Snapshot().GetRevision()
 	changed := r.Configure([]config.Module{listed("second"), listed("first")}, 2*time.Second, start)
 	equal(t, []string(nil), changed) // Neither has to know.
-	equal(t, "second", r.Roster().GetModules()[0].GetName())
+	equal(t, "second", r.Snapshot().GetModules()[0].GetName())
 	equal(t, map[string][]string{"first": {createRoom}, "second": {createRoom}}, asked(r))
-	if r.Roster().GetRevision() <= before {
+	if r.Snapshot().GetRevision() <= before {
 		t.Error("homeservers are not told of another order")
 	}
 }
@@ -121,7 +121,7 @@ func TestRosterHasTheOperatorsTerms(t *testing.T) {
 	r := listing(m)
 	r.Join("gate", join("1", createRoom, checkEvent, registered), start)
 	// Without a breaker, its time holds for workers that do not answer.
-	want := &rosterv1.Roster{Revision: r.Roster().GetRevision(), BudgetMs: 2000, Modules: []*rosterv1.Module{{
+	want := &rosterv1.Roster{Revision: r.Snapshot().GetRevision(), BudgetMs: 2000, Modules: []*rosterv1.Module{{
 		Name: "gate", Workers: []string{"1"}, Heard: true, Callbacks: []*rosterv1.Interest{
 			// It cannot be refused, so what holds is the callback's own.
 			{Callback: registered, TimeoutMs: 250, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_FAIL, OnFailureFederated: callbacksv1.OnFailure_FAIL, OnFailurePolicy: callbacksv1.OnFailure_FAIL},
@@ -129,7 +129,7 @@ func TestRosterHasTheOperatorsTerms(t *testing.T) {
 			{Callback: createRoom, TimeoutMs: 250, BreakerOpenMs: 5000, OnFailure: callbacksv1.OnFailure_REFUSE, OnFailureFederated: callbacksv1.OnFailure_REFUSE, OnFailurePolicy: callbacksv1.OnFailure_REFUSE},
 		},
 	}}}
-	equal(t, want, r.Roster())
+	equal(t, want, r.Snapshot())
 }
 
 func TestModuleGetsItsEntry(t *testing.T) {
@@ -182,10 +182,10 @@ func TestModuleThatLeavesKeepsItsInterest(t *testing.T) {
 	r.Join("gate", join("2", createRoom), start)
 	equal(t, 2, status(t, r, "gate").Workers)
 	r.Leave("gate", "1", start)
-	equal(t, registry.Ready, status(t, r, "gate").State)
+	equal(t, roster.Ready, status(t, r, "gate").State)
 	r.Leave("gate", "2", start)
 	s := status(t, r, "gate")
-	equal(t, registry.Absent, s.State)
+	equal(t, roster.Absent, s.State)
 	says(t, []string{s.LastError}, "no worker", "MODULEBUS_MODULE=gate")
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
 	r.Join("gate", join("3", checkEvent), start)
@@ -196,33 +196,33 @@ func TestWorkerThatDoesNotJoinAgainExpires(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	r.Join("gate", join("1", createRoom), start)
-	r.Join("gate", join("2", createRoom), start.Add(registry.JoinEvery))
-	r.Expire(start.Add(registry.Lifetime))
+	r.Join("gate", join("2", createRoom), start.Add(roster.JoinEvery))
+	r.Expire(start.Add(roster.Lifetime))
 	equal(t, 2, status(t, r, "gate").Workers)
-	r.Expire(start.Add(registry.Lifetime + time.Millisecond))
+	r.Expire(start.Add(roster.Lifetime + time.Millisecond))
 	equal(t, 1, status(t, r, "gate").Workers)
-	r.Expire(start.Add(2 * registry.Lifetime))
-	equal(t, registry.Absent, status(t, r, "gate").State)
+	r.Expire(start.Add(2 * roster.Lifetime))
+	equal(t, roster.Absent, status(t, r, "gate").State)
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
 }
 
 func TestModuleThatIsNotListedIsReportedAndNotAsked(t *testing.T) {
 	t.Parallel()
-	for name, appears := range map[string]func(*registry.Registry){
-		"when it joins":           func(r *registry.Registry) { r.Join("guest", join("1", createRoom, hello), start) },
-		"when it wants its entry": func(r *registry.Registry) { r.Entry("guest", start) },
+	for name, appears := range map[string]func(*roster.Roster){
+		"when it joins":           func(r *roster.Roster) { r.Join("guest", join("1", createRoom, hello), start) },
+		"when it wants its entry": func(r *roster.Roster) { r.Entry("guest", start) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := listing(listed("gate"))
-			before := r.Roster()
+			before := r.Snapshot()
 			appears(r)
 			s := status(t, r, "guest")
-			equal(t, registry.Unlisted, s.State)
+			equal(t, roster.Unlisted, s.State)
 			equal(t, 0, s.Order)
 			says(t, []string{s.LastError}, "not in the roster", "- module: guest")
-			equal(t, before, r.Roster())
-			r.Expire(start.Add(registry.Lifetime + time.Millisecond))
+			equal(t, before, r.Snapshot())
+			r.Expire(start.Add(roster.Lifetime + time.Millisecond))
 			equal(t, 1, len(r.Modules()))
 		})
 	}
@@ -232,7 +232,7 @@ func TestModuleThatIsNotListedIsReportedAndNotAsked(t *testing.T) {
 	r.Configure([]config.Module{listed("gate"), listed("guest")}, 2*time.Second, start)
 	equal(t, map[string][]string{"gate": {}, "guest": {createRoom}}, asked(r)) // It need not join again.
 	r.Configure([]config.Module{listed("gate")}, 2*time.Second, start)
-	equal(t, registry.Unlisted, status(t, r, "guest").State)
+	equal(t, roster.Unlisted, status(t, r, "guest").State)
 	equal(t, map[string][]string{"gate": {}}, asked(r))
 	r.Leave("guest", "1", start)
 	equal(t, "gate", r.Modules()[len(r.Modules())-1].Name) // Nothing is left to report.
@@ -243,7 +243,7 @@ func TestEntryThatIsAskedForMakesNoWorker(t *testing.T) {
 	r := listing()
 	r.Entry("late", start)
 	r.Configure([]config.Module{listed("late")}, 2*time.Second, start)
-	equal(t, registry.Absent, status(t, r, "late").State)
+	equal(t, roster.Absent, status(t, r, "late").State)
 }
 
 func TestWorkersThatDifferAreReported(t *testing.T) {
@@ -283,7 +283,7 @@ func TestRefusedConfigurationStandsUntilItChanges(t *testing.T) {
 	m := listed("gate")
 	m.Run = []string{"gate"}
 	r := listing(m)
-	equal(t, registry.Starting, status(t, r, "gate").State)
+	equal(t, roster.Starting, status(t, r, "gate").State)
 	refusal := join("1")
 	refusal.ConfigError = &rosterv1.ConfigError{Path: "deny[0]", Error: "is not a user ID"}
 	r.Join("gate", refusal, start)
@@ -291,7 +291,7 @@ func TestRefusedConfigurationStandsUntilItChanges(t *testing.T) {
 	refused := func(is bool) {
 		t.Helper()
 		s := status(t, r, "gate")
-		equal(t, is, s.State == registry.Failed)
+		equal(t, is, s.State == roster.Failed)
 		equal(t, is, s.LastError == "config refused: deny[0]: is not a user ID")
 		equal(t, 0, s.Workers)
 	}
@@ -302,7 +302,7 @@ func TestRefusedConfigurationStandsUntilItChanges(t *testing.T) {
 	m.Config = json.RawMessage(`{"deny":["@evil:example.com"]}`)
 	r.Configure([]config.Module{m}, 2*time.Second, start)
 	refused(false)
-	equal(t, registry.Starting, status(t, r, "gate").State)
+	equal(t, roster.Starting, status(t, r, "gate").State)
 }
 
 func TestWorkerThatRefusesANewConfigurationGoesOnWithTheOld(t *testing.T) {
@@ -312,7 +312,7 @@ func TestWorkerThatRefusesANewConfigurationGoesOnWithTheOld(t *testing.T) {
 	refusal.ConfigError = &rosterv1.ConfigError{Error: "no"}
 	r.Join("gate", refusal, start)
 	s := status(t, r, "gate")
-	equal(t, registry.Ready, s.State)
+	equal(t, roster.Ready, s.State)
 	equal(t, "config refused: no", s.LastError)
 	r.Join("gate", join("1", createRoom), start)
 	equal(t, "", status(t, r, "gate").LastError)
@@ -324,10 +324,10 @@ func TestCrashIsToldUntilAWorkerIsBack(t *testing.T) {
 	m.Run = []string{"gate"}
 	r := listing(m)
 	r.Crashed("gate", "exit status 1", start)
-	equal(t, registry.Failed, status(t, r, "gate").State)
+	equal(t, roster.Failed, status(t, r, "gate").State)
 	equal(t, "exit status 1", status(t, r, "gate").LastError)
 	r.Join("gate", join("2", createRoom), start)
-	equal(t, registry.Ready, status(t, r, "gate").State)
+	equal(t, roster.Ready, status(t, r, "gate").State)
 	equal(t, "", status(t, r, "gate").LastError)
 	r.Crashed("stranger", "exit status 1", start) // Nobody is there to have crashed.
 }
@@ -338,14 +338,14 @@ func TestBusdTrustsAnotherUntilModulesJoin(t *testing.T) {
 	old.Join("gate", join("1", createRoom, hello), start.Add(time.Minute))
 	old.Join("removed", join("1", createRoom), start.Add(time.Minute))
 	r := listing(listed("gate"), listed("new"))
-	r.Recall(old.Roster(), start)
+	r.Recall(old.Snapshot(), start)
 	equal(t, map[string][]string{"gate": {createRoom, hello}, "new": {}}, asked(r))
-	equal(t, registry.Absent, status(t, r, "gate").State)
-	if r.Roster().GetRevision() <= old.Roster().GetRevision() {
+	equal(t, roster.Absent, status(t, r, "gate").State)
+	if r.Snapshot().GetRevision() <= old.Snapshot().GetRevision() {
 		t.Error("homeservers that had the other's roster would not take this one")
 	}
 	r.Join("gate", join("1", checkEvent), start)
-	r.Recall(old.Roster(), start)
+	r.Recall(old.Snapshot(), start)
 	equal(t, map[string][]string{"gate": {checkEvent}, "new": {}}, asked(r))
 }
 
@@ -360,7 +360,7 @@ func TestHostileJoinsAreBounded(t *testing.T) {
 	}
 	got := r.Join("gate", hostile, start)
 	says(t, got.GetProblems(), "only the first 256")
-	bounded(t, "the roster", proto.Size(r.Roster()), 16<<10)
+	bounded(t, "the roster", proto.Size(r.Snapshot()), 16<<10)
 	text, err := json.Marshal(r.Modules())
 	if err != nil {
 		t.Fatal(err)
@@ -370,7 +370,7 @@ func TestHostileJoinsAreBounded(t *testing.T) {
 	greedy.Needs = map[string]*rosterv1.Needs{createRoom: {Keys: []*rosterv1.Key{{Value: long}}}}
 	says(t, r.Join("gate", greedy, start).GetProblems(), createRoom, "bytes")
 	equal(t, map[string][]string{"gate": {checkEvent, createRoom}}, asked(r)) // It wants to be asked all the same.
-	says(t, []string{r.Roster().GetModules()[0].GetCallbacks()[1].GetUnserved()}, createRoom, "bytes")
+	says(t, []string{r.Snapshot().GetModules()[0].GetCallbacks()[1].GetUnserved()}, createRoom, "bytes")
 	nonsense := &rosterv1.Join{Worker: "1"}
 	for range 10_000 {
 		nonsense.Callbacks = append(nonsense.Callbacks, long[:1000])
@@ -383,7 +383,7 @@ func TestHostileJoinsAreBounded(t *testing.T) {
 	equal(t, 1, status(t, r, "gate").Workers)
 }
 
-func TestRegistryIsBounded(t *testing.T) {
+func TestRosterIsBounded(t *testing.T) {
 	t.Parallel()
 	r := listing(listed("gate"))
 	for i := range 2000 {
@@ -415,13 +415,13 @@ func TestRosterSaysHowToAsk(t *testing.T) {
 	gate.Callbacks = map[string]config.Override{
 		checkEvent: {Timeout: time.Microsecond, Hedge: new(time.Duration(0)), Breaker: &config.Breaker{}},
 	}
-	r := registry.New()
+	r := roster.New()
 	r.Evaluate([]string{createRoom})
 	r.Configure([]config.Module{gate}, time.Second, start)
 	r.Join("gate", join("1", createRoom, checkEvent, registered), start)
 	type how struct{ Timeout, Hedge, Failures, Open uint32 }
 	got := map[string]how{}
-	for _, i := range r.Roster().GetModules()[0].GetCallbacks() {
+	for _, i := range r.Snapshot().GetModules()[0].GetCallbacks() {
 		got[i.GetCallback()] = how{i.GetTimeoutMs(), i.GetHedgeMs(), i.GetBreakerFailures(), i.GetBreakerOpenMs()}
 	}
 	equal(t, map[string]how{
@@ -429,13 +429,13 @@ func TestRosterSaysHowToAsk(t *testing.T) {
 		checkEvent: {1, 0, 0, 5_000},               // The shortest.
 		registered: {math.MaxUint32, 0, 3, 60_000}, // Nothing with side effects is asked twice.
 	}, got)
-	equal(t, []string{createRoom}, r.Roster().GetSequential())
+	equal(t, []string{createRoom}, r.Snapshot().GetSequential())
 
-	revision := r.Roster().GetRevision()
+	revision := r.Snapshot().GetRevision()
 	r.Evaluate(nil)
 	r.Configure([]config.Module{gate}, time.Second, start)
-	if r.Roster().GetRevision() == revision || len(r.Roster().GetSequential()) > 0 {
-		t.Errorf("still evaluates %v sequentially", r.Roster().GetSequential())
+	if r.Snapshot().GetRevision() == revision || len(r.Snapshot().GetSequential()) > 0 {
+		t.Errorf("still evaluates %v sequentially", r.Snapshot().GetSequential())
 	}
 }
 

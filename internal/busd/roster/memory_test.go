@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"fmt"
@@ -14,32 +14,32 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // remember opens the memory of a folder.
-func remember(t *testing.T, folder string) *registry.Memory {
+func remember(t *testing.T, folder string) *roster.Memory {
 	t.Helper()
-	m, err := registry.OpenMemory(folder, serverName)
+	m, err := roster.OpenMemory(folder, serverName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// keep has a memory keep what the registry knows.
-func keep(t *testing.T, m *registry.Memory, r *registry.Registry) {
+// keep has a memory keep what the roster knows.
+func keep(t *testing.T, m *roster.Memory, r *roster.Roster) {
 	t.Helper()
-	if err := m.Keep(r.Roster()); err != nil {
+	if err := m.Keep(r.Snapshot()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// again is the registry of a busd that starts with what is in the folder.
-func again(t *testing.T, folder string, modules ...config.Module) *registry.Registry {
+// again is the roster of a busd that starts with what is in the folder.
+func again(t *testing.T, folder string, modules ...config.Module) *roster.Roster {
 	t.Helper()
 	r := listing(modules...)
 	r.Recall(remember(t, folder).Earlier(), time.Now())
@@ -49,8 +49,8 @@ func again(t *testing.T, folder string, modules ...config.Module) *registry.Regi
 func TestBusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
 	t.Parallel()
 	folder, home := t.TempDir(), natstest.InProcess(t)
-	b := &bench{T: t, Registry: listing(listed("gate"), listed("new")), home: home, nc: natstest.Connect(t, home)}
-	s, err := registry.Prepare(b.Registry, registry.Options{Conn: b.nc, ServerName: serverName, Memory: remember(t, folder)})
+	b := &bench{T: t, Roster: listing(listed("gate"), listed("new")), home: home, nc: natstest.Connect(t, home)}
+	s, err := roster.Prepare(b.Roster, roster.Options{Conn: b.nc, ServerName: serverName, Memory: remember(t, folder)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,8 @@ func TestBusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
 	s.Close() // A busd that is killed has kept it before anybody heard of it.
 	r := again(t, folder, listed("gate"), listed("new"))
 	equal(t, map[string][]string{"gate": {checkEvent, createRoom, hello}, "new": {}}, asked(r))
-	equal(t, needs.GetNeeds()[checkEvent], r.Roster().GetModules()[0].GetCallbacks()[0].GetNeeds())
-	equal(t, true, r.Roster().GetRevision() > b.Roster().GetRevision())
+	equal(t, needs.GetNeeds()[checkEvent], r.Snapshot().GetModules()[0].GetCallbacks()[0].GetNeeds())
+	equal(t, true, r.Snapshot().GetRevision() > b.Snapshot().GetRevision())
 	equal(t, map[string][]string{"new": {}}, asked(again(t, folder, listed("new"))))
 }
 
@@ -105,9 +105,9 @@ func TestMemoryThatCannotBeReadEndsTheStart(t *testing.T) {
 	if err := os.WriteFile(names[0], []byte(`{"modules": [{"na`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := registry.OpenMemory(folder, serverName)
+	_, err := roster.OpenMemory(folder, serverName)
 	says(t, []string{fmt.Sprint(err)}, "state_dir", "remove "+names[0])
-	if _, err := registry.OpenMemory(folder, "example.org"); err != nil {
+	if _, err := roster.OpenMemory(folder, "example.org"); err != nil {
 		t.Errorf("another server's file is in the way: %v", err)
 	}
 }
@@ -119,11 +119,11 @@ func TestMemoryThatCannotBeWrittenIsTold(t *testing.T) {
 	if err := os.WriteFile(folder, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Keep(listing(listed("gate")).Roster()); err == nil {
+	if err := m.Keep(listing(listed("gate")).Snapshot()); err == nil {
 		t.Error("nothing says that the roster was not kept")
 	}
-	var none *registry.Memory
-	if err := none.Keep(listing().Roster()); err != nil {
+	var none *roster.Memory
+	if err := none.Keep(listing().Snapshot()); err != nil {
 		t.Errorf("no memory fails to keep: %v", err)
 	}
 }
@@ -131,9 +131,9 @@ func TestMemoryThatCannotBeWrittenIsTold(t *testing.T) {
 func TestRosterLargerThanAMessageIsToldInParts(t *testing.T) {
 	t.Parallel()
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{DontListen: true, MaxPayload: 32 << 10})}}
-	b := &bench{T: t, Registry: listing(listed("large"), listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	b := &bench{T: t, Roster: listing(listed("large"), listed("gate")), home: home, nc: natstest.Connect(t, home)}
 	told := b.listen(subject.RosterChanged())
-	b.Service = b.serve(b.Registry)
+	b.Service = b.serve(b.Roster)
 	for w := range 4 {
 		j := join(strconv.Itoa(w), createRoom)
 		for p := range 60 {
@@ -142,16 +142,16 @@ func TestRosterLargerThanAMessageIsToldInParts(t *testing.T) {
 		b.tell(subject.Join("large"), j, &rosterv1.Joined{})
 	}
 	b.tell(subject.Join("gate"), join("1", checkEvent), &rosterv1.Joined{})
-	if size := proto.Size(b.Roster()); size <= 32<<10 {
+	if size := proto.Size(b.Snapshot()); size <= 32<<10 {
 		t.Fatalf("the roster has %d bytes", size)
 	}
 	got, err := rosterwire.Fetch(t.Context(), b.nc, subject.Roster(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, b.Roster(), got)
+	equal(t, b.Snapshot(), got)
 	var parts rosterwire.Assembler
-	for heard := (&rosterv1.Roster{}); heard.GetRevision() < b.Roster().GetRevision(); {
+	for heard := (&rosterv1.Roster{}); heard.GetRevision() < b.Snapshot().GetRevision(); {
 		m, err := told.NextMsgWithContext(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -183,8 +183,8 @@ func TestRosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	address, _ := home.Servers[0].Addr().(*net.TCPAddr) // It listens on TCP.
-	b := &bench{T: t, Registry: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
-	b.Service = b.serve(b.Registry)
+	b := &bench{T: t, Roster: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	b.Service = b.serve(b.Roster)
 	rosters := b.listen(subject.RosterChanged())
 	home.Servers[0].Shutdown()
 	home.Servers[0].WaitForShutdown()

@@ -1,4 +1,4 @@
-package registry
+package roster
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// What bounds the registry: whoever can send a join must not be able to fill it. What is over a limit is refused to the
+// What bounds the roster: whoever can send a join must not be able to fill it. What is over a limit is refused to the
 // module that is over it, with a reason. A callback is never left out for its size: it stays wanted, and its module is
 // absent for it.
 const (

@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -33,10 +33,10 @@ func refusal(worker string) *rosterv1.Join {
 	return &rosterv1.Join{Worker: worker, ConfigError: &rosterv1.ConfigError{Path: "denny", Error: "is unknown"}}
 }
 
-// restarted is the registry of a busd that starts with the roster of one before it.
-func restarted(r *registry.Registry, modules ...config.Module) *registry.Registry {
+// restarted is the roster of a busd that starts with the roster of one before it.
+func restarted(r *roster.Roster, modules ...config.Module) *roster.Roster {
 	next := listing(modules...)
-	next.Recall(r.Roster(), start)
+	next.Recall(r.Snapshot(), start)
 	return next
 }
 
@@ -44,15 +44,15 @@ func TestNamedCallbackIsWantedBeforeItsModuleHasJoined(t *testing.T) {
 	t.Parallel()
 	r := listing(naming("gate", createRoom))
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
-	i := r.Roster().GetModules()[0].GetCallbacks()[0]
+	i := r.Snapshot().GetModules()[0].GetCallbacks()[0]
 	equal(t, true, i.GetNamed())
 	equal(t, callbacksv1.OnFailure_REFUSE, i.GetOnFailure())
 	r.Join("gate", refusal("1"), start)
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
-	equal(t, registry.Failed, status(t, r, "gate").State)
+	equal(t, roster.Failed, status(t, r, "gate").State)
 	r.Join("gate", join("1", createRoom, checkEvent), start)
 	equal(t, map[string][]string{"gate": {checkEvent, createRoom}}, asked(r))
-	equal(t, false, r.Roster().GetModules()[0].GetCallbacks()[1].GetNamed())
+	equal(t, false, r.Snapshot().GetModules()[0].GetCallbacks()[1].GetNamed())
 }
 
 func TestCategoryThatIsRegisteredWholeIsNamedWhole(t *testing.T) {
@@ -85,7 +85,7 @@ func TestModuleWhoseConfigIsRefusedAfterARestartIsAskedWhatItRegisteredBefore(t 
 	r.Join("gate", refusal("2"), start)
 	equal(t, map[string][]string{"gate": {createRoom, hello}}, asked(r))
 	s := status(t, r, "gate")
-	equal(t, registry.Failed, s.State)
+	equal(t, roster.Failed, s.State)
 	equal(t, true, s.Remembered)
 	equal(t, false, s.Well())
 	r = restarted(r, typo) // And again.
@@ -114,7 +114,7 @@ func TestModuleThatHasWhatItNeedsRefusedIsAbsentForItAndNotForgotten(t *testing.
 	}
 	says(t, r.Join("gate", j, start).GetProblems(), checkEvent, "bytes", "absent")
 	for range 2 {
-		interests := r.Roster().GetModules()[0].GetCallbacks()
+		interests := r.Snapshot().GetModules()[0].GetCallbacks()
 		equal(t, true, interests[0].GetUnserved() != "" && interests[0].GetCallback() == checkEvent)
 		equal(t, "", interests[1].GetUnserved())
 		r = restarted(r, listed("gate"))
@@ -144,8 +144,8 @@ func TestWorkersOfOneModuleCannotFillTheRosterOfAll(t *testing.T) {
 		}
 		r.Join("greedy", j, start)
 	}
-	bounded(t, "the roster", proto.Size(r.Roster()), 512<<10)
-	bounded(t, "the paths", len(r.Roster().GetModules()[0].GetWebResources()), 256)
+	bounded(t, "the roster", proto.Size(r.Snapshot()), 512<<10)
+	bounded(t, "the paths", len(r.Snapshot().GetModules()[0].GetWebResources()), 256)
 	says(t, r.Join("greedy", join("worker-39", createRoom), start).GetProblems(), "workers do not all register the same")
 	r.Join("gate", join("1", createRoom), start)
 	equal(t, []string{createRoom}, asked(r)["gate"])
@@ -162,7 +162,7 @@ func TestModuleThatFindsNoRoomInTheRosterIsAbsentAndThatIsSeen(t *testing.T) {
 	}
 	says(t, r.Join("large", j, start).GetProblems(), "does not fit", "absent")
 	r.Join("gate", join("1", createRoom), start)
-	large := r.Roster().GetModules()[0]
+	large := r.Snapshot().GetModules()[0]
 	equal(t, createRoom, large.GetCallbacks()[0].GetCallback())
 	equal(t, true, large.GetCallbacks()[0].GetUnserved() != "")
 	s := status(t, r, "large")
@@ -170,7 +170,7 @@ func TestModuleThatFindsNoRoomInTheRosterIsAbsentAndThatIsSeen(t *testing.T) {
 	says(t, s.Problems, "does not fit")
 	gate := status(t, r, "gate")
 	equal(t, true, gate.Well())
-	equal(t, "", r.Roster().GetModules()[1].GetCallbacks()[0].GetUnserved())
+	equal(t, "", r.Snapshot().GetModules()[1].GetCallbacks()[0].GetUnserved())
 }
 
 func TestJoinsOfNamesThatAreNotListedTakeLittleRoom(t *testing.T) {
@@ -197,7 +197,7 @@ func TestWorkerThatMayNotSubscribeIsSeen(t *testing.T) {
 	deaf.Unserved = map[string]string{createRoom: "permissions violation\nfor subscription"}
 	says(t, r.Join("gate", deaf, start).GetProblems(), createRoom, "cannot be asked", "permissions violation for subscription")
 	s := status(t, r, "gate")
-	equal(t, registry.Ready, s.State)
+	equal(t, roster.Ready, s.State)
 	equal(t, false, s.Well())
 	says(t, []string{s.LastError}, createRoom, "permissions violation")
 	equal(t, map[string][]string{"gate": {checkEvent, createRoom}}, asked(r)) // So it is absent for it.
@@ -211,10 +211,10 @@ func TestBusdLearnsFromAnotherWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	one, other := listing(listed("gate"), listed("own")), listing(listed("gate"))
 	one.Join("gate", join("1", createRoom), start)
-	other.Learn(one.Roster(), start)
+	other.Learn(one.Snapshot(), start)
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(other))
 	other.Join("gate", join("1", checkEvent), start)
-	other.Learn(one.Roster(), start)
+	other.Learn(one.Snapshot(), start)
 	equal(t, map[string][]string{"gate": {checkEvent}}, asked(other)) // What it knows itself stands.
 }
 
@@ -224,14 +224,14 @@ func TestRosterOfABusdThatKnowsLessIsNotTheLastWord(t *testing.T) {
 	one.Join("gate", join("1", createRoom), start)
 	lesser := listing(listed("gate"))
 	lesser.Configure([]config.Module{listed("gate")}, time.Second, start.Add(time.Minute))
-	one.Learn(lesser.Roster(), start.Add(time.Minute))
-	if one.Roster().GetRevision() <= lesser.Roster().GetRevision() {
+	one.Learn(lesser.Snapshot(), start.Add(time.Minute))
+	if one.Snapshot().GetRevision() <= lesser.Snapshot().GetRevision() {
 		t.Error("homeservers go by a roster without what the module wants")
 	}
-	before := one.Roster()
+	before := one.Snapshot()
 	lesser.Learn(before, start.Add(time.Minute))
-	one.Learn(lesser.Roster(), start.Add(time.Minute))
-	equal(t, before, one.Roster()) // They agree now.
+	one.Learn(lesser.Snapshot(), start.Add(time.Minute))
+	equal(t, before, one.Snapshot()) // They agree now.
 }
 
 func TestRevisionFromTheFutureIsNotContinued(t *testing.T) {
@@ -241,7 +241,7 @@ func TestRevisionFromTheFutureIsNotContinued(t *testing.T) {
 	r.Join("gate", join("1", createRoom), start)
 	r.Learn(forged, start)
 	r.Recall(forged, start)
-	bounded(t, "milliseconds into the future", int(r.Roster().GetRevision())-int(start.UnixMilli()), 60_000)
+	bounded(t, "milliseconds into the future", int(r.Snapshot().GetRevision())-int(start.UnixMilli()), 60_000)
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(r))
 }
 
@@ -268,9 +268,9 @@ func (m *model) wants(callback string) bool {
 	return slices.Contains(m.last, callback) || slices.Contains(m.named, callback) && !slices.Contains(m.heard, callback)
 }
 
-// story is a registry, and beside it what must not be forgotten.
+// story is a roster, and beside it what must not be forgotten.
 type story struct {
-	*registry.Registry
+	*roster.Roster
 	list map[string]*model
 }
 
@@ -339,14 +339,14 @@ func (s *story) gone(how func(name, id string)) func(*rapid.T) {
 }
 
 func (s *story) startAgain(*rapid.T) {
-	s.Registry = restarted(s.Registry, s.configured()...)
+	s.Roster = restarted(s.Roster, s.configured()...)
 	for _, m := range s.list {
 		m.workers = map[string][]string{}
 	}
 }
 
 func (s *story) check(t *rapid.T) {
-	got := asked(s.Registry)
+	got := asked(s.Roster)
 	for name, m := range s.list {
 		for _, callback := range []string{createRoom, checkEvent, registered} {
 			if m.wants(callback) != slices.Contains(got[name], callback) {
@@ -359,7 +359,7 @@ func (s *story) check(t *rapid.T) {
 func TestListedModuleIsNeverForgotten(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := &story{Registry: listing(), list: map[string]*model{}}
+		s := &story{Roster: listing(), list: map[string]*model{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"list":        s.enlist,
 			"take off":    s.takeOff,
@@ -380,23 +380,23 @@ func TestModuleThatFailsWhatItIsAskedIsReadyAndNotWell(t *testing.T) {
 	r.Join("other", join("1", createRoom), start)
 	at := start.Add(time.Minute)
 	for _, row := range []struct {
-		failing registry.Failing
+		failing roster.Failing
 		well    bool
 	}{
-		{registry.Failing{InARow: 1, Recent: true}, true},
-		{registry.Failing{InARow: 5, Recent: true}, false},
-		{registry.Failing{InARow: 2, Open: true, Recent: true}, false},
-		{registry.Failing{InARow: 50, Open: true}, true}, // Nobody has asked it for long.
+		{roster.Failing{InARow: 1, Recent: true}, true},
+		{roster.Failing{InARow: 5, Recent: true}, false},
+		{roster.Failing{InARow: 2, Open: true, Recent: true}, false},
+		{roster.Failing{InARow: 50, Open: true}, true}, // Nobody has asked it for long.
 	} {
 		row.failing.Callback, row.failing.Failure, row.failing.At = createRoom, "timeout", at
-		r.Watch(func() map[string][]registry.Failing { return map[string][]registry.Failing{"gate": {row.failing}} })
+		r.Watch(func() map[string][]roster.Failing { return map[string][]roster.Failing{"gate": {row.failing}} })
 		s, other := status(t, r, "gate"), status(t, r, "other")
-		equal(t, registry.Ready, s.State)
+		equal(t, roster.Ready, s.State)
 		equal(t, row.well, s.Well())
 		equal(t, true, other.Well())
 		equal(t, at, s.LastErrorAt)
 		says(t, []string{s.LastError}, createRoom, "timeout", "in a row")
-		equal(t, []registry.Failing{row.failing}, s.Failing)
+		equal(t, []roster.Failing{row.failing}, s.Failing)
 	}
 }
 
@@ -409,13 +409,13 @@ func TestStatusTellsSinceWhenAndHowOften(t *testing.T) {
 	crashed, joined := start.Add(time.Second), start.Add(2*time.Second)
 	r.Crashed("gate", "exit status 1", crashed)
 	r.Join("gate", join("a", createRoom), joined)
-	r.Join("gate", join("a", createRoom), joined.Add(registry.JoinEvery))
+	r.Join("gate", join("a", createRoom), joined.Add(roster.JoinEvery))
 	s := status(t, r, "gate")
-	equal(t, registry.Ready, s.State)
+	equal(t, roster.Ready, s.State)
 	equal(t, joined, s.Since)
 	equal(t, 1, s.Restarts)
 	equal(t, crashed, s.LastErrorAt)
-	equal(t, []registry.Worker{{Name: "a", Version: "1.2.3", Since: joined}}, s.WorkerList)
+	equal(t, []roster.Worker{{Name: "a", Version: "1.2.3", Since: joined}}, s.WorkerList)
 	equal(t, false, s.Remembered)
 	r.Leave("gate", "a", joined.Add(time.Minute))
 	s = status(t, r, "gate")
@@ -431,7 +431,7 @@ func TestModuleThatNeverJoinedIsShown(t *testing.T) {
 	skipped.OnFailure = &config.Policy{Local: config.Skip, Federated: config.Skip}
 	r := listing(listed("gate"), named, skipped)
 	var noted []bool // by each decision
-	for _, m := range r.Roster().GetModules() {
+	for _, m := range r.Snapshot().GetModules() {
 		noted = append(noted, m.GetUnknown())
 	}
 	equal(t, []bool{true, false, false}, noted)
@@ -445,7 +445,7 @@ func TestModuleThatNeverJoinedIsShown(t *testing.T) {
 	r.Leave("gate", "1", start)
 	equal(t, false, status(t, r, "gate").Unknown)
 	again := listing(listed("gate"))
-	again.Recall(r.Roster(), start)
+	again.Recall(r.Snapshot(), start)
 	equal(t, false, status(t, again, "gate").Unknown)
 }
 
@@ -456,11 +456,11 @@ func TestProcessThatEndsOfAKnownModuleIsNotAwaited(t *testing.T) {
 	known := listing(m)
 	known.Join("gate", join("1", createRoom), start)
 	r := listing(m)
-	r.Recall(known.Roster(), start)
+	r.Recall(known.Snapshot(), start)
 	r.Crashed("gate", "exit status 1", start)
-	equal(t, false, r.Expects(registry.Started)) // It is absent for what it wants.
+	equal(t, false, r.Expects(roster.Started)) // It is absent for what it wants.
 	refused := listing(m)
 	refused.Join("gate", &rosterv1.Join{Worker: "1", ConfigError: &rosterv1.ConfigError{Error: "no"}}, start)
 	refused.Crashed("gate", "exit status 78", start)
-	equal(t, false, refused.Expects(registry.Started))
+	equal(t, false, refused.Expects(roster.Started))
 }

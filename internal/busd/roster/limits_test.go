@@ -1,4 +1,4 @@
-package registry_test
+package roster_test
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modulebus/modulebus/internal/busd/registry"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 // grouped is a number with its thousands apart.
@@ -25,7 +25,7 @@ func TestProtocolSaysTheLimitsThatHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, limits, _ := strings.Cut(string(page), "\n## Limits\n")
-	for row, numbers := range registry.Limits() {
+	for row, numbers := range roster.Limits() {
 		_, line, found := strings.Cut(limits, "| "+row+" | ")
 		line, _, _ = strings.Cut(line, "\n")
 		if !found {
