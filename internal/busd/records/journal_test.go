@@ -3,6 +3,7 @@ package records_test
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -175,7 +176,7 @@ func TestRecordsOutliveBusd(t *testing.T) {
 	if record, found := find(t, after.Recorder, ids[7]); !found || record.ID != ids[7] || record.Outcome != decision.Refused {
 		t.Errorf("found %v, %+v", found, record)
 	}
-	if _, found := find(t, after.Recorder, ids[7]+"0"); found {
+	if _, found := find(t, after.Recorder, ids[7]+"zzz"); found {
 		t.Error("found a record that there never was")
 	}
 	ids = append(ids, observe(t, after.Recorder, 1))
@@ -407,9 +408,66 @@ func TestRecordsWithTooMuchInThemAreWrittenWithout(t *testing.T) {
 	}
 	id := observe(t, k.Recorder, 1, large)
 	k.Close()
-	after := keep(t, nc, wanted)
-	if record, found := find(t, after.Recorder, id); !found || record.Request != nil {
+	wantWithoutRequest(t, nc, id)
+}
+
+// wantWithoutRequest wants the record to be in the stream, without what was asked.
+func wantWithoutRequest(t *testing.T, nc *nats.Conn, id string) {
+	t.Helper()
+	if record, found := find(t, keep(t, nc, all).Recorder, id); !found || record.Request != nil {
 		t.Errorf("found %v with %d bytes of request", found, len(record.Request))
+	}
+}
+
+// TestSmallerMessagesDoNotHoldTheStreamUp has records wait that NATS does not take any more when it is back.
+func TestSmallerMessagesDoNotHoldTheStreamUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir})
+	port := s.Addr().(*net.TCPAddr).Port
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+	wanted := all
+	wanted.Requests = true
+	k := keep(t, nc, wanted)
+	eventually(t, "there is a stream", func() bool { return stream(t, nc) != nil })
+	s.Shutdown()
+	s.WaitForShutdown()
+	long := strings.Repeat("a", 16<<10)
+	asked := observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Request = &callbacksv1.UserMayCreateRoomRequest{UserId: long} })
+	observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Modules[0].Module = long })
+	eventually(t, "they wait", func() bool { return k.log.has("not written to JetStream") })
+	natstest.Start(t, &server.Options{Port: port, JetStream: true, StoreDir: dir, MaxPayload: 8 << 10})
+	eventually(t, "one is written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == 1 })
+	eventually(t, "one is lost", func() bool { return k.measured("modulebus_decisions_lost_total") == 1 })
+	k.Close()
+	wantWithoutRequest(t, nc, asked)
+}
+
+func TestRecordsAreKeptOnThreeNodes(t *testing.T) {
+	t.Parallel()
+	home := natstest.Configured(t, "")
+	k := keep(t, natstest.Connect(t, home), all)
+	id := observe(t, k.Recorder, 1)
+	reading := natstest.Connect(t, home)
+	eventually(t, "the record is written", func() bool { info := stream(t, reading); return info != nil && info.State.Msgs == 1 })
+	info := stream(t, reading)
+	if info.Config.Replicas != len(home.Servers) {
+		t.Errorf("%d nodes have the stream", info.Config.Replicas)
+	}
+	for _, s := range home.Servers {
+		if s.Name() == info.Cluster.Leader {
+			s.Shutdown()
+			s.WaitForShutdown()
+		}
+	}
+	second := observe(t, k.Recorder, 1)
+	eventually(t, "another is written without the node that led", func() bool {
+		info := stream(t, reading)
+		return info != nil && info.State.Msgs == 2
+	})
+	k.Close()
+	if got := keep(t, reading, all).history(decision.Filter{}); !slices.Equal(got, []string{id, second}) {
+		t.Errorf("history has %v, want %s and %s", got, id, second)
 	}
 }
 

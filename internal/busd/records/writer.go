@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -79,7 +80,7 @@ func (w *writer) keeps(r *decision.Record) bool {
 
 // add has a record written next.
 func (w *writer) add(r *decision.Record) {
-	data := encode(r, int(w.Conn.MaxPayload())-spareBytes)
+	data := encode(r, w.most())
 	if data == nil {
 		w.lost.Inc()
 		return
@@ -87,6 +88,25 @@ func (w *writer) add(r *decision.Record) {
 	w.pending = append(w.pending, &nats.Msg{
 		Subject: w.server.Decision(r.Outcome, r.Callback), Data: data,
 		Header: nats.Header{jetstream.MsgIDHeader: {r.ID}, jetstream.ExpectedStreamHeader: {w.server.DecisionStream()}},
+	})
+}
+
+// most is how many bytes of a record NATS takes now.
+func (w *writer) most() int { return int(w.Conn.MaxPayload()) - spareBytes }
+
+// fit leaves what makes a pending record too large out of it: NATS may have come back with a smaller max_payload.
+func (w *writer) fit() {
+	most := w.most()
+	w.pending = slices.DeleteFunc(w.pending, func(m *nats.Msg) bool {
+		if len(m.Data) <= most {
+			return false
+		}
+		var r decision.Record
+		_ = json.Unmarshal(m.Data, &r) // It is a record that encode has written.
+		if m.Data = encode(&r, most); m.Data == nil {
+			w.lost.Inc()
+		}
+		return m.Data == nil
 	})
 }
 
@@ -112,6 +132,7 @@ func (w *writer) write(ctx context.Context) error {
 		}
 		w.opened = true
 	}
+	w.fit()
 	if err := w.publish(ctx); err != nil {
 		w.opened = false // It may be gone.
 		return err
