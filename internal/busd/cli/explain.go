@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/records"
 )
 
 func newExplain() *cobra.Command {
@@ -100,11 +100,11 @@ func parseRecord(raw []byte) (*decision.Record, error) {
 const pollRecord = 50 * time.Millisecond
 
 func printRecord(w io.Writer, r *decision.Record) error {
-	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, originOf(r), verdict(r), float64(r.MS), float64(r.BudgetMS))
+	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, records.From(r), records.Verdict(r), float64(r.MS), float64(r.BudgetMS))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ORDER\tMODULE\tWORKER\tASKED AT\tTOOK\tSAID\tCOUNTED")
 	for i, m := range r.Modules {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), askedAt(&m), took(&m), said(&m), counted(r, &m))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), dash(records.AskedAt(&m)), dash(records.Took(&m)), dash(records.Said(&m)), records.Counted(r, &m))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -118,79 +118,4 @@ func printRecord(w io.Writer, r *decision.Record) error {
 		}
 	}
 	return nil
-}
-
-func originOf(r *decision.Record) string {
-	if r.Origin == "" {
-		return ""
-	}
-	return " (" + r.Origin + ")"
-}
-
-// verdict is what came of the ask, in words.
-func verdict(r *decision.Record) string {
-	text := strings.ReplaceAll(r.Outcome, "_", " ")
-	switch {
-	case r.ByPolicy:
-		return text + " by the on_failure of " + r.DecidedBy + ", which failed"
-	case r.DecidedBy != "":
-		return text + " by " + r.DecidedBy
-	case r.Outcome == decision.Answered:
-		return text + " by several modules together"
-	}
-	return text
-}
-
-func askedAt(m *decision.Module) string {
-	if m.AskedAtMS == nil {
-		return "-"
-	}
-	return fmt.Sprintf("%.1f ms", float64(*m.AskedAtMS))
-}
-
-func took(m *decision.Module) string {
-	if m.AskedAtMS == nil || m.Said == "" {
-		return "-"
-	}
-	return fmt.Sprintf("%.1f ms", float64(m.MS))
-}
-
-// said is what the module said, in words.
-func said(m *decision.Module) string {
-	switch m.Said {
-	case decision.Silent:
-		return "nothing against it"
-	case decision.Refusal:
-		return strings.TrimSpace("refusal " + m.Errcode)
-	case decision.Failure:
-		text := "failure: " + m.Failure
-		if m.Text != "" {
-			text += " (" + m.Text + ")"
-		}
-		return text + ", on_failure: " + m.Policy
-	case "":
-		return "-"
-	}
-	return m.Said
-}
-
-// counted says why the module counted, or why it did not.
-func counted(r *decision.Record, m *decision.Module) string {
-	switch {
-	case m.Shadow:
-		return "no: it is in shadow"
-	case m.Counted && m.Module == r.DecidedBy:
-		return "yes: it decided"
-	case m.Counted && m.Said == decision.Failure && m.Policy == "fail":
-		return "yes: its failure ended the ask"
-	case m.Counted && m.Said == decision.Failure:
-		return "yes: skipped"
-	case m.Counted:
-		return "yes"
-	case r.Outcome == decision.Cancelled:
-		return "no: the caller went away"
-	case m.AskedAtMS == nil:
-		return "no: the ask had ended before its turn"
-	}
-	return "no: a module before it had decided"
 }
