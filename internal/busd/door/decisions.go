@@ -13,6 +13,7 @@ import (
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/busd/sse"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -21,12 +22,6 @@ const (
 	maxDecisions = 10000
 
 	defaultDecisions = 100
-
-	// beat is how often a stream of records says that it is still there, while there is none.
-	beat = 15 * time.Second
-
-	// takeTime is how long a reader of the stream may take nothing. Beyond: the stream is cut.
-	takeTime = 30 * time.Second
 )
 
 // DecisionList is what GET /_modulebus/v1/decisions answers.
@@ -136,10 +131,9 @@ func (d *HTTP) decisionStream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer reader.Close()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold it back.
-	(&sender{w, http.NewResponseController(w)}).run(ctx, reader, r.URL.Query().Get("follow") != "false")
+	if out, err := sse.Begin(w); err == nil {
+		(&sender{out}).run(ctx, reader, r.URL.Query().Get("follow") != "false")
+	}
 }
 
 // reader reads the records since a time, if one is given, and those to come.
@@ -154,20 +148,15 @@ func unreadable(err error) *Problem {
 	return newProblem(http.StatusServiceUnavailable, unknown, err.Error())
 }
 
-// sender writes server-sent events.
-type sender struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
+// sender writes records as server-sent events.
+type sender struct{ *sse.Writer }
 
 func (s *sender) run(ctx context.Context, reader *records.Reader, follow bool) {
-	if s.flush() != nil {
-		return
-	}
 	for ctx.Err() == nil {
 		found, lost, end, err := reader.Read()
 		if err != nil {
-			_ = s.send("error", "", map[string]string{"error": err.Error()}) // It ends in any case.
+			_ = s.add("error", "", map[string]string{"error": err.Error()}) // It ends in any case.
+			_ = s.Send()
 			return
 		}
 		if s.sendAll(found, lost) != nil || end && !follow {
@@ -181,50 +170,35 @@ func (s *sender) run(ctx context.Context, reader *records.Reader, follow bool) {
 
 func (s *sender) sendAll(found []decision.Record, lost uint64) error {
 	if lost > 0 {
-		if err := s.send("lost", "", Lost{lost}); err != nil {
+		if err := s.add("lost", "", Lost{lost}); err != nil {
 			return err
 		}
 	}
 	for i := range found {
-		if err := s.send("", found[i].ID, found[i]); err != nil {
+		if err := s.add("", found[i].ID, found[i]); err != nil {
 			return err
 		}
 	}
-	if len(found) == 0 && lost == 0 {
-		return nil
-	}
-	return s.flush()
+	return s.Send()
 }
 
 // await waits for the next record, and says from time to time that there is none.
 func (s *sender) await(ctx context.Context, reader *records.Reader) error {
-	waiting, cancel := context.WithTimeout(ctx, beat)
+	waiting, cancel := context.WithTimeout(ctx, sse.Beat)
 	defer cancel()
 	reader.Await(waiting)
 	if waiting.Err() == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if _, err := s.Write([]byte(":\n\n")); err != nil {
-		return err
-	}
-	return s.flush()
+	s.AddBeat()
+	return s.Send()
 }
 
-func (s *sender) send(event, id string, v any) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(takeTime)) // Where it cannot be set, the connection's own limits hold.
+func (s *sender) add(event, id string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	text := ""
-	if event != "" {
-		text += "event: " + event + "\n"
-	}
-	if id != "" {
-		text += "id: " + id + "\n"
-	}
-	_, err = s.Write([]byte(text + "data: " + string(data) + "\n\n"))
-	return err
+	s.Add(event, id, data)
+	return nil
 }
-
-func (s *sender) flush() error { return s.control.Flush() }
