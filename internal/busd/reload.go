@@ -70,7 +70,7 @@ func (d *daemon) reload(r Reload) {
 	}
 	if r.Err != nil {
 		d.Log.Error().Err(r.Err).Msg("the changed configuration is not good; the old one stays")
-		status.Error = r.Err.Error()
+		status.Error, status.RefusedAt = r.Err.Error(), time.Now()
 		d.reloads.note(status)
 		return
 	}
@@ -78,7 +78,7 @@ func (d *daemon) reload(r Reload) {
 	if len(status.RestartFor) > 0 {
 		d.Log.Warn().Strs("keys", status.RestartFor).Msg("these keys are only read at the start: restart busd for what changed in them")
 	}
-	d.take(r.Config)
+	status.Changed = d.take(r.Config)
 	d.reloads.note(status)
 }
 
@@ -118,7 +118,7 @@ func (d *daemon) needsRestart(c *config.Config) (keys []string) {
 	return keys
 }
 
-func (d *daemon) take(c *config.Config) {
+func (d *daemon) take(c *config.Config) *door.Changed {
 	was, now := names(d.config.Modules), names(c.Modules)
 	d.config.Modules, d.config.Budget, d.config.Sequential = c.Modules, c.Budget, c.Sequential
 	d.config.Decisions = c.Decisions
@@ -130,9 +130,11 @@ func (d *daemon) take(c *config.Config) {
 	d.news.Configure(c.Modules)
 	restarted := d.modules.apply(c.Modules)
 	d.service.Changed(changed)
-	added, removed := without(now, was), without(was, now)
-	d.Log.Info().Strs("added", added).Strs("removed", removed).Strs("restarted", restarted).Strs("changed", without(changed, added)).
+	added := without(now, was)
+	diff := &door.Changed{Added: added, Removed: without(was, now), Restarted: restarted, Changed: without(changed, added)}
+	d.Log.Info().Strs("added", diff.Added).Strs("removed", diff.Removed).Strs("restarted", diff.Restarted).Strs("changed", diff.Changed).
 		Msg("took over the new configuration")
+	return diff
 }
 
 func names(modules []config.Module) (names []string) {

@@ -23,7 +23,17 @@ type Processes interface {
 type ConfigStatus struct {
 	TakenAt    time.Time `json:"taken_at"`              // when the configuration that holds was taken over
 	Error      string    `json:"error,omitempty"`       // what is wrong with the file, when it was read since and is not good
+	RefusedAt  time.Time `json:"refused_at,omitzero"`   // when that was
 	RestartFor []string  `json:"restart_for,omitempty"` // keys that changed and are read at the start only
+	Changed    *Changed  `json:"changed,omitempty"`     // what the last reload that was taken over changed; absent before the first
+}
+
+// Changed are the modules that a reload changed.
+type Changed struct {
+	Added     []string `json:"added,omitempty"`
+	Removed   []string `json:"removed,omitempty"`
+	Restarted []string `json:"restarted,omitempty"` // because they are run otherwise
+	Changed   []string `json:"changed,omitempty"`
 }
 
 // ModuleList is what GET /_modulebus/v1/modules answers.
