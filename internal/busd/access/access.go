@@ -71,8 +71,9 @@ type Denial struct {
 
 // Guard knows the tokens. Its methods may be called concurrently.
 type Guard struct {
-	log   zerolog.Logger
-	state atomic.Pointer[state]
+	log      zerolog.Logger
+	state    atomic.Pointer[state]
+	sessions sessions
 }
 
 // state is what the configuration says.
@@ -152,6 +153,11 @@ func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	if !ok {
 		return &Denial{http.StatusUnauthorized, "M_MISSING_TOKEN", "send Authorization: Bearer with a token that busd's configuration names"}
 	}
+	return s.lacks(sha256.Sum256([]byte(token)), need)
+}
+
+// lacks says why the token with that digest does not give what is needed, and returns nil if it does.
+func (s *state) lacks(token [sha256.Size]byte, need Scope) *Denial {
 	has := s.scopeOf(token)
 	switch {
 	case has == Public:
@@ -172,11 +178,10 @@ func (g *Guard) DeniesDetails(r *http.Request) *Denial {
 }
 
 // scopeOf is what a token gives, [Public] for one that nobody knows. It takes the same time whichever token it is.
-func (s *state) scopeOf(token string) (found Scope) {
-	got := sha256.Sum256([]byte(token))
+func (s *state) scopeOf(token [sha256.Size]byte) (found Scope) {
 	for _, value := range s.keys {
 		k := value.Value()
-		equal := subtle.ConstantTimeCompare(got[:], k.digest[:])
+		equal := subtle.ConstantTimeCompare(token[:], k.digest[:])
 		found |= Scope(subtle.ConstantTimeSelect(equal, int(k.scope), int(Public)))
 	}
 	return found
