@@ -43,10 +43,13 @@ def news_id() -> str:
 
 def header(msg: Msg, name: str) -> str:
     """Returns a header whatever its case, and "" if there is none: some clients write all names in lower case."""
-    for key, value in (msg.headers or {}).items():
-        if key.lower() == name.lower():
-            return str(value)
-    return ""
+    headers = msg.headers
+    if not headers:
+        return ""
+    if (value := headers.get(name)) is not None:
+        return str(value)
+    wanted = name.lower()
+    return next((str(value) for key, value in headers.items() if key.lower() == wanted), "")
 
 
 def dumps(value: Any) -> bytes:

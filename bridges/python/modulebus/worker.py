@@ -19,6 +19,7 @@ from .answers import ConfigError, Failure
 from .contained import contained
 from .homeserver import Homeserver
 from .leader import Candidate
+from .limit import Limit
 from .link import Link
 from .module import Handler, handlers
 from .subjects import callback_of
@@ -315,20 +316,26 @@ class Worker:
 
     async def _ask(self, handler: Handler, msg: Msg, seconds: float) -> tuple[bytes, dict[str, str]]:
         """Returns the payload and the headers of the reply."""
-        name = handler.callback.full_name
+        name, limit = handler.callback.full_name, Limit(seconds)
         try:
             request = handler.read(json.loads(await self.link.question(msg) or b"{}"))
-            answer = await asyncio.wait_for(contained(handler.function(request)), seconds)
+            answer = await contained(handler.function(request))
             return wire.dumps(handler.write(answer, self.link.subjects.worker)), wire.JSON
         except (Malformed, UnicodeDecodeError, json.JSONDecodeError) as error:
             return b"", wire.failure("malformed", str(error) if isinstance(error, Malformed) else "the question is not JSON")
-        except (TimeoutError, asyncio.TimeoutError):
+        except asyncio.CancelledError:
+            if not limit.reached:
+                raise
             return b"", wire.failure("timeout", f"{name} took longer than {seconds:.3f} s")
+        except (TimeoutError, asyncio.TimeoutError):
+            return b"", wire.failure("timeout", f"{name} gave up waiting")
         except Failure as error:
             return b"", wire.failure(error.kind, str(error))
         except Exception as error:
             logger.exception("%s failed", name)
             return b"", wire.failure("panic", f"{name} raised {type(error).__name__}; the module's log has more")
+        finally:
+            limit.over()
 
     async def _drain(self) -> None:
         """Takes no more questions, says so, and finishes those under way: also those that NATS gave to this worker before it knew."""

@@ -57,13 +57,31 @@ class Registered:
             return await self._each(next(iter(arguments.values())))
         before = {name: values.plain(v) for name, v in arguments.items() if isinstance(v, dict)}
         try:
-            outcome = await self.api.run(self.callback.name, self.call, *_fitting(self.call, list(arguments.values())))
+            outcome = await self.api.run(self.callback.name, self.call, *self._fitting(list(arguments.values())))
             outcome, later = await self.api.later.keep(self.api, outcome, self.followed_up)
         except SynapseError as error:
             if self.callback.verdict in verdicts.RAISES:
                 return verdicts.refusal(error)
             raise Failure(f"raised SynapseError {error.code} {values.text(error.errcode)}") from error
         return {**verdicts.reply(self.callback, outcome, before, arguments), **self._followed_up(later)}
+
+    @functools.cached_property
+    def _taken(self) -> tuple[int | None, dict[int, Any]]:
+        """Says how many arguments the module's function takes, None for all, and by their places, which it wants as identifiers."""
+        parameters = list(inspect.signature(self.call).parameters.values())
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        kinds = [str(p.annotation).rpartition(".")[2].strip("'>") for p in positional]
+        identifiers = {i: getattr(real, kind) for i, kind in enumerate(kinds) if kind in ("RoomAlias", "RoomID", "UserID")}
+        return None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional), identifiers
+
+    def _fitting(self, arguments: list[Any]) -> list[Any]:
+        """Drops the last arguments that a function of an older signature does not take, and makes the identifiers it wants."""
+        most, identifiers = self._taken
+        arguments = arguments[:most]
+        for i, kind in identifiers.items():
+            if i < len(arguments) and isinstance(arguments[i], str):
+                arguments[i] = kind.from_string(arguments[i])
+        return arguments
 
     async def _each(self, events: list[Any]) -> dict[str, Any]:
         """Calls a function that takes one event about each of several, and returns the reply about all of them."""
@@ -141,19 +159,6 @@ class Later:
         token = secrets.token_urlsafe(16)
         self._kept[token] = function
         return token
-
-
-def _fitting(function: Callable[..., Any], arguments: list[Any]) -> list[Any]:
-    """Drops the last arguments that a function of an older signature does not take, and makes the identifiers it wants."""
-    parameters = list(inspect.signature(function).parameters.values())
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        arguments = arguments[: len(positional)]
-    for i, p in enumerate(positional[: len(arguments)]):
-        wanted = str(p.annotation).rpartition(".")[2].strip("'>")
-        if wanted in ("RoomAlias", "RoomID", "UserID") and isinstance(arguments[i], str):
-            arguments[i] = getattr(real, wanted).from_string(arguments[i])
-    return arguments
 
 
 class ModuleApi(real.ModuleApi):

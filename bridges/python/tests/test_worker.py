@@ -1,0 +1,133 @@
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+import modulebus
+from modulebus import messages
+from modulebus.homeserver import Homeserver
+from modulebus.link import MAX_QUESTION, Link
+from modulebus.module import handlers
+from modulebus.subjects import Subjects
+from modulebus.worker import ClassBuilder, Instance, Options, Worker
+
+ASKED = "spam_checker.user_may_create_room"
+USER = "@" + "a" * 300_000 + ":example.com"
+QUESTION = json.dumps({"user_id": USER}).encode()
+
+
+class Gate:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.waits = asyncio.Event()
+
+    @modulebus.callback
+    async def user_may_create_room(self, request: messages.UserMayCreateRoomRequest) -> Any:
+        self.asked.append(request.user_id)
+        if request.user_id == "@slow:example.com":
+            await self.waits.wait()
+        return messages.Refusal("M_FORBIDDEN", "no")
+
+
+class Wire:
+    """A client of NATS of which one question can be read in pieces. Each second piece is refused once, as busy."""
+
+    max_payload = 1 << 20
+
+    def __init__(self, question: bytes = b"", failing: Exception | None = None) -> None:
+        self.question, self.failing = question, failing
+        self.requests: list[tuple[str, Any]] = []
+        self.answers: asyncio.Queue[tuple[bytes, dict[str, str]]] = asyncio.Queue()
+
+    async def publish(self, subject: str, payload: bytes = b"", reply: str = "", headers: Any = None) -> None:
+        self.answers.put_nowait((payload, headers or {}))
+
+    async def request(self, subject: str, payload: bytes, timeout: float, headers: Any) -> Any:
+        asked = json.loads(payload)
+        self.requests.append((subject, asked))
+        if self.failing is not None:
+            raise self.failing
+        if len(self.requests) % 2 == 0:
+            return SimpleNamespace(data=b"", headers={"Nats-Service-Error-Code": "busy"})
+        offset = int(asked.get("offset", 0))
+        return SimpleNamespace(data=self.question[offset : offset + asked.get("length", 0)], headers=None)
+
+    async def asked(self, worker: Worker, data: bytes, **headers: str) -> tuple[Any, str]:
+        """Asks the worker, and returns the reply and what failed."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        await worker._on_question(cast(Msg, SimpleNamespace(subject=worker.link.subjects.callback(ASKED), reply="r", data=data, headers=names)))
+        payload, said = await self.answers.get()
+        return json.loads(payload or b"{}"), said.get("Nats-Service-Error-Code", "") + said.get("Nats-Service-Error", "")
+
+
+def worker_on(wire: Wire) -> tuple[Worker, Gate]:
+    link = Link(cast(Client, wire), Subjects("example.com", "gate", "w"))
+    gate = Gate()
+    worker = Worker(link, ClassBuilder(lambda config, homeserver: gate), "1", Options())
+    worker.instance = Instance(Homeserver(link, "example.com", "gate", "w"), handlers(gate), "1")
+    return worker, gate
+
+
+def pulled(size: int) -> dict[str, str]:
+    return {"Modulebus_Question": "where", "Modulebus_Question_Size": str(size)}
+
+
+async def test_large_question_is_read_in_pieces_to_its_end() -> None:
+    wire = Wire(QUESTION)
+    worker, gate = worker_on(wire)
+    reply, failed = await wire.asked(worker, b"\0", **pulled(len(QUESTION)))
+    assert (reply["refusal"]["errcode"], failed, gate.asked) == ("M_FORBIDDEN", "", [USER])
+    assert {subject for subject, _ in wire.requests} == {"where"}
+    offsets = [int(asked["offset"]) for _, asked in wire.requests]
+    assert offsets == [0, 131_072, 131_072, 262_144, 262_144], "a piece that was refused as busy is asked for again"
+
+
+@pytest.mark.parametrize(
+    ("size", "failing", "said"),
+    [
+        (len(QUESTION) + 1, None, "shorter than was said"),
+        (MAX_QUESTION + 1, None, f"may take {MAX_QUESTION} bytes"),
+        (len(QUESTION), nats.errors.NoRespondersError(), "cannot read the question"),
+        (len(QUESTION), nats.errors.TimeoutError(), "timeout"),
+    ],
+)
+async def test_large_question_that_cannot_be_read_is_a_failure(size: int, failing: Exception | None, said: str) -> None:
+    wire = Wire(QUESTION, failing)
+    worker, gate = worker_on(wire)
+    reply, failed = await wire.asked(worker, b"\0", **pulled(size))
+    assert (reply, gate.asked) == ({}, [])
+    assert said in failed
+
+
+async def test_worker_says_that_it_reads_large_questions() -> None:
+    wire = Wire()
+    worker, _ = worker_on(wire)
+    await worker._join()
+    assert wire.requests[0][1]["pulls"] is True
+
+
+async def test_question_that_takes_too_long_times_out_and_ends() -> None:
+    wire = Wire()
+    worker, gate = worker_on(wire)
+    reply, failed = await wire.asked(worker, b'{"user_id":"@slow:example.com"}', Modulebus_Timeout="1")
+    assert (reply, failed.startswith("timeout"), gate.asked) == ({}, True, ["@slow:example.com"])
+    await asyncio.sleep(0)
+    assert worker.questions == {}
+
+
+async def test_question_that_is_withdrawn_is_not_answered() -> None:
+    wire = Wire()
+    worker, gate = worker_on(wire)
+    asking = asyncio.create_task(wire.asked(worker, b'{"user_id":"@slow:example.com"}'))
+    while not gate.asked:
+        await asyncio.sleep(0)
+    await worker._on_cancel(cast(Msg, SimpleNamespace(data=b"r")))
+    while worker.questions:
+        await asyncio.sleep(0)
+    assert wire.answers.empty()
+    asking.cancel()
