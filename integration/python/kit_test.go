@@ -11,9 +11,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -233,6 +236,38 @@ func TestPageIsAnsweredByAnASGIApplication(t *testing.T) {
 	}
 	if rsp, _ = d.Request(http.MethodGet, page+"/nothing", nil); rsp.StatusCode != http.StatusNotFound {
 		t.Errorf("a page that the application does not have: %s", rsp.Status)
+	}
+}
+
+func TestPageHasEarlyHintsAndTrailers(t *testing.T) {
+	t.Parallel()
+	d := serve(t)
+	var hinted []string
+	ctx := httptrace.WithClientTrace(testbed.Bounded(t), &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+		hinted = append(hinted, fmt.Sprint(code, " ", header.Get("Link")))
+		return nil
+	}})
+	for method, want := range map[string]string{http.MethodGet: "body", http.MethodHead: ""} {
+		hinted = nil
+		req, err := http.NewRequestWithContext(ctx, method, d.URL+page+"/trailing", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rsp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(rsp.Body)
+		_ = rsp.Body.Close()
+		if string(body) != want || err != nil || rsp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s %q, %v", method, rsp.Status, body, err)
+		}
+		if !slices.Equal(hinted, []string{"103 </style.css>; rel=preload"}) {
+			t.Errorf("%s: 1xx responses %q", method, hinted)
+		}
+		if got := rsp.Trailer; method == http.MethodGet && (got.Get("X-First") != "1" || got.Get("X-Last") != "2") {
+			t.Errorf("trailers %v", got)
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ BEAT = 1.0  # seconds between looks for silent gateways
 PEERS = "_ctl"  # the token of what is between two processes
 
 _NO_BODY = (204, 304)
+_EARLY_HINTS = 103
 
 
 class ClientGone(OSError):
@@ -137,6 +138,8 @@ class Exchange:
         self._fields: frames.Fields = []
         self._length = -1
         self._began = False  # the head was sent
+        self._sent = False  # the application has handed over all of the body
+        self._trailing: frames.Fields | None = None  # what is there of the trailers that follow the body; None where none do
         self._over = False  # the response was sent
         self._asked = False  # all of the request's body was handed out
         self.clock: asyncio.Task[None] | None = None
@@ -191,6 +194,11 @@ class Exchange:
         self.web.streams[self.stream.reach()] = self.stream
         await self.stream.accept(granted)
 
+    @property
+    def _bodiless(self) -> bool:
+        """Whether the response has a head alone, whatever the application sends."""
+        return self._request.method == "HEAD" or self._status in _NO_BODY
+
     def _scope(self, kind: str) -> dict[str, Any]:
         r = self._request
         path, _, query = r.target.partition("?")
@@ -213,6 +221,7 @@ class Exchange:
             "server": None,
             "subprotocols": [p.strip() for p in _field(r.fields, b"Sec-Websocket-Protocol").decode("latin-1").split(",") if p.strip()],
             "state": {},
+            "extensions": {} if kind == "websocket" else {"http.response.trailers": {}, "http.response.early_hint": {}},
         }
 
     async def _receive(self) -> dict[str, Any]:
@@ -237,47 +246,73 @@ class Exchange:
         """Is the application's send."""
         if self.stream.failed:
             raise ClientGone("the client is gone")
+        try:
+            await self._take(message)
+        except StreamEnded as error:
+            raise ClientGone(str(error)) from None
+
+    async def _take(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            self.start(message["status"], [(bytes(n), bytes(v)) for n, v in message.get("headers", [])])
+            self.start(message["status"], _pairs(message), bool(message.get("trailers", False)))
         elif message["type"] == "http.response.body":
-            try:
-                await self.body(bytes(message.get("body", b"")), bool(message.get("more_body", False)))
-            except StreamEnded as error:
-                raise ClientGone(str(error)) from None
+            await self.body(bytes(message.get("body", b"")), bool(message.get("more_body", False)))
+        elif message["type"] == "http.response.trailers":
+            await self.trailers(_pairs(message), bool(message.get("more_trailers", False)))
+        elif message["type"] == "http.response.early_hint":
+            await self.hint([(b"Link", bytes(link)) for link in message.get("links", [])])
         else:
             raise RuntimeError(f"ASGI message {message['type']} is not one of HTTP's")
 
-    def start(self, status: int, headers: frames.Fields) -> None:
-        """Takes the head of the response. Its Content-Length travels as a number."""
+    async def hint(self, fields: frames.Fields) -> None:
+        """Sends 103 Early Hints (RFC 8297), before the response."""
+        if self._status:
+            raise RuntimeError("an early hint after the response has begun")
+        await self._send("c", "", frames.info(_EARLY_HINTS, fields))
+
+    def start(self, status: int, headers: frames.Fields, trailers: bool = False) -> None:
+        """Takes the head of the response. Its Content-Length travels as a number, and not at all where trailers follow the body."""
         if self._status:
             raise RuntimeError("the response has begun already")
         length = _field(headers, b"Content-Length")
         self._status = status
-        self._length = int(length) if length.isdigit() else -1
+        self._trailing = [] if trailers and not self._bodiless else None
+        self._length = int(length) if length.isdigit() and self._trailing is None else -1
         self._fields = [(n, v) for n, v in headers if n.lower() != b"content-length"]
 
     async def body(self, body: bytes, more: bool) -> None:
         """Sends a piece of the response's body. A response that fits one frame is one."""
         if not self._status:
             raise RuntimeError("a body before the response has begun")
-        if self._over:
+        if self._over or self._sent:
             raise RuntimeError("a body after the response has ended")
-        if self._request.method == "HEAD" or self._status in _NO_BODY:
+        if self._bodiless:
             body = b""
-        if not self._began and not more and len(body) <= min(INLINE, self.web.link.client.max_payload // 2):
+        last, self._sent = not more and self._trailing is None, not more
+        if not self._began and last and len(body) <= min(INLINE, self.web.link.client.max_payload // 2):
             await self._whole(body)
             return
         if not self._began:
             self._began = True
             self.web.streams[self.stream.reach()] = self.stream
             await self._send("c", self.stream.token, frames.response(self._status, self._length, self._fields, None))
-        await self.stream.write(body, not more)
+        await self.stream.write(body, last)
+        if last:
+            self._end()
+
+    async def trailers(self, fields: frames.Fields, more: bool) -> None:
+        """Sends the fields after a body, once all are there. A response that has no body has no trailers either."""
+        if not self._sent or self._trailing is None and not self._bodiless:
+            raise RuntimeError("trailers before the end of the body, or of a response that did not announce them")
+        if self._trailing is None:
+            return
+        self._trailing += fields
         if not more:
+            await self.stream.finish(self._trailing)
             self._end()
 
     async def _whole(self, body: bytes) -> None:
         length = self._length
-        if length < 0 and self._request.method != "HEAD" and self._status not in _NO_BODY:
+        if length < 0 and not self._bodiless:
             length = len(body)
         await self._send("c", "", frames.response(self._status, length, self._fields, body))
         self._end()
@@ -301,6 +336,10 @@ def _on_channel(subject: str, channel: str) -> str:
 def _field(fields: frames.Fields, name: bytes) -> bytes:
     """Returns the values of a field, with commas between them."""
     return b", ".join(value for n, value in fields if n.lower() == name.lower())
+
+
+def _pairs(message: dict[str, Any]) -> frames.Fields:
+    return [(bytes(name), bytes(value)) for name, value in message.get("headers", [])]
 
 
 def _address(remote: str) -> tuple[str, int] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 import modulebus
@@ -79,6 +79,16 @@ async def events(request: Request) -> Response:
     return StreamingResponse(pieces(), media_type="text/event-stream")
 
 
+async def trailing(scope: Any, receive: Any, send: Any) -> None:
+    """Is ASGI without a framework: Starlette has no trailers."""
+    assert {"http.response.trailers", "http.response.early_hint"} <= scope["extensions"].keys()
+    await send({"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]})
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")], "trailers": True})
+    await send({"type": "http.response.body", "body": b"body"})
+    await send({"type": "http.response.trailers", "headers": [(b"x-first", b"1")], "more_trailers": True})
+    await send({"type": "http.response.trailers", "headers": [(b"x-last", b"2")]})
+
+
 async def cut(request: Request) -> Response:
     async def pieces() -> Any:
         yield b"half"
@@ -107,6 +117,7 @@ application = Starlette(
         Route(PATH + "/download", download),
         Route(PATH + "/upload", upload, methods=["POST"]),
         Route(PATH + "/events", events),
+        Mount(PATH + "/trailing", trailing),
         Route(PATH + "/cut", cut),
         Route(PATH + "/broken", broken),
         WebSocketRoute(PATH + "/echo", echo),

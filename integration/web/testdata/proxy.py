@@ -69,11 +69,17 @@ async def pass_on(connection, reader, send):
             connection.receive_data(await reader.read(64 << 10))
         elif isinstance(event, h11.Response):
             headers = [(n, v) for n, v in event.headers.raw_items() if n.lower() not in HOPS]
-            await send({"type": "http.response.start", "status": event.status_code, "headers": headers})
+            trailers = (b"transfer-encoding", b"chunked") in list(event.headers)
+            await send({"type": "http.response.start", "status": event.status_code, "headers": headers, "trailers": trailers})
+        elif isinstance(event, h11.InformationalResponse):
+            if event.status_code == 103:  # ASGI has no others.
+                await send({"type": "http.response.early_hint", "links": [v for n, v in event.headers if n == b"link"]})
         elif isinstance(event, h11.Data):
             await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
         elif isinstance(event, h11.EndOfMessage):
             await send({"type": "http.response.body", "body": b""})
+            if trailers:
+                await send({"type": "http.response.trailers", "headers": list(event.headers.raw_items())})
             return
         elif event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):  # ASGI has no CONNECT.
             raise ConnectionError("the server closed the connection")
