@@ -25,6 +25,9 @@ type Entry struct {
 	// Class is its dotted name, such as package.Class. Never empty.
 	Class string
 
+	// Section is the key of homeserver.yaml that it is below, where it has an interface older than modules; else empty.
+	Section string
+
 	// Config is what it is configured with; nil for nothing. Aliases and anchors are resolved.
 	Config *yaml.Node
 }
@@ -38,12 +41,25 @@ func (e Entry) Name() string {
 // Homeserver is what a homeserver.yaml says of modules.
 type Homeserver struct {
 	Modules []Entry
-	Bridged bool     // one of its modules is the bridge, which is none of Modules
-	Legacy  []string // keys of the interfaces before modules, which have something in them
+	Bridged bool // one of its modules is the bridge, which is none of Modules
 }
 
-// legacy are those keys.
-var legacy = []string{"password_providers", "spam_checker", "third_party_event_rules"}
+// The sections of the interfaces before modules.
+const (
+	spamChecker    = "spam_checker"
+	eventRules     = "third_party_event_rules"
+	presenceRouter = "presence_router"
+	passwords      = "password_providers"
+)
+
+const (
+	modulesKey = "modules"
+	presence   = "presence"    // has the router below it
+	ldapConfig = "ldap_config" // is the configuration of the one provider that was a part of Synapse
+
+	ldapProvider  = "ldap_auth_provider.LdapAuthProvider"
+	ldapInSynapse = "synapse.util.ldap_auth_provider.LdapAuthProvider"
+)
 
 // Read reads a homeserver.yaml. The error says where what is wrong.
 func Read(r io.Reader) (Homeserver, error) {
@@ -80,31 +96,65 @@ func homeserver(root *yaml.Node) (h Homeserver, err error) {
 	if root.Kind != yaml.MappingNode {
 		return h, fmt.Errorf("line %d: this is no homeserver.yaml (it must have keys, such as modules)", root.Line)
 	}
-	for _, key := range legacy {
-		if n := get(root, key); n != nil && len(n.Content) > 0 {
-			h.Legacy = append(h.Legacy, key)
-		}
-	}
-	modules := get(root, "modules")
-	if modules == nil || modules.Tag == "!!null" {
-		return h, nil
-	}
-	if modules.Kind != yaml.SequenceNode {
-		return h, fmt.Errorf("line %d: modules must be a list", modules.Line)
-	}
 	left := maxNodes
-	for _, n := range modules.Content {
-		if err := h.add(resolved(n, &left)); err != nil {
-			return h, err
+	for _, l := range lists(root) {
+		for _, n := range l.entries {
+			if err := h.add(l.section, resolved(n, &left)); err != nil {
+				return h, err
+			}
 		}
-	}
-	if left == 0 {
-		return h, fmt.Errorf("line %d: modules: with their aliases, they have more than %d values", modules.Line, maxNodes)
+		switch {
+		case l.wrong != nil:
+			return h, l.wrong
+		case left == 0:
+			return h, fmt.Errorf("line %d: %s: with their aliases, they have more than %d values", l.entries[0].Line, l.key, maxNodes)
+		}
 	}
 	return h, nil
 }
 
-func (h *Homeserver) add(n *yaml.Node) error {
+// list are the entries of one section.
+type list struct {
+	key     string // in homeserver.yaml
+	section string // as entries have it
+	entries []*yaml.Node
+	wrong   error
+}
+
+// lists are those of a homeserver.yaml, in the order in which Synapse loads them.
+func lists(root *yaml.Node) []list {
+	all := []list{
+		listOf("", modulesKey, get(root, modulesKey), false),
+		listOf(spamChecker, spamChecker, get(root, spamChecker), true),
+		listOf(eventRules, eventRules, get(root, eventRules), true),
+	}
+	if p := get(root, presence); p != nil {
+		all = append(all, listOf(presenceRouter, presence+"."+presenceRouter, get(p, presenceRouter), true))
+	}
+	if l := get(root, ldapConfig); l != nil {
+		if enabled := get(l, "enabled"); enabled != nil && strings.EqualFold(enabled.Value, "true") {
+			all = append(all, list{key: ldapConfig, section: passwords, entries: []*yaml.Node{{
+				Kind: yaml.MappingNode, Line: l.Line, Content: []*yaml.Node{scalar("module"), scalar(ldapProvider), scalar("config"), l},
+			}}})
+		}
+	}
+	return append(all, listOf(passwords, passwords, get(root, passwords), false))
+}
+
+// listOf are the entries below a key. Some keys have taken one entry instead of a list.
+func listOf(section, key string, n *yaml.Node, single bool) list {
+	switch {
+	case n == nil || n.Tag == "!!null" || len(n.Content) == 0 && n.Kind != yaml.ScalarNode:
+		return list{key: key, section: section}
+	case n.Kind == yaml.SequenceNode:
+		return list{key: key, section: section, entries: n.Content}
+	case n.Kind == yaml.MappingNode && single:
+		return list{key: key, section: section, entries: []*yaml.Node{n}}
+	}
+	return list{key: key, section: section, wrong: fmt.Errorf("line %d: %s must be a list", n.Line, key)}
+}
+
+func (h *Homeserver) add(section string, n *yaml.Node) error {
 	class := get(n, "module")
 	if class == nil || class.Kind != yaml.ScalarNode || class.Value == "" {
 		return fmt.Errorf("line %d: module is missing (a class, such as package.Class)", n.Line)
@@ -113,7 +163,11 @@ func (h *Homeserver) add(n *yaml.Node) error {
 		h.Bridged = true
 		return nil
 	}
-	h.Modules = append(h.Modules, Entry{Class: class.Value, Config: get(n, "config")})
+	name := class.Value
+	if name == ldapInSynapse {
+		name = ldapProvider
+	}
+	h.Modules = append(h.Modules, Entry{Class: name, Section: section, Config: get(n, "config")})
 	return nil
 }
 

@@ -11,7 +11,11 @@ import (
 )
 
 const homeserver = `server_name: example.com
-password_providers: [{module: imap.X}]
+password_providers: [{module: imap.X, config: {server: a}}]
+spam_checker: {module: old.Spam, config: {x: 1}}
+presence: {presence_router: {module: old.Router}}
+third_party_event_rules: {}
+ldap_config: {enabled: true, uri: "ldap://b"}
 shared: &shared {uri: "ldap://localhost"}
 modules:
   - module: modulebus_synapse.ModuleBus
@@ -46,12 +50,15 @@ func TestEntriesSayHowModulesRunAndWhatTheyNeed(t *testing.T) {
 		{Module: "my_gate.Other"},
 		{Module: "sql.Module", Registers: true, Uses: []synapse.Use{{"run_db_interaction", "sql.py", 3}, {"_store", "sql.py", 4}}},
 		{Module: "away.Module", Problem: "is not installed"},
+		{Module: "old.Spam"},
+		{Module: "old.Router"},
+		{Module: "ldap_auth_provider.LdapAuthProvider", Version: "0.4.0", Registers: true},
+		{Module: "imap.X", Attributes: []string{"register"}},
 	}, "venv/bin/run")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const want = `# Put an entry into busd.yaml, and take it out of homeserver.yaml: one module at a time.
-# password_providers: modules of that interface stay in homeserver.yaml.
 modules:
   # my_gate.Gate 1.0: can run. venv/bin/run is in the environment of matrix-synapse and the module.
   # It imports frozendict, which is not installed: install that beside it.
@@ -77,6 +84,26 @@ modules:
   # away.Module: is not installed. Whether it can run was not looked at, nor which grants it needs: give --python of Synapse's environment.
   - module: away
     run: [venv/bin/run, away.Module]
+  # old.Spam: can run. venv/bin/run is in the environment of matrix-synapse and the module.
+  # Take it out of spam_checker in homeserver.yaml.
+  - module: old
+    run: [venv/bin/run, old.Spam, --section, spam_checker]
+    config: {x: 1}
+  # old.Router: can run. venv/bin/run is in the environment of matrix-synapse and the module.
+  # Take it out of presence_router in homeserver.yaml.
+  - module: old-2
+    run: [venv/bin/run, old.Router, --section, presence_router]
+  # ldap_auth_provider.LdapAuthProvider 0.4.0: can run. venv/bin/run is in the environment of matrix-synapse and the module.
+  # Take it out of password_providers in homeserver.yaml.
+  - module: ldap-auth-provider
+    run: [venv/bin/run, ldap_auth_provider.LdapAuthProvider, --section, password_providers]
+    config: {enabled: true, uri: "ldap://b"}
+  # imap.X: can run. venv/bin/run is in the environment of matrix-synapse and the module.
+  # Take it out of password_providers in homeserver.yaml.
+  - module: imap
+    run: [venv/bin/run, imap.X, --section, password_providers]
+    config: {server: a}
+    grants: [users.write, tokens]
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

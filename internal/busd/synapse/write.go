@@ -17,9 +17,6 @@ func Write(w io.Writer, h Homeserver, surveys []Survey, command string) error {
 	if !h.Bridged {
 		out.WriteString("# Synapse asks busd when modulebus_synapse.ModuleBus is among its modules: docs/synapse.md.\n")
 	}
-	for _, key := range h.Legacy {
-		fmt.Fprintf(&out, "# %s: modules of that interface stay in homeserver.yaml.\n", key)
-	}
 	if len(h.Modules) == 0 {
 		out.WriteString("modules: []\n")
 	} else {
@@ -46,7 +43,7 @@ func unique(names map[string]int, name string) string {
 
 // entry writes one. What cannot run is a comment, so that the rest can be used as it is.
 func entry(out *strings.Builder, e Entry, s Survey, name, command string) error {
-	for _, remark := range s.remarks(command) {
+	for _, remark := range s.remarks(e, command) {
 		fmt.Fprintf(out, "  # %s\n", remark)
 	}
 	text, err := yaml.Dump([]any{node(e, s, name, command)}, yaml.WithIndent(2))
@@ -65,6 +62,9 @@ func entry(out *strings.Builder, e Entry, s Survey, name, command string) error 
 
 func node(e Entry, s Survey, name, command string) *yaml.Node {
 	run := []string{command, e.Class}
+	if e.Section != "" {
+		run = append(run, "--section", e.Section)
+	}
 	if len(s.Uses) > 0 {
 		run = append(run, "--tolerate", s.tolerated())
 	}
@@ -95,7 +95,7 @@ func flow(texts []string) *yaml.Node {
 const shown = 3
 
 // remarks say whether the module can run, and what to look after.
-func (s Survey) remarks(command string) (all []string) {
+func (s Survey) remarks(e Entry, command string) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	title := strings.TrimSpace(s.Module + " " + s.Version)
 	switch {
@@ -111,13 +111,16 @@ func (s Survey) remarks(command string) (all []string) {
 	default:
 		say("%s: can run. %s is in the environment of matrix-synapse and the module.", title, command)
 	}
+	if e.Section != "" {
+		say("Take it out of %s in homeserver.yaml.", e.Section)
+	}
 	if len(s.Missing) > 0 {
 		say("It imports %s, which is not installed: install that beside it.", strings.Join(s.Missing, ", "))
 	}
 	for _, name := range s.unknown() {
 		say("It registers %s, which Synapse does not ask.", name)
 	}
-	if !s.Registers {
+	if !s.Registers && e.Section == "" {
 		say("Its Python registers no callbacks and no page: if nothing else does, nothing is asked of it.")
 	}
 	for _, path := range s.Pages {

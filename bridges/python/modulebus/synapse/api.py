@@ -23,7 +23,7 @@ from twisted.internet import defer
 from .. import table
 from ..answers import Failure, MatrixError, NoHomeserver
 from ..homeserver import Homeserver, Loop
-from ..module import Needs
+from ..module import ALL_STATE, Needs
 from . import values, verdicts
 from .host import Host
 
@@ -164,8 +164,9 @@ class Later:
 class ModuleApi(real.ModuleApi):
     """What a module gets as Synapse's ModuleApi. It is constructed without a database."""
 
-    def __init__(self, hs: Host, homeserver: Homeserver, properties: Mapping[str, Any]) -> None:
+    def __init__(self, hs: Host, homeserver: Homeserver, properties: Mapping[str, Any], state: Any = ALL_STATE) -> None:
         self._hs = hs
+        self._state_needed = state
         self._homeserver = homeserver
         self._server_name = hs.hostname
         self._clock = hs.get_clock()
@@ -217,11 +218,7 @@ class ModuleApi(real.ModuleApi):
             checker = self._spam_checkers.setdefault(known.name, SpamCheckerModuleApiCallbacks(self._hs))
             checker.register_callbacks(**{known.name: function})
             function = getattr(checker, known.name)
-        needs = Needs()
-        if known.stateful:
-            from ..module import ALL_STATE
-
-            needs = Needs(state=ALL_STATE)
+        needs = Needs(state=self._state_needed) if known.stateful else Needs()
         self.registered[known.full_name] = Registered(self, known, needs, function)
 
     def _register_checkers(self, known: table.Callback, checkers: Mapping[tuple[str, tuple[str, ...]], Callable[..., Any]]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from .. import table
 from ..answers import ConfigError, MatrixError, NoHomeserver
 from ..homeserver import Homeserver
-from ..module import Handler
+from ..module import ALL_STATE, Handler
 from ..program import parse, run
 from ..worker import Options
 from .source import trees_of, uses, version
@@ -21,6 +21,7 @@ from .source import trees_of, uses, version
 logger = logging.getLogger("modulebus")
 
 RETRY = 1.0  # seconds between questions whether the homeserver is there
+SECTIONS = ("modules", "password_providers", "spam_checker", "third_party_event_rules", "presence_router")
 
 
 def main() -> None:
@@ -28,7 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="modulebus-synapse-module")
     parser.add_argument("class_name", metavar="package.Class", help="as in homeserver.yaml")
     parser.add_argument("--tolerate", default="", help="names, with commas between them, that the module may use although they fail when called")
+    parser.add_argument("--section", default="modules", choices=SECTIONS, help="where in homeserver.yaml the class was: an older interface has a section of its own")
+    parser.add_argument("--state", default="", help="the state of the room that its callbacks need, such as m.room.power_levels=,m.room.member; default: all of it")
     flags = parse(parser, sys.argv[1:])
+    try:
+        state = needed(flags.state)
+    except ValueError as error:
+        parser.error(f"--state: {error}")
     os.environ["SYNAPSE_ASYNC_IO_REACTOR"] = "1"  # Before anything of Synapse's is imported.
     import synapse.app.homeserver  # noqa: F401  # First: some modules are in a circle of imports without it.
     from twisted.internet import reactor as twisted_reactor
@@ -41,13 +48,24 @@ def main() -> None:
     async def live() -> None:
         nonlocal status
         try:
-            status = await run(SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(",")))), version(flags.class_name), Options(), flags)
+            status = await run(SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(","))), flags.section, state), version(flags.class_name), Options(), flags)
         finally:
             reactor.stop()
 
     reactor.callWhenRunning(lambda: loop.create_task(live()))
     reactor.run(installSignalHandlers=False)
     sys.exit(status)
+
+
+def needed(text: str) -> Any:
+    """Reads what state is needed: types with commas between them, each with = and a state key where only that one is. ValueError: it
+    is not that."""
+    if not text:
+        return ALL_STATE
+    needs = [(kind, key if equals else None) for kind, equals, key in (part.strip().partition("=") for part in text.split(","))]
+    if not all(kind for kind, _ in needs):
+        raise ValueError("a type of event is missing (write m.room.power_levels=,m.room.member)")
+    return needs
 
 
 class SynapseModule:
@@ -59,9 +77,11 @@ class SynapseModule:
 
     restarts = True
 
-    def __init__(self, module: str, tolerated: set[str]) -> None:
+    def __init__(self, module: str, tolerated: set[str], section: str = "modules", state: Any = ALL_STATE) -> None:
         self.module = module
         self.tolerated = tolerated
+        self.section = section
+        self.state = state
 
     async def build(self, config: dict[str, Any], homeserver: Homeserver) -> dict[str, Handler]:
         """Implements worker.Builder. It waits for the homeserver: modules read from it in their constructors, once."""
@@ -72,12 +92,19 @@ class SynapseModule:
         from .api import ModuleApi
 
         hs = host.make(homeserver.server_name, properties.get("public_baseurl"))
-        api = ModuleApi(hs, homeserver, properties)
-        await self._construct(config, api)
+        api = ModuleApi(hs, homeserver, properties, self.state)
+        kind = await self._construct(config, api)
         self._serve(hs, api, homeserver)
         if not api.registered and not api.resources:
-            logger.warning("%s registers no callback and no web resource: nothing is ever asked of it", self.module)
+            self._say_that_nothing_is_registered(kind)
         return api.registered  # type: ignore[return-value]
+
+    def _say_that_nothing_is_registered(self, kind: type) -> None:
+        from .legacy import section_of
+
+        logger.warning("%s registers no callback and no web resource: nothing is ever asked of it", self.module)
+        if self.section == "modules" and (section := section_of(kind)):
+            logger.warning("%s has the methods of an older interface: add --section %s after its name in run", self.module, section)
 
     def _refuse_what_cannot_work(self) -> None:
         """Raises ConfigError for a module that uses what is only in Synapse's own process."""
@@ -109,13 +136,17 @@ class SynapseModule:
         if theirs and theirs != own:
             logger.warning("the homeserver is Synapse %s, and the module is given the classes of %s: install that version into %s", theirs, own, sys.prefix)
 
-    async def _construct(self, config: dict[str, Any], api: Any) -> None:
-        """Does what Synapse does with an entry of its `modules`. Whatever goes wrong is a configuration that is refused."""
+    async def _construct(self, config: dict[str, Any], api: Any) -> type:
+        """Does what Synapse does with an entry of the section. Whatever goes wrong is a configuration that is refused."""
         from synapse.util.module_loader import load_module
+
+        from .legacy import MAKERS
 
         try:
             kind, parsed = load_module({"module": self.module, "config": config}, ())
-            await api.run("construct", lambda: kind(parsed, api))
+            make = MAKERS.get(self.section, lambda kind, parsed, api: kind(parsed, api))
+            await api.run("construct", make, kind, parsed, api)
+            return kind
         except ModuleNotFoundError as error:
             raise ConfigError(f"{self.module}: package {error.name} is missing: install it into {sys.prefix}") from error
         except (Exception, SystemExit) as error:
