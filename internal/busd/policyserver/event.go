@@ -98,8 +98,8 @@ type event struct {
 	version            gomatrixserverlib.RoomVersion
 	ts                 spec.Timestamp
 	json               []byte // canonical, without unsigned
-	redacted           []byte // with signatures: what signatures are over
-	isPolicy           bool   // it names the room's policy server
+	redacted           signable
+	isPolicy           bool // it names the room's policy server
 }
 
 // parse reads an event of a room version. Whatever the library makes of it, it does not panic.
@@ -141,7 +141,11 @@ func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*eve
 	if err != nil {
 		return nil, errors.New("sender is no user ID")
 	}
-	redacted, err := v.RedactEventJSON(pdu.JSON())
+	bare, err := v.RedactEventJSON(pdu.JSON())
+	if err != nil {
+		return nil, errors.New("the event cannot be redacted")
+	}
+	redacted, err := newSignable(bare)
 	if err != nil {
 		return nil, errors.New("the event cannot be redacted")
 	}
@@ -154,39 +158,23 @@ func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*eve
 // identity is what two events have in common only if they are the same, whatever ID they claim and whoever else signed: the
 // redacted event has the content's hash.
 func (e *event) identity() identity {
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(e.redacted, &fields) // The library made it.
-	delete(fields, "signatures")
-	bare, _ := json.Marshal(fields)
-	return sha256.Sum256(append([]byte(e.version+"\n"), bare...))
+	return sha256.Sum256(append([]byte(e.version+"\n"), e.redacted.text...))
 }
 
 type identity [sha256.Size]byte
 
 // signers are the keys with which the sender's server says that it signed.
-func (e *event) signers() []gomatrixserverlib.KeyID {
-	ids, _ := gomatrixserverlib.ListKeyIDs(e.sender, e.redacted) // It was read once already.
-	slices.Sort(ids)
-	return ids[:min(len(ids), maxKeys)]
-}
+func (e *event) signers() []gomatrixserverlib.KeyID { return e.redacted.signers(e.sender) }
 
 // signedBy reports whether one of the keys signed the event, and was valid when that says it was made.
 func (e *event) signedBy(keys serverKeys) bool {
 	return slices.ContainsFunc(e.signers(), func(keyID gomatrixserverlib.KeyID) bool {
 		key := keys.at(keyID, e.ts)
-		return key != nil && gomatrixserverlib.VerifyJSON(e.sender, keyID, key, e.redacted) == nil
+		return key != nil && e.redacted.signedWith(e.sender, keyID, key)
 	})
 }
 
 // sign returns the policy server's signature, in unpadded base64.
-func (e *event) sign(server string, key ed25519.PrivateKey) (string, error) {
-	out, err := gomatrixserverlib.SignJSON(server, KeyID, key, e.redacted)
-	if err != nil {
-		return "", err
-	}
-	var signed struct {
-		Signatures map[string]map[string]string `json:"signatures"`
-	}
-	err = json.Unmarshal(out, &signed)
-	return signed.Signatures[server][KeyID], err
+func (e *event) sign(key ed25519.PrivateKey) string {
+	return spec.Base64Bytes(ed25519.Sign(key, e.redacted.text)).Encode()
 }

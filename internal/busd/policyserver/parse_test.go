@@ -1,11 +1,17 @@
 package policyserver
 
 import (
+	"crypto/ed25519"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
 
 	"github.com/modulebus/modulebus/internal/busd/policyserver/policyservertest"
 )
@@ -67,10 +73,69 @@ func FuzzEvent(f *testing.F) {
 		if err != nil || again.id != e.id || again.identity() != e.identity() || len(e.json) > maxEvent {
 			t.Errorf("%s: got %+v, and then %+v, %v", body, e, again, err)
 		}
-		if _, err := e.sign(own, home.Key); err != nil {
-			t.Errorf("%s: cannot be signed: %v", body, err)
+		if got, want := e.sign(home.Key), signedByLibrary(t, e, home); got != want {
+			t.Errorf("%s: signed %s, and the library %s", body, got, want)
 		}
 	})
+}
+
+// signedByLibrary is the signature that the library makes of the whole event.
+func signedByLibrary(t *testing.T, e *event, home policyservertest.Homeserver) string {
+	t.Helper()
+	redacted, err := gomatrixserverlib.MustGetRoomVersion(e.version).RedactEventJSON(e.json)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signatureOf(t, home, redacted)
+}
+
+func signatureOf(t *testing.T, home policyservertest.Homeserver, object []byte) string {
+	t.Helper()
+	signed, err := gomatrixserverlib.SignJSON(home.Name, home.KeyID, home.Key, object)
+	if err != nil {
+		t.Fatalf("%s: the library does not sign it: %v", object, err)
+	}
+	var out struct {
+		Signatures map[string]map[gomatrixserverlib.KeyID]string
+	}
+	if err := json.Unmarshal(signed, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Signatures[home.Name][home.KeyID]
+}
+
+// FuzzSignedRequest holds what a header's signature is over against what the library signs.
+func FuzzSignedRequest(f *testing.F) {
+	home := policyservertest.New(remote)
+	f.Add([]byte(`{"b":[1,{"d":"\u00e4</\u2028","c":-0}], "a":1e3}`), "/_matrix/policy/v1/sign?a=\u00e4<\"")
+	f.Add([]byte(`{"content":{"signatures":1},"signatures":{},"unsigned":2}`), "\x7f\u2028")
+	f.Fuzz(func(t *testing.T, body []byte, uri string) {
+		x := xMatrix{origin: home.Name, destination: own, key: string(home.KeyID)}
+		message, err := x.signed("POST", uri, own, body)
+		if err != nil || !json.Valid(body) || tooDeep(body) || !utf8.Valid(body) {
+			return
+		}
+		whole, err := json.Marshal(map[string]any{
+			"method": "POST", "uri": uri, "origin": home.Name, "destination": own, "content": json.RawMessage(body),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := spec.Base64Bytes(ed25519.Sign(home.Key, message)).Encode()
+		if got != signatureOf(t, home, whole) {
+			t.Errorf("%q, %s: what is signed is %s, and the library's is another", uri, body, message)
+		}
+	})
+}
+
+func TestDepthIsThatOfObjectsAndLists(t *testing.T) {
+	t.Parallel()
+	nested := func(n int) []byte {
+		return []byte(strings.Repeat(`{"[{\"[":[`, n/2) + strings.Repeat(`]}`, n/2))
+	}
+	if tooDeep(nested(maxDepth)) || !tooDeep(nested(maxDepth+2)) || tooDeep([]byte("["+strings.Repeat(`[],{},`, maxDepth)+"1]")) {
+		t.Error("the limit is elsewhere")
+	}
 }
 
 func FuzzKeyFile(f *testing.F) {

@@ -132,6 +132,9 @@ func (s *Server) answer(ctx context.Context, r Request) Answer {
 	if len(r.Body) > MaxBody {
 		return refused(errLarge.Error())
 	}
+	if tooDeep(r.Body) {
+		return refused(errDeep.Error())
+	}
 	if err := s.authenticate(verifying, r); err != nil {
 		return unauthorized(err)
 	}
@@ -244,11 +247,7 @@ func (s *Server) decide(ctx context.Context, e *event) (verdict, time.Duration) 
 }
 
 func (s *Server) signed(e *event) Answer {
-	signature, err := e.sign(s.ServerName, s.Key.private)
-	if err != nil {
-		return refused("the event cannot be signed")
-	}
-	return signedAs(s.ServerName, signature)
+	return signedAs(s.ServerName, e.sign(s.Key.private))
 }
 
 // isShared reports whether the homeserver is known to sign with the same key: then a signature would prove nothing. It does

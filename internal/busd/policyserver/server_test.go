@@ -192,7 +192,7 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 		"a large number":                       {of(good.With("depth", json.Number("9007199254740993"))), 400, refused},
 		"one byte more than an event may have": {of(sized(good, home, maxEvent+1)), 400, refused},
 		"one byte more than is read":           {raw(`{"a":"` + strings.Repeat("a", MaxBody) + `"}`), 400, refused},
-		"deep":                                 {raw(strings.Repeat(`{"a":`, 20000) + "1" + strings.Repeat("}", 20000)), 401, unauthorized},
+		"deep":                                 {raw(strings.Repeat(`{"a":`, maxDepth+1) + "1" + strings.Repeat("}", maxDepth+1)), 400, refused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

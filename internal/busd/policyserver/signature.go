@@ -1,0 +1,80 @@
+package policyserver
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/matrix-org/gomatrixserverlib"
+	"github.com/matrix-org/gomatrixserverlib/spec"
+)
+
+// maxDepth is how many objects and lists of a request may be inside one another. The library's canonical JSON takes time with
+// the square of that. Synapse reads fewer than 1000. Beyond: refused.
+const maxDepth = 256
+
+var errDeep = errors.New("too much of it is inside something else")
+
+// signable is an object as its signatures are over it: canonical JSON without signatures and unsigned, which is made once for
+// all that verify, sign or compare it. Source: Matrix specification, Appendices, "Signing JSON".
+type signable struct {
+	text       []byte
+	signatures map[string]map[gomatrixserverlib.KeyID]spec.Base64Bytes
+}
+
+func newSignable(object []byte) (s signable, err error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(object, &fields); err != nil {
+		return s, err
+	}
+	if raw, ok := fields["signatures"]; ok && json.Unmarshal(raw, &s.signatures) != nil {
+		s.signatures = nil // What is no signature counts for none.
+	}
+	delete(fields, "signatures")
+	delete(fields, "unsigned")
+	rest, err := json.Marshal(fields)
+	if err == nil {
+		s.text, err = gomatrixserverlib.CanonicalJSON(rest)
+	}
+	return s, err
+}
+
+// signers are the keys with which a server says that it signed, at most [maxKeys] of them.
+func (s signable) signers(server string) []gomatrixserverlib.KeyID {
+	var ids []gomatrixserverlib.KeyID
+	for id := range s.signatures[server] {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids[:min(len(ids), maxKeys)]
+}
+
+// signedWith reports whether the server signed with the key.
+func (s signable) signedWith(server string, id gomatrixserverlib.KeyID, key ed25519.PublicKey) bool {
+	return verified(key, s.text, s.signatures[server][id])
+}
+
+func verified(key ed25519.PublicKey, text, signature []byte) bool {
+	return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, text, signature)
+}
+
+// tooDeep reports whether JSON has more than [maxDepth] objects and lists inside one another.
+func tooDeep(text []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && (c == '{' || c == '['):
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case !quoted && (c == '}' || c == ']'):
+			depth--
+		}
+	}
+	return false
+}
