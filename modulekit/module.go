@@ -63,7 +63,8 @@ type Options struct {
 	// as one for as long as they last. Beyond it, a request goes to another worker, or is answered 503. Default: 16384.
 	WebConcurrency int
 
-	// DrainTimeout is how long requests under way may take when the module stops. Default: 10 s.
+	// DrainTimeout is how long questions and web requests under way may take when the module stops. After it they are ended,
+	// which takes two seconds at most. Default: 10 s; busd kills what still runs 12 s after it was told to stop.
 	DrainTimeout time.Duration
 
 	// Log gets the module's log. Default: nothing is logged.

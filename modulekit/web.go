@@ -78,14 +78,13 @@ func (s *web) panicked(v any, stack []byte) {
 	s.owner.options.Log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", stack).Msg("web resource panicked")
 }
 
-// drain waits for requests and connections under way, as long as it may, and ends the rest. No more requests may come.
-func (s *web) drain(timeout time.Duration) {
+// drain waits for requests and connections under way until then, and ends the rest. No more requests may come.
+func (s *web) drain(until time.Time) {
 	if s.transport == nil {
 		return
 	}
 	ended := s.requests.Stop()
-	until := time.Now().Add(timeout)
-	if !within(ended, timeout) || !s.quiet(until) {
+	if !within(ended, time.Until(until)) || !s.quiet(until) {
 		s.tunnel.GoAway()
 		within(ended, time.Second)
 	}

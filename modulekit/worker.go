@@ -223,9 +223,9 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	if i := w.instance.Load(); i != nil {
 		i.api.stopFollowUps()
 	}
-	ended := w.questions.Stop()
-	w.web.drain(w.options.DrainTimeout)
-	if !within(ended, w.options.DrainTimeout) {
+	ended, until := w.questions.Stop(), time.Now().Add(w.options.DrainTimeout)
+	w.web.drain(until)
+	if !within(ended, time.Until(until)) {
 		cancel() // Handlers see their contexts end, and have a last second.
 		if !within(ended, time.Second) {
 			return fmt.Errorf("modulekit: requests of module %s were still under way %v after it was told to stop", w.options.Module, w.options.DrainTimeout)

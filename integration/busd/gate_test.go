@@ -179,11 +179,7 @@ func TestPythonGateLosesNothingWhenItIsStopped(t *testing.T) {
 		a.more(t, 100)
 		last = next
 	}
-	close(a.stop)
-	a.owned.Wait()
-	if len(a.failed) > 0 {
-		t.Errorf("asks were lost: %v", a.failed)
-	}
+	a.noneLost(t)
 }
 
 // TestPythonGateFailsWhenItsAnswerIsTooLarge has a text that fits its entry, and is three times as long when escaped.

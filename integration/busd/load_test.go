@@ -77,6 +77,17 @@ func (a *askers) more(t *testing.T, n int) {
 	testbed.Eventually(t, "asks are made", func() bool { return a.made() >= until })
 }
 
+// noneLost has some more asks made, stops, and wants each ask to have been decided by the module.
+func (a *askers) noneLost(t *testing.T) {
+	t.Helper()
+	a.more(t, 100)
+	close(a.stop)
+	a.owned.Wait()
+	if len(a.failed) > 0 {
+		t.Errorf("of %d asks some were lost: %v", a.made(), a.failed)
+	}
+}
+
 func TestBusdThatIsStoppedLosesNoAsk(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    workers: 2\n    timeout: 30s\n    config: {takes: 2ms}\n")+"budget: 40s\n")
@@ -107,11 +118,7 @@ func TestModuleRollingRestartLosesNothing(t *testing.T) {
 		next.Stop()
 		a.more(t, 100)
 	}
-	close(a.stop)
-	a.owned.Wait()
-	if len(a.failed) > 0 {
-		t.Errorf("asks were lost: %v", a.failed)
-	}
+	a.noneLost(t)
 	d.Stop()
 }
 
@@ -155,12 +162,7 @@ func TestRotationOfCredentialsLosesNoAsk(t *testing.T) {
 		t.Fatal(problem)
 	}
 	d.Stderr.Line(t, "credentials were replaced", "module gate")
-	a.more(t, 100)
-	close(a.stop)
-	a.owned.Wait()
-	if len(a.failed) > 0 {
-		t.Errorf("of %d asks some were lost: %v", a.made(), a.failed)
-	}
+	a.noneLost(t)
 	for _, p := range d.Module("gate").Processes {
 		if slices.Contains(before, p) {
 			t.Errorf("worker %+v goes on with the old credentials", p)

@@ -1,11 +1,13 @@
 package busd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,7 +84,7 @@ func (g *group) runs(c config.Module) bool {
 }
 
 // errNotOurs says that busd cannot restart the module.
-var errNotOurs = errors.New("is not run by this busd: restart its workers where they run, one after the other")
+var errNotOurs = errors.New("is not run by this busd")
 
 // Restart replaces the workers of a module that busd runs, one after the other, each when the new one has joined.
 func (m *modules) Restart(ctx context.Context, name string) error {
@@ -90,9 +92,28 @@ func (m *modules) Restart(ctx context.Context, name string) error {
 	g := m.groups[name]
 	m.mu.Unlock()
 	if g == nil {
-		return fmt.Errorf("module %s %w", name, errNotOurs)
+		return fmt.Errorf("module %s %w: %s", name, errNotOurs, m.instead(name))
 	}
-	return g.Restart(ctx, func(ctx context.Context, w supervise.Worker) error { return m.joined(ctx, name, w.ID) })
+	err := g.Restart(ctx, func(ctx context.Context, w supervise.Worker) error { return m.joined(ctx, name, w.ID) })
+	if err != nil {
+		return fmt.Errorf("module %s: %w", name, err)
+	}
+	m.daemon.Log.Info().Str("module", name).Int("workers", len(g.Processes())).Msg("all workers were replaced")
+	return nil
+}
+
+// instead is what to do about a module that busd cannot restart.
+func (m *modules) instead(name string) string {
+	var listed []string
+	for _, s := range m.daemon.roster.Modules() {
+		if s.Order > 0 {
+			listed = append(listed, s.Name)
+		}
+	}
+	if slices.Contains(listed, name) {
+		return "restart its workers where they run, one after the other"
+	}
+	return "its list has " + cmp.Or(strings.Join(listed, ", "), "no module")
 }
 
 // joinPatience is how long a worker that replaces another may take to join.
@@ -101,6 +122,7 @@ const joinPatience = time.Minute
 // joined waits until the worker is in the roster.
 func (m *modules) joined(ctx context.Context, module, worker string) error {
 	const pause = 20 * time.Millisecond
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	ticker := time.NewTicker(pause)
@@ -108,7 +130,7 @@ func (m *modules) joined(ctx context.Context, module, worker string) error {
 	for !m.hasJoined(module, worker) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("its process runs, but has not joined in %s", joinPatience)
+			return fmt.Errorf("its process runs, but has not joined in %s", time.Since(began).Round(time.Second))
 		case <-ticker.C:
 		}
 	}

@@ -348,11 +348,13 @@ class Worker:
             await self.link.request(self.link.subjects.leave(), {"worker": self.link.subjects.worker}, BUSD_TIMEOUT)
         except nats.errors.Error:
             pass  # busd forgets who does not join again.
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.options.drain_timeout
         if self.questions:
             await asyncio.wait(list(self.questions.values()), timeout=self.options.drain_timeout)
         for question in list(self.questions.values()):
             question.cancel()
-        await self.web.drain(self.options.drain_timeout)
+        await self.web.drain(max(0, until - loop.time()))
         await self.web.close()
         if self.instance is not None:
             await self.instance.stop()

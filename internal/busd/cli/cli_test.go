@@ -57,7 +57,7 @@ func TestRestartReplacesEachWorker(t *testing.T) {
 		t.Errorf("processes %d before and %d after", before, after)
 	}
 	run(t, "modules", "--workers", "--url", s.url).wants(t, 0, []string{"PID", "UPTIME", "gate", "1.2.3"}, nil)
-	run(t, "restart", "nobody", "--url", s.url).wants(t, 1, nil, []string{"busd: module nobody is not run by this busd"})
+	run(t, "restart", "nobody", "--url", s.url).wants(t, 1, nil, []string{"busd: module nobody is not run by this busd: its list has gate"})
 }
 
 func TestReloadSaysWhatChanged(t *testing.T) {

@@ -13,8 +13,13 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// restartTimeout is how long `busd restart` waits by default: a module with many workers takes a while.
-const restartTimeout = 10 * time.Minute
+const (
+	// restartTimeout is how long `busd restart` waits by default: a module with many workers takes a while.
+	restartTimeout = 10 * time.Minute
+
+	// stopTime is how long it waits beyond that: busd answers when the last worker that it stopped is gone.
+	stopTime = 20 * time.Second
+)
 
 func newRestart() *cobra.Command {
 	r := &remote{scope: config.ScopeAdmin}
@@ -22,12 +27,16 @@ func newRestart() *cobra.Command {
 		Use:   "restart MODULE",
 		Short: "Replace the workers of a module that busd runs, without losing an ask",
 		Long: `Replace the workers of a module that busd runs, one after the other: beside each, a new one is started, and when it has
-joined, the old one takes no more questions, answers those that it has, and ends. No ask is lost.
+joined, the old one takes no more questions, answers those that it has, and ends. No ask is lost, also where there is one worker
+alone: for a moment there are two. Web requests under way have ten seconds.
 
-The exit status is 1 when a new worker did not come; the old one stays then, and the workers after it are not touched.`,
+The exit status is 1 when a new worker did not join within a minute, or all did not within --timeout: its old one goes on then,
+and the workers after it are not touched. The message says which it is, and how many are new.`,
 		Args: arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			out, err := r.do(c.Context(), http.MethodPost, "/_modulebus/v1/modules/"+url.PathEscape(args[0])+"/restart", nil)
+			path := "/_modulebus/v1/modules/" + url.PathEscape(args[0]) + "/restart?wait=" + r.timeout.String()
+			r.timeout += stopTime
+			out, err := r.do(c.Context(), http.MethodPost, path, nil)
 			if no, ok := errors.AsType[*refusal](err); ok && no.Text != "" {
 				return errors.New(no.Text)
 			}

@@ -93,11 +93,25 @@ func processOf(p supervise.Process) Process {
 	return out
 }
 
-// restart answers when all workers of the module are replaced, or one was not.
+// maxRestartTime is how long workers may be replaced, whatever the caller says. Beyond: those after the last stay as they are.
+const maxRestartTime = time.Hour
+
+// restart answers when all workers of the module are replaced, one was not, or the caller has waited long enough.
 func (d *HTTP) restart(w http.ResponseWriter, r *http.Request) {
+	wait, p := waitOf(r, maxRestartTime, maxRestartTime)
+	if p != nil {
+		p.writeTo(w)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	ctx, release := d.Life.untilDrain(ctx)
+	defer release()
 	module := r.PathValue("module")
-	switch err := d.Processes.Restart(r.Context(), module); {
+	switch err := d.Processes.Restart(ctx, module); {
 	case r.Context().Err() != nil: // Nobody reads it.
+	case err != nil && d.Life.Draining():
+		turnAway(w, "busd is shutting down: "+err.Error())
 	case err != nil:
 		newProblem(http.StatusConflict, unknown, err.Error()).writeTo(w)
 	default:

@@ -40,7 +40,7 @@ func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
 			newProblem(http.StatusBadRequest, invalidParam, "after is not a revision").writeTo(w)
 			return
 		}
-		wait, p := pollWait(r)
+		wait, p := waitOf(r, pollTime, maxPollTime)
 		if p != nil {
 			p.writeTo(w)
 			return
@@ -58,17 +58,17 @@ func (d *HTTP) wants(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// pollWait is how long the caller wants to wait for news.
-func pollWait(r *http.Request) (time.Duration, *Problem) {
+// waitOf is how long the caller wants to wait.
+func waitOf(r *http.Request, unsaid, most time.Duration) (time.Duration, *Problem) {
 	text := r.URL.Query().Get("wait")
 	if text == "" {
-		return pollTime, nil
+		return unsaid, nil
 	}
 	wait, err := config.ParseDuration(text)
 	if err != nil || wait < 0 {
 		return 0, newProblem(http.StatusBadRequest, invalidParam, "wait is not a duration (try 25s)")
 	}
-	return min(wait, maxPollTime), nil
+	return min(wait, most), nil
 }
 
 // state tells which state events are needed in requests of which callbacks, by their full names.

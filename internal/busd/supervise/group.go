@@ -26,7 +26,7 @@ type Options struct {
 	Dir     string   // where it runs; default: this process's working directory
 	Workers int      // how many processes; default 1
 
-	Drain    time.Duration // from SIGTERM to SIGKILL; default 10s
+	Drain    time.Duration // from SIGTERM to SIGKILL; default 12s: the kits' ten for requests under way, and two to end the rest
 	MinDelay time.Duration // before the first restart, at most; default 100ms
 	MaxDelay time.Duration // before any restart, at most; default 30s
 	Steady   time.Duration // a worker that was up this long starts the delays anew; default 30s
@@ -92,7 +92,7 @@ type Group struct {
 	opts    Options
 	changes changes
 
-	restarting sync.Mutex      // held while Restart works
+	restarting chan struct{}   // has a place for the one Restart that works
 	mu         sync.Mutex      // guards the rest
 	ctx        context.Context //nolint:containedctx // Run's, for workers that Restart begins
 	workers    []*worker       // by ordinal
@@ -104,11 +104,11 @@ type Group struct {
 // New returns a group that runs nothing yet. It keeps o's slices.
 func New(o Options) *Group {
 	setDefault(&o.Workers, 1)
-	setDefault(&o.Drain, 10*time.Second)
+	setDefault(&o.Drain, 12*time.Second)
 	setDefault(&o.MinDelay, 100*time.Millisecond)
 	setDefault(&o.MaxDelay, 30*time.Second)
 	setDefault(&o.Steady, 30*time.Second)
-	return &Group{opts: o}
+	return &Group{opts: o, restarting: make(chan struct{}, 1)}
 }
 
 func setDefault[T int | time.Duration](v *T, d T) {

@@ -472,6 +472,27 @@ func TestRestartKeepsAWorkerWhoseSuccessorEnds(t *testing.T) {
 	}
 }
 
+func TestRestartWaitsForAnotherAsLongAsItMay(t *testing.T) {
+	t.Parallel()
+	r, old := replaced(t, 1)
+	works, ready, done := make(chan struct{}), make(chan error), make(chan error, 1)
+	go func() {
+		done <- r.group.Restart(t.Context(), func(context.Context, Worker) error { close(works); return <-ready })
+	}()
+	next(t, works)
+	r.answer()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.group.Restart(ctx, nil); !errors.Is(err, errRestarting) {
+		t.Error(err)
+	}
+	ready <- nil
+	old[0].end()
+	if err := next(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRestartOfAGroupThatDoesNotRunIsAnError(t *testing.T) {
 	t.Parallel()
 	g := New(Options{Module: "demo", Command: self("serve")})

@@ -11,19 +11,30 @@ import (
 //
 // ready returns when the worker can be asked, or why not. It is called on a goroutine of its own, and its context ends
 // when the process does. When a new process ends, or is not ready, it is stopped, the old one stays, and the error says
-// why; the workers after it are not touched. One Restart works at a time. It blocks until all is done or ctx ends.
+// why and how many are new; the workers after it are not touched. One Restart works at a time. It blocks until all is done,
+// or until ctx has ended and what the last step began is over.
 func (g *Group) Restart(ctx context.Context, ready func(context.Context, Worker) error) error {
-	g.restarting.Lock()
-	defer g.restarting.Unlock()
+	select {
+	case g.restarting <- struct{}{}:
+		defer func() { <-g.restarting }()
+	case <-ctx.Done():
+		return errRestarting
+	}
 	for n := range g.opts.Workers {
-		if err := g.replace(ctx, n, ready); err != nil {
-			return fmt.Errorf("worker %d was not replaced, the old one stays: %w", n, err)
+		switch err := g.replace(ctx, n, ready); {
+		case errors.Is(err, errNotRunning):
+			return err
+		case err != nil:
+			return fmt.Errorf("%d of %d workers are new; worker %d was not replaced, and the old one goes on: %w", n, g.opts.Workers, n, err)
 		}
 	}
 	return nil
 }
 
-var errNotRunning = errors.New("its workers are not running")
+var (
+	errNotRunning = errors.New("its workers do not run: it was taken off the list, or is run in another way now, or busd ends")
+	errRestarting = errors.New("its workers were being replaced already, and that is not over")
+)
 
 func (g *Group) replace(ctx context.Context, n int, ready func(context.Context, Worker) error) error {
 	old, next, err := g.successor(n) //nolint:contextcheck // The worker lives as long as the group, not as the wish.
