@@ -170,7 +170,14 @@ func (t *attempt) read(m *nats.Msg) (proto.Message, *wire.Failure) {
 	if t.step.stored {
 		return nil, unstored(m)
 	}
-	return decode(t.asking.plan.callback.Declaration, m)
+	return decode(t.asking.plan.callback.Declaration, m, t.skips)
+}
+
+// skips logs that a part of an answer is ignored, the first time.
+func (t *attempt) skips(part error) {
+	if t.step.streak.firstSkip() {
+		t.log(zerolog.WarnLevel, "a part of its answer is ignored, here and from now on: "+redact.Text(wire.OneLine(part.Error()), t.asking.request))
+	}
 }
 
 // hearFailure takes in a worker's failure. One that is busy, or is not there any more though others are, leaves the

@@ -21,6 +21,7 @@ import (
 	"github.com/modulebus/modulebus/bus/bustest"
 	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -125,6 +126,28 @@ func TestClientTellsThatItsConnectionIsClosed(t *testing.T) {
 	s.Close() // Waits for what is logged.
 	if !strings.Contains(log.String(), "make a new connection") {
 		t.Errorf("the log says\n%s", &log)
+	}
+}
+
+func TestIgnoredPartOfAnswersIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	log := &waittest.Log{}
+	logger := zerolog.New(log)
+	answer := &nats.Msg{Header: nats.Header{wire.HeaderContentType: {wire.JSONType}}, Data: []byte(`{"refusal":{"errcode":"A"},"verdict":"no"}`)}
+	l := &line{replies: map[string]*nats.Msg{"a": answer}}
+	ctx := busopts.With(t.Context(), busopts.Client{Requester: l, Roster: rosterOf(subjects.UserMayCreateRoom.Declaration, "a")})
+	c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Log: &logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	for range 3 {
+		if got, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil || got.Answer.GetRefusal().GetErrcode() != "A" {
+			t.Fatalf("got %v, %v", got, err)
+		}
+	}
+	if log.Count(`\"verdict\"`) != 1 || !log.Has(`"module":"a"`) {
+		t.Errorf("the log says\n%s", log)
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// decode returns what a reply says: an answer, nil for no opinion, or the failure it reports or is.
-func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure) {
+// decode returns what a reply says: an answer, nil for no opinion, or the failure it reports or is. It tells what part of an
+// answer was skipped because this version does not know it.
+func decode(d *subjects.Declaration, m *nats.Msg, skips func(part error)) (proto.Message, *wire.Failure) {
 	if f := wire.FailureOf(m); f != nil {
 		return nil, f
 	}
@@ -24,14 +25,30 @@ func decode(d *subjects.Declaration, m *nats.Msg) (proto.Message, *wire.Failure)
 		return nil, nil
 	}
 	answer := d.NewReply()
-	if err := wire.DecodeMessage(m, answer); err != nil {
+	skipped, err := wire.DecodeTelling(m.Data, wire.MappingOf(m), answer)
+	switch {
+	case err != nil:
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()}
-	}
-	if combine.Empty(answer) {
-		return nil, nil
+	case combine.Empty(answer):
+		return nil, misunderstood(d, skipped)
+	case skipped != nil:
+		skips(skipped)
 	}
 	complete(answer)
 	return answer, nil
+}
+
+// misunderstood is the failure of a reply of which only a part was read, and that part says nothing. The rest may have been a
+// refusal, so it is not silence. See ADR 66.
+func misunderstood(d *subjects.Declaration, skipped error) *wire.Failure {
+	if skipped == nil {
+		return nil
+	}
+	text := "the reply says something, and nothing that this callback has: " + skipped.Error()
+	if d.CanRefuse() {
+		text += `; a refusal is {"refusal": {"errcode": …, "error": …}}`
+	}
+	return &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: wire.OneLine(text)}
 }
 
 // unstored returns why JetStream has not stored news, by its reply; nil where it has.

@@ -41,9 +41,11 @@ func (c *Client) Failing() (all []Failing) {
 	return all
 }
 
-// streak is how often a module failed for one callback since it last answered. Its methods may be called concurrently.
+// streak is how a module does for one callback: how often it failed since it last answered, and whether its answers are read
+// whole. Its methods may be called concurrently.
 type streak struct {
-	broken atomic.Bool // it has failed since it last answered; before, nothing is locked
+	broken  atomic.Bool // it has failed since it last answered; before, nothing is locked
+	skipped atomic.Bool // a part of an answer was ignored, and the log has it
 
 	mu   sync.Mutex
 	last Failing
@@ -77,6 +79,9 @@ func (s *streak) failed(f *wire.Failure) {
 	}
 	s.broken.Store(true)
 }
+
+// firstSkip reports whether this is the first answer of the module for the callback of which a part is ignored.
+func (s *streak) firstSkip() bool { return !s.skipped.Swap(true) }
 
 func (s *streak) failing() (Failing, bool) {
 	s.mu.Lock()

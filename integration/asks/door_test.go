@@ -114,6 +114,7 @@ func TestNATSDoorSaysWhatIsWrong(t *testing.T) {
 		{"no JSON", ask + "spam_checker.user_may_create_room", `{`, nats.Header{"Content-Type": {"application/json"}}, "400", "M_NOT_JSON", "JSON object"},
 		{"an unknown field", ask + "spam_checker.user_may_create_room", `{"userid": ""}`, nats.Header{"Content-Type": {"application/json"}}, "400", "M_BAD_JSON", "userid"},
 		{"no protobuf", ask + "spam_checker.user_may_create_room", "\xff\xff", nil, "400", "M_BAD_JSON", ""},
+		{"nothing", ask + "spam_checker.user_may_create_room", "", nil, "400", "M_BAD_JSON", "UserMayCreateRoomRequest"},
 		{"an unknown callback", ask + "spam_checker.user_may_fly", ``, nil, "404", "M_UNRECOGNIZED", "user_may_fly"},
 		{"an unknown category", ask + "weather.user_may_fly", ``, nil, "404", "M_UNRECOGNIZED", "weather"},
 		{"too large a decision", ask + "spam_checker.user_may_create_room", `{"user_id": "@large:example.com"}`, nats.Header{"Content-Type": {"application/json"}}, "500", "M_TOO_LARGE", "max_payload"},

@@ -2,9 +2,12 @@ package wire
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -54,6 +57,31 @@ func Decode(data []byte, in Mapping, m proto.Message) error {
 		return FromJSON(data, m, false)
 	}
 	return FromProtobuf(data, m)
+}
+
+// DecodeTelling is Decode that says what it skipped: a field, or the name of an enum's value, that the schema does not have.
+// Nothing was skipped where skipped is nil. In the binary mapping it looks at the fields of the message itself, and not at those
+// of messages in it.
+func DecodeTelling(data []byte, in Mapping, m proto.Message) (skipped, err error) {
+	if in == Binary {
+		err = FromProtobuf(data, m)
+		return unknown(m), err
+	}
+	strict := FromJSON(data, m, true)
+	if strict == nil || errors.Is(strict, ErrNotJSON) {
+		return nil, strict
+	}
+	return strict, FromJSON(data, m, false)
+}
+
+// unknown says which field of a message the schema does not have; nil where it has all.
+func unknown(m proto.Message) error {
+	rest := m.ProtoReflect().GetUnknown()
+	if len(rest) == 0 {
+		return nil
+	}
+	number, _, _ := protowire.ConsumeTag(rest) // It was read before.
+	return fmt.Errorf("unknown field %d", number)
 }
 
 // DecodeStrict is Decode for what people write: in the JSON mapping, an unknown field is an error.

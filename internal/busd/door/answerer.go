@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/records"
@@ -85,12 +86,30 @@ func find(name string) (*subjects.Declaration, *Problem) {
 func decode(body []byte, in wire.Mapping, req proto.Message) *Problem {
 	err := wire.DecodeStrict(body, in, req)
 	switch {
+	case err == nil && in == wire.Binary && lacksAll(req):
+		return newProblem(http.StatusBadRequest, badJSON, fmt.Sprintf("the body has no field of %s: it is empty, or another message",
+			req.ProtoReflect().Descriptor().Name()))
 	case err == nil:
 		return nil
 	case errors.Is(err, wire.ErrNotJSON):
 		return newProblem(http.StatusBadRequest, notJSON, "the body is not a JSON object")
 	}
 	return newProblem(http.StatusBadRequest, badJSON, err.Error())
+}
+
+// lacksAll reports whether a request has no field at all and must have one: one that is not optional, a list, or JSON, which is {}
+// where it is empty. A body that was lost on its way, and a message of another callback, are such requests in protobuf. See ADR 66.
+func lacksAll(req proto.Message) (lacks bool) {
+	m := req.ProtoReflect()
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if m.Has(f) {
+			return false
+		}
+		lacks = lacks || !f.IsList() && !f.HasOptionalKeyword() && f.Kind() != protoreflect.BytesKind
+	}
+	return lacks
 }
 
 // decisionJSON is the JSON form of a [rosterv1.Decision].

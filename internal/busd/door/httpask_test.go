@@ -59,6 +59,17 @@ func TestDecisionInProtobufIsNeverEmpty(t *testing.T) {
 	}
 }
 
+// A registration of which nothing is known, and a list of no states, are questions.
+func TestAskWhoseFieldsMayAllBeAbsentMayBeEmpty(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	for _, callback := range []string{"spam_checker/check_registration_for_spam", "presence_router/get_users_for_states"} {
+		if rsp, out := d.do("POST", "/_modulebus/v1/ask/"+callback, nil, "Content-Type", protobuf); rsp.StatusCode != 200 {
+			t.Errorf("%s: answered %s: %s", callback, rsp.Status, out)
+		}
+	}
+}
+
 func TestAskMistakesAreMatrixErrors(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
@@ -72,6 +83,9 @@ func TestAskMistakesAreMatrixErrors(t *testing.T) {
 		"a wrong type":        {"POST", createPath, `{"user_id":5}`, nil, 400, "M_BAD_JSON"},
 		"an unknown field":    {"POST", createPath, `{"user":""}`, nil, 400, "M_BAD_JSON"},
 		"no protobuf":         {"POST", createPath, "\xff", []string{"Content-Type", protobuf}, 400, "M_BAD_JSON"},
+		"an empty body":       {"POST", createPath, "", []string{"Content-Type", protobuf}, 400, "M_BAD_JSON"},
+		"an empty JSON body":  {"POST", createPath, "", nil, 400, "M_NOT_JSON"},
+		"another message":     {"POST", createPath, "\x98\x06\x01", []string{"Content-Type", protobuf}, 400, "M_BAD_JSON"},
 		"an unknown callback": {"POST", "/_modulebus/v1/ask/spam_checker/nothing", "{}", nil, 404, "M_UNRECOGNIZED"},
 		"an unknown category": {"POST", "/_modulebus/v1/ask/nothing/nothing", "{}", nil, 404, "M_UNRECOGNIZED"},
 		"an unknown path":     {"GET", "/_modulebus/v1/nothing", "", nil, 404, "M_UNRECOGNIZED"},

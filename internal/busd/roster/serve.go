@@ -332,10 +332,18 @@ func (s *Service) entry(module string, _ *nats.Msg) (proto.Message, error) {
 
 func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
 	join := &rosterv1.Join{}
-	if err := wire.DecodeMessage(m, join); err != nil {
+	skipped, err := wire.DecodeTelling(m.Data, wire.MappingOf(m), join)
+	switch {
+	case err != nil:
 		return nil, err
+	case skipped == nil:
+		return s.roster.Join(module, join, time.Now()), nil
+	case saysNothing(join) && join.GetConfigError() == nil: // What was skipped may have been the callbacks. See ADR 66.
+		return nil, fmt.Errorf("the join registers nothing that is known here: %w", skipped)
 	}
-	return s.roster.Join(module, join, time.Now()), nil
+	joined := s.roster.Join(module, join, time.Now())
+	joined.Problems = append(joined.Problems, "a part of the join is ignored: "+wire.OneLine(skipped.Error()))
+	return joined, nil
 }
 
 func (s *Service) leave(module string, m *nats.Msg) (proto.Message, error) {

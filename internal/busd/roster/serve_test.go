@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,6 +145,7 @@ func TestModuleJoinsInJSON(t *testing.T) {
 		t.Errorf("joining was answered %s", got.Data)
 	}
 	says(t, joined.Problems, "spam_checker.typo")
+	says(t, joined.Problems, `"later"`, "ignored")
 	equal(t, map[string][]string{"gate": {createRoom}}, asked(b.Roster))
 	equal(t, true, b.Snapshot().GetModules()[0].GetJson())
 	b.ask(subject.Leave("gate"), "application/json", []byte(`{"worker": "1"}`))
@@ -178,6 +180,23 @@ func TestJoinThatCannotBeReadIsAnsweredSo(t *testing.T) {
 		}
 	}
 	equal(t, 0, status(t, b.Roster, "gate").Workers)
+}
+
+// A typo in the name of the field would otherwise say that the module wants to be asked nothing.
+func TestJoinWhoseRegistrationIsUnknownIsRefused(t *testing.T) {
+	t.Parallel()
+	b := serve(t, listed("gate"))
+	known := join("earlier", createRoom)
+	b.Join("gate", known, start)
+	b.Leave("gate", "earlier", start)
+	for contentType, typo := range map[string]string{"": "\x0a\x011\x98\x06\x01", "application/json": `{"worker": "1", "callback": ["spam_checker.user_may_create_room"]}`} {
+		got := b.ask(subject.Join("gate"), contentType, []byte(typo))
+		if got.Header.Get("Nats-Service-Error-Code") != "400" || !strings.Contains(got.Header.Get("Nats-Service-Error"), "unknown field") {
+			t.Errorf("%s was answered %v %s", typo, got.Header, got.Data)
+		}
+	}
+	equal(t, 0, status(t, b.Roster, "gate").Workers)
+	equal(t, map[string][]string{"gate": {createRoom}}, asked(b.Roster)) // What it registered before stands.
 }
 
 func TestHomeserverGetsTheRosterOnce(t *testing.T) {
