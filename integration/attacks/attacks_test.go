@@ -263,6 +263,11 @@ func floodsItself(t *testing.T, d *testbed.Daemon) {
 			m.Data = fmt.Appendf(nil, `{"worker":"w%d","callbacks":["spam_checker.user_may_create_room"]}`, i)
 			return nc.PublishMsg(m)
 		},
+		"coming and going": func(nc *nats.Conn, i int) error {
+			m := &nats.Msg{Subject: []string{bus.Join(attacker), bus.Leave(attacker)}[i%2], Header: nats.Header{"Content-Type": {"application/json"}}}
+			m.Data = []byte(`{"worker":"w"}`)
+			return nc.PublishMsg(m)
+		},
 		"subscriptions": func(nc *nats.Conn, i int) error {
 			_, err := nc.SubscribeSync(bus.Inbox(attacker, "w") + "." + strconv.Itoa(i))
 			return err
@@ -287,6 +292,7 @@ func floodsItself(t *testing.T, d *testbed.Daemon) {
 		}
 		nc.Close()
 	}
+	d.Stderr.Line(t, "too often", attacker)
 	most := 256 << 20
 	if testbed.RaceDetector { // It remembers what was done to each byte.
 		most *= 4

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/responder"
@@ -21,20 +22,22 @@ import (
 
 // Service is a roster on NATS: it answers modules and homeservers, and tells both of changes.
 type Service struct {
-	roster  *Roster
-	nc      *nats.Conn
-	server  subjects.Server
-	log     zerolog.Logger
-	memory  *Memory              // nil: nothing is kept
-	name    string               // among all busd; also of who sends rosters in parts
-	others  rosterwire.Assembler // of the rosters that other busd tell, and this one
-	subs    []*nats.Subscription
-	wake    chan struct{} // something may have changed
-	open    atomic.Bool   // whether homeservers are told
-	mu      sync.Mutex
-	held    []func() // answers to workers that wait until homeservers are told
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	roster   *Roster
+	nc       *nats.Conn
+	server   subjects.Server
+	log      zerolog.Logger
+	memory   *Memory              // nil: nothing is kept
+	name     string               // among all busd; also of who sends rosters in parts
+	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
+	subs     []*nats.Subscription
+	wake     chan struct{} // something may have changed
+	throttle *throttle     // of what modules say
+	pace     *rate.Limiter // of what homeservers are told
+	open     atomic.Bool   // whether homeservers are told
+	mu       sync.Mutex
+	held     []func() // answers to workers that wait until homeservers are told
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
 }
 
 // Options say how a roster is served.
@@ -68,7 +71,7 @@ func Prepare(r *Roster, o Options) (*Service, error) {
 	s := &Service{
 		roster: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
-		wake: make(chan struct{}, 1), cancel: cancel,
+		wake: make(chan struct{}, 1), cancel: cancel, throttle: newThrottle(), pace: rate.NewLimiter(maxTold, maxToldAtOnce),
 	}
 	s.running.Go(func() { s.run(ctx) })
 	s.running.Go(func() { s.meet(ctx) })
@@ -191,6 +194,9 @@ func (s *Service) run(ctx context.Context) {
 			s.roster.Expire(now)
 		case <-s.wake:
 		}
+		if s.open.Load() && s.roster.Snapshot().GetRevision() != told {
+			_ = s.pace.Wait(ctx) // It fails when this is to end, which comes next.
+		}
 		answers := s.release()
 		open := s.open.Load() // Before the roster, which has then all that had joined when it was opened.
 		roster := s.roster.Snapshot()
@@ -284,6 +290,10 @@ func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (p
 		s.log.Warn().Str("module", module).Msg("ignored a message of a module that wants its answer sent to somebody else")
 		return
 	}
+	if allowed, log := s.throttle.allows(module, time.Now()); !allowed {
+		s.turnDown(m, module, log)
+		return
+	}
 	reply, err := answer(module, m)
 	if err != nil {
 		s.log.Warn().Err(err).Str("module", module).Msg("ignored a message of a module that cannot be read")
@@ -301,14 +311,28 @@ func (s *Service) answerWith(m *nats.Msg, reply proto.Message, why error) error 
 	case m.Reply == "":
 		return nil
 	case why != nil:
-		return s.refuse(m, why)
+		return s.refuse(m, why, "400")
 	}
 	return s.reply(m.Reply, reply, wire.MappingOf(m))
 }
 
-// refuse reports a message that cannot be read as a NATS service error.
-func (s *Service) refuse(m *nats.Msg, why error) error {
-	header := nats.Header{wire.HeaderError: {wire.OneLine(why.Error())}, wire.HeaderErrorCode: {"400"}}
+// errTooOften is what a module is told that sends more than is taken of it.
+var errTooOften = fmt.Errorf("this module joins, leaves or asks for its entry more than %d times in a second: does it do so in a loop?", maxSaid)
+
+// turnDown answers a module that says too much.
+func (s *Service) turnDown(m *nats.Msg, module string, log bool) {
+	if log {
+		s.log.Warn().Str("module", module).Int("most", maxSaid).
+			Msg("a module joins, leaves or asks for its entry too often, and is answered 429: does it do so in a loop?")
+	}
+	if m.Reply != "" {
+		_ = s.refuse(m, errTooOften, "429") // It fails as connections do; the module asks again.
+	}
+}
+
+// refuse says as a NATS service error why a message was not taken.
+func (s *Service) refuse(m *nats.Msg, why error, code string) error {
+	header := nats.Header{wire.HeaderError: {wire.OneLine(why.Error())}, wire.HeaderErrorCode: {code}}
 	return s.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: header})
 }
 

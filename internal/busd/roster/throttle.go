@@ -1,0 +1,89 @@
+package roster
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	// maxSaid is how many messages about its workers each module may send in a second, where it sends so many all the time: each
+	// of its workers joins every five seconds. Beyond: they are answered 429 and change nothing, and the log says whose they are.
+	maxSaid = 256
+
+	// maxSaidAtOnce is how many messages about its workers each module may send at once: four for each worker. Beyond: they are
+	// answered 429 and change nothing.
+	maxSaidAtOnce = 4 * maxWorkers
+
+	// maxVoices is for how many modules messages about workers are counted, each by itself. Beyond: those of further modules are
+	// counted together.
+	maxVoices = 4096
+
+	// maxTold is how many rosters homeservers are told in a second, where there are new ones all the time. Beyond: several changes
+	// are told as one.
+	maxTold = 20
+
+	// maxToldAtOnce is how many rosters homeservers are told at once. Beyond: several changes are told as one.
+	maxToldAtOnce = 50
+
+	// remindEvery is how often the log says that a module still sends too much.
+	remindEvery = time.Minute
+)
+
+// throttle bounds how often each module may join, leave and ask for its entry: one that does so in a loop must not take the
+// time of the others, and of homeservers that go by the roster. Its methods may be called concurrently.
+type throttle struct {
+	mu     sync.Mutex
+	voices map[string]*voice // by module
+	looked time.Time         // when voices were looked at last, for those to forget
+}
+
+// voice is how much one module has said.
+type voice struct {
+	*rate.Limiter
+	warned time.Time
+}
+
+func newThrottle() *throttle { return &throttle{voices: map[string]*voice{}} }
+
+// allows reports whether the module may say something now, and if not, whether that is to be logged.
+func (t *throttle) allows(module string, now time.Time) (allowed, log bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := t.of(module, now)
+	if v.AllowN(now, 1) {
+		return true, false
+	}
+	if log = now.Sub(v.warned) >= remindEvery; log {
+		v.warned = now
+	}
+	return false, log
+}
+
+// of is the voice of a module.
+func (t *throttle) of(module string, now time.Time) *voice {
+	if t.voices[module] == nil && len(t.voices) >= maxVoices {
+		module = t.makeRoom(module, now)
+	}
+	v := t.voices[module]
+	if v == nil {
+		v = &voice{Limiter: rate.NewLimiter(maxSaid, maxSaidAtOnce)}
+		t.voices[module] = v
+	}
+	return v
+}
+
+// makeRoom forgets modules that have been silent for long, and returns the name to count a further one by: its own, or that of
+// all for whom there is no room. It looks once a second, since whoever sends many names would have it look each time.
+func (t *throttle) makeRoom(module string, now time.Time) string {
+	if now.Sub(t.looked) >= time.Second {
+		t.looked = now
+		maps.DeleteFunc(t.voices, func(_ string, v *voice) bool { return v.TokensAt(now) >= maxSaidAtOnce })
+	}
+	if len(t.voices) >= maxVoices {
+		return "" // No module has that name.
+	}
+	return module
+}
