@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/modulebus/modulebus/internal/busd/store"
 )
 
 // maxBacklog bounds the pieces of news that are kept for one module. Beyond: what is new is not stored, and the ask fails under the
@@ -21,11 +22,12 @@ func (s *Service) open(ctx context.Context, module string) (jetstream.Stream, er
 		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxMsgs: maxBacklog,
 	}
 	stream, err := s.js.Stream(ctx, c.Name)
-	for _, c.Replicas = range s.replicas() {
-		if !errors.Is(err, jetstream.ErrStreamNotFound) && !tooFewServers(err) {
-			break
-		}
-		stream, err = s.js.CreateStream(ctx, c)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = s.replicated(func(replicas int) (err error) {
+			c.Replicas = replicas
+			stream, err = s.js.CreateStream(ctx, c)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %s", module, problemOf(err))
@@ -36,11 +38,12 @@ func (s *Service) open(ctx context.Context, module string) (jetstream.Stream, er
 	return stream, nil
 }
 
-func (s *Service) replicas() []int {
+// replicated has the stream made on as many servers as the operator says, or as is safe.
+func (s *Service) replicated(create func(replicas int) error) error {
 	if s.Replicas != 0 {
-		return []int{s.Replicas}
+		return create(s.Replicas)
 	}
-	return []int{3, 1}
+	return store.Replicated(create)
 }
 
 // foreign is what of a stream shows that busd did not make it.
@@ -60,20 +63,11 @@ func foreign(is, want jetstream.StreamConfig) string {
 
 // problemOf says what an operator can do about an error of JetStream.
 func problemOf(err error) string {
-	for _, without := range []error{jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount, nats.ErrNoResponders} {
-		if errors.Is(err, without) {
-			return "deliver: at_least_once needs JetStream, and this NATS does not have it (enable JetStream there, or remove deliver)"
-		}
-	}
-	if tooFewServers(err) {
+	switch {
+	case store.Disabled(err):
+		return "deliver: at_least_once needs JetStream, and this NATS does not have it (enable JetStream there, or remove deliver)"
+	case store.TooFewServers(err):
 		return "the cluster has fewer servers with JetStream than nats.replicas says: " + err.Error()
 	}
 	return "JetStream cannot keep its news: " + err.Error()
-}
-
-// tooFewServers reports whether a stream could not be replicated as often as was asked.
-func tooFewServers(err error) bool {
-	var api *jetstream.APIError
-	const notSupported, insufficient = 10074, 10005
-	return errors.As(err, &api) && (api.ErrorCode == notSupported || api.ErrorCode == insufficient)
 }

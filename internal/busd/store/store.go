@@ -152,14 +152,14 @@ func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
 func Replicated(create func(replicas int) error) error {
 	const safe = 3
 	err := create(safe)
-	if tooFewServers(err) {
+	if TooFewServers(err) {
 		return create(1)
 	}
 	return err
 }
 
-// tooFewServers reports whether a bucket could not be replicated as often as was asked.
-func tooFewServers(err error) bool {
+// TooFewServers reports whether an error says that a cluster cannot replicate a stream or a bucket as often as was asked.
+func TooFewServers(err error) bool {
 	var api *jetstream.APIError
 	const notSupported, insufficient = 10074, 10005
 	return errors.As(err, &api) && (api.ErrorCode == notSupported || api.ErrorCode == insufficient)
