@@ -56,9 +56,11 @@ func TestNewsOutlivesBusd(t *testing.T) {
 	waittest.Until(t, "nothing is kept any more", func() bool { return r.modules().Modules[0].News.Waiting == 0 })
 }
 
-func TestReloadThatWantsNewsKeptNeedsJetStream(t *testing.T) {
+// Nobody has to touch the file again when what was in the way is gone.
+func TestReloadThatWaitsForJetStreamIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	url, dir := natstest.TCP(t).URL(), stateDir(t)
+	home, dir := natstest.TCP(t), stateDir(t)
+	url := home.URL()
 	external := func(modules string) busd.Reload {
 		c := parse(t, dir, modules)
 		c.NATS.Listen, c.NATS.URL, c.NATS.MaxPayload = "", url, 0
@@ -69,7 +71,18 @@ func TestReloadThatWantsNewsKeptNeedsJetStream(t *testing.T) {
 	waittest.Until(t, "it says so", func() bool {
 		return strings.Contains(r.modules().Config.Error, "module archive: deliver: at_least_once needs JetStream, and this NATS does not have it")
 	})
-	if list := r.modules().Modules; len(list) != 1 || list[0].Name != "gate" {
+	list := r.modules()
+	if len(list.Modules) != 1 || list.Modules[0].Name != "gate" || list.Config.RetryAt.IsZero() {
 		t.Errorf("the list is %+v", list)
 	}
+	if _, out := r.do("GET", "/readyz", ""); !strings.Contains(out, "needs JetStream") {
+		t.Errorf("/readyz says %s", out)
+	}
+	home.EnableJetStream(t)
+	waittest.Until(t, "it is taken over", func() bool { list := r.modules(); return list.Config.Error == "" && list.Modules[0].Name == "archive" })
+	if _, out := r.do("GET", "/metrics", ""); strings.Contains(out, "modulebus_config_reload_retries_total 0") {
+		t.Error("the metric tells nothing of it")
+	}
+	r.reload <- external("modules: [{module: gate}]\n")
+	waittest.Until(t, "the next change is taken over", func() bool { return r.modules().Modules[0].Name == "gate" })
 }

@@ -1,6 +1,7 @@
 package busd
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"slices"
@@ -19,12 +20,24 @@ type Reload struct {
 	Err    error
 }
 
-// reloads remembers whether what runs is what the file says.
+// A configuration that is good, and that cannot be taken over yet, is tried again after retryFirst, and then after twice as long
+// each time, up to retryRarest.
+const (
+	retryFirst  = time.Second
+	retryRarest = time.Minute
+)
+
+// reloads remembers whether what runs is what the file says. What is not the last status is the daemon's own goroutine's.
 type reloads struct {
 	last      atomic.Pointer[door.ConfigStatus]
 	succeeded prometheus.Gauge
 	taken     prometheus.Gauge
 	stale     prometheus.Gauge
+	retries   prometheus.Counter
+
+	held  *config.Config // what is tried again; nil for nothing
+	pause time.Duration  // until then
+	retry <-chan time.Time
 }
 
 func newReloads(metrics prometheus.Registerer) *reloads {
@@ -38,9 +51,38 @@ func newReloads(metrics prometheus.Registerer) *reloads {
 		taken:     gauge("config_last_reload_success_timestamp_seconds", "When a configuration was last taken over."),
 		stale:     gauge("config_restart_needed", "Whether the configuration has changes that only a restart takes over."),
 	}
+	r.retries = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "modulebus", Name: "config_reload_retries_total",
+		Help: "How often a changed configuration was tried again because it could not be taken over when it was read.",
+	})
+	metrics.MustRegister(r.retries)
 	r.note(door.ConfigStatus{TakenAt: time.Now()})
 	return r
 }
+
+// refuse notes why a changed configuration does not hold.
+func (r *reloads) refuse(why error) {
+	s := r.Status()
+	s.Error, s.RefusedAt, s.RetryAt = why.Error(), time.Now(), time.Time{}
+	if r.held != nil {
+		s.RetryAt = s.RefusedAt.Add(r.pause)
+	}
+	r.note(s)
+}
+
+// hold has a configuration tried again after a while, which grows each time. It reports whether it is another one than before.
+func (r *reloads) hold(c *config.Config) (another bool) {
+	another = r.held != c
+	r.held, r.pause = c, min(2*r.pause, retryRarest)
+	if another {
+		r.pause = retryFirst
+	}
+	r.retry = time.After(r.pause)
+	return another
+}
+
+// drop has nothing tried again.
+func (r *reloads) drop() { r.held, r.retry = nil, nil }
 
 // Status is what is known of the last reload.
 func (r *reloads) Status() door.ConfigStatus { return *r.last.Load() }
@@ -59,27 +101,43 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated.
-func (d *daemon) reload(r Reload) {
-	status := d.reloads.Status()
-	if r.Err == nil {
-		r.Err = d.news.Prepare(r.Config.Modules)
-	}
-	if r.Err == nil {
-		r.Err = d.retoken(r.Config.HTTP)
-	}
+// reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated. A mistake in the
+// file waits for the file to change; what else is in the way is tried again.
+func (d *daemon) reload(ctx context.Context, r Reload) {
 	if r.Err != nil {
+		d.reloads.drop()
+		d.reloads.refuse(r.Err)
 		d.Log.Error().Err(r.Err).Msg("the changed configuration is not good; the old one stays")
-		status.Error, status.RefusedAt = r.Err.Error(), time.Now()
-		d.reloads.note(status)
 		return
 	}
-	status = door.ConfigStatus{TakenAt: time.Now(), RestartFor: d.needsRestart(r.Config)}
+	if err := d.make(ctx, r.Config); err != nil {
+		if d.reloads.hold(r.Config) {
+			d.Log.Error().Err(err).Msg("the changed configuration cannot be taken over yet; the old one stays, and it is tried again")
+		}
+		d.reloads.refuse(err)
+		return
+	}
+	d.reloads.drop()
+	status := door.ConfigStatus{TakenAt: time.Now(), RestartFor: d.needsRestart(r.Config)}
 	if len(status.RestartFor) > 0 {
 		d.Log.Warn().Strs("keys", status.RestartFor).Msg("these keys are only read at the start: restart busd for what changed in them")
 	}
 	status.Changed = d.take(r.Config)
 	d.reloads.note(status)
+}
+
+// tryAgain is reload of what could not be taken over before.
+func (d *daemon) tryAgain(ctx context.Context) {
+	d.reloads.retries.Inc()
+	d.reload(ctx, Reload{Config: d.reloads.held})
+}
+
+// make makes what a configuration needs and busd does not have yet. It blocks for ten seconds at most, or until ctx ends.
+func (d *daemon) make(ctx context.Context, c *config.Config) error {
+	if err := d.news.Prepare(ctx, c.Modules); err != nil {
+		return err
+	}
+	return d.retoken(c.HTTP)
 }
 
 // retoken takes over which tokens there are. Of an unchanged list, files are read when they change.

@@ -99,7 +99,9 @@ func Run(ctx context.Context, o Options) error {
 	for {
 		select {
 		case r := <-o.Reload:
-			d.reload(r)
+			d.reload(ctx, r)
+		case <-d.reloads.retry:
+			d.tryAgain(ctx)
 		case err := <-d.failed:
 			return err
 		case err := <-d.broker.Lost():

@@ -220,7 +220,7 @@ func (d *daemon) openNews() (err error) {
 		return err
 	}
 	d.metrics.MustRegister(news.Collector(d.news))
-	return d.news.Prepare(d.config.Modules)
+	return d.news.Prepare(context.Background(), d.config.Modules)
 }
 
 // tellNews has modules told what is kept for them, until busd ends.

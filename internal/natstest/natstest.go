@@ -203,6 +203,14 @@ func (h *Home) routed() bool {
 	return true
 }
 
+// EnableJetStream has the first node keep streams from now on.
+func (h *Home) EnableJetStream(tb testing.TB) {
+	tb.Helper()
+	if err := h.Servers[0].EnableJetStream(&server.JetStreamConfig{StoreDir: tb.TempDir()}); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // URL names the nodes, as nats.Connect and busd.yaml take it; empty where nothing listens.
 func (h *Home) URL() string {
 	var urls []string

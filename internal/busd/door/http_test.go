@@ -88,7 +88,7 @@ func TestDoorAnswersNothingBeforeBusdHasBegun(t *testing.T) {
 func TestHealthAndReadinessTellWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
-	if rsp, out := d.do("GET", "/readyz", nil); rsp.StatusCode != 200 || string(out) != `{"ready":true}` {
+	if rsp, out := d.do("GET", "/readyz", nil); rsp.StatusCode != 200 || string(out) != `{"config_error":"a mistake","ready":true}` {
 		t.Errorf("%s %s", rsp.Status, out)
 	}
 	d.configure("{module: gate, timeout: 1m}, {module: missing}")

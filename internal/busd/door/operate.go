@@ -24,6 +24,7 @@ type ConfigStatus struct {
 	TakenAt    time.Time `json:"taken_at"`              // when the configuration that holds was taken over
 	Error      string    `json:"error,omitempty"`       // what is wrong with the file, when it was read since and is not good
 	RefusedAt  time.Time `json:"refused_at,omitzero"`   // when that was
+	RetryAt    time.Time `json:"retry_at,omitzero"`     // when it is tried again by itself; absent where the file is what is wrong
 	RestartFor []string  `json:"restart_for,omitempty"` // keys that changed and are read at the start only
 	Changed    *Changed  `json:"changed,omitempty"`     // what the last reload that was taken over changed; absent before the first
 }

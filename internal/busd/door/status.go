@@ -43,19 +43,27 @@ func (d *HTTP) health(w http.ResponseWriter, _ *http.Request) {
 func (d *HTTP) ready(w http.ResponseWriter, r *http.Request) {
 	missing := notReady(d.Roster.Modules())
 	d.followed(r.Context())
+	status, answer := http.StatusOK, map[string]any{"ready": true}
 	if d.Life.Draining() || !d.Life.Begun() || !d.Alive() || len(missing) > 0 {
-		answer := map[string]any{"ready": false}
-		if d.Guard.DeniesDetails(r) == nil {
-			answer["not_ready"] = append([]roster.Status{}, missing...)
-		}
-		writeJSON(w, http.StatusServiceUnavailable, answer)
-		return
+		status, answer["ready"] = http.StatusServiceUnavailable, false
 	}
-	answer := map[string]any{"ready": true}
-	if others := d.Roster.Others(); len(others.Differing) > 0 && d.Guard.DeniesDetails(r) == nil {
-		answer["other_lists"] = others.Differing // It is asked all the same: so it is while a change comes to one busd after the other.
+	if d.Guard.DeniesDetails(r) == nil {
+		d.detail(answer, missing)
 	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, status, answer)
+}
+
+// detail adds to the answer of ready what is for operators. Some of it is no reason not to ask here.
+func (d *HTTP) detail(answer map[string]any, missing []roster.Status) {
+	if answer["ready"] == false {
+		answer["not_ready"] = append([]roster.Status{}, missing...)
+	}
+	if others := d.Roster.Others(); len(others.Differing) > 0 {
+		answer["other_lists"] = others.Differing // So it is while a change comes to one busd after the other.
+	}
+	if problem := d.ConfigStatus().Error; problem != "" {
+		answer["config_error"] = problem // What ran before the change still does.
+	}
 }
 
 func notReady(all []roster.Status) (missing []roster.Status) {

@@ -77,9 +77,9 @@ func New(o Options) (*Service, error) {
 }
 
 // Prepare has JetStream ready for the news of the modules, before anybody is told to store it. Its errors, joined, say for each
-// module why it cannot be. It blocks for ten seconds at most.
-func (s *Service) Prepare(modules []config.Module) error {
-	ctx, cancel := context.WithTimeout(context.Background(), makeTimeout)
+// module why it cannot be. It blocks for ten seconds at most, or until ctx ends.
+func (s *Service) Prepare(ctx context.Context, modules []config.Module) error {
+	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
 	var problems []error
 	for i := range modules {

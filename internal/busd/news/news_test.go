@@ -112,7 +112,7 @@ func (s *stage) prepared(nc *nats.Conn, modules []config.Module) *news.Service {
 	s.Helper()
 	service, err := news.New(news.Options{Conn: nc, ServerName: serverName, Log: zerolog.New(zerolog.NewTestWriter(s.T))})
 	if err == nil {
-		err = service.Prepare(modules)
+		err = service.Prepare(s.Context(), modules)
 	}
 	if err != nil {
 		s.Fatal(err)
@@ -455,7 +455,7 @@ func (s *stage) stored(modules []config.Module) error {
 		s.Fatal(err)
 	}
 	s.Cleanup(service.Close)
-	return service.Prepare(modules)
+	return service.Prepare(s.Context(), modules)
 }
 
 func TestNewsNeedsAStreamOfItsOwn(t *testing.T) {
@@ -488,11 +488,11 @@ func TestNewsNeedsJetStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer service.Close()
-	err = service.Prepare(archive(nil))
+	err = service.Prepare(t.Context(), archive(nil))
 	if err == nil || !strings.Contains(err.Error(), "module archive: deliver: at_least_once needs JetStream, and this NATS does not have it") {
 		t.Errorf("got %v", err)
 	}
-	if err := service.Prepare(archive(func(m *config.Module) { m.AtLeastOnce = false })); err != nil {
+	if err := service.Prepare(t.Context(), archive(func(m *config.Module) { m.AtLeastOnce = false })); err != nil {
 		t.Errorf("a module that wants none: %v", err)
 	}
 }

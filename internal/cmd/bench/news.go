@@ -45,7 +45,7 @@ func telling(s *stage, name string, callers int, stored bool) (side, error) {
 		if service, err = news.New(news.Options{Conn: nc, ServerName: name, Alone: true, Log: zerolog.Nop()}); err != nil {
 			return side{}, err
 		}
-		if err := service.Prepare([]config.Module{m}); err != nil {
+		if err := service.Prepare(context.Background(), []config.Module{m}); err != nil {
 			return side{}, err
 		}
 	}
