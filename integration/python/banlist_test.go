@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"testing"
 
 	"github.com/modulebus/modulebus/integration/testbed"
@@ -16,17 +14,12 @@ import (
 // serveBanList has busd run so many workers of a module with a list in memory, before a homeserver that knows nothing.
 func serveBanList(t *testing.T, workersOf int) *testbed.Daemon {
 	t.Helper()
-	homeserver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
-	t.Cleanup(homeserver.Close)
-	token := filepath.Join(t.TempDir(), "token")
-	testbed.Write(t, token, "secret")
-	d := testbed.Serve(t, fmt.Sprintf(`
-homeserver: {url: %q, token_file: %q}
+	d := testbed.Serve(t, fmt.Sprintf(`%s
 modules:
   - module: banlist
     run: [env, "PYTHONPATH=%s:%s", %s, -m, modulebus.synapse, banlist.BanList]
     workers: %d
-`, homeserver.URL, token, absolute(t, "bridges/python"), absolute(t, "integration/python/testdata"), testbed.Python(t), workersOf))
+`, unknowing(t), absolute(t, "bridges/python"), absolute(t, "integration/python/testdata"), testbed.Python(t), workersOf))
 	testbed.Eventually(t, "its workers have joined", func() bool { return workers(d) == workersOf })
 	return d
 }

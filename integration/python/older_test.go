@@ -8,25 +8,32 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
-// synapseModules has busd run classes of testdata as Synapse's, each with arguments of its command and a configuration, before a
-// homeserver that knows nothing.
-func synapseModules(t *testing.T, modules ...string) *testbed.Daemon {
+// unknowing is the configuration of a homeserver that knows nothing.
+func unknowing(t *testing.T) string {
 	t.Helper()
 	homeserver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
 	t.Cleanup(homeserver.Close)
 	token := filepath.Join(t.TempDir(), "token")
 	testbed.Write(t, token, "secret")
-	text := fmt.Sprintf("homeserver: {url: %q, token_file: %q}\nmodules:\n", homeserver.URL, token)
+	return fmt.Sprintf("homeserver: {url: %q, token_file: %q}\n", homeserver.URL, token)
+}
+
+// ofSynapse are entries for classes of testdata as Synapse's modules, each with arguments of its command and a configuration.
+func ofSynapse(t *testing.T, modules ...string) string {
+	t.Helper()
+	text := "modules:\n"
 	for i := 0; i < len(modules); i += 2 {
 		text += fmt.Sprintf("  - {module: m%d, run: [env, \"PYTHONPATH=%s:%s\", %s, -m, modulebus.synapse, %s], config: %s}\n",
 			i, absolute(t, "bridges/python"), absolute(t, "integration/python/testdata"), testbed.Python(t), modules[i], modules[i+1])
 	}
-	return testbed.Serve(t, text)
+	return text
 }
 
 // answer asks a callback, and returns the answer.
@@ -46,10 +53,10 @@ func answer(t *testing.T, d *testbed.Daemon, callback, question string) map[stri
 
 func TestClassOfAnInterfaceBeforeModulesRuns(t *testing.T) {
 	t.Parallel()
-	d := synapseModules(t,
+	d := testbed.Serve(t, unknowing(t)+ofSynapse(t,
 		"older.Spam, --section, spam_checker", `{deny: ["`+evil+`", evil]}`,
 		"older.Rules, --section, third_party_event_rules, --state, m.room.power_levels=", `{deny: ["`+evil+`"]}`,
-		"older.Passwords, --section, password_providers", `{users: {"`+alice+`": wonderland}}`)
+		"older.Passwords, --section, password_providers", `{users: {"`+alice+`": wonderland}}`))
 	if !d.Create(evil).Refused() || d.Create(alice).Refused() {
 		t.Error("spam_checker: it refuses somebody else than its configuration says")
 	}
@@ -76,7 +83,7 @@ func TestClassOfAnInterfaceBeforeModulesRuns(t *testing.T) {
 
 func TestStateThatASynapseModuleNeedsIsTheOperatorsWord(t *testing.T) {
 	t.Parallel()
-	d := synapseModules(t, "older.Rules, --section, third_party_event_rules, --state, 'm.room.power_levels=,m.room.member'", `{deny: []}`)
+	d := testbed.Serve(t, unknowing(t)+ofSynapse(t, "older.Rules, --section, third_party_event_rules, --state, 'm.room.power_levels=,m.room.member'", `{deny: []}`))
 	testbed.Eventually(t, "what it needs is known", func() bool {
 		_, out := d.Request(http.MethodGet, "/_modulebus/v1/wants", nil)
 		var wants struct{ State map[string]any }
@@ -87,6 +94,24 @@ func TestStateThatASynapseModuleNeedsIsTheOperatorsWord(t *testing.T) {
 
 func TestClassInTheWrongSectionIsToldTheRightOne(t *testing.T) {
 	t.Parallel()
-	d := synapseModules(t, "imap_like.Provider", "{}")
+	d := testbed.Serve(t, unknowing(t)+ofSynapse(t, "imap_like.Provider", "{}"))
 	d.Stderr.Line(t, "add --section password_providers after its name in run")
+}
+
+func TestSynapseModuleMakesRoomForANewConfiguration(t *testing.T) {
+	t.Parallel()
+	const class = "older.Spam, --section, spam_checker"
+	homeserver := unknowing(t)
+	d := testbed.Serve(t, homeserver+ofSynapse(t, class, `{deny: []}`))
+	if d.Create(evil).Refused() {
+		t.Fatal("a list that is empty has somebody on it")
+	}
+	d.Reconfigure(homeserver + ofSynapse(t, class, `{deny: ["`+evil+`"]}`))
+	d.Signal(syscall.SIGHUP)
+	testbed.Eventually(t, "the new configuration holds", func() bool { return d.Create(evil).Refused() })
+	for _, line := range d.Stderr.Lines("worker ended") {
+		if !strings.Contains(line, `"level":"info"`) {
+			t.Errorf("a process that makes room is taken for one that crashed: %s", line)
+		}
+	}
 }

@@ -107,6 +107,7 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
     watch.start()
     life = asyncio.create_task(worker.run())
     await _first(life, stopping, closed)
+    lost = closed.is_set() and not life.done()
     worker.stop()
     try:
         await life
@@ -120,7 +121,7 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
         watch.end()
         if not client.is_closed:
             await client.close()
-    if not stopping.is_set():
+    if lost and not stopping.is_set():
         logger.error("module stopped: NATS closed the connection for good")
         return CRASHED
     return DRAINED

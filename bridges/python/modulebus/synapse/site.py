@@ -60,11 +60,15 @@ class _Exchange:
         self.reader = reader
         self.writer = writer
         self.http = h11.Connection(h11.CLIENT)
+        self.gone = False  # the client is: the site ends the response then, and nobody takes it
 
     async def run(self, scope: Any, receive: Any, send: Any) -> None:
         sending = asyncio.create_task(self._ask(scope, receive))
         try:
             await self._pass_on(send)
+        except h11.RemoteProtocolError as error:
+            if not self.gone:
+                raise ConnectionError("the module's site closed the connection") from error
         finally:
             sending.cancel()
 
@@ -86,7 +90,8 @@ class _Exchange:
                 message = await receive()
                 break
             message = await receive()
-        self.writer.close()  # The client is gone.
+        self.gone = True
+        self.writer.close()
 
     async def _write(self, event: Any) -> None:
         self.writer.write(self.http.send(event) or b"")
