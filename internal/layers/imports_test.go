@@ -136,7 +136,7 @@ var house = map[string]row{
 	"internal/busd/synapse":  {own: "bridges/python subjects " + schemas, others: anything, tests: "internal/busd/config"},
 	"internal/busd/news":     {own: "internal/busd/config internal/busd/store internal/declared internal/redact internal/rosterwire internal/wire subjects " + schemas, others: anything, tests: "internal/ " + natsServer},
 	"internal/busd/verify": {
-		own:    "bus internal/busd/admission internal/busd/broker internal/busd/config internal/busd/identity internal/busd/store internal/busd/supervise internal/declared internal/wire subjects " + schemas,
+		own:    "bus internal/busd/admission internal/busd/broker internal/busd/config internal/busd/identity internal/busd/store internal/busd/supervise internal/declared internal/wire matrix subjects " + schemas,
 		others: anything, tests: "modulekit",
 	},
 	"internal/busd/store":     {own: "internal/responder internal/wire subjects " + schemas, others: anything, tests: "internal/natstest"},

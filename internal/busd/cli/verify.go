@@ -28,8 +28,8 @@ func newVerify() *cobra.Command {
 		Long: `Say whether a program is a correct module, rule by rule, each with the section of docs/protocol.md that explains it.
 
 The command is started as busd would start it, beside a NATS server of its own, with the permissions that modules have, and a busd
-that follows a script. It is asked what it registers, with made-up requests: its effects are real. It needs no homeserver, and gets
-none, so what it asks its homeserver is refused.
+that follows a script. It is asked what it registers, with made-up requests: its effects are real. Its calls of the Module API are
+answered with made-up values, or refused, and nothing comes of them.
 
 The exit status is 4 if it breaks a rule.`,
 		Args: cobra.ArbitraryArgs,

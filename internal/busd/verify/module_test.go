@@ -36,7 +36,10 @@ type module struct {
 	joined  bool
 }
 
-var callbacks = []string{subjects.UserMayCreateRoom.FullName(), subjects.OnProfileUpdate.FullName()}
+var callbacks = []string{
+	subjects.UserMayCreateRoom.FullName(), subjects.OnProfileUpdate.FullName(), subjects.CheckMediaFileForSpam.FullName(),
+	subjects.AuthCheckers.FullName(), subjects.OnAuthCheckersLogin.FullName(),
+}
 
 const jsonType = "application/json"
 
@@ -134,7 +137,14 @@ func (m *module) register() {
 	if m.breaks == "revision" {
 		revision = json.RawMessage(`"7"`)
 	}
-	_, err := m.busd(m.at.Join(m.name), map[string]any{"worker": m.worker, "callbacks": callbacks, "json": true, "config_revision": revision, "version": "1"})
+	keyed := subjects.AuthCheckers.FullName()
+	if m.breaks == "needs" {
+		keyed = subjects.UserMayCreateRoom.FullName()
+	}
+	_, err := m.busd(m.at.Join(m.name), map[string]any{
+		"worker": m.worker, "callbacks": callbacks, "json": true, "config_revision": revision, "version": "1", "pulls": true,
+		"needs": map[string]any{keyed: map[string]any{"keys": []any{map[string]any{"value": "m.login.password", "fields": []string{"password"}}}}},
+	})
 	m.joined = err == nil
 	m.listen()
 }
@@ -159,7 +169,7 @@ func (m *module) listen() {
 	m.must(sub, err)
 	sub, err = m.nc.Subscribe(m.at.Cancel(m.name), func(*nats.Msg) {
 		if m.breaks == "cancel" {
-			os.Exit(9)
+			go func() { m.tasks <- struct{}{} }() // It takes a place for good.
 		}
 	})
 	m.must(sub, err)
@@ -196,6 +206,10 @@ func (m *module) asked(q *nats.Msg) {
 }
 
 func (m *module) answer(q *nats.Msg) {
+	if m.breaks != "large-question" && !m.pull(q) {
+		m.fail(q, "error", "cannot read the question")
+		return
+	}
 	switch m.breaks {
 	case "several-at-once":
 		m.one.Lock()
@@ -205,17 +219,92 @@ func (m *module) answer(q *nats.Msg) {
 		<-time.After(100 * time.Millisecond)
 	case "drains":
 		<-time.After(30 * time.Millisecond)
-	case "deadline":
-		if q.Header.Get("Modulebus-Timeout") != "" {
-			return
-		}
 	case "news":
 		if q.Header.Get("Modulebus-News") != "" {
 			m.fail(q, "error", "news with a name")
 			return
 		}
 	}
+	if !m.asksBack(q) {
+		m.fail(q, "error", "the homeserver does not say")
+		return
+	}
 	m.decide(q)
+}
+
+// pull reads a question that is elsewhere.
+func (m *module) pull(q *nats.Msg) bool {
+	subject := q.Header.Get("Modulebus-Question")
+	if subject == "" {
+		return true
+	}
+	data, ok := m.file(subject)
+	q.Data = data
+	return ok
+}
+
+// file reads a file to its end.
+func (m *module) file(subject string) (content []byte, ok bool) {
+	for {
+		body := fmt.Appendf(nil, `{"offset": "%d", "length": 65536}`, len(content))
+		reply, err := m.nc.RequestMsg(&nats.Msg{Subject: subject, Header: nats.Header{"Content-Type": {jsonType}}, Data: body}, time.Second)
+		switch {
+		case err != nil, reply.Header.Get("Nats-Service-Error-Code") != "" && m.breaks == "file":
+			return content, false
+		case reply.Header.Get("Nats-Service-Error-Code") == "busy":
+			<-time.After(10 * time.Millisecond)
+		case len(reply.Data) == 0:
+			return content, true
+		}
+		content = append(content, reply.Data...)
+	}
+}
+
+// asksBack asks the homeserver who the user is, and reports whether it has heard of it in time.
+func (m *module) asksBack(q *nats.Msg) bool {
+	if !strings.Contains(q.Subject, callbacks[0]) {
+		return true
+	}
+	patience := time.Second
+	if left, err := time.ParseDuration(q.Header.Get("Modulebus-Timeout") + "ms"); err == nil && m.breaks != "deadline" {
+		patience = left
+	}
+	if m.breaks == "deadline" {
+		patience = time.Minute
+	}
+	method := "get_userinfo_by_id"
+	if m.breaks == "asks-back" {
+		method = "get_user"
+	}
+	subject := strings.TrimSuffix(m.at.API(subjects.APIGetUserinfoById.Method, m.name), "get_userinfo_by_id") + method
+	reply, err := m.nc.RequestMsg(&nats.Msg{
+		Subject: subject, Header: nats.Header{"Content-Type": {jsonType}}, Data: []byte(`{"user_id": "@verify:example.com"}`),
+	}, patience)
+	if err == nil && reply.Header.Get("Nats-Service-Error-Code") == "403" && m.breaks == "asks-back-refused" {
+		<-time.After(time.Minute)
+	}
+	return err == nil
+}
+
+// special answers callbacks that do more, and reports whether it is one of those.
+func (m *module) special(q *nats.Msg, subject string) bool {
+	switch {
+	case strings.Contains(q.Subject, subjects.CheckMediaFileForSpam.FullName()) && subject != "":
+		if _, ok := m.file(subject); ok {
+			m.reply(q, "{}")
+		} else {
+			m.fail(q, "error", "cannot read the file")
+		}
+		return true
+	case strings.Contains(q.Subject, subjects.AuthCheckers.FullName()):
+		worker := m.worker
+		if m.breaks == "follow-up" {
+			worker = "somebody"
+		}
+		m.reply(q, `{"user_id": "@verify:example.com", "tell_login": true, "token": "t", "worker": "`+worker+`"}`)
+		return true
+	}
+	return false
 }
 
 func (m *module) decide(q *nats.Msg) {
@@ -224,11 +313,14 @@ func (m *module) decide(q *nats.Msg) {
 		known = known || strings.Contains(q.Subject, name)
 	}
 	var request struct {
-		UserID     string          `json:"user_id"`
-		RoomConfig json.RawMessage `json:"room_config"`
-		NewProfile json.RawMessage `json:"new_profile"`
-		ByAdmin    bool            `json:"by_admin"`
-		Deactiv    bool            `json:"deactivation"`
+		UserID      string          `json:"user_id"`
+		RoomConfig  json.RawMessage `json:"room_config"`
+		NewProfile  json.RawMessage `json:"new_profile"`
+		ByAdmin     bool            `json:"by_admin"`
+		Deactiv     bool            `json:"deactivation"`
+		FileWrapper struct {
+			Subject string `json:"subject"`
+		} `json:"file_wrapper"`
 	}
 	decoder := json.NewDecoder(strings.NewReader(string(q.Data)))
 	if m.breaks == "future-fields" {
@@ -248,6 +340,7 @@ func (m *module) decide(q *nats.Msg) {
 		m.fail(q, "malformed", "cannot read it")
 	case m.breaks == "answers":
 		m.reply(q, `{"allowed": true}`)
+	case m.special(q, request.FileWrapper.Subject):
 	default:
 		m.reply(q, "{}")
 	}
@@ -299,7 +392,7 @@ func (m *module) drain() {
 // runPages is a module with the kit, whose page breaks the rule.
 func runPages(breaks string) {
 	page := func(w http.ResponseWriter, r *http.Request) {
-		if breaks == "page" || breaks == "page-large" && r.ContentLength > 1<<10 || breaks == "page-websocket" && r.Header.Get("Upgrade") != "" {
+		if breaks == "page" || breaks == "page-large" && r.ContentLength > 1<<10 || breaks == "page-streamed" && r.ContentLength < 0 || breaks == "page-websocket" && r.Header.Get("Upgrade") != "" {
 			panic(http.ErrAbortHandler)
 		}
 		if _, err := io.Copy(io.Discard, r.Body); err != nil && breaks == "page-cut" {

@@ -28,7 +28,12 @@ const (
 	asked       = "being-asked"
 	messages    = "messages"
 	pages       = "web-resources"
+	streams     = "streams"
 	permissions = "permissions"
+	needs       = "needs"
+	large       = "large-questions"
+	files       = "files"
+	asking      = "asking-back"
 	change      = "what-may-change"
 	news        = "news-that-must-arrive"
 )
@@ -51,10 +56,17 @@ var rules = []rule{
 	{"cancel", "Goes on when an answer is no longer wanted", asked, false, cancels},
 	{"forged", "Ignores what JetStream read from a store", asked, false, forged},
 	{"news", "Acknowledges news that has a name", news, false, named},
+	{"needs", "Names in its needs what its callbacks have", needs, false, needsInOrder},
+	{"follow-up", "Is told how it ended, where its answer wants that", needs, false, followUps},
+	{"large-question", "Reads a question in pieces, if it says that it pulls", large, false, pulls},
+	{"file", "Reads a file in pieces, and again where one is busy", files, false, readsFile},
+	{"asks-back", "Calls methods of the Module API that there are, with requests that can be read", asking, false, asksBack},
+	{"asks-back-refused", "Answers, or fails, when the homeserver refuses a call", asking, false, asksBackRefused},
 	{"future-fields", "Ignores fields that it does not know", change, false, futureFields},
 	{"future-callbacks", "Has no opinion on callbacks that it does not know", change, false, futureCallbacks},
 	{"page", "Serves its pages", pages, false, servesPage},
 	{"page-large", "Takes a large request, or refuses it in HTTP", pages, false, servesLarge},
+	{"page-streamed", "Takes a request of unknown length, or refuses it in HTTP", streams, false, servesStreamed},
 	{"page-cut", "Goes on when a client goes away in the middle", pages, false, servesCut},
 	{"page-websocket", "Accepts a WebSocket, or refuses it in HTTP", pages, false, servesWebSocket},
 	{"changed", "Takes over a changed configuration", life, false, changed},
@@ -275,6 +287,9 @@ func deadline(ctx context.Context, s *stage) error {
 		return fmt.Errorf("asked with %s: 1: %w; a failure of kind timeout is a reply, too", wire.HeaderTimeout, err)
 	}
 	q.header.Del(wire.HeaderTimeout)
+	if err := s.hurried(ctx); err != nil {
+		return err
+	}
 	return s.answered(ctx, q)
 }
 
@@ -283,8 +298,8 @@ func cancels(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	const several = 20
-	for range several {
+	const many = 300
+	for range many {
 		inbox := s.nc.NewInbox()
 		err := errors.Join(
 			s.nc.PublishMsg(&nats.Msg{Subject: q.subject, Reply: inbox, Header: q.header, Data: q.data}),
@@ -293,7 +308,31 @@ func cancels(ctx context.Context, s *stage) error {
 			return err
 		}
 	}
-	return s.rejoins(ctx, "it was told that answers are no longer wanted, and has not joined since")
+	if err := s.rejoins(ctx, "it was told that answers are no longer wanted, and has not joined since"); err != nil {
+		return err
+	}
+	return s.free(ctx, q)
+}
+
+// free waits until a question is not answered with busy.
+func (s *stage) free(ctx context.Context, q question) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*answerTime)
+	defer cancel()
+	for {
+		m, err := s.ask(ctx, q)
+		switch {
+		case err != nil:
+			return err
+		case !isBusy(m):
+			return q.acceptable(m)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("all that it was asked is over or no longer wanted, and %v later it is still busy: "+
+				"free the place of each question, however it ends", 3*answerTime)
+		case <-time.After(answerTime / 10):
+		}
+	}
 }
 
 func forged(ctx context.Context, s *stage) error {

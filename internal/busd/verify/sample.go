@@ -72,7 +72,7 @@ func value(f protoreflect.FieldDescriptor) protoreflect.Value {
 func text(name string) string {
 	for part, value := range map[string]string{
 		"room_id": "!verify:example.com", "event_id": "$verify", "alias": "#verify:example.com", "server": "example.com", "address": "verify@example.com",
-		"medium": "email", "mxc": "mxc://example.com/verify",
+		"medium": "email", "mxc": "mxc://example.com/verify", "url": "https://example.com/",
 	} {
 		if strings.Contains(name, part) {
 			return value

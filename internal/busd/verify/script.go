@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -35,6 +36,7 @@ type script struct {
 	listed   bool
 	revision uint64
 	config   json.RawMessage
+	timeout  time.Duration // that the entry gives the module
 	entries  int
 	said     int // messages of the module, of any kind
 	joins    []joined
@@ -43,7 +45,7 @@ type script struct {
 }
 
 func openScript(nc *nats.Conn, server subjects.Server, config json.RawMessage) (*script, error) {
-	b := &script{nc: nc, server: server, revision: 1, config: config, changed: make(chan struct{})}
+	b := &script{nc: nc, server: server, revision: 1, config: config, timeout: answerTime, changed: make(chan struct{})}
 	for subject, handle := range map[string]nats.MsgHandler{
 		server.Entry(moduleName): b.entry, server.Join(moduleName): b.join, server.Leave(moduleName): b.leave,
 	} {
@@ -82,7 +84,7 @@ func (b *script) entry(m *nats.Msg) {
 	if b.note(func() {
 		b.entries++
 		if e.Listed = b.listed; e.Listed {
-			e.ConfigRevision, e.Config, e.TimeoutMs, e.JoinEveryMs = b.revision, b.config, wire.Milliseconds(answerTime), wire.Milliseconds(joinEvery)
+			e.ConfigRevision, e.Config, e.TimeoutMs, e.JoinEveryMs = b.revision, b.config, wire.Milliseconds(b.timeout), wire.Milliseconds(joinEvery)
 		}
 		b.listed = true
 	}) {
@@ -194,6 +196,16 @@ func (b *script) configure(config json.RawMessage) (revision uint64) {
 		_ = b.nc.Publish(b.server.Changed(moduleName), data) // It fails when the connection is closed.
 	}
 	return e.GetConfigRevision()
+}
+
+// allow gives the module another time for each question, and waits until it has been told.
+func (b *script) allow(ctx context.Context, s *stage, d time.Duration) {
+	b.mu.Lock()
+	b.timeout = d
+	b.mu.Unlock()
+	for range 2 { // The first join may follow an entry of before.
+		_ = s.awaitJoin(ctx, b.count()) // A module that does not join again breaks other rules.
+	}
 }
 
 func (b *script) away(is bool) {

@@ -43,23 +43,24 @@ const (
 // stage is the bus on which one module is verified.
 type stage struct {
 	Options
-	dir       string
-	broker    *broker.Broker
-	admission *admission.Admission
-	store     *store.Service
-	refusals  *refusals
-	line      *line // to NATS
-	busd      *script
-	nc        *nats.Conn
-	server    subjects.Server
-	file      string // with the module's credentials
-	process   *process
-	ended     []string      // how processes ended that were not asked to
-	gaveUp    string        // why nothing more can be asked
-	patience  time.Duration // for a module to join
-	drained   bool          // it ended in time when it was asked to
-	web       *web          // made when the first page is asked for
-	closers   []func()
+	dir        string
+	broker     *broker.Broker
+	admission  *admission.Admission
+	store      *store.Service
+	refusals   *refusals
+	line       *line // to NATS
+	busd       *script
+	homeserver *homeserver
+	nc         *nats.Conn
+	server     subjects.Server
+	file       string // with the module's credentials
+	process    *process
+	ended      []string      // how processes ended that were not asked to
+	gaveUp     string        // why nothing more can be asked
+	patience   time.Duration // for a module to join
+	drained    bool          // it ended in time when it was asked to
+	web        *web          // made when the first page is asked for
+	closers    []func()
 }
 
 func open(o Options) (_ *stage, err error) {
@@ -70,7 +71,7 @@ func open(o Options) (_ *stage, err error) {
 	if s.Output != nil {
 		s.Output = zerolog.SyncWriter(s.Output) // Several processes write.
 	}
-	for _, step := range []func() error{s.openNATS, s.openStore, s.openLine, s.openScript} {
+	for _, step := range []func() error{s.openNATS, s.openStore, s.openLine, s.openScript, s.openHomeserver} {
 		if err := step(); err != nil {
 			s.close()
 			return nil, err
@@ -146,6 +147,14 @@ func (s *stage) openScript() (err error) {
 	s.busd, err = openScript(s.nc, s.server, s.Config)
 	if err == nil {
 		s.onClose(s.busd.close)
+	}
+	return err
+}
+
+func (s *stage) openHomeserver() (err error) {
+	s.homeserver, err = openHomeserver(s.nc, s.server)
+	if err == nil {
+		s.onClose(s.homeserver.close)
 	}
 	return err
 }

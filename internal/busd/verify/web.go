@@ -109,6 +109,22 @@ func servesLarge(ctx context.Context, s *stage) error {
 	return s.get(ctx, http.MethodPost, bytes.NewReader(make([]byte, large)))
 }
 
+// servesStreamed sends more than a stream has room for at first, in two halves, and does not say how much it is.
+func servesStreamed(ctx context.Context, s *stage) error {
+	const half = 1 << 20
+	body, sending := io.Pipe()
+	defer body.Close()
+	go func() {
+		_, err := sending.Write(make([]byte, half))
+		if err == nil {
+			time.Sleep(joinEvery / 5) // The first is on its way by then.
+			_, err = sending.Write(make([]byte, half))
+		}
+		_ = sending.CloseWithError(err) // It has no error.
+	}()
+	return s.get(ctx, http.MethodPost, body)
+}
+
 // speak sends the beginning of a request on a connection of its own.
 func (s *stage) speak(ctx context.Context, head string) (net.Conn, error) {
 	w, err := s.pages(ctx)
