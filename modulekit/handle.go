@@ -55,7 +55,11 @@ func (h handler) failure(ctx context.Context, err error, req proto.Message, log 
 		return &wire.Failure{Kind: rosterv1.FailureKind_PANIC, Text: "see the module's log"}
 	}
 	text := redact.Text(err.Error(), req)
-	log.Warn().Str("callback", h.callback.FullName()).Str(zerolog.ErrorFieldName, text).Msg("callback failed")
+	level := zerolog.WarnLevel
+	if errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) { // Nobody waits for it any more.
+		level = zerolog.DebugLevel
+	}
+	log.WithLevel(level).Str("callback", h.callback.FullName()).Str(zerolog.ErrorFieldName, text).Msg("callback failed")
 	if ctx.Err() != nil {
 		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: text}
 	}
