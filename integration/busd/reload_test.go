@@ -1,6 +1,7 @@
 package busd_test
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,6 +33,34 @@ func TestOrderIsTheFilesAlsoWhenItChanges(t *testing.T) {
 	d.Stop()
 }
 
+func TestListThatChangesUnderLoadFailsNoAsk(t *testing.T) {
+	t.Parallel()
+	list := func(workers, others int) string {
+		var text strings.Builder
+		for i := range others {
+			fmt.Fprintf(&text, "  - module: other%d\n    run: [%s]\n    timeout: 30s\n", i, testbed.Program(t, testbed.Demo))
+		}
+		return "modules:\n" + text.String() + faulty(t, "gate", fmt.Sprintf("    timeout: 30s\n    workers: %d\n    config: {takes: 20ms}\n", workers)) + "budget: 2s\n"
+	}
+	d := testbed.Serve(t, list(1, 2))
+	change := func(text string) {
+		before := d.Stderr.Count("took over the new configuration")
+		d.Reconfigure(text)
+		d.Signal(syscall.SIGHUP)
+		testbed.Eventually(t, "the change is made", func() bool { return d.Stderr.Count("took over the new configuration") > before })
+	}
+	a := startAskers(d, 16)
+	a.more(t, 50)
+	change(list(1, 1)) // A module less.
+	a.more(t, 50)
+	change(list(2, 1)) // A worker more.
+	testbed.Eventually(t, "the new workers are alone", func() bool { return d.Module("gate").Workers == 2 && d.Stderr.Count("worker ended", `"gate"`) == 1 })
+	change(list(1, 0))
+	testbed.Eventually(t, "the new worker is alone", func() bool { return d.Module("gate").Workers == 1 && d.Module("other0").Name == "" })
+	a.noneLost(t)
+	d.Stop()
+}
+
 func TestReloadOfABadFileKeepsTheOldConfiguration(t *testing.T) {
 	t.Parallel()
 	good := "modules:\n" + faulty(t, "a")
@@ -49,7 +78,7 @@ func TestReloadOfABadFileKeepsTheOldConfiguration(t *testing.T) {
 func TestModulesComeAndGoWithTheFile(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "modules:\n"+faulty(t, "a"))
-	d.Reconfigure("modules:\n" + faulty(t, "b", "    workers: 2\n"))
+	d.Reconfigure("budget: 1s\nmodules:\n" + faulty(t, "b", "    workers: 2\n"))
 	testbed.Eventually(t, "the new module decides", func() bool { return d.Create("@refused:example.com").DecidedBy == "b" })
 	testbed.Eventually(t, "nothing is left of the old one", func() bool { return d.Module("a").Name == "" })
 	testbed.Eventually(t, "both workers are there", func() bool { return d.Module("b").Workers == 2 })

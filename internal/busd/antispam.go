@@ -34,8 +34,12 @@ func (m *modules) applyServers(list []config.Module) (restarted []string) {
 			restarted = append(restarted, c.Name)
 		}
 	}
-	for _, s := range old {
-		s.cancel()
+	for name, s := range old {
+		if _, listed := m.servers[name]; listed {
+			s.cancel()
+		} else {
+			m.retire(s.cancel)
+		}
 	}
 	return restarted
 }

@@ -35,6 +35,7 @@ type modules struct {
 type group struct {
 	config config.Module
 	*supervise.Group
+	ctx    context.Context //nolint:containedctx // of its processes
 	cancel context.CancelFunc
 }
 
@@ -43,8 +44,8 @@ func newModules(d *daemon) *modules {
 	return &modules{daemon: d, groups: map[string]*group{}, ctx: ctx, cancel: cancel}
 }
 
-// apply starts what the list has anew, stops what it has no more, and starts again what is run differently. It returns
-// the last ones' names.
+// apply starts what the list has anew, stops what it has no more, and replaces what is run differently. It returns the last
+// ones' names. What has to go answers until nobody asks it any more.
 func (m *modules) apply(list []config.Module) (restarted []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -55,20 +56,20 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 		}
 	}
 	for name, g := range m.groups {
-		c, ok := wanted[name]
-		if ok && g.runs(c) {
-			continue
+		if _, ok := wanted[name]; !ok {
+			m.retire(g.cancel)
+			delete(m.groups, name)
 		}
-		if ok {
-			restarted = append(restarted, name)
-		}
-		g.cancel()
-		delete(m.groups, name)
 	}
 	for name, c := range wanted {
-		if g := m.groups[name]; g == nil {
+		switch g := m.groups[name]; {
+		case g == nil:
 			m.groups[name] = m.start(c)
-		} else if string(c.Config) != string(g.config.Config) {
+		case !g.runs(c):
+			m.groups[name] = m.start(c)
+			m.succeed(g, m.groups[name])
+			restarted = append(restarted, name)
+		case string(c.Config) != string(g.config.Config):
 			g.config = c
 			g.Reconfigure()
 		}
@@ -76,6 +77,22 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 	restarted = append(restarted, m.applyServers(list)...)
 	slices.Sort(restarted)
 	return restarted
+}
+
+// retire stops what is not listed any more when asks that began before are over, here and at other homeservers.
+func (m *modules) retire(stop context.CancelFunc) { time.AfterFunc(m.daemon.config.Budget, stop) }
+
+// succeed stops a group when all workers of the next one have joined, or have had the time to.
+func (m *modules) succeed(old, next *group) {
+	name, workers := next.config.Name, next.config.Workers
+	missing := func(p supervise.Process) bool { return !m.hasJoined(name, p.ID) }
+	m.owned.Go(func() {
+		defer old.cancel()
+		_ = m.await(next.ctx, func() bool {
+			all := next.Processes()
+			return len(all) == workers && !slices.ContainsFunc(all, missing)
+		})
+	})
 }
 
 // runs reports whether the group's processes are those that c wants.
@@ -121,20 +138,28 @@ const joinPatience = time.Minute
 
 // joined waits until the worker is in the roster.
 func (m *modules) joined(ctx context.Context, module, worker string) error {
-	const pause = 20 * time.Millisecond
 	began := time.Now()
+	if !m.await(ctx, func() bool { return m.hasJoined(module, worker) }) {
+		return fmt.Errorf("its process runs, but has not joined in %s", time.Since(began).Round(time.Second))
+	}
+	return nil
+}
+
+// await waits until the roster is so, for as long as a worker that replaces another may take to join. It reports whether it is.
+func (m *modules) await(ctx context.Context, holds func() bool) bool {
+	const pause = 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, joinPatience)
 	defer cancel()
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
-	for !m.hasJoined(module, worker) {
+	for !holds() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("its process runs, but has not joined in %s", time.Since(began).Round(time.Second))
+			return false
 		case <-ticker.C:
 		}
 	}
-	return nil
+	return true
 }
 
 func (m *modules) hasJoined(module, worker string) bool {
@@ -156,7 +181,8 @@ func (m *modules) Processes(name string) []supervise.Process {
 
 func (m *modules) start(c config.Module) *group {
 	log := m.daemon.Log
-	g := &group{config: c, Group: supervise.New(supervise.Options{
+	ctx, cancel := context.WithCancel(m.ctx)
+	g := &group{config: c, ctx: ctx, cancel: cancel, Group: supervise.New(supervise.Options{
 		Module:   c.Name,
 		Command:  c.Run,
 		Workers:  c.Workers,
@@ -165,8 +191,6 @@ func (m *modules) start(c config.Module) *group {
 		Exited:   func(e supervise.Exit) { m.exited(c.Name, e) },
 		Log:      log,
 	})}
-	ctx, cancel := context.WithCancel(m.ctx)
-	g.cancel = cancel
 	m.owned.Go(func() {
 		defer cancel()
 		if err := g.Run(ctx); err != nil {
