@@ -129,8 +129,8 @@ func (s *Service) report(is Others, news bool) {
 func (s *Service) askOthers(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
 	defer cancel()
-	inbox := s.nc.NewInbox()
-	sub, err := s.nc.SubscribeSync(inbox)
+	inbox, answers := s.nc.NewInbox(), make(chan *nats.Msg, maxOthers) // A SubscribeSync has half a megabyte of room.
+	sub, err := s.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, err
 	}
@@ -140,12 +140,13 @@ func (s *Service) askOthers(ctx context.Context) (map[string]uint64, error) {
 	}
 	lists := map[string]uint64{}
 	for len(lists) < maxOthers {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
+		select {
+		case m := <-answers:
+			if name, list := cardOf(m); name != "" && name != s.name {
+				lists[name] = list
+			}
+		case <-ctx.Done():
 			return lists, nil // That is all of them.
-		}
-		if name, list := cardOf(m); name != "" && name != s.name {
-			lists[name] = list
 		}
 	}
 	return lists, nil
