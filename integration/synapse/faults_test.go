@@ -439,8 +439,8 @@ func TestSynapseRestartsUnderLoad(t *testing.T) { //nolint:paralleltest // serve
 	}
 }
 
-// TestSynapseWhileAModuleHangs has a module never answer about half of what fifty clients send, and at once about the
-// rest. Rooms are several, since Synapse makes five events of a room at a time.
+// TestSynapseWhileAModuleHangs has a module never answer about half of what fifty clients send into ten rooms, and at once about
+// the rest.
 func TestSynapseWhileAModuleHangs(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	port := freePort(t)
 	w := &world{s: prepareSynapse(t)}

@@ -128,8 +128,8 @@ func (s *stage) busdYAML(name, more string, modules []checkConfig, command []str
 	text := fmt.Appendf(nil, "server_name: localhost\nstate_dir: %s\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n%smodules:\n",
 		quoted(filepath.Join(s.dir, name)), more)
 	for _, m := range modules {
-		text = fmt.Appendf(text, "- {module: %s, run: %s, environment: [%s], config: %s}\n",
-			filepath.Base(m.Path), quoted(command), roleVariable, quoted(m))
+		text = fmt.Appendf(text, "- {module: %s, run: %s, environment: [%s], config: %s%s}\n",
+			filepath.Base(m.Path), quoted(command), roleVariable, quoted(m), s.policy)
 	}
 	file = filepath.Join(s.dir, name+".yaml")
 	return file, os.WriteFile(file, text, 0o600)
@@ -159,6 +159,15 @@ type contender struct {
 
 // compete starts an arrangement with that many clients, and shows that its check works.
 func (s *stage) compete(ctx context.Context, a arrangement, clients int, modules []checkConfig) (*contender, error) {
+	c, err := s.arrange(ctx, a, clients, modules)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.tried(ctx)
+}
+
+// arrange starts an arrangement with that many clients.
+func (s *stage) arrange(ctx context.Context, a arrangement, clients int, modules []checkConfig) (*contender, error) {
 	var err error
 	if s.port, err = freePort(); err != nil {
 		return nil, err
@@ -184,7 +193,7 @@ func (s *stage) compete(ctx context.Context, a arrangement, clients int, modules
 		}
 		c.clients = append(c.clients, client)
 	}
-	return c, c.tried(ctx)
+	return c, nil
 }
 
 // tried sends what is to be refused, if anybody checks.

@@ -37,3 +37,13 @@ func TestAMessageThatOneModuleDidNotCheckIsAnError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The ranks are those of tables of the sign test.
+func TestIntervalIsThatOfTheSignTest(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]int{1: 0, 5: 0, 6: 1, 10: 2, 15: 4, 25: 8, 100: 40} {
+		if got := lowRank(n); got != want {
+			t.Errorf("of %d samples it begins at the %d., not the %d.", n, got, want)
+		}
+	}
+}

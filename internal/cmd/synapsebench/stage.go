@@ -26,6 +26,7 @@ type stage struct {
 	kit     string // folder of the kit's
 	busd    string // the daemon's program
 	port    int    // of the next Synapse
+	policy  string // of each module in busd's configuration: more of its YAML
 	started []*process
 	closers []func() error
 }
