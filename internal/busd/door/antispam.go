@@ -1,7 +1,6 @@
 package door
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,8 +50,7 @@ func (d *HTTP) antispamRoute() route {
 // antispam answers homeservers that ask in the HTTP antispam protocol. Its clients take every error for a refusal, and a
 // connection that is refused for a failure: so while busd drains, it answers for as long as it listens.
 func (d *HTTP) antispam(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(d.closed, antispamTime) // A client that has closed its half of the connection still waits.
-	defer cancel()
+	ctx := until{d.closed, time.Now().Add(antispamTime)} // A client that has closed its half of the connection still waits.
 	if d.Life.Draining() {
 		w.Header().Set("Connection", "close")
 	}
@@ -73,7 +71,7 @@ type antispamReply struct {
 	refused bool
 }
 
-func (d *HTTP) antispamAnswer(ctx context.Context, w http.ResponseWriter, r *http.Request) (antispamReply, *Problem) {
+func (d *HTTP) antispamAnswer(ctx until, w http.ResponseWriter, r *http.Request) (antispamReply, *Problem) {
 	name := path.Base(r.URL.Path)
 	callback, known := antispam.Find(name)
 	if !known && name != ping {
@@ -147,19 +145,14 @@ func undecoded(err error) *Problem {
 }
 
 // antispamAsk asks the modules. That busd starts is waited for: clients of this protocol do not come back.
-func (d *HTTP) antispamAsk(ctx context.Context, callback *subjects.Declaration, req proto.Message) (antispamReply, *Problem) {
+func (d *HTTP) antispamAsk(ctx until, callback *subjects.Declaration, req proto.Message) (antispamReply, *Problem) {
 	select {
 	case d.asks <- struct{}{}:
 		defer func() { <-d.asks }()
 	default:
 		return d.antispamFailure(callback, req, http.StatusServiceUnavailable)
 	}
-	select {
-	case <-d.Life.begun.Done():
-	case <-d.Life.draining.Done():
-	case <-ctx.Done():
-	}
-	if !d.Life.Begun() {
+	if !d.Life.awaitBeginUntil(ctx) {
 		return d.antispamFailure(callback, req, http.StatusServiceUnavailable)
 	}
 	decision, p := d.Answerer.Ask(ctx, callback, req)

@@ -57,10 +57,15 @@ const beginTime = 500 * time.Millisecond
 
 // awaitBegin reports whether busd has begun, now or within [beginTime].
 func (l *Life) awaitBegin(ctx context.Context) bool {
+	return l.awaitBeginUntil(until{ctx, time.Now().Add(beginTime)})
+}
+
+// awaitBeginUntil reports whether busd has begun, now or before its context or its time is over.
+func (l *Life) awaitBeginUntil(end until) bool {
 	if l.Begun() {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, beginTime)
+	ctx, cancel := context.WithDeadline(end.Context, end.deadline)
 	defer cancel()
 	select {
 	case <-l.begun.Done():
@@ -69,6 +74,16 @@ func (l *Life) awaitBegin(ctx context.Context) bool {
 	}
 	return l.Begun()
 }
+
+// until is a context that has a deadline and no timer, for an ask, which has a timer of its own: with many asks at a time, what
+// costs is that each enters the one context that ends when busd closes.
+type until struct {
+	context.Context //nolint:containedctx // It is a context.
+	deadline        time.Time
+}
+
+// Deadline implements [context.Context].
+func (u until) Deadline() (time.Time, bool) { return u.deadline, true }
 
 // untilDrain returns ctx that ends when draining begins, too: nobody waits for news then.
 func (l *Life) untilDrain(ctx context.Context) (context.Context, context.CancelFunc) {
