@@ -110,7 +110,7 @@ func settled(missing []roster.Status, waited time.Duration) bool {
 		switch {
 		case m.State == roster.Starting,
 			m.State == roster.Absent && waited < patience,
-			m.State == roster.Ready && m.LastError == "":
+			m.State == roster.Ready && !m.Troubled():
 			return false
 		}
 	}
@@ -148,7 +148,7 @@ func describe(missing []roster.Status) string {
 		if (m.State == roster.Starting || m.State == roster.Absent) && !m.Since.IsZero() {
 			text += ", and has not joined, since " + m.Since.Format(time.TimeOnly)
 		}
-		if m.LastError != "" {
+		if m.Troubled() {
 			text += " (" + m.LastError + ")"
 		}
 		all = append(all, text)

@@ -104,13 +104,14 @@ func state(m door.ModuleStatus) string {
 }
 
 func lastError(m door.ModuleStatus, now time.Time) string {
-	switch {
-	case m.LastError == "":
-		return "-"
-	case m.LastErrorAt.IsZero():
-		return m.LastError
+	text := dash(m.LastError)
+	if !m.LastErrorAt.IsZero() {
+		text = ago(now, m.LastErrorAt) + " ago: " + text
 	}
-	return ago(now, m.LastErrorAt) + " ago: " + m.LastError
+	if m.LastErrorOver {
+		text += " (over)"
+	}
+	return text
 }
 
 func printWorkers(w io.Writer, list []door.ModuleStatus, now time.Time) error {

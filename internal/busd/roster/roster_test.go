@@ -315,7 +315,7 @@ func TestWorkerThatRefusesANewConfigurationGoesOnWithTheOld(t *testing.T) {
 	equal(t, roster.Ready, s.State)
 	equal(t, "config refused: no", s.LastError)
 	r.Join("gate", join("1", createRoom), start)
-	equal(t, "", status(t, r, "gate").LastError)
+	equal(t, true, status(t, r, "gate").LastErrorOver)
 }
 
 func TestCrashIsToldUntilAWorkerIsBack(t *testing.T) {
@@ -328,7 +328,7 @@ func TestCrashIsToldUntilAWorkerIsBack(t *testing.T) {
 	equal(t, "exit status 1", status(t, r, "gate").LastError)
 	r.Join("gate", join("2", createRoom), start)
 	equal(t, roster.Ready, status(t, r, "gate").State)
-	equal(t, "", status(t, r, "gate").LastError)
+	equal(t, true, status(t, r, "gate").LastErrorOver)
 	r.Crashed("stranger", "exit status 1", start) // Nobody is there to have crashed.
 }
 

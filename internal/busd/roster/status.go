@@ -34,9 +34,11 @@ type Status struct {
 	Callbacks    []string  `json:"callbacks"`
 	WebResources []string  `json:"web_resources"`
 
-	// LastError is why it is not ready, or what is wrong with it although it is; else the last thing that went wrong.
-	LastError   string    `json:"last_error,omitempty"`
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// LastError is why it is not ready, or what is wrong with it although it is; else, with LastErrorOver, the last thing that went
+	// wrong. LastErrorAt is when that happened; absent for what is wrong all the time.
+	LastError     string    `json:"last_error,omitempty"`
+	LastErrorAt   time.Time `json:"last_error_at,omitzero"`
+	LastErrorOver bool      `json:"last_error_over,omitempty"`
 
 	// Problems are what is wrong now. A module with problems is not well, whatever its state.
 	Problems []string `json:"problems,omitempty"`
@@ -95,8 +97,8 @@ func (s *Status) addNews(news map[string]News) {
 		return
 	}
 	s.News = &n
-	if n.Waiting > 0 && n.Failure != "" && s.LastError == "" {
-		s.LastError = fmt.Sprintf("%d pieces of news wait: %s", n.Waiting, n.Failure)
+	if n.Waiting > 0 && n.Failure != "" && !s.Troubled() {
+		s.trouble(fmt.Sprintf("%d pieces of news wait: %s", n.Waiting, n.Failure), time.Time{})
 	}
 }
 
@@ -112,13 +114,19 @@ func (s *Status) addFailing(all []Failing) {
 	s.Failing = all
 	for _, f := range all {
 		s.unwell = s.unwell || f.Recent && (f.Open || f.InARow >= failsAllTheTime)
-		if f.At.After(s.LastErrorAt) {
-			s.LastErrorAt = f.At
-			if s.LastError == "" {
-				s.LastError = f.text()
-			}
-		}
 	}
+	if len(all) == 0 || s.Troubled() {
+		return
+	}
+	last := slices.MaxFunc(all, func(a, b Failing) int { return a.At.Compare(b.At) })
+	s.trouble(last.text(), last.At)
+}
+
+// Troubled reports whether something is wrong with the module now.
+func (s *Status) Troubled() bool { return s.LastError != "" && !s.LastErrorOver }
+
+func (s *Status) trouble(text string, at time.Time) {
+	s.LastError, s.LastErrorAt, s.LastErrorOver = text, at, false
 }
 
 func (f *Failing) text() string {
@@ -145,8 +153,8 @@ func (r *Roster) Modules() []Status {
 	var guests []Status
 	for _, m := range r.unlisted {
 		s := m.status()
-		s.State, s.Problems, s.LastErrorAt = Unlisted, nil, time.Time{}
-		s.LastError = fmt.Sprintf("not in the roster, so it is not asked: add \"- module: %s\"", m.Name)
+		s.State, s.Problems = Unlisted, nil
+		s.trouble(fmt.Sprintf("not in the roster, so it is not asked: add \"- module: %s\"", m.Name), time.Time{})
 		guests = append(guests, s)
 	}
 	slices.SortFunc(guests, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
@@ -164,13 +172,19 @@ func (m *module) status() Status {
 		Processes:    m.processes(),
 		Callbacks:    append([]string{}, m.wanted()...),
 		WebResources: append([]string{}, m.last.GetWebResources()...),
-		LastError:    m.lastError(),
-		LastErrorAt:  m.failure.at,
 		Problems:     m.problems(),
 		Remembered:   len(m.workers) == 0 && len(m.wanted()) > 0,
 		Unknown:      m.unknown(),
 		Restarts:     m.restarts,
 		unwell:       len(m.unservable()) > 0 || m.excess != "",
+	}
+	s.LastError, s.LastErrorAt, s.LastErrorOver = m.failure.text, m.failure.at, m.failure.text != ""
+	switch wrong := m.lastError(); wrong {
+	case "":
+	case m.failure.text:
+		s.LastErrorOver = false
+	default:
+		s.trouble(wrong, time.Time{})
 	}
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		w := m.workers[id]
