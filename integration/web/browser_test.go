@@ -5,7 +5,6 @@ package web_test
 import (
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,11 +16,6 @@ import (
 // built beforehand, and that ports are free ones. What the pages must do is in browser/pages.mjs.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	chromium, err := exec.LookPath(testbed.Setting(t, "MODULEBUS_CHROMIUM"))
-	if err != nil {
-		t.Fatalf("no Chromium, so nobody knows whether pages work in a browser: %v", err)
-	}
-	packages := testbed.Setting(t, "MODULEBUS_NODE_PACKAGES")
 	modules := []string{"upload", "echo", "clock"}
 
 	ports := []string{"127.0.0.1:4222", "127.0.0.1:0", "127.0.0.1:8010", "127.0.0.1:0"}
@@ -40,13 +34,7 @@ func TestBrowser(t *testing.T) {
 		untilServed(t, d.URL+"/_synapse/client/"+module)
 	}
 
-	pages := exec.CommandContext(t.Context(), "node", "--test-reporter=spec", "browser/pages.mjs")
-	pages.Env = append(os.Environ(), "CHROMIUM="+chromium, "PACKAGES="+packages, "URL="+d.URL)
-	out, err := pages.CombinedOutput()
-	t.Logf("node:\n%s", out)
-	if err != nil || !strings.Contains(string(out), "pass 3\n") {
-		t.Errorf("the pages do not work in %s: %v", chromium, err)
-	}
+	browse(t, "browser/pages.mjs", 3, "URL="+d.URL)
 }
 
 // untilServed waits for a page, as a homeserver that has just started does for modules.

@@ -22,6 +22,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/news"
+	"github.com/modulebus/modulebus/internal/busd/page"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/roster"
@@ -381,9 +382,14 @@ func (d *daemon) openGuard() (err error) {
 }
 
 func (d *daemon) openHTTP() error {
+	people := page.New(page.Options{
+		ServerName: d.config.ServerName, Modules: func() []door.ModuleStatus { return d.http.Status() }, Config: d.reloads.Status,
+		Records: d.records, Metrics: d.metrics, Guard: d.guard, Log: d.Log,
+	})
+	d.onClose(people.Close)
 	d.http = door.NewHTTP(door.HTTPOptions{
 		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Roster: d.roster,
-		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Life: d.life, PolicyServer: d.policy,
+		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Page: people, Life: d.life, PolicyServer: d.policy,
 		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
 	})
 	return d.openDoor(d.http)

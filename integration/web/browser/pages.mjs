@@ -3,42 +3,11 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 
-const { CHROMIUM, PACKAGES, URL: door } = process.env;
-const { chromium } = createRequire(PACKAGES + '/')('playwright-core');
-
-let browser;
-before(async () => {
-  browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    // Chromium looks for nobody but the page, and works for root, in a container without a GPU.
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-sync', '--disable-dev-shm-usage'],
-  });
-});
-after(() => browser?.close());
-
-// visit opens a page, and fails if anything in it does.
-async function visit(path, use) {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(60_000);
-  const failed = [];
-  page.on('pageerror', error => failed.push(error.message));
-  page.on('console', message => message.type() === 'error' && failed.push(message.text()));
-  try {
-    await page.goto(door + path);
-    await use(page);
-  } catch (error) {
-    const said = await page.innerText('body').catch(() => 'nothing');
-    throw new Error(`${error.message}\nand the page said:\n${said}\n${failed.join('\n')}`, { cause: error });
-  } finally {
-    await page.close();
-  }
-  assert.deepEqual(failed, []);
-}
+import { becomes, text, visit } from './visit.mjs';
 
 // watch keeps what look returns whenever the page has changed, once for each value, and when that was.
 async function watch(page, look) {
@@ -53,9 +22,6 @@ async function watch(page, look) {
   })()`);
   return () => seen.jsonValue();
 }
-
-const text = (page, selector) => page.innerText(selector);
-const becomes = (page, selector, want) => page.locator(selector, { hasText: want }).waitFor();
 
 test('upload shows progress, and what arrived', () => visit('/_synapse/client/upload', async page => {
   const dir = await mkdtemp(join(tmpdir(), 'upload-'));

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// cookie is the name of the cookie with a session.
-	cookie = "modulebus_session"
+	// Cookie is the name of the cookie with a session.
+	Cookie = "modulebus_session"
 
 	// PagePath is where the page for people is: a browser sends the cookie there, and to no module's page.
 	PagePath = "/_modulebus/"
@@ -49,22 +49,22 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) *De
 
 // SignOut ends the session of the browser.
 func (g *Guard) SignOut(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(cookie); err == nil {
+	if c, err := r.Cookie(Cookie); err == nil {
 		g.sessions.remove(sha256.Sum256([]byte(c.Value)))
 	}
 	setCookie(w, r, "", -1)
 }
 
 func setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
-	http.SetCookie(w, &http.Cookie{
-		Name: cookie, Value: value, Path: PagePath, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // On loopback there is no TLS.
+		Name: Cookie, Value: value, Path: PagePath, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	})
 }
 
 // DeniesPage is Denies for the page, which a browser that is signed in may read, too.
 func (g *Guard) DeniesPage(r *http.Request) *Denial {
-	c, err := r.Cookie(cookie)
+	c, err := r.Cookie(Cookie)
 	if err != nil || r.Header.Get("Authorization") != "" {
 		return g.Denies(r, Read)
 	}

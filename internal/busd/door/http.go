@@ -45,7 +45,7 @@ const (
 	quietTicks = 5                     // looks that saw none, until nobody seems to be left
 )
 
-// HTTPOptions say what is behind the HTTP door. All but Failed and PolicyServer are required.
+// HTTPOptions say what is behind the HTTP door. All but Failed, Page and PolicyServer are required.
 type HTTPOptions struct {
 	// ServerName is the homeserver's, as the configuration has it.
 	ServerName string
@@ -67,6 +67,9 @@ type HTTPOptions struct {
 
 	// PolicyServer answers servers of the federation. Default: busd is none.
 	PolicyServer *policyserver.Server
+
+	// Page is for people with a browser. Default: there is none.
+	Page Page
 
 	Life *Life
 
@@ -198,13 +201,14 @@ type route struct {
 	open    string // why it needs no token; empty where it needs one
 	local   bool   // needs none on loopback: monitoring on the same machine reads it
 	always  bool   // is answered while busd drains, too
+	page    bool   // is for people: a browser that is signed in may read it
 	started bool   // is answered only when it is known what modules want to be asked
 	handler http.HandlerFunc
 }
 
 // routes are all paths of busd's own. Package webpath has them, too, so that no module can register one.
 func (d *HTTP) routes() []route {
-	return append(d.policyRoutes(), []route{
+	return append(append(d.policyRoutes(), d.pageRoutes()...), []route{
 		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, needs: access.Ask, started: true, handler: d.ask},
 		{path: "/_modulebus/v1/wants", method: http.MethodGet, needs: access.Ask, started: true, handler: d.wants},
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, needs: access.Read, handler: d.modules},
@@ -265,6 +269,7 @@ func own(path string) bool { return path == "/" || webpath.Owner(path) == "busd"
 func pointer(w http.ResponseWriter, _ *http.Request) {
 	write(w, http.StatusOK, "text/plain; charset=utf-8", []byte(`This is busd, the bus between a Matrix homeserver and its modules.
 
+/_modulebus/            how modules are and what is decided, for a browser
 /_modulebus/v1/modules  the modules, and how they are
 /_modulebus/v1/wants    what they want to be asked
 /readyz  /healthz  /metrics
@@ -323,7 +328,7 @@ func (d *HTTP) allowed(to route, next http.Handler) http.Handler {
 		if err := foreign.Check(r); err != nil {
 			newProblem(http.StatusForbidden, "M_FORBIDDEN", "a page from elsewhere must not ask for this").writeTo(w)
 		} else if denial := d.denies(r, to); denial != nil {
-			deny(w, denial, to.needs)
+			d.deny(w, r, denial, to)
 		} else {
 			next.ServeHTTP(w, r)
 		}
@@ -331,15 +336,22 @@ func (d *HTTP) allowed(to route, next http.Handler) http.Handler {
 }
 
 func (d *HTTP) denies(r *http.Request, to route) *access.Denial {
-	if to.local {
+	switch {
+	case to.local:
 		return d.Guard.DeniesDetails(r)
+	case to.page && to.needs == access.Read:
+		return d.Guard.DeniesPage(r)
 	}
 	return d.Guard.Denies(r, to.needs)
 }
 
-func deny(w http.ResponseWriter, denial *access.Denial, need access.Scope) {
+func (d *HTTP) deny(w http.ResponseWriter, r *http.Request, denial *access.Denial, to route) {
+	if to.page {
+		d.Page.Deny(w, r, denial)
+		return
+	}
 	if denial.Status == http.StatusUnauthorized {
-		access.Challenge(w.Header(), need)
+		access.Challenge(w.Header(), to.needs)
 	}
 	newProblem(denial.Status, denial.Errcode, denial.Text).writeTo(w)
 }

@@ -70,8 +70,8 @@ type Process struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
 
-// status returns how all modules are.
-func (d *HTTP) status() []ModuleStatus {
+// Status returns how all modules are.
+func (d *HTTP) Status() []ModuleStatus {
 	all := []ModuleStatus{}
 	for _, s := range d.Roster.Modules() {
 		m := ModuleStatus{Status: s}

@@ -24,10 +24,16 @@ var needed = map[string]access.Scope{
 	"/_modulebus/v1/decisions/{id}":            access.Read,
 	"/_modulebus/v1/decisions/stream":          access.Read,
 	"/_modulebus/":                             access.Read,
+	"/_modulebus/{$}":                          access.Read,
+	"/_modulebus/explain":                      access.Read,
+	"/_modulebus/live":                         access.Read,
 	"/metrics":                                 access.Read,
 	"/_modulebus/v1/modules/{module}/restart":  access.Change,
 	"/{$}":                    access.Public,
 	"/":                       access.Public,
+	"/_modulebus/sign-in":     access.Public,
+	"/_modulebus/sign-out":    access.Public,
+	"/_modulebus/assets/":     access.Public,
 	"/healthz":                access.Public,
 	"/readyz":                 access.Public,
 	"/_matrix/policy/v1/sign": access.Public,
@@ -44,7 +50,7 @@ func TestPathsNeedWhatTheySay(t *testing.T) {
 	}
 	h := newHouse(t)
 	options := h.options(c)
-	options.PolicyServer = &policyserver.Server{}
+	options.PolicyServer, options.Page = &policyserver.Server{}, somePage{}
 	if diff := gocmp.Diff(needed, scopesOf(t, door.NewHTTP(options))); diff != "" {
 		t.Errorf("paths and what they need (-wanted +got):\n%s", diff)
 	}
@@ -58,6 +64,12 @@ func TestPathsNeedWhatTheySay(t *testing.T) {
 		}
 	}
 }
+
+// somePage is a page that says nothing.
+type somePage struct{ http.Handler }
+
+// Deny implements [door.Page].
+func (somePage) Deny(http.ResponseWriter, *http.Request, *access.Denial) {}
 
 // scopesOf is what the door says that its paths need.
 func scopesOf(t *testing.T, d *door.HTTP) map[string]access.Scope {

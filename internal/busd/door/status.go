@@ -24,7 +24,7 @@ func (d *HTTP) followed(ctx context.Context) {
 }
 
 func (d *HTTP) modules(w http.ResponseWriter, r *http.Request) {
-	status := d.status()
+	status := d.Status()
 	d.followed(r.Context())
 	writeJSON(w, http.StatusOK, ModuleList{d.Client.Roster().GetRevision(), d.ConfigStatus(), status})
 }

@@ -162,6 +162,7 @@ type Reader struct {
 	recorder *Recorder
 	filter   decision.Filter
 	position uint64
+	lost     uint64 // records that were forgotten before it began
 
 	ctx      context.Context //nolint:containedctx // It is the reader's life.
 	past     *past           // nil: all that is read comes from memory
@@ -172,6 +173,15 @@ type Reader struct {
 func (r *Recorder) Follow(f decision.Filter) *Reader {
 	_, next := r.ring.bounds()
 	return &Reader{recorder: r, filter: f, position: next}
+}
+
+// FollowAfter is Follow for who has read the records up to one. Without such a record, it is Follow.
+func (r *Recorder) FollowAfter(id string) *Reader {
+	reader := r.Follow(decision.Filter{})
+	if _, number, ours, ok := r.ids.parse(id); ok && ours {
+		reader.position, reader.lost = r.ring.after(number)
+	}
+	return reader
 }
 
 // History returns a reader of the records that there are, and of those to come. It is over with ctx. An error says that
@@ -200,6 +210,22 @@ func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error
 		}
 	}
 	return found, lost, len(entries) < chunk, nil
+}
+
+// Newest is Read for a reader of memory that wants no more than so many, the newest ones. It passes over those before them, and
+// returns how many it has missed.
+func (r *Reader) Newest(most int) (found []decision.Record, missed uint64) {
+	_, next := r.recorder.ring.bounds()
+	from := max(r.position, next-min(next, uint64(most)))
+	entries, next, lost := r.recorder.ring.read(from, most)
+	missed = from - r.position + lost + r.lost
+	r.position, r.lost = next, 0
+	for i := range entries {
+		if record := entries[i].record(r.recorder.ids); r.filter.Wants(&record) {
+			found = append(found, record)
+		}
+	}
+	return found, missed
 }
 
 // readPast returns some of the records that JetStream has, and not the memory.

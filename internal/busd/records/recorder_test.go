@@ -144,3 +144,30 @@ func TestRecordOfAnAskInShadowWaitsForTheShadow(t *testing.T) {
 		t.Errorf("got %+v", record)
 	}
 }
+
+// TestFollowerThatCameBackIsToldWhatItMissed has followers that know records of which one is still there, and one is not.
+func TestFollowerThatCameBackIsToldWhatItMissed(t *testing.T) {
+	t.Parallel()
+	r := records.New()
+	forgotten := observe(t, r, 1)
+	for range 5000 {
+		observe(t, r, 1)
+	}
+	known := observe(t, r, 1)
+	for range 3 {
+		observe(t, r, 1)
+	}
+	for id, want := range map[string]struct {
+		found  int
+		missed uint64
+	}{known: {2, 1}, forgotten: {2, 5002}, "": {0, 0}, "d-nonsense": {0, 0}} {
+		reader := r.FollowAfter(id)
+		found, missed := reader.Newest(2)
+		if len(found) != want.found || missed != want.missed {
+			t.Errorf("after %q: %d found, %d missed", id, len(found), missed)
+		}
+		if found, missed := reader.Newest(2); len(found) != 0 || missed != 0 {
+			t.Errorf("once more: %d found, %d missed", len(found), missed)
+		}
+	}
+}

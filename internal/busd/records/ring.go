@@ -109,6 +109,24 @@ func (r *ring) numbers() (all []uint64, first uint64) {
 	return all, r.first
 }
 
+// after is the position behind the entry with that number; of one that is forgotten, it is that of the oldest, and how many are
+// lost between.
+func (r *ring) after(number uint64) (position, lost uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for at := r.next; at > r.first; at-- {
+		if r.at(at-1).number == number {
+			return at, 0
+		}
+	}
+	if r.first < r.next {
+		if oldest := r.at(r.first).number; oldest > number {
+			lost = oldest - number - 1
+		}
+	}
+	return r.first, lost
+}
+
 // find returns the entry with that number.
 func (r *ring) find(number uint64) (entry, bool) {
 	r.mu.Lock()

@@ -1,0 +1,115 @@
+package page
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/door"
+)
+
+// lookTime is how often it is looked at how modules are, however many browsers want to know.
+const lookTime = time.Second
+
+// board is how everything is, as parts of the page: all browsers are shown the same. A part is made again only when what it shows
+// has changed. Its methods may be called concurrently.
+type board struct {
+	page *Page
+
+	mu      sync.Mutex
+	looked  time.Time
+	version uint64 // grows with each change
+	listed  uint64 // version at which the modules became others, or came into another order
+	parts   []part // the head, and each module
+}
+
+// part is one element of the page.
+type part struct {
+	name    string
+	shows   []byte // what it shows, to compare by
+	html    []byte
+	version uint64 // at which it came to show that
+}
+
+// head is what the page says first.
+type head struct {
+	Config   door.ConfigStatus
+	Modules  int
+	Troubled []string // modules that are not well
+}
+
+// Ready is what the page says first of all.
+func (h *head) Ready() bool { return len(h.Troubled) == 0 }
+
+// all returns all parts, and their version.
+func (b *board) all() (parts []part, version uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.look()
+	return slices.Clone(b.parts), b.version
+}
+
+// since returns the parts that are newer than a version, and the new version; all of them, where the list is newer.
+func (b *board) since(version uint64) (parts []part, now uint64, others bool) {
+	parts, now = b.all()
+	b.mu.Lock()
+	others = b.listed > version || version > now // That of another run of busd.
+	b.mu.Unlock()
+	if !others {
+		parts = slices.DeleteFunc(parts, func(p part) bool { return p.version <= version })
+	}
+	return parts, now, others
+}
+
+// look brings the parts up to date, if it is time to.
+func (b *board) look() {
+	now := time.Now()
+	if now.Sub(b.looked) < lookTime {
+		return
+	}
+	b.looked = now
+	h, modules := b.page.look()
+	names := []string{"head"}
+	for i := range modules {
+		names = append(names, modules[i].Place())
+	}
+	if !slices.EqualFunc(b.parts, names, func(p part, name string) bool { return p.name == name }) {
+		b.version++
+		b.listed = b.version
+		b.parts = make([]part, len(names))
+	}
+	b.update(&b.parts[0], names[0], "head", h)
+	for i := range modules {
+		b.update(&b.parts[i+1], names[i+1], "module", &modules[i])
+	}
+}
+
+// update makes a part again if it shows something else now.
+func (b *board) update(p *part, name, template string, v any) {
+	shows, err := json.Marshal(v)
+	if err == nil && p.name == name && bytes.Equal(p.shows, shows) {
+		return
+	}
+	var html bytes.Buffer
+	if err := templates.ExecuteTemplate(&html, template, v); err != nil {
+		b.page.Log.Error().Err(err).Str("part", name).Msg("cannot show a part of the page")
+	}
+	b.version++
+	*p = part{name, shows, html.Bytes(), b.version}
+}
+
+// look is how everything is now.
+func (p *Page) look() (*head, []module) {
+	h, modules := &head{Config: p.Config()}, []module{}
+	for _, s := range p.Modules() {
+		m := newModule(s, p.minutes.last(s.Name))
+		h.Modules++
+		if m.Tone == "bad" {
+			h.Troubled = append(h.Troubled, m.Name)
+		}
+		modules = append(modules, m)
+	}
+	return h, modules
+}

@@ -1,0 +1,122 @@
+package page
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/busd/sse"
+)
+
+const (
+	// tickTime is how often a browser is sent what is new.
+	tickTime = 500 * time.Millisecond
+
+	// maxViewers is how many browsers may follow at a time. Beyond: answered 503, and the page is read as it is.
+	maxViewers = 64
+
+	// maxShown is how many decisions a browser is sent at a time. Beyond: it is sent the newest, and told how many it was not sent.
+	maxShown = 50
+)
+
+// live sends what changes on the page, as server-sent events, until the browser goes, busd drains or the browser may read no more. A
+// browser that takes too little is sent less, and told how many decisions it missed.
+func (p *Page) live(w http.ResponseWriter, r *http.Request) {
+	select {
+	case p.viewers <- struct{}{}:
+		defer func() { <-p.viewers }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many browsers follow: close some, or reload the page from time to time", http.StatusServiceUnavailable)
+		return
+	}
+	version, _ := strconv.ParseUint(r.FormValue("version"), 10, 64) // A page that says none is sent everything.
+	out, err := sse.Begin(w)
+	if err != nil {
+		return
+	}
+	v := &viewer{out, p, p.Records.FollowAfter(r.Header.Get("Last-Event-ID")), version, time.Now()}
+	v.run(r.Context(), func() bool { return p.Guard.DeniesPage(r) == nil })
+}
+
+// viewer is a browser that follows.
+type viewer struct {
+	*sse.Writer
+	page    *Page
+	reader  *records.Reader
+	version uint64 // of the parts that it has
+	sent    time.Time
+}
+
+func (v *viewer) run(ctx context.Context, allowed func() bool) {
+	ticker := time.NewTicker(tickTime)
+	defer ticker.Stop()
+	for ctx.Err() == nil && allowed() {
+		v.addParts()
+		v.addDecisions()
+		if v.Send() != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// addParts adds the parts that the browser does not have.
+func (v *viewer) addParts() {
+	parts, version, others := v.page.board.since(v.version)
+	v.version = version
+	if others {
+		var list bytes.Buffer
+		for i := range parts[1:] {
+			list.Write(parts[i+1].html)
+		}
+		v.add("modules", "", list.Bytes())
+		parts = parts[:1]
+	}
+	for i := range parts {
+		v.add("part", "", parts[i].html)
+	}
+	if time.Since(v.sent) > sse.Beat {
+		v.sent = time.Now()
+		v.AddBeat()
+	}
+}
+
+// addDecisions adds the decisions that were made since, as rows of the table.
+func (v *viewer) addDecisions() {
+	found, missed := v.reader.Newest(maxShown)
+	if missed > 0 {
+		v.add("missed", "", strconv.AppendUint(nil, missed, 10))
+	}
+	if len(found) == 0 {
+		return
+	}
+	rows, err := rowsOf(found)
+	if err != nil {
+		v.page.Log.Error().Err(err).Msg("cannot show decisions")
+		return
+	}
+	v.add("decisions", found[len(found)-1].ID, rows)
+}
+
+func rowsOf(found []decision.Record) ([]byte, error) {
+	var rows bytes.Buffer
+	for i := range found {
+		if err := templates.ExecuteTemplate(&rows, "row", &found[i]); err != nil {
+			return nil, err
+		}
+	}
+	return rows.Bytes(), nil
+}
+
+func (v *viewer) add(event, id string, data []byte) {
+	v.sent = time.Now()
+	v.Add(event, id, data)
+}

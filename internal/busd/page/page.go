@@ -1,0 +1,158 @@
+package page
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"embed"
+	"html/template"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/records"
+)
+
+const (
+	// maxForm is how many bytes a browser may send of a form. Beyond: answered 413.
+	maxForm = 8 << 10
+
+	// shownRecords is how many decisions the page begins with.
+	shownRecords = 30
+)
+
+// Options say where what the page shows comes from. All are required.
+type Options struct {
+	// ServerName is the homeserver's.
+	ServerName string
+
+	// Modules returns how all modules are, and Config whether what runs is what the configuration file says.
+	Modules func() []door.ModuleStatus
+	Config  func() door.ConfigStatus
+
+	// Records has the decisions.
+	Records *records.Recorder
+
+	// Metrics count answers and failures of modules. They are read every ten seconds.
+	Metrics prometheus.Gatherer
+
+	// Guard says who may read.
+	Guard *access.Guard
+
+	// Log is told of what the page cannot show.
+	Log zerolog.Logger
+}
+
+// Page serves the page. It implements [door.Page]. Its methods may be called concurrently.
+type Page struct {
+	Options
+	minutes *minutes
+	board   board
+	viewers chan struct{} // has an entry for each browser that follows
+	mux     *http.ServeMux
+	end     context.CancelFunc
+	ended   chan struct{}
+}
+
+// New returns a page that counts from now on. Close must be called.
+func New(o Options) *Page {
+	ctx, end := context.WithCancel(context.Background())
+	p := &Page{Options: o, minutes: newMinutes(), viewers: make(chan struct{}, maxViewers), end: end, ended: make(chan struct{})}
+	p.board.page, p.board.version = p, uint64(time.Now().UnixMilli()) // Later than those of an earlier run.
+	p.mux = http.NewServeMux()
+	for path, h := range map[string]http.HandlerFunc{
+		"GET " + access.PagePath + "{$}":     p.overview,
+		"GET " + access.PagePath + "explain": p.explain,
+		"GET " + access.PagePath + "live":    p.live,
+		"POST " + door.SignInPath:            p.signIn,
+		"POST " + door.SignOutPath:           p.signOut,
+		"GET " + door.AssetsPath + "{name}":  asset,
+	} {
+		p.mux.HandleFunc(path, h)
+	}
+	go p.count(ctx)
+	return p
+}
+
+// Close stops counting.
+func (p *Page) Close() {
+	p.end()
+	<-p.ended
+}
+
+// count keeps the counts of the last minutes, until ctx ends.
+func (p *Page) count(ctx context.Context) {
+	defer close(p.ended)
+	ticker := time.NewTicker(step)
+	defer ticker.Stop()
+	for {
+		p.minutes.take(p.Metrics, p.Log)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// ServeHTTP implements [http.Handler], for whom the door lets in.
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+
+// frame is what all pages have.
+type frame struct {
+	ServerName, Title, Nonce string
+	Signed                   bool // the browser can sign out
+	Content                  any
+}
+
+//go:embed files
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(functions).ParseFS(files, "files/*.html"))
+
+// show answers with a page.
+func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, name, title string, content any) {
+	f := frame{ServerName: p.ServerName, Title: title, Nonce: rand.Text(), Content: content}
+	_, err := r.Cookie(access.Cookie)
+	f.Signed = err == nil && p.Guard.Asks() && name != "sign-in.html"
+	var body bytes.Buffer
+	if err := templates.ExecuteTemplate(&body, name, f); err != nil {
+		p.Log.Error().Err(err).Str("page", name).Msg("cannot show a page")
+		http.Error(w, "busd cannot show this page; its log says why", http.StatusInternalServerError)
+		return
+	}
+	protect(w.Header(), f.Nonce)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	_, _ = body.WriteTo(w) // It fails only when the client is gone.
+}
+
+// protect has the browser load nothing but the page's own script and style, show it in no frame, keep no copy, and tell
+// nobody where it is.
+func protect(h http.Header, nonce string) {
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+"'; connect-src 'self'; "+
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+func asset(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	if name != "page.css" && name != "page.js" {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-cache")
+	http.ServeFileFS(w, r, files, "files/"+name) //nolint:gosec // It is one of two names.
+}

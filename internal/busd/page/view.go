@@ -1,0 +1,131 @@
+package page
+
+import (
+	"html/template"
+	"strconv"
+	"time"
+
+	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/busd/roster"
+)
+
+// functions are what templates say things with.
+var functions = template.FuncMap{
+	"ago":     ago,
+	"verdict": records.Verdict, "from": records.From, "said": records.Said, "counted": records.Counted,
+	"asked": records.AskedAt, "took": records.Took,
+	"ms":   func(m decision.Milliseconds) string { return milliseconds(m.Duration().Seconds()) },
+	"next": func(i int) int { return i + 1 },
+}
+
+// module is what the page shows of a module.
+type module struct {
+	door.ModuleStatus
+	Charts    []chart
+	Tone      string // how it is coloured: words say it, too
+	Condition string // its state in words, with what is known beyond it
+}
+
+func newModule(s door.ModuleStatus, past []column) module {
+	m := module{ModuleStatus: s, Charts: charts(s.Name, past)}
+	m.Tone, m.Condition = m.tone(), m.condition()
+	return m
+}
+
+// Place names the module's part of the page.
+func (m *module) Place() string { return "module-" + m.Name }
+
+func (m *module) tone() string {
+	switch {
+	case m.State == roster.Unlisted:
+		return "quiet"
+	case m.Well() && !m.Troubled():
+		return "good"
+	case m.State == roster.Starting, m.Well():
+		return "fair"
+	}
+	return "bad"
+}
+
+func (m *module) condition() string {
+	text := string(m.State)
+	switch {
+	case m.State == roster.Ready && !m.Well():
+		text += ", but failing"
+	case m.Unknown:
+		text += ", has never joined"
+	case m.Remembered:
+		text += ", has not joined since busd started"
+	}
+	if m.Shadow {
+		text += ", in shadow"
+	}
+	return text
+}
+
+// worker is one worker, as far as somebody knows of it.
+type worker struct {
+	Name, Version string
+	Joined        time.Time
+	*door.Process // nil if busd does not run it
+}
+
+// Hands are the module's workers, and the processes that are none yet.
+func (m *module) Hands() (all []worker) {
+	joined := map[string]bool{}
+	for _, w := range m.WorkerList {
+		joined[w.Name] = true
+		all = append(all, worker{w.Name, w.Version, w.Since, m.Process(w.Name)})
+	}
+	for i := range m.Processes {
+		if p := &m.Processes[i]; !joined[p.Worker] {
+			all = append(all, worker{Name: p.Worker, Process: p})
+		}
+	}
+	return all
+}
+
+// wanted is a callback that the module is asked.
+type wanted struct {
+	Name    string
+	Failing *roster.Failing // nil: it did not fail when it was last asked
+}
+
+// Wanted are the callbacks that the module is asked.
+func (m *module) Wanted() (all []wanted) {
+	for _, name := range m.Callbacks {
+		w := wanted{Name: name}
+		for i := range m.Failing {
+			if m.Failing[i].Callback == name {
+				w.Failing = &m.Failing[i]
+			}
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+// ago is a time as a browser's script can show it anew, and how long ago it was when the page was made.
+func ago(t time.Time) template.HTML {
+	if t.IsZero() {
+		return "–"
+	}
+	exact := t.UTC().Format(time.RFC3339)
+	html := `<time datetime="` + exact + `" title="` + exact + `">` + since(time.Since(t)) + ` ago</time>`
+	return template.HTML(html) //nolint:gosec // It is made of a time.
+}
+
+// since is a time in one unit.
+func since(d time.Duration) string {
+	switch d = max(0, d); {
+	case d < time.Minute:
+		return strconv.Itoa(int(d/time.Second)) + " s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d/time.Minute)) + " min"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d/time.Hour)) + " h"
+	}
+	return strconv.Itoa(int(d/(24*time.Hour))) + " d"
+}
