@@ -94,23 +94,41 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 // stamp is a time as workers and breakers keep it.
 func (t *attempt) stamp(now time.Time) stamp { return t.asking.client.stamp(now) }
 
-// send sends the request to the next worker, and reports whether there was one to send it to. A request that cannot be
-// sent has failed, unless another worker has it.
+// send sends the request to the next worker, and reports whether there was one to send it to.
 func (t *attempt) send(slot int, now time.Time) bool {
 	w, ok := t.choice.next(t.stamp(now), t.step.pause, slot == 0) // A second request is for somebody else.
-	if !ok {
-		return false
+	if ok {
+		t.sendTo(w, slot, now, t.step.batch(w, slot))
 	}
+	return ok
+}
+
+// batch is how the request for a worker, or for whichever NATS chooses, may travel with others. Where there is one worker, NATS
+// would choose that.
+func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
+	switch {
+	case slot > 0:
+		return nil
+	case w != nil:
+		return w.batch
+	case len(s.workers) == 1:
+		return s.workers[0].batch
+	}
+	return nil
+}
+
+// sendTo sends the request to a worker. A request that cannot be sent has failed, unless another worker has it.
+func (t *attempt) sendTo(w *worker, slot int, now time.Time, b *natsrequest.Batch) {
 	data, err := t.asking.encode(t.request, t.step.json)
 	if err != nil {
 		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
-		return true
+		return
 	}
 	if t.step.stored && !t.asking.fits(data) { // JetStream might take it, and nobody could be told it.
 		t.unsent(nats.ErrMaxPayload)
-		return true
+		return
 	}
-	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json}
+	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json, Batch: b}
 	if t.step.pulls && t.asking.large(data) {
 		r.Data, r.File, r.Size = wire.Elsewhere, t.pull(data), len(data)
 	}
@@ -123,11 +141,18 @@ func (t *attempt) send(slot int, now time.Time) bool {
 	ticket, err := t.asking.client.requester.Send(t.asking, slots*t.index+slot, r)
 	if err != nil {
 		t.unsent(err)
-		return true
+		return
 	}
 	t.sent[slot] = sent{ticket, w, now, true}
 	w.asked(t.stamp(now))
-	return true
+}
+
+// sendAlone sends a request once more that came back with others.
+func (t *attempt) sendAlone(slot int, now time.Time) {
+	w := t.received(slot).worker
+	if !t.expired {
+		t.sendTo(w, slot, now, nil)
+	}
 }
 
 // unsent takes in that the connection did not take a request.
@@ -148,7 +173,15 @@ func (t *attempt) received(slot int) *sent {
 
 // hear takes in a reply.
 func (t *attempt) hear(slot int, m *nats.Msg) {
-	s, now := t.received(slot), time.Now()
+	now := time.Now()
+	if !t.sent[slot].out { // It was abandoned while the reply was on its way to here.
+		return
+	}
+	if m == natsrequest.Alone {
+		t.sendAlone(slot, now)
+		return
+	}
+	s := t.received(slot)
 	answer, failure := t.read(m)
 	if failure != nil {
 		failure.Text = redact.Text(failure.Text, t.asking.request)

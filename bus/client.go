@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,6 +40,7 @@ type Client struct {
 	name      string
 	opts      Options
 	requester natsrequest.Requester
+	token     string // where workers answer batches of this client, which nobody else knows
 	metrics   *metrics
 	log       zerolog.Logger
 	roster    atomic.Pointer[roster]
@@ -97,7 +99,7 @@ func newClient(o Options) (*Client, error) {
 		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
 		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{},
-		epoch: time.Now(), shadowed: make(chan struct{}, maxShadowed), workers: map[modulesWorker]*health{},
+		epoch: time.Now(), token: rand.Text(), shadowed: make(chan struct{}, maxShadowed), workers: map[modulesWorker]*health{},
 		askings: sync.Pool{New: newAsking},
 	}
 	if o.Log != nil {
@@ -114,7 +116,7 @@ func newClient(o Options) (*Client, error) {
 
 // open begins what a client does on NATS. What it has begun when it fails is ended by Close.
 func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
-	mux, err := natsrequest.New(nc)
+	mux, err := natsrequest.New(nc, c.server.AnswersAny(c.token))
 	if err != nil {
 		return err
 	}

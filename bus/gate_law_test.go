@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -18,9 +19,15 @@ import (
 
 // accidents are what can happen to a question that every module would refuse, on its way there or back.
 var accidents = map[string]func(*exchange) []arrival{
-	"nobody listens":       replies(gone),
-	"it is lost":           nothing,
-	"it cannot be sent":    func(*exchange) []arrival { return unsendable },
+	"nobody listens":    replies(gone),
+	"it is lost":        nothing,
+	"it cannot be sent": func(*exchange) []arrival { return unsendable },
+	"it came back with others, and is lost then": func(x *exchange) []arrival {
+		if x.nth > 0 {
+			return nil
+		}
+		return []arrival{{0, natsrequest.Alone}}
+	},
 	"it is too large":      replies(wire.Unsent(nats.ErrMaxPayload)),
 	"the connection ended": replies(wire.Unsent(nats.ErrConnectionClosed)),
 	"a worker is busy":     replies(failure(busy)),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -82,12 +83,22 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		return s
 	}
 	for _, name := range m.GetWorkers() {
-		s.workers = append(s.workers, worker{c.healthOf(m.GetName(), name), name, c.server.Worker(d, m.GetName(), name)})
+		s.workers = append(s.workers, c.worker(d, m, name))
 	}
 	if s.speculative {
 		s.hedge = wire.FromMilliseconds(i.GetHedgeMs())
 	}
 	return s
+}
+
+func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string) worker {
+	w := worker{health: c.healthOf(m.GetName(), name), name: name, subject: c.server.Worker(d, m.GetName(), name)}
+	if m.GetBatch() > 1 && !m.GetJson() {
+		w.batch = &natsrequest.Batch{
+			Subject: w.subject, Answers: c.server.Answers(m.GetName(), c.token), Most: m.GetBatch(), Route: &w.route,
+		}
+	}
+	return w
 }
 
 // store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -22,6 +23,7 @@ type worker struct {
 
 	name    string
 	subject string
+	batch   *natsrequest.Batch // how questions for it may travel together; nil for each by itself
 }
 
 // health is what is known of one worker, by all callbacks together. It lives as long as the roster lists the worker.
@@ -30,6 +32,7 @@ type health struct {
 	last   atomic.Int64 // stamp of its last reply, or of when it was last given something to do
 	tested atomic.Int64 // stamp of when it was last asked to see whether it is there
 	doubts atomic.Int64 // 0, or the stamp from which on a worker that is doubted gets a question to show itself
+	route  natsrequest.Route
 }
 
 // modulesWorker is one worker of one module.

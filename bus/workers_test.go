@@ -65,6 +65,12 @@ func TestWorkers(t *testing.T) {
 		"one that is idle answers":                      {three, 0, then(arrival{1 * second, refusal}), 0, 1, 1, 1 * second},
 		"one that is busy leaves it to another at once": {three, 0, then(arrival{1 * second, failure(busy)}, arrival{1 * second, refusal}), 0, 2, 2, 2 * second},
 		"one that is gone leaves it to another at once": {three, 0, then(arrival{0, gone}, arrival{0, refusal}), 0, 2, 2, 0},
+		"one to which it did not come with others gets it alone": {
+			three, 0, then(arrival{1 * second, natsrequest.Alone}, arrival{1 * second, refusal}), 0, 2, 1, 2 * second,
+		},
+		"it comes back with others, and the worker is gone": {
+			three, 0, then(arrival{0, natsrequest.Alone}, arrival{0, gone}, arrival{0, refusal}), 0, 3, 2, 0,
+		},
 		"all are busy":            {three, 0, replies(failure(busy)), busy, 4, 3, 0},
 		"all are gone":            {three, 0, replies(gone), absent, 4, 3, 0},
 		"nobody is known by name": {nil, 0, replies(failure(busy)), busy, 1, 0, 0},

@@ -46,6 +46,9 @@ func build[C any](m Module[C], o Options, h kitopts.Host, entry *rosterv1.Entry)
 	return newInstance(api, m.Version, entry), nil
 }
 
+// mostTogether is how many questions a worker takes in one message. Beyond: the next ones come in another.
+const mostTogether = 64
+
 // newInstance subscribes nothing yet; it pairs the module with the timeouts and the revision of an entry.
 func newInstance(api *ModuleAPI, version string, entry *rosterv1.Entry) *instance {
 	o, server := api.options, subjects.For(api.options.ServerName)
@@ -53,6 +56,7 @@ func newInstance(api *ModuleAPI, version string, entry *rosterv1.Entry) *instanc
 		api: api,
 		join: &rosterv1.Join{
 			Worker: o.Worker, Version: version, ConfigRevision: entry.GetConfigRevision(), Needs: map[string]*rosterv1.Needs{}, Pulls: true,
+			Batch: uint32(min(o.Concurrency, mostTogether)),
 		},
 		targets: map[string]target{},
 	}

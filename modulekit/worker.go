@@ -95,6 +95,7 @@ func (w *worker) live(ctx context.Context) error {
 	w.requests = requests
 	w.questions = responder.New(w.nc, responder.Options{
 		Limit: w.options.Concurrency, Serve: w.serve, Spell: spell, Context: requests, Log: w.options.Log,
+		Answers: func(at string) bool { return w.server.MayAnswer(w.options.Module, at) },
 	})
 	err = w.start(i)
 	if err == nil {

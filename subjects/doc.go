@@ -18,6 +18,7 @@
 //	         / "cb." category "." callback "." module "." worker     ; the same, one worker
 //	         / "web.1." module "." resource                          ; HTTP requests to a module: any worker, in a queue group
 //	         / "webg.1." module "." gateway "." channel "." stream   ; frames of an HTTP stream to the gateway that asked
+//	         / "webg.1." module "." client ".a.1"                    ; answers to several questions that came in one message
 //	         / "webw.1." module "." worker "." channel "." stream    ; frames of an HTTP stream to the worker that answers
 //	         / "module." module "." ( "entry" / "join" / "leave" / "store" )   ; a module to busd
 //	         / "module." module ".stored." *OCTET                    ; JetStream to a module: a key of its store changed
@@ -32,6 +33,7 @@
 //	server   = token                                                 ; of the server name, such as example%2Ecom
 //	module   = token                                                 ; the queue group, too
 //	worker   = token
+//	client   = token                                                 ; random, made anew by each homeserver's client
 //	gateway  = token                                                 ; random, made anew by each gateway
 //	channel  = "c" / "b"                                             ; control, and bodies
 //	stream   = token                                                 ; random, or "_ctl" for what is between two processes

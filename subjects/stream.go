@@ -8,6 +8,25 @@ const (
 	Bulk    = "b" // bodies
 )
 
+// batched is the channel, beside those of streams, on which a worker answers what it was asked in batches.
+const batched = "a"
+
+// Answers is where workers of a module answer what a client asked them in batches. Only the module may publish there, and the name
+// of the client cannot be guessed.
+func (s Server) Answers(module, client string) string {
+	return s.GatewayStream(Process(module, client), batched, "1")
+}
+
+// AnswersAny matches Answers of every module.
+func (s Server) AnswersAny(client string) string { return s.GatewayStreams(client, batched) }
+
+// MayAnswer reports whether a subject is one that Answers returns for the module.
+func (s Server) MayAnswer(module, answers string) bool {
+	rest, ok := strings.CutPrefix(answers, s.root+"webg.1."+Token(module)+".")
+	_, rest, _ = strings.Cut(rest, ".")
+	return ok && rest == batched+".1"
+}
+
 // Process is the address of a gateway or a worker that carries HTTP for a module: two subject tokens.
 func Process(module, name string) string { return Token(module) + "." + Token(name) }
 

@@ -47,7 +47,7 @@ var house = map[string]row{
 	"matrix": {},
 
 	"internal/busopts":     {own: "internal/natsrequest internal/wire subjects " + schemas, others: protobuf},
-	"internal/natsrequest": {own: "internal/wire " + schemas, others: nats},
+	"internal/natsrequest": {own: "internal/batch internal/wire " + schemas, others: nats, tests: "subjects"},
 
 	"internal/declared": {own: "subjects " + schemas, others: protobuf},
 	"decision":          {},
@@ -57,7 +57,7 @@ var house = map[string]row{
 
 	"internal/redact/redacttest": {own: schemas, others: protobuf},
 
-	"internal/responder": {own: "internal/redact subjects " + schemas, others: nats + " " + logger + " " + protobuf, tests: "internal/natstest"},
+	"internal/responder": {own: "internal/batch internal/redact internal/wire subjects " + schemas, others: nats + " " + logger + " " + protobuf, tests: "internal/natstest"},
 	"internal/webpath":   {},
 
 	"internal/tunnel":               {tests: "internal/tunnel/ internal/webpath"},
@@ -71,7 +71,8 @@ var house = map[string]row{
 
 	"internal/combine/combinetest": {own: "internal/combine subjects " + schemas, others: protobuf + " pgregory.net/rapid"},
 
-	"internal/wire": {own: "matrix subjects " + schemas, others: protobuf + " " + nats},
+	"internal/batch": {own: "internal/wire", tests: schemas},
+	"internal/wire":  {own: "matrix subjects " + schemas, others: protobuf + " " + nats},
 
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 

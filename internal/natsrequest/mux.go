@@ -3,13 +3,16 @@ package natsrequest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/modulebus/modulebus/internal/batch"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
@@ -17,12 +20,12 @@ import (
 // ErrClosed is what [Mux.Send] returns after Close, and the text of what requests under way are answered then.
 var ErrClosed = errors.New("the client is closed")
 
-// Mux is the [Requester] over NATS. One subscription receives all replies. Each request has a reply subject of its own,
-// which cannot be guessed, so that no module can answer for another.
+// Mux is the [Requester] over NATS. One subscription receives all replies, and another one those to batches. Each request has a
+// ticket of its own, which cannot be guessed, so that no module can answer for another.
 type Mux struct {
 	nc     *nats.Conn
 	prefix string
-	sub    *nats.Subscription
+	subs   []*nats.Subscription
 	out    *outbox
 	closed atomic.Bool
 	shards [16]shard
@@ -37,36 +40,51 @@ type waiter struct {
 	to      Receiver
 	place   int
 	subject string
+	batch   *Batch // how it may have travelled; nil for by itself
 }
 
-// New returns a mux on a connection, which stays the caller's. Close must be called.
-func New(nc *nats.Conn) (*Mux, error) {
+// unasked is the place of what nobody asked: see [Mux.probe].
+const unasked = -1
+
+// New returns a mux on a connection, which stays the caller's. Answers is the pattern of the subjects at which batches are
+// answered. Close must be called.
+func New(nc *nats.Conn, answers string) (*Mux, error) {
 	m := &Mux{nc: nc, prefix: nc.NewInbox() + "."}
-	m.out = newOutbox(m.publish)
+	m.out = newOutbox(m.register, m.publish)
 	for i := range m.shards {
 		m.shards[i].waiting = map[Ticket]waiter{}
 	}
-	if err := m.subscribe(); err != nil {
+	err := errors.Join(m.subscribe(m.prefix+"*", m.receive), m.subscribe(answers, m.receiveAnswers))
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		m.unsubscribe()
 		return nil, fmt.Errorf("cannot listen for replies: %w", err)
 	}
 	return m, nil
 }
 
-func (m *Mux) subscribe() (err error) {
-	if m.sub, err = m.nc.Subscribe(m.prefix+"*", m.receive); err != nil {
+func (m *Mux) subscribe(subject string, receive nats.MsgHandler) error {
+	sub, err := m.nc.Subscribe(subject, receive)
+	if err != nil {
 		return err
 	}
+	m.subs = append(m.subs, sub)
 	// Memory is bounded by the requests under way, each of which has one reply at most.
-	if err := m.sub.SetPendingLimits(-1, -1); err != nil {
-		return err
+	return sub.SetPendingLimits(-1, -1)
+}
+
+func (m *Mux) unsubscribe() {
+	for _, sub := range m.subs {
+		_ = sub.Unsubscribe() // It fails only when the connection is closed.
 	}
-	return m.nc.Flush()
 }
 
 // Close fails the requests under way with [ErrClosed], and waits until the one that is being written is.
 func (m *Mux) Close() {
 	m.closed.Store(true)
-	_ = m.sub.Unsubscribe() // It fails only when the connection is closed.
+	m.unsubscribe()
 	m.out.close()
 	m.FailAll(ErrClosed)
 }
@@ -102,7 +120,11 @@ func (m *Mux) Lost(subject string) {
 func (m *Mux) Waiting() (n int) {
 	for i := range m.shards {
 		m.shards[i].mu.Lock()
-		n += len(m.shards[i].waiting)
+		for _, w := range m.shards[i].waiting {
+			if w.place != unasked {
+				n++
+			}
+		}
 		m.shards[i].mu.Unlock()
 	}
 	return n
@@ -110,23 +132,39 @@ func (m *Mux) Waiting() (n int) {
 
 func (m *Mux) shard(t Ticket) *shard { return &m.shards[t%Ticket(len(m.shards))] }
 
+// newTicket returns a ticket behind which there is room for those of a batch.
+func newTicket() Ticket { return Ticket(rand.Uint64()) &^ (batch.Most - 1) }
+
 // Send implements [Requester]. A request that turns out not to be sent is answered as NATS does when nobody is there.
 func (m *Mux) Send(to Receiver, place int, r Request) (Ticket, error) {
-	t := Ticket(rand.Uint64())
-	s := m.shard(t)
-	s.mu.Lock()
-	if m.closed.Load() { // Looked at under the lock, so that FailAll misses none.
-		s.mu.Unlock()
-		return 0, ErrClosed
+	if !m.together(r) {
+		r.Batch = nil
 	}
-	s.waiting[t] = waiter{to, place, r.Subject}
-	crowd := len(s.waiting) > 1 // A sixteenth of all who wait.
-	s.mu.Unlock()
-	m.out.send(t, r, crowd)
-	return t, nil
+	return m.out.send(r, waiter{to, place, r.Subject, r.Batch})
 }
 
-func (m *Mux) publish(t Ticket, r Request) {
+// register begins the wait for a reply.
+func (m *Mux) register(t Ticket, w waiter) (crowd bool, err error) {
+	s := m.shard(t)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m.closed.Load() { // Looked at under the lock, so that FailAll misses none.
+		return false, ErrClosed
+	}
+	s.waiting[t] = w
+	return len(s.waiting) > 1, nil // A sixteenth of all who wait.
+}
+
+func (m *Mux) publish(p parcel) {
+	switch {
+	case p.count == 1:
+		m.publishRequest(p.ticket, p.request)
+	case p.count > 1:
+		m.publishBatch(p.request.Batch, p.ticket, p.frame)
+	}
+}
+
+func (m *Mux) publishRequest(t Ticket, r Request) {
 	var err error
 	if h := r.Header(); h != nil {
 		err = m.nc.PublishMsg(&nats.Msg{Subject: r.Subject, Reply: m.reply(t), Header: h, Data: r.Data})
@@ -150,21 +188,41 @@ func (m *Mux) unsent(err error, size int) *nats.Msg {
 
 // Forget implements [Requester].
 func (m *Mux) Forget(t Ticket) {
+	if w, ok := m.take(t); ok && w.batch != nil {
+		w.batch.Route.fell()
+	}
+}
+
+// take ends the wait for a reply.
+func (m *Mux) take(t Ticket) (w waiter, ok bool) {
 	s := m.shard(t)
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, ok = s.waiting[t]
 	delete(s.waiting, t)
-	s.mu.Unlock()
+	return w, ok
 }
 
 // Cancel implements [Requester].
 func (m *Mux) Cancel(t Ticket, subject string) {
-	m.Forget(t)
+	m.take(t)
 	_ = m.nc.Publish(subject, []byte(m.reply(t))) // The deadline covers what is lost.
 }
 
+// reply is the reply subject of a request. In a batch, it is the name of the request.
 func (m *Mux) reply(t Ticket) string {
 	var space [64]byte
-	return string(strconv.AppendUint(append(space[:0], m.prefix...), uint64(t), 36))
+	return string(batch.AppendName(m.appendReply(space[:0], t), int(t%batch.Most)))
+}
+
+// batchReply is where a batch is answered as a whole.
+func (m *Mux) batchReply(first Ticket) string {
+	var space [64]byte
+	return string(m.appendReply(space[:0], first))
+}
+
+func (m *Mux) appendReply(dst []byte, t Ticket) []byte {
+	return strconv.AppendUint(append(dst, m.prefix...), uint64(t/batch.Most), 36)
 }
 
 // MaxPayload implements [Requester].
@@ -172,18 +230,34 @@ func (m *Mux) MaxPayload() int { return int(m.nc.MaxPayload()) }
 
 // receive drops replies for which there is no request under way: those that are late, duplicated or forged.
 func (m *Mux) receive(msg *nats.Msg) {
-	if n, err := strconv.ParseUint(msg.Subject[len(m.prefix):], 36, 64); err == nil {
-		m.give(Ticket(n), msg)
+	token, name, single := strings.Cut(msg.Subject[len(m.prefix):], batch.NameMark)
+	of, err := strconv.ParseUint(token, 36, 64)
+	if err != nil || of > math.MaxUint64/batch.Most {
+		return
+	}
+	first := Ticket(of) * batch.Most
+	if !single {
+		m.returned(first)
+		return
+	}
+	if i, err := strconv.ParseUint(name, 10, 8); err == nil {
+		m.give(first+Ticket(i), msg)
 	}
 }
 
 // give holds the shard while the receiver is called, which is what Forget relies on.
-func (m *Mux) give(t Ticket, msg *nats.Msg) {
+func (m *Mux) give(t Ticket, msg *nats.Msg) { m.giveBatched(t, msg, "") }
+
+// giveBatched is give for an answer that came on a subject of [Batch.Answers]; on any other where that is empty. It is dropped where
+// another module was asked.
+func (m *Mux) giveBatched(t Ticket, msg *nats.Msg, answers string) {
 	s := m.shard(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w, ok := s.waiting[t]; ok {
-		delete(s.waiting, t)
-		w.to.Receive(w.place, msg)
+	w, ok := s.waiting[t]
+	if !ok || answers != "" && (w.batch == nil || w.batch.Answers != answers) {
+		return
 	}
+	delete(s.waiting, t)
+	w.to.Receive(w.place, msg)
 }

@@ -12,9 +12,12 @@ import (
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 const (
+	server  = "example.com"
+	client  = "client"
 	subject = "module.question"
 	cancels = "module.cancel"
 
@@ -51,7 +54,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	home := natstest.InProcess(t)
-	m, err := natsrequest.New(natstest.Connect(t, home))
+	m, err := natsrequest.New(natstest.Connect(t, home), subjects.For(server).AnswersAny(client))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +134,7 @@ func TestMuxTakesOneReplyOfAQuestion(t *testing.T) {
 	w.send(r, 0, natsrequest.Request{Subject: subject})
 	q := await(t, questions)
 	made := q.Reply[:strings.LastIndexByte(q.Reply, '.')+1]
-	for _, to := range []string{made + "0", made + "no-number", q.Reply, q.Reply} {
+	for _, to := range []string{made + "0", made + "0-0", made + "no-number", made + "?-0", made + "zzzzzzzzzzzzz-0", q.Reply + "6", q.Reply, q.Reply} {
 		if err := w.module.Publish(to, []byte(to)); err != nil {
 			t.Fatal(err)
 		}

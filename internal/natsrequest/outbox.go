@@ -3,41 +3,51 @@ package natsrequest
 import (
 	"bytes"
 	"runtime"
+	"slices"
 	"sync"
+
+	"github.com/modulebus/modulebus/internal/batch"
 )
 
-// outbox publishes requests in the order in which they were sent, those that are sent at about the same time together.
+// outbox publishes requests in the order in which they were sent, those that are sent at about the same time together: in one
+// system call, and in one message where they may.
 //
 // A caller waits after it has sent, and as soon as it does, the client library writes what it published: one system call
 // for each request, which would be most of what an ask costs when there are many. So the first sender yields to others
 // that are about to send, and then publishes for all of them.
 type outbox struct {
-	publish func(Ticket, Request)
+	register func(Ticket, waiter) (crowd bool, err error) // is called before the request can be published
+	publish  func(parcel)
 
 	mu     sync.Mutex
 	idle   sync.Cond // tells close that open has become false
 	open   bool      // a goroutine is publishing, and will look again
 	closed bool
-	in     []queued
-	out    []queued // are being published
+	round  uint64 // of in; those of batches say by it what is theirs
+	in     []parcel
+	out    []parcel // are being published
 }
 
-type queued struct {
-	ticket  Ticket
+// parcel is one message, with one request or with several.
+type parcel struct {
+	ticket  Ticket // of the first request; those after it have the numbers that follow
 	request Request
+	count   int
+	frame   []byte // of those that may travel together; else empty
 }
 
-func newOutbox(publish func(Ticket, Request)) *outbox {
-	o := &outbox{publish: publish}
+func newOutbox(register func(Ticket, waiter) (bool, error), publish func(parcel)) *outbox {
+	o := &outbox{register: register, publish: publish, round: 1}
 	o.idle.L = &o.mu
 	return o
 }
 
 // send publishes a request, or leaves that to the goroutine that is publishing already. In a crowd it yields first. The
 // data of the request is not used after it returns.
-func (o *outbox) send(t Ticket, r Request, crowd bool) {
-	if o.put(queued{t, r}) {
-		return
+func (o *outbox) send(r Request, w waiter) (Ticket, error) {
+	t, crowd, left, err := o.put(r, w)
+	if left || err != nil {
+		return t, err
 	}
 	if crowd {
 		runtime.Gosched()
@@ -45,6 +55,7 @@ func (o *outbox) send(t Ticket, r Request, crowd bool) {
 	if o.flush() {
 		go o.flushAll() // Not here: this caller has a reply to wait for, and others go on sending.
 	}
+	return t, nil
 }
 
 // flushAll ends when there is nothing to publish; close waits for it.
@@ -55,29 +66,64 @@ func (o *outbox) flushAll() {
 
 // put queues a request and reports whether there is nothing left to do for it: another goroutine is publishing and will
 // publish it, or the outbox is closed. In the first case the data is copied, because the caller may reuse it.
-func (o *outbox) put(q queued) bool {
+func (o *outbox) put(r Request, w waiter) (t Ticket, crowd, left bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return true
+	p := o.parcelFor(r)
+	t = p.ticket + Ticket(p.count)
+	if crowd, err = o.register(t, w); err != nil || o.closed {
+		return t, crowd, true, err
 	}
-	open := o.open
-	if open {
-		q.request.Data = bytes.Clone(q.request.Data)
+	p.add(r, o.open)
+	left, o.open = o.open, true
+	return t, crowd, left, nil
+}
+
+// parcelFor returns the parcel in which a request travels: one that has begun, or another.
+func (o *outbox) parcelFor(r Request) *parcel {
+	b := r.Batch
+	if b != nil && b.round == o.round && o.in[b.at].holds(r) {
+		return &o.in[b.at]
 	}
-	o.open, o.in = true, append(o.in, q)
-	return open
+	at := len(o.in)
+	o.in = slices.Grow(o.in, 1)[:at+1]
+	p := &o.in[at]
+	*p = parcel{ticket: newTicket(), frame: p.frame[:0]}
+	if b != nil {
+		p.frame = batch.Begin(p.frame, uint64(p.ticket))
+		b.round, b.at = o.round, at
+	}
+	return p
+}
+
+// holds reports whether the parcel has room for one more request.
+func (p *parcel) holds(r Request) bool {
+	return p.count < int(min(r.Batch.Most, batch.Most)) && len(p.frame)+len(r.Data) < maxBatch
+}
+
+func (p *parcel) add(r Request, clone bool) {
+	if r.Batch != nil {
+		p.frame = batch.AppendQuestion(p.frame, batch.Question{Timeout: r.Timeout, Data: r.Data})
+		r.Data = p.frame[len(p.frame)-len(r.Data):] // Whoever sent it has it again.
+	} else if clone {
+		r.Data = bytes.Clone(r.Data)
+	}
+	if p.count == 0 {
+		p.request = r
+	}
+	p.count++
 }
 
 // flush publishes what is queued, and reports whether more is queued now. If not, the next sender publishes.
 func (o *outbox) flush() bool {
 	o.mu.Lock()
 	o.in, o.out = o.out[:0], o.in
+	o.round++
 	o.mu.Unlock()
-	for _, q := range o.out {
-		o.publish(q.ticket, q.request)
+	for i := range o.out {
+		o.publish(o.out[i])
+		o.out[i].reuse(i)
 	}
-	clear(o.out)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.open = len(o.in) > 0
@@ -85,6 +131,16 @@ func (o *outbox) flush() bool {
 		o.idle.Broadcast()
 	}
 	return o.open
+}
+
+// reuse keeps the memory of some payloads for later ones.
+func (p *parcel) reuse(i int) {
+	const kept = 16
+	frame := p.frame[:0]
+	if i >= kept || cap(frame) > 2*maxBatch {
+		frame = nil
+	}
+	*p = parcel{frame: frame}
 }
 
 // close drops what is sent from now on, and waits until what was sent before is published.

@@ -2,32 +2,65 @@ package natsrequest
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 
 	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/batch"
 )
+
+// crowded has the outbox believe that others wait, or not.
+func crowded(crowd bool) func(Ticket, waiter) (bool, error) {
+	return func(Ticket, waiter) (bool, error) { return crowd, nil }
+}
+
+// contents are the data of a parcel's requests, as the worker gets them.
+func contents(p parcel) [][]byte {
+	if p.count == 1 {
+		return [][]byte{p.request.Data}
+	}
+	_, questions, err := batch.Questions(p.frame)
+	if err != nil {
+		return nil
+	}
+	var all [][]byte
+	for _, q := range questions {
+		all = append(all, q.Data)
+	}
+	return all
+}
 
 func TestOutboxPublishesOnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		senders, each := rapid.IntRange(1, 8).Draw(t, "senders"), rapid.IntRange(1, 40).Draw(t, "requests of each")
-		crowd := rapid.Bool().Draw(t, "crowd")
+		crowd, most := rapid.Bool().Draw(t, "crowd"), rapid.Uint32Range(2, 5).Draw(t, "most together")
+		workers := []*Batch{nil, {Most: most}, {Most: most}}
+		batches := rapid.SliceOfN(rapid.SampledFrom(workers), senders, senders).Draw(t, "workers")
 		var published sync.WaitGroup
 		published.Add(senders * each)
 		got := make([][]uint64, senders) // One publishes at a time, so there is no lock.
-		o := newOutbox(func(ticket Ticket, r Request) {
-			got[ticket] = append(got[ticket], binary.BigEndian.Uint64(r.Data))
-			published.Done()
+		o := newOutbox(crowded(crowd), func(p parcel) {
+			if p.count > 1 && (p.request.Batch == nil || p.count > int(most)) {
+				t.Errorf("%d requests travelled together, and %v may", p.count, p.request.Batch)
+			}
+			for _, data := range contents(p) {
+				sender := binary.BigEndian.Uint32(data)
+				got[sender] = append(got[sender], uint64(binary.BigEndian.Uint32(data[4:])))
+				published.Done()
+			}
 		})
 		for i := range senders {
 			go func() {
 				data := make([]byte, 8)
+				binary.BigEndian.PutUint32(data, uint32(i))
 				for n := range each {
-					binary.BigEndian.PutUint64(data, uint64(n)) // The data is the sender's again after send.
-					o.send(Ticket(i), Request{Data: data}, crowd)
+					binary.BigEndian.PutUint32(data[4:], uint32(n)) // The data is the sender's again after send.
+					_, _ = o.send(Request{Data: data, Batch: batches[i]}, waiter{})
 				}
 			}()
 		}
@@ -40,28 +73,51 @@ func TestOutboxPublishesOnceAndInOrder(t *testing.T) {
 	})
 }
 
+func TestOutboxGivesEachRequestATicketOfItsOwn(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		tickets := map[Ticket]bool{}
+		o := newOutbox(func(t Ticket, _ waiter) (bool, error) { tickets[t] = true; return false, nil }, func(parcel) {})
+		o.open = true // Nobody publishes: what is sent stays together.
+		b := &Batch{Most: 1 << 20}
+		n := rapid.IntRange(1, 3*batch.Most).Draw(t, "requests")
+		for range n {
+			_, _ = o.send(Request{Batch: b, Data: rapid.SliceOfN(rapid.Byte(), 0, 1000).Draw(t, "data")}, waiter{})
+		}
+		if len(tickets) != n {
+			t.Errorf("%d requests have %d tickets", n, len(tickets))
+		}
+		for _, p := range o.in {
+			if p.count > batch.Most || len(p.frame) > maxBatch+maxTogether {
+				t.Errorf("%d requests in %d bytes travel together", p.count, len(p.frame))
+			}
+		}
+	})
+}
+
 func TestOutboxHoldsNoSenderForOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		blocked, first := make(chan struct{}), true
-		var published []Ticket
-		o := newOutbox(func(ticket Ticket, _ Request) {
+		var published []string
+		o := newOutbox(crowded(false), func(p parcel) {
 			if first {
 				first = false
 				<-blocked
 			}
-			published = append(published, ticket)
+			published = append(published, string(p.request.Data))
 		})
+		send := func(name string) { _, _ = o.send(Request{Data: []byte(name)}, waiter{}) }
 		done := make(chan struct{})
-		go func() { defer close(done); o.send(0, Request{}, false) }()
+		go func() { defer close(done); send("0") }()
 		synctest.Wait()
-		for i := range 3 { // The connection takes nothing, but nobody else waits for it.
-			o.send(Ticket(i+1), Request{}, false)
+		for _, name := range []string{"1", "2", "3"} { // The connection takes nothing, but nobody else waits for it.
+			send(name)
 		}
 		close(blocked)
 		<-done
 		synctest.Wait()
-		if want := []Ticket{0, 1, 2, 3}; !slices.Equal(published, want) {
+		if want := []string{"0", "1", "2", "3"}; !slices.Equal(published, want) {
 			t.Errorf("published %v, not %v", published, want)
 		}
 	})
@@ -72,20 +128,38 @@ func TestOutboxCloseWaitsForWhatIsBeingPublished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		blocked := make(chan struct{})
 		published, closed := 0, false
-		o := newOutbox(func(Ticket, Request) { <-blocked; published++ })
-		go o.send(0, Request{}, false)
+		o := newOutbox(crowded(false), func(p parcel) { <-blocked; published += p.count })
+		send := func() { _, _ = o.send(Request{}, waiter{}) }
+		go send()
 		synctest.Wait()
-		o.send(1, Request{}, false)
+		send()
 		go func() { o.close(); closed = true }()
 		synctest.Wait()
 		if closed {
 			t.Error("close returned while a request was being published")
 		}
-		o.send(2, Request{}, false) // Too late.
+		send() // Too late.
 		close(blocked)
 		synctest.Wait()
 		if !closed || published != 2 {
 			t.Errorf("closed: %v, %d requests published", closed, published)
 		}
 	})
+}
+
+func TestOutboxPublishesNothingThatIsNotAwaited(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("refused")
+	var fail error
+	published := 0
+	o := newOutbox(func(Ticket, waiter) (bool, error) { return false, fail }, func(p parcel) { published += p.count })
+	b := &Batch{Most: 8}
+	fail = refused
+	if _, err := o.send(Request{Batch: b}, waiter{}); !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+	fail = nil
+	if _, err := o.send(Request{Batch: b}, waiter{}); err != nil || published != 1 {
+		t.Errorf("%d requests were published, %v", published, err)
+	}
 }

@@ -55,6 +55,7 @@ type Request struct {
 	Timeout time.Duration // what is left to answer, where that is less than the module's own timeout; else 0
 	File    string        // where the question is read in pieces, instead of Data; else empty
 	Size    int           // of what is in the file, in bytes
+	Batch   *Batch        // how it may travel with others; nil for by itself
 }
 
 // Header returns the headers of the request, nil for none.

@@ -18,9 +18,10 @@ type pool struct {
 
 	limit   int32
 	serve   func(*nats.Msg) Answer
-	reply   func(*nats.Msg, Answer)
-	refuse  func(*nats.Msg)
-	waiting atomic.Int32 // goroutines that wait for a message: one at least, or one is being started
+	reply   func(request, Answer)
+	refuse  func(request)
+	unpack  func(*nats.Msg) *batch // nil where a message is one request
+	waiting atomic.Int32           // goroutines that wait for a message: one at least, or one is being started
 	busy    atomic.Int32
 	owned   sync.WaitGroup
 }
@@ -37,8 +38,8 @@ const (
 // newPool returns a pool that calls serve for a message and passes what it returns to reply, or calls refuse if limit
 // messages are being served. The slot is released before reply is called, so a requester that reacts to a reply
 // immediately is not refused. stop must be called.
-func newPool(limit int, serve func(*nats.Msg) Answer, reply func(*nats.Msg, Answer), refuse func(*nats.Msg)) *pool {
-	p := &pool{work: make(chan *nats.Msg, backlog), limit: int32(limit), serve: serve, reply: reply, refuse: refuse}
+func newPool(limit int, serve func(*nats.Msg) Answer, reply func(request, Answer), refuse func(request), unpack func(*nats.Msg) *batch) *pool {
+	p := &pool{work: make(chan *nats.Msg, backlog), limit: int32(limit), serve: serve, reply: reply, refuse: refuse, unpack: unpack}
 	p.grow()
 	return p
 }
@@ -99,11 +100,37 @@ func (p *pool) take(m *nats.Msg) {
 	if FromStream(m) {
 		return
 	}
+	if b := p.unpack(m); b != nil {
+		p.takeAll(b)
+	} else {
+		p.takeOne(request{Msg: m})
+	}
+}
+
+// takeAll serves the requests of a batch, one after the other. Before each of them it sees to it that another goroutine is there
+// to go on with the rest, so that none waits for one that takes long.
+func (p *pool) takeAll(b *batch) {
+	for {
+		r, more := b.next()
+		if r.Msg == nil {
+			return
+		}
+		if more && b.standby.CompareAndSwap(false, true) {
+			p.owned.Go(func() {
+				b.standby.Store(false)
+				p.takeAll(b)
+			})
+		}
+		p.takeOne(r)
+	}
+}
+
+func (p *pool) takeOne(r request) {
 	if !p.admit() {
-		p.refuse(m)
+		p.refuse(r)
 		return
 	}
-	p.reply(m, p.answer(m))
+	p.reply(r, p.answer(r.Msg))
 }
 
 func (p *pool) answer(m *nats.Msg) Answer {

@@ -31,8 +31,11 @@ func newWorker(limit int) worker {
 
 // silentPool is a pool that replies nothing.
 func silentPool(limit int, serve, refuse func(*nats.Msg)) *pool {
-	return newPool(limit, func(m *nats.Msg) Answer { serve(m); return Answer{} }, func(*nats.Msg, Answer) {}, refuse)
+	return newPool(limit, func(m *nats.Msg) Answer { serve(m); return Answer{} }, func(request, Answer) {}, func(r request) { refuse(r.Msg) }, oneEach)
 }
+
+// oneEach has each message be one request.
+func oneEach(*nats.Msg) *batch { return nil }
 
 // stopping stops a pool, and returns a channel that is closed when it has ended.
 func stopping(p *pool) <-chan struct{} {
@@ -90,7 +93,7 @@ func TestRequesterWithAReplyIsNotRefusedNext(t *testing.T) {
 	var p *pool
 	served, done := 0, make(chan struct{})
 	answer := func(*nats.Msg) Answer { served++; return Answer{Data: []byte{byte(served)}} }
-	p = newPool(1, answer, func(m *nats.Msg, a Answer) {
+	p = newPool(1, answer, func(m request, a Answer) {
 		if want := byte(served); len(a.Data) != 1 || a.Data[0] != want {
 			t.Errorf("reply %v, not %d", a.Data, want)
 		}
@@ -98,8 +101,8 @@ func TestRequesterWithAReplyIsNotRefusedNext(t *testing.T) {
 			close(done)
 			return
 		}
-		p.work <- m
-	}, func(*nats.Msg) { t.Error("refused") })
+		p.work <- m.Msg
+	}, func(request) { t.Error("refused") }, oneEach)
 	p.work <- message("")
 	<-done
 	p.stop()

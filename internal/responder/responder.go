@@ -47,6 +47,10 @@ type Options struct {
 	// Spell returns the answer that reports a trouble.
 	Spell func(Trouble) Answer
 
+	// Answers reports whether the requests of a message that carries several, and came on a subject, may be answered at another
+	// one, to which no reply subject gives the permission. Default: a message is one request. See ADR 64.
+	Answers func(answers string) bool
+
 	// Context is what requests' contexts are derived from. Default: [context.Background].
 	Context context.Context //nolint:containedctx // It is handed on.
 
@@ -60,6 +64,7 @@ type Responder struct {
 	options  Options
 	pool     *pool
 	inFlight inFlight
+	answers  *answers
 	jobs     sync.Map // *nats.Msg → job, of those that Do put among the requests
 
 	stop func() <-chan struct{} // stops the pool, once
@@ -75,7 +80,8 @@ func New(nc *nats.Conn, o Options) *Responder {
 		o.Context = context.Background()
 	}
 	r := &Responder{nc: nc, options: o}
-	return r.over(newPool(o.Limit, r.serve, r.reply, r.busy))
+	r.answers = newAnswers(r.publishAnswers)
+	return r.over(newPool(o.Limit, r.serve, r.reply, r.busy, r.unpack))
 }
 
 // Taking returns a responder that passes requests to take, limit at a time, and those beyond the limit to refuse. It
@@ -83,7 +89,7 @@ func New(nc *nats.Conn, o Options) *Responder {
 func Taking(nc *nats.Conn, limit int, take, refuse func(*nats.Msg)) *Responder {
 	silent := func(m *nats.Msg) Answer { take(m); return Answer{} }
 	r := &Responder{nc: nc}
-	return r.over(newPool(limit, silent, func(*nats.Msg, Answer) {}, refuse))
+	return r.over(newPool(limit, silent, func(request, Answer) {}, func(q request) { refuse(q.Msg) }, r.unpack))
 }
 
 func (r *Responder) over(p *pool) *Responder {
@@ -182,6 +188,9 @@ func (r *Responder) end() <-chan struct{} {
 	go func() {
 		defer close(done)
 		r.pool.stop()
+		if r.answers != nil {
+			r.answers.wait()
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, sub := range r.cancels {
@@ -224,15 +233,23 @@ func (r *Responder) guarded(m *nats.Msg) (_ Answer, err error) {
 	return r.options.Serve(m), nil
 }
 
-func (r *Responder) busy(m *nats.Msg) {
-	if j, ok := r.job(m); ok {
+func (r *Responder) busy(q request) {
+	if j, ok := r.job(q.Msg); ok {
 		j.refused()
 		return
 	}
-	r.reply(m, r.options.Spell(Trouble{Busy, fmt.Sprintf("%d requests are under way", r.options.Limit)}))
+	r.reply(q, r.options.Spell(Trouble{Busy, fmt.Sprintf("%d requests are under way", r.options.Limit)}))
 }
 
-func (r *Responder) reply(m *nats.Msg, a Answer) {
+func (r *Responder) reply(q request, a Answer) {
+	if q.of != nil {
+		r.replyTogether(q, a)
+		return
+	}
+	r.replyAlone(q.Msg, a)
+}
+
+func (r *Responder) replyAlone(m *nats.Msg, a Answer) {
 	if m.Reply == "" {
 		return
 	}
@@ -242,13 +259,18 @@ func (r *Responder) reply(m *nats.Msg, a Answer) {
 	}
 	err := r.publish(m.Reply, a)
 	if errors.Is(err, nats.ErrMaxPayload) {
-		text := fmt.Sprintf("the answer of %d bytes is larger than the server's max_payload", len(a.Data))
-		r.options.Log.Warn().Str("subject", m.Subject).Msg(text)
-		err = r.publish(m.Reply, r.options.Spell(Trouble{TooLarge, text}))
+		err = r.publish(m.Reply, r.tooLarge(m, a))
 	}
 	if err != nil {
 		r.options.Log.Warn().Err(err).Int("bytes", len(a.Data)).Msg("cannot answer")
 	}
+}
+
+// tooLarge is what stands for an answer that does not fit a message.
+func (r *Responder) tooLarge(m *nats.Msg, a Answer) Answer {
+	text := fmt.Sprintf("the answer of %d bytes is larger than the server's max_payload", len(a.Data))
+	r.options.Log.Warn().Str("subject", m.Subject).Msg(text)
+	return r.options.Spell(Trouble{TooLarge, text})
 }
 
 func (r *Responder) publish(subject string, a Answer) error {

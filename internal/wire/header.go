@@ -33,6 +33,9 @@ const (
 	// HeaderQuestionSize is its size in bytes.
 	HeaderQuestionSize = "Modulebus-Question-Size"
 
+	// HeaderBatch is the subject at which the questions of a message that has several are answered: see ADR 64.
+	HeaderBatch = "Modulebus-Batch"
+
 	// HeaderContentType selects the mapping of the payload: see [MappingOf].
 	HeaderContentType = "Content-Type"
 )

@@ -220,7 +220,9 @@ func (m *module) wanted() []string {
 // recall takes what it registered earlier from its part of a roster.
 func (m *module) recall(e *rosterv1.Module) {
 	m.heard = m.heard || e.GetHeard() || registered(e)
-	j := &rosterv1.Join{WebResources: e.GetWebResources(), Json: e.GetJson(), Pulls: e.GetPulls(), Needs: map[string]*rosterv1.Needs{}}
+	j := &rosterv1.Join{
+		WebResources: e.GetWebResources(), Json: e.GetJson(), Pulls: e.GetPulls(), Batch: e.GetBatch(), Needs: map[string]*rosterv1.Needs{},
+	}
 	refused := map[string]string{}
 	for _, i := range e.GetCallbacks() {
 		if i.GetNamed() {

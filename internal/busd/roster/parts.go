@@ -57,6 +57,7 @@ func (m *module) part(owners map[string]string) *rosterv1.Module {
 	out := &rosterv1.Module{
 		Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers)), Grants: m.Grants, Declined: m.declined,
 		Heard: m.heard, Unknown: m.unknown() && !m.skipped(), Pulls: m.last.GetPulls(),
+		Batch: m.last.GetBatch(),
 	}
 	for _, name := range m.wanted() {
 		out.Callbacks = append(out.Callbacks, m.interest(name))

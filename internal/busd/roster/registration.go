@@ -3,6 +3,7 @@ package roster
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -65,7 +66,9 @@ func limitsOf(listed bool) limits {
 
 // accept returns what of a join can be accepted, and says what not.
 func accept(j *rosterv1.Join, l limits) (*rosterv1.Join, []string) {
-	out := &rosterv1.Join{Json: j.GetJson(), Pulls: j.GetPulls(), Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
+	out := &rosterv1.Join{
+		Json: j.GetJson(), Pulls: j.GetPulls(), Batch: j.GetBatch(), Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{},
+	}
 	problems := acceptCallbacks(out, j, l)
 	problems = append(problems, acceptPaths(out, j, l)...)
 	return out, append(problems, pair(out)...)
@@ -115,7 +118,7 @@ var tooManyPaths = fmt.Sprintf("a module may have %d web resources, so only the 
 
 // reduced is what counts of a registration that is too much to remember: the names of its callbacks.
 func reduced(j *rosterv1.Join) *rosterv1.Join {
-	out := &rosterv1.Join{Callbacks: j.GetCallbacks(), Json: j.GetJson(), Pulls: j.GetPulls(), Unserved: map[string]string{}}
+	out := &rosterv1.Join{Callbacks: j.GetCallbacks(), Json: j.GetJson(), Pulls: j.GetPulls(), Batch: j.GetBatch(), Unserved: map[string]string{}}
 	for name := range j.GetNeeds() {
 		out.Unserved[name] = "its workers need too many different things of " + name
 	}
@@ -124,14 +127,15 @@ func reduced(j *rosterv1.Join) *rosterv1.Join {
 }
 
 // unite returns what any of them registers. Whoever wants no JSON reads it all the same. Questions are pulled only where
-// each of them does that.
+// each of them does that, and as many travel together as the one takes that takes least.
 func unite(all []*rosterv1.Join) *rosterv1.Join {
-	out := &rosterv1.Join{Pulls: true, Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
+	out := &rosterv1.Join{Pulls: true, Batch: math.MaxUint32, Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
 	for _, j := range all {
 		out.Callbacks = append(out.Callbacks, j.GetCallbacks()...)
 		out.WebResources = append(out.WebResources, j.GetWebResources()...)
 		out.Json = out.Json || j.GetJson()
 		out.Pulls = out.Pulls && j.GetPulls()
+		out.Batch = min(out.Batch, j.GetBatch())
 		for name, needs := range j.GetNeeds() {
 			out.Needs[name] = uniteNeeds(out.Needs[name], needs)
 		}

@@ -212,7 +212,9 @@ type Join struct {
 	Unserved map[string]string `protobuf:"bytes,9,rep,name=unserved,proto3" json:"unserved,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Whether it reads a question that is larger than a message where the header Modulebus-Question says. Without it such a
 	// question is not asked: the module has failed.
-	Pulls         bool `protobuf:"varint,10,opt,name=pulls,proto3" json:"pulls,omitempty"`
+	Pulls bool `protobuf:"varint,10,opt,name=pulls,proto3" json:"pulls,omitempty"`
+	// How many questions it takes in one message, as the header Modulebus-Batch says. At most 256; 0 or 1 is one at a time.
+	Batch         uint32 `protobuf:"varint,11,opt,name=batch,proto3" json:"batch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +317,13 @@ func (x *Join) GetPulls() bool {
 		return x.Pulls
 	}
 	return false
+}
+
+func (x *Join) GetBatch() uint32 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
 }
 
 // Needs narrow what a module is asked, and what of the request it gets.
@@ -969,7 +978,9 @@ type Module struct {
 	// asked, and each decision has it among its failures.
 	Unknown bool `protobuf:"varint,9,opt,name=unknown,proto3" json:"unknown,omitempty"`
 	// Whether all of its workers read questions that are larger than a message in pieces: see Join.pulls.
-	Pulls         bool `protobuf:"varint,10,opt,name=pulls,proto3" json:"pulls,omitempty"`
+	Pulls bool `protobuf:"varint,10,opt,name=pulls,proto3" json:"pulls,omitempty"`
+	// How many questions each of its workers takes in one message: see Join.batch.
+	Batch         uint32 `protobuf:"varint,11,opt,name=batch,proto3" json:"batch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1072,6 +1083,13 @@ func (x *Module) GetPulls() bool {
 		return x.Pulls
 	}
 	return false
+}
+
+func (x *Module) GetBatch() uint32 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
 }
 
 // Interest is one callback that a module is asked, with all settings of the operator's file and of the callback. The
@@ -1543,7 +1561,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\rjoin_every_ms\x18\x06 \x01(\rR\vjoinEveryMs\x1a=\n" +
 	"\x0fTimeoutsMsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xa7\x04\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xbd\x04\n" +
 	"\x04Join\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1c\n" +
@@ -1555,7 +1573,8 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x05needs\x18\b \x03(\v2$.modulebus.roster.v1.Join.NeedsEntryR\x05needs\x12C\n" +
 	"\bunserved\x18\t \x03(\v2'.modulebus.roster.v1.Join.UnservedEntryR\bunserved\x12\x14\n" +
 	"\x05pulls\x18\n" +
-	" \x01(\bR\x05pulls\x1aT\n" +
+	" \x01(\bR\x05pulls\x12\x14\n" +
+	"\x05batch\x18\v \x01(\rR\x05batch\x1aT\n" +
 	"\n" +
 	"NeedsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
@@ -1605,7 +1624,7 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x06sender\x18\x02 \x01(\tR\x06sender\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\rR\x05index\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\rR\x05count\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"\xa6\x02\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"\xbc\x02\n" +
 	"\x06Module\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\tcallbacks\x18\x02 \x03(\v2\x1d.modulebus.roster.v1.InterestR\tcallbacks\x12#\n" +
@@ -1617,7 +1636,8 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\x05heard\x18\b \x01(\bR\x05heard\x12\x18\n" +
 	"\aunknown\x18\t \x01(\bR\aunknown\x12\x14\n" +
 	"\x05pulls\x18\n" +
-	" \x01(\bR\x05pulls\"\xa1\x04\n" +
+	" \x01(\bR\x05pulls\x12\x14\n" +
+	"\x05batch\x18\v \x01(\rR\x05batch\"\xa1\x04\n" +
 	"\bInterest\x12\x1a\n" +
 	"\bcallback\x18\x01 \x01(\tR\bcallback\x12\x1d\n" +
 	"\n" +

@@ -1,0 +1,138 @@
+package natsrequest
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/batch"
+	"github.com/modulebus/modulebus/internal/wire"
+)
+
+const (
+	// maxTogether is how large a question may be that travels with others, in bytes. Beyond: it travels by itself.
+	maxTogether = 16 << 10
+
+	// maxBatch is how large a message of several questions may grow, in bytes. Beyond: the next question begins another.
+	maxBatch = 64 << 10
+
+	// probeEvery is how often a worker that has answered no batch is tried.
+	probeEvery = 5 * time.Second
+)
+
+// Batch says how requests for one callback of one worker may travel together. See ADR 64.
+type Batch struct {
+	Subject string // where the worker is asked
+	Answers string // where it answers
+	Most    uint32 // how many requests one message may hold; above [batch.Most] it is that
+	Route   *Route // to the worker and back
+
+	round uint64 // of the outbox, in which it has a parcel with room
+	at    int    // which parcel that is
+}
+
+// Alone is what a receiver gets, instead of a reply, for a request that came back: it travelled with others, and nobody has taken
+// them. It is to be sent again, without a [Batch].
+var Alone = &nats.Msg{}
+
+// Route is what is known of the way to a worker and back. Whether answers to batches come through depends on permissions at both
+// ends and on NATS between them, so a batch without questions is sent first. One Route serves all callbacks of a worker. The zero
+// value is ready, and its methods may be called concurrently.
+type Route struct {
+	proven atomic.Bool
+
+	mu     sync.Mutex
+	probed time.Time
+	ticket Ticket
+}
+
+// Receive implements [Receiver].
+func (r *Route) Receive(_ int, reply *nats.Msg) {
+	r.proven.Store(reply != Alone && wire.FailureOf(reply) == nil)
+}
+
+// Lost implements [Receiver].
+func (*Route) Lost() {}
+
+// fell notes that an answer has not come, whatever the reason.
+func (r *Route) fell() {
+	if r.proven.CompareAndSwap(true, false) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.probed = time.Time{}
+	}
+}
+
+// due reports whether it is time to try, and notes that it was done. Ticket is that of the last time.
+func (r *Route) due(now time.Time, next Ticket) (last Ticket, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.probed.IsZero() && now.Sub(r.probed) < probeEvery {
+		return 0, false
+	}
+	last, r.ticket, r.probed = r.ticket, next, now
+	return last, true
+}
+
+// together reports whether a request may travel with others now. Where that is not known yet, it is tried.
+func (m *Mux) together(r Request) bool {
+	switch b := r.Batch; {
+	case b == nil || b.Most < 2 || len(r.Data) > maxTogether || r.JSON || r.File != "":
+		return false
+	case b.Route.proven.Load():
+		return true
+	default:
+		m.probe(b)
+		return false
+	}
+}
+
+// probe sends a batch without a question.
+func (m *Mux) probe(b *Batch) {
+	t := newTicket()
+	last, due := b.Route.due(time.Now(), t)
+	if !due {
+		return
+	}
+	m.take(last)
+	if _, err := m.register(t, waiter{to: b.Route, place: unasked, batch: b}); err == nil {
+		m.publishBatch(b, t, batch.Begin(nil, uint64(t)))
+	}
+}
+
+// publishBatch sends a payload with questions whose tickets are those from first on. Where that is not possible, each finds out by
+// itself.
+func (m *Mux) publishBatch(b *Batch, first Ticket, frame []byte) {
+	err := m.nc.PublishMsg(&nats.Msg{
+		Subject: b.Subject, Reply: m.batchReply(first), Header: nats.Header{wire.HeaderBatch: {b.Answers}}, Data: frame,
+	})
+	if err != nil {
+		m.returned(first)
+	}
+}
+
+// receiveAnswers takes in what workers answer to batches. An answer counts only where the worker that was asked gives it, and the
+// subject says of which module that is.
+func (m *Mux) receiveAnswers(msg *nats.Msg) {
+	all, err := batch.Answers(msg.Data)
+	if err != nil {
+		return // Its questions have no answer.
+	}
+	replies := make([]nats.Msg, len(all))
+	for i, a := range all {
+		replies[i].Data = a.Data
+		if a.Failed {
+			replies[i].Header = nats.Header{wire.HeaderErrorCode: {a.Code}, wire.HeaderError: {a.Text}}
+		}
+		m.giveBatched(Ticket(a.Number), &replies[i], msg.Subject)
+	}
+}
+
+// returned has the questions of a batch sent again, those that have no answer, because nobody has taken it.
+func (m *Mux) returned(first Ticket) {
+	for i := range Ticket(batch.Most) {
+		m.give(first+i, Alone)
+	}
+}
