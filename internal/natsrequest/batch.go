@@ -78,8 +78,10 @@ func (r *Route) due(now time.Time, next Ticket) (last Ticket, due bool) {
 
 // together reports whether a request may travel with others now. Where that is not known yet, it is tried.
 func (m *Mux) together(r Request) bool {
-	switch b := r.Batch; {
-	case b == nil || b.Most < 2 || len(r.Data) > maxTogether || r.JSON || r.File != "":
+	b := r.Batch
+	r.Timeout = 0 // The only thing that a question of a batch may say beside its data.
+	switch {
+	case b == nil || b.Most < 2 || len(r.Data) > maxTogether || r.Header() != nil:
 		return false
 	case b.Route.proven.Load():
 		return true
