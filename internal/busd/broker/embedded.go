@@ -19,6 +19,10 @@ import (
 // startTime is how long the embedded server may take to start. Beyond: busd ends with an error.
 const startTime = 10 * time.Second
 
+// syncInterval is how often what JetStream has written is made to reach the disk: so much of it is lost with the machine's power.
+// NATS itself would wait two minutes.
+const syncInterval = time.Second
+
 // tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Beyond: its connection is closed.
 const tlsTime = 5
 
@@ -78,7 +82,7 @@ func serverOptions(o Options) (*server.Options, error) {
 	}
 	options := &server.Options{
 		Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true,
-		MaxPayload: int32(o.NATS.MaxPayload), JetStream: true, StoreDir: o.StoreDir,
+		MaxPayload: int32(o.NATS.MaxPayload), JetStream: true, StoreDir: o.StoreDir, SyncInterval: syncInterval,
 	}
 	return options, secure(options, o.NATS.TLS, o.Log)
 }

@@ -16,7 +16,7 @@ type arrivals struct {
 
 // take begins to take news out, as much as the window lets through.
 func take(ctx context.Context, c jetstream.Consumer) (*arrivals, error) {
-	iterator, err := c.Messages(jetstream.PullMaxMessages(window/4), jetstream.PullExpiry(absence/2))
+	iterator, err := c.Messages(jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(absence/2))
 	if err != nil {
 		return nil, err
 	}

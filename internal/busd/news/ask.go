@@ -3,10 +3,12 @@ package news
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/redact"
@@ -17,7 +19,7 @@ import (
 
 // itemOf reads what was stored. What this version cannot read stands in no order, and fails when it is told.
 func (x *term) itemOf(m jetstream.Msg, meta *jetstream.MsgMetadata) *item {
-	n := &item{seq: meta.Sequence.Stream, stored: meta.Timestamp, data: m.Data(), msg: m, key: strconv.FormatUint(meta.Sequence.Stream, 10)}
+	n := &item{seq: meta.Sequence.Stream, stored: meta.Timestamp, data: m.Data(), ack: m.Reply(), key: strconv.FormatUint(meta.Sequence.Stream, 10)}
 	n.callback, _ = subjects.NewsOf(m.Subject()) // The stream hears no other subjects.
 	d := n.declaration()
 	if d == nil {
@@ -39,37 +41,104 @@ func (n *item) declaration() *subjects.Declaration {
 	return d
 }
 
+// content is the data of news, which may be in the stream alone.
+func (x *term) content(ctx context.Context, n *item) ([]byte, error) {
+	if !n.left {
+		return n.data, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackTime)
+	defer cancel()
+	m, err := x.stream.GetMsg(ctx, n.seq)
+	if err != nil {
+		return nil, err
+	}
+	return m.Data, nil
+}
+
 // tell asks the module, as it is asked anything, and returns why it has not handled the news.
-func (x *term) tell(ctx context.Context, n *item) *wire.Failure {
+func (x *term) tell(ctx context.Context, n *item, data []byte) *wire.Failure {
 	d := n.declaration()
 	if d == nil {
 		return &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "this busd does not know the callback"}
 	}
-	in := wire.Mapping(x.roster.Load().GetJson())
-	data, failure := encoded(d, n.data, in)
+	q, failure := x.question(d, data)
 	if failure != nil {
 		return failure
+	}
+	q.Header.Set(wire.HeaderNews, x.nameOf(n))
+	end, failure := x.lend(q)
+	if failure != nil {
+		return failure
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(ctx, x.module.Load().TermsOf(d).Timeout)
+	defer cancel()
+	reply, err := x.service.Conn.RequestMsgWithContext(ctx, q)
+	return discreet(d, data, failureOf(reply, err))
+}
+
+// question is what the module is asked, in the mapping that it wants.
+func (x *term) question(d *subjects.Declaration, data []byte) (*nats.Msg, *wire.Failure) {
+	in := wire.Mapping(x.roster.Load().GetJson())
+	data, failure := encoded(d, data, in)
+	if failure != nil {
+		return nil, failure
 	}
 	header := in.Header()
 	if header == nil {
 		header = nats.Header{}
 	}
-	header.Set(wire.HeaderNews, x.nameOf(n))
-	ctx, cancel := context.WithTimeout(ctx, x.module.Load().TermsOf(d).Timeout)
-	defer cancel()
-	reply, err := x.service.Conn.RequestMsgWithContext(ctx, &nats.Msg{
-		Subject: x.service.server.Callback(d, x.name), Header: header, Data: data,
-	})
-	return n.discreet(d, failureOf(reply, err))
+	return &nats.Msg{Subject: x.service.server.Callback(d, x.name), Header: header, Data: data}, nil
+}
+
+const (
+	// headRoom is what headers of a question may take of a message, in bytes.
+	headRoom = 1 << 10
+
+	// maxPiece is how much of a question that is read in pieces comes at once, in bytes. Beyond: the piece is shorter than was asked.
+	maxPiece = 128 << 10
+)
+
+// lend has a question that is larger than a message read in pieces until end is called. What is stored fits one; in JSON it may have
+// grown.
+func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
+	most := int(x.service.Conn.MaxPayload())
+	whole := q.Data
+	switch {
+	case len(whole)+headRoom <= most:
+		return func() {}, nil
+	case !x.roster.Load().GetPulls():
+		return nil, &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: fmt.Sprintf("in JSON the news has %d bytes, more than a message of %d: "+
+			"update the module to one that reads large questions in pieces", len(whole), most)}
+	}
+	subject := x.service.server.File(x.name, x.service.name, nuid.Next())
+	sub, err := x.service.Conn.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond(pieceOf(whole, m)) }) // It fails when the connection is closed.
+	if err != nil {
+		return nil, &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: wire.OneLine(err.Error())}
+	}
+	q.Data = wire.Elsewhere
+	q.Header.Set(wire.HeaderQuestion, subject)
+	q.Header.Set(wire.HeaderQuestionSize, strconv.Itoa(len(whole)))
+	return func() { _ = sub.Unsubscribe() }, nil // It fails when the connection is closed.
+}
+
+// pieceOf is what a request to read asks for; nothing where it cannot be read.
+func pieceOf(whole []byte, m *nats.Msg) []byte {
+	r := &rosterv1.ReadFile{}
+	if wire.DecodeMessage(m, r) != nil || r.GetOffset() < 0 || r.GetOffset() >= int64(len(whole)) {
+		return nil
+	}
+	rest := whole[r.GetOffset():]
+	return rest[:min(len(rest), int(r.GetLength()), maxPiece)]
 }
 
 // discreet is the failure without what is secret in the news, which modules may repeat in its text.
-func (n *item) discreet(d *subjects.Declaration, f *wire.Failure) *wire.Failure {
+func discreet(d *subjects.Declaration, data []byte, f *wire.Failure) *wire.Failure {
 	if f == nil || f.Text == "" {
 		return f
 	}
 	req := d.NewRequest()
-	if wire.Decode(n.data, wire.Binary, req) != nil {
+	if wire.Decode(data, wire.Binary, req) != nil {
 		return &wire.Failure{Kind: f.Kind, Text: "this busd cannot read the news"} // Nor say what of the text is secret.
 	}
 	return &wire.Failure{Kind: f.Kind, Text: redact.Text(f.Text, req)}
@@ -100,8 +169,6 @@ func failureOf(reply *nats.Msg, err error) *wire.Failure {
 		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT}
 	case errors.Is(err, nats.ErrNoResponders):
 		return &wire.Failure{Kind: rosterv1.FailureKind_ABSENT}
-	case errors.Is(err, nats.ErrMaxPayload):
-		return &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: "it is larger than the server's max_payload"}
 	}
 	return &wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: wire.OneLine(err.Error())}
 }

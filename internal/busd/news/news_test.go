@@ -296,7 +296,7 @@ func TestNewsThatAModuleDoesNotListenForHoldsUpNoOther(t *testing.T) {
 	if err := s.stored(archive(nil)); err != nil {
 		t.Fatal(err)
 	}
-	const unheard = 300
+	const unheard = 1500
 	for i := range unheard {
 		s.keep(subjects.OnUserDeactivationStatusChanged, &callbacksv1.OnUserDeactivationStatusChangedRequest{UserId: fmt.Sprintf("@user%d:example.com", i)})
 	}
@@ -305,6 +305,72 @@ func TestNewsThatAModuleDoesNotListenForHoldsUpNoOther(t *testing.T) {
 	s.store("@a:example.com", 0)
 	s.busd(archive(nil))
 	s.until("what it listens for is handled", func() bool { return slices.Equal(m.names("@a:example.com"), counted(1)) && s.kept() == unheard })
+}
+
+func TestNewsThatDoesNotFitInMemoryIsToldInOrder(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.busd(archive(nil))
+	const pieces = 30
+	big := strings.Repeat("x", 900<<10)
+	for i := range pieces {
+		s.keep(subjects.OnProfileUpdate, &callbacksv1.OnProfileUpdateRequest{
+			UserId: "@a:example.com", NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strconv.Itoa(i)), AvatarUrl: &big},
+		})
+	}
+	m := s.module(nil)
+	s.until("all is handled", s.drained)
+	if got := m.names("@a:example.com"); !slices.Equal(got, counted(pieces)) {
+		t.Errorf("told %q", got)
+	}
+}
+
+// growing is news that fits a message, and does not in JSON.
+func growing() *callbacksv1.OnProfileUpdateRequest {
+	return &callbacksv1.OnProfileUpdateRequest{
+		UserId: "@a:example.com", NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strings.Repeat("\x01", 300<<10))},
+	}
+}
+
+func TestNewsThatIsLargerInJSONIsReadInPieces(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	busd := s.busd(archive(nil))
+	read := make(chan string, 1)
+	_, err := s.nc.QueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", func(q *nats.Msg) {
+		req := &callbacksv1.OnProfileUpdateRequest{}
+		if wire.Decode(s.pulled(q), wire.JSON, req) == nil {
+			read <- req.GetNewProfile().GetDisplayName()
+		}
+		_ = q.Respond(nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.roster.change(&rosterv1.Module{Json: true})
+	s.keep(subjects.OnProfileUpdate, growing())
+	s.until("a module that does not pull fails, and why", func() bool {
+		return strings.Contains(busd.Backlogs()["archive"].Failure, "reads large questions in pieces")
+	})
+	s.roster.change(&rosterv1.Module{Json: true, Pulls: true})
+	s.until("one that pulls has handled it", s.drained)
+	if got := <-read; got != growing().GetNewProfile().GetDisplayName() {
+		t.Errorf("it read %d bytes", len(got))
+	}
+}
+
+// pulled is the payload of a question that is elsewhere.
+func (s *stage) pulled(q *nats.Msg) (whole []byte) {
+	size, _ := strconv.Atoi(q.Header.Get(wire.HeaderQuestionSize)) // Without, there is nothing to read.
+	for len(whole) < size {
+		read := fmt.Appendf(nil, `{"offset": "%d", "length": 1000000}`, len(whole))
+		m, err := s.nc.RequestMsg(&nats.Msg{Subject: q.Header.Get(wire.HeaderQuestion), Header: wire.JSON.Header(), Data: read}, patience)
+		if err != nil || len(m.Data) == 0 {
+			return nil
+		}
+		whole = append(whole, m.Data...)
+	}
+	return whole
 }
 
 func TestFailureOfNewsRepeatsNoAddress(t *testing.T) {

@@ -3,8 +3,6 @@ package news
 import (
 	"container/heap"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -29,8 +27,9 @@ type item struct {
 	callback string
 	key      string // whose order it stands in
 	stored   time.Time
-	data     []byte
-	msg      jetstream.Msg
+	data     []byte    // empty where it is elsewhere
+	left     bool      // its data is in the stream alone
+	ack      string    // where it is removed
 	asked    time.Time // when the module was last told
 }
 
@@ -44,19 +43,23 @@ type row struct {
 // queue is the news that was taken out and is not handled yet. It is pure: times are given to it.
 type queue struct {
 	rows    map[string]*row
-	ready   []*row // those whose first is to be told, the longest there first
-	waiting rows   // those whose first failed
-	out     int    // items being told
+	items   map[uint64]*item // by sequence
+	ready   []*row           // those whose first is to be told, the longest there first
+	waiting rows             // those whose first failed
+	out     int              // items being told
+	held    int              // bytes of data
 
 	absences int       // in a row, of the module as a whole
 	until    time.Time // the module is left alone
 	answered time.Time // when it last said anything
 }
 
-func newQueue() *queue { return &queue{rows: map[string]*row{}} }
+func newQueue() *queue { return &queue{rows: map[string]*row{}, items: map[uint64]*item{}} }
 
 // add puts news behind what there is of its key.
 func (q *queue) add(n *item) {
+	q.held += len(n.data)
+	q.items[n.seq] = n
 	r := q.rows[n.key]
 	if r == nil {
 		r = &row{}
@@ -67,16 +70,7 @@ func (q *queue) add(n *item) {
 }
 
 // find returns the news with that sequence, if it is not handled yet.
-func (q *queue) find(seq uint64) *item {
-	for _, r := range q.rows {
-		for _, n := range r.items {
-			if n.seq == seq {
-				return n
-			}
-		}
-	}
-	return nil
-}
+func (q *queue) find(seq uint64) *item { return q.items[seq] }
 
 // take returns what to tell now. While the module does not answer, that is one piece at a time, to see.
 func (q *queue) take(now time.Time) *item {
@@ -111,6 +105,8 @@ func (q *queue) next() time.Time {
 // done takes out news that was told and is over with.
 func (q *queue) done(n *item) {
 	q.out--
+	q.held -= len(n.data)
+	delete(q.items, n.seq)
 	r := q.rows[n.key]
 	r.items, r.failures = r.items[1:], 0
 	if len(r.items) == 0 {

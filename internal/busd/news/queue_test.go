@@ -26,7 +26,8 @@ func newWorld(t *rapid.T, pieces, keys int) *world {
 	}
 	for seq := uint64(1); seq <= uint64(pieces); seq++ {
 		w.stubborn[seq] = rapid.IntRange(-3, 3).Draw(t, "refusals")
-		w.queue.add(&item{seq: seq, key: string(rune('a' + rapid.IntRange(0, keys-1).Draw(t, "key")))})
+		data := make([]byte, rapid.IntRange(0, 9).Draw(t, "bytes"))
+		w.queue.add(&item{seq: seq, key: string(rune('a' + rapid.IntRange(0, keys-1).Draw(t, "key"))), data: data})
 	}
 	return w
 }
@@ -46,8 +47,23 @@ func (w *world) tell() {
 	}
 }
 
+// holds checks what the queue says of itself.
+func (w *world) holds() {
+	bytes := 0
+	for seq, n := range w.queue.items {
+		if w.handled[seq] || w.queue.find(seq) != n {
+			w.Fatalf("%d is handled, and in the queue", seq)
+		}
+		bytes += len(n.data)
+	}
+	if bytes != w.queue.held {
+		w.Fatalf("the queue holds %d bytes and says %d", bytes, w.queue.held)
+	}
+}
+
 // settle ends the telling of one piece, whichever.
 func (w *world) settle() {
+	defer w.holds()
 	i := rapid.IntRange(0, len(w.out)-1).Draw(w.T, "which")
 	n := w.out[i]
 	w.out = append(w.out[:i], w.out[i+1:]...)

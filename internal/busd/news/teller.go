@@ -23,7 +23,13 @@ import (
 const (
 	// window bounds the news of one module that is taken out and not handled. Beyond: what comes later waits in the stream, so
 	// that a module which refuses the news of one room for days stalls that of others only then.
-	window = 1024
+	window = 8192
+
+	// prefetch bounds the messages that come from JetStream and are not looked at yet. Beyond: they wait there.
+	prefetch = 128
+
+	// mostHeld bounds the bytes of news of one module that are in memory. Beyond: a piece stays in the stream until it is told.
+	mostHeld = 16 << 20
 
 	// abreast bounds how much a module is told at once. Beyond: it waits.
 	abreast = 64
@@ -188,6 +194,7 @@ type told struct {
 // term is the time for which one busd tells a module.
 type term struct {
 	*teller
+	stream  jetstream.Stream
 	queue   *queue
 	born    string // of the stream, in names of news
 	last    uint64 // sequence of the consumer
@@ -203,7 +210,8 @@ func (t *teller) serve(ctx context.Context, stream jetstream.Stream, c jetstream
 	telling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	x := &term{
-		teller: t, queue: newQueue(), born: strconv.FormatInt(stream.CachedInfo().Created.UnixMilli(), 36), results: make(chan told, abreast), ctx: telling,
+		teller: t, stream: stream, queue: newQueue(),
+		born: strconv.FormatInt(stream.CachedInfo().Created.UnixMilli(), 36), results: make(chan told, abreast), ctx: telling,
 	}
 	arrivals, err := take(ctx, c)
 	if err != nil {
@@ -278,14 +286,18 @@ func (x *term) arrive(m jetstream.Msg) error {
 		return x.again(m, meta.Sequence.Stream)
 	}
 	x.highest = meta.Sequence.Stream
-	x.queue.add(x.itemOf(m, meta))
+	n := x.itemOf(m, meta)
+	if x.queue.held+len(n.data) > mostHeld {
+		n.data, n.left = nil, true
+	}
+	x.queue.add(n)
 	return nil
 }
 
 // again takes in what JetStream brings a second time: it is waiting here, or its acknowledgement was lost.
 func (x *term) again(m jetstream.Msg, seq uint64) error {
 	if n := x.queue.find(seq); n != nil {
-		n.msg = m
+		n.ack = m.Reply()
 		return nil
 	}
 	return m.Ack()
@@ -302,17 +314,24 @@ func (x *term) tellAll(now time.Time) {
 			x.giveUp(n)
 			continue
 		}
-		m := n.msg // It may come again meanwhile.
-		x.telling.Go(func() { x.results <- told{n, x.handle(n, m)} })
+		ack := n.ack // It may come again meanwhile.
+		x.telling.Go(func() { x.results <- told{n, x.handle(n, ack)} })
 	}
 }
 
 // handle tells the module a piece of news, and removes it when the module has handled it. The next one of its key is told only
 // then: after a crash, a piece that was not removed is told again, and must not come after one that is newer.
-func (x *term) handle(n *item, m jetstream.Msg) *wire.Failure {
-	f := x.tell(x.ctx, n)
+func (x *term) handle(n *item, ack string) *wire.Failure {
+	data, err := x.content(x.ctx, n)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // Somebody has removed it.
+	}
+	if err != nil {
+		return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "JetStream does not give the news: " + wire.OneLine(err.Error())}
+	}
+	f := x.tell(x.ctx, n, data)
 	if f == nil {
-		x.acknowledge(m)
+		x.acknowledge(ack)
 	}
 	return f
 }
@@ -351,16 +370,16 @@ func deaf(m *rosterv1.Module, callback string) bool {
 
 // acknowledge removes news from the stream. A node of NATS that is lost may take an acknowledgement with it, so that it is
 // repeated until JetStream has taken it, or the term ends: whoever tells the module next tells it again then.
-func (x *term) acknowledge(m jetstream.Msg) {
-	for x.acknowledged(m) != nil && x.ctx.Err() == nil {
+func (x *term) acknowledge(ack string) {
+	for x.acknowledged(ack) != nil && x.ctx.Err() == nil {
 		pause(x.ctx, ackAgain)
 	}
 }
 
-func (x *term) acknowledged(m jetstream.Msg) error {
+func (x *term) acknowledged(ack string) error {
 	ctx, cancel := context.WithTimeout(x.ctx, ackTime)
 	defer cancel()
-	err := m.DoubleAck(ctx)
+	_, err := x.service.Conn.RequestWithContext(ctx, ack, []byte("+ACK")) // As jetstream.Msg.DoubleAck, without the message.
 	if err != nil {
 		x.log.Debug().Err(err).Msg("cannot remove news that was handled: the module may be told it again")
 	}
@@ -390,7 +409,7 @@ func (x *term) giveUp(n *item) {
 	x.note(func(b *Backlog) { b.GivenUp++ })
 	x.log.Error().Str("callback", n.callback).Time("stored", n.stored).Str("news", x.nameOf(n)).
 		Msg("gave up news that the module has not handled: it is older than deliver_for")
-	x.telling.Go(func() { x.acknowledge(n.msg) }) // It is in the queue no more.
+	x.telling.Go(func() { x.acknowledge(n.ack) }) // It is in the queue no more.
 }
 
 // nameOf is the same whenever the piece of news is told, and is no other's.

@@ -3,6 +3,7 @@ package news
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,20 +39,6 @@ func TestTermEndsWhenBusdStoodStill(t *testing.T) {
 	})
 }
 
-// held is a message of which JetStream takes the acknowledgement late.
-type held struct {
-	jetstream.Msg
-
-	begun, taken chan struct{}
-}
-
-// DoubleAck implements [jetstream.Msg].
-func (m held) DoubleAck(context.Context) error {
-	close(m.begun)
-	<-m.taken
-	return nil
-}
-
 // termOn is one in which a module is told on a connection.
 func termOn(t *testing.T, nc *nats.Conn, server subjects.Server) *term {
 	t.Helper()
@@ -72,16 +59,20 @@ func TestNewsIsToldWhenTheOneBeforeItIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := termOn(t, nc, server)
-	first := held{begun: make(chan struct{}), taken: make(chan struct{})}
-	second := held{begun: make(chan struct{}), taken: make(chan struct{})}
-	close(second.taken)
-	for i, m := range []jetstream.Msg{first, second} {
-		x.queue.add(&item{seq: uint64(i + 1), callback: subjects.OnProfileUpdate.FullName(), key: "a", stored: time.Now(), msg: m})
+	removed := make(chan *nats.Msg, 2)
+	if _, err := nc.ChanSubscribe("remove.*", removed); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		x.queue.add(&item{
+			seq: uint64(i + 1), callback: subjects.OnProfileUpdate.FullName(), key: "a", stored: time.Now(), ack: fmt.Sprint("remove.", i),
+		})
 	}
 	x.tellAll(time.Now())
 	_ = (<-asked).Respond(nil)
+	var first *nats.Msg
 	select {
-	case <-first.begun:
+	case first = <-removed:
 	case <-x.results:
 		t.Fatal("the first counts as handled, and is not removed")
 	}
@@ -89,12 +80,52 @@ func TestNewsIsToldWhenTheOneBeforeItIsRemoved(t *testing.T) {
 	if len(asked)+len(x.results) > 0 {
 		t.Error("the second is told before the first is removed")
 	}
-	close(first.taken)
+	_ = first.Respond(nil)
 	x.settle(<-x.results, time.Now())
 	x.tellAll(time.Now())
 	_ = (<-asked).Respond(nil)
+	_ = (<-removed).Respond(nil)
 	x.settle(<-x.results, time.Now())
 	if x.queue.out != 0 || len(x.queue.rows) != 0 {
 		t.Errorf("%d pieces are being told, %d keys are left", x.queue.out, len(x.queue.rows))
+	}
+}
+
+// large is a message with so many bytes that JetStream has given a sequence.
+type large struct {
+	jetstream.Msg
+
+	seq   uint64
+	bytes int
+}
+
+// Metadata implements [jetstream.Msg].
+func (m large) Metadata() (*jetstream.MsgMetadata, error) {
+	return &jetstream.MsgMetadata{Sequence: jetstream.SequencePair{Consumer: m.seq, Stream: m.seq}, Timestamp: time.Now()}, nil
+}
+
+// Data implements [jetstream.Msg].
+func (m large) Data() []byte { return make([]byte, m.bytes) }
+
+// Subject implements [jetstream.Msg].
+func (m large) Subject() string { return "news" }
+
+// Reply implements [jetstream.Msg].
+func (m large) Reply() string { return "remove" }
+
+func TestLargeNewsThatIsNotHandledStaysInTheStream(t *testing.T) {
+	t.Parallel()
+	const pieces, size = 2 * mostHeld >> 20, 1 << 20
+	x := &term{teller: &teller{}, queue: newQueue()}
+	for seq := range uint64(pieces) {
+		if err := x.arrive(large{seq: seq + 1, bytes: size}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(x.queue.items) != pieces || x.queue.held != mostHeld {
+		t.Errorf("%d of %d pieces hold %d bytes, want %d", len(x.queue.items), pieces, x.queue.held, mostHeld)
+	}
+	if last := x.queue.find(pieces); !last.left || last.data != nil {
+		t.Error("the last piece is in memory")
 	}
 }

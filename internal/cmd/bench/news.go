@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/news"
@@ -15,7 +16,7 @@ import (
 )
 
 // storeNews is a homeserver whose news is stored in files for a module, and told to it meanwhile, against one that tells it. NATS is
-// inside, as in busd. With sync, the disk has each piece before the homeserver hears that it is stored.
+// inside, and syncs each second, as in busd. With sync, the disk has each piece before the homeserver hears that it is stored.
 func storeNews(callers int, sync bool) func(*stage) (ours, peer side, err error) {
 	return func(s *stage) (ours, peer side, err error) {
 		s.inside = true
@@ -24,7 +25,7 @@ func storeNews(callers int, sync bool) func(*stage) (ours, peer side, err error)
 			return ours, peer, err
 		}
 		s.onClose(func() error { return os.RemoveAll(dir) })
-		if err := s.launch(&server.Options{JetStream: true, StoreDir: dir, SyncAlways: sync}); err != nil {
+		if err := s.launch(&server.Options{JetStream: true, StoreDir: dir, SyncAlways: sync, SyncInterval: time.Second}); err != nil {
 			return ours, peer, err
 		}
 		if ours, err = telling(s, "example.com", callers, true); err == nil {
