@@ -20,7 +20,7 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
-// stockProxy is a reverse proxy as Debian has it. Its configuration is the one of docs/web-resources.md, inside the least
+// stockProxy is a reverse proxy as Debian has it, or PyPI. Its configuration is the one of docs/web-resources.md, inside the least
 // that the program needs around it: LISTEN, PORT and FOLDER are the test's, and CONFIG is the page's.
 type stockProxy struct {
 	language, program string // of the page's block, and what runs it
@@ -49,6 +49,12 @@ var stockProxies = []stockProxy{
 		language: "caddy", program: "caddy", args: []string{"run", "--adapter", "caddyfile", "--config", "FILE"},
 		around: "{\nadmin off\n}\nhttp://:PORT {\nbind 127.0.0.1\nCONFIG\n}\n",
 	},
+	{
+		language: "yaml traefik", program: "traefik", args: []string{
+			"--global.checkNewVersion=false", "--entryPoints.web.address=LISTEN", "--providers.file.filename=FILE",
+		},
+		around: "CONFIG  routers: {all: {rule: 'PathPrefix(`/`)', service: busd}}\n",
+	},
 }
 
 func apacheModules(names ...string) string {
@@ -72,11 +78,8 @@ func TestPagesWorkBehindStockProxies(t *testing.T) {
 	for _, p := range stockProxies {
 		t.Run(p.program, func(t *testing.T) {
 			t.Parallel()
-			program, err := exec.LookPath(p.program)
-			if err != nil {
-				program, err = exec.LookPath("/usr/sbin/" + p.program)
-			}
-			if err != nil {
+			program := p.found()
+			if program == "" {
 				t.Skipf("no %s here: make integration installs it where it may", p.program)
 			}
 			at := p.start(t, program, strings.TrimPrefix(d.URL, "http://"))
@@ -87,6 +90,16 @@ func TestPagesWorkBehindStockProxies(t *testing.T) {
 	}
 }
 
+// found is where the program is: on the path, where Debian keeps those of servers, or beside Python; empty where it is nowhere.
+func (p stockProxy) found() string {
+	for _, folder := range []string{"", "/usr/sbin", filepath.Dir(os.Getenv("MODULEBUS_PYTHON"))} {
+		if program, err := exec.LookPath(filepath.Join(folder, p.program)); err == nil {
+			return program
+		}
+	}
+	return ""
+}
+
 // start runs the proxy in front of busd, and returns its address once it passes requests.
 func (p stockProxy) start(t *testing.T, program, busd string) (at string) {
 	t.Helper()
@@ -95,7 +108,7 @@ func (p stockProxy) start(t *testing.T, program, busd string) (at string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(folder, "config")
+	file := filepath.Join(folder, "config.yaml")
 	words := strings.NewReplacer("LISTEN", at, "PORT", port, "FOLDER", folder, "FILE", file,
 		"CONFIG", strings.ReplaceAll(documented(t, p.language), "127.0.0.1:8010", busd))
 	if err := os.WriteFile(file, []byte(words.Replace(p.around)), 0o600); err != nil {
