@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/busd/statedir"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -66,7 +67,7 @@ func (m *Memory) Keep(r *rosterv1.Roster) error {
 		return nil
 	}
 	m.writing, m.next = make(chan error, 1), lasting(r)
-	go func(done chan<- error) { done <- write(m.path, r) }(m.writing)
+	go func(done chan<- error) { done <- explained(m.path, write(m.path, r)) }(m.writing)
 	return m.settle(keepTime)
 }
 
@@ -137,6 +138,14 @@ func write(path string, r *rosterv1.Roster) error {
 		return err
 	}
 	return syncFolder(folder)
+}
+
+// explained says what to do about an error of the disk.
+func explained(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return statedir.Explain(filepath.Dir(path), "cannot write "+filepath.Base(path), err)
 }
 
 // syncFolder has the disk know of the new name, too.

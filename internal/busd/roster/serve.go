@@ -27,6 +27,7 @@ type Service struct {
 	server   subjects.Server
 	log      zerolog.Logger
 	memory   *Memory              // nil: nothing is kept
+	unkept   string               // why the disk does not have the roster; empty where it has
 	name     string               // among all busd; also of who sends rosters in parts
 	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
 	subs     []*nats.Subscription
@@ -239,10 +240,21 @@ func (s *Service) release() (answers []func()) {
 	return answers
 }
 
+// keep writes the roster to the disk, if it has changed or could not be written before. What the disk says is logged when it says
+// something else than before.
 func (s *Service) keep(roster *rosterv1.Roster) {
+	problem := ""
 	if err := s.memory.Keep(roster); err != nil {
-		s.log.Error().Err(err).Msg("cannot keep what modules registered: a restart of busd would forget it")
+		problem = err.Error()
 	}
+	switch problem {
+	case s.unkept:
+	case "":
+		s.log.Info().Msg("what modules registered is kept again")
+	default:
+		s.log.Error().Str("error", problem).Msg("cannot keep what modules registered: a restart of busd would forget it; it is tried again each second")
+	}
+	s.unkept = problem
 }
 
 // answerRoster answers with an empty roster when the homeserver has the present one already, or is not to be told yet. Another

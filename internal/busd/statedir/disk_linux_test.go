@@ -10,26 +10,12 @@ import (
 	"testing"
 
 	"github.com/modulebus/modulebus/internal/busd/statedir"
+	"github.com/modulebus/modulebus/internal/busd/statedir/statedirtest"
 )
-
-// disk is a file system of 64 KiB, which only root can make.
-func disk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700"); err != nil {
-		t.Skip("only root can make a file system of its own: ", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 func TestFullDiskIsExplained(t *testing.T) {
 	t.Parallel()
-	dir := disk(t)
+	dir := statedirtest.Disk(t)
 	f, err := os.Create(filepath.Join(dir, "full"))
 	if err != nil {
 		t.Fatal(err)
@@ -51,10 +37,8 @@ func TestFullDiskIsExplained(t *testing.T) {
 
 func TestReadOnlyDiskIsExplained(t *testing.T) {
 	t.Parallel()
-	dir := disk(t)
-	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	dir := statedirtest.Disk(t)
+	statedirtest.Remount(t, dir, syscall.MS_RDONLY)
 	if d, err := statedir.Open(dir); err == nil || !strings.Contains(err.Error(), "mount it for writing") {
 		t.Errorf("got %v, %v", d, err)
 	}
@@ -62,7 +46,7 @@ func TestReadOnlyDiskIsExplained(t *testing.T) {
 
 func TestFolderOfSomebodyElseIsRefused(t *testing.T) {
 	t.Parallel()
-	dir := disk(t)
+	dir := statedirtest.Disk(t)
 	if err := os.Chown(dir, 10001, 10001); err != nil {
 		t.Fatal(err)
 	}

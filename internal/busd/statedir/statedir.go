@@ -41,7 +41,7 @@ func Open(path string) (*Dir, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, explain(path, "cannot make the folder", err)
+		return nil, Explain(path, "cannot make the folder", err)
 	}
 	if err := private(path); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func private(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return explain(path, "cannot look at the folder", err)
+		return Explain(path, "cannot look at the folder", err)
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a folder: name another one", path)
 	case stranger(info) != 0:
@@ -89,7 +89,7 @@ func private(path string) error {
 		return nil
 	}
 	if err := os.Chmod(path, 0o700); err != nil { //nolint:gosec // A folder is entered by its x.
-		return explain(path, "others can read the folder, and busd cannot change that", err)
+		return Explain(path, "others can read the folder, and busd cannot change that", err)
 	}
 	return nil
 }
@@ -106,17 +106,17 @@ func stranger(info fs.FileInfo) int {
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, explain(path, "cannot open its "+lockName, err)
+		return nil, Explain(path, "cannot open its "+lockName, err)
 	}
 	switch err := flock(f); {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		err = fmt.Errorf("%s is in use by another busd%s: stop that one, or give this one another folder", path, holder(f))
 		return nil, errors.Join(err, f.Close())
 	case err != nil:
-		return nil, errors.Join(explain(path, "its file system does not lock files (keep it on a disk of this machine)", err), f.Close())
+		return nil, errors.Join(Explain(path, "its file system does not lock files (keep it on a disk of this machine)", err), f.Close())
 	}
 	if err := sign(f); err != nil {
-		return nil, errors.Join(explain(path, "cannot write into the folder", err), f.Close())
+		return nil, errors.Join(Explain(path, "cannot write into the folder", err), f.Close())
 	}
 	return f, nil
 }
@@ -150,8 +150,9 @@ func sign(f *os.File) error {
 	return err
 }
 
-// explain says what an operator can do about an error of the system's.
-func explain(path, what string, err error) error {
+// Explain says of an error of the file system what could not be done in a folder, and what an operator can do about it. The error is
+// wrapped.
+func Explain(path, what string, err error) error {
 	if cause, ok := errors.AsType[*fs.PathError](err); ok { // Its path is part of ours.
 		err = cause.Err
 	}
