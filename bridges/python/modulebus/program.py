@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from . import credentials
 from .answers import ConfigError
 from .homeserver import Homeserver
 from .link import Link, Refusals, connect
@@ -73,10 +74,24 @@ def context(flags: argparse.Namespace) -> ssl.SSLContext | None:
     return made
 
 
+def admit(flags: argparse.Namespace) -> None:
+    """Raises CredentialsError if the credentials cannot be used, and warns if others can read them."""
+    if flags.credentials is None:
+        return
+    credentials.check(flags.credentials, flags.module)
+    if credentials.exposed(flags.credentials):
+        logger.warning("others can read the credentials, and be this module then: chmod 600 %s", flags.credentials)
+
+
 async def run(builder: Builder, version: str, options: Options, flags: argparse.Namespace) -> int:
     """Runs a worker until a signal comes, and returns the exit status."""
     subjects = Subjects(flags.server_name, flags.module, os.environ.get("MODULEBUS_WORKER") or uuid.uuid4().hex)
-    closed, refusals = asyncio.Event(), Refusals()
+    closed, turned_away, refusals = asyncio.Event(), asyncio.Event(), Refusals()
+    try:
+        admit(flags)
+    except credentials.CredentialsError as error:
+        logger.error("%s", error)
+        return CRASHED
 
     async def on_closed() -> None:
         closed.set()
@@ -86,17 +101,24 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
 
     async def on_error(error: Exception) -> None:
         refusals.hear(error)
-        logger.error("NATS: %s", type(error).__name__)
+        if not credentials.turned_away(error):
+            logger.error("NATS: %s", type(error).__name__)
+        elif not turned_away.is_set():  # It is tried again several times a second.
+            logger.error("%s", credentials.explain(flags.credentials, flags.module))
+            turned_away.set()
+
+    async def on_reconnected() -> None:
+        turned_away.clear()
 
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    callbacks = {"closed_cb": on_closed, "disconnected_cb": on_disconnected, "error_cb": on_error}
+    callbacks = {"closed_cb": on_closed, "disconnected_cb": on_disconnected, "reconnected_cb": on_reconnected, "error_cb": on_error}
     connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, context(flags), **callbacks))
-    await _first(connecting, stopping)
+    await _first(connecting, stopping, turned_away)
     if not connecting.done():
         connecting.cancel()
-        return DRAINED
+        return DRAINED if stopping.is_set() else CRASHED
     try:
         client = connecting.result()
     except Exception as error:
@@ -115,14 +137,18 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
         logger.error("the configuration was refused: %s", error)
         return REFUSED
     except Exception:
-        logger.exception("module stopped")
-        return CRASHED
+        if not client.is_closed:
+            logger.exception("module stopped")
+            return CRASHED
+        lost = True  # It is the connection's end that was in its way.
     finally:
         watch.end()
         if not client.is_closed:
             await client.close()
     if lost and not stopping.is_set():
-        logger.error("module stopped: NATS closed the connection for good")
+        last = client.last_error
+        why = credentials.explain(flags.credentials, flags.module) if last and credentials.turned_away(last) else "it does not say why"
+        logger.error("module stopped: NATS closed the connection for good: %s", why)
         return CRASHED
     return DRAINED
 
