@@ -3,12 +3,11 @@ package modulekit
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
+
+	"github.com/modulebus/modulebus/internal/credentials"
 )
 
 // checkCredentials says what is wrong with the credentials file, before NATS does it in other words. A file that others can
@@ -17,39 +16,12 @@ func (s *settings) checkCredentials() error {
 	if s.credentials == "" {
 		return nil
 	}
-	info, err := os.Stat(s.credentials) //nolint:gosec // Whoever runs the module names its files.
-	if err != nil {
-		return fmt.Errorf("--credentials: %w", err)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
+	file := credentials.File{Path: s.credentials, Remedy: fmt.Sprintf("take what \"busd credentials %s\" prints", s.options.Module)}
+	if file.Exposed() {
 		s.options.Log.Warn().Str("file", s.credentials).Msg("others can read the credentials, and be this module then: chmod 600 the file")
 	}
-	text, err := os.ReadFile(s.credentials) //nolint:gosec // As above.
-	if err != nil {
+	if err := file.Check(time.Now()); err != nil {
 		return fmt.Errorf("--credentials: %w", err)
-	}
-	token, noToken := nkeys.ParseDecoratedJWT(text)
-	_, noKey := nkeys.ParseDecoratedUserNKey(text)
-	if errors.Join(noToken, noKey) != nil {
-		return fmt.Errorf("--credentials: %s is no NATS credentials file, or not the whole of it: take what \"busd credentials %s\" prints",
-			s.credentials, s.options.Module)
-	}
-	return s.checkTime(token, time.Now())
-}
-
-// checkTime says when credentials count, if that is not now: NATS says no more than that it does not take them.
-func (s *settings) checkTime(token string, now time.Time) error {
-	claims, err := jwt.DecodeUserClaims(token)
-	if err != nil {
-		return fmt.Errorf("--credentials: %s holds no NATS user: take what \"busd credentials %s\" prints", s.credentials, s.options.Module)
-	}
-	at := func(seconds int64) string { return time.Unix(seconds, 0).UTC().Format(time.RFC3339) }
-	switch {
-	case claims.Expires != 0 && now.Unix() >= claims.Expires:
-		return fmt.Errorf("--credentials: %s has expired at %s, and it is %s: take what \"busd credentials %s\" prints now, or set the clock",
-			s.credentials, at(claims.Expires), at(now.Unix()), s.options.Module)
-	case claims.NotBefore > now.Unix():
-		return fmt.Errorf("--credentials: %s counts from %s on, and it is %s: set the clock, or wait", s.credentials, at(claims.NotBefore), at(now.Unix()))
 	}
 	return nil
 }

@@ -46,6 +46,8 @@ var house = map[string]row{
 
 	"matrix": {},
 
+	"internal/credentials": {others: anything},
+
 	"internal/busopts":     {own: "internal/natsrequest internal/wire subjects " + schemas, others: protobuf},
 	"internal/natsrequest": {own: "internal/batch internal/wire " + schemas, others: nats, tests: "subjects"},
 
@@ -85,7 +87,7 @@ var house = map[string]row{
 
 	"internal/kitopts": {own: "decision subjects " + schemas, others: protobuf},
 	"modulekit": {
-		own:    "decision internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
+		own:    "decision internal/credentials internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
 		others: anything,
 		tests:  "internal/busd/config internal/busd/roster internal/busd/store internal/natstest",
 	},
@@ -107,7 +109,7 @@ var house = map[string]row{
 	},
 	"internal/busd/pid1":            {},
 	"internal/busd/admission":       {own: "internal/busd/broker internal/busd/identity subjects", others: anything, tests: "internal/busd/config internal/natstest"},
-	"internal/busd/broker":          {own: "internal/busd/certs internal/busd/config internal/busd/identity", others: anything + " " + natsServer},
+	"internal/busd/broker":          {own: "internal/busd/certs internal/busd/config internal/busd/identity internal/credentials", others: anything + " " + natsServer},
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {

@@ -124,21 +124,23 @@ func (b *Broker) lose(err error) {
 	}
 }
 
-// options of busd's connections. A refused login does not end them: NATS may learn its users only after its start.
-func options(log zerolog.Logger) []nats.Option {
+// options of busd's connections; file is what busd logs in with, empty for its own keys. A refused login does not end them: NATS
+// may learn its users only after its start, and the file is read again each time.
+func options(log zerolog.Logger, file string) []nats.Option {
+	r := &refusals{log: log, file: file}
 	return []nats.Option{
 		nats.Name("busd"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectBufSize(-1), // While NATS is away, an ask fails at once instead of waiting.
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error().Err(err).Msg("NATS") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { r.hear(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // It is nil when busd closes the connection.
 				log.Warn().Err(err).Msg("NATS is away")
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info().Msg("NATS is back") }),
+		nats.ReconnectHandler(func(*nats.Conn) { r.over(); log.Info().Msg("NATS is back") }),
 	}
 }
 

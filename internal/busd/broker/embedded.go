@@ -99,7 +99,7 @@ func secure(o *server.Options, c config.TLS, log zerolog.Logger) (err error) {
 
 // join connects busd to its server, without a port between them.
 func (b *Broker) join(o Options) error {
-	if err := b.enter("", append(options(o.Log), nats.InProcessServer(b.server))); err != nil {
+	if err := b.enter("", append(options(o.Log, ""), nats.InProcessServer(b.server))); err != nil {
 		return fmt.Errorf("cannot connect to the embedded NATS server: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/credentials"
 )
 
 // probeTime is how long Probe waits for one node. Beyond: the node counts as unreachable.
@@ -19,13 +19,16 @@ const probeTime = 2 * time.Second
 // connect connects to the external NATS: as one of the bus's users, if it knows them, and else as it is told to.
 func (b *Broker) connect(o Options) (err error) {
 	b.URL = shown(o.NATS.URL)
-	if b.ours(o.NATS) && b.enter(o.NATS.URL, append(options(o.Log), secured(o.NATS)...)) == nil {
+	if b.ours(o.NATS) && b.enter(o.NATS.URL, append(options(o.Log, ""), secured(o.NATS)...)) == nil {
 		return nil
 	}
-	b.Conn, err = nats.Connect(o.NATS.URL, append(options(o.Log), login(o.NATS)...)...)
+	if err := checked(o.NATS.Credentials, o.Log); err != nil {
+		return err
+	}
+	b.Conn, err = nats.Connect(o.NATS.URL, append(options(o.Log, o.NATS.Credentials), login(o.NATS)...)...)
 	switch {
-	case errors.Is(err, nats.ErrAuthorization):
-		return fmt.Errorf("nats.url: %w: give its servers what \"busd nats-config\" prints, or name what they know in nats.credentials", err)
+	case credentials.TurnedAway(err):
+		return explained(err, o.NATS.Credentials)
 	case err != nil:
 		// The URL may hold a password, so it is not repeated.
 		return fmt.Errorf("cannot connect to nats.url: %w: is NATS running there, and does it accept nats.credentials?", err)
@@ -68,8 +71,11 @@ func secured(c config.NATS) (opts []nats.Option) {
 // What it returns holds no password.
 func Probe(c config.NATS) (problems []error) {
 	for one := range strings.SplitSeq(c.URL, ",") {
-		opts := append(options(zerolog.Nop()), login(c)...)
+		opts := append(options(zerolog.Nop(), c.Credentials), login(c)...)
 		nc, err := nats.Connect(strings.TrimSpace(one), append(opts, nats.NoReconnect(), nats.Timeout(probeTime))...)
+		if credentials.TurnedAway(err) {
+			err = explained(err, c.Credentials)
+		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("nats.url: %s: %w", shown(one), err))
 			continue

@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/internal/credentials"
+)
+
+// fileOf is nats.credentials.
+func fileOf(path string) credentials.File {
+	return credentials.File{Path: path, Remedy: "have whoever runs NATS make one that counts, and put it in its place"}
+}
+
+// checked says what is wrong with nats.credentials, if busd is to log in with it. A file that others can read is used, and the log
+// warns.
+func checked(path string, log zerolog.Logger) error {
+	if path == "" {
+		return nil
+	}
+	if fileOf(path).Exposed() {
+		log.Warn().Str("file", path).Msg("others can read nats.credentials, and be busd then: chmod 600 the file")
+	}
+	if err := fileOf(path).Check(time.Now()); err != nil {
+		return fmt.Errorf("nats.credentials: %w", err)
+	}
+	return nil
+}
+
+// explained says what to do when NATS turns busd away, which logs in with that file, or with its own keys.
+func explained(err error, path string) error {
+	if path == "" {
+		return fmt.Errorf("nats.url: %w: give its servers what \"busd nats-config\" prints, or name what they know in nats.credentials", err)
+	}
+	if wrong := fileOf(path).Check(time.Now()); wrong != nil {
+		return fmt.Errorf("nats.credentials: %w: %w", err, wrong)
+	}
+	return fmt.Errorf("nats.credentials: %w: NATS does not take %s: was it made for this NATS, and is it revoked there?", err, path)
+}
+
+// refusals logs what is wrong with a connection. That NATS turns busd away is logged once, until it lets busd in again: busd tries
+// several times a second.
+type refusals struct {
+	log  zerolog.Logger
+	file string
+	mu   sync.Mutex
+	said bool
+}
+
+func (r *refusals) hear(err error) {
+	if !credentials.TurnedAway(err) {
+		r.log.Error().Err(err).Msg("NATS")
+		return
+	}
+	why := explained(err, r.file)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.said {
+		r.log.Error().Err(why).Msg("NATS does not let busd in any more: asks fail until it does; busd goes on trying, with what nats.credentials holds then")
+	}
+	r.said = true
+}
+
+// over is called when NATS has let busd in.
+func (r *refusals) over() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said = false
+}
