@@ -49,20 +49,25 @@ func Unsent(err error) *nats.Msg {
 	return &nats.Msg{Header: h}
 }
 
-// FailureOf returns what a reply reports, or nil if it reports no failure. Workers cannot report to be absent: that is
-// the server's word.
+// FailureOf returns what a reply reports, or nil if it reports no failure. A header of a failure without a value reports one, too:
+// many errors have no text. Workers cannot report to be absent: that is the server's word. A message that is a status of NATS, and
+// nothing else, is nobody's silence.
 func FailureOf(m *nats.Msg) *Failure {
 	if len(m.Header) == 0 {
 		return nil
 	}
-	if len(m.Data) == 0 && Header(m, headerStatus) == statusUnanswered {
-		return &Failure{Kind: rosterv1.FailureKind_ABSENT, Text: OneLine(Header(m, HeaderError))}
+	text := OneLine(Header(m, HeaderError))
+	switch status := Header(m, headerStatus); {
+	case len(m.Data) > 0 || status == "":
+	case status == statusUnanswered:
+		return &Failure{Kind: rosterv1.FailureKind_ABSENT, Text: text}
+	default:
+		return &Failure{Kind: rosterv1.FailureKind_ERROR, Text: OneLine("in place of an answer came status " + status + " of NATS")}
 	}
-	code, text := Header(m, HeaderErrorCode), Header(m, HeaderError)
-	if code == "" && text == "" {
+	if !has(m, HeaderErrorCode) && !has(m, HeaderError) {
 		return nil
 	}
-	return &Failure{Kind: kindOf(code), Text: OneLine(text)}
+	return &Failure{Kind: kindOf(Header(m, HeaderErrorCode)), Text: text}
 }
 
 func kindOf(code string) rosterv1.FailureKind {

@@ -59,6 +59,16 @@ func Header(m *nats.Msg, name string) string {
 	return value
 }
 
+// has reports whether a message has a header, whatever the case of its name and whatever its value.
+func has(m *nats.Msg, name string) bool {
+	for other := range m.Header {
+		if strings.EqualFold(other, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Timeout returns how long there is to answer m: what its header says, and at most own.
 func Timeout(m *nats.Msg, own time.Duration) time.Duration {
 	ms, err := strconv.ParseUint(Header(m, HeaderTimeout), 10, 31)
