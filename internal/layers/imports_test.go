@@ -121,7 +121,7 @@ var house = map[string]row{
 	"internal/busd/policyserver":                  {own: "matrix bus subjects " + schemas, others: anything, tests: "internal/busd/policyserver/policyservertest"},
 	"internal/busd/policyserver/policyservertest": {others: anything},
 	"internal/busd/cli": {
-		own:    "internal/busd internal/busd/ decision internal/declared internal/wire subjects schemas " + schemas,
+		own:    "internal/busd internal/busd/ decision internal/declared internal/redact internal/wire subjects schemas " + schemas,
 		others: anything,
 		tests:  "modulekit",
 	},

@@ -5,6 +5,8 @@
 package redact
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -51,6 +53,28 @@ func each(f protoreflect.FieldDescriptor, v protoreflect.Value, do func(protoref
 	default:
 		do(f, v)
 	}
+}
+
+// Fields are the paths of the fields that [Message] leaves out of such messages, in the order of their declaration. What is
+// in a message of its own kind is not gone into.
+func Fields(d protoreflect.MessageDescriptor) []string { return fieldsOf(d, nil) }
+
+func fieldsOf(d protoreflect.MessageDescriptor, in []protoreflect.FullName) (paths []string) {
+	if slices.Contains(in, d.FullName()) {
+		return nil
+	}
+	for i := range d.Fields().Len() {
+		f := d.Fields().Get(i)
+		switch {
+		case secret(f):
+			paths = append(paths, string(f.Name()))
+		case f.Message() != nil:
+			for _, path := range fieldsOf(f.Message(), append(in, d.FullName())) {
+				paths = append(paths, string(f.Name())+"."+path)
+			}
+		}
+	}
+	return paths
 }
 
 func secret(f protoreflect.FieldDescriptor) bool {

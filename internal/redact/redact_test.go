@@ -26,6 +26,18 @@ func login(t *testing.T, password string) proto.Message {
 	return &callbacksv1.AuthCheckersRequest{User: "alice", LoginDict: dict}
 }
 
+func TestFieldsAreThoseThatAMessageLoses(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[*subjects.Declaration][]string{
+		subjects.CheckRegistrationForSpam.Declaration: {"email_threepid.address", "request_info.ip"},
+		subjects.UserMayCreateRoom.Declaration:        nil,
+	} {
+		if got := redact.Fields(d.NewRequest().ProtoReflect().Descriptor()); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", d.FullName(), got, want)
+		}
+	}
+}
+
 func TestTextHasNoSecretOfWhatItIsAbout(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2 \"und\" <é>\n"

@@ -340,7 +340,8 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 	recorded := write(t, run(t, "tail", "--since", "1h", "--json", "--url", s.url).out)
 	run(t, "replay", "--file", recorded, "--config", counting, "--json").wants(t, 3, []string{`"would_be":{"outcome":"refused","decided_by":"next"`, `{"records":4,"differ":1`}, nil)
 	run(t, "replay", "--file", write(t, "no record\n"), "--config", counting).wants(t, 2, nil, []string{":1: this is no record"})
-	run(t, "replay", "--since", "1h", "--ask", "--url", s.url).wants(t, 0, []string{"4 records: 0 differ, 4 unknown"}, nil)
+	run(t, "replay", "--since", "1h", "--ask", "--url", s.url).wants(t, 0, []string{"4 records: 0 differ, 4 unknown"},
+		[]string{"4 unknown: the record has no request: decisions.requests was false"})
 
 	data, err := os.ReadFile(s.file)
 	if err != nil {

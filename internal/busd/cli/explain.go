@@ -100,11 +100,13 @@ func parseRecord(raw []byte) (*decision.Record, error) {
 const pollRecord = 50 * time.Millisecond
 
 func printRecord(w io.Writer, r *decision.Record) error {
-	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, records.From(r), records.Verdict(r), float64(r.MS), float64(r.BudgetMS))
+	fmt.Fprintf(w, "%s  %s\n%s%s: %s, in %.1f ms of %.0f\n\n", r.ID, r.Time, r.Callback, records.From(r), records.Verdict(r),
+		float64(r.MS), float64(r.BudgetMS))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ORDER\tMODULE\tWORKER\tASKED AT\tTOOK\tSAID\tCOUNTED")
 	for i, m := range r.Modules {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), dash(records.AskedAt(&m)), dash(records.Took(&m)), dash(records.Said(&m)), records.Counted(r, &m))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", i+1, m.Module, dash(m.Worker), dash(records.AskedAt(&m)), dash(records.Took(&m)),
+			dash(records.Said(&m)), records.Counted(r, &m))
 	}
 	if err := t.Flush(); err != nil {
 		return err

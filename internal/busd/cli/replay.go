@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/replay"
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // replaying is one run of busd replay.
@@ -30,10 +28,13 @@ type replaying struct {
 	asJSON bool
 	ask    bool
 
-	config *config.Config
-	out    io.Writer
-	seen   map[string]bool // modules
-	sums   sums
+	config  *config.Config
+	out     io.Writer
+	seen    map[string]bool // modules
+	sums    sums
+	unknown tally
+	secrets tally           // of callbacks that were asked without them
+	own     map[string]bool // records of asks of this run that it has not read yet
 }
 
 // sums are how many records there were.
@@ -63,6 +64,7 @@ is counted as unknown, such as what a module says that was not asked.
 
 With --ask, recorded requests are asked again of the busd at --url, so that a new version of a module can be held against
 what the old one said: of callbacks without side effects alone, and where records have requests (decisions.requests).
+Passwords, tokens and addresses are in no record, so they are asked without; stderr says where that may matter.
 
 The exit status is 3 when a decision differs.`,
 		Example: "  busd replay --since 24h --config new.yaml\n  busd tail --since 24h --json >records && busd replay --file records --config new.yaml",
@@ -81,7 +83,7 @@ The exit status is 3 when a decision differs.`,
 var errDiffers = errors.New("decisions differ")
 
 func (r *replaying) run(ctx context.Context, out, complain io.Writer) (err error) {
-	r.out, r.seen = out, map[string]bool{}
+	r.out, r.seen, r.unknown, r.secrets = out, map[string]bool{}, tally{}, tally{}
 	if r.ask {
 		r.scope = config.ScopeAdmin // It asks and it reads.
 	} else if r.config, err = readConfig(r.remote.file()); err != nil {
@@ -96,6 +98,7 @@ func (r *replaying) run(ctx context.Context, out, complain io.Writer) (err error
 // each has every record decided again.
 func (r *replaying) each(ctx context.Context, complain io.Writer) error {
 	again := func(record *decision.Record, _ []byte) error { return r.again(ctx, record) }
+	r.own = map[string]bool{}
 	switch {
 	case r.file != "" && r.query.since != "":
 		return usagef("--since is of a running busd, and --file names a file (say one of the two)")
@@ -133,6 +136,10 @@ func readRecords(file string, each func(*decision.Record, []byte) error) error {
 
 // again decides one record again.
 func (r *replaying) again(ctx context.Context, record *decision.Record) error {
+	if r.own[record.ID] { // Else it would never end.
+		delete(r.own, record.ID)
+		return nil
+	}
 	r.sums.Records++
 	for _, m := range record.Modules {
 		r.seen[m.Module] = true
@@ -148,48 +155,13 @@ func (r *replaying) again(ctx context.Context, record *decision.Record) error {
 		return err
 	case would.Unknown != "":
 		r.sums.Unknown++
+		r.unknown.add(would.Unknown)
 		return nil
 	case would.Same(&was):
 		return nil
 	}
 	r.sums.Differ++
 	return r.print(difference{record.ID, record.Callback, was, would})
-}
-
-func (r *replaying) verdict(ctx context.Context, record *decision.Record) (replay.Verdict, error) {
-	if !r.ask {
-		return replay.Under(record, r.config), nil
-	}
-	d, ok := subjects.Find(record.Callback)
-	if !ok || !d.Options.GetSpeculative() || record.Request == nil {
-		return replay.Verdict{Unknown: "it cannot be asked again"}, nil
-	}
-	return r.askAgain(ctx, record)
-}
-
-// askAgain asks a recorded request of busd, whose record of it says what came of it.
-func (r *replaying) askAgain(ctx context.Context, record *decision.Record) (v replay.Verdict, err error) {
-	out, err := r.do(ctx, http.MethodPost, "/_modulebus/v1/ask/"+strings.Replace(record.Callback, ".", "/", 1), record.Request)
-	if no, ok := errors.AsType[*refusal](err); ok && no.Status == http.StatusBadGateway {
-		out, err = no.raw, nil
-	}
-	if err != nil {
-		return v, err
-	}
-	var asked struct {
-		ID string `json:"decision_id"`
-	}
-	if json.Unmarshal(out, &asked) != nil {
-		return v, errOtherVersion
-	}
-	if asked.ID == "" {
-		return replay.Verdict{Outcome: decision.NoOpinion}, nil
-	}
-	now, err := r.recordOf(ctx, asked.ID)
-	if err != nil {
-		return v, err
-	}
-	return replay.Recorded(now), nil
 }
 
 func (r *replaying) print(d difference) error {
@@ -230,6 +202,8 @@ func (r *replaying) sum(complain io.Writer) error {
 			fmt.Fprintf(complain, "busd: no record has module %s: what it would say, nobody knows\n", name)
 		}
 	}
+	r.unknown.tell(complain, "unknown: ")
+	r.secrets.tell(complain, "asked without what records never have, so that the answer may be another one for that alone: ")
 	s := r.sums
 	var err error
 	if r.asJSON {
