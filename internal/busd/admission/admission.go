@@ -1,7 +1,7 @@
-// Package admission lets the users of a bus into its NATS, and turns others away.
+// Package admission decides which clients may use the NATS of a bus.
 //
-// It hands modules their credentials, tells NATS whom to turn away when the roster or the credentials have changed, and
-// watches who connects: whoever shows the name of another module is disconnected, and the log says who could not come in.
+// It hands modules their credentials, tells NATS which users to refuse when the roster or the credentials have changed, and
+// watches connections: a client that uses the name of another module is disconnected, and refused clients are logged.
 // It works the same for the server inside busd and for an external one that knows the bus's users; where NATS has users of
 // its own, it does nothing. See ADR 33.
 package admission
@@ -56,11 +56,11 @@ type Options struct {
 	// Connections is how many there may be with the credentials of one module. Default: 4096.
 	Connections int
 
-	// Log is told who was turned away and why.
+	// Log is told which connections were refused, and why.
 	Log zerolog.Logger
 }
 
-// Admission is who may use the NATS of a bus. Its methods may be called concurrently.
+// Admission decides which users may connect to the NATS of a bus. Its methods may be called concurrently.
 type Admission struct {
 	Options
 	refused zerolog.Logger // of what others do, a few times a second at most
@@ -96,7 +96,7 @@ func Open(o Options) (*Admission, error) {
 	return a, nil
 }
 
-// Close stops watching. Who is in stays in.
+// Close stops watching. It disconnects nobody.
 func (a *Admission) Close() {
 	a.cancel()
 	for _, sub := range a.subs {
@@ -157,7 +157,7 @@ func fileName(module string) string {
 	return name + ".creds"
 }
 
-// replace writes a file for this user alone, so that whoever reads it finds either the old or the new.
+// replace writes a file, with mode 0600, in one step: a reader finds either the old text or the new.
 func replace(path string, text []byte) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // With mode 0600.
 	if err != nil {

@@ -15,7 +15,7 @@ const (
 	// overlap is how long credentials that were replaced are accepted at most. Beyond: whoever still uses them is disconnected.
 	overlap = time.Hour
 
-	// answerTime is how long the servers of a cluster have to say who is connected.
+	// answerTime is how long the servers of a cluster have to list their connections.
 	answerTime = 500 * time.Millisecond
 )
 
@@ -78,7 +78,7 @@ func (r *rotations) inUse(ctx context.Context, p identity.Rotation) bool {
 	return false
 }
 
-// errSilent says that no server has told who is connected.
+// errSilent says that no server has listed its connections.
 var errSilent = errors.New("NATS does not say who is connected")
 
 // connectedAs asks all servers how many connections there are of a user's key.

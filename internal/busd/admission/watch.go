@@ -53,7 +53,8 @@ func (a *Admission) listen() error {
 	return a.Broker.System.Flush()
 }
 
-// connected disconnects who shows the name of another module, or came in before NATS knew that it is not listed.
+// connected disconnects a client that uses the name of another module, or that connected before NATS knew that its module is not
+// listed.
 func (a *Admission) connected(e event) {
 	user, ok := userOf(e)
 	module, isModule := user.Module()
@@ -80,7 +81,7 @@ func (a *Admission) connected(e event) {
 	a.kick(e)
 }
 
-// kick disconnects a client. A server obeys only who wants an answer.
+// kick disconnects a client. A server ignores the request unless it has a reply subject.
 func (a *Admission) kick(e event) {
 	system := a.Broker.System
 	request, _ := json.Marshal(map[string]uint64{"cid": e.Client.ID}) // It cannot fail.
@@ -89,7 +90,7 @@ func (a *Admission) kick(e event) {
 	}
 }
 
-// turnedAway says who could not come in. The log has no more of it than a few lines a second.
+// turnedAway logs a refused connection, a few lines a second at most.
 func (a *Admission) turnedAway(e event) {
 	line := a.refused.Warn().Str("host", e.Client.Host).Str("client", shorten(e.Client.Name))
 	user, ok := userOf(e)
@@ -119,7 +120,7 @@ func (e *event) key() string {
 	return claims.Subject
 }
 
-// userOf returns who the client's credentials say that it is. Whether they are good is for the server to say.
+// userOf returns the user that the client's credentials name. It does not check their signature.
 func userOf(e event) (identity.User, bool) {
 	claims, err := jwt.DecodeUserClaims(e.Client.JWT)
 	if err != nil {

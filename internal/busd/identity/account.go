@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// Trust has a server let in the users of the bus, and nobody else; listed are the modules on the roster.
+// Trust configures a server to accept the users of the bus alone. listed are the modules on the roster; others are refused.
 func (k *Keys) Trust(o *server.Options, listed []string) error {
 	operator, err := k.Operator()
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package identity makes the NATS users of one bus, and says who of them is turned away.
+// Package identity makes the NATS users of one bus, and revokes them.
 //
 // A bus has two accounts of NATS: one for what happens on it, and the system account that NATS itself wants. busd holds
 // the keys of both, and of the operator that vouches for them, so that a user is a signed text that any server of NATS

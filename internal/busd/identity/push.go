@@ -13,7 +13,7 @@ import (
 // updateSubject is where the servers' resolvers take the text of an account, in the system account.
 const updateSubject = "$SYS.REQ.CLAIMS.UPDATE"
 
-// Tell has a server that was made with [Keys.Trust] go by what the account says now; whoever it turns away is disconnected.
+// Tell updates the account on a server that was made with [Keys.Trust]. Users that the account revokes are disconnected.
 func Tell(s *server.Server, a Account) error {
 	claims, err := a.Claims()
 	if err != nil {
@@ -27,7 +27,7 @@ func Tell(s *server.Server, a Account) error {
 	return nil
 }
 
-// Push tells an external NATS what the account says now; whoever it turns away is disconnected. The connection is one of
+// Push updates the account on an external NATS. Users that it revokes are disconnected. The connection is one of
 // [System]. It waits for one server to take it until ctx ends; that server tells the others.
 func Push(ctx context.Context, system *nats.Conn, a Account) error {
 	m, err := system.RequestWithContext(ctx, updateSubject, []byte(a.Token))

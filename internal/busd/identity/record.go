@@ -78,7 +78,7 @@ func (k *Keys) Rotating() (all []Rotation, err error) {
 	return all, nil
 }
 
-// Version is another one when the record of who has credentials was changed, by this process or another one.
+// Version changes whenever this process or another one changes the record of issued credentials.
 func (k *Keys) Version() string {
 	info, err := os.Stat(k.file())
 	if err != nil {

@@ -22,7 +22,7 @@ const maxSubscriptions = 2048
 // server that forgets the permission earlier turns a late answer into none.
 const answerTime = 24 * time.Hour
 
-// User names whoever connects to NATS. Use one of the constructors.
+// User is the identity of a connection to NATS: a module, or one of the users below. Make one with [Module] or [Named].
 type User struct{ id string }
 
 // Module is the module of that name; all its workers are this user.

@@ -31,7 +31,7 @@ type Memory struct {
 const keepTime = time.Second
 
 // OpenMemory reads the file of a homeserver's roster in the folder, which must exist. Without a file, nothing is
-// remembered. A file that cannot be read is an error: to go on without it could be to ask nobody.
+// remembered. A file that cannot be read is an error: without it, busd might ask no module.
 func OpenMemory(folder, serverName string) (*Memory, error) {
 	m := &Memory{path: filepath.Join(folder, "roster-"+subjects.Token(serverName)+".json"), earlier: &rosterv1.Roster{}}
 	data, err := os.ReadFile(m.path)

@@ -246,10 +246,10 @@ func (m *module) known() bool {
 	return m.heard || !saysNothing(m.last) || len(m.declined) > 0
 }
 
-// unknown reports whether nobody knows what it wants: it has not said so, and the operator has not.
+// unknown reports whether it is unknown what the module wants: neither the module nor the operator has said.
 func (m *module) unknown() bool { return !m.known() && len(m.Callbacks) == 0 }
 
-// skipped reports whether the operator wrote that the module's failures are skipped. Nobody has to be told then that they are.
+// skipped reports whether the operator wrote that all of the module's failures are skipped. Answers then need not report them.
 func (m *module) skipped() bool {
 	return m.OnFailure != nil && m.OnFailure.Local == config.Skip && m.OnFailure.Federated == config.Skip
 }

@@ -42,7 +42,8 @@ func (r *Roster) Others() Others {
 	return r.others
 }
 
-// met takes in who answered, by name, with their lists. It returns what is so now, and whether that is news.
+// met records which other busd answered: by name, the revision of their lists. It returns the result, and whether the set of
+// differing busd has changed.
 func (r *Roster) met(lists map[string]uint64, now time.Time) (is Others, news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,7 +65,8 @@ func (r *Roster) met(lists map[string]uint64, now time.Time) (is Others, news bo
 	return is, news
 }
 
-// listRevision is the same for the same list, on every busd of a version: what its own processes are is left out.
+// listRevision is a hash of the list, the same on every busd of one version. What may differ between them, such as how each runs its
+// processes, is left out.
 func listRevision(modules []config.Module, budget time.Duration, sequential []string) uint64 {
 	h := sha256.New()
 	e := json.NewEncoder(h)
@@ -89,7 +91,7 @@ func newName() string {
 // everything is what a busd has for a roster that asks which other busd there are.
 const everything = math.MaxUint64
 
-// card is what this busd answers then: who it is, and what its list is.
+// card is this busd's answer to such a request: its name and its list's revision.
 func (s *Service) card() *rosterv1.Roster {
 	s.roster.mu.Lock()
 	defer s.roster.mu.Unlock()
@@ -152,7 +154,7 @@ func (s *Service) askOthers(ctx context.Context) (map[string]uint64, error) {
 	return lists, nil
 }
 
-// cardOf reads a card. A busd of an older version has none: nobody knows what its list is.
+// cardOf reads a card. A busd of an older version sends none, and its list is unknown.
 func cardOf(m *nats.Msg) (name string, list uint64) {
 	card := &rosterv1.Roster{}
 	if proto.Unmarshal(m.Data, card) != nil || len(card.GetBusd()) > maxName {

@@ -15,9 +15,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// What bounds the roster: whoever can send a join must not be able to fill it. What is over a limit is refused to the
-// module that is over it, with a reason. A callback is never left out for its size: it stays wanted, and its module is
-// absent for it.
+// Limits of the roster, so that no sender of joins can fill it. A module that exceeds one is told so, and only that module is
+// affected. A callback is never left out for its size: it stays wanted, and its module is absent for it.
 const (
 	// maxPaths bounds the web resources of one module. Beyond: the first in alphabetical order are served, and the module is
 	// told of the rest.
@@ -64,7 +63,7 @@ func limitsOf(listed bool) limits {
 	return limits{workers: 4, paths: 4, needs: 256, allNeeds: 1 << 10}
 }
 
-// accept returns what of a join can be accepted, and says what not.
+// accept returns the part of a join that is within the limits and known here, and a sentence for each part that is not.
 func accept(j *rosterv1.Join, l limits) (*rosterv1.Join, []string) {
 	out := &rosterv1.Join{
 		Json: j.GetJson(), Pulls: j.GetPulls(), Batch: j.GetBatch(), Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{},
@@ -126,8 +125,8 @@ func reduced(j *rosterv1.Join) *rosterv1.Join {
 	return out
 }
 
-// unite returns what any of them registers. Whoever wants no JSON reads it all the same. Questions are pulled only where
-// each of them does that, and as many travel together as the one takes that takes least.
+// unite returns the union of what workers register. Every worker can read JSON, so one that wants it decides. Questions are pulled
+// only where each worker can do that, and a batch is as large as the worker takes that takes the fewest.
 func unite(all []*rosterv1.Join) *rosterv1.Join {
 	out := &rosterv1.Join{Pulls: true, Batch: math.MaxUint32, Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
 	for _, j := range all {

@@ -106,7 +106,8 @@ func (r *Roster) enlist(name string) *module {
 	return m
 }
 
-// delist keeps in sight what is not listed any more and still there. What it registered is forgotten when it goes.
+// delist reports a module that is no longer listed as unlisted, as long as it has workers. When the last one leaves, what it
+// registered is forgotten.
 func (r *Roster) delist(name string, m *module) {
 	if len(m.workers) > 0 && len(r.unlisted) < maxUnlisted {
 		m.Module = config.Module{Name: name}
@@ -173,7 +174,7 @@ const (
 )
 
 // Expects reports whether a listed module has yet to do what is expected. A module whose configuration was refused is
-// expected to do nothing. Nor is one whose process ended, but where nobody knows what it wants: that is started again.
+// expected to do nothing. Neither is one whose process ended, unless it is unknown what it wants: then its restart is awaited.
 func (r *Roster) Expects(e Expectation) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -183,7 +184,8 @@ func (r *Roster) Expects(e Expectation) bool {
 	})
 }
 
-// Entry returns what the operator says of a module. A module that asks and is not listed is remembered, to be reported.
+// Entry returns the operator's entry for a module. A module that is not listed gets an empty one, and is reported as unlisted from
+// then on.
 func (r *Roster) Entry(name string, now time.Time) *rosterv1.Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -204,7 +206,7 @@ func (r *Roster) find(name string) *module {
 	return r.listed[i]
 }
 
-// Join takes in what a worker says of itself. The reply names what of it is not accepted.
+// Join records what a worker registers. The reply lists what was not accepted.
 func (r *Roster) Join(name string, j *rosterv1.Join, now time.Time) *rosterv1.Joined {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,7 +232,7 @@ func (r *Roster) guest(name string) *module {
 	return m
 }
 
-// Leave takes a worker out that takes no more work, or is known to have died.
+// Leave removes a worker that takes no more work, or is known to have died.
 func (r *Roster) Leave(name, worker string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

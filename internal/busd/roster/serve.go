@@ -28,7 +28,7 @@ type Service struct {
 	log      zerolog.Logger
 	memory   *Memory              // nil: nothing is kept
 	unkept   string               // why the disk does not have the roster; empty where it has
-	name     string               // among all busd; also of who sends rosters in parts
+	name     string               // of this busd, among all; also the sender of rosters in parts
 	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
 	subs     []*nats.Subscription
 	wake     chan struct{} // something may have changed
@@ -71,7 +71,7 @@ func Prepare(r *Roster, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		roster: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
-		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Whoever can send a message can have one logged.
+		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Each message that is wrong is logged.
 		wake: make(chan struct{}, 1), cancel: cancel, throttle: newThrottle(), pace: rate.NewLimiter(maxTold, maxToldAtOnce),
 	}
 	s.running.Go(func() { s.run(ctx) })
@@ -171,7 +171,7 @@ func (s *Service) Wake() {
 	}
 }
 
-// learn takes what is not known here from what another busd tells.
+// learn adds what another busd's roster knows and this one does not.
 func (s *Service) learn(m *nats.Msg) {
 	if other, err := s.others.Add(m.Data); err == nil && other != nil {
 		s.roster.Learn(other, time.Now())
@@ -218,7 +218,7 @@ func (*Service) say(answers []func()) {
 // maxHeld is how many answers to workers wait until homeservers are told. Beyond: they are answered before.
 const maxHeld = 1024
 
-// hold has a worker answered when homeservers have been told what it said: who was told that it has joined is asked.
+// hold answers a worker after homeservers have been told of its join, so that a worker that knows that it has joined is asked.
 func (s *Service) hold(answer func()) {
 	s.mu.Lock()
 	full := len(s.held) >= maxHeld

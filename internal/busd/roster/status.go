@@ -47,7 +47,7 @@ type Status struct {
 	// that the operator named.
 	Remembered bool `json:"remembered,omitempty"`
 
-	// Unknown tells that it has never joined and that nothing is named under its callbacks: nobody knows what it wants, and it
+	// Unknown tells that it has never joined and that nothing is named under its callbacks: it is unknown what it wants, and it
 	// is asked nothing.
 	Unknown bool `json:"unknown,omitempty"`
 
