@@ -18,6 +18,9 @@ logger = logging.getLogger("modulebus")
 
 ASGIApplication = Callable[[dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]]
 
+DecisionReader = Callable[[list[dict[str, Any]], int], Awaitable[None]]
+"""Takes records of decisions, and how many it missed before them."""
+
 
 @dataclass
 class Loop:
@@ -50,11 +53,21 @@ class Homeserver(ModuleApi):
         self.worker = worker
         self.loops: list[Loop] = []
         self.web_resources: dict[str, ASGIApplication] = {}
+        self.reader: DecisionReader | None = None
         self.store = Store(transport.bucket())
 
     def register_web_resource(self, path: str, application: ASGIApplication) -> None:
         """Has requests for the path, and all below it, answered by an ASGI application. Call it in the constructor."""
         self.web_resources[path] = application
+
+    def read_decisions(self, reader: DecisionReader) -> None:
+        """Has a coroutine called with the records of all decisions of the homeserver, from now on. Call it in the constructor.
+
+        It gets a list of records, as docs/operating.md has them, and how many came before them that it missed because it was too
+        slow. One worker gets each batch, the next one when the coroutine has returned. The operator must grant the scope
+        decisions.read to the module, else nothing comes. What it raises is logged.
+        """
+        self.reader = reader
 
     def looping_background_call(self, interval: float, function: Callable[[], Awaitable[Any]]) -> None:
         """Has a function called every interval, in seconds, on one worker of the module. Call it in the constructor.

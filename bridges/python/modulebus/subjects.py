@@ -68,6 +68,10 @@ class Subjects:
     def cancel_call(self) -> str:
         return self._module("api_cancel")
 
+    def decisions(self) -> str:
+        """Where busd hands over records of decisions."""
+        return self._module("decisions")
+
     def inbox(self) -> str:
         """The prefix of the subjects on which this worker gets replies."""
         return self._module(f"inbox.{token(self.worker)}")

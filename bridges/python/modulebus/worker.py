@@ -226,12 +226,14 @@ class Worker:
         subjects = self.link.subjects
         wanted = {subjects.callback(name): subjects.group for name in self.instance.handlers}
         wanted[subjects.asked_by_name()] = ""
+        if self.instance.homeserver.reader is not None:
+            wanted[subjects.decisions()] = subjects.group
         pages = {subjects.web(path): path for path in self.instance.homeserver.web_resources}
         if pages:
             await self.web.open()
         for subject, group in {**wanted, **dict.fromkeys(pages, subjects.group)}.items():
             if subject not in self.subscriptions:
-                on = self._on_request if subject in pages else self._on_question
+                on = self._on_request if subject in pages else self._on_decisions if subject == subjects.decisions() else self._on_question
                 self.subscriptions[subject] = await self.link.hear(subject, on, group)
         if subjects.cancel() not in self.subscriptions:
             self.subscriptions[subjects.cancel()] = await self.link.hear(subjects.cancel(), self._on_cancel)
@@ -294,6 +296,22 @@ class Worker:
         for path, application in pages.items():
             if msg.subject == self.link.subjects.web(path):
                 self.web.serve(msg, application)
+
+    async def _on_decisions(self, msg: Msg) -> None:
+        """Has records of decisions read. busd sends the next ones when it has a reply, whatever it is."""
+        reading = asyncio.create_task(self._read(msg))
+        self.questions[msg.reply] = reading
+        reading.add_done_callback(lambda _: self.questions.pop(msg.reply, None))
+
+    async def _read(self, msg: Msg) -> None:
+        reader = self.instance.homeserver.reader if self.instance else None
+        try:
+            batch = json.loads(await self.link.question(msg))
+            if reader is not None:
+                await contained(reader(batch.get("decisions", []), batch.get("lost", 0)))
+        except Exception:
+            logger.exception("reading decisions failed")
+        await self.link.respond(msg, b"", wire.JSON)
 
     async def _answer(self, msg: Msg) -> None:
         name = callback_of(msg.subject)
