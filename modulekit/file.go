@@ -15,27 +15,38 @@ const pieceSize = 128 << 10
 // ErrNoContent is the error of reading a file whose content the homeserver did not give.
 var ErrNoContent = errors.New("modulekit: the homeserver gave no content for the file")
 
+// ahead is how many pieces of a file are asked for at once, when its reader has come to the end of the first: in the time in which
+// one comes, the others are on their way.
+const ahead = 4
+
 // OpenFile returns a reader of the file that a request is about. Each Read fetches what it needs from the homeserver, and
-// blocks until that is there or ctx ends. The content can be read until the request is answered. The reader is for one
-// goroutine.
+// blocks until that is there or ctx ends. Who reads beyond the first 128 KiB has up to 512 KiB fetched at once. The content can
+// be read until the request is answered. The reader is for one goroutine.
 func (api *ModuleAPI) OpenFile(ctx context.Context, w *callbacksv1.FileWrapper) io.Reader {
-	return &fileReader{ctx: ctx, host: api.host, subject: w.GetSubject()}
+	return &fileReader{ctx: ctx, host: api.host, subject: w.GetSubject(), size: pieceSize}
 }
 
 type fileReader struct {
 	ctx     context.Context //nolint:containedctx // A reader has nowhere else to take it from.
 	host    kitopts.Host
 	subject string
-	offset  int64
-	piece   []byte // what has come and was not read yet
+	size    int            // of pieces, as the homeserver gives them
+	offset  int64          // of the next piece that is read
+	asked   []<-chan piece // what was asked for from there on
+	piece   []byte         // what has come and was not read yet
 	err     error
+}
+
+// piece is some of a file, or why there is none.
+type piece struct {
+	data []byte
+	err  error
 }
 
 // Read implements [io.Reader].
 func (r *fileReader) Read(p []byte) (int, error) {
 	if len(r.piece) == 0 && r.err == nil {
 		r.piece, r.err = r.next()
-		r.offset += int64(len(r.piece))
 	}
 	if len(r.piece) == 0 {
 		return 0, r.err
@@ -49,9 +60,39 @@ func (r *fileReader) next() ([]byte, error) {
 	if r.subject == "" {
 		return nil, ErrNoContent
 	}
-	piece, err := r.host.ReadFile(r.ctx, r.subject, r.offset, pieceSize)
-	if err == nil && len(piece) == 0 {
-		err = io.EOF
+	r.ask()
+	got := <-r.asked[0]
+	r.asked = r.asked[1:]
+	switch n := len(got.data); {
+	case got.err != nil:
+		return nil, got.err
+	case n == 0:
+		return nil, io.EOF
+	case n < r.size: // What was asked for after it begins too late, unless the file ends.
+		r.asked, r.size = nil, n
 	}
-	return piece, err
+	r.offset += int64(len(got.data))
+	return got.data, nil
+}
+
+// ask asks for the next piece, and once the first was read for some more.
+func (r *fileReader) ask() {
+	want := ahead
+	if r.offset == 0 {
+		want = 1
+	}
+	for len(r.asked) < want {
+		r.asked = append(r.asked, r.fetch(r.offset+int64(len(r.asked)*r.size)))
+	}
+}
+
+// fetch asks for one piece. Its goroutine ends with the answer, or with ctx, whether or not somebody still reads.
+func (r *fileReader) fetch(offset int64) <-chan piece {
+	came := make(chan piece, 1)
+	size := uint32(r.size) //nolint:gosec // It is at most pieceSize.
+	go func() {
+		data, err := r.host.ReadFile(r.ctx, r.subject, offset, size)
+		came <- piece{data, err}
+	}()
+	return came
 }

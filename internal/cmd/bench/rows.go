@@ -47,6 +47,7 @@ func rows() []row {
 		all = append(all, versus{what: what, bar: atLeast(1.5), open: getResource(n)})
 	}
 	all = append(all,
+		versus{what: "file of 8 MiB read by check_media_file_for_spam, against reading it from a file server over HTTP", bar: atLeast(1), open: readingMedia},
 		bulk{what: "response of 1 GiB of a web resource, against httputil.ReverseProxy"},
 		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
 		bulk{what: "response of 1 GiB of a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", inside: true},
