@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/tunnel/nearby"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -28,11 +29,19 @@ type files struct {
 	reads  *responder.Responder
 
 	mu     sync.Mutex
-	opened map[string]io.ReaderAt // by subject
+	opened map[string]*openFile // by subject
+	place  *nearby.Place        // where modules of this machine find it; nil where there is none, and before a first file
+	begin  sync.Once            // of place
+}
+
+// openFile is a file that a module may read.
+type openFile struct {
+	content io.ReaderAt
+	line    *nearby.Line // of a module on this machine; nil without
 }
 
 func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*files, error) {
-	f := &files{nc: nc, server: server, client: rand.Text(), opened: map[string]io.ReaderAt{}}
+	f := &files{nc: nc, server: server, client: rand.Text(), opened: map[string]*openFile{}}
 	f.reads = responder.New(nc, responder.Options{Limit: fileReaders, Serve: f.serve, Spell: spellRead, Log: log})
 	if err := f.reads.Subscribe(server.FileAny(f.client), ""); err != nil {
 		f.close()
@@ -41,27 +50,46 @@ func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*file
 	return f, nil
 }
 
-func (f *files) close() { <-f.reads.Drain(closeTimeout) }
+func (f *files) close() {
+	<-f.reads.Drain(closeTimeout)
+	f.begin.Do(func() {}) // None is begun any more.
+	if f.place != nil {
+		f.place.Close()
+	}
+}
 
 // open returns where a module can read the content until it is closed. Nobody can guess it.
 func (f *files) open(module string, content io.ReaderAt) (subject string, closeFile func()) {
+	f.begin.Do(func() { f.place, _ = nearby.Open(f.client, nearFiles{f}) }) // Where that fails, all is read over NATS.
 	subject = f.server.File(module, f.client, rand.Text())
 	f.mu.Lock()
-	f.opened[subject] = content
+	f.opened[subject] = &openFile{content: content}
 	f.mu.Unlock()
-	return subject, func() {
-		f.mu.Lock()
-		delete(f.opened, subject)
-		f.mu.Unlock()
+	return subject, func() { f.shut(subject) }
+}
+
+func (f *files) shut(subject string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if line := f.opened[subject].line; line != nil {
+		line.Close()
 	}
+	delete(f.opened, subject)
+}
+
+// contentOf is nil where there is no such file.
+func (f *files) contentOf(subject string) io.ReaderAt {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file := f.opened[subject]; file != nil {
+		return file.content
+	}
+	return nil
 }
 
 // serve answers with a piece, which is empty at the end of the file.
 func (f *files) serve(m *nats.Msg) responder.Answer {
-	f.mu.Lock()
-	content := f.opened[m.Subject]
-	f.mu.Unlock()
-	req := &rosterv1.ReadFile{}
+	content, req := f.contentOf(m.Subject), &rosterv1.ReadFile{}
 	if content == nil || f.read(m, req) != nil {
 		return failure(rosterv1.FailureKind_ERROR, "no such file: the question it belongs to is answered")
 	}

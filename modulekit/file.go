@@ -20,8 +20,9 @@ var ErrNoContent = errors.New("modulekit: the homeserver gave no content for the
 const ahead = 4
 
 // OpenFile returns a reader of the file that a request is about. Each Read fetches what it needs from the homeserver, and
-// blocks until that is there or ctx ends. Who reads beyond the first 128 KiB has up to 512 KiB fetched at once. The content can
-// be read until the request is answered. The reader is for one goroutine.
+// blocks until that is there or ctx ends. What is behind the first 128 KiB comes past NATS where the homeserver is on this machine
+// (see ADR 72), and else up to four pieces at once. The content can be read until the request is answered. The reader is for
+// one goroutine.
 func (api *ModuleAPI) OpenFile(ctx context.Context, w *callbacksv1.FileWrapper) io.Reader {
 	return &fileReader{ctx: ctx, host: api.host, subject: w.GetSubject(), size: pieceSize}
 }
@@ -33,6 +34,7 @@ type fileReader struct {
 	size    int            // of pieces, as the homeserver gives them
 	offset  int64          // of the next piece that is read
 	asked   []<-chan piece // what was asked for from there on
+	near    *nearFile      // nil where it is read over NATS
 	piece   []byte         // what has come and was not read yet
 	err     error
 }
@@ -60,6 +62,9 @@ func (r *fileReader) next() ([]byte, error) {
 	if r.subject == "" {
 		return nil, ErrNoContent
 	}
+	if data, err := r.nearby(); err == nil || errors.Is(err, io.EOF) {
+		return data, err
+	}
 	r.ask()
 	got := <-r.asked[0]
 	r.asked = r.asked[1:]
@@ -75,6 +80,24 @@ func (r *fileReader) next() ([]byte, error) {
 	return got.data, nil
 }
 
+// nearby returns what comes next past NATS. It fails where nothing does: what is left comes over NATS.
+func (r *fileReader) nearby() ([]byte, error) {
+	if r.offset == pieceSize { // The file is not a small one.
+		r.near = reachFile(r.ctx, r.subject, r.offset)
+	}
+	if r.near == nil {
+		return nil, errNotNear
+	}
+	r.asked = nil
+	data, err := r.near.next()
+	if r.offset += int64(len(data)); err != nil {
+		r.near = nil
+	}
+	return data, err
+}
+
+var errNotNear = errors.New("modulekit: the file does not come past NATS")
+
 // ask asks for the next piece, and once the first was read for some more.
 func (r *fileReader) ask() {
 	want := ahead
@@ -89,7 +112,7 @@ func (r *fileReader) ask() {
 // fetch asks for one piece. Its goroutine ends with the answer, or with ctx, whether or not somebody still reads.
 func (r *fileReader) fetch(offset int64) <-chan piece {
 	came := make(chan piece, 1)
-	size := uint32(r.size) //nolint:gosec // It is at most pieceSize.
+	size := uint32(r.size)
 	go func() {
 		data, err := r.host.ReadFile(r.ctx, r.subject, offset, size)
 		came <- piece{data, err}

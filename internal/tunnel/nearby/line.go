@@ -57,23 +57,31 @@ func (l *Line) write(frame []byte) error {
 // closes the line then. One goroutine may call it. What take does must not block.
 func (l *Line) Receive(take func(frame []byte)) error {
 	defer l.Close()
-	var head [4]byte
 	for {
-		if _, err := io.ReadFull(l.conn, head[:]); errors.Is(err, io.EOF) {
+		frame, err := l.Next()
+		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		n := binary.BigEndian.Uint32(head[:])
-		if n > MaxFrame {
-			return fmt.Errorf("nearby: frame of %d bytes announced", n)
-		}
-		frame := flow.Buffer(int(n))
-		if _, err := io.ReadFull(l.conn, frame); err != nil {
-			return err
-		}
 		take(frame)
 	}
+}
+
+// Next returns the frame that comes next, and its memory: see [flow.Release]. [io.EOF] says that the other side has left. It
+// blocks until then, or until the line is closed. It is for one goroutine, and not beside Receive.
+func (l *Line) Next() ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(l.conn, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n > MaxFrame {
+		return nil, fmt.Errorf("nearby: frame of %d bytes announced", n)
+	}
+	frame := flow.Buffer(int(n))
+	_, err := io.ReadFull(l.conn, frame)
+	return frame, err
 }
 
 // Leave implements [flow.Line]. What was sent arrives. What still comes in is received until the other side leaves, for

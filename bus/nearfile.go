@@ -1,0 +1,59 @@
+package bus
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/nearby"
+)
+
+// nearFiles lets modules of this machine read files past NATS. A module's first frame says from which offset on; what it is sent
+// is the rest of the file, and an empty frame at its end. A line that ends otherwise is read on over NATS. See ADR 72.
+type nearFiles struct{ files *files }
+
+// Meet implements [nearby.Host]. The token is the subject that NATS brought the module.
+func (n nearFiles) Meet(token string, l *nearby.Line) bool {
+	n.files.mu.Lock()
+	defer n.files.mu.Unlock()
+	file := n.files.opened[token]
+	if file == nil || file.line != nil {
+		return false
+	}
+	file.line = l
+	return true
+}
+
+// ReceiveNearby implements [nearby.Host]. It holds up nothing but the file's own line.
+func (n nearFiles) ReceiveNearby(token string, frame []byte) {
+	defer flow.Release(frame)
+	n.files.mu.Lock()
+	file := n.files.opened[token]
+	n.files.mu.Unlock()
+	const size = 8
+	if file == nil || len(frame) != size {
+		return
+	}
+	if offset := int64(binary.BigEndian.Uint64(frame)); offset < 0 || sendRest(file.line, file.content, offset) != nil {
+		file.line.Close()
+	}
+}
+
+// Parted implements [nearby.Host].
+func (nearFiles) Parted(string, bool) {}
+
+func sendRest(line *nearby.Line, content io.ReaderAt, offset int64) error {
+	piece := flow.Buffer(maxPiece)
+	defer flow.Release(piece)
+	for {
+		n, err := content.ReadAt(piece, offset)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if sent := line.Send(piece[:n]); sent != nil || n == 0 {
+			return sent
+		}
+		offset += int64(n)
+	}
+}
