@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha512"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,6 +23,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +41,7 @@ type third struct {
 	actions       func(*testing.T, *stage) []string // beside everybody's
 	proof         string                            // what must be among what clients saw: the module had a say
 	remarks       string
+	room          bool // its configuration names a ROOM, and somebody in it: KEEPER
 }
 
 const evilWord = "cheap watches"
@@ -92,7 +96,79 @@ var thirds = []third{
 			}
 		},
 		proof:   "a token: 200 alice",
-		remarks: "JWT; its OAuth mode needs `users.private`, too",
+		remarks: "JWT",
+	},
+	{
+		name: "synapse-token-authenticator", version: "0.14.1",
+		module: func(t *testing.T) moving {
+			return moving{
+				class: "synapse_token_authenticator.TokenAuthenticator", grants: "users.write, users.private, users.admin",
+				config: `{oauth: {introspection_validation: {endpoint: "` + introspection(t) + `", localpart_path: username, displayname_path: name, ` +
+					`email_path: email}, username_type: localpart, registration_enabled: true}}`,
+			}
+		},
+		actions: func(t *testing.T, s *stage) []string {
+			login := func(name, token string) string {
+				return s.login(t, map[string]any{"type": "com.famedly.login.token.oauth", "token": token}, name)
+			}
+			profile := func(name string) string {
+				return string(s.alice.do(t, "GET", "/_matrix/client/v3/profile/"+url.PathEscape("@"+name+":"+s.s.name), nil).raw)
+			}
+			return []string{
+				"somebody new: " + login("olga", "olga"), "again: " + login("olga", "olga"), "another's token: " + login("alice", "olga"),
+				"no token: " + login("olga", "nobody"), "another identity: " + login("olga", "other-olga"), "without a link: " + login("alice", "alice"), "profile: " + profile("olga"),
+			}
+		},
+		proof:   "again: 200 olga",
+		remarks: "OAuth, with a server that it asks about tokens",
+	},
+	{
+		name: "matrix-synapse-imap", version: "0.0.5",
+		module: func(t *testing.T) moving {
+			host, port, _ := net.SplitHostPort(imapServer(t)) // It listens there.
+			return moving{
+				class: "imap_auth_provider.IMAPAuthProvider", section: "password_providers", grants: "users.write, tokens",
+				config: `{enabled: true, create_users: true, server: "` + host + `", port: ` + port + `, plain_userid: true, append_domain: example.org}`,
+			}
+		},
+		actions: func(t *testing.T, s *stage) []string {
+			login := func(name, password string) string {
+				return s.login(t, map[string]any{"type": "m.login.password", "password": password}, name)
+			}
+			return []string{
+				"right password: " + login("bob", imapPassword), "wrong password: " + login("bob", "x"),
+				"somebody new: " + login("ivan", imapPassword), "nobody: " + login("nobody", imapPassword),
+			}
+		},
+		proof:   "somebody new: 200 ivan",
+		remarks: "in `password_providers`, so with `--section password_providers`; against an IMAP server. It blocks while it asks that: in Synapse, everybody; out of it, itself",
+	},
+	{
+		name: "synapse-registration-notifier", version: "0.1.2",
+		module: func(*testing.T) moving {
+			return moving{
+				class: "synapse_registration_notifier.RegistrationNotifier", grants: "rooms.send",
+				config: `{notification_room: "ROOM", admin_user_id: "KEEPER"}`,
+			}
+		},
+		room: true,
+		actions: func(t *testing.T, s *stage) []string {
+			var told struct {
+				Chunk []struct{ Content struct{ Body string } }
+			}
+			r := s.keeper.do(t, "GET", room(s.notified, "messages")+"?dir=b&limit=3", nil)
+			if err := json.Unmarshal(r.raw, &told); err != nil {
+				t.Error(err)
+			}
+			var all []string
+			for _, e := range told.Chunk {
+				if e.Content.Body != "" {
+					all = append(all, "told: "+strings.ReplaceAll(e.Content.Body, "\n", " "))
+				}
+			}
+			return all
+		},
+		proof: "Username: dora",
 	},
 	{
 		name: "synapse-freeze-room", version: "1.1.0",
@@ -203,17 +279,20 @@ func (m third) play(t *testing.T, path string) string {
 	mod := m.module(t)
 	mod.path = path
 	inside := prepareSynapse(t)
-	inside.configure(t, "\n  - {module: "+mod.class+", config: "+mod.config+"}", m.more)
+	there := m.keep(t, inside)
+	modules, more := there.configured(mod, inside).inside()
+	inside.configure(t, modules, m.more+more)
 	inside.env = []string{"PYTHONPATH=" + pythonPath(t) + ":" + path, m.env, plainVersion}
 	inside.start(t)
-	want := m.seenOn(t, inside)
+	want := m.seenOn(t, inside, there)
 	inside.stop()
 
 	outside := prepareSynapse(t)
-	d := moved(t, outside, mod, m.more)
+	there = m.keep(t, outside)
+	d := moved(t, outside, there.configured(mod, outside), m.more)
 	outside.start(t)
 	ready(t, d, outside)
-	got := m.seenOn(t, outside)
+	got := m.seenOn(t, outside, there)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what clients saw in Synapse's process (-) and out of it (+):\n%s", diff)
 	}
@@ -221,6 +300,32 @@ func (m third) play(t *testing.T, path string) string {
 		t.Errorf("nothing says %q, so the module had no say:\n%s", m.proof, strings.Join(want, "\n"))
 	}
 	return fmt.Sprintf("| %s | %s | %d | %s | 1 | %s |", m.name, m.version, len(got), cell(mod.grants), m.remarks)
+}
+
+// kept is a room that is older than the module, with somebody in it.
+type kept struct {
+	keeper user
+	room   string
+}
+
+// keep has a Synapse make the room that the module's configuration names, if it names one.
+func (m third) keep(t *testing.T, s *synapse) (k kept) {
+	t.Helper()
+	if !m.room {
+		return k
+	}
+	s.configure(t, " []", m.more)
+	s.start(t)
+	defer s.stop()
+	k.keeper = s.register(t, "keeper", true)
+	k.room = k.keeper.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"preset": "private_chat"}).str("room_id")
+	return k
+}
+
+// configured is the module, told of the room.
+func (k kept) configured(m moving, s *synapse) moving {
+	m.config = strings.NewReplacer("ROOM", k.room, "KEEPER", "@keeper:"+s.name).Replace(m.config)
+	return m
 }
 
 // plainVersion is what Synapse calls itself where no checkout is around it, whose branch it would add: matrix-synapse-ldap3
@@ -238,9 +343,10 @@ func cell(grants string) string {
 }
 
 // seenOn is what clients see of a Synapse, of everybody's actions and the module's.
-func (m third) seenOn(t *testing.T, s *synapse) []string {
+func (m third) seenOn(t *testing.T, s *synapse, k kept) []string {
 	t.Helper()
 	st := newStage(t, s)
+	st.keeper, st.notified = k.keeper, k.room
 	saw := st.everybodys(t)
 	if m.actions != nil {
 		saw = append(saw, m.actions(t, st)...)
@@ -255,11 +361,13 @@ func (m third) seenOn(t *testing.T, s *synapse) []string {
 type stage struct {
 	s                 *synapse
 	admin, alice, bob user
+	keeper            user   // with whom the module's room is older than the module
+	notified          string // that room
 }
 
 func newStage(t *testing.T, s *synapse) *stage {
 	t.Helper()
-	return &stage{s, s.register(t, "admin", true), s.register(t, "alice", false), s.register(t, "bob", false)}
+	return &stage{s: s, admin: s.register(t, "admin", true), alice: s.register(t, "alice", false), bob: s.register(t, "bob", false)}
 }
 
 // login is what comes of it, and who is logged in then.
@@ -376,6 +484,75 @@ func ldapServer(t *testing.T) string {
 		t.Fatalf("the LDAP server says no port: %v", err)
 	}
 	return "ldap://127.0.0.1:" + strings.TrimSpace(port)
+}
+
+// introspection is an OAuth server that knows what tokens say: each is of the user with its name, but for nobody's, and one that begins
+// with other-, which is of somebody else who claims it.
+func introspection(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := r.FormValue("token")
+		if token == "nobody" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{ // Its client may be gone.
+			"active": true, "iss": "https://example.org/", "sub": token, "username": strings.TrimPrefix(token, "other-"), "name": "Name " + token,
+			"email": token + "@example.org",
+		})
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+const imapPassword = "imap secret"
+
+// imapServer lets bob and ivan in, over TLS with a certificate that nobody vouches for.
+func imapServer(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	certificate(t, dir)
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { defer c.Close(); serveIMAP(c) })
+		}
+	})
+	t.Cleanup(func() { listener.Close(); serving.Wait() })
+	return listener.Addr().String()
+}
+
+// serveIMAP speaks as much of RFC 9051 as a login takes.
+func serveIMAP(c net.Conn) {
+	fmt.Fprint(c, "* OK IMAP4rev1 ready\r\n")
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		tag, command, _ := strings.Cut(lines.Text(), " ")
+		switch {
+		case command == "CAPABILITY":
+			fmt.Fprintf(c, "* CAPABILITY IMAP4rev1\r\n%s OK done\r\n", tag)
+		case command == `LOGIN bob "`+imapPassword+`"` || command == `LOGIN ivan "`+imapPassword+`"`:
+			fmt.Fprintf(c, "%s OK done\r\n", tag)
+		case command == "LOGOUT":
+			fmt.Fprintf(c, "* BYE\r\n%s OK done\r\n", tag)
+			return
+		default:
+			fmt.Fprintf(c, "%s NO\r\n", tag)
+		}
+	}
 }
 
 // jwt is a token for a user, for an hour.

@@ -26,6 +26,24 @@ type moving struct {
 	grants   string
 	web      string // paths of its web resources
 	path     string // where Python finds it, beside the bridge and the test's own modules
+	section  string // of homeserver.yaml, where that is older than modules
+}
+
+// inside is the configuration of the Synapse that has the module in its process: its list of modules, and more.
+func (m moving) inside() (modules, more string) {
+	entry := "\n  - {module: " + m.class + ", config: " + m.config + "}"
+	if m.section == "" {
+		return entry, ""
+	}
+	return " []", m.section + ":" + entry + "\n"
+}
+
+// sectionOf is the argument that says the section.
+func (m moving) sectionOf() string {
+	if m.section == "" {
+		return "modules"
+	}
+	return m.section
 }
 
 // moved is a busd that runs a Synapse module, unmodified, in a process of its own, before the Synapse whose it is.
@@ -45,7 +63,7 @@ http: {listen: "`+address+`"}
 homeserver: {url: "`+s.url+`/_synapse/modulebus", token_file: "`+token+`"}
 modules:
   - module: moved
-    run: [env, `+plainVersion+`, "PYTHONPATH=`+path+`:`+pythonPath(t)+`:`+m.path+`", `+testbed.Python(t)+`, -m, modulebus.synapse, `+m.class+`, "--tolerate=`+m.tolerate+`"]
+    run: [env, `+plainVersion+`, "PYTHONPATH=`+path+`:`+pythonPath(t)+`:`+m.path+`", `+testbed.Python(t)+`, -m, modulebus.synapse, `+m.class+`, "--tolerate=`+m.tolerate+`", "--section=`+m.sectionOf()+`"]
     timeout: 2s
     config: `+m.config+`
     grants: [`+m.grants+`]
