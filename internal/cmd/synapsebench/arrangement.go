@@ -89,11 +89,18 @@ func openUnmodified(_ context.Context, s *stage, modules []checkConfig) (entries
 		return nil, nil, err
 	}
 	homeserver := fmt.Sprintf("homeserver: {url: 'http://127.0.0.1:%d/_synapse/modulebus', token_file: %s}\n", s.port, quoted(token))
-	url, err := s.bus(homeserver, modules, s.unmodifiedRun)
-	for _, m := range modules {
-		pages = append(pages, url+m.Path)
+	port, err := freePort()
+	if err != nil {
+		return nil, nil, err
 	}
-	return []string{entry("modulebus_synapse.ModuleBus", map[string]string{"url": url, "api_token_file": token})}, pages, err
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	if s.late, err = s.serve(address, homeserver, modules, s.unmodifiedRun); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range modules {
+		pages = append(pages, "http://"+address+m.Path)
+	}
+	return []string{entry("modulebus_synapse.ModuleBus", map[string]string{"url": "http://" + address, "api_token_file": token})}, pages, err
 }
 
 func (s *stage) unmodifiedRun() ([]string, error) {
@@ -106,27 +113,33 @@ func (s *stage) ownRun() ([]string, error) {
 	return []string{self}, err
 }
 
-// bus starts busd with the modules, and with more of its configuration.
+// bus starts busd with the modules, waits until they are ready, and returns where it serves.
 func (s *stage) bus(more string, modules []checkConfig, run func() ([]string, error)) (url string, err error) {
-	command, err := run()
-	if err != nil {
-		return "", err
-	}
-	config, err := s.busdYAML(fmt.Sprintf("busd-%d", len(s.started)), more, modules, command)
-	if err != nil {
-		return "", err
-	}
-	p, err := s.start("busd", []string{roleVariable + "=" + moduleRole}, s.busd, "serve", "--config", config)
+	p, err := s.serve("127.0.0.1:0", more, modules, run)
 	if err != nil {
 		return "", err
 	}
 	return p.url()
 }
 
+// serve starts busd at an address with the modules, and with more of its configuration. It announces itself when they are ready, or
+// after a minute: modules of Synapse wait for Synapse.
+func (s *stage) serve(address, more string, modules []checkConfig, run func() ([]string, error)) (*process, error) {
+	command, err := run()
+	if err != nil {
+		return nil, err
+	}
+	config, err := s.busdYAML(fmt.Sprintf("busd-%d", len(s.started)), address, more, modules, command)
+	if err != nil {
+		return nil, err
+	}
+	return s.start("busd", []string{roleVariable + "=" + moduleRole}, s.busd, "serve", "--config", config)
+}
+
 // busdYAML writes the configuration of one daemon.
-func (s *stage) busdYAML(name, more string, modules []checkConfig, command []string) (file string, err error) {
-	text := fmt.Appendf(nil, "server_name: localhost\nstate_dir: %s\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\n%smodules:\n",
-		quoted(filepath.Join(s.dir, name)), more)
+func (s *stage) busdYAML(name, address, more string, modules []checkConfig, command []string) (file string, err error) {
+	text := fmt.Appendf(nil, "server_name: localhost\nstate_dir: %s\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: %s}\n%smodules:\n",
+		quoted(filepath.Join(s.dir, name)), quoted(address), more)
 	for _, m := range modules {
 		text = fmt.Appendf(text, "- {module: %s, run: %s, environment: [%s], config: %s%s}\n",
 			filepath.Base(m.Path), quoted(command), roleVariable, quoted(m), s.policy)
@@ -179,6 +192,12 @@ func (s *stage) arrange(ctx context.Context, a arrangement, clients int, modules
 	server, err := s.synapse(ctx, strings.Join(entries, ", "))
 	if err != nil {
 		return nil, err
+	}
+	if s.late != nil {
+		if _, err := s.late.url(); err != nil {
+			return nil, err
+		}
+		s.late = nil
 	}
 	c := &contender{name: a.name, server: server, pages: pages}
 	for i, page := range pages {

@@ -22,11 +22,12 @@ const patience = 60 * time.Second
 // first.
 type stage struct {
 	dir     string
-	bridge  string // folder of the bridge's Python package
-	kit     string // folder of the kit's
-	busd    string // the daemon's program
-	port    int    // of the next Synapse
-	policy  string // of each module in busd's configuration: more of its YAML
+	bridge  string   // folder of the bridge's Python package
+	kit     string   // folder of the kit's
+	busd    string   // the daemon's program
+	port    int      // of the next Synapse
+	late    *process // a busd that is ready when that Synapse is; nil for none
+	policy  string   // of each module in busd's configuration: more of its YAML
 	started []*process
 	closers []func() error
 }
