@@ -6,7 +6,8 @@
 //
 // Everything but the network is real: order, rules, failure policies and deadlines.
 //
-// [Gate] is a suite: it holds a homeserver to what it owes a callback that can refuse. For homeservers that ask over HTTP, in any
+// Three suites hold a homeserver to what it owes modules: [Gate] for a callback that can refuse, [Answers] for one whose answers are used,
+// merged or handed on, and [Calls] for its Module API. For homeservers that ask over HTTP, in any
 // language, testdata/http-door.json has what busd answers, and what that means.
 package bustest
 
