@@ -1,13 +1,19 @@
 package door_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // vector is a row of the door's contract, which clients in other languages are held to as well.
@@ -24,22 +30,42 @@ type vector struct {
 	Means string
 }
 
-func vectors(t *testing.T) []vector {
+// binary is one in protobuf. Bytes are in base64.
+type binary struct {
+	Name, Modules string
+	Request       struct {
+		Path string
+		Body []byte
+	}
+	Response struct {
+		Status    int
+		Answer    []byte // of the decision
+		DecidedBy string `json:"decided_by"`
+	}
+	Means string
+}
+
+// contract is the file.
+type contract struct {
+	Vectors  []vector
+	Protobuf []binary
+}
+
+func vectors(t *testing.T) (file contract) {
 	t.Helper()
 	text, err := os.ReadFile("../../../bus/bustest/testdata/http-door.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var file struct{ Vectors []vector }
-	if err := json.Unmarshal(text, &file); err != nil || len(file.Vectors) == 0 {
+	if err := json.Unmarshal(text, &file); err != nil || len(file.Vectors) == 0 || len(file.Protobuf) == 0 {
 		t.Fatalf("%d vectors: %v", len(file.Vectors), err)
 	}
-	return file.Vectors
+	return file
 }
 
 func TestDoorAnswersAsTheVectorsSay(t *testing.T) {
 	t.Parallel()
-	for _, v := range vectors(t) {
+	for _, v := range vectors(t).Vectors {
 		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
@@ -77,6 +103,52 @@ func meaning(status int, body []byte) string {
 	case status != 200 || json.Unmarshal(body, &decision) != nil:
 		return "fail"
 	case decision.Answer.Refusal != nil:
+		return "refuse"
+	}
+	return "go_on"
+}
+
+// TestDoorAnswersInProtobufAsTheVectorsSay asks and reads in protobuf, as clients with generated code do.
+func TestDoorAnswersInProtobufAsTheVectorsSay(t *testing.T) {
+	t.Parallel()
+	for _, v := range vectors(t).Protobuf {
+		t.Run(v.Name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.configure(v.Modules)
+			h.service.Wake()
+			h.awaitRoster()
+			d := h.openHTTP(config.HTTP{})
+			d.life.Begin()
+			rsp, out := d.do(http.MethodPost, v.Request.Path, v.Request.Body, "Content-Type", "application/x-protobuf")
+			if rsp.StatusCode != v.Response.Status {
+				t.Fatalf("status %d, want %d: %s", rsp.StatusCode, v.Response.Status, out)
+			}
+			decision, means := &rosterv1.Decision{}, "fail" // Errors are JSON, which the other vectors are about.
+			if rsp.StatusCode == http.StatusOK {
+				means = binaryMeaning(t, out, decision)
+			}
+			if means != v.Means {
+				t.Errorf("it means %s, and not %s", means, v.Means)
+			}
+			if !bytes.Equal(decision.GetAnswer(), v.Response.Answer) || decision.GetDecidedBy() != v.Response.DecidedBy {
+				t.Errorf("answer %q of %q, want %q of %q", decision.GetAnswer(), decision.GetDecidedBy(), v.Response.Answer, v.Response.DecidedBy)
+			}
+		})
+	}
+}
+
+// binaryMeaning reads a decision, and says what a client has to do.
+func binaryMeaning(t *testing.T, body []byte, decision *rosterv1.Decision) string {
+	t.Helper()
+	answer := &callbacksv1.UserMayCreateRoomResponse{}
+	if err := errors.Join(proto.Unmarshal(body, decision), proto.Unmarshal(decision.GetAnswer(), answer)); err != nil {
+		t.Fatal(err)
+	}
+	if decision.GetRosterRevision() == 0 {
+		t.Error("no roster revision")
+	}
+	if answer.GetRefusal() != nil {
 		return "refuse"
 	}
 	return "go_on"
