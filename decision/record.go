@@ -70,7 +70,7 @@ const (
 type Module struct {
 	Module string `json:"module"`
 
-	// Worker is who said it; empty where nobody knows.
+	// Worker is the worker that said it; empty if that is unknown.
 	Worker string `json:"worker,omitempty"`
 
 	// AskedAtMS is when it was asked, counted from the start of the ask; nil when it was not.
