@@ -94,42 +94,50 @@ func revisionOf(config []byte) uint64 {
 	return h.Sum64()
 }
 
-// join takes in what a worker says of itself, within the limits, and returns what is not accepted. A worker whose
-// configuration was refused before it registered anything is none: what its module registered earlier stands.
+// join records what a worker registers, within the limits, and returns what is not accepted. A worker whose configuration was
+// refused before it registered anything does not count: what its module registered earlier stands.
 func (m *module) join(j *rosterv1.Join, l limits, now time.Time) (problems []string) {
 	defer m.track(now)
-	m.refused = nil
-	if e := j.GetConfigError(); e != nil {
-		m.refused = &rosterv1.ConfigError{Path: wire.OneLine(e.GetPath()), Error: wire.OneLine(e.GetError())}
-		m.failure = incident{m.lastError(), now}
-		if len(j.GetCallbacks())+len(j.GetWebResources()) == 0 {
-			m.drop(func(id string) bool { return id == j.GetWorker() }, now)
-			return nil
-		}
+	if m.refuse(j.GetConfigError(), now); m.refused != nil && saysNothing(j) {
+		m.drop(func(id string) bool { return id == j.GetWorker() }, now)
+		return nil
 	}
 	if id := j.GetWorker(); id == "" || len(id) > maxName {
 		return []string{fmt.Sprintf("a worker needs a name of 1 to %d bytes, so this one does not count", maxName)}
 	}
-	registered, problems := accept(j, l)
 	m.makeRoom(j.GetWorker(), l.workers)
-	w := &worker{version: version(j), unserved: unserved(j), since: now, seen: now}
 	old := m.workers[j.GetWorker()]
-	delete(m.workers, j.GetWorker())
+	w, problems := m.register(j, l, old)
+	if w.since, w.seen = now, now; old != nil {
+		w.since = old.since
+	}
+	m.workers[j.GetWorker()], m.crash, m.heard = w, "", true
+	if old == nil || !w.same(old) {
+		m.settle()
+	}
+	return problems
+}
+
+// refuse records why a worker refuses its configuration; nil where it does not.
+func (m *module) refuse(e *rosterv1.ConfigError, now time.Time) {
+	m.refused = nil
+	if e != nil {
+		m.refused = &rosterv1.ConfigError{Path: wire.OneLine(e.GetPath()), Error: wire.OneLine(e.GetError())}
+		m.failure = incident{m.lastError(), now}
+	}
+}
+
+// register returns a worker with what of its join is accepted, and what is not. old is the worker as it was before, or nil.
+func (m *module) register(j *rosterv1.Join, l limits, old *worker) (*worker, []string) {
+	registered, problems := accept(j, l)
+	w := &worker{version: version(j), unserved: unserved(j)}
+	delete(m.workers, j.GetWorker()) // What it registered before takes no room any more.
 	if w.registered = m.share(registered, old); w.registered == nil {
 		w.registered = reduced(registered)
 		problems = append(problems, fmt.Sprintf("the workers of module %s register too many different things to remember: "+
 			"of what this one registers, only callbacks count, and those that need something are not asked", m.Name))
 	}
-	m.crash = ""
-	m.workers[j.GetWorker()] = w
-	if old != nil {
-		w.since = old.since
-	}
-	m.heard = true
-	if old == nil || !w.same(old) {
-		m.settle()
-	}
-	return problems
+	return w, problems
 }
 
 // same reports whether the worker says the same as before.
