@@ -22,7 +22,8 @@ func ask[Request, Reply proto.Message](
 	return typed[Reply](d), err
 }
 
-func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message) (Decision[proto.Message], error) {
+// decide asks the modules that a plan names.
+func (c *Client) decide(ctx context.Context, r *roster, p *plan, req proto.Message) (Decision[proto.Message], error) {
 	d := Decision[proto.Message]{RosterRevision: r.revision}
 	if err := ctx.Err(); errors.Is(err, context.Canceled) {
 		return d, err

@@ -34,6 +34,7 @@ type asking struct {
 	files    []func()    // which close what modules read
 	nudged   atomic.Bool // a nudge is among the replies
 	trace    Trace       // for the observer
+	shadow   bool        // it is for a module in shadow
 }
 
 type reply struct {
@@ -81,6 +82,7 @@ func (a *asking) end() {
 	a.timer.Stop()
 	for i := range a.attempts {
 		a.attempts[i].abandon()
+		a.attempts[i].finish()
 	}
 	for len(a.replies) > 0 {
 		<-a.replies
@@ -92,7 +94,7 @@ func (a *asking) end() {
 	}
 	a.reclaim()
 	pool := &a.client.askings
-	a.ctx, a.client, a.plan, a.steps, a.request, a.encoded, a.files = nil, nil, nil, nil, nil, encoded{}, nil
+	a.ctx, a.client, a.plan, a.steps, a.request, a.encoded, a.files, a.shadow = nil, nil, nil, nil, nil, encoded{}, nil, false
 	a.walk.Start(callbacksv1.Rule_RULE_UNSPECIFIED, false, 0, nil)
 	pool.Put(a)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/redact"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -41,6 +42,7 @@ type attempt struct {
 	told    bool
 	worker  string // whose answer, or whose failure, the outcome is; empty where nobody knows
 	took    time.Duration
+	span    spans.Span
 }
 
 // sent is a request to one worker.
@@ -70,6 +72,7 @@ func (t *attempt) next() time.Time {
 // ask sends the request to a worker of the module.
 func (t *attempt) ask(req proto.Message, now time.Time) {
 	t.at = now
+	t.begin()
 	if t.step.unserved != "" {
 		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_ABSENT, Text: t.step.unserved})
 		return
@@ -128,7 +131,7 @@ func (t *attempt) sendTo(w *worker, slot int, now time.Time, b *natsrequest.Batc
 		t.unsent(nats.ErrMaxPayload)
 		return
 	}
-	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json, Batch: b}
+	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json, Batch: b, Trace: t.carried()}
 	if t.step.pulls && t.asking.large(data) {
 		r.Data, r.File, r.Size = wire.Elsewhere, t.pull(data), len(data)
 	}
@@ -356,6 +359,7 @@ func (t *attempt) tell(o combine.Outcome, by *worker, now time.Time) {
 	}
 	t.blame(by)
 	t.asking.walk.Tell(t.index, o)
+	t.finish()
 }
 
 // blame remembers the worker that was last asked or heard.

@@ -17,6 +17,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -42,6 +43,7 @@ type Client struct {
 	requester natsrequest.Requester
 	token     string // where workers answer batches of this client, which nobody else knows
 	metrics   *metrics
+	spans     *spans.Maker
 	log       zerolog.Logger
 	roster    atomic.Pointer[roster]
 	nc        *nats.Conn // nil where there is no NATS, like files
@@ -100,7 +102,7 @@ func newClient(o Options) (*Client, error) {
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
 		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{},
 		epoch: time.Now(), token: rand.Text(), shadowed: make(chan struct{}, maxShadowed), workers: map[modulesWorker]*health{},
-		askings: sync.Pool{New: newAsking},
+		askings: sync.Pool{New: newAsking}, spans: spans.New(o.TracerProvider, "bus"),
 	}
 	if o.Log != nil {
 		c.log = o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})

@@ -175,7 +175,14 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	}
 	ctx := s.responder.Begin(wire.Header(m, wire.HeaderCall), wire.Timeout(m, callTimeout))
 	defer ctx.End()
-	return s.call(ctx, method, req)
+	spanned, span := s.client.spans.Serve(ctx, m, method.Name)
+	defer span.End()
+	span.Of(module, "")
+	reply, err := s.call(spanned, method, req)
+	if err != nil {
+		span.Fail(callErrorType(err))
+	}
+	return reply, err
 }
 
 // call lets no panic through, and no secret of the request into the text of an error.

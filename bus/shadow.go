@@ -110,6 +110,7 @@ func (c *Client) askShadow(ctx context.Context, r *roster, p *plan, s *shadow, r
 	a := c.askings.Get().(*asking)
 	defer a.end()
 	a.begin(ctx, c, r, &alone, req)
+	a.shadow = true
 	_ = a.await(ctx) // Nobody takes the question back.
 	t := &a.attempts[0]
 	if t.told {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/redact"
@@ -54,6 +55,9 @@ const (
 type Trace struct {
 	// Context is the caller's, for what it put there for the observer.
 	Context context.Context
+
+	// TraceID is the trace of OpenTelemetry that the ask is part of; zero for none. The ask's own span, if it has one, is in Context.
+	TraceID trace.TraceID
 
 	Callback *subjects.Declaration
 	Request  proto.Message
@@ -170,6 +174,7 @@ func (t *attempt) report() {
 func (tr *Trace) fill(a *asking, d *Decision[proto.Message], err error) {
 	tr.Callback, tr.Request, tr.Origin, tr.Start = a.plan.callback.Declaration, a.request, a.origin(), a.start
 	tr.Answer, tr.DecidedBy, tr.ByPolicy, tr.Err, tr.RosterRevision = d.Answer, d.DecidedBy, d.ByPolicy, err, d.RosterRevision
+	tr.TraceID = trace.SpanContextFromContext(a.ctx).TraceID()
 	tr.Context, tr.Budget, tr.ByCaller = a.ctx, a.until.Sub(a.start), a.byCaller
 	for i := range a.attempts {
 		tr.Modules = append(tr.Modules, a.attempts[i].trace())

@@ -45,7 +45,7 @@ func routesOf(r *rosterv1.Roster) routes {
 // The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
 // bodies do not delay asks; if that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
 // requests are answered 503.
-func (c *Client) Handler() http.Handler { return c.web.handler(c) }
+func (c *Client) Handler() http.Handler { return c.spanned(c.web.handler(c)) }
 
 // WebOptions are the limits of requests for modules' web resources. A zero value means the default, a negative time no
 // limit. A request over a limit is counted in modulebus_web_requests_total by its outcome.
@@ -147,6 +147,7 @@ func (c *Client) route(path string) (webpath.Resource, bool) {
 // webDone counts what came of a request, and tells the log what the client was not told.
 func (c *Client) webDone(r *gateway.Report) {
 	c.metrics.web.done(r)
+	webSpan(r.Context, r)
 	if r.Err == nil || r.Outcome == gateway.ClientGone || r.Outcome == gateway.BadRequest {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -29,6 +30,7 @@ type ModuleAPI struct {
 	loops    []loop
 	read     reader
 	problems []error
+	spans    *spans.Maker
 }
 
 // ServerName is the homeserver's, such as example.com.
@@ -114,6 +116,7 @@ func newAPI(o Options, h kitopts.Host) *ModuleAPI {
 // construct calls New, and returns what it registered.
 func construct[C any](m Module[C], config C, o Options, h kitopts.Host) (*ModuleAPI, error) {
 	api := newAPI(o, h)
+	api.spans = spans.New(m.TracerProvider, "modulekit")
 	if err := guardedNew(m, config, api); err != nil {
 		return nil, fmt.Errorf("modulekit: cannot construct module %s: %w", o.Module, err)
 	}

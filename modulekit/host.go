@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -23,12 +25,13 @@ type host struct {
 	nc     *nats.Conn
 	server subjects.Server
 	module string
+	spans  *spans.Maker
 	store  *bucket
 }
 
-func newHost(nc *nats.Conn, o Options) *host {
+func newHost(nc *nats.Conn, o Options, s *spans.Maker) *host {
 	server := subjects.For(o.ServerName)
-	return &host{nc: nc, server: server, module: o.Module, store: newBucket(nc, server, o.Module, false)}
+	return &host{nc: nc, server: server, module: o.Module, spans: s, store: newBucket(nc, server, o.Module, false)}
 }
 
 // Call implements [kitopts.Host]. The homeserver is told when ctx ends before it has answered.
@@ -37,11 +40,20 @@ func (h *host) Call(ctx context.Context, m *subjects.Method, req proto.Message) 
 	if err != nil {
 		return nil, err
 	}
+	ctx, span := h.spans.Call(ctx, trace.SpanKindClient, m.Name)
+	defer span.End()
+	reply, err := h.call(ctx, m, data)
+	if err != nil {
+		span.Fail(errorType(err))
+	}
+	return reply, err
+}
+
+func (h *host) call(ctx context.Context, m *subjects.Method, data []byte) (proto.Message, error) {
 	name := rand.Text()
-	msg, err := h.nc.RequestMsgWithContext(ctx, &nats.Msg{
-		Subject: h.server.API(m, h.module), Data: data,
-		Header: nats.Header{wire.HeaderCall: {name}, wire.HeaderTimeout: {left(ctx)}},
-	})
+	header := nats.Header{wire.HeaderCall: {name}, wire.HeaderTimeout: {left(ctx)}}
+	spans.Carried(ctx).Put(header)
+	msg, err := h.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: h.server.API(m, h.module), Data: data, Header: header})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		text := "no homeserver serves the Module API: is homeserver.url set in busd.yaml?"

@@ -71,7 +71,7 @@ func newInstance(api *ModuleAPI, version string, entry *rosterv1.Entry) *instanc
 	}
 	for path, h := range api.web {
 		i.join.WebResources = append(i.join.WebResources, path)
-		i.queue(server.Web(o.Module, path), target{name: path, web: h})
+		i.queue(server.Web(o.Module, path), target{name: path, web: api.spanned(path, h)})
 	}
 	i.readsDecisions(server)
 	slices.Sort(i.join.Callbacks)

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -80,6 +81,7 @@ func execute[C any](ctx context.Context, m Module[C], args []string, env func(st
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
+	defer flush(m.TracerProvider)
 	nc, err := s.connect(ctx)
 	if err == nil {
 		defer nc.Close()
@@ -95,6 +97,20 @@ func execute[C any](ctx context.Context, m Module[C], args []string, env func(st
 	}
 	s.options.Log.Error().Err(err).Msg("module stopped")
 	return exitCrashed
+}
+
+// flushTime is how long the last spans may take to be sent. Beyond: they are lost.
+const flushTime = 2 * time.Second
+
+// flush has a provider of spans send the last ones.
+func flush(p trace.TracerProvider) {
+	if sdk, ok := p.(interface {
+		Shutdown(ctx context.Context) error
+	}); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+		defer cancel()
+		_ = sdk.Shutdown(ctx) // OpenTelemetry's own error handler hears of it.
+	}
 }
 
 func parseFlags(args []string, env func(string) string, stderr io.Writer) (*settings, error) {

@@ -11,10 +11,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/kitopts"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -42,6 +44,12 @@ type Module[Config any] struct {
 	// New constructs the module, which registers what it implements. It is called again, for a new instance beside the
 	// old one, when the operator changes the configuration.
 	New func(config Config, api *ModuleAPI) error
+
+	// TracerProvider gets a span for each question that the module answers, for each call of the Module API that it makes, and
+	// for each request for its web resources: parts of the trace that the homeserver, or busd, has begun. Contexts carry the
+	// trace without a provider, too. [Main] calls its Shutdown, as that of OpenTelemetry's SDK has one, when the module has
+	// drained. Default: none. Package modulekit/traces has one that goes by the variables OTEL_….
+	TracerProvider trace.TracerProvider
 }
 
 // Options are the options of [Run]. ServerName and Module are required.
@@ -107,7 +115,7 @@ func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Opt
 	if internal.Constructed != nil {
 		return detach(m, o, internal)
 	}
-	w := newWorker(nc, o, m.Version)
+	w := newWorker(nc, o, m.Version, spans.New(m.TracerProvider, "modulekit"))
 	w.build = func(e *rosterv1.Entry) (*instance, error) { return build(m, o, w.host, e) }
 	return w.run(ctx)
 }

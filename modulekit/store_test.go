@@ -34,7 +34,7 @@ func storeOn(t *testing.T, nc *nats.Conn, module string) *Store {
 // moduleOn is a module that knows where it runs, and no more.
 func moduleOn(nc *nats.Conn, module string) *ModuleAPI {
 	o := Options{ServerName: serverName, Module: module}.withDefaults()
-	return newAPI(o, newHost(nc, o))
+	return newAPI(o, newHost(nc, o, nil))
 }
 
 func TestStoreAndLeaseAreAsBusdMakesThem(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -20,6 +21,7 @@ type worker struct {
 	nc        *nats.Conn
 	options   Options
 	version   string
+	spans     *spans.Maker
 	server    subjects.Server
 	build     func(*rosterv1.Entry) (*instance, error)
 	instance  atomic.Pointer[instance]
@@ -32,10 +34,10 @@ type worker struct {
 	stopLoops func()          // of the instance
 }
 
-func newWorker(nc *nats.Conn, o Options, version string) *worker {
+func newWorker(nc *nats.Conn, o Options, version string, s *spans.Maker) *worker {
 	server := subjects.For(o.ServerName)
 	return &worker{
-		nc: nc, options: o, version: version, server: server, host: newHost(nc, o), stopLoops: func() {},
+		nc: nc, options: o, version: version, spans: s, server: server, host: newHost(nc, o, s), stopLoops: func() {},
 		candidate: newCandidate(o.Worker, LeaderLease, newBucket(nc, server, o.Module, true)),
 	}
 }
@@ -188,13 +190,17 @@ func (w *worker) serve(m *nats.Msg) responder.Answer {
 	}
 	ctx := w.questions.Begin(m.Reply, wire.Timeout(m, t.timeout))
 	defer ctx.End()
+	spanned, span := w.spans.Serve(ctx, m, t.name)
+	defer span.End()
+	span.Of(w.options.Module, w.options.Worker)
 	in := wire.MappingOf(m)
-	question, failed := w.question(ctx, m)
+	question, failed := w.question(spanned, m)
 	var reply []byte
 	if failed == nil {
-		reply, failed = t.handler.handle(withNews(ctx, m), question, in, w.options.Log)
+		reply, failed = t.handler.handle(withNews(spanned, m), question, in, w.options.Log)
 	}
 	if failed != nil {
+		span.Fail(wire.KindName(failed.Kind))
 		return responder.Answer{Header: failed.Header()}
 	}
 	return responder.Answer{Header: in.Header(), Data: reply}

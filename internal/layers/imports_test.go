@@ -28,11 +28,13 @@ const (
 	protobuf = "google.golang.org/protobuf/"
 	nats     = "github.com/nats-io/nats.go"
 	logger   = "github.com/rs/zerolog"
+
+	opentelemetry = "go.opentelemetry.io/otel"
 )
 
 // suite is what the suites of integration/ may import, and what they share: whatever there is.
 var suite = row{
-	own:    "matrix bus bus/ modulekit modulekit/ integration/testbed internal/ cmd/ subjects " + schemas,
+	own:    "decision matrix bus bus/ modulekit modulekit/ integration/testbed internal/ cmd/ subjects " + schemas,
 	others: anything + " " + natsServer,
 }
 
@@ -50,6 +52,10 @@ var house = map[string]row{
 
 	"internal/busopts":     {own: "internal/natsrequest internal/wire subjects " + schemas, others: protobuf},
 	"internal/natsrequest": {own: "internal/batch internal/wire " + schemas, others: nats, tests: "subjects"},
+
+	"internal/spans": {own: "internal/wire", others: nats + " " + opentelemetry},
+
+	"internal/otlp": {others: opentelemetry},
 
 	"internal/declared": {own: "subjects " + schemas, others: protobuf},
 	"decision":          {},
@@ -79,7 +85,7 @@ var house = map[string]row{
 	"internal/rosterwire": {own: schemas, others: protobuf + " " + nats, tests: "internal/natstest"},
 
 	"bus": {
-		own:    "matrix internal/busopts internal/combine internal/declared internal/natsrequest internal/redact internal/responder internal/rosterwire internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix internal/busopts internal/combine internal/declared internal/natsrequest internal/redact internal/responder internal/rosterwire internal/spans internal/tunnel/ internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 		tests:  "modulekit internal/busd internal/busd/",
 	},
@@ -87,10 +93,11 @@ var house = map[string]row{
 
 	"internal/kitopts": {own: "decision subjects " + schemas, others: protobuf},
 	"modulekit": {
-		own:    "decision internal/credentials internal/declared internal/kitopts internal/redact internal/responder internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
+		own:    "decision internal/credentials internal/declared internal/kitopts internal/redact internal/responder internal/spans internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
 		others: anything,
 		tests:  "internal/busd/config internal/busd/roster internal/busd/store internal/natstest",
 	},
+	"modulekit/traces":        {own: "internal/otlp", others: opentelemetry},
 	"modulekit/modulekittest": {own: "matrix decision modulekit internal/kitopts internal/webpath internal/wire subjects " + schemas, others: protobuf + " " + nats + " " + logger},
 
 	"internal/busd": {
@@ -113,15 +120,15 @@ var house = map[string]row{
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
-		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/roster internal/busd/sse internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/roster internal/busd/sse internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/spans internal/webpath internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/homeserver":                    {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/wire subjects " + schemas, others: anything},
+	"internal/busd/homeserver":                    {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/spans internal/wire subjects " + schemas, others: anything},
 	"internal/busd/identity":                      {own: "subjects " + schemas, others: anything + " " + natsServer},
 	"internal/busd/policyserver":                  {own: "matrix bus subjects " + schemas, others: anything, tests: "internal/busd/policyserver/policyservertest"},
 	"internal/busd/policyserver/policyservertest": {others: anything},
 	"internal/busd/cli": {
-		own:    "internal/busd internal/busd/ decision internal/declared internal/redact internal/wire subjects schemas " + schemas,
+		own:    "internal/busd internal/busd/ decision internal/declared internal/otlp internal/redact internal/wire subjects schemas " + schemas,
 		others: anything,
 		tests:  "modulekit",
 	},
@@ -132,7 +139,7 @@ var house = map[string]row{
 	},
 	"internal/busd/config": {own: "internal/antispam internal/wire subjects " + schemas, others: anything},
 	"internal/busd/records": {
-		own:    "bus decision internal/busd/config internal/busd/replay internal/busd/store internal/combine internal/redact internal/wire subjects " + schemas,
+		own:    "bus decision internal/busd/config internal/busd/replay internal/busd/store internal/combine internal/redact internal/spans internal/wire subjects " + schemas,
 		others: anything, tests: "internal/ " + natsServer,
 	},
 	"internal/busd/replay": {
@@ -154,6 +161,7 @@ var house = map[string]row{
 	"cmd/busd":          {own: "internal/busd/cli internal/busd/pid1"},
 	"cmd/demo-module":   {own: "modulekit " + schemas},
 	"examples/clock":    {own: "modulekit"},
+	"examples/traced":   {own: "modulekit modulekit/traces " + schemas},
 	"examples/refusals": {own: "decision modulekit " + schemas},
 	"examples/echo":     {own: "modulekit", others: anything},
 	"examples/upload":   {own: "modulekit"},
@@ -172,6 +180,7 @@ var house = map[string]row{
 	"integration/python":      suite,
 	"integration/restarts":    suite,
 	"integration/testbed":     suite,
+	"integration/traces":      suite,
 	"integration/web":         suite,
 	"internal/layers":         {tests: "subjects"},
 	"internal/natstest":       {own: "internal/waittest", others: nats + " " + natsServer},

@@ -56,14 +56,16 @@ type Request struct {
 	File    string        // where the question is read in pieces, instead of Data; else empty
 	Size    int           // of what is in the file, in bytes
 	Batch   *Batch        // how it may travel with others; nil for by itself
+	Trace   wire.TraceContext
 }
 
 // Header returns the headers of the request, nil for none.
 func (r Request) Header() nats.Header {
-	if !r.JSON && r.Timeout == 0 && r.File == "" {
+	if !r.JSON && r.Timeout == 0 && r.File == "" && r.Trace.Parent == "" {
 		return nil
 	}
 	h := nats.Header{}
+	r.Trace.Put(h)
 	if r.JSON {
 		h[wire.HeaderContentType] = []string{wire.JSONType}
 	}

@@ -36,6 +36,10 @@ const (
 	// HeaderBatch is the subject at which the questions of a message that has several are answered: see ADR 64.
 	HeaderBatch = "Modulebus-Batch"
 
+	// HeaderTraceparent and HeaderTracestate name the trace that a message is part of: see [TraceContext].
+	HeaderTraceparent = "traceparent"
+	HeaderTracestate  = "tracestate"
+
 	// HeaderContentType selects the mapping of the payload: see [MappingOf].
 	HeaderContentType = "Content-Type"
 )
@@ -81,3 +85,24 @@ func Timeout(m *nats.Msg, own time.Duration) time.Duration {
 // Elsewhere is the payload of a question that is to be read in pieces. It cannot be read in either mapping, so that who does
 // not know of this does not take it for a question in which nothing is said.
 var Elsewhere = []byte{0}
+
+// TraceContext is the trace that a message is part of, as https://www.w3.org/TR/trace-context/ spells it; empty for none.
+type TraceContext struct{ Parent, State string }
+
+// TraceContextOf returns what the headers of m say.
+func TraceContextOf(m *nats.Msg) (c TraceContext) {
+	if c.Parent = Header(m, HeaderTraceparent); c.Parent != "" {
+		c.State = Header(m, HeaderTracestate)
+	}
+	return c
+}
+
+// Put adds it to headers.
+func (c TraceContext) Put(h nats.Header) {
+	if c.Parent != "" {
+		h[HeaderTraceparent] = []string{c.Parent}
+	}
+	if c.State != "" {
+		h[HeaderTracestate] = []string{c.State}
+	}
+}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -83,6 +84,7 @@ func (o Options) withDefaults() Options {
 
 // Report is what came of one request.
 type Report struct {
+	Context   context.Context //nolint:containedctx // The request's, for what its handler put there.
 	To        webpath.Resource
 	Status    int           // that the client was answered; 0 when it was not
 	Outcome   Outcome       // why it ended
@@ -127,7 +129,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.writeTo(w, "Unrecognized request")
 		return
 	}
-	q := &request{g: g, w: w, r: r, began: time.Now(), report: Report{To: to}}
+	q := &request{g: g, w: w, r: r, began: time.Now(), report: Report{Context: r.Context(), To: to}}
 	defer g.opts.Done(&q.report)
 	q.serve()
 }

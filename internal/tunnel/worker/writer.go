@@ -56,6 +56,13 @@ func newWriter(x *exchange, method string) writer {
 // Header implements [http.ResponseWriter].
 func (w *writer) Header() http.Header { return w.header }
 
+// Status is what the response has, 0 as long as the handler has not said.
+func (w *writer) Status() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status
+}
+
 // WriteHeader implements [http.ResponseWriter]. Only the first call counts, except that 1xx other than 101 are sent at
 // once. Like net/http's, it panics if the code does not have three digits.
 func (w *writer) WriteHeader(code int) {
