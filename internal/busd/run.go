@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/access"
@@ -39,6 +40,9 @@ type Options struct {
 
 	// Supervisor is told what state busd is in, as assignments of sd_notify(3), one a line. Default: nobody is.
 	Supervisor func(state string)
+
+	// TracerProvider gets spans of what is asked and called: see [bus.Options]. Default: there are none.
+	TracerProvider trace.TracerProvider
 
 	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
 	Conn *nats.Conn

@@ -309,7 +309,7 @@ func (d *daemon) openClient() (err error) {
 	ctx := busopts.With(context.Background(), busopts.Client{NoWait: true})
 	d.client, err = bus.New(ctx, d.broker.Conn, bus.Options{
 		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Web: webOptions(d.config.HTTP),
-		Observe: d.records.Observe,
+		Observe: d.records.Observe, TracerProvider: d.TracerProvider,
 	})
 	if err == nil {
 		d.onClose(d.client.Close)
@@ -335,7 +335,7 @@ func (d *daemon) openModuleAPI() error {
 	if d.config.Homeserver.URL == "" {
 		return nil
 	}
-	f, err := homeserver.New(d.config.Homeserver, d.Log)
+	f, err := homeserver.New(d.config.Homeserver, d.TracerProvider, d.Log)
 	if err != nil {
 		return err
 	}
@@ -390,7 +390,7 @@ func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
 		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Roster: d.roster,
 		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Page: people, Life: d.life, PolicyServer: d.policy,
-		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, Log: d.Log,
+		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, TracerProvider: d.TracerProvider, Log: d.Log,
 	})
 	return d.openDoor(d.http)
 }

@@ -13,9 +13,12 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/otlp"
 )
 
 func newServe(s Streams) *cobra.Command {
@@ -64,8 +67,32 @@ func serve(ctx context.Context, file string, conf *config.Config, log zerolog.Lo
 	watching, cancel := context.WithCancel(ctx)
 	reload, watched := watch(watching, file, log)
 	defer func() { cancel(); <-watched }()
+	tracing, untrace := openTraces(ctx, log)
+	defer untrace()
 	supervisor := func(state string) { _, _ = daemon.SdNotify(false, state) } // It is only there under systemd.
-	return busd.Run(ctx, busd.Options{Config: conf, Reload: reload, Announce: out, Supervisor: supervisor, Log: log})
+	return busd.Run(ctx, busd.Options{Config: conf, Reload: reload, Announce: out, Supervisor: supervisor, TracerProvider: tracing, Log: log})
+}
+
+// lastSpansTime is how long a collector may take for the last spans. Beyond: they are lost.
+const lastSpansTime = 2 * time.Second
+
+// openTraces has spans sent as the variables OTEL_… say; tracing is nil where they ask for none. What is wrong with them is logged, and
+// costs nobody anything but spans.
+func openTraces(ctx context.Context, log zerolog.Logger) (tracing trace.TracerProvider, closeTraces func()) {
+	seldom := log.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute})
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { seldom.Warn().Err(err).Msg("spans are lost") }))
+	sdk, err := otlp.Open(ctx, "busd")
+	if err != nil {
+		log.Error().Err(err).Msg("there are no traces")
+	}
+	if sdk == nil {
+		return nil, func() {}
+	}
+	return sdk, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastSpansTime)
+		defer cancel()
+		_ = sdk.Shutdown(ctx) // The error handler hears of it.
+	}
 }
 
 // breath is how long after a first SIGTERM a second one says the same: supervisors signal a process and then its group.

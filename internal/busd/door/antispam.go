@@ -15,6 +15,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/antispam"
 	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -44,13 +45,14 @@ func ofAntispam(p string) bool {
 
 // antispamRoute is of all paths of the protocol. It is none of the mux's, which redirects paths that it would write otherwise.
 func (d *HTTP) antispamRoute() route {
-	return route{path: antispamPaths[0] + "/", method: http.MethodPost, needs: access.Ask, always: true, handler: d.antispam}
+	return route{path: antispamPaths[0] + "/", method: http.MethodPost, needs: access.Ask, always: true, traced: true, handler: d.antispam}
 }
 
 // antispam answers homeservers that ask in the HTTP antispam protocol. Its clients take every error for a refusal, and a
 // connection that is refused for a failure: so while busd drains, it answers for as long as it listens.
 func (d *HTTP) antispam(w http.ResponseWriter, r *http.Request) {
-	ctx := until{d.closed, time.Now().Add(antispamTime)} // A client that has closed its half of the connection still waits.
+	// A client that has closed its half of the connection still waits.
+	ctx := until{spans.Keep(d.closed, r.Context()), time.Now().Add(antispamTime)}
 	if d.Life.Draining() {
 		w.Header().Set("Connection", "close")
 	}

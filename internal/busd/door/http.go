@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/access"
@@ -45,7 +46,7 @@ const (
 	quietTicks = 5                     // looks that saw none, until nobody seems to be left
 )
 
-// HTTPOptions say what is behind the HTTP door. All but Failed, Page and PolicyServer are required.
+// HTTPOptions say what is behind the HTTP door. All but Failed, Page, PolicyServer and TracerProvider are required.
 type HTTPOptions struct {
 	// ServerName is the homeserver's, as the configuration has it.
 	ServerName string
@@ -78,6 +79,9 @@ type HTTPOptions struct {
 
 	// Alive reports whether busd can do its work.
 	Alive func() bool
+
+	// TracerProvider gets a span for each request that leads to asks, or to a module's web resource. Default: there are none.
+	TracerProvider trace.TracerProvider
 
 	// Failed is told why the door has stopped listening, when nobody wanted it to. Default: nobody is.
 	Failed func(error)
@@ -202,6 +206,7 @@ type route struct {
 	local   bool   // needs none on loopback: monitoring on the same machine reads it
 	always  bool   // is answered while busd drains, too
 	page    bool   // is for people: a browser that is signed in may read it
+	traced  bool   // leads to asks, and is part of a trace
 	started bool   // is answered only when it is known what modules want to be asked
 	handler http.HandlerFunc
 }
@@ -209,7 +214,7 @@ type route struct {
 // routes are all paths of busd's own. Package webpath has them, too, so that no module can register one.
 func (d *HTTP) routes() []route {
 	return append(append(d.policyRoutes(), d.pageRoutes()...), []route{
-		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, needs: access.Ask, started: true, handler: d.ask},
+		{path: "/_modulebus/v1/ask/{category}/{callback}", method: http.MethodPost, needs: access.Ask, traced: true, started: true, handler: d.ask},
 		{path: "/_modulebus/v1/wants", method: http.MethodGet, needs: access.Ask, started: true, handler: d.wants},
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, needs: access.Read, handler: d.modules},
 		{path: "/_modulebus/v1/decisions", method: http.MethodGet, needs: access.Read, handler: d.decisions},
@@ -232,7 +237,7 @@ func (d *HTTP) handler() http.Handler {
 		mux.Handle(r.path, d.guarded(r))
 	}
 	// Not through the mux, which redirects paths that it would write otherwise.
-	modules := d.open(d.started(d.Client.Handler()))
+	modules := d.open(d.started(d.spanned("web resources", d.visitor, d.Client.Handler())))
 	antispam := d.guarded(d.antispamRoute())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -249,6 +254,12 @@ func (d *HTTP) handler() http.Handler {
 // guarded wants what the route wants, before its handler sees the request.
 func (d *HTTP) guarded(r route) http.Handler {
 	next := http.Handler(r.handler)
+	switch {
+	case r.traced && r.open != "":
+		next = d.spanned(r.path, stranger, next)
+	case r.traced:
+		next = d.spanned(r.path, caller, next)
+	}
 	if r.started {
 		next = d.started(next)
 	}

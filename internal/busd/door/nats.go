@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -68,7 +69,7 @@ func (d *NATS) serve(m *nats.Msg) responder.Answer {
 	defer ctx.End()
 	name, _ := subjects.CallbackOf(m.Subject) // The subscription lets nothing else through; no name is no callback's.
 	in := wire.MappingOf(m)
-	out, p := d.answerer.answer(ctx, name, m.Data, in)
+	out, p := d.answerer.answer(spans.Received(ctx, m), name, m.Data, in)
 	if p != nil {
 		return responder.Answer{Header: p.header(), Data: p.body()}
 	}

@@ -61,8 +61,8 @@ func (d *HTTP) policyRoutes() []route {
 	}
 	const signed = "servers of the federation sign what they ask"
 	return []route{
-		{path: signPath, method: http.MethodPost, open: signed, always: true, handler: d.sign},
-		{path: oldSignPath, method: http.MethodPost, open: signed, always: true, handler: d.sign},
+		{path: signPath, method: http.MethodPost, open: signed, always: true, traced: true, handler: d.sign},
+		{path: oldSignPath, method: http.MethodPost, open: signed, always: true, traced: true, handler: d.sign},
 		{path: wellKnownPath, method: http.MethodGet, open: "anybody may know the key", always: true, handler: d.policyWellKnown},
 	}
 }

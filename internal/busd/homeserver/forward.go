@@ -11,12 +11,15 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/certs"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/renewed"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/subjects"
@@ -33,22 +36,33 @@ type Forwarder struct {
 	url   string
 	token *renewed.Value[string]
 	http  *http.Client
+	conns *http.Transport
 }
 
 // New returns a forwarder to the homeserver that the configuration names. It reads the files with the token and with
-// certificates, and reads them again when they change. It does not connect yet. Close must be called.
-func New(c config.Homeserver, log zerolog.Logger) (*Forwarder, error) {
+// certificates, and reads them again when they change. Each call makes a span with the provider, if there is one. It does not connect
+// yet. Close must be called.
+func New(c config.Homeserver, tracing trace.TracerProvider, log zerolog.Logger) (*Forwarder, error) {
 	dialer, err := certs.Client(c.TLS, "homeserver.tls", log)
 	if err != nil {
 		return nil, err
 	}
-	f := &Forwarder{url: c.URL, http: &http.Client{Transport: &http.Transport{
+	f := &Forwarder{url: c.URL, conns: &http.Transport{
 		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor, DialTLSContext: dialer.DialContext,
-	}}}
+	}}
+	f.http = &http.Client{Transport: spanned(tracing, f.conns)}
 	if c.TokenFile != "" {
 		f.token, err = renewed.Open(log, func() (string, error) { return readToken(c.TokenFile) }, c.TokenFile)
 	}
 	return f, err
+}
+
+// spanned is a transport that makes a span of each request, where anybody wants spans.
+func spanned(tracing trace.TracerProvider, t http.RoundTripper) http.RoundTripper {
+	if tracing == nil {
+		return t
+	}
+	return otelhttp.NewTransport(t, otelhttp.WithTracerProvider(tracing), otelhttp.WithPropagators(spans.W3C))
 }
 
 func readToken(file string) (string, error) {
@@ -97,6 +111,7 @@ func (f *Forwarder) post(ctx context.Context, method string, body []byte) (statu
 	if f.token != nil {
 		r.Header.Set("Authorization", "Bearer "+f.token.Value())
 	}
+	spans.SendHTTP(r)
 	rsp, err := f.http.Do(r)
 	if err != nil {
 		return 0, nil, err
@@ -107,4 +122,4 @@ func (f *Forwarder) post(ctx context.Context, method string, body []byte) (statu
 }
 
 // Close closes connections that no call uses.
-func (f *Forwarder) Close() { f.http.CloseIdleConnections() }
+func (f *Forwarder) Close() { f.conns.CloseIdleConnections() }

@@ -35,7 +35,7 @@ func forwarder(t *testing.T, handler http.HandlerFunc, tokenFile string) (*homes
 	t.Helper()
 	hs := httptest.NewServer(handler)
 	t.Cleanup(hs.Close)
-	f, err := homeserver.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile}, zerolog.Nop())
+	f, err := homeserver.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile}, nil, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestHomeserverIsTrustedByItsAuthority(t *testing.T) {
 	hs.StartTLS()
 	defer hs.Close()
 	for ca, trusted := range map[string]bool{a.File: true, "": false} {
-		f, err := homeserver.New(config.Homeserver{URL: hs.URL, TLS: config.TLS{CA: ca}}, zerolog.Nop())
+		f, err := homeserver.New(config.Homeserver{URL: hs.URL, TLS: config.TLS{CA: ca}}, nil, zerolog.Nop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestCallEndsWithItsContext(t *testing.T) {
 
 func TestMissingTokenFileIsAnError(t *testing.T) {
 	t.Parallel()
-	if _, err := homeserver.New(config.Homeserver{URL: "http://127.0.0.1:1", TokenFile: "nothing"}, zerolog.Nop()); err == nil {
+	if _, err := homeserver.New(config.Homeserver{URL: "http://127.0.0.1:1", TokenFile: "nothing"}, nil, zerolog.Nop()); err == nil {
 		t.Error("it starts without its token")
 	}
 }

@@ -20,6 +20,7 @@ import (
 // itemOf reads what was stored. What this version cannot read stands in no order, and fails when it is told.
 func (x *term) itemOf(m jetstream.Msg, meta *jetstream.MsgMetadata) *item {
 	n := &item{seq: meta.Sequence.Stream, stored: meta.Timestamp, data: m.Data(), ack: m.Reply(), key: strconv.FormatUint(meta.Sequence.Stream, 10)}
+	n.trace = wire.TraceContextOf(&nats.Msg{Header: m.Headers()})
 	n.callback, _ = subjects.NewsOf(m.Subject()) // The stream hears no other subjects.
 	d := n.declaration()
 	if d == nil {
@@ -66,6 +67,7 @@ func (x *term) tell(ctx context.Context, n *item, data []byte) *wire.Failure {
 		return failure
 	}
 	q.Header.Set(wire.HeaderNews, x.nameOf(n))
+	n.trace.Put(q.Header)
 	end, failure := x.lend(q)
 	if failure != nil {
 		return failure

@@ -3,6 +3,8 @@ package news
 import (
 	"container/heap"
 	"time"
+
+	"github.com/modulebus/modulebus/internal/wire"
 )
 
 const (
@@ -27,10 +29,11 @@ type item struct {
 	callback string
 	key      string // whose order it stands in
 	stored   time.Time
-	data     []byte    // empty where it is elsewhere
-	left     bool      // its data is in the stream alone
-	ack      string    // where it is removed
-	asked    time.Time // when the module was last told
+	data     []byte            // empty where it is elsewhere
+	left     bool              // its data is in the stream alone
+	ack      string            // where it is removed
+	trace    wire.TraceContext // in which it was stored
+	asked    time.Time         // when the module was last told
 }
 
 // row is the news of one key, in the order in which it was stored. Only the first is told.
