@@ -40,6 +40,9 @@ type Record struct {
 	// RosterRevision says which roster it went by.
 	RosterRevision uint64 `json:"roster_revision"`
 
+	// TraceID is the trace that the ask was part of, as 32 hexadecimal digits; empty for none.
+	TraceID string `json:"trace_id,omitempty"`
+
 	// Modules are those of the roster that the ask was for, in its order.
 	Modules []Module `json:"modules"`
 

@@ -350,7 +350,7 @@ func TestBusdForwardsCallsToTheHomeserver(t *testing.T) {
 	}))
 	t.Cleanup(hs.Close)
 	b := newAPIBed(t, nil, nil)
-	forwarder, err := forward.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile(t, "hs-token")}, zerolog.Nop())
+	forwarder, err := forward.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile(t, "hs-token")}, nil, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,6 +111,9 @@ func printRecord(w io.Writer, r *decision.Record) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if r.TraceID != "" {
+		fmt.Fprintf(w, "\ntrace: %s\n", r.TraceID)
+	}
 	for _, c := range []struct {
 		what string
 		raw  json.RawMessage

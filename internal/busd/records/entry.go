@@ -55,6 +55,9 @@ func (e *entry) record(i ids) decision.Record {
 		Outcome: string(t.Outcome), DecidedBy: t.DecidedBy, ByPolicy: t.ByPolicy, MS: decision.In(t.Took),
 		BudgetMS: decision.In(t.Budget), RosterRevision: t.RosterRevision, Modules: []decision.Module{},
 	}
+	if t.TraceID.IsValid() {
+		r.TraceID = t.TraceID.String()
+	}
 	if t.ByCaller {
 		r.CallerMS = r.BudgetMS
 	}

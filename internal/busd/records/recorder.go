@@ -7,10 +7,12 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/replay"
+	"github.com/modulebus/modulebus/internal/spans"
 )
 
 // Recorder keeps records in memory, and reads those that a [Journal] has elsewhere, too. Its methods may be called concurrently.
@@ -39,6 +41,9 @@ func (r *Recorder) KeepRequests(wanted bool) { r.requests.Store(wanted) }
 // they have said what they say.
 func (r *Recorder) Observe(t *bus.Trace) {
 	number := r.numbers.Add(1)
+	if t.TraceID.IsValid() {
+		trace.SpanFromContext(t.Context).SetAttributes(spans.DecisionID.String(r.ids.of(t.Start, number)))
+	}
 	if ticket := ticketOf(t.Context); ticket != nil {
 		ticket.ids, ticket.at, ticket.number = r.ids, t.Start, number
 	}
