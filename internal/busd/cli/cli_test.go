@@ -27,7 +27,7 @@ func TestAsk(t *testing.T) {
 	runWith(t, `{"user_id": "@evil:example.com"}`, "ask", "spam_checker.user_may_create_room", "-", "--url", s.url).wants(t, 0, refused, nil)
 	run(t, "ask", "user_may_create_room", "--url", s.url+"/").wants(t, 0, []string{`"failures": []`}, []string{"no module had an opinion, in "})
 	run(t, "ask", "user_may_join_room", `{"user_id": "@a:b"}`, "--url", s.url).
-		wants(t, 1, nil, []string{"busd: 400", `user_id`, "has the fields user, room", "see busd callbacks user_may_join_room"})
+		wants(t, 1, nil, []string{"busd: unknown field", "(400 M_BAD_JSON)", `user_id`, "has the fields user, room", "see busd callbacks user_may_join_room"})
 	run(t, "ask", "spam_checker.user_may_fly", "--url", s.url).wants(t, 1, nil, []string{"404", "user_may_create_room"})
 	run(t, "ask", "user_may_create_rom", "--url", s.url).wants(t, 2, nil, []string{"busd: there is no callback", "did you mean user_may_create_room?"})
 	run(t, "modules", "--url", s.url).wants(t, 0, []string{"ORDER", "gate", "ready", "1.2.3", "spam_checker.user_may_create_room"}, nil)
@@ -329,6 +329,8 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 		t.Errorf("shadow:\n%s", shadow.out)
 	}
 	run(t, "shadow", "gate", "--url", s.url).wants(t, 0, nil, []string{"does its entry say shadow: true"})
+	run(t, "tail", "--since", "1h", "--module", "nobody", "--url", s.url).wants(t, 0, nil, []string{"busd: there are no such records"})
+	run(t, "tail", "--since", "soon", "--url", s.url).wants(t, 1, nil, []string{"busd: since is neither a duration", "(400 M_INVALID_PARAM)"})
 
 	same, text := run(t, "replay", "--since", "1h", "--config", s.file, "--url", s.url), base(t)
 	same.wants(t, 0, []string{"4 records: 0 differ, 0 unknown"}, nil)

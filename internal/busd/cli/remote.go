@@ -90,6 +90,9 @@ type refusal struct {
 
 // Error implements error.
 func (r *refusal) Error() string {
+	if r.Text != "" {
+		return fmt.Sprintf("%s (%d %s)", r.Text, r.Status, r.Errcode)
+	}
 	return fmt.Sprintf("%d %s: %s", r.Status, http.StatusText(r.Status), bytes.TrimSpace(r.raw))
 }
 

@@ -65,12 +65,18 @@ goes on with those that come where --follow is said. Who reads too slowly loses 
 			if q.since != "" && !follow {
 				v.Set("follow", "false")
 			}
-			return r.records(c.Context(), v, c.ErrOrStderr(), func(record *decision.Record, raw []byte) error {
+			found := 0
+			err := r.records(c.Context(), v, c.ErrOrStderr(), func(record *decision.Record, raw []byte) error {
+				found++
 				if asJSON {
 					return printLine(c.OutOrStdout(), string(raw))
 				}
 				return printLine(c.OutOrStdout(), summary(record))
 			})
+			if err == nil && found == 0 {
+				err = printLine(c.ErrOrStderr(), "busd: there are no such records")
+			}
+			return err
 		},
 	}
 	r.flags(c)

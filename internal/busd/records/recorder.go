@@ -106,7 +106,10 @@ func (r *Recorder) Find(ctx context.Context, id string) (_ decision.Record, foun
 func (r *Recorder) Kept() string {
 	text := fmt.Sprintf("busd keeps the last %d, in memory", maxRecords)
 	if c := r.journal.wanted(); c != nil {
-		text += fmt.Sprintf(", and those of the last %s in JetStream, but of those in which no module said anything one in %d", c.Keep, c.NoOpinion)
+		text += fmt.Sprintf(", and those of the last %s in JetStream", c.Keep)
+		if c.NoOpinion > 1 {
+			text += fmt.Sprintf(", but of those in which no module said anything one in %d", c.NoOpinion)
+		}
 	}
 	return text
 }
