@@ -227,9 +227,15 @@ func (x *exchange) terminate(cause error) {
 	x.cancel(cause)
 }
 
-// abort ends the stream and tells the gateway.
+// abort ends the stream and tells the gateway. It is called where frames are received, so it does not wait for a line whose gateway
+// takes nothing: it closes that, which says the same.
 func (x *exchange) abort(r *frame.Reset, cause error) {
-	x.reset(r)
+	if x.Near() {
+		x.Part(flow.Line.Close)
+		x.resetBy(flow.Control, r)
+	} else {
+		x.reset(r)
+	}
 	x.terminate(cause)
 }
 
@@ -248,6 +254,10 @@ func (x *exchange) reset(r *frame.Reset) {
 	if x.headSent.Load() {
 		by = flow.Bulk
 	}
+	x.resetBy(by, r)
+}
+
+func (x *exchange) resetBy(by flow.Channel, r *frame.Reset) {
 	x.Stats.ResetsOut.Count(r.Code)
 	x.Send(by, r)
 }

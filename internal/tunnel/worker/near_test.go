@@ -3,6 +3,7 @@ package worker_test
 import (
 	"io"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -43,6 +44,58 @@ func (l carries) Leave() { l.left.Store(true) }
 
 // Close implements [flow.Line].
 func (l carries) Close() { l.closed.Store(true) }
+
+// stoppedLine is a transport whose gateway gives a line and then does not run: what is sent there waits until the line is closed.
+type stoppedLine struct {
+	outgoing
+	full   chan struct{} // closed when somebody waits
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Near implements [flow.Transport].
+func (l *stoppedLine) Near(flow.Address, func([]byte), func()) flow.Line { return stopped{l} }
+
+type stopped struct{ *stoppedLine }
+
+// Send implements [flow.Line].
+func (l stopped) Send([]byte) error {
+	l.once.Do(func() { close(l.full) })
+	<-l.closed
+	return io.ErrClosedPipe
+}
+
+// Leave implements [flow.Line].
+func (l stopped) Leave() {}
+
+// Close implements [flow.Line].
+func (l stopped) Close() { close(l.closed) }
+
+// TestWorkerWaitsForNoGatewayThatIsStopped has a worker that learns that a part of a request was lost while its response waits for
+// a gateway that takes nothing. What is received for other streams must not wait, too.
+func TestWorkerWaitsForNoGatewayThatIsStopped(t *testing.T) {
+	t.Parallel()
+	l := &stoppedLine{outgoing: make(outgoing, 64), full: make(chan struct{}), closed: make(chan struct{})}
+	w := worker.New(l, worker.Options{})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		defer func() { _ = recover() }() // Its response is cut.
+		w.Serve(t.Context(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			go func() { _, _ = io.Copy(io.Discard, r.Body) }()
+			for body := make([]byte, 64<<10); ; {
+				if _, err := w.Write(body); err != nil {
+					return
+				}
+			}
+		}), from, tunneltest.Encode(&frame.Request{
+			Method: "POST", Target: "/", More: true, ContentLength: -1, Credit: 10 << 20,
+		}))
+	}()
+	<-l.full
+	w.Receive(flow.Bulk, (<-l.outgoing).token, from, tunneltest.Encode(&frame.Data{Offset: 1000, Bytes: []byte("b")}))
+	<-served
+}
 
 // TestResponseWaitsForTheLineOfItsRequest has a handler that answers while it begins to read: a gateway that has given a line
 // takes its end for the end of the stream.
