@@ -14,13 +14,11 @@ type row interface {
 // rows are the promises, in the order of docs and issues.
 func rows() []row {
 	var all []row
-	for _, n := range []int{1, 128} {
-		all = append(all,
-			versus{what: by(n, "ask of one module, no opinion, against a bare NATS request"), bar: atMost(1.15), open: askBare(n, abstain)},
-			versus{what: by(n, "ask of one module, refused, against a bare NATS request"), bar: atMost(1.15), open: askBare(n, refuse)},
-		)
-	}
 	all = append(all,
+		versus{what: by(1, "ask of one module, no opinion, against a bare NATS request"), bar: atMost(1.15), open: askBare(1, abstain)},
+		versus{what: by(1, "ask of one module, refused, against a bare NATS request"), bar: atMost(1.15), open: askBare(1, refuse)},
+		versus{what: by(128, "ask of one module, no opinion, against a bare NATS request"), bar: atLeast(2), tail: 1, open: askBare(128, abstain)},
+		versus{what: by(128, "ask of one module, refused, against a bare NATS request"), bar: atLeast(2), tail: 1, open: askBare(128, refuse)},
 		versus{what: by(128, "ask, against HTTP/1.1 JSON"), bar: atLeast(2), open: askPeer(128, overHTTP)},
 		versus{
 			what: by(128, "ask in the antispam protocol, one module behind it, against HTTP/1.1 JSON"), bar: atLeast(1), tail: 1.2, open: frontDoor(128),
@@ -46,8 +44,10 @@ func rows() []row {
 		what := by(n, "GET of a web resource, against httputil.ReverseProxy")
 		all = append(all, versus{what: what, bar: atLeast(1.5), open: getResource(n)})
 	}
+	secured := by(16, "GET of a web resource over TLS to NATS, against httputil.ReverseProxy over TLS to the module")
 	all = append(all,
 		versus{what: "file of 8 MiB read by check_media_file_for_spam, against reading it from a file server over HTTP", bar: atLeast(1), open: readingMedia},
+		versus{what: secured, bar: atLeast(1), open: getSecured(16)},
 		bulk{what: "response of 1 GiB of a web resource, against httputil.ReverseProxy"},
 		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
 		bulk{what: "response of 1 GiB of a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", inside: true},

@@ -26,6 +26,7 @@ type stage struct {
 	server  *server.Server
 	url     string
 	inside  bool // the homeserver's client is in the NATS server's process, as in a busd with NATS inside
+	options []nats.Option
 	closers []func() error
 }
 
@@ -66,7 +67,7 @@ func (s *stage) close() error {
 
 // connect returns a connection of its own, for each part of each side the same kind.
 func (s *stage) connect(opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect(s.url, append(opts, nats.ReconnectBufSize(-1))...)
+	nc, err := nats.Connect(s.url, slices.Concat(s.options, opts, []nats.Option{nats.ReconnectBufSize(-1)})...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,15 +3,19 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
 
 	"github.com/modulebus/modulebus/modulekit"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 const resource = "/_synapse/client/bench"
@@ -27,6 +31,26 @@ func getResource(callers int) func(*stage) (ours, peer side, err error) {
 	return func(s *stage) (ours, peer side, err error) {
 		if ours, err = tunnelled(s, callers); err == nil {
 			peer, err = proxied(s, callers)
+		}
+		return ours, peer, err
+	}
+}
+
+// getSecured is getResource where NATS wants TLS, and the module behind the proxy does.
+func getSecured(callers int) func(*stage) (ours, peer side, err error) {
+	return func(s *stage) (ours, peer side, err error) {
+		mux := http.NewServeMux()
+		mux.HandleFunc(resource, page)
+		back := httptest.NewTLSServer(mux)
+		s.onClose(func() error { back.Close(); return nil })
+		trust := back.Client().Transport.(*http.Transport)
+		if err = s.launch(&server.Options{TLS: true, TLSConfig: &tls.Config{Certificates: back.TLS.Certificates}}); err != nil {
+			return ours, peer, err
+		}
+		s.options = append(s.options, nats.Secure(trust.TLSClientConfig.Clone()))
+		if ours, err = tunnelled(s, callers); err == nil {
+			trust.MaxIdleConnsPerHost = callers
+			peer, err = s.proxied(back.URL, trust, callers)
 		}
 		return ours, peer, err
 	}
@@ -52,15 +76,16 @@ func proxied(s *stage, callers int) (side, error) {
 	if err != nil {
 		return side{}, err
 	}
+	return s.proxied(back, s.httpClient(callers).Transport, callers)
+}
+
+func (s *stage) proxied(back string, by http.RoundTripper, callers int) (side, error) {
 	to, err := url.Parse(back)
 	if err != nil {
 		return side{}, err
 	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(to); r.SetXForwarded() },
-		Transport: s.httpClient(callers).Transport,
-	}
-	return s.getting(proxy, callers)
+	rewrite := func(r *httputil.ProxyRequest) { r.SetURL(to); r.SetXForwarded() }
+	return s.getting(&httputil.ReverseProxy{Rewrite: rewrite, Transport: by}, callers)
 }
 
 // getting asks a server with the handler for the page. Its callers cost little, as a load generator's do: net/http's
