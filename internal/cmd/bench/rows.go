@@ -39,6 +39,13 @@ func rows() []row {
 		versus{what: by(128, "piece of news on the disk for a module, against telling the module"), bar: atLeast(0.01), open: storeNews(128, true)},
 		versus{what: "four worker processes, each with 8 requests that wait 5 ms, against one", bar: atLeast(3.8), open: askWorkers},
 	)
+	all = append(all,
+		versus{what: by(128, "ask whose record is kept in memory, against one without a record"), bar: atMost(1.03), open: askObserved(128, inMemory)},
+		versus{what: by(128, "ask whose record goes to JetStream, against one without a record"), bar: atMost(1.1), open: askObserved(128, inStream)},
+		versus{what: by(1, "ask beside a module in shadow, against one without"), bar: atMost(1.05), open: askShadowed(1)},
+		versus{what: by(8, "ask while a roster of 200 modules is reloaded, against while it stays"), bar: atMost(2), tail: 2, open: askReloaded(8)},
+		resident{},
+	)
 	all = append(all, hedging{})
 	for _, n := range []int{16, 128} {
 		what := by(n, "GET of a web resource, against httputil.ReverseProxy")

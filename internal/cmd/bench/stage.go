@@ -94,6 +94,12 @@ func newHomeserver(s *stage, name string, modules ...string) (*homeserver, error
 
 // newHomeserverOf is newHomeserver with all that the operator says of the modules.
 func newHomeserverOf(s *stage, name string, list ...config.Module) (*homeserver, error) {
+	return newHomeserverWith(s, bus.Options{ServerName: name}, list...)
+}
+
+// newHomeserverWith is newHomeserverOf with a client that has options.
+func newHomeserverWith(s *stage, o bus.Options, list ...config.Module) (*homeserver, error) {
+	name := o.ServerName
 	h := &homeserver{stage: s, name: name, roster: roster.New()}
 	h.roster.Configure(list, config.DefaultBudget, time.Now())
 	nc, err := s.connect()
@@ -112,7 +118,8 @@ func newHomeserverOf(s *stage, name string, list ...config.Module) (*homeserver,
 	if nc, err = s.connect(opts...); err != nil {
 		return nil, err
 	}
-	h.client, err = bus.New(context.Background(), nc, bus.Options{ServerName: name, Registerer: prometheus.NewRegistry()})
+	o.Registerer = prometheus.NewRegistry()
+	h.client, err = bus.New(context.Background(), nc, o)
 	if err != nil {
 		return nil, err
 	}

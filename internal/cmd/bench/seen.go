@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+)
+
+func listedAs(name string) config.Module {
+	return config.Module{Name: name, Timeout: config.DefaultTimeout}
+}
+
+// askObserved is an ask of one module by a client with options, against the same by a client without.
+func askObserved(callers int, options func(*stage) (bus.Options, error)) func(*stage) (ours, peer side, err error) {
+	return func(s *stage) (ours, peer side, err error) {
+		o, err := options(s)
+		if err != nil {
+			return ours, peer, err
+		}
+		o.ServerName = "example.com"
+		h, err := newHomeserverWith(s, o, listedAs("module"))
+		if err != nil {
+			return ours, peer, err
+		}
+		if err := h.module("module", answering(abstain)); err != nil {
+			return ours, peer, err
+		}
+		peer, err = asking(s, "example.org", callers, abstain)
+		return side{callers, ask(h, nil)}, peer, err
+	}
+}
+
+func inMemory(*stage) (bus.Options, error) { return bus.Options{Observe: records.New().Observe}, nil }
+
+// inStream has each record written to JetStream, in files, as a busd with NATS inside does.
+func inStream(s *stage) (o bus.Options, err error) {
+	dir, err := os.MkdirTemp("", "bench-records-")
+	if err != nil {
+		return o, err
+	}
+	s.onClose(func() error { return os.RemoveAll(dir) })
+	if err := s.launch(&server.Options{JetStream: true, StoreDir: dir}); err != nil {
+		return o, err
+	}
+	nc, err := s.connect()
+	if err != nil {
+		return o, err
+	}
+	r := records.New()
+	j, err := records.NewJournal(r, records.JournalOptions{
+		Conn: nc, ServerName: "example.com", Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
+	})
+	if err != nil {
+		return o, err
+	}
+	s.onClose(func() error { j.Close(); return nil })
+	j.Configure(config.Decisions{Stream: true, Keep: time.Hour, MaxBytes: 256 << 20, NoOpinion: 1})
+	return bus.Options{Observe: r.Observe}, nil
+}
+
+// askShadowed is an ask of one module beside another one in shadow, against an ask of the first alone.
+func askShadowed(callers int) func(*stage) (ours, peer side, err error) {
+	return func(s *stage) (ours, peer side, err error) {
+		shadow := listedAs("shadow")
+		shadow.Shadow = true
+		h, err := newHomeserverOf(s, "example.com", listedAs("module"), shadow)
+		if err != nil {
+			return ours, peer, err
+		}
+		for _, name := range []string{"module", "shadow"} {
+			if err := h.module(name, answering(abstain)); err != nil {
+				return ours, peer, err
+			}
+		}
+		peer, err = asking(s, "example.org", callers, abstain)
+		return side{callers, ask(h, nil)}, peer, err
+	}
+}
+
+// askReloaded is an ask while the roster, of 200 modules, is reloaded ten times a second, against the same while it stays.
+func askReloaded(callers int) func(*stage) (ours, peer side, err error) {
+	return func(s *stage) (ours, peer side, err error) {
+		h, still, err := listing200(s, "example.com", callers)
+		if err != nil {
+			return ours, peer, err
+		}
+		_, peer, err = listing200(s, "example.org", callers)
+		return h.reloading(s, still), peer, err
+	}
+}
+
+const listedModules = 200
+
+// listing200 is a homeserver whose roster has 200 modules, the last of which is asked.
+func listing200(s *stage, name string, callers int) (*homeserver, side, error) {
+	names := listed(listedModules)
+	h, err := newHomeserver(s, name, names...)
+	if err != nil {
+		return nil, side{}, err
+	}
+	last := names[len(names)-1]
+	for _, other := range names[:len(names)-1] {
+		h.roster.Join(other, &rosterv1.Join{Worker: "1", Callbacks: []string{subjects.UserMayInvite.FullName()}}, time.Now())
+	}
+	return h, side{callers, ask(h, nil)}, h.module(last, answering(abstain))
+}
+
+// reloading has the list read again, with other timeouts, at most every tenth of a second that asks go on.
+func (h *homeserver) reloading(s *stage, asks side) side {
+	var last, turns atomic.Int64
+	var reloads sync.WaitGroup
+	s.onClose(func() error { reloads.Wait(); return nil })
+	return side{asks.callers, func(ctx context.Context) error {
+		now, before := time.Now(), last.Load()
+		if now.UnixNano()-before > int64(100*time.Millisecond) && last.CompareAndSwap(before, now.UnixNano()) {
+			reloads.Go(func() {
+				list := make([]config.Module, 0, listedModules)
+				for _, name := range listed(listedModules) {
+					m := listedAs(name)
+					m.Timeout += time.Duration(turns.Load()%2) * time.Millisecond
+					list = append(list, m)
+				}
+				turns.Add(1)
+				h.roster.Configure(list, config.DefaultBudget, now)
+			})
+		}
+		return asks.do(ctx)
+	}}
+}
+
+// resident is the row of what a busd with NATS inside has in memory that nobody asks.
+type resident struct{}
+
+func (resident) name() string { return "memory of a busd that nobody asks (VmRSS)" }
+
+func (r resident) measure(ctx context.Context, _ options) (_ string, err error) {
+	const mebibytes = 48
+	dir, err := os.MkdirTemp("", "bench-resident-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	busd, file := filepath.Join(dir, "busd"), filepath.Join(dir, "busd.yaml")
+	build := exec.CommandContext(ctx, "go", "build", "-o", busd, "./cmd/busd")
+	build.Dir = "../../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	text := "server_name: example.com\nstate_dir: " + dir + "/state\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules: []\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return "", err
+	}
+	used, err := idleMemory(ctx, busd, file)
+	return fmt.Sprintf("| %s | %.1f MiB | | | ≤ %d MiB | %s |", r.name(), used, mebibytes, verdict(used <= mebibytes)), err
+}
+
+const settled = 5 * time.Second // after which a busd that was started is idle
+
+// idleMemory is that of a busd some time after it has started, in MiB.
+func idleMemory(ctx context.Context, busd, file string) (used float64, err error) {
+	command := exec.CommandContext(ctx, busd, "serve", "--config", file)
+	if err := command.Start(); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, command.Process.Signal(os.Interrupt), command.Wait()) }()
+	time.Sleep(settled)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", command.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if kilobytes, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			_, err := fmt.Sscan(kilobytes, &used)
+			return used / 1024, err
+		}
+	}
+	return 0, errors.New("there is no VmRSS")
+}
