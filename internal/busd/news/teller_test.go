@@ -110,6 +110,9 @@ func (m large) Data() []byte { return make([]byte, m.bytes) }
 // Subject implements [jetstream.Msg].
 func (m large) Subject() string { return "news" }
 
+// Headers implements [jetstream.Msg].
+func (m large) Headers() nats.Header { return nil }
+
 // Reply implements [jetstream.Msg].
 func (m large) Reply() string { return "remove" }
 
