@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busopts"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
@@ -218,5 +221,47 @@ func TestBreakerOutlivesARosterButNotItsTerms(t *testing.T) {
 		roster.Revision, roster.Modules[0].Callbacks[0].BreakerFailures = 4, 0
 		c.SetRoster(roster)
 		becomes(t, c, timeout)
+	})
+}
+
+// TestLogTellsOfBreakersThatOpenAndClose has a module that does not answer, and answers again.
+func TestLogTellsOfBreakersThatOpenAndClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var reply *nats.Msg
+		log := &waittest.Log{}
+		logger := zerolog.New(log)
+		s := &sim{script: func(*exchange) []arrival {
+			if reply == nil {
+				return nil
+			}
+			return []arrival{{0, reply}}
+		}}
+		i := &rosterv1.Interest{TimeoutMs: 1000, BreakerFailures: 2, BreakerOpenMs: 10_000, OnFailure: skip}
+		r := &rosterv1.Roster{Revision: 1, BudgetMs: 60_000, Modules: []*rosterv1.Module{module(mayCreate, "a", i)}}
+		ctx := busopts.With(t.Context(), busopts.Client{Requester: s, Roster: r})
+		c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Log: &logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		becomes(t, c, timeout)
+		if log.Has("breaker") {
+			t.Errorf("one failure opens no breaker:\n%s", log)
+		}
+		becomes(t, c, timeout)
+		becomes(t, c, open)
+		opened := `{"level":"warn","callback":"` + mayCreate.FullName() + `","module":"a","message":"breaker opened: the module did not answer in time, and is left alone for 10s"}`
+		if log.Count(opened) != 1 || log.Has("breaker closed") {
+			t.Errorf("the log has not once %s:\n%s", opened, log)
+		}
+		after(11 * time.Second)
+		reply = &nats.Msg{}
+		becomes(t, c, 0)
+		becomes(t, c, 0)
+		closed := `{"level":"info","callback":"` + mayCreate.FullName() + `","module":"a","message":"breaker closed: the module answers again"}`
+		if log.Count(closed) != 1 || log.Count("breaker opened") != 1 {
+			t.Errorf("the log has not once %s:\n%s", closed, log)
+		}
 	})
 }
