@@ -84,10 +84,10 @@ func (d *daemon) remind(ctx context.Context) {
 	}
 }
 
-// awaited are the listed modules without a worker. Why one has failed, the log says when it does.
+// awaited are the listed modules without a worker.
 func awaited(all []roster.Status) (some []roster.Status) {
 	for _, m := range all {
-		if m.State == roster.Starting || m.State == roster.Absent {
+		if m.State != roster.Unlisted && m.Workers == 0 {
 			some = append(some, m)
 		}
 	}
@@ -145,7 +145,7 @@ func describe(missing []roster.Status) string {
 		if m.State == roster.Ready && m.Workers < m.Processes {
 			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
 		}
-		if (m.State == roster.Starting || m.State == roster.Absent) && !m.Since.IsZero() {
+		if m.Workers == 0 && !m.Since.IsZero() {
 			text += ", and has not joined, since " + m.Since.Format(time.TimeOnly)
 		}
 		if m.Troubled() {

@@ -36,9 +36,14 @@ func TestModuleThatStartsIsNamedWithItsTime(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	all := []roster.Status{
-		{Name: "slow", State: roster.Starting, Since: since}, {Name: "gone", State: roster.Absent}, {Name: "well", State: roster.Ready},
+		{Name: "slow", State: roster.Starting, Since: since},
+		{Name: "gone", State: roster.Absent},
+		{Name: "well", State: roster.Ready, Workers: 1},
+		{Name: "refused", State: roster.Failed, Since: since, LastError: "config refused: no"},
+		{Name: "guest", State: roster.Unlisted},
 	}
-	if got := describe(awaited(all)); got != "module slow is starting, and has not joined, since 03:04:05, module gone is absent" {
+	if got := describe(awaited(all)); got != "module slow is starting, and has not joined, since 03:04:05, module gone is absent, "+
+		"module refused is failed, and has not joined, since 03:04:05 (config refused: no)" {
 		t.Errorf("got %q", got)
 	}
 	if got := describe(incomplete(all)); !strings.Contains(got, "slow") || !strings.Contains(got, "gone is absent") || strings.Contains(got, "well") {
