@@ -59,6 +59,7 @@ type daemon struct {
 	Options
 	config    config.Config // as it holds now
 	metrics   *prometheus.Registry
+	asked     *prometheus.Registry // the part of metrics that counts asks
 	reloads   *reloads
 	life      *door.Life
 	state     *statedir.Dir

@@ -307,11 +307,13 @@ func (d *daemon) openModules() error {
 
 func (d *daemon) openClient() (err error) {
 	ctx := busopts.With(context.Background(), busopts.Client{NoWait: true})
+	d.asked = prometheus.NewRegistry()
 	d.client, err = bus.New(ctx, d.broker.Conn, bus.Options{
-		ServerName: d.config.ServerName, Registerer: d.metrics, Log: &d.Log, Web: webOptions(d.config.HTTP),
+		ServerName: d.config.ServerName, Registerer: d.asked, Log: &d.Log, Web: webOptions(d.config.HTTP),
 		Observe: d.records.Observe, TracerProvider: d.TracerProvider,
 	})
 	if err == nil {
+		d.metrics.MustRegister(d.asked)
 		d.onClose(d.client.Close)
 		d.roster.Watch(d.failing)
 	}
@@ -384,7 +386,7 @@ func (d *daemon) openGuard() (err error) {
 func (d *daemon) openHTTP() error {
 	people := page.New(page.Options{
 		ServerName: d.config.ServerName, Modules: func() []door.ModuleStatus { return d.http.Status() }, Config: d.reloads.Status,
-		Records: d.records, Metrics: d.metrics, Guard: d.guard, Log: d.Log,
+		Records: d.records, Metrics: d.asked, Guard: d.guard, Log: d.Log,
 	})
 	d.onClose(people.Close)
 	d.http = door.NewHTTP(door.HTTPOptions{
