@@ -80,6 +80,33 @@ func TestDiskThatFillsUpIsSaidAndStopsNobody(t *testing.T) {
 	d.Stop()
 }
 
+// TestReadinessTellsOfADiskThatFilledUp has a module whose news cannot be stored. NATS stores nothing more in that stream, and says so
+// to nobody who stores.
+func TestReadinessTellsOfADiskThatFilledUp(t *testing.T) {
+	t.Parallel()
+	d, disk := onDisk(t, "size=64m", "true", `modules:
+  - module: archive
+    on_failure: skip
+    timeout: 500ms
+    callbacks: {on_profile_update: {deliver: at_least_once}}
+`)
+	d.Start()
+	d.Announced()
+	tell := func() (status int) {
+		rsp, _ := d.Request("POST", "/_modulebus/v1/ask/third_party_rules/on_profile_update", []byte(`{"user_id": "@a:example.com"}`))
+		return rsp.StatusCode
+	}
+	ready := func() string { _, out := d.Request("GET", "/readyz", nil); return string(out) }
+	if status, out := tell(), ready(); status != 200 || strings.Contains(out, "nats_error") {
+		t.Errorf("with room on the disk: %d %s", status, out)
+	}
+	if err := fillUp(inside(d, filepath.Join(disk, "fill"))); !errors.Is(err, syscall.ENOSPC) {
+		t.Skipf("the disk does not fill up: %v", err)
+	}
+	testbed.Eventually(t, "it says that nothing can be stored", func() bool { tell(); return strings.Contains(ready(), "no space left on device") })
+	d.Stop()
+}
+
 // credentialed is what a worker is told, with credentials that were made where busd's keys are.
 func credentialed(d *testbed.Daemon, module string) []string {
 	d.Helper()

@@ -392,7 +392,8 @@ func (d *daemon) openHTTP() error {
 	d.http = door.NewHTTP(door.HTTPOptions{
 		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Roster: d.roster,
 		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Page: people, Life: d.life, PolicyServer: d.policy,
-		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Failed: d.fail, TracerProvider: d.TracerProvider, Log: d.Log,
+		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Trouble: d.broker.Trouble, Failed: d.fail,
+		TracerProvider: d.TracerProvider, Log: d.Log,
 	})
 	return d.openDoor(d.http)
 }

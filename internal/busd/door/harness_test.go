@@ -58,6 +58,7 @@ type house struct {
 	records *records.Recorder
 	life    *door.Life
 	alive   bool
+	trouble string        // of NATS
 	asked   chan struct{} // has an entry for each question that the module got
 	hold    chan struct{} // questions about @slow are answered when it is closed
 }
@@ -169,7 +170,7 @@ func (h *house) options(c config.HTTP) door.HTTPOptions {
 		ServerName: serverName,
 		Config:     c, Answerer: door.NewAnswerer(h.client), Client: h.client, Roster: h.roster, Metrics: prometheus.NewRegistry(),
 		Processes: processes{}, Records: h.records, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
-		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
+		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Trouble: func() string { return h.trouble }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}
 }
 

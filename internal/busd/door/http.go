@@ -46,7 +46,7 @@ const (
 	quietTicks = 5                     // looks that saw none, until nobody seems to be left
 )
 
-// HTTPOptions say what is behind the HTTP door. All but Failed, Page, PolicyServer and TracerProvider are required.
+// HTTPOptions say what is behind the HTTP door. All but Failed, Page, PolicyServer, TracerProvider and Trouble are required.
 type HTTPOptions struct {
 	// ServerName is the homeserver's, as the configuration has it.
 	ServerName string
@@ -82,6 +82,9 @@ type HTTPOptions struct {
 
 	// TracerProvider gets a span for each request that leads to asks, or to a module's web resource. Default: there are none.
 	TracerProvider trace.TracerProvider
+
+	// Trouble is what is wrong with NATS although it is there; empty for nothing. Default: nothing is known.
+	Trouble func() string
 
 	// Failed is told why the door has stopped listening, when nobody wanted it to. Default: nobody is.
 	Failed func(error)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -18,6 +19,8 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 func TestDoorSpeaksTLS(t *testing.T) {
@@ -177,6 +180,25 @@ func TestModulesCannotRegisterBusdsPaths(t *testing.T) {
 		}
 		if owner := webpath.Owner(path); path != "" && owner != "busd" {
 			t.Errorf("%s is %q's: busd does not serve it", path, owner)
+		}
+	}
+}
+
+// TestReadyTellsWhatIsWrongAlthoughBusdIsReady has a module that refused a new configuration and goes on with the old one, and a NATS
+// that cannot store.
+func TestReadyTellsWhatIsWrongAlthoughBusdIsReady(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	refusal := &rosterv1.Join{Worker: "1", Callbacks: []string{subjects.UserMayCreateRoom.FullName()}, ConfigError: &rosterv1.ConfigError{Path: "deny", Error: "no list"}}
+	d.roster.Join("gate", refusal, time.Now())
+	d.trouble = "JetStream stream 'news' is not healthy"
+	rsp, out := d.do("GET", "/readyz", nil)
+	if rsp.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", rsp.Status, out)
+	}
+	for _, want := range []string{`"ready":true`, `"troubled":[{"name":"gate"`, "config refused: deny: no list", `"last_error_at":"`, `"nats_error":"JetStream stream 'news'`} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%s is not in %s", want, out)
 		}
 	}
 }

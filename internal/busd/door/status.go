@@ -41,22 +41,31 @@ func (d *HTTP) health(w http.ResponseWriter, _ *http.Request) {
 // ready says whether homeservers should ask here: not while busd starts, a module of the roster is missing, or busd
 // drains.
 func (d *HTTP) ready(w http.ResponseWriter, r *http.Request) {
-	missing := notReady(d.Roster.Modules())
+	modules := d.Roster.Modules()
+	missing := notReady(modules)
 	d.followed(r.Context())
 	status, answer := http.StatusOK, map[string]any{"ready": true}
 	if d.Life.Draining() || !d.Life.Begun() || !d.Alive() || len(missing) > 0 {
 		status, answer["ready"] = http.StatusServiceUnavailable, false
 	}
 	if d.Guard.DeniesDetails(r) == nil {
-		d.detail(answer, missing)
+		d.detail(answer, modules)
 	}
 	writeJSON(w, status, answer)
 }
 
 // detail adds to the answer of ready what is for operators. Some of it is no reason not to ask here.
-func (d *HTTP) detail(answer map[string]any, missing []roster.Status) {
+func (d *HTTP) detail(answer map[string]any, modules []roster.Status) {
 	if answer["ready"] == false {
-		answer["not_ready"] = append([]roster.Status{}, missing...)
+		answer["not_ready"] = append([]roster.Status{}, notReady(modules)...)
+	}
+	if some := troubled(modules); len(some) > 0 {
+		answer["troubled"] = some // They do what they are for: such as one that refused a new config, and goes on with the old.
+	}
+	if d.Trouble != nil {
+		if text := d.Trouble(); text != "" {
+			answer["nats_error"] = text // Who asks is answered: what cannot be stored is a failure of the module that it is for.
+		}
 	}
 	if others := d.Roster.Others(); len(others.Differing) > 0 {
 		answer["other_lists"] = others.Differing // So it is while a change comes to one busd after the other.
@@ -64,6 +73,16 @@ func (d *HTTP) detail(answer map[string]any, missing []roster.Status) {
 	if problem := d.ConfigStatus().Error; problem != "" {
 		answer["config_error"] = problem // What ran before the change still does.
 	}
+}
+
+// troubled are the modules with which something is wrong although they are ready.
+func troubled(all []roster.Status) (some []roster.Status) {
+	for _, m := range all {
+		if m.Well() && m.Troubled() {
+			some = append(some, m)
+		}
+	}
+	return some
 }
 
 func notReady(all []roster.Status) (missing []roster.Status) {

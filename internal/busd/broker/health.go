@@ -1,0 +1,41 @@
+package broker
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+)
+
+// Trouble is what the server inside says is wrong with it, such as a stream that met a full disk and stores nothing more until the
+// server is started again; empty when it is well, and of an external NATS, whose operators ask it themselves.
+func (b *Broker) Trouble() string {
+	if b.server == nil {
+		return ""
+	}
+	a := &answer{header: http.Header{}}
+	b.server.HandleHealthz(a, &http.Request{URL: &url.URL{}})
+	var health struct {
+		Status string `json:"status"`
+		Error  string `json:"error"`
+	}
+	if json.Unmarshal(a.body.Bytes(), &health) != nil || health.Status == "ok" {
+		return ""
+	}
+	return health.Error
+}
+
+// answer is one that stays in memory.
+type answer struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+// Header implements [http.ResponseWriter].
+func (a *answer) Header() http.Header { return a.header }
+
+// Write implements [http.ResponseWriter].
+func (a *answer) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+// WriteHeader implements [http.ResponseWriter].
+func (*answer) WriteHeader(int) {}
