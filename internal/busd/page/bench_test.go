@@ -75,9 +75,10 @@ func newMany(b *testing.B) *many {
 	metrics := prometheus.NewRegistry()
 	m := &many{
 		answers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "modulebus_module_answer_seconds", Buckets: prometheus.ExponentialBuckets(.0001, 2.2, 16),
+			Name: "modulebus_module_answer_seconds", Help: "As it says.", Buckets: prometheus.ExponentialBuckets(.0001, 2.2, 16),
 		}, []string{"callback", "module"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modulebus_module_failures_total"}, []string{"callback", "module", "failure", "policy"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modulebus_module_failures_total", Help: "As it says."},
+			[]string{"callback", "module", "failure", "policy"}),
 	}
 	metrics.MustRegister(m.answers, m.failures, roster.Collector(list))
 	kept := records.New()
@@ -127,7 +128,7 @@ func (m *many) follow(b *testing.B, url string) {
 	}
 	go func() {
 		defer close(read)
-		for lines.Scan() { //nolint:revive // It only reads.
+		for lines.Scan() { // It only reads.
 		}
 	}()
 }
