@@ -34,7 +34,7 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many browsers follow: close some, or reload the page from time to time", http.StatusServiceUnavailable)
 		return
 	}
-	version, _ := strconv.ParseUint(r.FormValue("version"), 10, 64) // A page that says none is sent everything.
+	version, _ := strconv.ParseUint(r.URL.Query().Get("version"), 10, 64) // A page that says none is sent everything.
 	out, err := sse.Begin(w)
 	if err != nil {
 		return

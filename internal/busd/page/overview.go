@@ -41,7 +41,7 @@ type explained struct {
 }
 
 func (p *Page) explain(w http.ResponseWriter, r *http.Request) {
-	e, status := explained{Wanted: r.FormValue("id")}, http.StatusOK
+	e, status := explained{Wanted: r.URL.Query().Get("id")}, http.StatusOK
 	record, found, err := p.Records.Find(r.Context(), e.Wanted)
 	switch {
 	case err != nil:

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -306,3 +307,23 @@ func TestPageAsksToSignIn(t *testing.T) {
 		t.Errorf("signed out, the page is not denied: %d", out.Code)
 	}
 }
+
+// TestPageReadsNothingOfWhoMayNot has a body that is never over, of a browser that has shown no token.
+func TestPageReadsNothingOfWhoMayNot(t *testing.T) {
+	t.Parallel()
+	b := newBusd(t)
+	body := &untouched{}
+	r := httptest.NewRequest("GET", "/_modulebus/explain?id=d-1", body)
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	w := httptest.NewRecorder()
+	b.page.Deny(w, r, b.guard.DeniesPage(r))
+	says(t, w.Body.String(), `name="id" value="d-1"`)
+	if w.Code != http.StatusUnauthorized || body.read {
+		t.Errorf("%d, and the body was read: %v", w.Code, body.read)
+	}
+}
+
+// untouched is a body that tells whether anybody read it.
+type untouched struct{ read bool }
+
+func (u *untouched) Read([]byte) (int, error) { u.read = true; return 0, io.ErrUnexpectedEOF }

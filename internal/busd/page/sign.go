@@ -1,6 +1,7 @@
 package page
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -16,7 +17,7 @@ type signing struct {
 
 // Deny asks a browser that may not read to sign in, and says why it may not.
 func (p *Page) Deny(w http.ResponseWriter, r *http.Request, denial *access.Denial) {
-	s := signing{Wanted: r.FormValue("id")}
+	s := signing{Wanted: cmp.Or(r.URL.Query().Get("id"), r.PostForm.Get("id"))} // Nothing is read of who may not.
 	if denial.Errcode != "M_MISSING_TOKEN" {
 		s.Problem = denial.Text
 	}
