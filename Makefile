@@ -188,6 +188,22 @@ chromium:
 		exit 1; \
 	fi
 
+# Prometheus's own tool holds the alert rules. Of its package only that program is taken.
+.PHONY: promtool
+promtool: ## Prometheus's tool that tests alert rules, in .cache/bin where the system has none and apt-get has it
+	@PATH="$(CACHE)/bin:$$PATH"; \
+	if command -v promtool >/dev/null; then exit; fi; \
+	if command -v apt-get >/dev/null; then \
+		mkdir -p $(CACHE)/bin $(CACHE)/promtool && cd $(CACHE)/promtool && rm -f *.deb && \
+		{ [[ $$EUID != 0 ]] || apt-get update --quiet --quiet; } && \
+		apt-get download --quiet --quiet -o APT::Sandbox::User=root prometheus && \
+		dpkg-deb --extract prometheus_*.deb . && cp usr/bin/promtool $(CACHE)/bin && rm -rf $(CACHE)/promtool || :; \
+	fi; \
+	if ! command -v promtool >/dev/null; then \
+		echo 'make promtool: there is no promtool to test alert rules with. Install it (on Debian: apt-get install prometheus)' >&2; \
+		exit 1; \
+	fi
+
 # Synapse wants PostgreSQL and Redis where it has workers. Tests start their own; none of the system's need run.
 databases:
 	@missing() { \
