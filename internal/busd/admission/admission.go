@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -88,12 +89,21 @@ func Open(o Options) (*Admission, error) {
 	if !o.Broker.Guarded() {
 		return a, nil
 	}
-	if err := a.listen(); err != nil {
+	if err := errors.Join(enlist(o.Keys, o.Listed), a.listen()); err != nil {
 		a.Close()
 		return nil, err
 	}
 	a.owned.Go(func() { a.run(ctx) })
 	return a, nil
+}
+
+// enlist records all modules at once, before the credentials of each are wanted.
+func enlist(keys *identity.Keys, modules []string) error {
+	users := make([]identity.User, len(modules))
+	for i, name := range modules {
+		users[i] = identity.Module(name)
+	}
+	return keys.Enlist(users...)
 }
 
 // Close stops watching. It disconnects nobody.

@@ -308,3 +308,32 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+func TestUsersThatAreEnlistedAtOnceAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	k, err := identity.Open(t.TempDir(), "example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gate, other := identity.Module("gate"), identity.Module("other")
+	if err := k.Enlist(gate, other); err != nil {
+		t.Fatal(err)
+	}
+	before := k.Version()
+	for _, u := range []identity.User{gate, other} {
+		if _, err := k.Credentials(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if k.Version() != before {
+		t.Error("credentials of somebody who was enlisted were recorded once more")
+	}
+	account, err := k.Account([]string{"gate"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := account.Claims()
+	if err != nil || len(claims.Revocations) != 1 {
+		t.Errorf("turned away are %v, %v; want the module that is not listed", claims, err)
+	}
+}

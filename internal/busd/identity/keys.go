@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/nats-io/nkeys"
 
@@ -22,6 +23,10 @@ type Keys struct {
 	server                    subjects.Server
 	name                      string
 	operator, account, system nkeys.KeyPair
+
+	mu      sync.Mutex // guards what follows
+	known   record     // what was read last
+	version string     // of the file, then
 }
 
 // Open reads the keys in a folder, or makes them, and the folder, where there are none. Whoever reads it can be any

@@ -31,6 +31,16 @@ func (k *Keys) Credentials(u User) ([]byte, error) {
 	return k.credentials(u, g.Current)
 }
 
+// Enlist records that users are about to be given credentials, all at once: to record each by itself takes as many waits for the
+// disk.
+func (k *Keys) Enlist(users ...User) error {
+	return k.change(func(r record) {
+		for _, u := range users {
+			r[u.id] = r[u.id] // Which is the first generation, for one that was not known.
+		}
+	})
+}
+
 // Rotate returns a new credentials file for a user. The one before goes on being accepted until [Keys.Retire], so that
 // workers can change over one by one.
 func (k *Keys) Rotate(u User) ([]byte, error) {
@@ -88,27 +98,50 @@ func (k *Keys) Version() string {
 }
 
 // update changes what is recorded of a user, while no other process does.
-func (k *Keys) update(u User, change func(generations) generations) (generations, error) {
+func (k *Keys) update(u User, change func(generations) generations) (g generations, err error) {
+	err = k.change(func(r record) {
+		g = change(r[u.id])
+		r[u.id] = g
+	})
+	return g, err
+}
+
+// change changes the record, while no other process does. What is as it was is not written.
+func (k *Keys) change(change func(record)) error {
 	unlock, err := lock(filepath.Join(k.dir, "users.lock"))
 	if err != nil {
-		return generations{}, fmt.Errorf("cannot record who has credentials: %w", err)
+		return fmt.Errorf("cannot record who has credentials: %w", err)
 	}
 	defer unlock()
-	r, err := k.record()
+	before, err := k.record()
 	if err != nil {
-		return generations{}, err
+		return err
 	}
-	before := maps.Clone(r)
-	r[u.id] = change(r[u.id])
-	if _, known := before[u.id]; known && before[u.id] == r[u.id] {
-		return r[u.id], nil
+	r := maps.Clone(before)
+	if change(r); maps.Equal(before, r) {
+		return nil
 	}
-	return r[u.id], k.write(r)
+	return k.write(r)
 }
 
 func (k *Keys) file() string { return filepath.Join(k.dir, "users.json") }
 
+// record returns what is recorded, which is not to be changed. The file is read when it is another one than before.
 func (k *Keys) record() (record, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	version := k.Version() // Before it is read: what changes meanwhile is seen next time.
+	if version != "" && version == k.version {
+		return k.known, nil
+	}
+	r, err := k.read()
+	if err == nil {
+		k.known, k.version = r, version
+	}
+	return r, err
+}
+
+func (k *Keys) read() (record, error) {
 	data, err := os.ReadFile(k.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return record{}, nil
