@@ -31,9 +31,7 @@ const (
 var NewThrottle = newThrottle
 
 // Allows is allows.
-func (t *throttle) Allows(module string, now time.Time) (allowed, log bool) {
-	return t.allows(module, now)
-}
+func (t *throttle) Allows(module string, now time.Time) bool { return t.allows(module, now) }
 
 // Count is how many are remembered.
 func (t *throttle) Count() int { return len(t.voices) }

@@ -72,7 +72,7 @@ func Prepare(r *Roster, o Options) (*Service, error) {
 	s := &Service{
 		roster: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Each message that is wrong is logged.
-		wake: make(chan struct{}, 1), cancel: cancel, throttle: newThrottle(), pace: rate.NewLimiter(maxTold, maxToldAtOnce),
+		wake: make(chan struct{}, 1), cancel: cancel, throttle: newThrottle(o.Log), pace: rate.NewLimiter(maxTold, maxToldAtOnce),
 	}
 	s.running.Go(func() { s.run(ctx) })
 	s.running.Go(func() { s.meet(ctx) })
@@ -302,8 +302,8 @@ func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (p
 		s.log.Warn().Str("module", module).Msg("ignored a message of a module that wants its answer sent to somebody else")
 		return
 	}
-	if allowed, log := s.throttle.allows(module, time.Now()); !allowed {
-		s.turnDown(m, module, log)
+	if !s.throttle.allows(module, time.Now()) {
+		s.turnDown(m)
 		return
 	}
 	reply, err := answer(module, m)
@@ -332,11 +332,7 @@ func (s *Service) answerWith(m *nats.Msg, reply proto.Message, why error) error 
 var errTooOften = fmt.Errorf("this module joins, leaves or asks for its entry more than %d times in a second: does it do so in a loop?", maxSaid)
 
 // turnDown answers a module that says too much.
-func (s *Service) turnDown(m *nats.Msg, module string, log bool) {
-	if log {
-		s.log.Warn().Str("module", module).Int("most", maxSaid).
-			Msg("a module joins, leaves or asks for its entry too often, and is answered 429: does it do so in a loop?")
-	}
+func (s *Service) turnDown(m *nats.Msg) {
 	if m.Reply != "" {
 		_ = s.refuse(m, errTooOften, "429") // It fails as connections do; the module asks again.
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 )
 
@@ -35,6 +36,7 @@ const (
 // throttle bounds how often each module may join, leave and ask for its entry: one that does so in a loop must not take the
 // time of the others, and of homeservers that go by the roster. Its methods may be called concurrently.
 type throttle struct {
+	log    zerolog.Logger // told once a minute of each
 	mu     sync.Mutex
 	voices map[string]*voice // by module
 	looked time.Time         // when voices were looked at last, for those to forget
@@ -46,20 +48,22 @@ type voice struct {
 	warned time.Time
 }
 
-func newThrottle() *throttle { return &throttle{voices: map[string]*voice{}} }
+func newThrottle(log zerolog.Logger) *throttle {
+	return &throttle{log: log, voices: map[string]*voice{}}
+}
 
-// allows reports whether the module may say something now, and if not, whether that is to be logged.
-func (t *throttle) allows(module string, now time.Time) (allowed, log bool) {
+// allows reports whether the module may say something now.
+func (t *throttle) allows(module string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := t.of(module, now)
-	if v.AllowN(now, 1) {
-		return true, false
-	}
-	if log = now.Sub(v.warned) >= remindEvery; log {
+	allowed := v.AllowN(now, 1)
+	if !allowed && now.Sub(v.warned) >= remindEvery {
 		v.warned = now
+		t.log.Warn().Str("module", module).Int("most", maxSaid).
+			Msg("a module joins, leaves or asks for its entry too often, and is answered 429: does it do so in a loop?")
 	}
-	return false, log
+	return allowed
 }
 
 // of is the voice of a module.
