@@ -1,0 +1,118 @@
+package attacks_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/modulebus/modulebus/integration/testbed"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+)
+
+// streamAttacks are on what JetStream keeps: records of decisions, news, and what modules store.
+func streamAttacks() (all []attack) {
+	for _, stream := range []string{bus.DecisionStream(), bus.NewsStream(victim), "KV_" + bus.StoreBucket(victim), "KV_" + bus.LeaseBucket(victim)} {
+		for _, of := range []string{
+			"STREAM.DELETE." + stream, "STREAM.PURGE." + stream, "STREAM.UPDATE." + stream, "STREAM.INFO." + stream, "STREAM.MSG.GET." + stream,
+			"STREAM.MSG.DELETE." + stream, "STREAM.SNAPSHOT." + stream, "STREAM.RESTORE." + stream, "STREAM.LEADER.STEPDOWN." + stream,
+			"STREAM.PEER.REMOVE." + stream, "DIRECT.GET." + stream, "CONSUMER.CREATE." + stream + ".spy", "CONSUMER.DURABLE.CREATE." + stream + ".spy",
+			"CONSUMER.MSG.NEXT." + stream + ".spy", "CONSUMER.DELETE." + stream + ".spy", "CONSUMER.NAMES." + stream, "CONSUMER.PAUSE." + stream + ".spy",
+		} {
+			all = append(all, attack{"$JS.API." + of, publish("$JS.API." + of)})
+		}
+		for _, subject := range []string{"$JS.ACK." + stream + ".spy.1.1.1.1.1", "$JS.FC." + stream + ".spy.1"} {
+			all = append(all, attack{subject, publish(subject)})
+		}
+	}
+	return all
+}
+
+// namedAttacks are by what a subject is called: wildcards, what NATS serves under names of its own, and what busd tells.
+func namedAttacks() []attack {
+	root, _, _ := strings.Cut(bus.AskAny(), "ask.")
+	return []attack{
+		{"forge a record of a decision", publish(bus.Decision("refused", create.FullName()))},
+		{"hand it a record", publish(bus.Decisions(victim))},
+		{"hear what is handed to it", queue(bus.Decisions(victim), victim)},
+		{"hear records", subscribe(bus.Decision("*", "*"))},
+		{"be busd where the roster is asked for", subscribe(bus.Roster())},
+		{"be busd where modules join", queue(bus.JoinAny(), "busd")},
+		{"be busd where they leave", subscribe(bus.LeaveAny())},
+		{"be busd where they ask for entries", subscribe(bus.EntryAny())},
+		{"hear every server's questions", subscribe("modulebus.*.cb.>")},
+		{"hear any two tokens", subscribe("*.*")},
+		{"hear all of the bus but its name", subscribe("*." + strings.TrimPrefix(root, "modulebus.") + ">")},
+		{"hear busd's inbox by a wildcard", subscribe("_INBOX_BUSD.*")},
+		{"hear inboxes by a wildcard", subscribe("*.*.module.*.inbox.>")},
+		{"hear every store", subscribe("$KV.>")},
+		{"hear what JetStream is asked", subscribe("$JS.API.>")},
+		{"hear acknowledgements", subscribe("$JS.ACK.>")},
+		{"hear JetStream's advice", subscribe("$JS.EVENT.>")},
+		{"know who is connected", publish("$SYS.REQ.SERVER.PING.CONNZ")},
+		{"know the account's connections", publish("$SYS.REQ.ACCOUNT.PING.CONNZ")},
+		{"replace the account", publish("$SYS.REQ.CLAIMS.UPDATE")},
+		{"delete the account", publish("$SYS.REQ.CLAIMS.DELETE")},
+		{"disconnect somebody", publish("$SYS.REQ.SERVER.x.KICK")},
+		{"reload a server", publish("$SYS.REQ.SERVER.x.RELOAD")},
+		{"hear who connects", subscribe("$SYS.ACCOUNT.*.CONNECT")},
+		{"hear traces", subscribe("$NATS.>")},
+	}
+}
+
+// repeatsWhatOthersSaid has the attacker send what the victim sent, on the subjects that it may publish to.
+func repeatsWhatOthersSaid(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
+	before := d.Module(victim)
+	worker := before.Processes[0].Worker
+	nc := d.ConnectModule(attacker)
+	for subject, m := range map[string]proto.Message{
+		bus.Join(attacker):  &rosterv1.Join{Worker: worker, Callbacks: []string{create.FullName()}},
+		bus.Leave(attacker): &rosterv1.Leave{Worker: worker},
+	} {
+		data, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := nc.RequestWithContext(testbed.Bounded(t), subject, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := d.Module(victim); after.Workers != before.Workers || after.Processes[0] != before.Processes[0] || !slices.Equal(after.Callbacks, before.Callbacks) {
+		t.Errorf("the victim was %+v, and is %+v", before, after)
+	}
+}
+
+// servesNoOthersPath has the attacker register paths of busd, of the homeserver and of the victim, and such as could become those.
+func servesNoOthersPath(t *testing.T, d *testbed.Daemon) {
+	t.Helper()
+	nc := d.ConnectModule(attacker)
+	page := d.Module(victim).WebResources[0]
+	paths := []string{
+		page, page + "/below", page + "/", page + "/../" + attacker, page + "/%2e%2e", strings.ToUpper(page[:2]) + page[2:] + "/..", "/" + page, page + "%2fbelow",
+		"/", "", "//", "/..", "/_modulebus", "/_modulebus/v1/modules", "/_modulebus/v1/ask/spam_checker/user_may_create_room", "/%5fmodulebus/v1", "/metrics",
+		"/healthz", "/readyz", "/_matrix/policy/v1/sign", "/.well-known/matrix/policy_server", page + "\r\nX-Injected: 1", page + "\x00", "http://x" + page,
+	}
+	join, err := json.Marshal(map[string]any{"worker": "w", "web_resources": paths})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &nats.Msg{Subject: bus.Join(attacker), Header: nats.Header{"Content-Type": {"application/json"}}, Data: join}
+	if _, err := nc.RequestMsgWithContext(testbed.Bounded(t), m); err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range d.Module(attacker).WebResources {
+		if !strings.HasPrefix(got+"/", page+"/") || strings.ContainsAny(got, ".%\r\x00") {
+			t.Errorf("the attacker has registered %q", got)
+		}
+	}
+	for _, path := range []string{page, page + "/below"} { // What it registered is an earlier module's.
+		if rsp, out := d.Request(http.MethodPost, path, []byte("hello")); string(out) != "{\"bytes\":5}\n" {
+			t.Errorf("%s is answered %s, %q", path, rsp.Status, out)
+		}
+	}
+}
