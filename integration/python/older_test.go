@@ -28,12 +28,13 @@ func unknowing(t *testing.T) string {
 // ofSynapse are entries for classes of testdata as Synapse's modules, each with arguments of its command and a configuration.
 func ofSynapse(t *testing.T, modules ...string) string {
 	t.Helper()
-	text := "modules:\n"
+	text := new(strings.Builder)
+	text.WriteString("modules:\n")
 	for i := 0; i < len(modules); i += 2 {
-		text += fmt.Sprintf("  - {module: m%d, run: [env, \"PYTHONPATH=%s:%s\", %s, -m, modulebus.synapse, %s], config: %s}\n",
+		fmt.Fprintf(text, "  - {module: m%d, run: [env, \"PYTHONPATH=%s:%s\", %s, -m, modulebus.synapse, %s], config: %s}\n",
 			i, absolute(t, "bridges/python"), absolute(t, "integration/python/testdata"), testbed.Python(t), modules[i], modules[i+1])
 	}
-	return text
+	return text.String()
 }
 
 // answer asks a callback, and returns the answer.

@@ -541,12 +541,12 @@ func serveIMAP(c net.Conn) {
 	lines := bufio.NewScanner(c)
 	for lines.Scan() {
 		tag, command, _ := strings.Cut(lines.Text(), " ")
-		switch {
-		case command == "CAPABILITY":
+		switch command {
+		case "CAPABILITY":
 			fmt.Fprintf(c, "* CAPABILITY IMAP4rev1\r\n%s OK done\r\n", tag)
-		case command == `LOGIN bob "`+imapPassword+`"` || command == `LOGIN ivan "`+imapPassword+`"`:
+		case `LOGIN bob "` + imapPassword + `"`, `LOGIN ivan "` + imapPassword + `"`:
 			fmt.Fprintf(c, "%s OK done\r\n", tag)
-		case command == "LOGOUT":
+		case "LOGOUT":
 			fmt.Fprintf(c, "* BYE\r\n%s OK done\r\n", tag)
 			return
 		default:

@@ -59,7 +59,8 @@ func (r *refusals) hear(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.said {
-		r.log.Error().Err(why).Msg("NATS does not let busd in any more: asks fail until it does; busd goes on trying, with what nats.credentials holds then")
+		r.log.Error().Err(why).Msg("NATS does not let busd in any more: " +
+			"asks fail until it does; busd goes on trying, with what nats.credentials holds then")
 	}
 	r.said = true
 }

@@ -36,7 +36,9 @@ func (k *Keys) Credentials(u User) ([]byte, error) {
 func (k *Keys) Enlist(users ...User) error {
 	return k.change(func(r record) {
 		for _, u := range users {
-			r[u.id] = r[u.id] // Which is the first generation, for one that was not known.
+			if _, known := r[u.id]; !known {
+				r[u.id] = generations{}
+			}
 		}
 	})
 }

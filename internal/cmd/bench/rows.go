@@ -53,7 +53,7 @@ func rows() []row {
 	}
 	secured := by(16, "GET of a web resource over TLS to NATS, against httputil.ReverseProxy over TLS to the module")
 	all = append(all,
-		versus{what: "file of 8 MiB read by check_media_file_for_spam, against reading it from a file server over HTTP", bar: atLeast(1), open: readingMedia},
+		versus{what: "file of 8 MiB read by check_media_file_for_spam, against a file server over HTTP", bar: atLeast(1), open: readingMedia},
 		versus{what: secured, bar: atLeast(1), open: getSecured(16)},
 		bulk{what: "response of 1 GiB of a web resource, against httputil.ReverseProxy"},
 		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
