@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -20,6 +22,32 @@ func ask[Request, Reply proto.Message](
 	}
 	d, err := c.run(ctx, r, plan, req)
 	return typed[Reply](d), err
+}
+
+// run is decide with a span, where anybody wants spans.
+func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message) (Decision[proto.Message], error) {
+	if c.spans == nil {
+		return c.decide(ctx, r, p, req)
+	}
+	kind := trace.SpanKindInternal
+	if trace.SpanContextFromContext(ctx).IsRemote() { // It came over NATS, and nobody has begun a span for it.
+		kind = trace.SpanKindServer
+	}
+	ctx, span := c.spans.Start(ctx, kind, "ask "+p.callback.FullName())
+	defer span.End()
+	d, err := c.decide(ctx, r, p, req)
+	if span.Recorded() {
+		span.Set(
+			spans.Callback.String(p.callback.FullName()),
+			spans.Outcome.String(string(outcomeOf(&d, err))),
+			spans.DecidedBy.String(d.DecidedBy),
+			spans.RosterRevision.Int64(int64(d.RosterRevision)),
+		)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		span.Fail(errorType(err))
+	}
+	return d, err
 }
 
 // decide asks the modules that a plan names.
@@ -37,7 +65,7 @@ func (c *Client) decide(ctx context.Context, r *roster, p *plan, req proto.Messa
 	}
 	a := c.askings.Get().(*asking)
 	a.begin(ctx, c, r, p, req)
-	shadows := c.shadow(a, r)
+	shadows := startShadows(a, r)
 	if err = a.await(ctx); err == nil {
 		d, err = a.decide(r)
 	}

@@ -231,3 +231,60 @@ func (a *asking) origin() Origin {
 	}
 	return originOf(a.request, a.client.name)
 }
+
+// decide names what the walk numbered.
+func (a *asking) decide(r *roster) (Decision[proto.Message], error) {
+	w := a.walk.Decision()
+	d := Decision[proto.Message]{Answer: w.Answer, RosterRevision: r.revision}
+	last := combine.Failure{Module: combine.Nobody}
+	for _, last = range w.Failures {
+		d.Failures = append(d.Failures, Failure{a.steps[last.Module].module, last.Kind, last.Policy, a.attempts[last.Module].text()})
+	}
+	if w.FailedBy != combine.Nobody {
+		f := d.Failures[len(d.Failures)-1]
+		return d, &Error{a.plan.callback.FullName(), f.Module, f.Kind, f.Text}
+	}
+	if w.By != combine.Nobody {
+		d.DecidedBy, d.ByPolicy = a.steps[w.By].module, last.Module == w.By
+	}
+	return d, nil
+}
+
+// report tells metrics, log and observer what came of the ask.
+func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowing) {
+	took, outcome := time.Since(a.start), outcomeOf(d, err)
+	a.plan.metrics.asked(outcome, took)
+	a.decided(d, err, outcome)
+	for i := range a.attempts {
+		if t := &a.attempts[i]; t.told {
+			t.report()
+		}
+	}
+	if observe := a.client.opts.Observe; observe != nil {
+		a.trace.fill(a, d, err)
+		a.trace.Took, a.trace.Outcome = took, outcome
+		if shadows != nil {
+			a.trace.AwaitShadows = func(then func([]ModuleTrace)) { shadows.await(a.client, a.plan, a.trace.Modules, then) }
+		}
+		observe(&a.trace)
+		clear(a.trace.Modules)
+		a.trace = Trace{Modules: a.trace.Modules[:0]}
+	}
+}
+
+// decided counts the decision of an ask.
+func (a *asking) decided(d *Decision[proto.Message], err error, o Outcome) {
+	module := d.DecidedBy
+	if failed, ok := errors.AsType[*Error](err); ok {
+		module = failed.Module
+	}
+	for i := range a.attempts {
+		if s := a.attempts[i].step; module != "" && s.module == module {
+			if c := s.metrics.decided[o]; c != nil {
+				c.Inc()
+				return
+			}
+		}
+	}
+	a.plan.metrics.nobodys[o].Inc()
+}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -85,7 +86,7 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 	}
 	given := min(t.asking.until.Sub(now), t.step.timeout)
 	t.request, t.deadline = t.asking.shape(t.step, req), now.Add(given)
-	if t.choice = t.step.choose(t.stamp(now)); t.choice.named() {
+	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.named() {
 		t.halfAt = now.Add(given / 2)
 		if t.step.hedge > 0 && t.step.hedge < given {
 			t.hedgeAt = now.Add(t.step.hedge)
@@ -104,20 +105,6 @@ func (t *attempt) send(slot int, now time.Time) bool {
 		t.sendTo(w, slot, now, t.step.batch(w, slot))
 	}
 	return ok
-}
-
-// batch is how the request for a worker, or for whichever NATS chooses, may travel with others. Where there is one worker, NATS
-// would choose that.
-func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
-	switch {
-	case slot > 0:
-		return nil
-	case w != nil:
-		return w.batch
-	case len(s.workers) == 1:
-		return s.workers[0].batch
-	}
-	return nil
 }
 
 // sendTo sends the request to a worker. A request that cannot be sent has failed, unless another worker has it.
@@ -387,4 +374,25 @@ func (t *attempt) abandon() {
 		t.step.breaker.withdrawn()
 	}
 	t.judged = true
+}
+
+// report tells metrics and the log what came of asking the module.
+func (t *attempt) report() {
+	if t.outcome.Failure == rosterv1.FailureKind_FAILURE_KIND_UNSPECIFIED {
+		t.step.metrics.answered(t.took)
+		t.step.streak.answered()
+		return
+	}
+	t.step.streak.failed(t.failure)
+	t.step.metrics.failed(t.outcome.Failure, t.outcome.Policy)
+	t.asking.client.log.Warn().Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module).
+		Str("policy", strings.ToLower(t.outcome.Policy.String())).Err(t.failure).Msg("module failed")
+}
+
+// text is what there is to say of the module's failure.
+func (t *attempt) text() string {
+	if t.failure == nil {
+		return ""
+	}
+	return t.failure.Text
 }

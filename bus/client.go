@@ -69,6 +69,11 @@ type Client struct {
 // closer ends something that the client began.
 type closer struct{ end func() }
 
+// stamp is a time, in nanoseconds since the client began, never 0.
+type stamp = int64
+
+func (c *Client) stamp(now time.Time) stamp { return int64(now.Sub(c.epoch)) + 1 }
+
 // New returns a client that follows the roster which busd keeps for the homeserver. Without a roster it is not known which
 // modules to ask, so New waits for the first one: until ctx ends, or 5 s if ctx has no deadline. It uses ctx for nothing else.
 //
@@ -111,7 +116,7 @@ func newClient(o Options) (*Client, error) {
 	if c.metrics, err = newMetrics(o.Registerer); err != nil {
 		return nil, fmt.Errorf("bus: cannot register metrics: %w", err)
 	}
-	c.Categories = categoriesOf(c)
+	c.Categories, c.web.client = categoriesOf(c), c
 	c.roster.Store(unasked(&rosterv1.Roster{}, ErrNoRoster))
 	return c, nil
 }
@@ -122,7 +127,7 @@ func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	c.requester, c.nc, c.web.nc = mux, nc, nc
+	c.requester, c.nc = mux, nc
 	c.onClose(mux.Close)
 	if c.files, err = newFiles(nc, c.server, &c.log); err != nil {
 		return fmt.Errorf("cannot let modules read files: %w", err)
@@ -134,7 +139,7 @@ func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
 	}
 	c.onClose(watch.close)
 	c.onClose(c.watchConnection(mux))
-	c.onClose(func() { c.web.close(c) })
+	c.onClose(c.web.close)
 	if busopts.From(ctx).NoWait {
 		return nil
 	}
@@ -221,6 +226,16 @@ func (c *Client) forget(x *closer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closers = slices.DeleteFunc(slices.Clone(c.closers), func(o *closer) bool { return o == x })
+}
+
+// aside does something beside asks. It does not when the client is closed; Close waits for it.
+func (c *Client) aside(f func()) (begun bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.beside.Go(f)
+	}
+	return !c.closed
 }
 
 // Ask asks a callback that is known only at run time. The request must have the callback's type, and so has the answer.

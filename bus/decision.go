@@ -7,7 +7,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -73,24 +72,6 @@ func (e *Error) Unwrap() error {
 // Error implements error.
 func (e *Error) Error() string {
 	return fmt.Sprintf("bus: %s: module %s failed: %s", e.Callback, e.Module, wire.KindName(e.Kind))
-}
-
-// decide names what the walk numbered.
-func (a *asking) decide(r *roster) (Decision[proto.Message], error) {
-	w := a.walk.Decision()
-	d := Decision[proto.Message]{Answer: w.Answer, RosterRevision: r.revision}
-	last := combine.Failure{Module: combine.Nobody}
-	for _, last = range w.Failures {
-		d.Failures = append(d.Failures, Failure{a.steps[last.Module].module, last.Kind, last.Policy, a.attempts[last.Module].text()})
-	}
-	if w.FailedBy != combine.Nobody {
-		f := d.Failures[len(d.Failures)-1]
-		return d, &Error{a.plan.callback.FullName(), f.Module, f.Kind, f.Text}
-	}
-	if w.By != combine.Nobody {
-		d.DecidedBy, d.ByPolicy = a.steps[w.By].module, last.Module == w.By
-	}
-	return d, nil
 }
 
 // typed is the decision with the answer's own type.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -77,23 +76,6 @@ func (m *metrics) callback(d *subjects.Declaration) *callbackMetrics {
 		all.nobodys[o] = m.decisions.WithLabelValues(d.Name, "", string(o))
 	}
 	return all
-}
-
-// decided counts the decision of an ask.
-func (a *asking) decided(d *Decision[proto.Message], err error, o Outcome) {
-	module := d.DecidedBy
-	if failed, ok := errors.AsType[*Error](err); ok {
-		module = failed.Module
-	}
-	for i := range a.attempts {
-		if s := a.attempts[i].step; module != "" && s.module == module {
-			if c := s.metrics.decided[o]; c != nil {
-				c.Inc()
-				return
-			}
-		}
-	}
-	a.plan.metrics.nobodys[o].Inc()
 }
 
 func (m *callbackMetrics) asked(o Outcome, took time.Duration) {

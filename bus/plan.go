@@ -101,6 +101,20 @@ func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string
 	return w
 }
 
+// batch is how the request for a worker, or for whichever NATS chooses, may travel with others. Where there is one worker, NATS
+// would choose that.
+func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
+	switch {
+	case slot > 0:
+		return nil
+	case w != nil:
+		return w.batch
+	case len(s.workers) == 1:
+		return s.workers[0].batch
+	}
+	return nil
+}
+
 // store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it
 // in one message: pieces could be read only until the ask is over.
 func (s *step) store(subject string) {
@@ -146,6 +160,24 @@ func (s *step) keyOf(value string) *rosterv1.Key {
 		}
 	}
 	return nil
+}
+
+// shadowsOf are the modules in shadow that a request is for: none of one that is for a module by name.
+func (p *plan) shadowsOf(req proto.Message) []shadow {
+	d := p.callback
+	if d.ToModule != nil || len(p.shadows) == 0 {
+		return nil
+	}
+	if d.Key == nil {
+		return p.shadows
+	}
+	key := req.ProtoReflect().Get(d.Key).String()
+	return slices.DeleteFunc(slices.Clone(p.shadows), func(s shadow) bool { return s.keyOf(key) == nil && !s.named && s.unserved == "" })
+}
+
+// stands reports whether a module is one of the first so many of the plan.
+func (p *plan) stands(module string, before int) bool {
+	return slices.ContainsFunc(p.steps[:before], func(s step) bool { return s.module == module })
 }
 
 // policy is what the roster says, and FAIL where it says nothing, or a refusal that this version of the callback cannot

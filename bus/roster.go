@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -79,6 +80,24 @@ func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 		r.plans[d.Index()] = p
 	}
 	return p
+}
+
+// addShadows adds the modules in shadow before which that many others stand.
+func (r *roster) addShadows(c *Client, before uint32) {
+	for _, s := range r.source.GetShadows() {
+		if s.GetBefore() != before {
+			continue
+		}
+		r.grants[s.GetModule().GetName()] = s.GetModule().GetGrants()
+		for _, i := range rosterwire.Asked(s) {
+			if d, ok := subjects.Find(i.GetCallback()); ok && !d.FollowUp() {
+				p := r.planOf(c, d)
+				p.wanted = true
+				p.shadows = append(p.shadows, shadow{c.step(d, s.GetModule(), i), len(p.steps)})
+				p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
+			}
+		}
+	}
 }
 
 // note makes each decision name, among its failures, a module whose callbacks are not known. Callbacks that are asked of one

@@ -7,10 +7,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-
-	"github.com/modulebus/modulebus/internal/rosterwire"
-	"github.com/modulebus/modulebus/internal/wire"
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // maxShadowed is how many asks one client repeats at once for modules in shadow.
@@ -24,24 +20,6 @@ type shadow struct {
 	before int // steps of the plan that stand before it
 }
 
-// addShadows adds the modules in shadow before which that many others stand.
-func (r *roster) addShadows(c *Client, before uint32) {
-	for _, s := range r.source.GetShadows() {
-		if s.GetBefore() != before {
-			continue
-		}
-		r.grants[s.GetModule().GetName()] = s.GetModule().GetGrants()
-		for _, i := range rosterwire.Asked(s) {
-			if d, ok := subjects.Find(i.GetCallback()); ok && !d.FollowUp() {
-				p := r.planOf(c, d)
-				p.wanted = true
-				p.shadows = append(p.shadows, shadow{c.step(d, s.GetModule(), i), len(p.steps)})
-				p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
-			}
-		}
-	}
-}
-
 // shadowing is what modules in shadow say of an ask.
 type shadowing struct {
 	shadows []shadow
@@ -49,8 +27,9 @@ type shadowing struct {
 	over    chan struct{} // closed when they are there
 }
 
-// shadow asks the modules in shadow, if there are any, on goroutines of their own. Nothing waits for them but Close.
-func (c *Client) shadow(a *asking, r *roster) *shadowing {
+// startShadows asks the modules in shadow, if there are any, on goroutines of their own. Nothing waits for them but Close.
+func startShadows(a *asking, r *roster) *shadowing {
+	c := a.client
 	shadows := a.plan.shadowsOf(a.request)
 	if len(shadows) == 0 {
 		return nil
@@ -68,7 +47,7 @@ func (c *Client) shadow(a *asking, r *roster) *shadowing {
 		defer func() { cancel(); close(s.over); <-c.shadowed }()
 		var asking sync.WaitGroup
 		for i := range shadows {
-			asking.Go(func() { s.traces[i] = c.askShadow(ctx, r, p, &shadows[i], req, start) })
+			asking.Go(func() { s.traces[i] = shadows[i].ask(ctx, c, r, p, req, start) })
 		}
 		asking.Wait()
 	})
@@ -80,31 +59,8 @@ func (c *Client) shadow(a *asking, r *roster) *shadowing {
 	return s
 }
 
-// aside does something beside asks. It does not when the client is closed; Close waits for it.
-func (c *Client) aside(f func()) (begun bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.beside.Go(f)
-	}
-	return !c.closed
-}
-
-// shadowsOf are the modules in shadow that a request is for: none of one that is for a module by name.
-func (p *plan) shadowsOf(req proto.Message) []shadow {
-	d := p.callback
-	if d.ToModule != nil || len(p.shadows) == 0 {
-		return nil
-	}
-	if d.Key == nil {
-		return p.shadows
-	}
-	key := req.ProtoReflect().Get(d.Key).String()
-	return slices.DeleteFunc(slices.Clone(p.shadows), func(s shadow) bool { return s.keyOf(key) == nil && !s.named && s.unserved == "" })
-}
-
-// askShadow asks one of them, and returns what it said. What fails is logged and counted as other failures are.
-func (c *Client) askShadow(ctx context.Context, r *roster, p *plan, s *shadow, req proto.Message, start time.Time) ModuleTrace {
+// ask asks the module, and returns what it said. What fails is logged and counted as other failures are.
+func (s *shadow) ask(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message, start time.Time) ModuleTrace {
 	alone := *p
 	alone.steps, alone.shadows = []step{s.step}, nil
 	a := c.askings.Get().(*asking)
@@ -116,7 +72,7 @@ func (c *Client) askShadow(ctx context.Context, r *roster, p *plan, s *shadow, r
 	if t.told {
 		t.report()
 	}
-	m := t.trace()
+	m := newModuleTrace(t)
 	m.Shadow, m.Counted = true, false
 	m.AskedAt = t.at.Sub(start)
 	return m
@@ -141,9 +97,4 @@ func (s *shadowing) among(p *plan, counted []ModuleTrace) (all []ModuleTrace) {
 		all = append(all, s.traces[i])
 	}
 	return append(all, counted[left:]...)
-}
-
-// stands reports whether a module is one of the first so many of the plan.
-func (p *plan) stands(module string, before int) bool {
-	return slices.ContainsFunc(p.steps[:before], func(s step) bool { return s.module == module })
 }

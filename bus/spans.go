@@ -6,39 +6,12 @@ import (
 	"net/http"
 
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/tunnel/gateway"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
-
-// run is decide with a span, where anybody wants spans.
-func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message) (Decision[proto.Message], error) {
-	if c.spans == nil {
-		return c.decide(ctx, r, p, req)
-	}
-	kind := trace.SpanKindInternal
-	if trace.SpanContextFromContext(ctx).IsRemote() { // It came over NATS, and nobody has begun a span for it.
-		kind = trace.SpanKindServer
-	}
-	ctx, span := c.spans.Start(ctx, kind, "ask "+p.callback.FullName())
-	defer span.End()
-	d, err := c.decide(ctx, r, p, req)
-	if span.Recorded() {
-		span.Set(
-			spans.Callback.String(p.callback.FullName()),
-			spans.Outcome.String(string(outcomeOf(&d, err))),
-			spans.DecidedBy.String(d.DecidedBy),
-			spans.RosterRevision.Int64(int64(d.RosterRevision)),
-		)
-	}
-	if err != nil && !errors.Is(err, context.Canceled) {
-		span.Fail(errorType(err))
-	}
-	return d, err
-}
 
 // errorType is the kind of an ask's error, as attributes of spans have it.
 func errorType(err error) string {
@@ -74,7 +47,7 @@ func (t *attempt) carried() wire.TraceContext {
 // finish ends the span of a module's part.
 func (t *attempt) finish() {
 	if t.span.Recorded() {
-		m := t.trace()
+		m := newModuleTrace(t)
 		t.span.Of(m.Module, m.Worker)
 		t.span.Set(
 			spans.Said.String(string(m.Said)), // Empty where its answer is no longer wanted.
@@ -95,7 +68,7 @@ func (c *Client) spanned(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		to, ok := c.route(r.URL.Path)
+		to, ok := c.web.route(r.URL.Path)
 		if !ok {
 			next.ServeHTTP(w, r)
 			return

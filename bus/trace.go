@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -136,52 +135,17 @@ func refusalOf(answer proto.Message) *callbacksv1.Refusal {
 	return nil
 }
 
-// report tells metrics, log and observer what came of the ask.
-func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowing) {
-	took, outcome := time.Since(a.start), outcomeOf(d, err)
-	a.plan.metrics.asked(outcome, took)
-	a.decided(d, err, outcome)
-	for i := range a.attempts {
-		if t := &a.attempts[i]; t.told {
-			t.report()
-		}
-	}
-	if observe := a.client.opts.Observe; observe != nil {
-		a.trace.fill(a, d, err)
-		a.trace.Took, a.trace.Outcome = took, outcome
-		if shadows != nil {
-			a.trace.AwaitShadows = func(then func([]ModuleTrace)) { shadows.await(a.client, a.plan, a.trace.Modules, then) }
-		}
-		observe(&a.trace)
-		clear(a.trace.Modules)
-		a.trace = Trace{Modules: a.trace.Modules[:0]}
-	}
-}
-
-// report tells metrics and the log what came of asking the module.
-func (t *attempt) report() {
-	if t.outcome.Failure == rosterv1.FailureKind_FAILURE_KIND_UNSPECIFIED {
-		t.step.metrics.answered(t.took)
-		t.step.streak.answered()
-		return
-	}
-	t.step.streak.failed(t.failure)
-	t.step.metrics.failed(t.outcome.Failure, t.outcome.Policy)
-	t.asking.client.log.Warn().Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module).
-		Str("policy", strings.ToLower(t.outcome.Policy.String())).Err(t.failure).Msg("module failed")
-}
-
 func (tr *Trace) fill(a *asking, d *Decision[proto.Message], err error) {
 	tr.Callback, tr.Request, tr.Origin, tr.Start = a.plan.callback.Declaration, a.request, a.origin(), a.start
 	tr.Answer, tr.DecidedBy, tr.ByPolicy, tr.Err, tr.RosterRevision = d.Answer, d.DecidedBy, d.ByPolicy, err, d.RosterRevision
 	tr.TraceID = trace.SpanContextFromContext(a.ctx).TraceID()
 	tr.Context, tr.Budget, tr.ByCaller = a.ctx, a.until.Sub(a.start), a.byCaller
 	for i := range a.attempts {
-		tr.Modules = append(tr.Modules, a.attempts[i].trace())
+		tr.Modules = append(tr.Modules, newModuleTrace(&a.attempts[i]))
 	}
 }
 
-func (t *attempt) trace() ModuleTrace {
+func newModuleTrace(t *attempt) ModuleTrace {
 	m := ModuleTrace{Module: t.step.module, Worker: t.worker, Counted: t.asking.walk.Counted(t.index)}
 	if m.Worker == "" && len(t.step.workers) == 1 {
 		m.Worker = t.step.workers[0].name
@@ -204,12 +168,4 @@ func (t *attempt) trace() ModuleTrace {
 		m.Said, m.Answer = SaidAnswer, t.outcome.Answer
 	}
 	return m
-}
-
-// text is what there is to say of the module's failure.
-func (t *attempt) text() string {
-	if t.failure == nil {
-		return ""
-	}
-	return t.failure.Text
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
@@ -45,7 +44,7 @@ func routesOf(r *rosterv1.Roster) routes {
 // The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
 // bodies do not delay asks; if that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
 // requests are answered 503.
-func (c *Client) Handler() http.Handler { return c.spanned(c.web.handler(c)) }
+func (c *Client) Handler() http.Handler { return c.spanned(c.web.handler()) }
 
 // WebOptions are the limits of requests for modules' web resources. A zero value means the default, a negative time no
 // limit. A request over a limit is counted in modulebus_web_requests_total by its outcome.
@@ -95,27 +94,28 @@ func (o *WebOptions) gateway(done func(*gateway.Report)) gateway.Options {
 
 // web is a client's gateway, made when it is first needed.
 type web struct {
-	nc        *nats.Conn // nil where there is no NATS
+	client    *Client
 	once      sync.Once
 	gateway   *gateway.Gateway
 	transport *natstransport.Transport // nil where there is no NATS
 }
 
-func (w *web) handler(c *Client) http.Handler {
-	w.once.Do(func() { w.open(c) })
+func (w *web) handler() http.Handler {
+	w.once.Do(w.open)
 	return w.gateway
 }
 
-func (w *web) open(c *Client) {
-	if w.nc == nil || !w.connect(c) {
-		w.absent(c)
+func (w *web) open() {
+	if w.client.nc == nil || !w.connect() {
+		w.absent()
 	}
-	c.metrics.web.watch(w)
+	w.client.metrics.web.watch(w)
 }
 
-func (w *web) connect(c *Client) bool {
-	t := natstransport.Gateway(w.nc, c.server, nuid.Next())
-	g := gateway.New(t, c.route, c.opts.Web.gateway(c.webDone))
+func (w *web) connect() bool {
+	c := w.client
+	t := natstransport.Gateway(c.nc, c.server, nuid.Next())
+	g := gateway.New(t, w.route, c.opts.Web.gateway(w.done))
 	if err := t.Open(g); err != nil {
 		c.log.Error().Err(err).Msg("web resources cannot be served: every request is answered 503")
 		return false
@@ -125,13 +125,13 @@ func (w *web) connect(c *Client) bool {
 }
 
 // absent makes a gateway that answers every request for a module with 503.
-func (w *web) absent(c *Client) {
-	w.gateway = gateway.New(absent{}, c.route, c.opts.Web.gateway(c.webDone))
+func (w *web) absent() {
+	w.gateway = gateway.New(absent{}, w.route, w.client.opts.Web.gateway(w.done))
 }
 
 // close ends requests under way. Later ones are answered 503.
-func (w *web) close(c *Client) {
-	w.once.Do(func() { w.absent(c) })
+func (w *web) close() {
+	w.once.Do(w.absent)
 	if w.transport == nil {
 		return
 	}
@@ -139,19 +139,26 @@ func (w *web) close(c *Client) {
 	w.transport.Close()
 }
 
-// route is the [gateway.Router] of a client.
-func (c *Client) route(path string) (webpath.Resource, bool) {
-	return webpath.Longest(c.roster.Load().routes, path)
+func (w *web) dropped() int64 {
+	if w.transport == nil {
+		return 0
+	}
+	return w.transport.Dropped()
 }
 
-// webDone counts what came of a request, and tells the log what the client was not told.
-func (c *Client) webDone(r *gateway.Report) {
-	c.metrics.web.done(r)
+// route is the client's [gateway.Router].
+func (w *web) route(path string) (webpath.Resource, bool) {
+	return webpath.Longest(w.client.roster.Load().routes, path)
+}
+
+// done counts what came of a request, and tells the log what the client was not told.
+func (w *web) done(r *gateway.Report) {
+	w.client.metrics.web.done(r)
 	webSpan(r.Context, r)
 	if r.Err == nil || r.Outcome == gateway.ClientGone || r.Outcome == gateway.BadRequest {
 		return
 	}
-	c.log.Warn().Str("module", r.To.Module).Str("resource", r.To.Path).Str("outcome", string(r.Outcome)).
+	w.client.log.Warn().Str("module", r.To.Module).Str("resource", r.To.Path).Str("outcome", string(r.Outcome)).
 		Err(r.Err).Msg("web resource did not answer, or broke off")
 }
 

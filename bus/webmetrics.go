@@ -85,13 +85,6 @@ func (m *webMetrics) watch(w *web) {
 	m.gauge("web_credit_bytes", "What workers may send at once, at most.", func() int64 { _, credit := w.gateway.Lent(); return credit })
 }
 
-func (w *web) dropped() int64 {
-	if w.transport == nil {
-		return 0
-	}
-	return w.transport.Dropped()
-}
-
 func (m *webMetrics) both(name, help string, in, out func() int64) {
 	m.counter(name, help, prometheus.Labels{"direction": "in"}, func() float64 { return float64(in()) })
 	m.counter(name, help, prometheus.Labels{"direction": "out"}, func() float64 { return float64(out()) })
