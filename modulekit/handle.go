@@ -11,6 +11,7 @@ import (
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // handle is the one path that every request for a callback takes: bytes in, bytes out, or a failure.
@@ -64,4 +65,23 @@ func (h handler) failure(ctx context.Context, err error, req proto.Message, log 
 		return &wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT, Text: text}
 	}
 	return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: text}
+}
+
+// handler is one callback that a module implements.
+type handler struct {
+	callback *subjects.Declaration
+	call     func(context.Context, proto.Message) (proto.Message, error) // nil for a callback that the module leaves out
+	needs    *rosterv1.Needs                                             // nil for none
+	follow   *follow                                                     // nil where nothing is followed up
+}
+
+func bind[Request, Reply proto.Message](
+	cb subjects.Callback[Request, Reply], f func(context.Context, Request) (Reply, error),
+) handler {
+	if f == nil {
+		return handler{callback: cb.Declaration}
+	}
+	return handler{callback: cb.Declaration, call: func(ctx context.Context, req proto.Message) (proto.Message, error) {
+		return f(ctx, req.(Request))
+	}}
 }

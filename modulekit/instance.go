@@ -3,6 +3,7 @@ package modulekit
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/responder"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -44,6 +46,26 @@ func build[C any](m Module[C], o Options, h kitopts.Host, entry *rosterv1.Entry)
 		return nil, err
 	}
 	return newInstance(api, m.Version, entry), nil
+}
+
+// construct calls New, and returns what it registered.
+func construct[C any](m Module[C], config C, o Options, h kitopts.Host) (*ModuleAPI, error) {
+	api := newAPI(o, h)
+	api.spans = spans.New(m.TracerProvider, "modulekit")
+	if err := guardedNew(m, config, api); err != nil {
+		return nil, fmt.Errorf("modulekit: cannot construct module %s: %w", o.Module, err)
+	}
+	api.checkState()
+	if err := errors.Join(api.problems...); err != nil {
+		return nil, fmt.Errorf("modulekit: module %s registers what it cannot: %w", o.Module, err)
+	}
+	api.linkFollowUps()
+	return api, nil
+}
+
+func guardedNew[C any](m Module[C], config C, api *ModuleAPI) (err error) {
+	defer responder.Recover(&err, api.Log(), "its New", "", nil)
+	return m.New(config, api)
 }
 
 // mostTogether is how many questions a worker takes in one message. Beyond: the next ones come in another.

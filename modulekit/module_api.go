@@ -2,17 +2,18 @@ package modulekit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/kitopts"
-	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -83,25 +84,6 @@ func (api *ModuleAPI) register(c *subjects.Category, handlers []handler) {
 	}
 }
 
-// handler is one callback that a module implements.
-type handler struct {
-	callback *subjects.Declaration
-	call     func(context.Context, proto.Message) (proto.Message, error) // nil for a callback that the module leaves out
-	needs    *rosterv1.Needs                                             // nil for none
-	follow   *follow                                                     // nil where nothing is followed up
-}
-
-func bind[Request, Reply proto.Message](
-	cb subjects.Callback[Request, Reply], f func(context.Context, Request) (Reply, error),
-) handler {
-	if f == nil {
-		return handler{callback: cb.Declaration}
-	}
-	return handler{callback: cb.Declaration, call: func(ctx context.Context, req proto.Message) (proto.Message, error) {
-		return f(ctx, req.(Request))
-	}}
-}
-
 func newAPI(o Options, h kitopts.Host) *ModuleAPI {
 	return &ModuleAPI{
 		options:  o,
@@ -113,22 +95,37 @@ func newAPI(o Options, h kitopts.Host) *ModuleAPI {
 	}
 }
 
-// construct calls New, and returns what it registered.
-func construct[C any](m Module[C], config C, o Options, h kitopts.Host) (*ModuleAPI, error) {
-	api := newAPI(o, h)
-	api.spans = spans.New(m.TracerProvider, "modulekit")
-	if err := guardedNew(m, config, api); err != nil {
-		return nil, fmt.Errorf("modulekit: cannot construct module %s: %w", o.Module, err)
+// MatrixError is the error of a call of the Module API that the homeserver, or busd, answered with an error.
+type MatrixError = matrix.Error
+
+// callTimeout is how long a call may take whose context has no deadline.
+const callTimeout = 60 * time.Second
+
+// callHomeserver is the one path that every method of the Module API takes. It blocks until the reply is there or ctx ends.
+// It may be called concurrently, from inside callbacks and web resources, too.
+func callHomeserver[Request, Reply proto.Message](
+	ctx context.Context, api *ModuleAPI, m subjects.APIMethod[Request, Reply], req Request,
+) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	reply, err := api.host.Call(ctx, m.Method, req)
+	if err != nil {
+		var none Reply
+		return none, fmt.Errorf("modulekit: %s: %w", m.Name, err)
 	}
-	api.checkState()
-	if err := errors.Join(api.problems...); err != nil {
-		return nil, fmt.Errorf("modulekit: module %s registers what it cannot: %w", o.Module, err)
-	}
-	api.linkFollowUps()
-	return api, nil
+	return reply.(Reply), nil
 }
 
-func guardedNew[C any](m Module[C], config C, api *ModuleAPI) (err error) {
-	defer responder.Recover(&err, api.Log(), "its New", "", nil)
-	return m.New(config, api)
+// IsMine reports whether an ID, such as @alice:example.com, belongs to this homeserver.
+func (api *ModuleAPI) IsMine(id string) bool {
+	_, server, ok := strings.Cut(id, ":")
+	return ok && server == api.ServerName()
+}
+
+// GetQualifiedUserID returns the user ID of a local user, @username:server. It returns a username that begins with @ unchanged.
+func (api *ModuleAPI) GetQualifiedUserID(username string) string {
+	if strings.HasPrefix(username, "@") {
+		return username
+	}
+	return "@" + username + ":" + api.ServerName()
 }
