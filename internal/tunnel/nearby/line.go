@@ -93,3 +93,37 @@ func (l *Line) Leave() {
 
 // Close ends the line at once. It may be called again.
 func (l *Line) Close() { _ = l.conn.Close() }
+
+// heardToken reads what a worker says first: a token behind its length.
+func (l *Line) heardToken() (string, error) {
+	if err := l.conn.SetDeadline(time.Now().Add(handshake)); err != nil {
+		return "", err
+	}
+	var said [1 + maxToken]byte
+	if _, err := io.ReadFull(l.conn, said[:1]); err != nil {
+		return "", err
+	}
+	token := said[1:min(1+int(said[0]), len(said))]
+	if _, err := io.ReadFull(l.conn, token); err != nil {
+		return "", err
+	}
+	return string(token), l.conn.SetDeadline(time.Time{})
+}
+
+// introduce says the token, and waits until the gateway has taken it.
+func (l *Line) introduce(token string) error {
+	if err := l.conn.SetDeadline(time.Now().Add(handshake)); err != nil {
+		return err
+	}
+	if _, err := l.conn.Write(append([]byte{byte(len(token))}, token...)); err != nil {
+		return err
+	}
+	answer := [1]byte{}
+	if _, err := io.ReadFull(l.conn, answer[:]); err != nil {
+		return err
+	}
+	if answer[0] != accepted {
+		return fmt.Errorf("nearby: answered %#x", answer[0])
+	}
+	return l.conn.SetDeadline(time.Time{})
+}

@@ -3,7 +3,6 @@ package nearby
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -113,22 +112,6 @@ func (p *Place) meet(token string, l *Line) bool {
 	return true
 }
 
-// heardToken reads what a worker says first: a token behind its length.
-func (l *Line) heardToken() (string, error) {
-	if err := l.conn.SetDeadline(time.Now().Add(handshake)); err != nil {
-		return "", err
-	}
-	var said [1 + maxToken]byte
-	if _, err := io.ReadFull(l.conn, said[:1]); err != nil {
-		return "", err
-	}
-	token := said[1:min(1+int(said[0]), len(said))]
-	if _, err := io.ReadFull(l.conn, token); err != nil {
-		return "", err
-	}
-	return string(token), l.conn.SetDeadline(time.Time{})
-}
-
 // Reach opens the line of the stream that a gateway calls token. It takes a second at most, and an error means that there
 // is none, as where the gateway is on another machine, or another user's.
 func Reach(gateway, token string) (*Line, error) {
@@ -149,24 +132,6 @@ func Reach(gateway, token string) (*Line, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-// introduce says the token, and waits until the gateway has taken it.
-func (l *Line) introduce(token string) error {
-	if err := l.conn.SetDeadline(time.Now().Add(handshake)); err != nil {
-		return err
-	}
-	if _, err := l.conn.Write(append([]byte{byte(len(token))}, token...)); err != nil {
-		return err
-	}
-	answer := [1]byte{}
-	if _, err := io.ReadFull(l.conn, answer[:]); err != nil {
-		return err
-	}
-	if answer[0] != accepted {
-		return fmt.Errorf("nearby: answered %#x", answer[0])
-	}
-	return l.conn.SetDeadline(time.Time{})
 }
 
 // address is where a gateway's socket is: in a folder that nobody but this user can enter.

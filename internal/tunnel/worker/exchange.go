@@ -43,7 +43,7 @@ type exchange struct {
 	over     bool         // the handler has returned, or what it hijacked was closed
 }
 
-func (wk *Worker) newExchange(ctx context.Context, req *frame.Request, from flow.Address) *exchange {
+func newExchange(ctx context.Context, wk *Worker, req *frame.Request, from flow.Address) *exchange {
 	x := &exchange{
 		worker: wk, req: req, free: func() {},
 		Stream: flow.Stream{Transport: wk.transport, Budget: &wk.budget, Stats: &wk.stats, Peer: from},

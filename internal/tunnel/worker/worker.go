@@ -57,7 +57,7 @@ func (wk *Worker) Serve(ctx context.Context, h http.Handler, from flow.Address, 
 		wk.Refuse(from, frame.NewReset(frame.CodeMalformed, "cannot read the request: "+err.Error()))
 		return
 	}
-	x := wk.newExchange(ctx, req, from)
+	x := newExchange(ctx, wk, req, from)
 	defer x.cancel(context.Canceled)
 	r, err := x.open()
 	if err != nil {
