@@ -10,7 +10,7 @@ import (
 )
 
 // public are the packages that others import.
-var public = []string{"matrix", "decision", "subjects", "bus", "bus/bustest", "modulekit", "modulekit/modulekittest"}
+var public = []string{"matrix", "decision", "subjects", "bus", "bus/bustest", "modulekit", "modulekit/modulekittest", "modulekit/traces"}
 
 // What a reader of the documentation cannot look up, a type or the value of a constant, can neither be understood nor taken
 // back.
