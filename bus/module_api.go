@@ -23,9 +23,7 @@ import (
 type MatrixError = matrix.Error
 
 const (
-	maxCalls    = 512              // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED.
-	callTimeout = 60 * time.Second // of a call that came without a deadline
-
+	maxCalls     = 512         // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED.
 	closeTimeout = time.Second // for calls to return after their contexts have ended
 )
 
@@ -173,7 +171,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	if err := wire.DecodeMessage(m, req); err != nil {
 		return nil, &MatrixError{Status: http.StatusBadRequest, Errcode: matrix.BadJSON, Text: err.Error()}
 	}
-	ctx := s.responder.Begin(wire.Header(m, wire.HeaderCall), wire.Timeout(m, callTimeout))
+	ctx := s.responder.Begin(wire.Header(m, wire.HeaderCall), wire.Timeout(m, wire.CallTimeout))
 	defer ctx.End()
 	spanned, span := s.client.spans.Serve(ctx, m, method.Name)
 	defer span.End()

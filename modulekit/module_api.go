@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
@@ -13,6 +12,7 @@ import (
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -98,15 +98,12 @@ func newAPI(o Options, h kitopts.Host) *ModuleAPI {
 // MatrixError is the error of a call of the Module API that the homeserver, or busd, answered with an error.
 type MatrixError = matrix.Error
 
-// callTimeout is how long a call may take whose context has no deadline.
-const callTimeout = 60 * time.Second
-
-// callHomeserver is the one path that every method of the Module API takes. It blocks until the reply is there or ctx ends.
-// It may be called concurrently, from inside callbacks and web resources, too.
+// callHomeserver is the one path that every method of the Module API takes. It blocks until the reply is there or ctx ends,
+// [wire.CallTimeout] at most. It may be called concurrently, from inside callbacks and web resources, too.
 func callHomeserver[Request, Reply proto.Message](
 	ctx context.Context, api *ModuleAPI, m subjects.APIMethod[Request, Reply], req Request,
 ) (Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, wire.CallTimeout)
 	defer cancel()
 	reply, err := api.host.Call(ctx, m.Method, req)
 	if err != nil {

@@ -20,6 +20,9 @@ const (
 	// DefaultBreakerOpen is how long a module is not asked then.
 	DefaultBreakerOpen = 5 * time.Second
 
+	// CallTimeout is how long a call of the Module API may take that has no deadline.
+	CallTimeout = 60 * time.Second
+
 	// StoreHistory is how many values of a key a module's store keeps.
 	StoreHistory = 8
 
