@@ -20,7 +20,8 @@ import (
 
 // ModuleAPI connects a module with its homeserver. New gets it, and registers the module's callbacks, web resources and loops
 // with it; the methods for that may be called only by the goroutine of New, until New returns. All other methods may be called
-// at any time, concurrently.
+// at any time, concurrently. Those that call the homeserver block until it has answered or ctx ends, 60 s at most; where the
+// homeserver, or busd, answered with an error, theirs wraps a [*MatrixError].
 type ModuleAPI struct {
 	options  Options
 	host     kitopts.Host
