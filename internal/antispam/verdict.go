@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
@@ -15,9 +16,7 @@ var clashing = []string{"errcode", "error", "msg", "code"}
 
 // unread are the codes with which servers say that they cannot read a question: Meowlnir, busd itself, and Draupnir, for example
 // about a field that they expect and that another version of Matrix does not have.
-var unread = []string{"M_NOT_JSON", "M_BAD_JSON", "M_INVALID_PARAM"}
-
-const forbidden = "M_FORBIDDEN"
+var unread = []string{matrix.NotJSON, matrix.BadJSON, matrix.InvalidParam}
 
 // Allowed is the body that lets go on what was asked about. An empty body would be a refusal to synapse-http-antispam.
 var Allowed = []byte("{}")
@@ -32,7 +31,7 @@ func Refused(r *callbacksv1.Refusal) []byte {
 	for _, name := range clashing {
 		delete(body, name)
 	}
-	body["errcode"] = forbidden
+	body["errcode"] = matrix.Forbidden
 	if r.GetErrcode() != "" {
 		body["errcode"] = r.GetErrcode()
 	}
@@ -70,7 +69,7 @@ func brokenBy(status int, errcode string) string {
 	switch {
 	case errcode == "M_MISSING_TOKEN", errcode == "M_UNKNOWN_TOKEN", status == http.StatusUnauthorized && errcode == "":
 		return "it does not take the token: is it the one in token_file?"
-	case errcode == "M_UNRECOGNIZED", status == http.StatusNotFound && errcode == "":
+	case errcode == matrix.Unrecognized, status == http.StatusNotFound && errcode == "":
 		return "it does not know the path: is base_url right, and does it have the callback?"
 	case slices.Contains(unread, errcode) && status == http.StatusBadRequest:
 		return "it cannot read the question: see its log"
@@ -83,7 +82,7 @@ func brokenBy(status int, errcode string) string {
 func refusal(errcode string, fields map[string]any) *callbacksv1.Refusal {
 	r := &callbacksv1.Refusal{Errcode: errcode}
 	if errcode == "" {
-		r.Errcode = forbidden
+		r.Errcode = matrix.Forbidden
 	}
 	r.Error, _ = fields["error"].(string)
 	for _, name := range clashing {

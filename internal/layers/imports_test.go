@@ -60,7 +60,7 @@ var house = map[string]row{
 	"internal/declared": {own: "subjects " + schemas, others: protobuf},
 	"decision":          {},
 	"internal/combine":  {own: schemas, others: protobuf, tests: "subjects"},
-	"internal/antispam": {own: "subjects " + schemas, others: protobuf, tests: "internal/wire"},
+	"internal/antispam": {own: "matrix subjects " + schemas, others: protobuf, tests: "internal/wire"},
 	"internal/redact":   {own: schemas, others: protobuf, tests: "subjects"},
 
 	"internal/redact/redacttest": {own: schemas, others: protobuf},
@@ -104,7 +104,7 @@ var house = map[string]row{
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/rosterwire internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/access":                {own: "internal/busd/config internal/busd/renewed", others: anything},
+	"internal/busd/access":                {own: "matrix internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/renewed":               {others: logger},
 	"internal/busd/statedir":              {},
 	"internal/busd/statedir/statedirtest": {},

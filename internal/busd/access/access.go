@@ -25,6 +25,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/renewed"
+	"github.com/modulebus/modulebus/matrix"
 )
 
 // Scope is what a request needs, or a token gives: a set of bits.
@@ -63,11 +64,8 @@ func (s Scope) String() string {
 	return config.ScopeAsk
 }
 
-// Denial is why a request may not do what it wants to: a Matrix error. Its text holds no token.
-type Denial struct {
-	Status        int
-	Errcode, Text string
-}
+// Denial is why a request may not do what it wants to. Its text holds no token.
+type Denial = matrix.Error
 
 // Guard knows the tokens. Its methods may be called concurrently.
 type Guard struct {
@@ -151,7 +149,7 @@ func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	}
 	token, ok := shown(r, need)
 	if !ok {
-		return &Denial{http.StatusUnauthorized, "M_MISSING_TOKEN", "send Authorization: Bearer with a token that busd's configuration names"}
+		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_MISSING_TOKEN", Text: "send Authorization: Bearer with a token that busd's configuration names"}
 	}
 	return s.lacks(sha256.Sum256([]byte(token)), need)
 }
@@ -161,9 +159,9 @@ func (s *state) lacks(token [sha256.Size]byte, need Scope) *Denial {
 	has := s.scopeOf(token)
 	switch {
 	case has == Public:
-		return &Denial{http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "this is not the token of http.token_file, nor one of http.tokens"}
+		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_UNKNOWN_TOKEN", Text: "this is not the token of http.token_file, nor one of http.tokens"}
 	case has&need != need:
-		return &Denial{http.StatusForbidden, "M_FORBIDDEN", fmt.Sprintf("this token has the scope %v, and this needs %v: see http.tokens", has, need)}
+		return &Denial{Status: http.StatusForbidden, Errcode: matrix.Forbidden, Text: fmt.Sprintf("this token has the scope %v, and this needs %v: see http.tokens", has, need)}
 	}
 	return nil
 }

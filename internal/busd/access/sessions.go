@@ -74,7 +74,7 @@ func (g *Guard) DeniesPage(r *http.Request) *Denial {
 	}
 	found, ok := g.sessions.find(sha256.Sum256([]byte(c.Value)))
 	if !ok || s.lacks(found.token, Read) != nil {
-		return &Denial{http.StatusUnauthorized, "M_UNKNOWN_TOKEN", "you are signed in no more: show a token again"}
+		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_UNKNOWN_TOKEN", Text: "you are signed in no more: show a token again"}
 	}
 	return nil
 }

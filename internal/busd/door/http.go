@@ -27,6 +27,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 )
 
 const (
@@ -340,7 +341,7 @@ func (d *HTTP) allowed(to route, next http.Handler) http.Handler {
 	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := foreign.Check(r); err != nil {
-			newProblem(http.StatusForbidden, "M_FORBIDDEN", "a page from elsewhere must not ask for this").writeTo(w)
+			newProblem(http.StatusForbidden, matrix.Forbidden, "a page from elsewhere must not ask for this").writeTo(w)
 		} else if denial := d.denies(r, to); denial != nil {
 			d.deny(w, r, denial, to)
 		} else {

@@ -4,14 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
 // ErrcodeField is where a refusal has the module's own errcode: homeservers differ in what they make of another one than
 // M_FORBIDDEN.
 const ErrcodeField = "org.modulebus.errcode"
-
-const forbidden = "M_FORBIDDEN"
 
 // Answer is what the server that asked is answered: an HTTP status and a JSON object.
 type Answer struct {
@@ -29,7 +28,8 @@ func answer(kind string, status int, body map[string]any) Answer {
 }
 
 func problem(kind string, status int, errcode, text string) Answer {
-	return answer(kind, status, map[string]any{"errcode": errcode, "error": text})
+	e := matrix.Error{Status: status, Errcode: errcode, Text: text}
+	return Answer{status, e.Body(), kind}
 }
 
 func signedAs(server, signature string) Answer {
@@ -45,10 +45,12 @@ func strange() Answer {
 }
 
 // refused is 400 and M_FORBIDDEN, the only refusal that every homeserver takes for one.
-func refused(text string) Answer { return problem("refused", http.StatusBadRequest, forbidden, text) }
+func refused(text string) Answer {
+	return problem("refused", http.StatusBadRequest, matrix.Forbidden, text)
+}
 
 func failed(err error) Answer {
-	return problem("failed", http.StatusInternalServerError, "M_UNKNOWN", err.Error())
+	return problem("failed", http.StatusInternalServerError, matrix.Unknown, err.Error())
 }
 
 // refusedBy is a module's refusal, with its text and its fields.
@@ -59,13 +61,13 @@ func refusedBy(r *callbacksv1.Refusal) Answer {
 	for name, value := range fields {
 		body[name] = value
 	}
-	if r.GetErrcode() != "" && r.GetErrcode() != forbidden {
+	if r.GetErrcode() != "" && r.GetErrcode() != matrix.Forbidden {
 		body[ErrcodeField] = r.GetErrcode()
 	}
 	text := r.GetError()
 	if text == "" {
 		text = "This event is not allowed in this room"
 	}
-	body["errcode"], body["error"] = forbidden, text
+	body["errcode"], body["error"] = matrix.Forbidden, text
 	return answer("refused", http.StatusBadRequest, body)
 }
