@@ -21,32 +21,32 @@ func FromProtobuf(data []byte, m proto.Message) error {
 	if !holdsRaw(md) {
 		return nil
 	}
-	if path, want := shapeOf(md).flaw(data); want != "" {
+	if path, want := rawFieldsOf(md).flaw(data); want != "" {
 		return mistyped(path, want)
 	}
 	return nil
 }
 
-// shape is where a message of some type can hold raw JSON. It looks at bytes that have been unmarshalled, and not at the
-// message: to range over maps of maps by reflection costs more than to unmarshal them.
-type shape struct{ places []place }
+// rawFields are the fields in which a message of some type can hold raw JSON. They read bytes that have been unmarshalled, and not
+// the message: to range over maps of maps by reflection costs more than to unmarshal them.
+type rawFields struct{ fields []rawField }
 
-// place is a field that is raw JSON, or a message in which there can be some.
-type place struct {
+// rawField is a field that is raw JSON, or a message in which there can be some.
+type rawField struct {
 	field  protoreflect.FieldDescriptor
 	name   string
-	within *shape // nil where the field is raw
+	within *rawFields // nil where the field is raw
 }
 
-// flaw is where data is not what it should be, and what it should be there; nothing if all is well.
-func (s *shape) flaw(data []byte) (path, want string) {
+// flaw is where data is not what it should be, and what it should be there; both are empty if all is well.
+func (s *rawFields) flaw(data []byte) (path, want string) {
 	for rest := data; len(rest) > 0; {
 		number, kind, n := protowire.ConsumeTag(rest)
 		size := protowire.ConsumeFieldValue(number, kind, rest[max(n, 0):])
 		if n < 0 || size < 0 {
 			return "", "" // Unreachable: proto.Unmarshal accepted data.
 		}
-		if p := s.place(number); p != nil && kind == protowire.BytesType {
+		if p := s.field(number); p != nil && kind == protowire.BytesType {
 			value, _ := protowire.ConsumeBytes(rest[n:])
 			if path, want = p.flaw(value); want != "" {
 				return p.join(data[:len(data)-len(rest)], path), want
@@ -57,16 +57,16 @@ func (s *shape) flaw(data []byte) (path, want string) {
 	return "", ""
 }
 
-func (s *shape) place(n protowire.Number) *place {
-	for i := range s.places {
-		if s.places[i].field.Number() == n {
-			return &s.places[i]
+func (s *rawFields) field(n protowire.Number) *rawField {
+	for i := range s.fields {
+		if s.fields[i].field.Number() == n {
+			return &s.fields[i]
 		}
 	}
 	return nil
 }
 
-func (p *place) flaw(value []byte) (path, want string) {
+func (p *rawField) flaw(value []byte) (path, want string) {
 	switch {
 	case p.within != nil:
 		return p.within.flaw(value)
@@ -76,8 +76,8 @@ func (p *place) flaw(value []byte) (path, want string) {
 	return "", wantedRaw(p.field, value)
 }
 
-// join puts the name of the place before a path. In a list, that is its number, after those in the bytes before.
-func (p *place) join(before []byte, path string) string {
+// join puts the name of the field before a path. In a list, that is its number, after those in the bytes before.
+func (p *rawField) join(before []byte, path string) string {
 	name := p.name
 	if p.field.IsList() {
 		name = fmt.Sprintf("%s[%d]", name, occurrences(before, p.field.Number()))
@@ -99,7 +99,7 @@ func occurrences(data []byte, of protowire.Number) (count int) {
 	return count
 }
 
-// wantedRaw is what raw should be and is not; nothing if it is.
+// wantedRaw is what raw should be and is not; empty if it is.
 func wantedRaw(f protoreflect.FieldDescriptor, raw []byte) string {
 	if f.ContainingMessage().IsMapEntry() {
 		if !json.Valid(raw) {
@@ -113,41 +113,41 @@ func wantedRaw(f protoreflect.FieldDescriptor, raw []byte) string {
 	return ""
 }
 
-var shapes sync.Map // protoreflect.FullName → *shape; as many as there are message types
+var rawByMessage sync.Map // protoreflect.FullName → *rawFields; as many as there are message types
 
-func shapeOf(md protoreflect.MessageDescriptor) *shape {
-	if known, ok := shapes.Load(md.FullName()); ok {
-		return known.(*shape)
+func rawFieldsOf(md protoreflect.MessageDescriptor) *rawFields {
+	if known, ok := rawByMessage.Load(md.FullName()); ok {
+		return known.(*rawFields)
 	}
-	s := survey(md, map[protoreflect.FullName]*shape{})
-	shapes.Store(md.FullName(), s)
+	s := survey(md, map[protoreflect.FullName]*rawFields{})
+	rawByMessage.Store(md.FullName(), s)
 	return s
 }
 
-func survey(md protoreflect.MessageDescriptor, begun map[protoreflect.FullName]*shape) *shape {
+func survey(md protoreflect.MessageDescriptor, begun map[protoreflect.FullName]*rawFields) *rawFields {
 	if s := begun[md.FullName()]; s != nil {
 		return s
 	}
-	s := &shape{}
+	s := &rawFields{}
 	begun[md.FullName()] = s
 	for i := range md.Fields().Len() {
 		switch f := md.Fields().Get(i); {
 		case f.IsMap() && (isRaw(f) || holdsRaw(f.Message())):
-			s.places = append(s.places, place{f, string(f.Name()) + "[*]", surveyMap(f, begun)})
+			s.fields = append(s.fields, rawField{f, string(f.Name()) + "[*]", surveyMap(f, begun)})
 		case isRaw(f):
-			s.places = append(s.places, place{f, string(f.Name()), nil})
+			s.fields = append(s.fields, rawField{f, string(f.Name()), nil})
 		case f.Message() != nil && holdsRaw(f.Message()):
-			s.places = append(s.places, place{f, string(f.Name()), survey(f.Message(), begun)})
+			s.fields = append(s.fields, rawField{f, string(f.Name()), survey(f.Message(), begun)})
 		}
 	}
 	return s
 }
 
-// surveyMap is the shape of a map's entry, which is a message on the wire, whose value has no name of its own.
-func surveyMap(f protoreflect.FieldDescriptor, begun map[protoreflect.FullName]*shape) *shape {
-	value := place{field: f.MapValue()}
+// surveyMap returns those of a map's entry, which is a message on the wire, whose value has no name of its own.
+func surveyMap(f protoreflect.FieldDescriptor, begun map[protoreflect.FullName]*rawFields) *rawFields {
+	value := rawField{field: f.MapValue()}
 	if !isRaw(f) {
 		value.within = survey(f.MapValue().Message(), begun)
 	}
-	return &shape{[]place{value}}
+	return &rawFields{[]rawField{value}}
 }
