@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
+	wirebatch "github.com/modulebus/modulebus/internal/batch"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -278,4 +280,45 @@ func (r *Responder) publish(subject string, a Answer) error {
 		return r.nc.Publish(subject, a.Data)
 	}
 	return r.nc.PublishMsg(&nats.Msg{Subject: subject, Header: a.Header, Data: a.Data})
+}
+
+// unpack returns the requests of a message that carries several; nil where it is one. What cannot be answered is given back whole, and
+// comes again in messages of their own.
+func (r *Responder) unpack(m *nats.Msg) *batch {
+	if r.options.Answers == nil || len(m.Header) == 0 {
+		return nil
+	}
+	answers := wire.Header(m, wire.HeaderBatch)
+	if answers == "" {
+		return nil
+	}
+	first, questions, err := wirebatch.Questions(m.Data)
+	if err != nil || !r.options.Answers(answers) || !subjects.MayReply(m.Subject, m.Reply) {
+		r.replyAlone(m, r.options.Spell(Trouble{Busy, "a batch that cannot be answered"}))
+		return &batch{}
+	}
+	if len(questions) == 0 { // Somebody finds out whether answers come through.
+		r.answers.add(answers, wirebatch.Answer{Number: first}, maxAnswers)
+	}
+	return &batch{answers: answers, first: first, all: messages(m, questions)}
+}
+
+// replyTogether answers a request of a batch, with others that are answered at about the same time.
+func (r *Responder) replyTogether(q request, a Answer) {
+	const around = 64 // More than what is written around an answer.
+	most := int(r.nc.MaxPayload())
+	if len(a.Data)+around > most {
+		a = r.tooLarge(q.Msg, a)
+	}
+	answer := wirebatch.Answer{Number: q.of.first + uint64(q.place), Data: a.Data}
+	if code, text := a.Header.Get(wire.HeaderErrorCode), a.Header.Get(wire.HeaderError); code != "" || text != "" {
+		answer = wirebatch.Answer{Number: answer.Number, Failed: true, Code: code, Text: text}
+	}
+	r.answers.add(q.of.answers, answer, min(most-around, maxAnswers))
+}
+
+func (r *Responder) publishAnswers(to string, frame []byte) {
+	if err := r.nc.Publish(to, frame); err != nil {
+		r.options.Log.Warn().Err(err).Int("bytes", len(frame)).Msg("cannot answer")
+	}
 }
