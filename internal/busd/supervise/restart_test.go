@@ -1,0 +1,158 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// replaced is a group of so many workers that serve, with the connections of all.
+func replaced(t *testing.T, workers int) (*trial, []*call) {
+	t.Helper()
+	var ids atomic.Int32
+	r := run(t, Options{Command: self("serve"), Workers: workers, WorkerID: func(int) string { return strconv.Itoa(int(ids.Add(1))) }})
+	var calls []*call
+	for range workers {
+		calls = append(calls, r.answer())
+		next(t, r.started)
+	}
+	return r, calls
+}
+
+func TestRestartStopsAWorkerOnlyWhenAnotherIsReady(t *testing.T) {
+	t.Parallel()
+	r, old := replaced(t, 1)
+	ready := make(chan error)
+	done := make(chan error, 1)
+	go func() { done <- r.group.Restart(t.Context(), func(context.Context, Worker) error { return <-ready }) }()
+	fresh := r.answer()
+	fresh.says("up 2")
+	old[0].says("up 1")
+	if w := next(t, r.started); w.ID != "2" || len(r.exited) > 0 {
+		t.Errorf("started %+v, and %d ended", w, len(r.exited))
+	}
+	ready <- nil
+	old[0].says("draining")
+	old[0].end()
+	if err := next(t, done); err != nil {
+		t.Error(err)
+	}
+	if e := next(t, r.exited); e.ID != "1" || e.Next != Stops || e.Err != nil {
+		t.Errorf("%+v", e)
+	}
+	if p := r.group.Processes(); len(p) != 1 || p[0].ID != "2" || p[0].Ends != 0 || p[0].Started.IsZero() {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestRestartKeepsAWorkerWhoseSuccessorIsNotReady(t *testing.T) {
+	t.Parallel()
+	r, _ := replaced(t, 2)
+	var successor *call
+	err := r.group.Restart(t.Context(), func(context.Context, Worker) error {
+		successor = r.answer()
+		defer successor.end()
+		return errors.New("it has not joined")
+	})
+	if err == nil || !strings.Contains(err.Error(), "worker 0") || !strings.Contains(err.Error(), "it has not joined") {
+		t.Error(err)
+	}
+	successor.over()
+	if p := r.group.Processes(); len(p) != 2 || p[0].ID == "3" || p[1].ID == "3" || p[0].Started.IsZero() || p[1].Started.IsZero() {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestRestartKeepsAWorkerWhoseSuccessorEnds(t *testing.T) {
+	t.Parallel()
+	var starts atomic.Int32
+	folder := t.TempDir()
+	file := filepath.Join(folder, "good")
+	os.WriteFile(file, nil, 0o600)
+	r := run(t, Options{Command: self("needs", file), WorkerID: func(int) string { starts.Add(1); return "w" }})
+	c := r.answer()
+	os.Remove(file)
+	err := r.group.Restart(t.Context(), func(ctx context.Context, _ Worker) error { <-ctx.Done(); return ctx.Err() })
+	if err == nil || !strings.Contains(err.Error(), "refused its configuration") || !strings.Contains(err.Error(), "config.deny: not a list") {
+		t.Error(err)
+	}
+	c.says("up w")
+	if starts.Load() != 2 {
+		t.Errorf("%d starts", starts.Load())
+	}
+}
+
+func TestRestartWaitsForAnotherAsLongAsItMay(t *testing.T) {
+	t.Parallel()
+	r, old := replaced(t, 1)
+	works, ready, done := make(chan struct{}), make(chan error), make(chan error, 1)
+	go func() {
+		done <- r.group.Restart(t.Context(), func(context.Context, Worker) error { close(works); return <-ready })
+	}()
+	next(t, works)
+	r.answer()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.group.Restart(ctx, nil); !errors.Is(err, errRestarting) {
+		t.Error(err)
+	}
+	ready <- nil
+	old[0].end()
+	if err := next(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRestartOfAGroupThatDoesNotRunIsAnError(t *testing.T) {
+	t.Parallel()
+	g := New(Options{Module: "demo", Command: self("serve")})
+	if err := g.Restart(t.Context(), nil); !errors.Is(err, errNotRunning) {
+		t.Error(err)
+	}
+}
+
+func TestRestartEndsWithItsGroup(t *testing.T) {
+	t.Parallel()
+	r, old := replaced(t, 1)
+	done := make(chan error, 1)
+	waits := make(chan struct{})
+	go func() {
+		done <- r.group.Restart(context.Background(), func(ctx context.Context, _ Worker) error {
+			close(waits)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	}()
+	next(t, waits)
+	fresh := r.answer()
+	r.stop()
+	old[0].end()
+	fresh.end()
+	if err := next(t, done); err == nil {
+		t.Error("no error")
+	}
+	if err := next(t, r.done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWorkerStoppedByHandIsNoWarning(t *testing.T) {
+	t.Parallel()
+	r, calls := replaced(t, 1)
+	w := r.group.Processes()[0]
+	syscall.Kill(w.PID, syscall.SIGTERM)
+	calls[0].end()
+	if m := r.line("worker ended"); m["level"] != "info" || m["next"] != "restarts" {
+		t.Errorf("%v", m)
+	}
+	next(t, r.exited)
+	if p := r.group.Processes()[0]; p.Ends != 1 || p.Last == nil || !strings.Contains(p.Last.Err.Error(), "exit status 0") {
+		t.Errorf("%+v", p)
+	}
+}
