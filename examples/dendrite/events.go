@@ -90,7 +90,7 @@ func (r *rooms) InputRoomEvents(ctx context.Context, req *api.InputRoomEventsReq
 	}
 }
 
-// sending is what became of an event, for who sends one by the Module API: Dendrite passes on the text of an error alone.
+// sending is what became of an event, for callers of the Module API that send one: Dendrite passes on the text of an error alone.
 type sending struct {
 	event     *types.HeaderedEvent // that took its place
 	objection error

@@ -203,7 +203,7 @@ func readEvent(e *callbacksv1.Event, v raw, object map[string]raw, path string) 
 	return nil
 }
 
-// SenderServer returns the server of who sent the event that a decoded request is about; empty for a request without.
+// SenderServer returns the server of the sender of the event that a decoded request is about; empty for a request without an event.
 func SenderServer(req proto.Message) string {
 	r, _ := req.(interface{ GetEvent() *callbacksv1.Event })
 	if r == nil {

@@ -23,7 +23,7 @@ class Slots:
         self.timer: Any = None  # While somebody is waiting.
 
     def left(self, began: float) -> float:
-        """Seconds of patience with busd, for who has waited since then."""
+        """Seconds for which a request that has waited since then goes on waiting for busd."""
         return max(began, self.progress) + self.patience - float(self.reactor.seconds())
 
     async def acquire(self) -> bool:

@@ -32,7 +32,7 @@ const (
 	// admitTime is how long NATS may take to be told. Beyond: it is tried again in a second, and the log says so.
 	admitTime = 5 * time.Second
 
-	// look is how often the record of who has credentials is looked at: "busd credentials" changes it.
+	// look is how often the record of users with credentials is looked at: "busd credentials" changes it.
 	look = time.Second
 )
 

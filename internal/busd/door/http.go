@@ -93,7 +93,7 @@ type HTTPOptions struct {
 	Log zerolog.Logger
 }
 
-// HTTP is the door for who asks over HTTP, for operators, and for visitors of modules' web resources. It implements [Door].
+// HTTP is the door for homeservers that ask over HTTP, for operators, and for visitors of modules' web resources. It implements [Door].
 // Draining begins with the Drain of its Life.
 type HTTP struct {
 	HTTPOptions

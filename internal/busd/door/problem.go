@@ -34,7 +34,7 @@ func newProblem(status int, errcode, text string) *Problem {
 	return &Problem{matrixError: matrixError{Status: status, Errcode: errcode, Text: text}}
 }
 
-// problemOf says what an error of [bus.Client.Ask] means to who asked.
+// problemOf says what an error of [bus.Client.Ask] means to the homeserver that asked.
 func problemOf(err error) *Problem {
 	if f, ok := errors.AsType[*bus.Error](err); ok {
 		p := newProblem(http.StatusBadGateway, unknown, f.Error())

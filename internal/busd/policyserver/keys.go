@@ -100,7 +100,7 @@ func (r keyring) get(ctx context.Context, server string) (serverKeys, error) {
 
 // begin has the server's keys fetched, unless they are remembered, and does not wait.
 func (r keyring) begin(server string) {
-	_, _ = r.memoOf(server).entry(server, r.fetch(server)) // Why not is seen by who waits.
+	_, _ = r.memoOf(server).entry(server, r.fetch(server)) // Whoever waits for them gets the error.
 }
 
 func (r keyring) fetch(server string) load[serverKeys] {

@@ -21,7 +21,7 @@ const (
 	MaxBody = 2 * maxEvent
 
 	// verifyTime is how long it may take to find out that a request and its event are what they say. Beyond: answered 401 for
-	// keys of who asks, refused for what the event needs.
+	// keys of the server that asks, refused for what the event needs.
 	verifyTime = 2 * time.Second
 
 	// askTime is how long modules have, beside budget. Beyond: they have failed, under their on_failure.

@@ -174,7 +174,7 @@ func (j *Journal) adapt(ctx context.Context, is, want jetstream.StreamConfig) er
 	return err
 }
 
-// explained is an error of JetStream in the words of who can do something about it.
+// explained is an error of JetStream in words that tell the operator what to do about it.
 func (j *Journal) explained(err error) error {
 	const noStorage, noResources, noMemory, taken = 10047, 10023, 10028, 10065
 	api, _ := errors.AsType[*jetstream.APIError](err)

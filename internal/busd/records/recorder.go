@@ -183,7 +183,7 @@ func (r *Recorder) Follow(f decision.Filter) *Reader {
 	return &Reader{recorder: r, filter: f, position: next}
 }
 
-// FollowAfter is Follow for who has read the records up to one. Without such a record, it is Follow.
+// FollowAfter returns a reader of the records after the one with that ID. Where there is no such record any more, it is Follow.
 func (r *Recorder) FollowAfter(id string) *Reader {
 	reader := r.Follow(decision.Filter{})
 	if _, number, ours, ok := r.ids.parse(id); ok && ours {

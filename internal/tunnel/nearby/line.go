@@ -25,7 +25,7 @@ const (
 // but for Receive. It implements [flow.Line].
 type Line struct {
 	conn *net.UnixConn
-	mu   sync.Mutex // held by who writes
+	mu   sync.Mutex // held by the writer
 	head [4]byte
 }
 

@@ -18,7 +18,7 @@ import (
 type body struct {
 	x       *exchange
 	request *http.Request
-	mu      sync.Mutex // held by who reads: what one has taken is not another's to release
+	mu      sync.Mutex // held while one reads: a part that it has taken is not released by another
 	rest    flow.Part
 	opened  bool
 	closed  atomic.Bool

@@ -23,8 +23,8 @@ const maxHead = 64 << 10
 // conn is what a handler hijacked. It may be used by any number of goroutines.
 type conn struct {
 	x       *exchange
-	reads   chan struct{} // of one, for who reads
-	writes  chan struct{} // of one, for who writes
+	reads   chan struct{} // of one: held by the reader
+	writes  chan struct{} // of one: held by the writer
 	rest    flow.Part
 	head    []byte         // of the response, until it is whole
 	raw     bool           // the protocol was switched

@@ -1,4 +1,4 @@
-// Package statedirtest has disks for tests that fill up, or can be written no more.
+// Package statedirtest has disks, for tests, that fill up or become read-only.
 package statedirtest
 
 import (
