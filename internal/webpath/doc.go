@@ -3,3 +3,5 @@
 //
 // All functions are pure, and safe for concurrent use.
 package webpath
+
+//go:generate go test -count=1 -run ^TestBridgeReservesTheSamePaths$ . -update

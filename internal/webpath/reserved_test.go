@@ -1,31 +1,34 @@
 package webpath
 
 import (
+	"bytes"
+	"encoding/json"
+	"flag"
 	"os"
-	"regexp"
-	"slices"
 	"testing"
 )
 
-// TestBridgeReservesTheSamePaths reads the bridge's list, which is in Python.
+var update = flag.Bool("update", false, "write the file")
+
+// bridges is where the bridge in Synapse, which is in Python, has the list from.
+const bridges = "../../bridges/synapse/modulebus_synapse/reserved.json"
+
+// TestBridgeReservesTheSamePaths holds the bridge's file to the list. With -update, as in go generate, it writes it.
 func TestBridgeReservesTheSamePaths(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("../../bridges/synapse/modulebus_synapse/config.py")
+	paths := make([]string, len(reserved))
+	for i, r := range reserved {
+		paths[i] = r.path
+	}
+	want, err := json.MarshalIndent(paths, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := regexp.MustCompile(`(?s)\nRESERVED = \((.*?)\n\)`).FindSubmatch(source)
-	if list == nil {
-		t.Fatal("config.py has no RESERVED")
+	want = append(want, '\n')
+	if *update {
+		err = os.WriteFile(bridges, want, 0o644)
 	}
-	var theirs, ours []string
-	for _, m := range regexp.MustCompile(`"([^"]+)"`).FindAllSubmatch(list[1], -1) {
-		theirs = append(theirs, string(m[1]))
-	}
-	for _, r := range reserved {
-		ours = append(ours, r.path)
-	}
-	if !slices.Equal(ours, theirs) {
-		t.Errorf("modules cannot have\n%q, and in the bridge\n%q", ours, theirs)
+	if got, readErr := os.ReadFile(bridges); err != nil || readErr != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s is not what is reserved (%v, %v): type go generate ./internal/webpath", bridges, err, readErr)
 	}
 }

@@ -17,7 +17,8 @@ const (
 )
 
 // reserved are paths, with all below them, that modules cannot have: they are the homeserver's, Synapse's or busd's own.
-// In Synapse nothing checks this, and a module can take such a path over (synapse/app/homeserver.py merges resources).
+// In Synapse nothing checks this, and a module can take such a path over (synapse/app/homeserver.py merges resources). The bridge in
+// Synapse has the same: after a change, go generate.
 var reserved = []struct{ path, owner string }{
 	{"/_matrix", "the Matrix specification"},
 	{"/.well-known/matrix", "the Matrix specification"},

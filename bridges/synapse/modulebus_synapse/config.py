@@ -1,7 +1,9 @@
 """The module's configuration in homeserver.yaml."""
 
+import json
 import re
 import ssl
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,31 +15,8 @@ from modulebus_synapse.table import TABLE, Callback
 
 POLICIES = ("skip", "refuse", "fail")
 ORIGINS = ("local", "federated")
-# What modules cannot have; internal/webpath has the same list, and a test that they are the same.
-RESERVED = (
-    "/_matrix",
-    "/.well-known/matrix",
-    "/_synapse/admin",
-    "/_synapse/replication",
-    "/_synapse/mas",
-    "/_synapse/metrics",
-    "/_synapse/modulebus",
-    "/_synapse/client/oidc",
-    "/_synapse/client/saml2",
-    "/_synapse/client/pick_idp",
-    "/_synapse/client/pick_username",
-    "/_synapse/client/new_user_consent",
-    "/_synapse/client/sso_register",
-    "/_synapse/client/password_reset",
-    "/_synapse/client/unsubscribe",
-    "/health",
-    "/_modulebus",
-    "/_meowlnir/antispam",
-    "/api/1/spam_check",
-    "/healthz",
-    "/readyz",
-    "/metrics",
-)
+# The paths that modules cannot have, with all below them: those of internal/webpath, which writes the file.
+RESERVED: tuple[str, ...] = tuple(json.loads(resources.files(__package__).joinpath("reserved.json").read_text(encoding="utf-8")))
 
 
 @attr.s(auto_attribs=True, frozen=True, slots=True)
