@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+async def within(seconds: float, *parts: Coroutine[Any, Any, Any]) -> None:
+    """Runs coroutines at the same time, and cancels those that take longer. What they raise is dropped: it is for what may fail."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+    for task in tasks:
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # Else it would be logged.
+        task.cancel()
 
 
 class Limit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 from . import credentials
 from .answers import ConfigError
 from .homeserver import Homeserver
+from .limit import within
 from .link import Link, Refusals, connect
 from .subjects import Subjects
 from .watch import Watch
@@ -24,6 +26,9 @@ from .worker import Builder, ClassBuilder, Options, Worker
 logger = logging.getLogger("modulebus")
 
 DRAINED, CRASHED, USAGE, REFUSED = 0, 1, 2, 78
+
+LAST = 2.0  # seconds after the drain, until which the process has ended
+CLOSE = 0.5  # seconds of it for the connection
 
 
 def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = "", options: Options | None = None) -> None:
@@ -41,8 +46,8 @@ def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = 
         --nats-key     MODULEBUS_NATS_KEY     a PEM file with its key
         --log-level    MODULEBUS_LOG_LEVEL    default info
 
-    SIGTERM and SIGINT drain. The exit status is 0 after that, 78 when the configuration was refused, 2 when flags are wrong,
-    and 1 when anything else ended it.
+    SIGTERM and SIGINT drain, whether or not NATS is there: see Options.drain_timeout. The exit status is 0 after that, 78 when
+    the configuration was refused, 2 when flags are wrong, and 1 when anything else ended it.
     """
     flags = parse(argparse.ArgumentParser(), sys.argv[1:])
     builder = ClassBuilder(module)
@@ -111,8 +116,14 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
         turned_away.clear()
 
     stopping = asyncio.Event()
+
+    def stop() -> None:
+        if not stopping.is_set():  # A module, or the client of NATS, may hold up the loop's end, too; stderr says where then.
+            faulthandler.dump_traceback_later(options.drain_timeout + LAST, exit=True)
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     callbacks = {"closed_cb": on_closed, "disconnected_cb": on_disconnected, "reconnected_cb": on_reconnected, "error_cb": on_error}
     connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, context(flags), **callbacks))
     await _first(connecting, stopping, turned_away)
@@ -144,7 +155,7 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
     finally:
         watch.end()
         if not client.is_closed:
-            await client.close()
+            await within(CLOSE, client.close())
     if lost and not stopping.is_set():
         last = client.last_error
         why = credentials.explain(flags.credentials, flags.module) if last and credentials.turned_away(last) else "it does not say why"

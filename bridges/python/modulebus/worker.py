@@ -19,7 +19,7 @@ from .answers import ConfigError, Failure
 from .contained import contained
 from .homeserver import Homeserver
 from .leader import Candidate
-from .limit import Limit
+from .limit import Limit, within
 from .link import Link
 from .module import Handler, handlers
 from .subjects import callback_of
@@ -30,6 +30,7 @@ logger = logging.getLogger("modulebus")
 
 BUSD_TIMEOUT = 2.0  # seconds for busd to answer
 RETRY = 1.0  # seconds between questions that found no busd, or no entry
+LAST = 0.2  # seconds for what NATS need not answer
 JOIN_EVERY = 5.0  # seconds, where the entry does not say
 
 
@@ -44,7 +45,8 @@ class Options:
     """How many requests for web resources are worked on at once. Beyond, another worker is asked."""
 
     drain_timeout: float = 10.0
-    """How many seconds questions under way may take when the worker ends."""
+    """How many seconds questions and web requests under way may take when the worker ends. After it they are ended, and what holds up
+    the process two seconds later, whatever it is, is cut off."""
 
 
 @dataclass
@@ -116,10 +118,12 @@ class Worker:
         self.web = Web(link, options.web_concurrency)
         self.changed = asyncio.Event()
         self.stopping = asyncio.Event()
+        self.until = 0.0  # when it has drained, by time.monotonic(); 0 until it stops
         self.said = ""
 
     def stop(self) -> None:
         """Has run drain and return. It may be called again, and from a signal handler of the loop."""
+        self.until = self.until or time.monotonic() + self.options.drain_timeout
         self.stopping.set()
         self.changed.set()
 
@@ -136,7 +140,7 @@ class Worker:
             pass
         finally:
             await self._drain()
-            await changes.unsubscribe()
+            await within(LAST, changes.unsubscribe())
 
     async def _await_entry(self) -> None:
         while not self.stopping.is_set():
@@ -356,23 +360,28 @@ class Worker:
             limit.over()
 
     async def _drain(self) -> None:
-        """Takes no more questions, says so, and finishes those under way: also those that NATS gave to this worker before it knew."""
-        for subscription in self.subscriptions.values():
-            try:
-                await subscription.drain()  # type: ignore[no-untyped-call]
-            except nats.errors.Error:
-                pass  # The connection is closed: nothing comes any more.
-        try:
-            await self.link.request(self.link.subjects.leave(), {"worker": self.link.subjects.worker}, BUSD_TIMEOUT)
-        except nats.errors.Error:
-            pass  # busd forgets who does not join again.
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self.options.drain_timeout
+        """Takes no more questions, says so, and finishes those under way: also those that NATS gave to this worker before it knew. NATS
+        may be gone, or may be silent: neither makes it longer than the time that there is, and a second."""
+        self.stop()
+        await within(min(BUSD_TIMEOUT, self._left()), *map(self._release, self.subscriptions.values()))
+        await within(min(BUSD_TIMEOUT, self._left()), self._leave(), *([self.instance.stop()] if self.instance else []))
         if self.questions:
-            await asyncio.wait(list(self.questions.values()), timeout=self.options.drain_timeout)
+            await asyncio.wait(list(self.questions.values()), timeout=self._left())
         for question in list(self.questions.values()):
             question.cancel()
-        await self.web.drain(max(0, until - loop.time()))
-        await self.web.close()
-        if self.instance is not None:
-            await self.instance.stop()
+        await self.web.drain(self._left())
+        await within(LAST, self.web.close())
+
+    def _left(self) -> float:
+        return max(0.0, self.until - time.monotonic())
+
+    async def _release(self, subscription: Subscription) -> None:
+        """Hears no more. What NATS has handed over is still served; without a connection there is nobody to say what that is."""
+        if self.link.client.is_connected:
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        else:
+            await subscription.unsubscribe()
+
+    async def _leave(self) -> None:
+        if self.link.client.is_connected:  # Else it is known, and busd forgets who does not join again.
+            await self.link.request(self.link.subjects.leave(), {"worker": self.link.subjects.worker}, BUSD_TIMEOUT)

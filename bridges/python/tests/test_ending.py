@@ -1,0 +1,125 @@
+"""How a worker ends when it is told to: a process of its own, on a NATS that does what the test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODULE = """
+import asyncio, sys, modulebus
+from modulebus import table
+
+def callback(name):
+    async def answer(self, request):
+        print("asked", flush=True)
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if not stubborn:
+                    raise
+    answer.__name__ = name
+    return modulebus.callback(answer)
+
+stubborn = sys.argv.pop(1) == "stubborn"
+spam_checker = [c.name for c in table.callbacks().values() if c.category == "spam_checker"]
+module = type("Module", (), {name: callback(name) for name in spam_checker})
+modulebus.main(lambda config, homeserver: module(), options=modulebus.Options(drain_timeout=0.1))
+"""
+ROOT = Path(__file__).parents[1]
+
+
+class Server:
+    """As much of NATS as a worker needs, until it is silent."""
+
+    def __init__(self) -> None:
+        self.subscriptions: dict[str, str] = {}  # by subject, the ids
+        self.joined = asyncio.Event()
+        self.silent = False
+        self.connections: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
+        writer.write(b'INFO {"headers":true,"max_payload":1048576,"proto":1,"version":"2.11.0"}\r\n')
+        while line := (await reader.readline()).split():
+            if self.silent:
+                continue
+            if line[0] == b"PING":
+                writer.write(b"PONG\r\n")
+            elif line[0] == b"SUB":
+                self.subscriptions[line[1].decode()] = line[-1].decode()
+            elif line[0] == b"HPUB":
+                await reader.readexactly(int(line[-1]) + 2)
+                self.answer(writer, line[1].decode(), line[2].decode())
+
+    def answer(self, writer: asyncio.StreamWriter, subject: str, reply: str) -> None:
+        if subject.endswith(".join"):
+            self.joined.set()
+        self.send(writer, reply, json.dumps({"listed": True, "join_every_ms": 60_000}).encode())
+
+    def send(self, writer: asyncio.StreamWriter, subject: str, data: bytes, reply: str = "") -> None:
+        sid = next(sid for pattern, sid in self.subscriptions.items() if subject.startswith(pattern.rstrip("*")))
+        writer.write(f"MSG {subject} {sid} {reply} {len(data)}\r\n".encode() + data + b"\r\n")
+
+
+class Trial:
+    """A worker on a server."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.server = kind, Server()
+
+    async def __aenter__(self) -> Trial:
+        self.listener = await asyncio.start_server(self.server.serve, "127.0.0.1", 0)
+        port = self.listener.sockets[0].getsockname()[1]
+        self.worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MODULE, self.kind, "--nats", f"nats://127.0.0.1:{port}", "--server-name", "example.com", "--module", "m",
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )
+        await self.server.joined.wait()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.listener.close()
+        if self.worker.returncode is None:
+            self.worker.kill()
+
+    async def ask(self) -> None:
+        subject = next(s for s in self.server.subscriptions if ".user_may_create_room." in s)
+        self.server.send(self.server.connections[0], subject, b"{}", "reply")
+        assert self.worker.stdout is not None
+        assert await self.worker.stdout.readline() == b"asked\n"
+
+    async def end(self) -> tuple[int, str]:
+        """Returns the exit status after a SIGTERM, and what was written to stderr."""
+        self.worker.send_signal(signal.SIGTERM)
+        _, said = await self.worker.communicate()
+        assert self.worker.returncode is not None
+        return self.worker.returncode, said.decode()
+
+
+@pytest.mark.parametrize("nats", ["there", "silent", "gone"])
+async def test_worker_that_is_told_to_end_drains_whatever_nats_does(nats: str) -> None:
+    async with Trial("willing") as trial:
+        await trial.ask()
+        trial.server.silent = nats != "there"
+        if nats == "gone":
+            trial.listener.close()
+            for connection in trial.server.connections:
+                connection.transport.abort()
+        status, said = await trial.end()
+        assert status == 0, said
+        assert "Traceback" not in said
+
+
+async def test_worker_ends_though_its_module_holds_it_up() -> None:
+    async with Trial("stubborn") as trial:
+        await trial.ask()
+        status, said = await trial.end()
+        assert (status, "Timeout" in said) == (1, True), said
