@@ -43,7 +43,8 @@ const (
 //	--log-level    MODULEBUS_LOG_LEVEL    default info
 //
 // SIGTERM and SIGINT drain the module. A second SIGINT ends it at once, and so does another SIGTERM a second or more after
-// the first; one within a second is ignored. The exit status is 0 when the module drained, 78 when its configuration was
+// the first; one within a second is ignored. So does the time: what still holds up the process 12 s after the first, in NATS or in the
+// module, is cut off. The exit status is 0 when the module drained, 143 when it was ended before, 78 when its configuration was
 // refused, 2 when its flags are wrong, and 1 otherwise, such as when the connection to NATS ended for good. Logs go to stderr.
 func Main[Config any](m Module[Config]) {
 	signals := make(chan os.Signal, 2)
@@ -56,16 +57,25 @@ func Main[Config any](m Module[Config]) {
 // sameBreath is how long another SIGTERM means what the first did: timeout(1) and service managers send it twice.
 const sameBreath = time.Second
 
-// obey drains at the first signal, and ends at a later one.
+// lastTime is how long after the first signal a module may go on: its drain, and two seconds to end the rest. Beyond: it is ended,
+// whatever holds it up, since nobody else may be there to do it.
+const lastTime = drainTimeout + 2*time.Second
+
+// obey drains at the first signal, and ends at a later one, or when draining takes too long.
 func obey(signals <-chan os.Signal, drain, end func()) {
 	<-signals
 	drain()
-	first := time.Now()
-	for s := range signals {
-		if s == os.Interrupt || time.Since(first) >= sameBreath {
-			end()
-			return
+	first, late := time.Now(), time.After(lastTime)
+	for {
+		select {
+		case s := <-signals:
+			if s != os.Interrupt && time.Since(first) < sameBreath {
+				continue
+			}
+		case <-late:
 		}
+		end()
+		return
 	}
 }
 

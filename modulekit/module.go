@@ -49,6 +49,8 @@ type Module[Config any] struct {
 	TracerProvider trace.TracerProvider
 }
 
+const drainTimeout = 10 * time.Second
+
 // Options are the options of [Run]. ServerName and Module are required.
 type Options struct {
 	// ServerName is the homeserver's, such as example.com.
@@ -81,7 +83,7 @@ func (o Options) withDefaults() Options {
 	o.Worker = cmp.Or(o.Worker, nuid.Next())
 	o.Concurrency = cmp.Or(o.Concurrency, 256)
 	o.WebConcurrency = cmp.Or(o.WebConcurrency, 16<<10)
-	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
+	o.DrainTimeout = cmp.Or(o.DrainTimeout, drainTimeout)
 	o.Log = cmp.Or(o.Log, &nop)
 	return o
 }

@@ -222,6 +222,7 @@ func spell(t responder.Trouble) responder.Answer {
 // drain stops taking requests, says so, and waits for those under way. A request that NATS has already sent
 // to this worker is under way, too: no other worker gets it.
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
+	until := time.Now().Add(w.options.DrainTimeout)
 	w.questions.Retain()
 	w.web.retain()
 	_ = w.flush(busdTimeout) // Now all of them have arrived.
@@ -230,7 +231,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	if i := w.instance.Load(); i != nil {
 		i.api.stopFollowUps()
 	}
-	ended, until := w.questions.Stop(), time.Now().Add(w.options.DrainTimeout)
+	ended := w.questions.Stop()
 	w.web.drain(until)
 	if !within(ended, time.Until(until)) {
 		cancel() // Handlers see their contexts end, and have a last second.
