@@ -119,7 +119,7 @@ class Worker:
         self.changed = asyncio.Event()
         self.stopping = asyncio.Event()
         self.until = 0.0  # when it has drained, by time.monotonic(); 0 until it stops
-        self.said = ""
+        self.said: dict[str, str] = {}
 
     def stop(self) -> None:
         """Has run drain and return. It may be called again, and from a signal handler of the loop."""
@@ -149,20 +149,29 @@ class Worker:
             await self._pause(RETRY)
 
     async def _ask_entry(self) -> bool:
-        try:
-            reply = await self.link.request(self.link.subjects.entry(), {}, BUSD_TIMEOUT)
-            self.entry = json.loads(reply.data or b"{}")
-        except (nats.errors.Error, ValueError) as error:
-            self._say(f"busd does not answer: waiting for it ({type(error).__name__})")
+        entry = await self._tell(self.link.subjects.entry(), {})
+        if entry is None:
             return False
-        self._say("" if self.entry.get("listed") else "the module is not on busd's list: waiting until it is")
+        self.entry = entry
+        self._say("list", "" if entry.get("listed") else "the module is not on busd's list: waiting until it is")
         return True
 
-    def _say(self, text: str) -> None:
-        """Logs what differs from what was logged last."""
-        if text and text != self.said:
+    async def _tell(self, subject: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Returns what busd answers. None: it does not, or does not take what it is told, and the log says so."""
+        try:
+            reply = await self.link.request(subject, body, BUSD_TIMEOUT)
+            told = wire.header(reply, "Nats-Service-Error")
+            self._say(subject, f"busd does not take what this worker tells it: {told}" if told else "")
+            return None if told else json.loads(reply.data or b"{}")
+        except (nats.errors.Error, ValueError) as error:
+            self._say(subject, f"busd does not answer: waiting for it ({type(error).__name__})")
+            return None
+
+    def _say(self, about: str, text: str) -> None:
+        """Logs what differs from what was logged last about it."""
+        if text and text != self.said.get(about):
             logger.warning("%s", text)
-        self.said = text
+        self.said[about] = text
 
     async def _construct(self) -> None:
         """Makes the first instance, or tells busd why there is none."""
@@ -192,12 +201,14 @@ class Worker:
     async def _serve(self) -> None:
         while not self.stopping.is_set():
             self.changed.clear()
-            if await self._ask_entry() and self.entry.get("listed"):
+            answered = await self._ask_entry()
+            if answered and self.entry.get("listed"):
                 await self._follow()
-                await self._join()
+                answered = await self._join()
             if self.stopping.is_set():
                 return
-            await self._pause(self.entry.get("join_every_ms", 0) / 1000 or JOIN_EVERY)
+            every = self.entry.get("join_every_ms", 0) / 1000 or JOIN_EVERY
+            await self._pause(every if answered else min(every, RETRY))
 
     async def _follow(self) -> None:
         """Takes over a changed configuration, or goes on with the old one and says why."""
@@ -245,7 +256,7 @@ class Worker:
             await self.subscriptions.pop(subject).drain()  # type: ignore[no-untyped-call]
         await self.link.client.flush()
 
-    async def _join(self) -> None:
+    async def _join(self) -> bool:
         subjects = self.link.subjects
         join: dict[str, Any] = {"worker": subjects.worker, "version": self.version, "json": True, "pulls": True}
         if self.instance is not None:
@@ -257,12 +268,10 @@ class Worker:
         if self.refused is not None:
             join["config_revision"] = str(self.entry.get("config_revision", "0"))
             join["config_error"] = {"path": self.refused.path, "error": self.refused.error}
-        try:
-            reply = await self.link.request(subjects.join(), join, BUSD_TIMEOUT)
-            for problem in json.loads(reply.data or b"{}").get("problems", []):
-                self._say(f"busd does not accept: {problem}")
-        except (nats.errors.Error, ValueError) as error:
-            self._say(f"busd does not answer: waiting for it ({type(error).__name__})")
+        joined = await self._tell(subjects.join(), join)
+        if joined is not None:
+            self._say("problems", "; ".join(f"busd does not accept: {problem}" for problem in joined.get("problems", [])))
+        return joined is not None
 
     def _unserved(self, instance: Instance) -> dict[str, str]:
         """What the module registered and NATS does not let this worker be asked, and why. It is wanted all the same, and absent."""

@@ -39,8 +39,8 @@ class Wire:
 
     max_payload = 1 << 20
 
-    def __init__(self, question: bytes = b"", failing: Exception | None = None) -> None:
-        self.question, self.failing = question, failing
+    def __init__(self, question: bytes = b"", failing: Exception | None = None, refusal: str = "") -> None:
+        self.question, self.failing, self.refusal = question, failing, refusal
         self.requests: list[tuple[str, Any]] = []
         self.answers: asyncio.Queue[tuple[bytes, dict[str, str]]] = asyncio.Queue()
 
@@ -52,6 +52,8 @@ class Wire:
         self.requests.append((subject, asked))
         if self.failing is not None:
             raise self.failing
+        if self.refusal:
+            return SimpleNamespace(data=b"", headers={"Nats-Service-Error-Code": "429", "Nats-Service-Error": self.refusal})
         if len(self.requests) % 2 == 0:
             return SimpleNamespace(data=b"", headers={"Nats-Service-Error-Code": "busy"})
         offset = int(asked.get("offset", 0))
@@ -109,6 +111,19 @@ async def test_worker_says_that_it_reads_large_questions() -> None:
     worker, _ = worker_on(wire)
     await worker._join()
     assert wire.requests[0][1]["pulls"] is True
+
+
+async def test_worker_that_busd_turns_down_keeps_its_entry_and_joins_again(caplog: pytest.LogCaptureFixture) -> None:
+    wire = Wire(refusal="too often")
+    worker, _ = worker_on(wire)
+    worker.entry = {"listed": True, "timeout_ms": 30_000, "join_every_ms": 60_000}
+    serving = asyncio.create_task(worker._serve())
+    while len(wire.requests) < 2:
+        await asyncio.sleep(0.01)
+    serving.cancel()
+    assert worker.entry["timeout_ms"] == 30_000
+    assert not await worker._join()
+    assert [r.getMessage().endswith("tells it: too often") for r in caplog.records] == [True, True], "one for the entry, one for the join"
 
 
 async def test_question_that_takes_too_long_times_out_and_ends() -> None:
