@@ -95,12 +95,17 @@ func AppendAnswer(frame []byte, a Answer) []byte {
 	return appendBytes(frame, []byte(a.Text))
 }
 
+// mostAnswers is how many answers there may be in one message: as many as fit the 64 KiB that workers fill. Beyond: none
+// of them counts. A module may send them unasked, so what it takes to read them is bounded.
+const mostAnswers = 6554
+
 // Answers returns the answers of a payload. They have its memory. A failure never has an empty code, so that none is taken for
 // silence.
 func Answers(frame []byte) (all []Answer, err error) {
 	r := reader{rest: frame}
 	for len(r.rest) > 0 && !r.failed {
 		all = append(all, r.answer())
+		r.failed = r.failed || len(all) > mostAnswers
 	}
 	if r.failed {
 		return nil, ErrMalformed

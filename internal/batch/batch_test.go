@@ -61,6 +61,17 @@ func TestQuestionsPastTheMostAreRefused(t *testing.T) {
 	}
 }
 
+func TestAnswersPastTheMostAreRefused(t *testing.T) {
+	t.Parallel()
+	filled := answersFrame(make([]batch.Answer, (64<<10)/len(answersFrame(make([]batch.Answer, 1)))+1))
+	if _, err := batch.Answers(filled); err != nil {
+		t.Error("a message that a worker has filled:", err)
+	}
+	if _, err := batch.Answers(append(filled, filled...)); err == nil {
+		t.Error("more answers than fit a worker's message were read")
+	}
+}
+
 func answers() *rapid.Generator[[]batch.Answer] {
 	return rapid.SliceOf(rapid.Custom(func(t *rapid.T) batch.Answer {
 		a := batch.Answer{Number: rapid.Uint64().Draw(t, "number"), Failed: rapid.Bool().Draw(t, "failed")}

@@ -10,3 +10,12 @@ func (m *Mux) Hold() (release func()) {
 
 // Proven reports whether answers to batches have come.
 func (r *Route) Proven() bool { return r.proven.Load() }
+
+// Unread is how many bytes of replies, and of answers to batches, may wait to be read; below 0 any number.
+func (m *Mux) Unread() (most []int) {
+	for _, sub := range m.subs {
+		_, size, _ := sub.PendingLimits()
+		most = append(most, size)
+	}
+	return most
+}

@@ -54,7 +54,8 @@ func New(nc *nats.Conn, answers string) (*Mux, error) {
 	for i := range m.shards {
 		m.shards[i].waiting = map[Ticket]waiter{}
 	}
-	err := errors.Join(m.subscribe(m.prefix+"*", m.receive), m.subscribe(answers, m.receiveAnswers))
+	// Memory for replies is bounded by the requests under way, each of which has one at most. Answers to batches come unasked, too.
+	err := errors.Join(m.subscribe(m.prefix+"*", -1, m.receive), m.subscribe(answers, maxUnread, m.receiveAnswers))
 	if err == nil {
 		err = nc.Flush()
 	}
@@ -65,14 +66,13 @@ func New(nc *nats.Conn, answers string) (*Mux, error) {
 	return m, nil
 }
 
-func (m *Mux) subscribe(subject string, receive nats.MsgHandler) error {
+func (m *Mux) subscribe(subject string, most int, receive nats.MsgHandler) error {
 	sub, err := m.nc.Subscribe(subject, receive)
 	if err != nil {
 		return err
 	}
 	m.subs = append(m.subs, sub)
-	// Memory is bounded by the requests under way, each of which has one reply at most.
-	return sub.SetPendingLimits(-1, -1)
+	return sub.SetPendingLimits(-1, most)
 }
 
 func (m *Mux) unsubscribe() {

@@ -18,6 +18,10 @@ const (
 	// maxBatch is how large a message of several questions may grow, in bytes. Beyond: the next question begins another.
 	maxBatch = 64 << 10
 
+	// maxUnread is how many bytes of answers to batches may wait to be read. Beyond: the client library drops them, and their
+	// questions run into their time.
+	maxUnread = 64 << 20
+
 	// probeEvery is how often a worker that has answered no batch is tried.
 	probeEvery = 5 * time.Second
 )

@@ -156,6 +156,13 @@ func TestAnswersCountOnceAndFromTheModuleThatWasAsked(t *testing.T) {
 	w.passed(w.group, r)
 }
 
+func TestAnswersThatNobodyAskedForTakeBoundedMemory(t *testing.T) {
+	t.Parallel()
+	if most := newWorld(t).Unread(); len(most) != 2 || most[1] <= 0 {
+		t.Errorf("%v bytes of replies, and of answers to batches, may wait", most)
+	}
+}
+
 func TestBatchThatCannotBeReadAnswersNothing(t *testing.T) {
 	t.Parallel()
 	w, r := newBatched(t), newReceiver()
