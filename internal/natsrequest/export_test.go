@@ -19,3 +19,13 @@ func (m *Mux) Unread() (most []int) {
 	}
 	return most
 }
+
+// Probing is how many batches without a question may still be answered.
+func (m *Mux) Probing() (n int) {
+	for i := range m.shards {
+		m.shards[i].mu.Lock()
+		n += len(m.shards[i].waiting)
+		m.shards[i].mu.Unlock()
+	}
+	return n - m.Waiting()
+}

@@ -49,7 +49,6 @@ type Route struct {
 
 	mu     sync.Mutex
 	probed time.Time
-	ticket Ticket
 }
 
 // Receive implements [Receiver].
@@ -69,15 +68,15 @@ func (r *Route) fell() {
 	}
 }
 
-// due reports whether it is time to try, and notes that it was done. Ticket is that of the last time.
-func (r *Route) due(now time.Time, next Ticket) (last Ticket, due bool) {
+// due reports whether it is time to try, and notes that it was done.
+func (r *Route) due(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.probed.IsZero() && now.Sub(r.probed) < probeEvery {
-		return 0, false
+		return false
 	}
-	last, r.ticket, r.probed = r.ticket, next, now
-	return last, true
+	r.probed = now
+	return true
 }
 
 // together reports whether a request may travel with others now. Where that is not known yet, it is tried.
@@ -95,16 +94,15 @@ func (m *Mux) together(r Request) bool {
 	}
 }
 
-// probe sends a batch without a question.
+// probe sends a batch without a question. It is forgotten when the next one is due, also where the worker is gone and there is none.
 func (m *Mux) probe(b *Batch) {
-	t := newTicket()
-	last, due := b.Route.due(time.Now(), t)
-	if !due {
+	if !b.Route.due(time.Now()) {
 		return
 	}
-	m.take(last)
+	t := newTicket()
 	if _, err := m.register(t, waiter{to: b.Route, place: unasked, batch: b}); err == nil {
 		m.publishBatch(b, t, batch.Begin(nil, uint64(t)))
+		time.AfterFunc(probeEvery, func() { m.take(t) })
 	}
 }
 

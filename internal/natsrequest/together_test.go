@@ -224,6 +224,20 @@ func TestQuestionsTravelAloneWhereBatchesAreNotAnswered(t *testing.T) {
 	}
 }
 
+// Workers come and go, and one that hangs answers nothing.
+func TestProbeThatIsNotAnsweredIsForgotten(t *testing.T) {
+	t.Parallel()
+	w, b := newWorld(t), batchTo("gate")
+	w.questions(subject)
+	probes := w.questions(b.Subject)
+	w.send(newReceiver(), 0, natsrequest.Request{Subject: subject, Batch: b})
+	await(t, probes)
+	if n := w.Probing(); n != 1 {
+		t.Errorf("%d are waited for", n)
+	}
+	waittest.Until(t, "it is forgotten", func() bool { return w.Probing() == 0 })
+}
+
 func TestOnlySmallQuestionsInProtobufTravelTogether(t *testing.T) {
 	t.Parallel()
 	w, r := newBatched(t), newReceiver()
