@@ -171,6 +171,8 @@ class Exchange:
             await asyncio.shield(self.reset(frames.Reset(frames.GOING_AWAY, 503, "stops")))
             raise
         except Exception:
+            if self.stream.failed and not self._over:
+                return  # Nobody is there to be told; frameworks raise an error of their own then.
             logger.exception("web resource failed")
             if not self._over:
                 await self.reset(frames.Reset(frames.PANIC, text="failed"))
