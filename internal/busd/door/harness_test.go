@@ -150,8 +150,13 @@ type httpDoor struct {
 func (h *house) openHTTP(c config.HTTP) *httpDoor {
 	h.t.Helper()
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:0")
+	return h.openWith(h.options(c))
+}
+
+func (h *house) openWith(o door.HTTPOptions) *httpDoor {
+	h.t.Helper()
 	d := &httpDoor{house: h, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
-	d.HTTP = door.NewHTTP(h.options(c))
+	d.HTTP = door.NewHTTP(o)
 	if err := d.Open(); err != nil {
 		h.t.Fatal(err)
 	}
