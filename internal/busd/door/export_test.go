@@ -1,6 +1,10 @@
 package door
 
-import "github.com/modulebus/modulebus/internal/busd/access"
+import (
+	"net/http"
+
+	"github.com/modulebus/modulebus/internal/busd/access"
+)
 
 // Route is a path of busd's own, for tests.
 type Route struct {
@@ -15,4 +19,9 @@ func (d *HTTP) Routes() (all []Route) {
 		all = append(all, Route{r.method, r.path, r.needs, r.open})
 	}
 	return all
+}
+
+// Spanned is what requests for web resources go through where nobody wants spans.
+func Spanned(foreign func(*http.Request) bool, next http.Handler) http.Handler {
+	return new(HTTP).spanned("web resources", foreign, next)
 }

@@ -12,15 +12,17 @@ import (
 )
 
 // spanned has requests be part of the trace that their senders name, and makes a span of each where anybody wants spans. What comes
-// from foreign senders begins a trace of its own: anybody could have busd keep whatever they like, and say what it belongs to. A span has the path as routes have it: in the path of a request, in its header and
+// from foreign senders begins a trace of its own, here and in what it is passed on to: anybody could have busd and modules keep
+// whatever they like, and say what it belongs to. A span has the path as routes have it: in the path of a request, in its header and
 // in its sender's address are users.
 func (d *HTTP) spanned(name string, foreign func(*http.Request) bool, next http.Handler) http.Handler {
 	maker := spans.New(d.TracerProvider, "busd/door")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !foreign(r) {
-			r = spans.ReceivedHTTP(r)
+		if foreign(r) {
+			r.Header.Del("Traceparent")
+			r.Header.Del("Tracestate")
 		}
-		r, span := maker.Web(r, trace.SpanKindServer, name)
+		r, span := maker.Web(spans.ReceivedHTTP(r), trace.SpanKindServer, name)
 		defer span.End()
 		if span.Recorded() {
 			answer := &answered{ResponseWriter: w}

@@ -2,6 +2,8 @@ package door_test
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -9,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/door"
 )
 
 // TestSpansOfRequestsTellOfNoUser has users in all that a request has.
@@ -34,3 +37,19 @@ func TestSpansOfRequestsTellOfNoUser(t *testing.T) {
 }
 
 const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+// TestVisitorsNameNoTraceToModules has a busd that makes no spans, and so passes on what it gets.
+func TestVisitorsNameNoTraceToModules(t *testing.T) {
+	t.Parallel()
+	for name, foreign := range map[string]bool{"visitor": true, "proxy": false} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Traceparent", traceparent)
+		r.Header.Set("Tracestate", "a=b")
+		var passed http.Header
+		next := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { passed = r.Header })
+		door.Spanned(func(*http.Request) bool { return foreign }, next).ServeHTTP(httptest.NewRecorder(), r)
+		if got := passed.Get("Traceparent") + passed.Get("Tracestate"); (got == "") != foreign {
+			t.Errorf("%s: modules get %q", name, got)
+		}
+	}
+}
