@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"golang.org/x/net/http/httpguts"
 )
 
 // openTime is how long a collector may take when it is first turned to. No connection is waited for.
@@ -28,6 +30,9 @@ const openTime = 5 * time.Second
 func Open(ctx context.Context, service string) (*trace.TracerProvider, error) {
 	wanted, err := wanted(os.Environ())
 	if err != nil || !wanted {
+		return nil, err
+	}
+	if err := readable(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime)
@@ -64,6 +69,29 @@ func wanted(environment []string) (bool, error) {
 	default:
 		return false, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is not known: use otlp or none", e)
 	}
+}
+
+// readable says which variable cannot be read, and not what it holds: in a URL may be a password, and in a header is a token.
+// OpenTelemetry would print it to stderr, and go without it.
+func readable() error {
+	for _, of := range []string{"", "TRACES_"} {
+		endpoint, headers := "OTEL_EXPORTER_OTLP_"+of+"ENDPOINT", "OTEL_EXPORTER_OTLP_"+of+"HEADERS"
+		if _, err := url.Parse(strings.TrimSpace(os.Getenv(endpoint))); err != nil {
+			return fmt.Errorf("%s is not a URL: write one such as http://127.0.0.1:4318", endpoint)
+		}
+		for header := range strings.SplitSeq(os.Getenv(headers), ",") {
+			if strings.TrimSpace(header) != "" && !isHeader(header) {
+				return fmt.Errorf("%s is not a list of headers: write name=value, with commas between, and as %%2C a comma in a value", headers)
+			}
+		}
+	}
+	return nil
+}
+
+func isHeader(text string) bool {
+	name, value, ok := strings.Cut(text, "=")
+	_, err := url.PathUnescape(value)
+	return ok && err == nil && httpguts.ValidHeaderFieldName(strings.TrimSpace(name))
 }
 
 func exporter(ctx context.Context) (*otlptrace.Exporter, error) {
