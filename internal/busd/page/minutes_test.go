@@ -1,9 +1,7 @@
 package page
 
 import (
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -84,19 +82,5 @@ func TestChartShowsAColumnForEachStep(t *testing.T) {
 	}
 	if got := charts("gate", nil); got[0].Text != "no answers" || got[0].Path != "" {
 		t.Errorf("without anything: %+v", got)
-	}
-}
-
-func TestTimesAreShort(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		-time.Second: "0 s", 59 * time.Second: "59 s", time.Minute: "1 min", 47 * time.Hour: "47 h", 49 * time.Hour: "2 d",
-	} {
-		if got := since(d); got != want {
-			t.Errorf("%v: %q, want %q", d, got, want)
-		}
-	}
-	if got := ago(time.Now().Add(-90 * time.Minute)); !strings.HasSuffix(string(got), "1 h ago</time>") {
-		t.Error(got)
 	}
 }

@@ -2,7 +2,6 @@ package page
 
 import (
 	"html/template"
-	"strconv"
 	"time"
 
 	"github.com/modulebus/modulebus/decision"
@@ -13,7 +12,7 @@ import (
 
 // functions are what templates say things with.
 var functions = template.FuncMap{
-	"ago":     ago,
+	"when":    when,
 	"verdict": records.Verdict, "from": records.From, "said": records.Said, "counted": records.Counted,
 	"asked": records.AskedAt, "took": records.Took,
 	"ms":   func(m decision.Milliseconds) string { return milliseconds(m.Duration().Seconds()) },
@@ -107,25 +106,13 @@ func (m *module) Wanted() (all []wanted) {
 	return all
 }
 
-// ago is a time as a browser's script can show it anew, and how long ago it was when the page was made.
-func ago(t time.Time) template.HTML {
+// when is a time that is true however long the part with it is kept. A browser's script says instead how long ago it was.
+func when(t time.Time) template.HTML {
 	if t.IsZero() {
 		return "–"
 	}
-	exact := t.UTC().Format(time.RFC3339)
-	html := `<time datetime="` + exact + `" title="` + exact + `">` + since(time.Since(t)) + ` ago</time>`
+	t = t.UTC()
+	exact := t.Format(time.RFC3339)
+	html := `<time datetime="` + exact + `" title="` + exact + `">` + t.Format(time.DateTime) + ` UTC</time>`
 	return template.HTML(html) //nolint:gosec // It is made of a time.
-}
-
-// since is a time in one unit.
-func since(d time.Duration) string {
-	switch d = max(0, d); {
-	case d < time.Minute:
-		return strconv.Itoa(int(d/time.Second)) + " s"
-	case d < time.Hour:
-		return strconv.Itoa(int(d/time.Minute)) + " min"
-	case d < 48*time.Hour:
-		return strconv.Itoa(int(d/time.Hour)) + " h"
-	}
-	return strconv.Itoa(int(d/(24*time.Hour))) + " d"
 }

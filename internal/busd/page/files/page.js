@@ -57,9 +57,9 @@
     news = [];
   };
 
+  // age says how long ago each time was.
   const age = () => {
     for (const t of document.querySelectorAll('time:not([data-exact])')) {
-      if (!t.textContent.endsWith(' ago')) continue;
       const s = Math.max(0, (Date.now() - Date.parse(t.dateTime)) / 1000);
       const [n, unit] = s < 60 ? [s, 's'] : s < 3600 ? [s / 60, 'min'] : s < 172800 ? [s / 3600, 'h'] : [s / 86400, 'd'];
       t.textContent = `${Math.floor(n)} ${unit} ago`;
@@ -70,8 +70,8 @@
 
   const events = new EventSource('/_modulebus/live?version=' + version);
   const on = (name, handle) => events.addEventListener(name, e => { if (!paused) handle(e.data); });
-  on('part', html => show(parse(html)));
-  on('modules', html => list(parse(html)));
+  on('part', html => { show(parse(html)); age(); });
+  on('modules', html => { list(parse(html)); age(); });
   on('decisions', html => addRows(parse('<table><tbody>' + html + '</tbody></table>')));
   on('missed', n => {
     missed += Number(n);
@@ -92,6 +92,7 @@
     connection('Paused.');
   });
   exact(document);
+  age();
   setInterval(say, 5000);
   setInterval(age, 10000);
 }
