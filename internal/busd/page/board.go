@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 // lookTime is how often it is looked at how modules are, however many browsers want to know.
@@ -36,8 +37,8 @@ type part struct {
 // head is what the page says first.
 type head struct {
 	Config   door.ConfigStatus
-	Modules  int
-	Troubled []string // modules that are not well
+	Modules  int      // that are listed
+	Troubled []string // those of them with which something is wrong, or that do not answer yet
 }
 
 // Ready is what the page says first of all.
@@ -105,9 +106,11 @@ func (p *Page) look() (*head, []module) {
 	h, modules := &head{Config: p.Config()}, []module{}
 	for _, s := range p.Modules() {
 		m := newModule(s, p.minutes.last(s.Name))
-		h.Modules++
-		if m.Tone == "bad" {
-			h.Troubled = append(h.Troubled, m.Name)
+		if m.State != roster.Unlisted {
+			h.Modules++
+			if m.Tone != "good" {
+				h.Troubled = append(h.Troubled, m.Name)
+			}
 		}
 		modules = append(modules, m)
 	}

@@ -137,10 +137,11 @@ func TestPageShowsHowModulesAre(t *testing.T) {
 		change func(*door.ModuleStatus)
 		want   []string
 	}{
-		"ready":    {func(*door.ModuleStatus) {}, []string{"The module is well", "version 1.2.3, 1 worker", "4711", "w1", "no failure", "no answers"}},
-		"absent":   {func(m *door.ModuleStatus) { m.State, m.Remembered = roster.Absent, true }, []string{"Not well", "absent, has not joined since busd started"}},
-		"unknown":  {func(m *door.ModuleStatus) { m.State, m.Unknown = roster.Absent, true }, []string{"absent, has never joined"}},
-		"starting": {func(m *door.ModuleStatus) { m.State = roster.Starting }, []string{`class="state fair"`, "starting"}},
+		"ready":        {func(*door.ModuleStatus) {}, []string{"The module is well", "version 1.2.3, 1 worker", "4711", "w1", "no failure", "no answers"}},
+		"absent":       {func(m *door.ModuleStatus) { m.State, m.Remembered = roster.Absent, true }, []string{"Not well", "absent, has not joined since busd started"}},
+		"unknown":      {func(m *door.ModuleStatus) { m.State, m.Unknown = roster.Absent, true }, []string{"absent, has never joined"}},
+		"starting":     {func(m *door.ModuleStatus) { m.State = roster.Starting }, []string{`class="state fair"`, "starting", "Not well"}},
+		"stale config": {func(m *door.ModuleStatus) { m.LastError = "config refused: no" }, []string{"Not well", "ready"}},
 		"failed": {func(m *door.ModuleStatus) {
 			m.State, m.LastError, m.LastErrorAt = roster.Failed, "config refused: no", time.Unix(1e9, 0)
 		}, []string{"Not well", "failed", ">2001-09-09 01:46:40 UTC</time>: config refused: no"}},
@@ -149,7 +150,7 @@ func TestPageShowsHowModulesAre(t *testing.T) {
 		}},
 		"breaker":  {func(m *door.ModuleStatus) { m.Failing = []roster.Failing{failing} }, []string{"open: left alone", "timeout, 7 in a row"}},
 		"shadow":   {func(m *door.ModuleStatus) { m.Shadow = true }, []string{"ready, in shadow"}},
-		"unlisted": {func(m *door.ModuleStatus) { m.State, m.Order = roster.Unlisted, 0 }, []string{"unlisted", `class="state quiet"`}},
+		"unlisted": {func(m *door.ModuleStatus) { m.State, m.Order = roster.Unlisted, 0 }, []string{"unlisted", `class="state quiet"`, "No module is listed"}},
 		"news":     {func(m *door.ModuleStatus) { m.News = &roster.News{Waiting: 12} }, []string{"12 pieces of news wait"}},
 		"dying":    {func(m *door.ModuleStatus) { m.WorkerList, m.Processes[0].LastError = nil, "said its last" }, []string{"said its last"}},
 		"pages":    {func(m *door.ModuleStatus) { m.WebResources = []string{"/_synapse/client/gate"} }, []string{"/_synapse/client/gate"}},
