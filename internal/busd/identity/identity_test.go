@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -335,5 +336,28 @@ func TestUsersThatAreEnlistedAtOnceAreWrittenOnce(t *testing.T) {
 	claims, err := account.Claims()
 	if err != nil || len(claims.Revocations) != 1 {
 		t.Errorf("turned away are %v, %v; want the module that is not listed", claims, err)
+	}
+}
+
+// TestRecordThatAnotherProcessReplacesIsSeen has the new one be of the same size, and written in the same tick of the clock.
+func TestRecordThatAnotherProcessReplacesIsSeen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	k, err := identity.Open(dir, serverName)
+	must(t, err)
+	first, err := k.Credentials(identity.Module("gate"))
+	must(t, err)
+	file := filepath.Join(dir, "users.json")
+	info, err := os.Stat(file)
+	must(t, err)
+	text, err := os.ReadFile(file)
+	must(t, err)
+	_, err = k.Credentials(identity.Module("gate")) // From here on, the record is known.
+	must(t, err)
+	must(t, os.WriteFile(file+".new", bytes.Replace(text, []byte(`"current": 0`), []byte(`"current": 1`), 1), 0o600))
+	must(t, os.Chtimes(file+".new", info.ModTime(), info.ModTime()))
+	must(t, os.Rename(file+".new", file))
+	if second, err := k.Credentials(identity.Module("gate")); err != nil || public(t, first) == public(t, second) {
+		t.Errorf("credentials that were replaced are given out: %v", err)
 	}
 }

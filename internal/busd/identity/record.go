@@ -96,7 +96,11 @@ func (k *Keys) Version() string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprint(info.ModTime().UnixNano(), info.Size())
+	var inode uint64 // The clock of a file system has ticks, and each record is another file.
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = s.Ino
+	}
+	return fmt.Sprint(info.ModTime().UnixNano(), info.Size(), inode)
 }
 
 // update changes what is recorded of a user, while no other process does.
