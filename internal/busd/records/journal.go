@@ -95,6 +95,7 @@ func (j *Journal) Configure(c config.Decisions) {
 	if !c.Stream {
 		j.kept.Store(nil)
 		j.reader = nil
+		j.up.Set(1)
 		return
 	}
 	j.kept.Store(&c)

@@ -482,3 +482,15 @@ func FuzzIDs(f *testing.F) {
 		}
 	})
 }
+
+// TestStreamThatIsNotWantedIsNotDown has records in JetStream be given up while it is away: an alert would never end.
+func TestStreamThatIsNotWantedIsNotDown(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{})}})
+	k := keep(t, nc, all)
+	eventually(t, "the stream is down", func() bool { return k.measured("modulebus_decisions_stream_up") == 0 })
+	k.Configure(config.Decisions{})
+	if up := k.measured("modulebus_decisions_stream_up"); up != 1 {
+		t.Errorf("the stream is up: %v", up)
+	}
+}
