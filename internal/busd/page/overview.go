@@ -14,7 +14,7 @@ type front struct {
 	Modules []template.HTML
 	Version uint64 // of them
 	Records []decision.Record
-	Problem string // why there are no records to show
+	Problem string // why there are not more records to show
 }
 
 func (p *Page) overview(w http.ResponseWriter, r *http.Request) {

@@ -494,3 +494,15 @@ func TestStreamThatIsNotWantedIsNotDown(t *testing.T) {
 		t.Errorf("the stream is up: %v", up)
 	}
 }
+
+// TestLastTellsWhatIsInMemoryThoughJetStreamIsAway is for who looks because JetStream is away.
+func TestLastTellsWhatIsInMemoryThoughJetStreamIsAway(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{})}})
+	k := keep(t, nc, all)
+	id := observe(t, k.Recorder, 1)
+	found, err := k.Last(t.Context(), decision.Filter{}, 10)
+	if err == nil || len(found) != 1 || found[0].ID != id {
+		t.Errorf("%v, %v", found, err)
+	}
+}

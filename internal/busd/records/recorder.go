@@ -118,7 +118,7 @@ func (r *Recorder) Kept() string {
 const chunk = 64
 
 // Last returns the records that the filter wants, the newest first, at most so many. It blocks while JetStream is asked, if
-// there are fewer in memory.
+// there are fewer in memory. With an error, which says that JetStream cannot be read, it returns those in memory.
 func (r *Recorder) Last(ctx context.Context, f decision.Filter, most int) ([]decision.Record, error) {
 	inMemory, _ := r.inMemory()
 	found := r.newest(&f, most)
@@ -127,7 +127,7 @@ func (r *Recorder) Last(ctx context.Context, f decision.Filter, most int) ([]dec
 	}
 	older, err := r.journal.last(ctx, &f, most-len(found), inMemory)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	found = append(found, older...)
 	slices.SortStableFunc(found, func(a, b decision.Record) int { return b.Time.Compare(a.Time.Time) }) // Other busd have written, too.
