@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/sse"
@@ -116,7 +117,7 @@ func (d *HTTP) decision(w http.ResponseWriter, r *http.Request) {
 }
 
 // decisionStream sends records as server-sent events: those since a time first, where one is given, and then those to
-// come, unless follow is false.
+// come, unless follow is false, and as long as the token may read.
 func (d *HTTP) decisionStream(w http.ResponseWriter, r *http.Request) {
 	f, p := filterOf(r.URL.Query())
 	if p != nil {
@@ -132,7 +133,7 @@ func (d *HTTP) decisionStream(w http.ResponseWriter, r *http.Request) {
 	}
 	defer reader.Close()
 	if out, err := sse.Begin(w); err == nil {
-		(&sender{out}).run(ctx, reader, r.URL.Query().Get("follow") != "false")
+		(&sender{out}).run(ctx, reader, r.URL.Query().Get("follow") != "false", func() bool { return d.Guard.Denies(r, access.Read) == nil })
 	}
 }
 
@@ -151,8 +152,8 @@ func unreadable(err error) *Problem {
 // sender writes records as server-sent events.
 type sender struct{ *sse.Writer }
 
-func (s *sender) run(ctx context.Context, reader *records.Reader, follow bool) {
-	for ctx.Err() == nil {
+func (s *sender) run(ctx context.Context, reader *records.Reader, follow bool, allowed func() bool) {
+	for ctx.Err() == nil && allowed() {
 		found, lost, end, err := reader.Read()
 		if err != nil {
 			_ = s.add("error", "", map[string]string{"error": err.Error()}) // It ends in any case.

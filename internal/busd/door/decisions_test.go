@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // ask asks about a user, and returns the answer's decision_id.
@@ -158,4 +160,36 @@ func TestDecisionStreamHasWhatWasAndWhatComes(t *testing.T) {
 	if _, body := d.get("/_modulebus/v1/decisions/stream?since=1h&follow=false"); strings.Count(body, "data: ") != 3 {
 		t.Errorf("without follow:\n%s", body)
 	}
+}
+
+// TestDecisionStreamEndsWithItsToken has the token replaced while somebody follows, who must not learn of what comes then.
+func TestDecisionStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	file := tokenFile(t, "looks")
+	d := newHouse(t).openHTTP(config.HTTP{TokenFile: tokenFile(t, "asks"), Tokens: []config.Token{{File: file, Scopes: []string{config.ScopeRead}}}})
+	d.life.Begin()
+	const path = "/_modulebus/v1/decisions/stream"
+	r, err := http.NewRequestWithContext(t.Context(), "GET", d.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer looks")
+	rsp, err := d.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	if err := os.WriteFile(file, []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the token is refused", func() bool {
+		rsp, _ := d.do("GET", "/_modulebus/v1/modules", nil, "Authorization", "Bearer looks")
+		return rsp.StatusCode == http.StatusUnauthorized
+	})
+	d.do("POST", createPath, user("evil"), "Authorization", "Bearer asks")
+	within(t, "the end of the stream", func() {
+		if got, err := io.ReadAll(rsp.Body); err != nil || strings.Contains(string(got), "data:") {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
 }
