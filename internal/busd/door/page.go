@@ -39,5 +39,8 @@ func (d *HTTP) pageRoutes() []route {
 func (d *HTTP) page(w http.ResponseWriter, r *http.Request) {
 	ctx, release := d.Life.untilDrain(r.Context())
 	defer release()
+	if r.Method == http.MethodPost { // Else a browser that follows would be taken for one that sends too slowly.
+		defer d.limitReading(w, bodyTime)()
+	}
 	d.Page.ServeHTTP(w, r.WithContext(ctx))
 }

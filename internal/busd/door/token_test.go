@@ -1,11 +1,15 @@
 package door_test
 
 import (
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/door"
 )
 
 func TestTokenIsWantedWhereItIsConfigured(t *testing.T) {
@@ -81,4 +85,42 @@ func TestPagesElsewhereCannotAsk(t *testing.T) {
 		rsp, out := d.do("POST", "/_modulebus/v1/modules/gate/restart", nil, header...)
 		wants(t, rsp, out, 403, "M_FORBIDDEN")
 	}
+}
+
+// slowPage reads what people send, whoever they are.
+type slowPage struct{ reads chan struct{} }
+
+// ServeHTTP implements [door.Page].
+func (p slowPage) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	close(p.reads)
+	_, _ = io.Copy(io.Discard, r.Body)
+}
+
+// Deny implements [door.Page].
+func (slowPage) Deny(http.ResponseWriter, *http.Request, *access.Denial) {}
+
+// TestSignInThatNeverEndsIsCut has somebody without a token send a form byte by byte, as people may who have yet to show one.
+func TestSignInThatNeverEndsIsCut(t *testing.T) {
+	t.Parallel()
+	h, page := newHouse(t), slowPage{make(chan struct{})}
+	o := h.options(config.HTTP{Listen: "127.0.0.1:0", TokenFile: tokenFile(t, "secret")})
+	o.Page = page
+	d := h.openWith(o)
+	body, form := io.Pipe()
+	defer form.Close()
+	answered := make(chan error, 1)
+	go func() {
+		rsp, err := d.client.Post(d.url+door.SignInPath, "application/x-www-form-urlencoded", body)
+		if err == nil {
+			err = rsp.Body.Close()
+		}
+		answered <- err
+	}()
+	<-page.reads
+	d.life.Drain() // Else it may take half a minute.
+	within(t, "the answer", func() {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	})
 }
