@@ -97,3 +97,14 @@ test('the page can be used with the keyboard, and read without scripts', () => v
   assert.match(await text(page, '#connection'), /reload it/);
   await becomes(page, '#decisions tr', 'refused by demo');
 }, { javaScriptEnabled: false, expected: ['401'] }));
+
+test('the page follows later when it cannot at once, and misses nothing', () => visit('/_modulebus/assets/page.css', async page => {
+  await page.route('**/_modulebus/live?*', route => route.fulfill({ status: 503 }), { times: 1 });
+  await page.goto(door + '/_modulebus/').catch(() => null);
+  await signIn(page);
+  await becomes(page, '#connection', 'tries again');
+  const id = await ask('@evilguy:example.com');
+  await becomes(page, '#connection', 'as it happens');
+  await becomes(page, '#decisions tr:first-child a', id);
+  assert.equal(await page.locator('#decisions a', { hasText: id }).count(), 1);
+}, { expected: ['401', '503'] }));

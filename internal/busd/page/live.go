@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -34,12 +35,14 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many browsers follow: close some, or reload the page from time to time", http.StatusServiceUnavailable)
 		return
 	}
-	version, _ := strconv.ParseUint(r.URL.Query().Get("version"), 10, 64) // A page that says none is sent everything.
+	query := r.URL.Query()
+	version, _ := strconv.ParseUint(query.Get("version"), 10, 64) // A page that says none is sent everything.
+	after := cmp.Or(r.Header.Get("Last-Event-ID"), query.Get("after"))
 	out, err := sse.Begin(w)
 	if err != nil {
 		return
 	}
-	v := &viewer{out, p, p.Records.FollowAfter(r.Header.Get("Last-Event-ID")), version, time.Now()}
+	v := &viewer{out, p, p.Records.FollowAfter(after), version, time.Now()}
 	v.run(r.Context(), func() bool { return p.Guard.DeniesPage(r) == nil })
 }
 

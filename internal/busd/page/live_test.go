@@ -85,9 +85,14 @@ func (b *browser) ended() {
 // follow has a browser follow until ctx ends.
 func (b *busd) follow(ctx context.Context, last string) *browser {
 	b.t.Helper()
+	return b.followAt(ctx, "/_modulebus/live?version=0", last)
+}
+
+func (b *busd) followAt(ctx context.Context, path, last string) *browser {
+	b.t.Helper()
 	br := &browser{t: b.t, header: http.Header{}, over: make(chan struct{}), code: http.StatusOK}
 	br.takes = sync.NewCond(&br.mu)
-	r := httptest.NewRequestWithContext(ctx, "GET", "/_modulebus/live?version=0", nil)
+	r := httptest.NewRequestWithContext(ctx, "GET", path, nil)
 	r.Header.Set("Authorization", "Bearer looks")
 	r.Header.Set("Last-Event-ID", last)
 	go func() { defer close(br.over); b.page.ServeHTTP(br, r) }()
@@ -148,22 +153,27 @@ func TestLiveBrowserThatStallsMissesDecisions(t *testing.T) {
 	br.ended()
 }
 
-// TestLiveGoesOnAfterTheLastDecision has a browser connect again, after the one decision it knows.
+// TestLiveGoesOnAfterTheLastDecision has a browser connect after the one decision it knows: again, or after it has got the page.
 func TestLiveGoesOnAfterTheLastDecision(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	b := newBusd(t)
 	b.decided("first", "")
 	known := b.last()
 	b.decided("second", "")
-	br := b.follow(ctx, known)
-	br.until("refused by second")
-	if strings.Contains(br.String(), "refused by first") {
-		t.Errorf("what it knows was sent again:\n%s", br)
+	for how, follow := range map[string]func(context.Context) *browser{
+		"again":    func(ctx context.Context) *browser { return b.followAt(ctx, "/_modulebus/live?after=d-0", known) },
+		"at first": func(ctx context.Context) *browser { return b.followAt(ctx, "/_modulebus/live?after="+known, "") },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		br := follow(ctx)
+		br.until("refused by second")
+		if strings.Contains(br.String(), "refused by first") {
+			t.Errorf("%s, what it knows was sent:\n%s", how, br)
+		}
+		cancel()
+		br.ended()
 	}
-	cancel()
-	br.ended()
 }
 
 func TestLiveEndsWhenTheTokenIsTakenAway(t *testing.T) {

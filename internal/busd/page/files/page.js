@@ -2,10 +2,12 @@
 'use strict';
 {
   const shown = 200; // rows of decisions
+  const again = 3000; // ms until it is tried again to follow
   const version = document.currentScript.dataset.version;
   const find = id => document.getElementById(id);
   const rows = find('decisions'), pause = find('pause');
-  let paused = false, news = [], missed = 0;
+  const ids = part => [...part.querySelectorAll('a')].map(a => a.textContent);
+  let paused = false, news = [], missed = 0, last = ids(rows)[0] ?? '', events;
 
   const parse = html => {
     const t = document.createElement('template');
@@ -37,7 +39,8 @@
   };
 
   const addRows = content => {
-    const fresh = [...content.querySelectorAll('tr')];
+    const known = new Set(ids(rows)); // The page may have been made while they were.
+    const fresh = [...content.querySelectorAll('tr')].filter(row => !known.has(ids(row)[0]));
     news.push(...fresh.map(row => row.className));
     fresh.forEach(exact);
     rows.prepend(...fresh.reverse());
@@ -68,19 +71,22 @@
 
   const connection = text => { find('connection').textContent = text; };
 
-  const events = new EventSource('/_modulebus/live?version=' + version);
-  const on = (name, handle) => events.addEventListener(name, e => { if (!paused) handle(e.data); });
-  on('part', html => { show(parse(html)); age(); });
-  on('modules', html => { list(parse(html)); age(); });
-  on('decisions', html => addRows(parse('<table><tbody>' + html + '</tbody></table>')));
-  on('missed', n => {
-    missed += Number(n);
-    find('missed').textContent = `${missed} more were made faster than this page shows them.`;
-  });
-  events.onopen = () => connection('This page shows what happens as it happens.');
-  events.onerror = () => connection(events.readyState === EventSource.CLOSED
-    ? 'This page is not kept up to date any more: reload it, and sign in if you are asked to.'
-    : 'The connection to busd is lost. What you see is old; the page tries again.');
+  const follow = () => {
+    events = new EventSource('/_modulebus/live?' + new URLSearchParams({ version, after: last }));
+    const on = (name, handle) => events.addEventListener(name, e => { if (!paused) handle(e.data, e.lastEventId); });
+    on('part', html => { show(parse(html)); age(); });
+    on('modules', html => { list(parse(html)); age(); });
+    on('decisions', (html, id) => { addRows(parse('<table><tbody>' + html + '</tbody></table>')); last = id; });
+    on('missed', n => {
+      missed += Number(n);
+      find('missed').textContent = `${missed} more were made faster than this page shows them.`;
+    });
+    events.onopen = () => connection('This page shows what happens as it happens.');
+    events.onerror = () => {
+      connection('The connection to busd is lost. What you see is old; the page tries again. If that does not help, reload it: you may have to sign in.');
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => { if (!paused) follow(); }, again); // Such as 503 of a busd that ends.
+    };
+  };
 
   pause.hidden = false;
   pause.addEventListener('click', () => {
@@ -93,6 +99,7 @@
   });
   exact(document);
   age();
+  follow();
   setInterval(say, 5000);
   setInterval(age, 10000);
 }
