@@ -32,6 +32,11 @@ CALL_TIMEOUT = 60.0  # seconds a call of the Module API may take, where no quest
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When the question that this task answers is over, by time.monotonic(); calls made for it end then."""
 
+TRACE = ("traceparent", "tracestate")
+
+trace: ContextVar[dict[str, str]] = ContextVar("trace")
+"""The headers that say which trace the question that this task answers is part of; calls made for it are part of it, too."""
+
 news: ContextVar[str] = ContextVar("news", default="")
 
 
@@ -122,7 +127,7 @@ class Link:
         end = deadline.get()
         timeout = CALL_TIMEOUT if end is None else max(end - time.monotonic(), 0.001)
         name = secrets.token_urlsafe(16)
-        headers = {"Modulebus-Timeout": str(int(timeout * 1000) or 1), "Modulebus-Call": name}
+        headers = {**trace.get({}), "Modulebus-Timeout": str(int(timeout * 1000) or 1), "Modulebus-Call": name}
         try:
             reply = await self.request(self.subjects.call(method), request, timeout, headers)
         except nats.errors.NoRespondersError:

@@ -335,6 +335,7 @@ class Worker:
         seconds = self._seconds(msg, name)
         wire.deadline.set(time.monotonic() + seconds)
         wire.news.set(wire.header(msg, "Modulebus-News"))
+        wire.trace.set({name: value for name in wire.TRACE if (value := wire.header(msg, name))})
         body, headers = await self._ask(handler, msg, seconds)
         await self.link.respond(msg, body, headers)
 

@@ -42,6 +42,7 @@ class Wire:
     def __init__(self, question: bytes = b"", failing: Exception | None = None, refusal: str = "") -> None:
         self.question, self.failing, self.refusal = question, failing, refusal
         self.requests: list[tuple[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.answers: asyncio.Queue[tuple[bytes, dict[str, str]]] = asyncio.Queue()
 
     async def publish(self, subject: str, payload: bytes = b"", reply: str = "", headers: Any = None) -> None:
@@ -50,6 +51,7 @@ class Wire:
     async def request(self, subject: str, payload: bytes, timeout: float, headers: Any) -> Any:
         asked = json.loads(payload)
         self.requests.append((subject, asked))
+        self.headers.append(headers)
         if self.failing is not None:
             raise self.failing
         if self.refusal:
@@ -124,6 +126,21 @@ async def test_worker_that_busd_turns_down_keeps_its_entry_and_joins_again(caplo
     assert worker.entry["timeout_ms"] == 30_000
     assert not await worker._join()
     assert [r.getMessage().endswith("tells it: too often") for r in caplog.records] == [True, True], "one for the entry, one for the join"
+
+
+async def test_calls_are_part_of_the_trace_of_their_question() -> None:
+    class Caller(Gate):
+        @modulebus.callback
+        async def user_may_create_room(self, request: messages.UserMayCreateRoomRequest) -> Any:
+            await worker.link.call("is_user_admin", {})
+
+    wire = Wire(b"{}")
+    worker, _ = worker_on(wire)
+    assert worker.instance is not None
+    worker.instance.handlers = handlers(Caller())
+    await wire.asked(worker, b"{}", Traceparent="00-a-b-01", tracestate="c=d")
+    await wire.asked(worker, b"{}")
+    assert [(sent.get("traceparent"), sent.get("tracestate")) for sent in wire.headers] == [("00-a-b-01", "c=d"), (None, None)]
 
 
 async def test_question_that_takes_too_long_times_out_and_ends() -> None:
