@@ -38,11 +38,16 @@ func charts(module string, past []column) []chart {
 		all.Failures += past[i].Failures
 		all.Seconds += past[i].Seconds
 		all.Slowest = max(all.Slowest, past[i].Slowest)
+		all.Slower = all.Slower || past[i].Slower
 	}
 	latency := "no answers"
 	if all.Answers > 0 {
 		mean := all.Seconds / float64(all.Answers)
-		latency = fmt.Sprintf("%d answers, %s on average, 99 of 100 within %s", all.Answers, milliseconds(mean), milliseconds(all.Slowest))
+		within := "99 of 100 within"
+		if all.Slower {
+			within = "some took more than"
+		}
+		latency = fmt.Sprintf("%d answers, %s on average, %s %s", all.Answers, milliseconds(mean), within, milliseconds(all.Slowest))
 	}
 	return []chart{
 		newChart("Latency of "+module, latency, past, func(c *column) float64 { return c.Slowest }),

@@ -25,6 +25,7 @@ type column struct {
 	Answers, Failures uint64
 	Seconds           float64 // of all answers together
 	Slowest           float64 // seconds within which 99 of 100 answers came, as exactly as the metric has it
+	Slower            bool    // they took longer than that, which is all that the metric can tell
 }
 
 // total is what a module has done since busd started.
@@ -83,20 +84,24 @@ func (t *total) since(before *total) column {
 		before = &total{}
 	}
 	c := column{Answers: t.answers - before.answers, Failures: t.failures - before.failures, Seconds: t.seconds - before.seconds}
+	if c.Answers > 0 {
+		c.Slowest, c.Slower = t.slowest(before, c.Answers)
+	}
+	return c
+}
+
+// slowest is the bound within which 99 of 100 of the added answers came, or the last one and that they were slower.
+func (t *total) slowest(before *total, answers uint64) (bound float64, slower bool) {
 	for i, b := range t.buckets {
 		count := b.count
 		if i < len(before.buckets) {
 			count -= before.buckets[i].count
 		}
-		c.Slowest = b.bound
-		if count*100 >= c.Answers*99 {
-			break
+		if bound = b.bound; count*100 >= answers*99 {
+			return bound, false
 		}
 	}
-	if c.Answers == 0 {
-		c.Slowest = 0
-	}
-	return c
+	return bound, true
 }
 
 // totalsOf adds up the metrics of each module's callbacks.

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ func TestMinutesCountWhatWasAdded(t *testing.T) {
 	if diff := cmp.Diff(want, m.last("gate"), about); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]column{{Answers: 1, Seconds: 7, Slowest: 1}, {}}, m.last("late"), about); diff != "" {
+	if diff := cmp.Diff([]column{{Answers: 1, Seconds: 7, Slowest: 1, Slower: true}, {}}, m.last("late"), about); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got := m.last("nobody"); len(got) != 0 {
@@ -76,6 +77,9 @@ func TestChartShowsAColumnForEachStep(t *testing.T) {
 	all := charts("gate", past)
 	if got := all[0]; got.Path != "M87 24v-12.0h1v12.0zM89 24v-24.0h1v24.0z" || got.Text != "4 answers, 3.0 ms on average, 99 of 100 within 10 ms" {
 		t.Errorf("latency: %+v", got)
+	}
+	if got := charts("gate", append(past, column{Answers: 1, Seconds: 7, Slowest: 5, Slower: true}))[0]; !strings.HasSuffix(got.Text, ", some took more than 5000 ms") {
+		t.Errorf("slower than the metric can tell: %+v", got)
 	}
 	if got := all[1]; got.Path != "M89 24v-24.0h1v24.0z" || got.Text != "1 failures" {
 		t.Errorf("failures: %+v", got)
