@@ -41,8 +41,8 @@ func (r *Recorder) KeepRequests(wanted bool) { r.requests.Store(wanted) }
 // they have said what they say.
 func (r *Recorder) Observe(t *bus.Trace) {
 	number := r.numbers.Add(1)
-	if t.TraceID.IsValid() {
-		trace.SpanFromContext(t.Context).SetAttributes(spans.DecisionID.String(r.ids.of(t.Start, number)))
+	if span := trace.SpanFromContext(t.Context); span.IsRecording() {
+		span.SetAttributes(spans.DecisionID.String(r.ids.of(t.Start, number)))
 	}
 	if ticket := ticketOf(t.Context); ticket != nil {
 		ticket.ids, ticket.at, ticket.number = r.ids, t.Start, number

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
@@ -169,5 +170,23 @@ func TestFollowerThatCameBackIsToldWhatItMissed(t *testing.T) {
 		if found, missed := reader.Newest(2); len(found) != 0 || missed != 0 {
 			t.Errorf("once more: %d found, %d missed", len(found), missed)
 		}
+	}
+}
+
+// TestTraceThatIsNotKeptCostsARecordNothing has the caller trace its asks, and busd make no spans.
+//
+//nolint:paralleltest // What other tests allocate would count.
+func TestTraceThatIsNotKeptCostsARecordNothing(t *testing.T) {
+	r := records.New()
+	caller := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: trace.FlagsSampled})
+	tr := &bus.Trace{
+		Context: trace.ContextWithRemoteSpanContext(t.Context(), caller), TraceID: caller.TraceID(),
+		Callback: subjects.UserMayCreateRoom.Declaration, Modules: make([]bus.ModuleTrace, 1),
+	}
+	for range 5000 { // Until memory for records is there.
+		r.Observe(tr)
+	}
+	if n := testing.AllocsPerRun(100, func() { r.Observe(tr) }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
