@@ -114,7 +114,11 @@ func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
 			"update the module to one that reads large questions in pieces", len(whole), most)}
 	}
 	subject := x.service.server.File(x.name, x.service.name, nuid.Next())
-	sub, err := x.service.Conn.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond(pieceOf(whole, m)) }) // It fails when the connection is closed.
+	sub, err := x.service.Conn.Subscribe(subject, func(m *nats.Msg) {
+		if subjects.MayReply(m.Subject, m.Reply) { // What busd may send, the module that asks may not.
+			_ = m.Respond(pieceOf(whole, m, min(most, maxPiece))) // It fails when the connection is closed.
+		}
+	})
 	if err != nil {
 		return nil, &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: wire.OneLine(err.Error())}
 	}
@@ -124,14 +128,14 @@ func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
 	return func() { _ = sub.Unsubscribe() }, nil // It fails when the connection is closed.
 }
 
-// pieceOf is what a request to read asks for; nothing where it cannot be read.
-func pieceOf(whole []byte, m *nats.Msg) []byte {
+// pieceOf is what a request to read asks for, at most so many bytes of it; nothing where it cannot be read.
+func pieceOf(whole []byte, m *nats.Msg, most int) []byte {
 	r := &rosterv1.ReadFile{}
 	if wire.DecodeMessage(m, r) != nil || r.GetOffset() < 0 || r.GetOffset() >= int64(len(whole)) {
 		return nil
 	}
 	rest := whole[r.GetOffset():]
-	return rest[:min(len(rest), int(r.GetLength()), maxPiece)]
+	return rest[:min(len(rest), int(r.GetLength()), most)]
 }
 
 // discreet is the failure without what is secret in the news, which modules may repeat in its text.

@@ -43,9 +43,13 @@ type stage struct {
 	roster *rosters
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T) *stage { t.Helper(); return stageOn(t, 0) }
+
+// stageOn is one whose messages have a largest size; 0 for that of NATS.
+func stageOn(t *testing.T, maxPayload int32) *stage {
 	t.Helper()
-	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir()})}}
+	options := &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: maxPayload}
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, options)}}
 	s := &stage{T: t, home: home, nc: natstest.Connect(t, home), roster: newRosters()}
 	var err error
 	if s.js, err = jetstream.New(s.nc); err != nil {
@@ -325,16 +329,28 @@ func TestNewsThatDoesNotFitInMemoryIsToldInOrder(t *testing.T) {
 	}
 }
 
-// growing is news that fits a message, and does not in JSON.
-func growing() *callbacksv1.OnProfileUpdateRequest {
+// growing is news that takes so many bytes, and six times as many in JSON.
+func growing(size int) *callbacksv1.OnProfileUpdateRequest {
 	return &callbacksv1.OnProfileUpdateRequest{
-		UserId: "@a:example.com", NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strings.Repeat("\x01", 300<<10))},
+		UserId: "@a:example.com", NewProfile: &callbacksv1.ProfileInfo{DisplayName: new(strings.Repeat("\x01", size))},
 	}
 }
 
 func TestNewsThatIsLargerInJSONIsReadInPieces(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
+	for name, c := range map[string]struct {
+		maxPayload int32
+		size       int
+	}{"than a message": {0, 300 << 10}, "than a message that is smaller than a piece": {64 << 10, 40 << 10}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stageOn(t, c.maxPayload).readsInPieces(growing(c.size))
+		})
+	}
+}
+
+func (s *stage) readsInPieces(news *callbacksv1.OnProfileUpdateRequest) {
+	s.Helper()
 	busd := s.busd(archive(nil))
 	read := make(chan string, 1)
 	_, err := s.nc.QueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", func(q *nats.Msg) {
@@ -345,17 +361,43 @@ func TestNewsThatIsLargerInJSONIsReadInPieces(t *testing.T) {
 		_ = q.Respond(nil)
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
 	s.roster.change(&rosterv1.Module{Json: true})
-	s.keep(subjects.OnProfileUpdate, growing())
+	s.keep(subjects.OnProfileUpdate, news)
 	s.until("a module that does not pull fails, and why", func() bool {
 		return strings.Contains(busd.Backlogs()["archive"].Failure, "reads large questions in pieces")
 	})
 	s.roster.change(&rosterv1.Module{Json: true, Pulls: true})
 	s.until("one that pulls has handled it", s.drained)
-	if got := <-read; got != growing().GetNewProfile().GetDisplayName() {
-		t.Errorf("it read %d bytes", len(got))
+	if got := <-read; got != news.GetNewProfile().GetDisplayName() {
+		s.Errorf("it read %d bytes", len(got))
+	}
+}
+
+func TestPieceOfNewsIsSentToItsModuleAlone(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.roster.change(&rosterv1.Module{Json: true, Pulls: true})
+	s.busd(archive(nil))
+	elsewhere, err := s.nc.SubscribeSync(at.Join("other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.nc.QueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", func(q *nats.Msg) {
+		read := &nats.Msg{Subject: q.Header.Get(wire.HeaderQuestion), Reply: at.Join("other"), Header: wire.JSON.Header(), Data: []byte(`{"length": 100}`)}
+		_ = s.nc.PublishMsg(read)
+		if len(s.pulled(q)) > 0 { // What was asked for before is answered by now.
+			_ = q.Respond(nil)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keep(subjects.OnProfileUpdate, growing(300<<10))
+	s.until("it is handled", s.drained)
+	if n, _, _ := elsewhere.Pending(); n > 0 {
+		t.Error("busd sends a module's news where the module may send nothing")
 	}
 }
 
