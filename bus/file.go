@@ -27,6 +27,7 @@ type files struct {
 	server subjects.Server
 	client string // a token, another for each client
 	reads  *responder.Responder
+	log    *zerolog.Logger
 
 	mu     sync.Mutex
 	opened map[string]*openFile // by subject
@@ -41,7 +42,7 @@ type openFile struct {
 }
 
 func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*files, error) {
-	f := &files{nc: nc, server: server, client: rand.Text(), opened: map[string]*openFile{}}
+	f := &files{nc: nc, server: server, client: rand.Text(), log: log, opened: map[string]*openFile{}}
 	f.reads = responder.New(nc, responder.Options{Limit: fileReaders, Serve: f.serve, Spell: spellRead, Log: log})
 	if err := f.reads.Subscribe(server.FileAny(f.client), ""); err != nil {
 		f.close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/nearby"
 )
@@ -35,7 +36,7 @@ func (n nearFiles) ReceiveNearby(token string, frame []byte) {
 	if file == nil || len(frame) != size {
 		return
 	}
-	if offset := int64(binary.BigEndian.Uint64(frame)); offset < 0 || sendRest(file.line, file.content, offset) != nil {
+	if offset := int64(binary.BigEndian.Uint64(frame)); offset < 0 || n.sendRest(file, offset) != nil {
 		file.line.Close()
 	}
 }
@@ -43,17 +44,19 @@ func (n nearFiles) ReceiveNearby(token string, frame []byte) {
 // Parted implements [nearby.Host].
 func (nearFiles) Parted(string, bool) {}
 
-func sendRest(line *nearby.Line, content io.ReaderAt, offset int64) error {
+// sendRest lets no panic of the homeserver's reader through, as nothing that answers modules does.
+func (n nearFiles) sendRest(file *openFile, offset int64) (err error) {
+	defer responder.Recover(&err, n.files.log, "file", "", nil)
 	piece := flow.Buffer(maxPiece)
 	defer flow.Release(piece)
 	for {
-		n, err := content.ReadAt(piece, offset)
+		size, err := file.content.ReadAt(piece, offset)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if sent := line.Send(piece[:n]); sent != nil || n == 0 {
+		if sent := file.line.Send(piece[:size]); sent != nil || size == 0 {
 			return sent
 		}
-		offset += int64(n)
+		offset += int64(size)
 	}
 }

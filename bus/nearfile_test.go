@@ -61,12 +61,16 @@ func TestFileOnOneMachineIsReadPastNATSButForItsFirstPiece(t *testing.T) {
 // breaking is a file that cannot be read once, somewhere behind its beginning.
 type breaking struct {
 	pattern
-	broke atomic.Bool
+	broke  atomic.Bool
+	panics bool
 }
 
 // ReadAt implements [io.ReaderAt].
 func (b *breaking) ReadAt(p []byte, offset int64) (int, error) {
 	if offset >= 1<<20 && b.broke.CompareAndSwap(false, true) {
+		if b.panics {
+			panic("the disk coughs")
+		}
 		return 0, errors.New("the disk coughs")
 	}
 	return b.pattern.ReadAt(p, offset)
@@ -74,11 +78,21 @@ func (b *breaking) ReadAt(p []byte, offset int64) (int, error) {
 
 func TestFileWhoseWayPastNATSBreaksIsReadOnOverNATS(t *testing.T) {
 	t.Parallel()
+	for name, panics := range map[string]bool{"an error": false, "a panic": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			readsOn(t, &breaking{panics: panics})
+		})
+	}
+}
+
+func readsOn(t *testing.T, file *breaking) {
+	t.Helper()
 	s := newStage(t, natstest.InProcess(t), entry("a"))
 	s.run("a", "w", scans(hashes))
 	asked := s.overNATS(t)
 	const size = 4<<20 + 1
-	file := &breaking{pattern: pattern{size: size}}
+	file.size = size
 	got, err := s.scan(t, file, size)
 	if want := hashOf(t, &pattern{size: size}, size); err != nil || got.Answer.GetRefusal().GetErrcode() != want {
 		t.Errorf("got %v, %v", got, err)
