@@ -15,8 +15,8 @@ const pieceSize = 128 << 10
 // ErrNoContent is the error of reading a file whose content the homeserver did not give.
 var ErrNoContent = errors.New("modulekit: the homeserver gave no content for the file")
 
-// ahead is how many pieces of a file are asked for at once, when its reader has come to the end of the first: in the time in which
-// one comes, the others are on their way.
+// ahead is how many pieces of a file are asked for at once, behind one that was as large as was asked: in the time in which one
+// comes, the others are on their way.
 const ahead = 4
 
 // OpenFile returns a reader of the file that a request is about. Each Read fetches what it needs from the homeserver, and
@@ -34,6 +34,7 @@ type fileReader struct {
 	size    int            // of pieces, as the homeserver gives them
 	offset  int64          // of the next piece that is read
 	asked   []<-chan piece // what was asked for from there on
+	more    int            // how many pieces are asked for at once; 0 for one
 	near    *nearFile      // nil where it is read over NATS
 	piece   []byte         // what has come and was not read yet
 	err     error
@@ -74,7 +75,9 @@ func (r *fileReader) next() ([]byte, error) {
 	case n == 0:
 		return nil, io.EOF
 	case n < r.size: // What was asked for after it begins too late, unless the file ends.
-		r.asked, r.size = nil, n
+		r.asked, r.size, r.more = nil, n, 1
+	default:
+		r.more = ahead
 	}
 	r.offset += int64(len(got.data))
 	return got.data, nil
@@ -98,13 +101,9 @@ func (r *fileReader) nearby() ([]byte, error) {
 
 var errNotNear = errors.New("modulekit: the file does not come past NATS")
 
-// ask asks for the next piece, and once the first was read for some more.
+// ask asks for the next piece, and for some more where the file seems to go on.
 func (r *fileReader) ask() {
-	want := ahead
-	if r.offset == 0 {
-		want = 1
-	}
-	for len(r.asked) < want {
+	for len(r.asked) < max(1, r.more) {
 		r.asked = append(r.asked, r.fetch(r.offset+int64(len(r.asked)*r.size)))
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"pgregory.net/rapid"
 
@@ -16,10 +18,12 @@ type pieces struct {
 	kitopts.Host
 	content []byte
 	most    int
+	asked   atomic.Int64
 }
 
 // ReadFile implements [kitopts.Host].
-func (p pieces) ReadFile(_ context.Context, _ string, offset int64, length uint32) ([]byte, error) {
+func (p *pieces) ReadFile(_ context.Context, _ string, offset int64, length uint32) ([]byte, error) {
+	p.asked.Add(1)
 	rest := p.content[min(int(offset), len(p.content)):]
 	return rest[:min(len(rest), p.most, int(length))], nil
 }
@@ -32,10 +36,25 @@ func TestFileIsReadAsItIsWhateverPiecesAHomeserverGives(t *testing.T) {
 			content[i] = byte(i * 7 >> 3)
 		}
 		most := rapid.SampledFrom([]int{pieceSize, pieceSize - 1, pieceSize / 2, 5000}).Draw(t, "most")
-		r := &fileReader{ctx: t.Context(), host: pieces{content: content, most: most}, subject: "s", size: pieceSize}
+		r := &fileReader{ctx: t.Context(), host: &pieces{content: content, most: most}, subject: "s", size: pieceSize}
 		got, err := io.ReadAll(r)
 		if err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("read %d of %d bytes, %v", len(got), len(content), err)
+		}
+	})
+}
+
+func TestSmallFileIsAskedForOnceMoreThanItHasPieces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		host := &pieces{content: make([]byte, 1000), most: pieceSize}
+		r := &fileReader{ctx: t.Context(), host: host, subject: "s", size: pieceSize}
+		if got, err := io.ReadAll(r); err != nil || len(got) != 1000 {
+			t.Errorf("read %d bytes, %v", len(got), err)
+		}
+		synctest.Wait()
+		if n := host.asked.Load(); n != 2 {
+			t.Errorf("%d pieces were asked for, want the one and the end", n)
 		}
 	})
 }
