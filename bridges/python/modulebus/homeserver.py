@@ -64,8 +64,9 @@ class Homeserver(ModuleApi):
         """Has a coroutine called with the records of all decisions of the homeserver, from now on. Call it in the constructor.
 
         It gets a list of records, as docs/operating.md has them, and how many came before them that it missed because it was too
-        slow. One worker gets each batch, the next one when the coroutine has returned. The operator must grant the scope
-        decisions.read to the module, else nothing comes. What it raises is logged.
+        slow. One worker gets each batch, and the next one comes when the coroutine has returned; it is cancelled after 30 seconds.
+        Where several busd serve the homeserver, each hands over its own, and the coroutine may run more than once at a time. The
+        operator must grant the scope decisions.read to the module, else nothing comes. What it raises is logged.
         """
         self.reader = reader
 

@@ -32,6 +32,7 @@ BUSD_TIMEOUT = 2.0  # seconds for busd to answer
 RETRY = 1.0  # seconds between questions that found no busd, or no entry
 LAST = 0.2  # seconds for what NATS need not answer
 JOIN_EVERY = 5.0  # seconds, where the entry does not say
+READ_TIMEOUT = 60.0  # seconds for a reader of decisions, where busd does not say
 
 
 @dataclass
@@ -318,12 +319,20 @@ class Worker:
 
     async def _read(self, msg: Msg) -> None:
         reader = self.instance.homeserver.reader if self.instance else None
+        seconds = _time_left(msg, READ_TIMEOUT)
+        limit = Limit(seconds)
         try:
             batch = json.loads(await self.link.question(msg))
             if reader is not None:
                 await contained(reader(batch.get("decisions", []), batch.get("lost", 0)))
+        except asyncio.CancelledError:
+            if not limit.reached:
+                raise
+            logger.error("reading decisions took longer than %.3f s", seconds)
         except Exception:
             logger.exception("reading decisions failed")
+        finally:
+            limit.over()
         await self.link.respond(msg, b"", wire.JSON)
 
     async def _answer(self, msg: Msg) -> None:
@@ -340,11 +349,8 @@ class Worker:
         await self.link.respond(msg, body, headers)
 
     def _seconds(self, msg: Msg, name: str) -> float:
-        left = wire.header(msg, "Modulebus-Timeout")
-        if left.isdecimal():
-            return int(left) / 1000
         default = self.entry.get("timeout_ms") or 1000
-        return float(self.entry.get("timeouts_ms", {}).get(name, default)) / 1000
+        return _time_left(msg, float(self.entry.get("timeouts_ms", {}).get(name, default)) / 1000)
 
     async def _ask(self, handler: Handler, msg: Msg, seconds: float) -> tuple[bytes, dict[str, str]]:
         """Returns the payload and the headers of the reply."""
@@ -395,3 +401,9 @@ class Worker:
     async def _leave(self) -> None:
         if self.link.client.is_connected:  # Else it is known, and busd forgets who does not join again.
             await self.link.request(self.link.subjects.leave(), {"worker": self.link.subjects.worker}, BUSD_TIMEOUT)
+
+
+def _time_left(msg: Msg, default: float) -> float:
+    """Returns how many seconds there are for an answer."""
+    left = wire.header(msg, "Modulebus-Timeout")
+    return int(left) / 1000 if left.isdecimal() else default

@@ -152,6 +152,25 @@ async def test_question_that_takes_too_long_times_out_and_ends() -> None:
     assert worker.questions == {}
 
 
+async def test_decisions_that_are_read_for_too_long_are_given_up() -> None:
+    wire, ended = Wire(), asyncio.Event()
+    worker, _ = worker_on(wire)
+
+    async def read(records: list[dict[str, Any]], lost: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    assert worker.instance is not None
+    worker.instance.homeserver.read_decisions(read)
+    await worker._on_decisions(cast(Msg, SimpleNamespace(subject="s", reply="r", data=b"{}", headers={"Modulebus-Timeout": "1"})))
+    await asyncio.wait_for(ended.wait(), 60)
+    await asyncio.wait_for(wire.answers.get(), 60)
+    await asyncio.sleep(0)
+    assert worker.questions == {}
+
+
 async def test_question_that_is_withdrawn_is_not_answered() -> None:
     wire = Wire()
     worker, gate = worker_on(wire)
