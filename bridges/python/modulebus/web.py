@@ -246,7 +246,7 @@ class Exchange:
 
     async def _respond(self, message: dict[str, Any]) -> None:
         """Is the application's send."""
-        if self.stream.failed:
+        if self.stream.failed and not self._over:
             raise ClientGone("the client is gone")
         try:
             await self._take(message)
