@@ -52,10 +52,11 @@ type Entry struct {
 
 // KeyValue opens the module's store. See [Store].
 //
-// The store is as durable as the JetStream that keeps it: replicated on a cluster of three or more, in busd's
-// nats.store_dir when NATS is inside busd, and lost with busd where that is not durable, of which busd warns in its log.
-// JetStream acknowledges writes before they are synced to disk (sync_interval, 2 minutes by default), so a power failure
-// may lose the last of them. It returns an error that wraps [ErrNoStore] if there is no store.
+// The store is as durable as the JetStream that keeps it: replicated on a cluster of three or more, in busd's state_dir when
+// NATS is inside busd, and lost with busd where that has no folder, of which busd warns in its log. JetStream acknowledges
+// writes before they are synced to disk, so a power failure may lose the last of them: those of a second when NATS is inside
+// busd, and of its sync_interval, 2 minutes by default, on an external NATS. KeyValue returns an error that wraps [ErrNoStore]
+// if there is no store.
 func (api *ModuleAPI) KeyValue(ctx context.Context) (*Store, error) {
 	b, err := api.host.Bucket(ctx)
 	if err != nil {

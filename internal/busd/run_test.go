@@ -6,13 +6,16 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -251,5 +254,24 @@ func TestModuleAPIIsForwarded(t *testing.T) {
 	m, err := nc.Request("modulebus.example%2Ecom.module.gate.api.is_user_admin", nil, patience)
 	if err != nil || m.Header.Get("Nats-Service-Error-Code") == "" {
 		t.Errorf("got %v, %v; want an error of the gateway", m, err)
+	}
+}
+
+func TestStoreInStateDirIsDurable(t *testing.T) {
+	t.Parallel()
+	dir, at := stateDir(t), subjects.For(serverName)
+	r := serve(t, parse(t, dir, "modules: [{module: archive}]\n"))
+	nc, err := nats.Connect(r.nats, nats.UserCredentials(credentials(t, dir, "archive")), nats.CustomInboxPrefix(at.Inbox("archive", "w")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	m, err := nc.Request(at.Store("archive"), nil, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &rosterv1.Bucket{}
+	if err := proto.Unmarshal(m.Data, b); err != nil || b.GetName() == "" || !b.GetDurable() {
+		t.Errorf("got %v, %v", b, err)
 	}
 }

@@ -271,7 +271,7 @@ func (d *daemon) openStores() error {
 	listed := func(module string) bool { return d.roster.Entry(module, time.Now()).GetListed() }
 	s, err := store.Serve(store.Options{
 		Conn: d.broker.Conn, ServerName: d.config.ServerName, Listed: listed, Log: &d.Log,
-		Durable: d.config.NATS.URL != "" || d.config.NATS.StoreDir != "",
+		Durable: d.config.NATS.URL != "" || cmp.Or(d.config.NATS.StoreDir, d.config.StateDir) != "",
 	})
 	if err != nil {
 		return err

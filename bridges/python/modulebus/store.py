@@ -82,7 +82,7 @@ class Store:
     for several tasks at once. A Store may be kept as long as the module runs: when busd was restarted and the store went
     with it, the next use makes it anew, empty.
 
-    It is as durable as the JetStream that keeps it: with NATS inside busd, nats.store_dir says where.
+    It is as durable as the JetStream that keeps it: with NATS inside busd, it is in state_dir.
     """
 
     def __init__(self, bucket: Bucket) -> None:

@@ -102,7 +102,7 @@ func (s *Service) bucket(ctx context.Context, module string, lease bool) *roster
 	}
 	if !lease && !s.options.Durable && s.warned.first(module) {
 		s.options.Log.Warn().Str("module", module).
-			Msg("the module stores something, and it is gone when busd ends: set nats.store_dir to keep it")
+			Msg("the module stores something, and it is gone when busd ends: set state_dir to keep it")
 	}
 	return &rosterv1.Bucket{Name: c.Bucket, Durable: s.options.Durable}
 }

@@ -166,7 +166,7 @@ func TestStoreThatGoesWithBusdIsWarnedOfOnce(t *testing.T) {
 		}
 	}
 	s.Close()
-	if n := strings.Count(s.log.String(), "set nats.store_dir to keep it"); n != 1 {
+	if n := strings.Count(s.log.String(), "set state_dir to keep it"); n != 1 {
 		t.Errorf("warned %d times: %s", n, &s.log)
 	}
 }
