@@ -7,16 +7,17 @@ import (
 
 // Filter says which records are wanted. The zero Filter wants all.
 type Filter struct {
-	// Since is the earliest time.
+	// Since is the earliest time of a record. The zero Time is any.
 	Since time.Time
 
-	// Module has a part in it.
+	// Module is a module that has a part in the record. Empty is any.
 	Module string
 
-	// Callback is a full name.
+	// Callback is the full name of the callback. Empty is any.
 	Callback string
 
-	// Outcomes are some of those that a record can have, and Failing wants records in which a module failed, too.
+	// Outcomes are those that a record may have. Failing adds the records in which a module failed, whatever their outcome.
+	// With neither, any outcome will do.
 	Outcomes []string
 	Failing  bool
 }

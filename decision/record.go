@@ -27,17 +27,17 @@ type Record struct {
 	// DecidedBy is the module that decided; empty when none did, or several together.
 	DecidedBy string `json:"decided_by,omitempty"`
 
-	// ByPolicy tells a refusal that the module did not say, but that its policy made because it failed.
+	// ByPolicy is true for a refusal that DecidedBy did not give: it failed, and its policy refuses then.
 	ByPolicy bool `json:"by_policy"`
 
 	// MS is how long the ask took.
 	MS Milliseconds `json:"ms"`
 
-	// BudgetMS is the time that it had, and CallerMS the same where the caller left it less time than the operator.
+	// BudgetMS is the time that the ask had. CallerMS is the same where the caller left less than the operator, and else 0.
 	BudgetMS Milliseconds `json:"budget_ms"`
 	CallerMS Milliseconds `json:"caller_ms,omitempty"`
 
-	// RosterRevision says which roster it went by.
+	// RosterRevision is the revision of the roster that the ask used.
 	RosterRevision uint64 `json:"roster_revision"`
 
 	// TraceID is the trace that the ask was part of, as 32 hexadecimal digits; empty for none.
@@ -79,28 +79,29 @@ type Module struct {
 	// AskedAtMS is when it was asked, counted from the start of the ask; nil when it was not.
 	AskedAtMS *Milliseconds `json:"asked_at_ms,omitempty"`
 
-	// GivenMS is how long it might take, and MS how long it took until it said something, or its failure was certain.
+	// GivenMS is how long it was allowed to take, and MS how long it took until it said something, or its failure was certain.
 	GivenMS Milliseconds `json:"given_ms,omitempty"`
 	MS      Milliseconds `json:"ms"`
 
 	// Said is silent, answer, refusal or failure; empty when the ask ended before the module said anything.
 	Said string `json:"said,omitempty"`
 
-	// Final tells an answer that ends the walk through the modules although it is no refusal.
+	// Final is true for an answer that ends the walk through the modules although it is no refusal.
 	Final bool `json:"final,omitempty"`
 
 	// Errcode is that of a refusal.
 	Errcode string `json:"errcode,omitempty"`
 
-	// Failure, Text and Policy tell of a failure.
+	// Failure is the kind of a failure, such as timeout or absent, and Text describes it, for operators. Policy is what the
+	// operator has it mean: skip, refuse or fail. All are empty for what is no failure.
 	Failure string `json:"failure,omitempty"`
 	Text    string `json:"text,omitempty"`
 	Policy  string `json:"policy,omitempty"`
 
-	// Counted tells whether the decision rests on it.
+	// Counted is true where the decision rests on it.
 	Counted bool `json:"counted"`
 
-	// Shadow tells a module that is asked and never counts.
+	// Shadow is true for a module in shadow, which is asked and never counts.
 	Shadow bool `json:"shadow,omitempty"`
 }
 
