@@ -37,7 +37,8 @@ type file struct {
 }
 
 // WithFile returns a context with which an ask lets modules read a file until the ask is over. Content must allow concurrent
-// reads. Modules read pieces of at most 128 KiB, and only as much as they want, or some 200 KiB more: see ADR 72. Size is in
+// reads, and one that has begun before the end of the ask may end after it. A read that fails or panics fails for the module
+// alone. Modules read pieces of at most 128 KiB, and only as much as they want, or some 200 KiB more: see ADR 72. Size is in
 // bytes; below 0 it is unknown.
 func WithFile(ctx context.Context, content io.ReaderAt, size int64) context.Context {
 	return context.WithValue(ctx, fileKey{}, file{content, size})
