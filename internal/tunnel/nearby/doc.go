@@ -5,4 +5,7 @@
 // socket, whose name is the gateway's, and says the stream's token, which it knows from the request and nobody else does.
 // Each stream has a [Line] of its own, and each token opens one. Where there is no socket, no answer or no room, bodies go
 // over NATS as before.
+//
+// Files that modules read go the same way, from a homeserver's client to a worker: the client's name and the file's subject stand for
+// the gateway's name and the token. See docs/adr/0072-files-stay-on-the-machine.md.
 package nearby
