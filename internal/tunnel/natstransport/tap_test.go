@@ -19,6 +19,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/webpath"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/subjects"
@@ -196,12 +197,50 @@ func carries(t *testing.T, one, other *nats.Conn, passed uint64, known func(subj
 		want(t, atWorker, fmt.Sprintf("2 from m.g, 0123456789abcdef-m on b: %d bytes", size))
 	}
 	for _, l := range []*Transport{g, w} {
-		if got := l.bulk.Stats().InMsgs; got != passed {
+		if got := l.bulk.Load().Stats().InMsgs; got != passed {
 			t.Errorf("the library got %d messages, want %d", got, passed)
 		}
 	}
 	send(t, g, flow.Address{Process: "m.gone", Token: "2"}, gateway.Token, 1)
 	want(t, atGateway, "0123456789abcdef-m unheard by m.gone")
+}
+
+// TestSecondConnectionThatIsClosedForGoodIsMadeAnew has a connection closed as nats.go closes it after an error of the server that it
+// does not know. The first one does not hear of that.
+func TestSecondConnectionThatIsClosedForGoodIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	home := natstest.InProcess(t)
+	s := subjects.For("example.com")
+	g, w := Gateway(natstest.Connect(t, home), s, "g"), Worker(natstest.Connect(t, home), s, "m", "w")
+	atGateway, atWorker := open(t, g), open(t, w)
+	gateway, worker := flow.Address{Process: "m.g", Token: "0123456789abcdef-m"}, flow.Address{Process: "m.w", Token: "2"}
+	for _, l := range []*Transport{g, w} {
+		closed := l.bulk.Load()
+		closed.Close()
+		waittest.Until(t, "there is another connection", func() bool { return l.bulk.Load() != closed })
+	}
+	natstest.AwaitInterest(t, home, s.GatewayStream(gateway.Process, subjects.Bulk, gateway.Token))
+	send(t, w, gateway, "2", 1)
+	wantBehindLosses(t, atGateway, "0123456789abcdef-m from m.w, 2 on b: 1 bytes")
+	send(t, g, worker, gateway.Token, 1)
+	wantBehindLosses(t, atWorker, "2 from m.g, 0123456789abcdef-m on b: 1 bytes")
+}
+
+// wantBehindLosses wants that streams are said to be lost, and after that something else.
+func wantBehindLosses(t *testing.T, heard <-chan string, last string) {
+	t.Helper()
+	want(t, heard, "lost")
+	got := "lost"
+	for got == "lost" {
+		select {
+		case got = <-heard:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("heard nothing more, want %s", last)
+		}
+	}
+	if got != last {
+		t.Errorf("heard %s, want %s", got, last)
+	}
 }
 
 // TestStreamOfAGatewayIsOneModulesAlone has what a module may publish that knows the tokens of another one's streams.

@@ -45,19 +45,20 @@ type Side interface {
 
 // Transport is one side's. It implements [gateway.Transport]. Its methods may be called concurrently.
 type Transport struct {
-	control, bulk *nats.Conn
-	owned         bool // bulk is ours
-	server        subjects.Server
-	name          string // of this process
-	process       string // a worker's, with its module; a gateway is a process of every module
-	subs          []*nats.Subscription
-	side          Side
-	place         *nearby.Place // a gateway's; nil where it has none
-	slow          atomic.Int64
-	closing       sync.Once
-	lines         nearby.Lines // a worker's
-	stop          chan struct{}
-	done          chan struct{}
+	control *nats.Conn
+	bulk    atomic.Pointer[nats.Conn]
+	owned   bool // bulk is ours
+	server  subjects.Server
+	name    string               // of this process
+	process string               // a worker's, with its module; a gateway is a process of every module
+	subs    []*nats.Subscription // that of control, and that of bulk
+	side    Side
+	place   *nearby.Place // a gateway's; nil where it has none
+	slow    atomic.Int64
+	closing sync.Once
+	lines   nearby.Lines // a worker's
+	stop    chan struct{}
+	done    chan struct{}
 }
 
 // Gateway returns the transport of a gateway with that name, which must be unique. It carries nothing before Open.
@@ -71,26 +72,25 @@ func Worker(nc *nats.Conn, s subjects.Server, module, name string) *Transport {
 }
 
 func newTransport(nc *nats.Conn, s subjects.Server, name, process string) *Transport {
-	return &Transport{
-		control: nc, bulk: nc, server: s, name: name, process: process,
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	t := &Transport{control: nc, server: s, name: name, process: process, stop: make(chan struct{}), done: make(chan struct{})}
+	t.bulk.Store(nc)
+	return t
 }
 
 // Open listens, and returns when the server knows. Close must be called, unless Open fails.
 //
 // It makes a second connection with the options of the first, but for its callbacks. Where that fails, all goes over
-// the first: bodies then delay what is small.
+// the first: bodies then delay what is small. One that NATS closes for good is made anew.
 func (t *Transport) Open(side Side) error {
 	t.side = side
-	if bulk, err := second(t.control, func(subject, reply string, payload []byte) {
-		t.receive(flow.Bulk, subject, reply, payload)
-	}); err == nil {
-		t.bulk, t.owned = bulk, true
+	if bulk, err := t.second(); err == nil {
+		t.bulk.Store(bulk)
+		t.owned = true
 	}
-	err := errors.Join(t.listen(t.control, flow.Control), t.listen(t.bulk, flow.Bulk))
+	bulk := t.bulk.Load()
+	err := errors.Join(t.listen(t.control, flow.Control), t.listen(bulk, flow.Bulk))
 	if err == nil {
-		err = errors.Join(t.control.Flush(), t.bulk.Flush())
+		err = errors.Join(t.control.Flush(), bulk.Flush())
 	}
 	if err != nil {
 		t.leave()
@@ -101,9 +101,10 @@ func (t *Transport) Open(side Side) error {
 	return nil
 }
 
-func second(nc *nats.Conn, take receiver) (*nats.Conn, error) {
-	o := nc.Opts
-	tapped(&o, take)
+// second makes the connection for bodies.
+func (t *Transport) second() (*nats.Conn, error) {
+	o := t.control.Opts
+	tapped(&o, func(subject, reply string, payload []byte) { t.receive(flow.Bulk, subject, reply, payload) })
 	o.Name = strings.TrimPrefix(o.Name+" bulk", " ")
 	o.ReconnectBufSize = -1
 	o.RetryOnFailedConnect = false
@@ -193,10 +194,9 @@ func (t *Transport) run() {
 	defer close(t.done)
 	ticker := time.NewTicker(flow.BeatEvery)
 	defer ticker.Stop()
-	states := t.control.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	states, bulk := losses(t.control), losses(t.bulk.Load())
 	defer t.control.RemoveStatusListener(states)
-	bulk := t.bulk.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
-	defer t.bulk.RemoveStatusListener(bulk)
+	defer func() { t.bulk.Load().RemoveStatusListener(bulk) }()
 	for {
 		select {
 		case <-t.stop:
@@ -207,9 +207,37 @@ func (t *Transport) run() {
 			t.side.Lost()
 		case now := <-ticker.C:
 			t.checkDropped()
+			if t.renew() {
+				bulk = losses(t.bulk.Load())
+				t.side.Lost()
+			}
 			t.side.Beat(now)
 		}
 	}
+}
+
+// losses tells when frames may have been lost with a connection.
+func losses(nc *nats.Conn) chan nats.Status {
+	return nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+}
+
+// renew makes the second connection anew when it is closed for good, as the client library closes it after an error of the
+// server that it does not know. It reports whether it did, and blocks as long as connecting may take.
+func (t *Transport) renew() bool {
+	if !t.bulk.Load().IsClosed() || !t.control.IsConnected() {
+		return false
+	}
+	bulk, err := t.second()
+	if err != nil {
+		return false // The next beat tries again.
+	}
+	t.subs = t.subs[:1]
+	if t.listen(bulk, flow.Bulk) != nil || bulk.Flush() != nil {
+		bulk.Close()
+		return false
+	}
+	t.bulk.Store(bulk)
+	return true
 }
 
 // checkDropped finds out whether the client library dropped messages. Nobody knows whose they were, so all streams end.
@@ -245,13 +273,13 @@ func (t *Transport) leave() {
 		_ = sub.Unsubscribe() // It fails only when the connection is closed.
 	}
 	if t.owned {
-		t.bulk.Close()
+		t.bulk.Load().Close()
 	}
 }
 
 // Flush waits until the server has all that was sent, or the time is up.
 func (t *Transport) Flush(timeout time.Duration) error {
-	return errors.Join(t.control.FlushTimeout(timeout), t.bulk.FlushTimeout(timeout))
+	return errors.Join(t.control.FlushTimeout(timeout), t.bulk.Load().FlushTimeout(timeout))
 }
 
 // connected reports whether a frame sent now can be answered.
@@ -273,7 +301,7 @@ func (t *Transport) Ask(to webpath.Resource, token string, frame []byte) error {
 func (t *Transport) Send(by flow.Channel, to flow.Address, token string, frame []byte) error {
 	nc := t.control
 	if by == flow.Bulk {
-		nc = t.bulk
+		nc = t.bulk.Load()
 	}
 	if !t.connected(nc) {
 		return errAway
@@ -294,4 +322,6 @@ func (t *Transport) subjects(to flow.Address, channel, token string) (subject, r
 }
 
 // MaxFrame implements [flow.Transport].
-func (t *Transport) MaxFrame() int { return int(min(t.control.MaxPayload(), t.bulk.MaxPayload())) }
+func (t *Transport) MaxFrame() int {
+	return int(min(t.control.MaxPayload(), t.bulk.Load().MaxPayload()))
+}
