@@ -74,6 +74,7 @@ type daemon struct {
 	journal   *records.Journal
 	readers   *records.Readers
 	client    *bus.Client
+	answerer  *door.Answerer
 	guard     *access.Guard
 	http      *door.HTTP
 	open      []door.Door

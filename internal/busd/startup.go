@@ -101,7 +101,7 @@ func (d *daemon) begin() error {
 	if _, err := d.client.AwaitRoster(ctx, known-1); err != nil {
 		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
 	}
-	if err := d.openDoor(door.NewNATS(d.broker.Conn, d.config.ServerName, door.NewAnswerer(d.client), d.Log)); err != nil {
+	if err := d.openDoor(door.NewNATS(d.broker.Conn, d.config.ServerName, d.answerer, d.Log)); err != nil {
 		return err
 	}
 	d.life.Begin()
@@ -313,7 +313,8 @@ func (d *daemon) openClient() (err error) {
 		Observe: d.records.Observe, TracerProvider: d.TracerProvider,
 	})
 	if err == nil {
-		d.metrics.MustRegister(d.asked)
+		d.answerer = door.NewAnswerer(d.client, d.Log)
+		d.metrics.MustRegister(d.asked, d.answerer)
 		d.onClose(d.client.Close)
 		d.roster.Watch(d.failing)
 	}
@@ -363,7 +364,7 @@ func (d *daemon) openPolicyServer() error {
 	}
 	d.policy = policyserver.New(policyserver.Options{
 		ServerName: d.config.ServerName, Key: key, Homeserver: hostOf(d.config.Homeserver.URL), Call: d.call,
-		Ask: door.AskPolicy(door.NewAnswerer(d.client), d.life), Metrics: d.metrics, Log: d.Log,
+		Ask: door.AskPolicy(d.answerer, d.life), Metrics: d.metrics, Log: d.Log,
 	})
 	d.onClose(d.policy.Close)
 	return nil
@@ -390,7 +391,7 @@ func (d *daemon) openHTTP() error {
 	})
 	d.onClose(people.Close)
 	d.http = door.NewHTTP(door.HTTPOptions{
-		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: door.NewAnswerer(d.client), Client: d.client, Roster: d.roster,
+		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: d.answerer, Client: d.client, Roster: d.roster,
 		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Page: people, Life: d.life, PolicyServer: d.policy,
 		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Trouble: d.broker.Trouble, Failed: d.fail,
 		TracerProvider: d.TracerProvider, Log: d.Log,

@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -19,11 +23,34 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Answerer answers asks, whichever door they come through. Its methods may be called concurrently.
-type Answerer struct{ client *bus.Client }
+// Answerer answers asks, whichever door they come through. Its methods may be called concurrently. As a collector, it has how many
+// were not taken.
+type Answerer struct {
+	prometheus.Collector
+
+	client  *bus.Client
+	untaken *prometheus.CounterVec // by status
+	log     zerolog.Logger
+}
 
 // NewAnswerer returns an answerer that asks the modules that the client knows.
-func NewAnswerer(c *bus.Client) *Answerer { return &Answerer{c} }
+func NewAnswerer(c *bus.Client, log zerolog.Logger) *Answerer {
+	untaken := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "modulebus", Name: "asks_not_taken_total", Help: "Asks that busd answered with an error of their own, by its status.",
+	}, []string{"status"})
+	for _, status := range []string{"400", "404", "408", "413", "503"} { // An alert needs them before there is one.
+		untaken.WithLabelValues(status)
+	}
+	return &Answerer{untaken, c, untaken, log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second})}
+}
+
+// note counts an ask that has no decision because of what was asked, or of how much. One whose module failed has a record.
+func (a *Answerer) note(p *Problem) {
+	if p.Status != http.StatusBadGateway {
+		a.untaken.WithLabelValues(strconv.Itoa(p.Status)).Inc()
+		a.log.Warn().Int("status", p.Status).Str("error", wire.OneLine(p.Text)).Msg("an ask was not taken")
+	}
+}
 
 // Ask asks the modules. The request must be one of the callback's. It blocks until there is a decision: as long as the
 // operator's budget says, or until ctx ends.

@@ -57,6 +57,7 @@ func (d *HTTP) antispam(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if body, p := d.antispamAnswer(ctx, w, r); p != nil {
+		d.Answerer.note(p)
 		p.writeTo(w)
 	} else {
 		status := http.StatusOK

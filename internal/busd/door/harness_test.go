@@ -29,6 +29,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -50,17 +51,19 @@ var names = subjects.For(serverName)
 
 // house is what is behind the doors: a module "gate" on a real NATS, a roster and a client.
 type house struct {
-	t       *testing.T
-	nc      *nats.Conn
-	roster  *roster.Roster
-	service *roster.Service
-	client  *bus.Client
-	records *records.Recorder
-	life    *door.Life
-	alive   bool
-	trouble string        // of NATS
-	asked   chan struct{} // has an entry for each question that the module got
-	hold    chan struct{} // questions about @slow are answered when it is closed
+	t        *testing.T
+	nc       *nats.Conn
+	roster   *roster.Roster
+	service  *roster.Service
+	client   *bus.Client
+	answerer *door.Answerer
+	log      waittest.Log // of the answerer
+	records  *records.Recorder
+	life     *door.Life
+	alive    bool
+	trouble  string        // of NATS
+	asked    chan struct{} // has an entry for each question that the module got
+	hold     chan struct{} // questions about @slow are answered when it is closed
 }
 
 // newHouse has the module refuse @evil, fail for @error, and take its time for @slow.
@@ -91,6 +94,7 @@ func newHouse(t *testing.T) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.client.Close)
+	h.answerer = door.NewAnswerer(h.client, zerolog.New(&h.log))
 	h.awaitRoster()
 	return h
 }
@@ -171,9 +175,11 @@ func (h *house) options(c config.HTTP) door.HTTPOptions {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(h.answerer)
 	return door.HTTPOptions{
 		ServerName: serverName,
-		Config:     c, Answerer: door.NewAnswerer(h.client), Client: h.client, Roster: h.roster, Metrics: prometheus.NewRegistry(),
+		Config:     c, Answerer: h.answerer, Client: h.client, Roster: h.roster, Metrics: metrics,
 		Processes: processes{}, Records: h.records, ConfigStatus: func() door.ConfigStatus { return door.ConfigStatus{Error: "a mistake"} },
 		Life: h.life, Guard: guard, Alive: func() bool { return h.alive }, Trouble: func() string { return h.trouble }, Log: zerolog.New(zerolog.NewTestWriter(h.t)),
 	}

@@ -49,19 +49,23 @@ var mediaTypes = map[wire.Mapping]string{wire.JSON: wire.JSONType, wire.Binary: 
 func mappingOf(mediaType string) wire.Mapping { return wire.Mapping(mediaType != protobufType) }
 
 func (d *HTTP) ask(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel, p := d.deadline(r)
+	out, mapping, p := d.askInTime(w, r)
 	if p != nil {
-		p.writeTo(w)
-		return
-	}
-	defer cancel()
-	//nolint:contextcheck // See deadline.
-	out, mapping, p := d.askIn(ctx, w, r, r.PathValue("category")+"."+r.PathValue("callback"))
-	if p != nil {
+		d.Answerer.note(p)
 		p.writeTo(w)
 		return
 	}
 	write(w, http.StatusOK, mediaTypes[mapping], out)
+}
+
+func (d *HTTP) askInTime(w http.ResponseWriter, r *http.Request) (out []byte, in wire.Mapping, p *Problem) {
+	ctx, cancel, p := d.deadline(r)
+	if p != nil {
+		return nil, in, p
+	}
+	defer cancel()
+	//nolint:contextcheck // See deadline.
+	return d.askIn(ctx, w, r, r.PathValue("category")+"."+r.PathValue("callback"))
 }
 
 // askIn asks in the form that the request has: JSON, protobuf, or either of them with a file.

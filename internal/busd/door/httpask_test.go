@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -105,6 +106,26 @@ func TestAskMistakesAreMatrixErrors(t *testing.T) {
 		})
 	}
 	t.Cleanup(d.release())
+}
+
+func TestAskThatIsNotTakenIsCountedAndLogged(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	d.openNATS()
+	for path, body := range map[string]string{createPath: "{", "/_modulebus/v1/ask/spam_checker/nothing": "{}", "/_modulebus/antispam/user_may_invite": "{"} {
+		d.do("POST", path, []byte(body))
+	}
+	d.house.ask([]byte("{"), nats.Header{"Content-Type": {"application/json"}})
+	d.do("POST", createPath, user("error")) // Its module failed, which is another thing.
+	_, metrics := d.do("GET", "/metrics", nil)
+	for _, want := range []string{`{status="400"} 3`, `{status="404"} 1`, `{status="413"} 0`} {
+		if !strings.Contains(string(metrics), "modulebus_asks_not_taken_total"+want) {
+			t.Errorf("no %s in:\n%s", want, metrics)
+		}
+	}
+	if !d.log.Has("an ask was not taken") || !d.log.Has("the body is not a JSON object") || d.log.Has("502") {
+		t.Errorf("logged:\n%s", &d.log)
+	}
 }
 
 // raw sends text over a connection of its own, closes this side of it, and returns all that comes back.

@@ -40,7 +40,7 @@ func NewNATS(nc *nats.Conn, serverName string, a *Answerer, log zerolog.Logger) 
 
 // Open implements [Door].
 func (d *NATS) Open() error {
-	d.asks = responder.New(d.nc, responder.Options{Limit: maxAsks, Serve: d.serve, Spell: spell, Log: &d.log})
+	d.asks = responder.New(d.nc, responder.Options{Limit: maxAsks, Serve: d.serve, Spell: d.spell, Log: &d.log})
 	if err := d.asks.Subscribe(d.subject, "busd"); err != nil {
 		return fmt.Errorf("cannot listen for asks over NATS: %w", err)
 	}
@@ -71,7 +71,7 @@ func (d *NATS) serve(m *nats.Msg) responder.Answer {
 	in := wire.MappingOf(m)
 	out, p := d.answerer.answer(spans.Received(ctx, m), name, m.Data, in)
 	if p != nil {
-		return responder.Answer{Header: p.header(), Data: p.body()}
+		return d.problem(p)
 	}
 	return responder.Answer{Header: in.Header(), Data: out}
 }
@@ -85,7 +85,7 @@ func timeoutOf(m *nats.Msg) time.Duration {
 }
 
 // spell reports what went wrong between the homeserver and an answer.
-func spell(t responder.Trouble) responder.Answer {
+func (d *NATS) spell(t responder.Trouble) responder.Answer {
 	p := newProblem(http.StatusInternalServerError, unknown, t.Text)
 	switch t.Cause {
 	case responder.Busy:
@@ -94,5 +94,11 @@ func spell(t responder.Trouble) responder.Answer {
 		p.Errcode = tooLarge
 	case responder.Panicked:
 	}
+	return d.problem(p)
+}
+
+// problem is the answer to an ask without a decision.
+func (d *NATS) problem(p *Problem) responder.Answer {
+	d.answerer.note(p)
 	return responder.Answer{Header: p.header(), Data: p.body()}
 }

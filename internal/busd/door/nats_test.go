@@ -17,7 +17,7 @@ import (
 
 func (h *house) openNATS() *door.NATS {
 	h.t.Helper()
-	d := door.NewNATS(h.nc, serverName, door.NewAnswerer(h.client), zerolog.New(zerolog.NewTestWriter(h.t)))
+	d := door.NewNATS(h.nc, serverName, h.answerer, zerolog.New(zerolog.NewTestWriter(h.t)))
 	if err := d.Open(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestNATSDoorGivesUpWhenItsTimeIsOver(t *testing.T) {
 func TestDoorOnAClosedConnectionDoesNotOpen(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	d := door.NewNATS(h.nc, serverName, door.NewAnswerer(h.client), zerolog.Nop())
+	d := door.NewNATS(h.nc, serverName, h.answerer, zerolog.Nop())
 	h.nc.Close()
 	if err := d.Open(); err == nil {
 		t.Error("it opens")

@@ -37,7 +37,7 @@ func throughDoor(s *stage, callers int) (side, error) {
 	life := door.NewLife()
 	life.Begin()
 	d := door.NewHTTP(door.HTTPOptions{
-		ServerName: "example.com", Config: config.HTTP{Listen: "127.0.0.1:0"}, Answerer: door.NewAnswerer(h.client), Client: h.client,
+		ServerName: "example.com", Config: config.HTTP{Listen: "127.0.0.1:0"}, Answerer: door.NewAnswerer(h.client, zerolog.Nop()), Client: h.client,
 		Roster: h.roster, Metrics: prometheus.NewRegistry(), Life: life, Guard: guard, Alive: func() bool { return true }, Log: zerolog.Nop(),
 	})
 	if err := d.Open(); err != nil {

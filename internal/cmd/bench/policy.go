@@ -117,7 +117,7 @@ func policyServer(s *stage, h *homeserver, remote policyservertest.Homeserver) (
 	life.Begin()
 	f := federation{remote}
 	p := policyserver.New(policyserver.Options{
-		ServerName: policyName, Key: key, Fetcher: f, Call: f.call, Ask: door.AskPolicy(door.NewAnswerer(h.client), life),
+		ServerName: policyName, Key: key, Fetcher: f, Call: f.call, Ask: door.AskPolicy(door.NewAnswerer(h.client, zerolog.Nop()), life),
 		Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	})
 	s.onClose(func() error { p.Close(); return nil })
