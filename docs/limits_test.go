@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/constant"
+	"go/parser"
 	"go/token"
 	"os"
 	"path"
@@ -31,9 +32,9 @@ const (
 )
 
 // isLimit matches names of constants that bound something. Each of them has to say what happens beyond it.
-var isLimit = regexp.MustCompile(`^(max|most)[A-Z]|[a-z](Max|Most|Limit)$`)
+var isLimit = regexp.MustCompile(`^([Mm]ax|[Mm]ost)[A-Z]|[a-z](Max|Most|Limit)$`)
 
-// TestLimitsPage holds the page of limits to the constants of the product. With -update it writes the table.
+// TestLimitsPage holds the page of limits to the constants of the product, in Go and in Python. With -update it writes the table.
 func TestLimitsPage(t *testing.T) {
 	t.Parallel()
 	page := read(t, limitsPage)
@@ -62,6 +63,11 @@ func limitsTable(t *testing.T) string {
 			continue
 		}
 		rows = append(rows, limitsOf(t, dir, p)...)
+	}
+	for _, file := range files(t, ".py") {
+		if strings.HasPrefix(file, "bridges/") && !strings.Contains(file, "/tests/") {
+			rows = append(rows, limitsOfPython(t, file)...)
+		}
 	}
 	slices.SortFunc(rows, func(a, b limit) int { return strings.Compare(a.where, b.where) })
 	var table strings.Builder
@@ -104,6 +110,45 @@ func limitsOf(t *testing.T, dir string, p *pkg) (rows []limit) {
 		}
 	})
 	return rows
+}
+
+var (
+	// pythonName is a name with a number, and what is said of it below.
+	pythonName = regexp.MustCompile(`(?m)^ *(\w+)(?:: \w+)? = ([\d.(][^\n#]*)(?:  #[^\n]*)?\n(?: *"""([^"]*)""")?`)
+
+	isPythonLimit = regexp.MustCompile(`^_?(MAX|MOST)_|_(MAX|LIMIT)$`)
+)
+
+// limitsOfPython returns the limits that a module of the bridges declares.
+func limitsOfPython(t *testing.T, file string) (rows []limit) {
+	t.Helper()
+	where := path.Base(path.Dir(file)) + "." + strings.TrimSuffix(path.Base(file), ".py") + "."
+	for _, m := range pythonName.FindAllStringSubmatch(read(t, file), -1) {
+		what, beyond, says := strings.Cut(strings.Join(strings.Fields(m[3]), " "), beyondMark)
+		what = strings.Replace(what, "How", "how", 1)
+		switch {
+		case says:
+			rows = append(rows, limit{where + m[1], subject(m[1], what), pythonAmount(t, where+m[1], m[2], what), strings.TrimSuffix(beyond, ".")})
+		case isPythonLimit.MatchString(m[1]):
+			t.Errorf("%s: %s bounds something; say below it what happens then: %q", file, m[1], beyondMark+"…")
+		}
+	}
+	return rows
+}
+
+// pythonAmount writes a value as amount does. What a number of seconds is says so.
+func pythonAmount(t *testing.T, where, text, what string) string {
+	t.Helper()
+	e, err := parser.ParseExpr(text)
+	if err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	value := evaluate(t, where, e, nil)
+	if strings.Contains(what, "seconds") {
+		seconds, _ := constant.Float64Val(value)
+		return time.Duration(seconds * float64(time.Second)).String()
+	}
+	return amount(value, e, what)
 }
 
 // comment is all that is said of a constant, on one line.

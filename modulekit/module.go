@@ -78,11 +78,21 @@ type Options struct {
 	Log *zerolog.Logger
 }
 
+const (
+	// concurrency is how many questions a worker answers at once, unless its Options say otherwise. Beyond: answered busy, and
+	// another worker is asked.
+	concurrency = 256
+
+	// webConcurrency is how many requests for web resources a worker answers at once, unless its Options say otherwise. Beyond:
+	// another worker is asked, or the client answered 503.
+	webConcurrency = 16 << 10
+)
+
 func (o Options) withDefaults() Options {
 	nop := zerolog.Nop()
 	o.Worker = cmp.Or(o.Worker, nuid.Next())
-	o.Concurrency = cmp.Or(o.Concurrency, 256)
-	o.WebConcurrency = cmp.Or(o.WebConcurrency, 16<<10)
+	o.Concurrency = cmp.Or(o.Concurrency, concurrency)
+	o.WebConcurrency = cmp.Or(o.WebConcurrency, webConcurrency)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, drainTimeout)
 	o.Log = cmp.Or(o.Log, &nop)
 	return o

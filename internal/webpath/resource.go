@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLen is the longest path of a web resource, in bytes. A longer one is not registered.
+// MaxLen is the length of a web resource's path, in bytes. Beyond: it is not registered, and the module is told.
 const MaxLen = 256
 
 const (

@@ -10,7 +10,7 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// MaxText is the longest text of a failure, in bytes.
+// MaxText is the length of a failure's text, in bytes. Beyond: it is cut.
 const MaxText = 512
 
 const (

@@ -11,8 +11,13 @@ MALFORMED, PANIC, ABORTED, TOO_LARGE, CANCELLED, LOST, FLOW, REFUSED, GOING_AWAY
 """Codes of a reset."""
 
 MAX_STATES = 256
+"""How many streams one ping or pong may tell of. Beyond: it is malformed."""
+
 MAX_FIELDS = 1024
+"""How many fields, and how many trailers, one frame may have. Beyond: it is malformed."""
+
 MAX_TEXT = 512
+"""How many bytes the text of a reset may have. Beyond: it is cut."""
 
 Fields = list[tuple[bytes, bytes]]
 

@@ -23,7 +23,9 @@ BUSD_TIMEOUT = 2.0  # seconds for busd to answer
 LISTED = 512  # keys that are read in one request; servers refuse more than 1024
 WRONG_LAST = (10071, 10164)  # JetStream's codes for a key that has another revision
 NO_STREAM = 10059  # JetStream's code for a bucket that is not there
-CROWDED = 4096  # hints that may wait to be read. Beyond, hints are dropped, and the reader lists the whole store instead.
+
+CROWDED = 4096
+"""How many hints of changes in a store may wait to be read. Beyond: the whole store is listed instead."""
 
 
 class _Gone(Exception):

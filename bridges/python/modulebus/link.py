@@ -26,8 +26,12 @@ from .jetstream import Bucket
 from .subjects import Subjects
 
 JSON = {"Content-Type": "application/json"}
-MAX_QUESTION = 256 << 20  # bytes of a question that is read in pieces
-CALL_TIMEOUT = 60.0  # seconds a call of the Module API may take, where no question sets an earlier end
+
+MAX_QUESTION = 256 << 20
+"""How many bytes a question may have that is read in pieces. Beyond: the module has failed."""
+
+CALL_TIMEOUT = 60.0
+"""How many seconds a call of the Module API may take, where no question sets an earlier end. Beyond: it has failed."""
 
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When the question that this task answers is over, by time.monotonic(); calls made for it end then."""

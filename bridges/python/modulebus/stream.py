@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable
 from . import frames
 
 CHUNK = (32 << 10) - 64  # bytes of a body in one frame
-WINDOW = 256 << 10  # bytes of a request's body that may be under way
+
+WINDOW = 256 << 10
+"""How many bytes of a request's body may be under way. Beyond: the gateway waits for credit."""
 
 Send = Callable[[str, str, bytes], Awaitable[None]]
 """Sends a frame: on a channel, "c" or "b", with this stream's token as the reply subject ("" for none)."""

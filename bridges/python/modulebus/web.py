@@ -21,9 +21,11 @@ logger = logging.getLogger("modulebus")
 
 INLINE = 32 << 10  # bytes of a body in the same frame as the head
 ACCEPT_AFTER = 0.05  # seconds a handler may be silent before the gateway is told that it is at work
-SILENCE = 20.0  # seconds without a word of a gateway, after which its streams end
 BEAT = 1.0  # seconds between looks for silent gateways
 PEERS = "_ctl"  # the token of what is between two processes
+
+SILENCE = 20.0
+"""How many seconds a gateway may say nothing. Beyond: its streams end."""
 
 _NO_BODY = (204, 304)
 _EARLY_HINTS = 103

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .web import Exchange
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-MAX_MESSAGE = 16 << 20  # bytes of one message
+
+MAX_MESSAGE = 16 << 20
+"""How many bytes one message of a WebSocket may have. Beyond: the connection is closed, 1009."""
 
 NORMAL, ABNORMAL, TOO_BIG, INTERNAL = 1000, 1006, 1009, 1011
 

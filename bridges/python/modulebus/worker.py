@@ -40,13 +40,13 @@ class Options:
     """How a worker works."""
 
     concurrency: int = 128
-    """How many questions are worked on at once. Beyond, the answer is busy, and another worker is asked."""
+    """How many questions are worked on at once. Beyond: the answer is busy, and another worker is asked."""
 
     web_concurrency: int = 1024
-    """How many requests for web resources are worked on at once. Beyond, another worker is asked."""
+    """How many requests for web resources are worked on at once. Beyond: another worker is asked."""
 
     drain_timeout: float = 10.0
-    """How many seconds questions and web requests under way may take when the worker ends. After it they are ended, and what holds up
+    """How many seconds questions and web requests under way may take when the worker ends. Beyond: they are ended, and what holds up
     the process two seconds later, whatever it is, is cut off."""
 
 

@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 
-HEAD_LIMIT = 1 << 16  # Bytes.
-BODY_LIMIT = 1 << 26  # Bytes; NATS has no larger messages.
-_LINE_LIMIT = 1 << 12  # Bytes of the line before a chunk.
+HEAD_LIMIT = 1 << 16
+"""How many bytes the head of busd's answer may have. Beyond: it is as if busd could not be reached."""
+
+BODY_LIMIT = 1 << 26
+"""How many bytes busd's answer may have; NATS has no larger messages. Beyond: it is as if busd could not be reached."""
+
+_LINE_LIMIT = 1 << 12
+"""How many bytes the line before a chunk of busd's answer may have. Beyond: it is as if busd could not be reached."""
 
 NOT_HTTP = "its answer is not HTTP"
 

@@ -23,15 +23,23 @@ from modulebus_synapse.slots import LEAST, Slots
 
 logger = logging.getLogger(__name__)
 
-_CONNECTIONS = 128  # At once.
+_CONNECTIONS = 128
+"""How many questions one process of Synapse asks at once. Beyond: they wait their turn, while busd answers others."""
+
 _SHARE = 0.9  # Of the time is busd's, so that it has an answer before this side gives up.
 _WORDS = 10.0  # Seconds between two lines about questions that got no answer.
-_POLL = 25.0  # Seconds; less than what common proxies wait for an answer.
 _WHILE = 2.0  # Seconds for which a poll is open whose connection is not closed because nobody is there.
 _AGAIN = (0.05, 0.25)  # Seconds until a busd that restarts is asked again: at first, and at most.
 _SILENCE = 0.5  # Seconds for which nobody asks a busd that says it cannot be asked now, so that it sees an end and restarts.
-_START = 5.0  # Seconds for which the start of Synapse waits for a busd that starts as well.
-_RESTART = 10.0  # Seconds for which a busd that is away may just be restarting.
+
+_POLL = 25.0
+"""How many seconds a poll for what is wanted takes, less than common proxies wait. Beyond: it is answered without news."""
+
+_START = 5.0
+"""How many seconds the start of Synapse waits for a busd that starts as well. Beyond: on_failure holds for each callback that decides."""
+
+_RESTART = 10.0
+"""How many seconds a busd that is away may just be restarting. Beyond: no question waits for it."""
 
 
 class Unreachable(Exception):

@@ -5,7 +5,8 @@ from typing import Any
 
 from synapse.logging.context import current_context
 
-_UNANSWERED = 3  # Questions in a row, after which busd is left alone but for one question at a time.
+_UNANSWERED = 3
+"""How many questions in a row may get no answer. Beyond: one question at a time is asked, until one is answered."""
 
 
 class Budgets:

@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// MaxLine is how many bytes of one line of output reach the log.
+// MaxLine is how many bytes of one line of a module's output reach the log. Beyond: it is cut, and marked so.
 const MaxLine = 64 << 10
 
 // Options say what becomes of the lines. Log and Stream are required.

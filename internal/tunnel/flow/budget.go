@@ -6,13 +6,14 @@ import "sync"
 // number of streams and however slow their readers: each stream has a little of its own, and all streams share a pool. A
 // stream gets at most a quarter of what is left in the pool, so the pool is never exhausted by one.
 const (
-	// perStreamBytes is the credit that each stream has of its own. A stream that gets no more is slow, and not stuck.
+	// perStreamBytes is the credit in bytes that each stream has of its own. Beyond: it needs some of sharedBytes; a stream that
+	// gets none is slow, and not stuck.
 	perStreamBytes = 1 << 10
 
-	// MaxStreams is how many streams one process may have. A request beyond it is answered 503.
+	// MaxStreams is how many streams one process may have. Beyond: a request is answered 503.
 	MaxStreams = 16 << 10
 
-	// sharedBytes is the credit that all streams of a process share. Streams beyond it have perStreamBytes each.
+	// sharedBytes is the credit in bytes that all streams of a process share. Beyond: streams have perStreamBytes each.
 	sharedBytes = 16 << 20
 
 	// reserveBytes of sharedBytes are kept for streams whose readers keep up; new ones do not get them.

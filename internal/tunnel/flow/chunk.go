@@ -25,4 +25,4 @@ const (
 func Inline(limit int) int { return max(0, min(inlineMax, limit/2)) }
 
 // Room is what a buffer that [Stream.Write] sends has before its bytes.
-const Room = frame.MaxDataHead
+const Room = frame.DataHeadSize

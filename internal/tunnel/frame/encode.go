@@ -131,8 +131,8 @@ func appendStates(dst []byte, states []State) []byte {
 	return dst
 }
 
-// MaxDataHead is the most bytes that [AppendDataHead] appends.
-const MaxDataHead = 2 + binary.MaxVarintLen64
+// DataHeadSize is how many bytes [AppendDataHead] may append.
+const DataHeadSize = 2 + binary.MaxVarintLen64
 
 // AppendDataHead appends the beginning of a [Data] frame, behind which its bytes follow.
 func AppendDataHead(dst []byte, offset uint64, last bool) []byte {

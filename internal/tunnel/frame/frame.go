@@ -51,23 +51,21 @@ const (
 )
 
 const (
-	// MaxFields is the largest number of fields, and of trailers, in one frame. A request beyond it is answered 431, a
-	// response beyond it 502; [Decode] refuses the frame.
+	// MaxFields is how many fields, and how many trailers, one frame may have. Beyond: a request is answered 431; where it is a
+	// response, the client is answered 502.
 	MaxFields = 1024
 
-	// MaxText is the longest text of a [Reset], in bytes. [Append] cuts what is longer; [Decode] refuses it.
+	// MaxText is the length in bytes of the text with which a stream is reset. Beyond: it is cut.
 	MaxText = 512
 
-	// MaxDeadline is the longest deadline that a [Request] may carry. [Append] shortens a longer one to it; [Decode]
-	// refuses it.
+	// MaxDeadline is the longest deadline that a request of a web resource may carry. Beyond: it is shortened.
 	MaxDeadline = 30 * 24 * time.Hour
 
-	// MaxStates is the largest number of streams in one [Ping] or [Pong]. A worker with more streams gets several;
-	// [Decode] refuses a frame with more.
+	// MaxStates is how many streams one ping or pong may tell of. Beyond: several are sent.
 	MaxStates = 256
 
-	// MaxHead is the largest frame of a response, in bytes, that is sent in parts; as for the header of a response in
-	// net/http's Transport. A response whose head is larger is answered 502.
+	// MaxHead is the size in bytes of a response's head that is sent in parts, as for that of a response in net/http's Transport.
+	// Beyond: the client is answered 502.
 	MaxHead = 10 << 20
 )
 
