@@ -11,6 +11,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // told returns what a module is told by its flags.
@@ -105,4 +106,30 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 	if errors.Is(err, context.Canceled) {
 		t.Errorf("it waited: %v", err)
 	}
+}
+
+// TestModuleOutlivesANATSThatDoesNotKnowItsUsers has a NATS that comes back without its users, and gets them later. nats.go gives up at the
+// second login that is refused, if it may.
+func TestModuleOutlivesANATSThatDoesNotKnowItsUsers(t *testing.T) {
+	t.Parallel()
+	first := natstest.Start(t, &server.Options{Username: "gate", Password: "right"})
+	var stderr bytes.Buffer
+	nc, err := told(t, &stderr, "--nats", strings.Replace(first.ClientURL(), "nats://", "nats://gate:right@", 1)).connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	replace := func(old *server.Server, o *server.Options) *server.Server {
+		address := old.Addr().String()
+		old.Shutdown()
+		old.WaitForShutdown()
+		return restartNATS(t, address, o)
+	}
+	second := replace(first, &server.Options{Username: "somebody", Password: "else"})
+	waittest.Until(t, "logins are refused", func() bool {
+		v, err := second.Varz(nil)
+		return err == nil && v.TotalConnections > 3
+	})
+	replace(second, &server.Options{Username: "gate", Password: "right"})
+	waittest.Until(t, "the module is connected", nc.IsConnected)
 }
