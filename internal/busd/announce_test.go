@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/roster"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 func TestStartIsSettledWhenNobodyIsExpected(t *testing.T) {
@@ -48,5 +49,17 @@ func TestModuleThatStartsIsNamedWithItsTime(t *testing.T) {
 	}
 	if got := describe(incomplete(all)); !strings.Contains(got, "slow") || !strings.Contains(got, "gone is absent") || strings.Contains(got, "well") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// What busd has an operator try is answered by every module that is well: one that is asked about an event fails without one.
+func TestQuestionToTryNeedsAUserAlone(t *testing.T) {
+	t.Parallel()
+	for callback, want := range map[subjects.AnyCallback]bool{
+		subjects.UserMayCreateRoom: true, subjects.CheckEventForSpam: false, subjects.UserMayJoinRoom: false, subjects.UserMayInvite: false,
+	} {
+		if d := subjects.DeclarationOf(callback); ofAUser(d) != want {
+			t.Errorf("%s: got %v", d.Name, !want)
+		}
 	}
 }
