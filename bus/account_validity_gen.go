@@ -14,7 +14,8 @@ import (
 // Source: Synapse, "Account validity callbacks" (docs/modules/account_validity_callbacks.md).
 type AccountValidity struct{ client *Client }
 
-// IsUserExpired is asked about the user of nearly every authenticated request, and of each push.
+// IsUserExpired is asked about the user of nearly every authenticated request, and of each push, but not where Matrix
+// Authentication Service does logins.
 //
 // An empty answer leaves it to the next module, and in the end to the homeserver. An answer with expired set decides,
 // whether true or false: the requests of an expired user fail with ORG_MATRIX_EXPIRED_ACCOUNT.
@@ -29,7 +30,7 @@ func (c AccountValidity) OnUserRegistration(ctx context.Context, req *callbacksv
 	return ask(ctx, c.client, subjects.OnUserRegistration, req)
 }
 
-// OnUserLogin is told after a user logged in.
+// OnUserLogin is told after a user logged in, but not where Matrix Authentication Service does logins.
 //
 // When a module fails, the client's login request fails although the device and its token exist.
 func (c AccountValidity) OnUserLogin(ctx context.Context, req *callbacksv1.OnUserLoginRequest) (Decision[*callbacksv1.OnUserLoginResponse], error) {

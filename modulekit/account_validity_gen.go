@@ -19,7 +19,8 @@ import (
 // Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
 // failed, which refuses nothing by itself.
 type AccountValidityCallbacks struct {
-	// IsUserExpired is asked about the user of nearly every authenticated request, and of each push.
+	// IsUserExpired is asked about the user of nearly every authenticated request, and of each push, but not where Matrix
+	// Authentication Service does logins.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with expired set decides,
 	// whether true or false: the requests of an expired user fail with ORG_MATRIX_EXPIRED_ACCOUNT.
@@ -30,7 +31,7 @@ type AccountValidityCallbacks struct {
 	// When a module fails, the client's registration request fails although the user exists.
 	OnUserRegistration func(context.Context, *callbacksv1.OnUserRegistrationRequest) (*callbacksv1.OnUserRegistrationResponse, error)
 
-	// OnUserLogin is told after a user logged in.
+	// OnUserLogin is told after a user logged in, but not where Matrix Authentication Service does logins.
 	//
 	// When a module fails, the client's login request fails although the device and its token exist.
 	OnUserLogin func(context.Context, *callbacksv1.OnUserLoginRequest) (*callbacksv1.OnUserLoginResponse, error)

@@ -10,7 +10,8 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 var AccountValidity = category("account_validity", callbacksv1.File_callbacks_v1_account_validity_proto.Services().Get(0))
 
 var (
-	// IsUserExpired is asked about the user of nearly every authenticated request, and of each push.
+	// IsUserExpired is asked about the user of nearly every authenticated request, and of each push, but not where Matrix
+	// Authentication Service does logins.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver. An answer with expired set decides,
 	// whether true or false: the requests of an expired user fail with ORG_MATRIX_EXPIRED_ACCOUNT.
@@ -21,7 +22,7 @@ var (
 	// When a module fails, the client's registration request fails although the user exists.
 	OnUserRegistration = declare[*callbacksv1.OnUserRegistrationRequest, *callbacksv1.OnUserRegistrationResponse](AccountValidity, "on_user_registration", 1)
 
-	// OnUserLogin is told after a user logged in.
+	// OnUserLogin is told after a user logged in, but not where Matrix Authentication Service does logins.
 	//
 	// When a module fails, the client's login request fails although the device and its token exist.
 	OnUserLogin = declare[*callbacksv1.OnUserLoginRequest, *callbacksv1.OnUserLoginResponse](AccountValidity, "on_user_login", 2)

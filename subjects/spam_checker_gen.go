@@ -13,7 +13,8 @@ var (
 	// CheckEventForSpam is asked about each event that a local user sends into a room, and about each event that arrives
 	// over federation. It is not asked about memberships, nor about any event of a new room: neither its name and topic nor
 	// its initial_state, nor the state that an upgrade copies. check_event_allowed is asked about all of those. The same event
-	// may be asked about more than once.
+	// may be asked about more than once. Where the room has a policy server, that server has the event by then: what must not
+	// leave this one is refused in check_event_allowed.
 	//
 	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
 	// is redacted and soft-failed for good, which is why the default there is to skip a module that failed. A delayed event
@@ -93,7 +94,8 @@ var (
 	// An empty answer lets the event be sent. A refusal is returned to the user; Synapse leaves its additional_fields out.
 	UserMaySendStateEvent = declare[*callbacksv1.UserMaySendStateEventRequest, *callbacksv1.UserMaySendStateEventResponse](SpamChecker, "user_may_send_state_event", 12)
 
-	// CheckLoginForSpam is asked when a user has proved who they are, before they are logged in.
+	// CheckLoginForSpam is asked when a user has proved who they are, before they are logged in. It is not asked where Matrix
+	// Authentication Service does logins.
 	//
 	// An empty answer lets the login go on. A refusal is returned to the user.
 	CheckLoginForSpam = declare[*callbacksv1.CheckLoginForSpamRequest, *callbacksv1.CheckLoginForSpamResponse](SpamChecker, "check_login_for_spam", 13)
