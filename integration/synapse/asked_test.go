@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"regexp"
@@ -179,9 +180,10 @@ func isAsked(t *testing.T, all []asked, want ...string) {
 }
 
 func newRoomInOrder(t *testing.T, w *world) {
+	var id string
 	all := w.questions(t, func() {
-		w.alice.createRoom(t, map[string]any{
-			"name": "A room", "topic": "A topic", "room_alias_name": w.unique("alias"), "visibility": "public", "invite": []string{w.bob.id},
+		id = w.alice.createRoom(t, map[string]any{
+			"preset": "private_chat", "name": "A room", "topic": "A topic", "room_alias_name": w.unique("alias"), "invite": []string{w.bob.id},
 			"initial_state": []any{map[string]any{"type": "org.example.x", "content": map[string]any{}}},
 		})
 	})
@@ -190,23 +192,41 @@ func newRoomInOrder(t *testing.T, w *world) {
 		"check_visibility_can_be_modified", "user_may_create_room_alias",
 		"check_event_allowed m.room.member", "check_event_allowed m.room.power_levels",
 		"check_event_allowed m.room.canonical_alias", "check_event_allowed m.room.join_rules",
-		"check_event_allowed m.room.history_visibility", "check_event_allowed org.example.x",
+		"check_event_allowed m.room.history_visibility", "check_event_allowed m.room.guest_access", "check_event_allowed org.example.x",
 		"check_event_allowed m.room.name", "check_event_allowed m.room.topic",
 		"user_may_invite", "check_event_allowed m.room.member")
+	const with = "27 with on_new_event"
+	if got := eventually(t, with, func() string {
+		return fmt.Sprint(len(all)+len(w.calls(t, "on_new_event", id)), " with on_new_event")
+	}); got != with {
+		t.Errorf("a new room is %s questions", got)
+	}
 }
 
 func upgradeInOrder(t *testing.T, w *world) {
-	old := w.alice.createRoom(t, map[string]any{"name": "A room"})
-	all := w.questions(t, func() {
-		w.alice.must(t, "POST", room(old, "upgrade"), map[string]any{"new_version": "12"})
-	})
-	isAsked(t, all[:3], "check_event_allowed m.room.create", "check_event_allowed m.room.tombstone", "user_may_create_room")
-	if n := len(about(all, "on_create_room")); n > 0 {
-		t.Error("on_create_room is asked about an upgrade")
-	}
-	for _, a := range about(all, "check_event_for_spam") {
-		if a.about != "m.room.power_levels" { // Of the old room, and the new one's after it was made.
-			t.Errorf("%v was asked about what an upgrade copies", a)
+	for _, u := range []user{w.alice, w.admin} { // Of what server admins do, this is asked.
+		old := u.createRoom(t, map[string]any{"name": "A room"})
+		all := w.questions(t, func() {
+			u.must(t, "POST", room(old, "upgrade"), map[string]any{"new_version": "12"})
+		})
+		isAsked(t, all[:3], "check_event_allowed m.room.create", "check_event_allowed m.room.tombstone", "user_may_create_room")
+		if n := len(about(all, "on_create_room")); n > 0 {
+			t.Error("on_create_room is asked about an upgrade")
+		}
+		for _, a := range about(all, "check_event_for_spam") {
+			if a.about != "m.room.power_levels" { // Of the old room, and the new one's after it was made.
+				t.Errorf("%v was asked about what an upgrade copies", a)
+			}
+		}
+		calls := w.calls(t, "user_may_create_room", u.id)
+		var request struct {
+			RoomConfig map[string]any `json:"room_config"`
+		}
+		if err := json.Unmarshal(calls[len(calls)-1].Request, &request); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"creation_content", "initial_state"}, slices.Sorted(maps.Keys(request.RoomConfig))); diff != "" {
+			t.Errorf("room_config of an upgrade (-want +got):\n%s", diff)
 		}
 	}
 }
@@ -255,6 +275,7 @@ func notAboutAdmins(t *testing.T, w *world) {
 	id := w.alice.createRoom(t, nil)
 	w.admin.must(t, "POST", room(id, "join"), map[string]any{})
 	w.alice.must(t, "PUT", room(id, "state", "m.room.power_levels", ""), map[string]any{"users": map[string]any{w.admin.id: 100}})
+	public := w.bob.createRoom(t, nil)
 	w.refuses(t, "", "user_may_send_state_event", "user_may_invite", "user_may_create_room", "user_may_join_room")
 	for _, u := range []user{w.alice, w.admin} {
 		want := map[string]string{w.alice.id: "403", w.admin.id: "200"}[u.id]
@@ -263,6 +284,7 @@ func notAboutAdmins(t *testing.T, w *world) {
 			"invite": func() string {
 				return u.do(t, "POST", room(id, "invite"), map[string]any{"user_id": "@" + w.unique("new") + ":" + w.s.name}).String()
 			},
+			"join":          func() string { return u.do(t, "POST", room(public, "join"), map[string]any{}).String() },
 			"create a room": func() string { return u.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{}).String() },
 		} {
 			var got string
