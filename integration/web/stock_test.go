@@ -86,6 +86,7 @@ func TestPagesWorkBehindStockProxies(t *testing.T) {
 			eventsComeAtOnce(t, at)
 			socketOfThisPageIsTaken(t, at)
 			filesPass(t, at)
+			hostHasItsPort(t, at)
 		})
 	}
 }
@@ -143,6 +144,19 @@ func documented(t *testing.T, language string) string {
 		t.Fatalf("the page has no block of %s", language)
 	}
 	return block
+}
+
+// hostHasItsPort wants the module to see where the client asked: links to itself have no port otherwise.
+func hostHasItsPort(t *testing.T, at string) {
+	t.Helper()
+	rsp, err := http.Get("http://" + at + "/f/reflect")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	if got := rsp.Header.Get("X-Forwarded-Host"); got != at {
+		t.Errorf("the module sees the host %q, of a client that asked %s", got, at)
+	}
 }
 
 // eventsComeAtOnce wants the first event of a response that never ends.

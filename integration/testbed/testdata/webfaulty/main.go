@@ -93,7 +93,7 @@ func pipe(w http.ResponseWriter, r *http.Request) {
 
 // reflect answers with the fields it was asked with, and with one of the query's, and has no body.
 func reflect(w http.ResponseWriter, r *http.Request) {
-	for _, name := range []string{"Nats-Trace-Dest", "Nats-Trace-Only", "Status"} {
+	for _, name := range []string{"Nats-Trace-Dest", "Nats-Trace-Only", "Status", "X-Forwarded-Host"} {
 		w.Header()[name] = r.Header[name]
 	}
 	w.Header().Set("Said", r.URL.Query().Get("say"))
