@@ -356,7 +356,10 @@ func (s *stage) readsInPieces(news *callbacksv1.OnProfileUpdateRequest) {
 	_, err := s.nc.QueueSubscribe(at.Callback(subjects.OnProfileUpdate, "archive"), "archive", func(q *nats.Msg) {
 		req := &callbacksv1.OnProfileUpdateRequest{}
 		if wire.Decode(s.pulled(q), wire.JSON, req) == nil {
-			read <- req.GetNewProfile().GetDisplayName()
+			select {
+			case read <- req.GetNewProfile().GetDisplayName():
+			default: // It is told again what it took too long to read.
+			}
 		}
 		_ = q.Respond(nil)
 	})
