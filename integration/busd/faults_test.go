@@ -254,7 +254,7 @@ func TestModuleThatRefusesANewConfigurationGoesOnWithTheOldOne(t *testing.T) {
 		t.Error(v)
 	}
 	d.Reconfigure("modules:\n" + faulty(t, "gate", "    config: {secret: password}\n"))
-	testbed.Eventually(t, "nothing is wrong", func() bool { return d.Module("gate").LastError == "" })
+	testbed.Eventually(t, "it is told as over", func() bool { return d.Module("gate").LastErrorOver })
 	if n := d.Stderr.Count("worker started"); n != 1 {
 		t.Errorf("the module was started %d times, want once", n)
 	}

@@ -108,15 +108,16 @@ func (c *Caller) Create(user string) Verdict {
 
 // ModuleStatus is one of the modules that busd lists.
 type ModuleStatus struct {
-	Name         string
-	Order        int
-	State        string
-	Version      string
-	Workers      int
-	Callbacks    []string
-	WebResources []string `json:"web_resources"`
-	LastError    string   `json:"last_error"`
-	Processes    []struct {
+	Name          string
+	Order         int
+	State         string
+	Version       string
+	Workers       int
+	Callbacks     []string
+	WebResources  []string `json:"web_resources"`
+	LastError     string   `json:"last_error"`
+	LastErrorOver bool     `json:"last_error_over"`
+	Processes     []struct {
 		PID    int
 		Worker string
 	}
