@@ -178,15 +178,15 @@ func (d *daemon) needsRestart(c *config.Config) (keys []string) {
 
 func (d *daemon) take(c *config.Config) *door.Changed {
 	was, now := names(d.config.Modules), names(c.Modules)
-	d.config.Modules, d.config.Budget, d.config.Sequential = c.Modules, c.Budget, c.Sequential
-	d.config.Decisions = c.Decisions
+	d.config.Modules, d.config.Sequential, d.config.Decisions = c.Modules, c.Sequential, c.Decisions
 	d.journal.Configure(c.Decisions)
 	d.readers.Configure(mayRead(c.Modules))
 	d.roster.Evaluate(c.Sequential)
-	d.admission.List(now, c.Budget)
+	d.admission.List(now, d.config.Budget)
 	changed := d.roster.Configure(c.Modules, c.Budget, time.Now())
 	d.news.Configure(c.Modules)
 	restarted := d.modules.apply(c.Modules)
+	d.config.Budget = c.Budget // Asks that began before have the earlier one.
 	d.service.Changed(changed)
 	added := without(now, was)
 	diff := &door.Changed{Added: added, Removed: without(was, now), Restarted: restarted, Changed: without(changed, added)}

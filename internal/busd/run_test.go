@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,24 @@ func TestConfigurationStaysTheCallers(t *testing.T) {
 	waittest.Until(t, "the other module is there", func() bool { return strings.Contains(r.create("evil"), `"decided_by":"other"`) })
 	if want := parse(t, dir, text); !reflect.DeepEqual(c, want) {
 		t.Errorf("the configuration was changed to %+v, from %+v", c, want)
+	}
+}
+
+// What is asked under the old budget is answered under it.
+func TestReloadWithAShorterBudgetStopsNoModuleEarlier(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	r := serve(t, parse(t, dir, "modules:\n"+entry("first", "runs")+entry("second", "runs")+"budget: 1h\n"))
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("second", "runs")+"budget: 1ms\n")}
+	r.reload <- busd.Reload{Config: parse(t, dir, "budget: 1ms\n")}
+	ended := func(module string) bool {
+		return slices.ContainsFunc(strings.Split(r.log.String(), "\n"), func(line string) bool {
+			return strings.Contains(line, `"worker ended"`) && strings.Contains(line, `"module":"`+module+`"`)
+		})
+	}
+	waittest.Until(t, "the second has ended", func() bool { return ended("second") })
+	if ended("first") {
+		t.Error("the first has ended before the budget of what it may have been asked")
 	}
 }
 
