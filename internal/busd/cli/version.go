@@ -6,10 +6,9 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
-)
 
-// wireVersion is that of the subjects and messages.
-const wireVersion = "1"
+	"github.com/modulebus/modulebus/internal/wire"
+)
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
@@ -25,7 +24,7 @@ func newVersion() *cobra.Command {
 
 func versionText() string {
 	version, commit := build()
-	return fmt.Sprintf("busd %s\ncommit %s\n%s\nwire %s\n", version, commit, runtime.Version(), wireVersion)
+	return fmt.Sprintf("busd %s\ncommit %s\n%s\nwire %s\n", version, commit, runtime.Version(), wire.Version)
 }
 
 func build() (version, commit string) {
