@@ -18,8 +18,8 @@ import (
 // for each callback, one for each web resource, and some for each watch of its store.
 const maxSubscriptions = 2048
 
-// answerTime is how long a user may take to answer what it was asked. It is longer than any timeout in busd.yaml: a
-// server that forgets the permission earlier turns a late answer into none.
+// answerTime is how long a user may take to answer what it was asked, which is longer than a timeout in busd.yaml should be. Beyond:
+// NATS refuses the answer, and the question runs into its timeout.
 const answerTime = 24 * time.Hour
 
 // User is the identity of a connection to NATS: a module, or one of the users below. Make one with [Module] or [Named].
