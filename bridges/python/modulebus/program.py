@@ -128,7 +128,9 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
     connecting = asyncio.create_task(connect(flags.nats, subjects, flags.credentials, context(flags), **callbacks))
     await _first(connecting, stopping, turned_away)
     if not connecting.done():
-        connecting.cancel()
+        while not connecting.done():  # The client may take a cancellation for the failure of an attempt, and make another one.
+            connecting.cancel()
+            await asyncio.wait([connecting], timeout=CLOSE)
         return DRAINED if stopping.is_set() else CRASHED
     try:
         client = connecting.result()

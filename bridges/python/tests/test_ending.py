@@ -36,6 +36,24 @@ modulebus.main(lambda config, homeserver: module(), options=modulebus.Options(dr
 ROOT = Path(__file__).parents[1]
 
 
+CONNECTING = """
+import asyncio, modulebus
+from modulebus import program
+
+async def connect(*args, **options):
+    print("connects", flush=True)
+    for _ in range(2):
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass  # As asyncio.wait_for does before Python 3.12, where the connection fails at the same time.
+    await asyncio.sleep(3600)
+
+program.connect = connect
+modulebus.main(lambda config, homeserver: None, options=modulebus.Options(drain_timeout=30))
+"""
+
+
 class Server:
     """As much of NATS as a worker needs, until it is silent."""
 
@@ -123,3 +141,14 @@ async def test_worker_ends_though_its_module_holds_it_up() -> None:
         await trial.ask()
         status, said = await trial.end()
         assert (status, "Timeout" in said) == (1, True), said
+
+
+async def test_worker_ends_that_cannot_connect_when_nats_goes() -> None:
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CONNECTING, "--server-name", "example.com", "--module", "m",
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=asyncio.subprocess.PIPE,
+    )
+    assert worker.stdout is not None
+    assert await worker.stdout.readline() == b"connects\n"
+    worker.send_signal(signal.SIGTERM)
+    assert await worker.wait() == 0
