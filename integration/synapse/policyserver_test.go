@@ -310,7 +310,7 @@ func (p *policedWorld) failures(t *testing.T) {
 	t.Helper()
 	p.say(t, map[string]string{"check_event_for_spam": `{"error": "broken"}`})
 	p.underEachPolicy(t)
-	p.config = strings.Replace(p.config, testbed.Program(t, scripted), "sleep, '1000'", 1)
+	p.config = strings.Replace(p.config, "    run: ["+testbed.Program(t, scripted)+"]\n", "", 1)
 	p.d.Reconfigure(fmt.Sprintf(p.config, "skip"))
 	testbed.Eventually(t, "the module has no worker", func() bool { return p.d.Module("scripted").Workers == 0 })
 	p.underEachPolicy(t)
