@@ -149,7 +149,8 @@ func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	}
 	token, ok := shown(r, need)
 	if !ok {
-		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_MISSING_TOKEN", Text: "send Authorization: Bearer with a token that busd's configuration names"}
+		text := "send Authorization: Bearer with a token that busd's configuration names"
+		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_MISSING_TOKEN", Text: text}
 	}
 	return s.lacks(sha256.Sum256([]byte(token)), need)
 }
@@ -159,9 +160,11 @@ func (s *state) lacks(token [sha256.Size]byte, need Scope) *Denial {
 	has := s.scopeOf(token)
 	switch {
 	case has == Public:
-		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_UNKNOWN_TOKEN", Text: "this is not the token of http.token_file, nor one of http.tokens"}
+		text := "this is not the token of http.token_file, nor one of http.tokens"
+		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_UNKNOWN_TOKEN", Text: text}
 	case has&need != need:
-		return &Denial{Status: http.StatusForbidden, Errcode: matrix.Forbidden, Text: fmt.Sprintf("this token has the scope %v, and this needs %v: see http.tokens", has, need)}
+		text := fmt.Sprintf("this token has the scope %v, and this needs %v: see http.tokens", has, need)
+		return &Denial{Status: http.StatusForbidden, Errcode: matrix.Forbidden, Text: text}
 	}
 	return nil
 }
