@@ -76,11 +76,12 @@ func Serve(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// Client follows no redirects and hides no encoding.
+// Client follows no redirects, hides no encoding, and sends a body that it announces with Expect only when told to continue.
 func Client(s *httptest.Server) *http.Client {
 	c := s.Client()
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Transport.(*http.Transport).DisableCompression = true
+	c.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
 	return c
 }
 
