@@ -58,5 +58,5 @@ func (l *line) Send(frame []byte) error {
 // Leave implements [flow.Line].
 func (l *line) Leave() { l.Close() }
 
-// Close implements [flow.Line].
-func (l *line) Close() { l.once.Do(l.parted) }
+// Close implements [flow.Line]. The other side hears of it later, as over a socket, and not in this call, whose locks it may want.
+func (l *line) Close() { l.once.Do(func() { l.running.Go(l.parted) }) }
