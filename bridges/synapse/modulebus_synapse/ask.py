@@ -10,7 +10,7 @@ from synapse.module_api.errors import Codes, SynapseError
 
 from modulebus_synapse import decode, encode
 from modulebus_synapse.config import Config, Policy, declared
-from modulebus_synapse.door import Door, Failed, Question, Refused, Unreachable
+from modulebus_synapse.door import Door, Failed, Held, Question, Refused, Unreachable
 from modulebus_synapse.table import TABLE, Callback, Field, Setting
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,9 @@ class Asker:
             if (decision.get("answer") or {}).get("refusal") is not None:
                 _tell(callback, args, "refused", decision.get("decided_by"), decision)
             return decision
-        except Unreachable:
+        except Unreachable as e:
+            if isinstance(e, Held) and callback.decides:  # How many questions a request is, its sender chooses. It must not open anything.
+                raise failure() from None
             return self._without(callback, args, self.config.policy(callback))
         except Refused:  # What is sent can be anybody's. It must not open what the operator opens for an outage.
             return self._without(callback, args, declared(callback))

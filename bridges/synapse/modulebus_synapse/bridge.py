@@ -62,7 +62,7 @@ class ModuleBus:
         logger.error("busd has not said yet what its modules want: until it does, all that they may want does as on_failure says")
         names: dict[str, list[str]] = {}
         for callback in TABLE.callbacks.values():
-            shut = callback.rule in ("FIRST", "FOLD") and set(attr.astuple(config.policy(callback))) != {"skip"}
+            shut = callback.decides and set(attr.astuple(config.policy(callback))) != {"skip"}
             if callback.name in config.on_failure or shut and self._has(callback):
                 names.setdefault(callback.category, []).append(callback.name)
         self._update({"callbacks": names})

@@ -18,7 +18,7 @@ from modulebus_synapse.answer import Answer
 from modulebus_synapse.blocking import fetch
 from modulebus_synapse.config import Config
 from modulebus_synapse.connection import Closed, Connections, Server
-from modulebus_synapse.patience import Breaker, Budgets
+from modulebus_synapse.patience import Breaker, Budget, Budgets
 from modulebus_synapse.slots import LEAST, Slots
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,10 @@ class Unreachable(Exception):
     def __init__(self, text: str, outage: bool = True):
         super().__init__(text)
         self.outage = outage  # Rather than this one question that took too long.
+
+
+class Held(Unreachable):
+    """A user's request has been held for as long as it may be, so the question got less time than its modules may take."""
 
 
 class Failed(Exception):
@@ -125,50 +129,63 @@ class Door:
     async def ask(self, question: Question) -> dict[str, Any]:
         """The decision about a callback.
 
-        A request of a user waits no longer than the question's time, in all, for answers that do not come. While busd
-        is only restarting, the question waits for it.
+        A request of a user is held no longer than the question's time, in all. After that, only answers that come
+        quickly are waited for, so that many of them fail nothing. While busd is only restarting, the question waits for it.
         """
         began = self.reactor.seconds()
-        if question.seconds - self.budgets.waited() <= question.seconds * LEAST:
-            raise self._late(question.seconds)
-        if not self.breaker.enter():
+        budget = self.budgets.current()
+        if budget.spent:
+            raise self._held(question.seconds)
+        if question.seconds - budget.waited <= question.seconds * LEAST or not self.breaker.enter():
             raise self._late(question.seconds)
         answered = False
+        budget.begin(began)
         try:
-            answer = await self._answer(question, began)
+            answer = await self._answer(question, began, budget)
             answered = True
         except (Unreachable, CancelledError) as e:
             answered = isinstance(e, CancelledError) or e.outage
-            self.budgets.wait(self.reactor.seconds() - began)
+            budget.waited += self.reactor.seconds() - began
             raise
         finally:
+            budget.end(self.reactor.seconds())
             self.breaker.leave(answered)
         return self._decision(question, answer)
 
-    async def _answer(self, question: Question, began: float) -> Answer:
+    async def _answer(self, question: Question, began: float, budget: Budget) -> Answer:
         """What busd answers when it is its turn to."""
         if not await self.slots.acquire():
             raise self._late(question.seconds)
         progress = False
+        now = self.reactor.seconds()
+        short = budget.answered(now) > question.seconds * (1 - _SHARE)  # Of time that its modules may take.
         try:
-            own = question.seconds - self.config.timeout - self.budgets.waited()
-            answer = await self._patiently(question, self.reactor.seconds() + self.slots.left(began) + own)
+            end = now + self.slots.left(began) + question.seconds - self.config.timeout - budget.waited
+            answer = await self._patiently(question, end, now + budget.patience(question.seconds, now))
             progress = True
             return answer
-        except _Late:
-            raise self._late(question.seconds) from None
+        except (_Late, Unreachable) as e:
+            budget.spent = short
+            if short:
+                raise self._held(question.seconds) from None
+            raise self._late(question.seconds) if isinstance(e, _Late) else e from None
         finally:
             self.slots.release(progress)
 
-    async def _patiently(self, question: Question, end: float) -> Answer:
-        """Asks, and asks a busd that restarts once more, as long as there is time left."""
+    async def _patiently(self, question: Question, end: float, limit: float) -> Answer:
+        """Asks, and asks a busd that restarts once more, as long as there is time left.
+
+        Busd has until the end. The limit, which may be earlier, is this side's alone, so that a user whose requests are
+        many questions makes no module seem slow.
+        """
         pause = _AGAIN[0]
         while True:
             await self._sleep(self.not_before - self.reactor.seconds())
-            seconds = max(end - self.reactor.seconds(), 0.001)
+            now = self.reactor.seconds()
+            seconds, patience = max(end - now, 0.001), max(min(end, limit) - now, 0.001)
             failure: Exception | str | None
             try:
-                answer = await self._exchange(self._sender(question, seconds), question.again, seconds)
+                answer = await self._exchange(self._sender(question, seconds), question.again, patience)
                 failure = _restarting(answer, question.again)
                 if answer.field(b"retry-after"):
                     self.not_before = self.reactor.seconds() + _SILENCE
@@ -177,7 +194,7 @@ class Door:
             if failure is None:
                 return answer
             self._missed()
-            if not self._may_be_back(failure, question, end - pause):
+            if not self._may_be_back(failure, question, min(end, limit) - pause):
                 raise self._gone(failure)
             self.connections.drop()
             await self._sleep(pause)
@@ -274,6 +291,11 @@ class Door:
         text = f"busd gave no answer within {seconds:g} s"
         self._say(text)
         return Unreachable(text, outage=False)
+
+    def _held(self, seconds: float) -> Held:
+        text = f"answers held a request of a user for {seconds:g} s, and the next did not come quickly: what it decides fails"
+        self._say(text)
+        return Held(text, outage=False)
 
     def _say(self, text: str) -> None:
         """Says something that may happen to many questions, every few seconds."""

@@ -3,28 +3,65 @@
 import weakref
 from typing import Any
 
+import attr
 from synapse.logging.context import current_context
 
 _UNANSWERED = 3
 """How many questions in a row may get no answer. Beyond: one question at a time is asked, until one is answered."""
 
 
+_QUICK = 20
+"""How many hundredths of `timeout` each question has in a request that answers have held for all of it. Beyond: what decides fails, whatever its policy."""
+
+_USERS = ("/_matrix/client/", "/_matrix/media/", "/_synapse/client/")  # Whose requests are users', and not other servers'.
+
+
+@attr.s(auto_attribs=True, slots=True)
+class Budget:
+    """For how long the questions of one request have held it."""
+
+    users: bool  # And not another server's, or nobody's.
+    waited: float = 0.0  # Seconds for answers that did not come.
+    spent: bool = False  # A question of a request that was held for its time did not come quickly.
+    _over: float = 0.0  # Seconds of questions that are over.
+    _pending: int = 0
+    _since: float = 0.0  # When the first of those that are pending began.
+
+    def begin(self, now: float) -> None:
+        self._since = self._since if self._pending else now
+        self._pending += 1
+
+    def end(self, now: float) -> None:
+        self._pending -= 1
+        if not self._pending:
+            self._over += now - self._since
+
+    def answered(self, now: float) -> float:
+        """Seconds for which answers that came held it, if it is a user's."""
+        held = self._over + (now - self._since if self._pending else 0.0)
+        return max(0.0, held - self.waited) if self.users else 0.0
+
+    def patience(self, seconds: float, now: float) -> float:
+        """For how long a question that may take so long is waited for."""
+        return max(seconds - self.answered(now), seconds * _QUICK / 100)
+
+
 class Budgets:
-    """How long each request of a user has waited for answers that did not come: of all its questions together."""
+    """The budget of each request, for as long as it lasts."""
 
     def __init__(self) -> None:
-        self._waited: dict[int, tuple[weakref.ref[Any], float]] = {}
+        self._budgets: dict[int, tuple[weakref.ref[Any], Budget]] = {}
 
-    def waited(self) -> float:
-        """Seconds that the current request has waited. What is no request of anybody has no budget."""
-        return self._waited.get(id(_request()), (None, 0.0))[1]
-
-    def wait(self, seconds: float) -> None:
-        """Says that the current request has waited for nothing."""
+    def current(self) -> Budget:
+        """That of the current request. What is no request has a new one for each question."""
         request = _request()
-        if request is not None:
-            key = id(request)
-            self._waited[key] = (weakref.ref(request, lambda _: self._waited.pop(key, None)), self.waited() + seconds)
+        if request is None:
+            return Budget(users=False)
+        key = id(request)
+        if key not in self._budgets:
+            gone = weakref.ref(request, lambda _: self._budgets.pop(key, None))
+            self._budgets[key] = gone, Budget(str(request.url).startswith(_USERS))
+        return self._budgets[key][1]
 
 
 def _request() -> Any:

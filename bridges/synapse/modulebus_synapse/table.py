@@ -53,6 +53,11 @@ class Callback:
     def full_name(self) -> str:
         return f"{self.category}.{self.name}"
 
+    @property
+    def decides(self) -> bool:
+        """Whether an answer can keep somebody from something."""
+        return self.rule in ("FIRST", "FOLD")
+
     def reply_field(self, name: str) -> Field | None:
         return next((f for f in self.reply if f.name == name), None)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from modulebus_synapse import ModuleBus, bridge
-from modulebus_synapse.door import Failed, Question, Refused, Unreachable
+from modulebus_synapse.door import Failed, Held, Question, Refused, Unreachable
 from synapse.module_api import NOT_SPAM, ModuleApi
 from synapse.module_api.errors import Codes, ConfigError, SynapseError
 
@@ -274,6 +274,15 @@ def test_a_question_that_busd_does_not_take_opens_nothing(setting: Setting) -> N
     with pytest.raises(SynapseError):
         run(setting.api.function("check_event_for_spam")(event("@a:here")))
     assert run(setting.api.function("check_event_for_spam")(event("@a:there"))) is NOT_SPAM
+
+
+def test_a_request_of_too_many_slow_answers_opens_nothing(setting: Setting) -> None:
+    """How many questions a request is, its sender chooses, so what the operator said of an outage is not for it."""
+    setting.start(wants(CREATE, "third_party_rules.on_new_event"), on_failure={"user_may_create_room": "skip"})
+    setting.door.answer = Held("slow", outage=False)
+    with pytest.raises(SynapseError):
+        run(setting.api.function("user_may_create_room")("@a:here", {}))
+    assert run(setting.api.function("on_new_event")(event("@a:here"), {})) is None
 
 
 def test_another_server_name_than_busds_is_logged_once(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 from modulebus_synapse.config import Config
-from modulebus_synapse.door import Door, Failed, Question, Refused, Unreachable
+from modulebus_synapse.door import Door, Failed, Held, Question, Refused, Unreachable
 from modulebus_synapse.patience import Budgets
 from synapse.logging.context import SENTINEL_CONTEXT, ContextRequest, LoggingContext, current_context, run_in_background
 from twisted.internet import reactor
@@ -65,8 +65,8 @@ class Wire(Protocol):
         self.lost.callback(None)
 
 
-def a_request() -> ContextRequest:
-    values = {a.name: "x" for a in ContextRequest.__attrs_attrs__}
+def a_request(url: str = "/_matrix/client/v3/createRoom") -> ContextRequest:
+    values = {a.name: url for a in ContextRequest.__attrs_attrs__}
     return ContextRequest(**values)  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def question(door: Door, message: bytes = b"{}", again: bool = False, path: str 
     return Question("c/n", message, door.config.timeout, again, path)
 
 
-class Held:
+class Frozen:
     """The reactor, with connections as they are, and a time that passes only when a test says so."""
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class DoorTest(TestCase):
         return self.assertFailure(self.ask(door), Failed)
 
     def test_gives_up_in_time(self) -> Any:
-        time = Held()
+        time = Frozen()
         door, _ = self.busd(lambda _: time.soon(2.0), time=time, timeout=2.0)
 
         def check(e: Unreachable) -> None:
@@ -292,7 +292,7 @@ class DoorTest(TestCase):
 
     def test_those_who_wait_their_turn_do_not_wait_longer(self) -> Any:
         """Who waits for a turn gives up when who was asked does: so nobody is asked late."""
-        time = Held()
+        time = Frozen()
         door, busd = self.busd(lambda _: time.soon(2.0 if len(busd.seen) == 128 else 0.0), time=time, timeout=2.0)
 
         async def one() -> None:
@@ -408,7 +408,7 @@ class DoorTest(TestCase):
         return ensureDeferred(go())
 
     def test_half_an_answer_in_time(self) -> Any:
-        time = Held()
+        time = Frozen()
         door, wires = self.wires([YES[:-1]], time=time, timeout=2.0)
 
         async def go() -> None:
@@ -515,7 +515,7 @@ class DoorTest(TestCase):
             await door.ask(question(door))
 
     def test_a_request_waits_for_nothing_no_longer_than_for_one_question(self) -> Any:
-        time = Held()
+        time = Frozen()
         door, busd = self.busd(lambda _: time.soon(2.0), time=time, timeout=2.0)
 
         async def go() -> None:
@@ -537,21 +537,89 @@ class DoorTest(TestCase):
             with LoggingContext(name="r", server_name="localhost", request=a_request()):
                 for _ in range(30):
                     await door.ask(question(door))
-                self.assertEqual(door.budgets.waited(), 0)
+                self.assertEqual(door.budgets.current().waited, 0)
 
         return ensureDeferred(go())
 
     def test_what_a_request_waited_is_forgotten_with_it(self) -> None:
         budgets = Budgets()
         with LoggingContext(name="r", server_name="localhost", request=a_request()):
-            budgets.wait(1)
-            budgets.wait(0.5)
-            self.assertEqual(budgets.waited(), 1.5)
+            budgets.current().waited += 1
+            budgets.current().waited += 0.5
+            self.assertEqual(budgets.current().waited, 1.5)
         gc.collect()
-        self.assertEqual(budgets._waited, {})
+        self.assertEqual(budgets._budgets, {})
+
+    def slow(self, *takes: float) -> tuple[Door, Frozen, list[float]]:
+        """A busd whose answers take so many seconds, one after the other, for a bridge that waits for two."""
+        time, asked, left = Frozen(), list[float](), list(takes)
+
+        def answer(request: Request) -> int:
+            asked.append(time.seconds())
+            took = left.pop(0)
+
+            def done() -> None:
+                time.advance(took)
+                if not request._disconnected:  # The other side may have given up.
+                    request.write(b"{}")
+                    request.finish()
+
+            REACTOR.callLater(0, done)
+            return NOT_DONE_YET
+
+        door, _ = self.busd(answer, time=time, timeout=2.0)
+        return door, time, asked
+
+    def test_a_user_is_held_no_longer_than_the_timeout_by_answers_that_come(self) -> Any:
+        door, time, asked = self.slow(0.9, 0.9, 0.9)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request()):
+                await door.ask(question(door))
+                await door.ask(question(door))
+                for _ in range(3):
+                    with self.assertRaises(Held):
+                        await door.ask(question(door))
+            self.assertEqual(len(asked), 3, "what is asked after that")
+
+        return ensureDeferred(go())
+
+    def test_quick_answers_fail_no_request_however_many_they_are(self) -> Any:
+        door, time, _ = self.slow(*[0.3] * 40)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request()):
+                for _ in range(40):
+                    await door.ask(question(door))
+            self.assertAlmostEqual(time.seconds(), 12)
+
+        return ensureDeferred(go())
+
+    def test_another_servers_request_is_held_for_all_of_its_answers(self) -> Any:
+        door, _, asked = self.slow(*[0.9] * 10)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request("/_matrix/federation/v1/send/1")):
+                for _ in range(10):
+                    await door.ask(question(door))
+            self.assertEqual(len(asked), 10)
+
+        return ensureDeferred(go())
+
+    def test_an_outage_within_a_request_is_one_where_it_was_hardly_held(self) -> Any:
+        door, _, _ = self.slow(0.1, 5)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request()):
+                await door.ask(question(door))
+                with self.assertRaises(Unreachable) as raised:
+                    await door.ask(question(door))
+            self.assertNotIsInstance(raised.exception, Held)
+
+        return ensureDeferred(go())
 
     def test_a_busd_that_answers_nobody_is_asked_one_question_at_a_time(self) -> Any:
-        time, answers = Held(), b""
+        time, answers = Frozen(), b""
         door, busd = self.busd(lambda _: answers or time.soon(2.0), time=time, timeout=2.0)
 
         async def go() -> None:
@@ -652,7 +720,7 @@ class DoorTest(TestCase):
 
     def test_a_poll_whose_connection_is_closed_after_a_while_is_no_outage(self) -> Any:
         """Some proxies close the connection, and say nothing. Where it is closed at once, nobody answers."""
-        time = Held()
+        time = Frozen()
         door, wires = self.wires([], [CLOSE], [CLOSE], [CLOSE], time=time)
 
         async def go() -> None:
