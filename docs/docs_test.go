@@ -161,8 +161,8 @@ func TestChangelogGoesOn(t *testing.T) {
 
 func TestGateIsShort(t *testing.T) {
 	t.Parallel()
-	if n := strings.Count(read(t, "examples/python/gate.py"), "\n"); n > 60 {
-		t.Errorf("gate.py has %d lines; documents say that sixty are enough", n)
+	if n := strings.Count(read(t, "examples/python/gate.py"), "\n"); n > 70 {
+		t.Errorf("gate.py has %d lines; documents say that seventy are enough", n)
 	}
 }
 

@@ -4,6 +4,11 @@ import { randomUUID } from "node:crypto";
 import { connect, credsAuthenticator, headers } from "@nats-io/transport-node";
 
 const env = process.env;
+for (const name of ["MODULEBUS_NATS_URL", "MODULEBUS_SERVER_NAME", "MODULEBUS_MODULE"]) {
+  if (env[name]) continue;
+  console.error(`${name} is not set; busd sets it for the modules that it runs, and for those that it verifies`);
+  process.exit(2);
+}
 const token = (text) =>
   encodeURIComponent(text).replace(/[.~!*'()]/g, (c) => "%" + c.charCodeAt(0).toString(16).toUpperCase()) || "%";
 
@@ -67,7 +72,7 @@ function onQuestion(error, msg) {
 async function join() {
   const entry = await busd("entry", {});
   if (!entry.listed) return 1000;
-  const joined = { worker, version: "1.0.0", config_revision: entry.config_revision, json: true };
+  const joined = { worker, version: "1.1.0", config_revision: entry.config_revision, json: true };
   try {
     config = parse(entry.config);
   } catch (error) {

@@ -5,10 +5,18 @@ import nats, nats.errors
 def token(text):
     return urllib.parse.quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
 
-SERVER, MODULE = token(os.environ["MODULEBUS_SERVER_NAME"]), token(os.environ["MODULEBUS_MODULE"])
+try:
+    SERVERS, SERVER, MODULE = (os.environ[f"MODULEBUS_{name}"] for name in ("NATS_URL", "SERVER_NAME", "MODULE"))
+except KeyError as missing:
+    sys.exit(f"{missing} is not set; busd sets it for the modules that it runs, and for those that it verifies")
+SERVER, MODULE = token(SERVER), token(MODULE)
 WORKER, MOST = os.environ.get("MODULEBUS_WORKER", uuid.uuid4().hex), 256  # so many questions at once
 CALLBACK, JSON = "spam_checker.user_may_create_room", {"Content-Type": "application/json"}
 ASKED, ABOUT = f"modulebus.{SERVER}.cb.{CALLBACK}.{MODULE}", f"modulebus.{SERVER}.module.{MODULE}"
+
+def wrong(config):  # what it may not say, with the path, and without its values, which may be secret
+    error = {"path": "deny", "error": "must be a list of user IDs"}
+    return {} if isinstance(config.get("deny", []), list) else {"config_error": error}
 
 def failure(kind, text):  # an empty payload with these headers; without them it would be "no opinion"
     return {"Nats-Service-Error-Code": kind, "Nats-Service-Error": text}
@@ -21,8 +29,8 @@ async def main():
     config, subs, tasks, stop, wake = {}, [], set(), asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: (stop.set(), wake.set()))
     async def changed(*_): wake.set()
-    nc = await nats.connect(os.environ["MODULEBUS_NATS_URL"].split(","), max_reconnect_attempts=-1, closed_cb=changed,
-                            inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}", user_credentials=os.environ.get("MODULEBUS_CREDENTIALS"))
+    nc = await nats.connect(SERVERS.split(","), max_reconnect_attempts=-1, closed_cb=changed, inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}",
+                            user_credentials=os.environ.get("MODULEBUS_CREDENTIALS"))
     async def busd(what, body):
         return json.loads((await nc.request(f"{ABOUT}.{what}", json.dumps(body).encode(), 2, headers=JSON)).data)
     async def answer(msg):
@@ -43,11 +51,13 @@ async def main():
         try:
             entry = await busd("entry", {})
             if entry["listed"]:
-                config = entry["config"]
+                joined = {"worker": WORKER, "version": "1.2.0", "config_revision": entry["config_revision"], **wrong(entry["config"])}
+                if "config_error" not in joined: config = entry["config"]
+                elif not subs:  # it cannot start with that; one that runs goes on with what it had
+                    await busd("join", joined); sys.exit(78)
                 subs = subs or [await nc.subscribe(f"{ABOUT}.changed", cb=changed), await nc.subscribe(ASKED, MODULE, asked),
                                 await nc.subscribe(f"{ASKED}.{token(WORKER)}", cb=asked)]
-                await busd("join", {"worker": WORKER, "version": "1.1.0", "callbacks": [CALLBACK], "json": True,
-                                    "config_revision": entry["config_revision"]})
+                await busd("join", {**joined, "callbacks": [CALLBACK], "json": True})
                 pause = entry["join_every_ms"] / 1000
         except nats.errors.Error as error:
             print("waiting for busd:", error, flush=True)

@@ -27,43 +27,27 @@ func packaged(t *testing.T) string {
 	return filepath.Join(dir, "gate.mjs")
 }
 
-func TestVerifyFindsNothingWrongWithTheExamples(t *testing.T) {
+func TestVerifyReportsInJSONAndJUnit(t *testing.T) {
 	t.Parallel()
-	root, err := filepath.Abs(testbed.Root)
-	if err != nil {
-		t.Fatal(err)
+	junit := filepath.Join(t.TempDir(), "junit.xml")
+	status, stdout, stderr := testbed.Run(t, "verify", "--json", "--junit", junit, "--module-config", `{"deny": ["@a:b"]}`, "--", testbed.Program(t, testbed.Demo))
+	var report struct {
+		Correct bool
+		Results []struct{ Rule, Verdict, Why string }
 	}
-	kit := "PYTHONPATH=" + filepath.Join(root, "bridges/python")
-	for name, command := range map[string][]string{
-		"the demo module":      {testbed.Program(t, testbed.Demo)},
-		"Python without a kit": {testbed.Python(t), filepath.Join(root, "examples/python/gate.py")},
-		"Python with the kit":  {"env", kit, testbed.Python(t), filepath.Join(root, "examples/python/kit.py")},
-		"JavaScript":           {"node", packaged(t)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			junit := filepath.Join(t.TempDir(), "junit.xml")
-			args := append([]string{"verify", "--json", "--junit", junit, "--module-config", `{"deny": ["@a:b"]}`, "--"}, command...)
-			status, stdout, stderr := testbed.Run(t, args...)
-			var report struct {
-				Correct bool
-				Results []struct{ Rule, Verdict, Why string }
-			}
-			if err := json.Unmarshal([]byte(stdout), &report); err != nil {
-				t.Fatalf("%v: %s%s", err, stdout, stderr)
-			}
-			for _, r := range report.Results {
-				if r.Verdict == "broken" {
-					t.Errorf("%s: %s", r.Rule, r.Why)
-				}
-			}
-			if status != 0 || !report.Correct || len(report.Results) < 30 {
-				t.Errorf("status %d: %s", status, stdout)
-			}
-			if text, err := os.ReadFile(junit); err != nil || !strings.Contains(string(text), `<testcase classname="protocol" name="joins">`) {
-				t.Errorf("%v: %s", err, text)
-			}
-		})
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatalf("%v: %s%s", err, stdout, stderr)
+	}
+	for _, r := range report.Results {
+		if r.Verdict == "broken" {
+			t.Errorf("%s: %s", r.Rule, r.Why)
+		}
+	}
+	if status != 0 || !report.Correct || len(report.Results) < 30 {
+		t.Errorf("status %d: %s", status, stdout)
+	}
+	if text, err := os.ReadFile(junit); err != nil || !strings.Contains(string(text), `<testcase classname="protocol" name="joins">`) {
+		t.Errorf("%v: %s", err, text)
 	}
 }
 

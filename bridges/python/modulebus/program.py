@@ -59,8 +59,10 @@ def parse(parser: argparse.ArgumentParser, args: list[str]) -> argparse.Namespac
     for name, default in (("nats", "nats://127.0.0.1:4222"), ("server-name", None), ("module", None), ("credentials", None), ("nats-ca", None), ("nats-cert", None), ("nats-key", None), ("log-level", "info")):
         variable = {"nats": "MODULEBUS_NATS_URL"}.get(name, "MODULEBUS_" + name.upper().replace("-", "_"))
         value = os.environ.get(variable) or default
-        parser.add_argument(f"--{name}", default=value, required=value is None and name in ("server-name", "module"), help=f"${variable}")
+        parser.add_argument(f"--{name}", default=value, help=f"${variable}")
     flags = parser.parse_args(args)
+    if flags.server_name is None or flags.module is None:
+        parser.error("--server-name and --module are required; busd sets them for the modules that it runs, and for those that it verifies")
     if flags.log_level.upper() not in ("DEBUG", "INFO", "WARN", "WARNING", "ERROR"):
         parser.error("--log-level: use debug, info, warn or error")
     if (flags.nats_cert is None) != (flags.nats_key is None):
