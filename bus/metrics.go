@@ -23,6 +23,7 @@ type metrics struct {
 	hedges    *prometheus.CounterVec   // callback, module
 
 	unshadowed prometheus.Counter
+	untaken    prometheus.Counter // calls of the Module API
 	web        *webMetrics
 }
 
@@ -49,14 +50,16 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		hedges:   counter("hedged_requests_total", "Second requests to a module whose first worker took long.", "callback", "module"),
 		web:      newWebMetrics(r),
 	}
-	m.unshadowed = prometheus.NewCounter(prometheus.CounterOpts{
-		Namespace: namespace, Name: "shadow_asks_lost_total", Help: "Asks that modules in shadow were not asked, because too many were under way.",
-	})
+	count := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+	}
+	m.unshadowed = count("shadow_asks_lost_total", "Asks that modules in shadow were not asked, because too many were under way.")
+	m.untaken = count("module_api_calls_not_taken_total", "Calls of the Module API that were answered 429, because too many were under way.")
 	if r == nil {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range append(m.web.collectors(), m.asks, m.decisions, m.seconds, m.answers, m.failures, m.hedges, m.unshadowed) {
+	for _, c := range append(m.web.collectors(), m.asks, m.decisions, m.seconds, m.answers, m.failures, m.hedges, m.unshadowed, m.untaken) {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/redact"
@@ -23,7 +24,7 @@ import (
 type MatrixError = matrix.Error
 
 const (
-	maxCalls     = 512         // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED.
+	maxCalls     = 512         // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED; modulebus_module_api_calls_not_taken_total counts it.
 	closeTimeout = time.Second // for calls to return after their contexts have ended
 )
 
@@ -71,7 +72,7 @@ func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
 	if c.nc == nil {
 		return nil, errors.New("bus: the Module API needs NATS")
 	}
-	s := &calls{client: c, handle: handle}
+	s := &calls{client: c, handle: handle, log: c.log.Sample(&zerolog.BurstSampler{Burst: 1, Period: 10 * time.Second})}
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, fmt.Errorf("bus: cannot serve the Module API: %w", err)
@@ -94,13 +95,14 @@ type calls struct {
 	handle    CallFunc
 	responder *responder.Responder
 	cancel    context.CancelFunc // ends the contexts of all calls
+	log       zerolog.Logger     // of what may happen to many calls
 }
 
 func (s *calls) open() error {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	nc, server := s.client.nc, s.client.server
-	s.responder = responder.New(nc, responder.Options{Limit: maxCalls, Serve: s.serve, Spell: spellCall, Context: ctx, Log: &s.client.log})
+	s.responder = responder.New(nc, responder.Options{Limit: maxCalls, Serve: s.serve, Spell: s.spell, Context: ctx, Log: &s.client.log})
 	if err := s.responder.Subscribe(server.APIAny(), "homeserver"); err != nil {
 		return err
 	}
@@ -137,11 +139,13 @@ func (s *calls) serve(m *nats.Msg) responder.Answer {
 	return responder.Answer{Header: in.Header(), Data: data}
 }
 
-// spellCall reports what went wrong between a module and the answer to its call.
-func spellCall(t responder.Trouble) responder.Answer {
+// spell reports what went wrong between a module and the answer to its call.
+func (s *calls) spell(t responder.Trouble) responder.Answer {
 	e := &MatrixError{Status: http.StatusInternalServerError, Errcode: matrix.Unknown, Text: "internal error"}
 	switch t.Cause {
 	case responder.Busy:
+		s.client.metrics.untaken.Inc()
+		s.log.Warn().Int("most", maxCalls).Msg("calls of the Module API are answered 429: too many are under way")
 		e = &MatrixError{Status: http.StatusTooManyRequests, Errcode: matrix.LimitExceeded, Text: "too many calls of the Module API are under way"}
 	case responder.TooLarge:
 		e = &MatrixError{Status: http.StatusBadGateway, Errcode: matrix.TooLarge, Text: "the reply is larger than the server's max_payload: ask for less"}
@@ -223,7 +227,7 @@ func (s *calls) refusal(m *nats.Msg, err error) responder.Answer {
 	switch {
 	case errors.As(err, &e):
 	case errors.As(err, &panicked): // It has been logged.
-		return spellCall(responder.Trouble{Cause: responder.Panicked})
+		return s.spell(responder.Trouble{Cause: responder.Panicked})
 	case errors.Is(err, context.DeadlineExceeded):
 		e = &MatrixError{Status: http.StatusGatewayTimeout, Errcode: matrix.Unknown, Text: "the homeserver did not answer in time"}
 	default:

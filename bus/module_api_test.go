@@ -3,11 +3,17 @@ package bus_test
 import (
 	"context"
 	"net/http"
+	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
@@ -51,5 +57,52 @@ func TestCallWithWhatIsNoJSONIsNotMade(t *testing.T) {
 	}
 	if len(made) > 0 {
 		t.Errorf("%s was made", <-made)
+	}
+}
+
+func TestCallsBeyondTheLimitAreCountedAndLogged(t *testing.T) {
+	t.Parallel()
+	said, metrics := &waittest.Log{}, prometheus.NewRegistry()
+	log := zerolog.New(said)
+	s := newStageWith(t, natstest.InProcess(t), bus.Options{Log: &log, Registerer: metrics}, entry("a"))
+	release := make(chan struct{})
+	var under sync.WaitGroup
+	under.Add(bus.MaxCalls)
+	stop, err := s.ServeCalls(func(context.Context, *subjects.Method, proto.Message) (proto.Message, error) {
+		under.Done()
+		<-release
+		return &moduleapiv1.GetUserinfoByIdResponse{}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(release); stop() })
+	subject := names.API(subjects.APIGetUserinfoById.Method, "a")
+	for range bus.MaxCalls {
+		if err := s.nc.PublishRequest(subject, nats.NewInbox(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	under.Wait()
+	for range 2 {
+		m, err := s.nc.RequestWithContext(t.Context(), subject, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := wire.MatrixErrorOf(m); e == nil || e.Status != http.StatusTooManyRequests {
+			t.Errorf("answered %v", e)
+		}
+	}
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if n := f.GetMetric()[0].GetCounter().GetValue(); f.GetName() == "modulebus_module_api_calls_not_taken_total" && n != 2 {
+			t.Errorf("%g calls were counted", n)
+		}
+	}
+	if n := said.Count("answered 429"); n != 1 {
+		t.Errorf("the log says so %d times", n)
 	}
 }

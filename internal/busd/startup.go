@@ -255,6 +255,7 @@ func (d *daemon) openRoster() error {
 	if d.service, err = roster.Prepare(d.roster, o); err != nil {
 		return err
 	}
+	d.metrics.MustRegister(d.service)
 	d.onClose(d.service.Close)
 	if err := d.openStores(); err != nil {
 		return err
@@ -396,6 +397,7 @@ func (d *daemon) openHTTP() error {
 		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Trouble: d.broker.Trouble, Failed: d.fail,
 		TracerProvider: d.TracerProvider, Log: d.Log,
 	})
+	d.metrics.MustRegister(d.http)
 	return d.openDoor(d.http)
 }
 

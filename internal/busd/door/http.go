@@ -31,13 +31,15 @@ import (
 )
 
 const (
-	// headerTimeout is how long a client may take to send its request's header. Beyond: the connection is closed.
+	// headerTimeout is how long a client may take to send its request's header. Beyond: the connection is closed, and
+	// modulebus_connections_cut_total counts it.
 	headerTimeout = 10 * time.Second
 
 	// maxHeader is the size of a request's header in bytes. Beyond: answered 431.
 	maxHeader = 1 << 20
 
-	// idleTimeout is how long a connection may be without a request. Beyond: the connection is closed.
+	// idleTimeout is how long a connection may be without a request. Beyond: the connection is closed, and
+	// modulebus_connections_cut_total counts it.
 	idleTimeout = 2 * time.Minute
 
 	// turnAwayTime is how long a draining busd answers clients that go on asking with 503. Beyond: it stops listening.
@@ -94,9 +96,11 @@ type HTTPOptions struct {
 }
 
 // HTTP is the door for homeservers that ask over HTTP, for operators, and for visitors of modules' web resources. It implements [Door].
+// As a collector, it has how many connections were cut.
 // Draining begins with the Drain of its Life.
 type HTTP struct {
 	HTTPOptions
+	prometheus.Collector
 	asks        chan struct{} // has a place for each ask under way
 	tiers       []tier        // of questions that are being read or asked, by size
 	closed      phase         // begins with Close: asks that still run end
@@ -106,13 +110,15 @@ type HTTP struct {
 	refused     atomic.Int64           // requests turned away while draining
 	connections atomic.Int64           // of clients
 	stranger    atomic.Pointer[string] // the name of the last homeserver that is called otherwise
+	cuts        *cuts
 	unheardOf   atomic.Pointer[string] // the last callback of the antispam protocol that nobody here knows
 }
 
 // NewHTTP returns the door, closed.
 func NewHTTP(o HTTPOptions) *HTTP {
+	cuts := newCuts(o.Log)
 	return &HTTP{
-		HTTPOptions: o, asks: make(chan struct{}, maxAsks), tiers: newTiers(), closed: newPhase(),
+		HTTPOptions: o, Collector: cuts.counter, asks: make(chan struct{}, maxAsks), tiers: newTiers(), closed: newPhase(), cuts: cuts,
 	}
 }
 
@@ -122,6 +128,7 @@ func (d *HTTP) Open() (err error) {
 	if err != nil {
 		return fmt.Errorf("http.listen: cannot listen on %s: %w: is another busd running? Set http.listen to another port", d.Config.Listen, err)
 	}
+	d.listener = d.cuts.over(d.listener)
 	d.server = &http.Server{
 		Handler: d.handler(), ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout, ConnState: d.count,
 		ErrorLog: log.New(httpLog{d.Log}, "", 0),
@@ -182,8 +189,9 @@ func (d *HTTP) awaitQuiet() {
 	}
 }
 
-// count follows how many clients are connected.
-func (d *HTTP) count(_ net.Conn, s http.ConnState) {
+// count follows how many clients are connected, and what they do.
+func (d *HTTP) count(c net.Conn, s http.ConnState) {
+	turn(c, s)
 	switch s {
 	case http.StateNew:
 		d.connections.Add(1)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
@@ -20,8 +21,11 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Service is a roster on NATS: it answers modules and homeservers, and tells both of changes.
+// Service is a roster on NATS: it answers modules and homeservers, and tells both of changes. As a collector, it has how many
+// messages of modules it did not take.
 type Service struct {
+	prometheus.Collector
+
 	roster   *Roster
 	nc       *nats.Conn
 	server   subjects.Server
@@ -74,6 +78,7 @@ func Prepare(r *Roster, o Options) (*Service, error) {
 		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Each message that is wrong is logged.
 		wake: make(chan struct{}, 1), cancel: cancel, throttle: newThrottle(o.Log), pace: rate.NewLimiter(maxTold, maxToldAtOnce),
 	}
+	s.Collector = s.throttle.denied
 	s.running.Go(func() { s.run(ctx) })
 	s.running.Go(func() { s.meet(ctx) })
 	if err := s.subscribe(); err != nil {

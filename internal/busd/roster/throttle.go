@@ -5,13 +5,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 )
 
 const (
 	// maxSaid is how many messages about its workers each module may send in a second, where it sends so many all the time: each
-	// of its workers joins every five seconds. Beyond: they are answered 429 and change nothing, and the log says whose they are.
+	// of its workers joins every five seconds. Beyond: they are answered 429 and change nothing; the log says
+	// whose they are, and modulebus_module_messages_not_taken_total counts them.
 	maxSaid = 256
 
 	// maxSaidAtOnce is how many messages about its workers each module may send at once: four for each worker. Beyond: they are
@@ -37,6 +39,7 @@ const (
 // time of the others, and of homeservers that go by the roster. Its methods may be called concurrently.
 type throttle struct {
 	log    zerolog.Logger // told once a minute of each
+	denied prometheus.Counter
 	mu     sync.Mutex
 	voices map[string]*voice // by module
 	looked time.Time         // when voices were looked at last, for those to forget
@@ -49,7 +52,11 @@ type voice struct {
 }
 
 func newThrottle(log zerolog.Logger) *throttle {
-	return &throttle{log: log, voices: map[string]*voice{}}
+	denied := prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: "modulebus", Name: "module_messages_not_taken_total",
+		Help: "Joins, leaves and requests for entries that were answered 429, because a module sends too many.",
+	})
+	return &throttle{log: log, denied: denied, voices: map[string]*voice{}}
 }
 
 // allows reports whether the module may say something now.
@@ -58,6 +65,9 @@ func (t *throttle) allows(module string, now time.Time) bool {
 	defer t.mu.Unlock()
 	v := t.of(module, now)
 	allowed := v.AllowN(now, 1)
+	if !allowed {
+		t.denied.Inc()
+	}
 	if !allowed && now.Sub(v.warned) >= remindEvery {
 		v.warned = now
 		t.log.Warn().Str("module", module).Int("most", maxSaid).

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
@@ -55,6 +56,12 @@ func TestModuleThatJoinsInALoopIsTurnedDownAlone(t *testing.T) {
 	b.tell(subject.Join("gate"), join("1", createRoom), joined)
 	equal(t, &rosterv1.Joined{Listed: true}, joined)
 	equal(t, 1, said.Count("too often"))
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(s)
+	families, err := metrics.Gather()
+	if err != nil || families[0].GetMetric()[0].GetCounter().GetValue() < 1 {
+		t.Errorf("messages that were not taken are not counted: %v, %v", families, err)
+	}
 	waittest.Until(t, "the module is heard when it has been silent", func() bool {
 		return b.ask(subject.Entry("loop"), "", nil).Header.Get(header+"-Code") == ""
 	})
