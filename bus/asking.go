@@ -264,11 +264,14 @@ func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowin
 		a.trace.fill(a, d, err)
 		a.trace.Took, a.trace.Outcome = took, outcome
 		if shadows != nil {
-			a.trace.AwaitShadows = func(then func([]ModuleTrace)) { shadows.await(a.client, a.plan, a.trace.Modules, then) }
+			a.trace.AwaitShadows = func(then func([]ModuleTrace)) { shadows.await(a.trace.Modules, then) }
 		}
 		observe(&a.trace)
 		clear(a.trace.Modules)
 		a.trace = Trace{Modules: a.trace.Modules[:0]}
+	}
+	if shadows != nil {
+		shadows.over()
 	}
 }
 

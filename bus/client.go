@@ -55,6 +55,7 @@ type Client struct {
 	web       web
 
 	mu       sync.Mutex
+	gathered []*shadowing // asks that are repeated in a moment
 	changed  chan struct{} // closed when the roster changes
 	breakers map[modulesCallback]*breaker
 	hedges   map[modulesCallback]*hedges
@@ -197,6 +198,7 @@ func (c *Client) Close() {
 	for _, x := range slices.Backward(c.shut()) {
 		x.end()
 	}
+	c.repeatGathered()
 	c.beside.Wait()
 }
 

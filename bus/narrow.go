@@ -126,9 +126,12 @@ func (a *asking) withFile(s *step, req proto.Message) proto.Message {
 // originOf tells whether the request is about an event of this server or of another one.
 func originOf(req proto.Message, serverName string) Origin {
 	r, ok := req.(interface{ GetEvent() *callbacksv1.Event })
+	if !ok { // Said first, because what follows takes memory.
+		return OriginUnknown
+	}
 	var event map[string]json.RawMessage // A struct would take SENDER for sender.
 	var sender string
-	if !ok || json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
+	if json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
 		return OriginUnknown
 	}
 	switch _, server, found := strings.Cut(sender, ":"); {

@@ -20,15 +20,27 @@ type shadow struct {
 	before int // steps of the plan that stand before it
 }
 
-// shadowing is what modules in shadow say of an ask.
+// gatherTime is how long questions for modules in shadow are gathered, so that they are asked together, and beside few asks that
+// somebody waits for.
+const gatherTime = 10 * time.Millisecond
+
+// shadowing is one ask that is repeated for modules in shadow.
 type shadowing struct {
-	shadows []shadow
-	traces  []ModuleTrace // by shadow
-	over    chan struct{} // closed when they are there
+	client   *Client
+	roster   *roster
+	plan     *plan
+	shadows  []shadow
+	ctx      context.Context //nolint:containedctx // It is the ask's, without its end.
+	request  proto.Message
+	start    time.Time
+	budget   time.Duration // zero: the operator's
+	counted  []ModuleTrace // what was said by modules that count
+	then     func([]ModuleTrace)
+	observed chan struct{} // closed when the fields before are final
 }
 
-// startShadows asks the modules in shadow, if there are any, on goroutines of their own. Nothing waits for them but Close.
-func startShadows(a *asking, r *roster) *shadowing {
+// newShadowing returns what is to be asked of modules in shadow; nil for nothing.
+func newShadowing(a *asking, r *roster) *shadowing {
 	c := a.client
 	shadows := a.plan.shadowsOf(a.request)
 	if len(shadows) == 0 {
@@ -40,61 +52,125 @@ func startShadows(a *asking, r *roster) *shadowing {
 		c.metrics.unshadowed.Inc()
 		return nil
 	}
-	s := &shadowing{shadows, make([]ModuleTrace, len(shadows)), make(chan struct{})}
-	p, start, req := a.plan, a.start, proto.Clone(a.request)
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(a.ctx), a.until)
-	begun := c.aside(func() {
-		defer func() { cancel(); close(s.over); <-c.shadowed }()
-		var asking sync.WaitGroup
-		for i := range shadows {
-			asking.Go(func() { s.traces[i] = shadows[i].ask(ctx, c, r, p, req, start) })
-		}
-		asking.Wait()
-	})
-	if !begun {
-		cancel()
-		<-c.shadowed
+	s := &shadowing{client: c, roster: r, plan: a.plan, shadows: shadows, start: a.start, observed: make(chan struct{})}
+	s.ctx, s.request = context.WithoutCancel(a.ctx), proto.Clone(a.request)
+	if a.byCaller {
+		s.budget = a.until.Sub(a.start)
+	}
+	return s
+}
+
+// repeat has the ask repeated for modules in shadow, if there are any: once it is over, so that nothing of it stands in its way, or
+// beside it where it brings a file, which is there as long as it is. It returns nil when it does not.
+func (a *asking) repeat(r *roster, beside bool) *shadowing {
+	if len(a.plan.shadows) == 0 {
+		return nil
+	}
+	if _, brings := a.ctx.Value(fileKey{}).(file); brings != beside {
+		return nil
+	}
+	s := newShadowing(a, r)
+	if s != nil && beside && !a.client.aside(s.run) {
+		<-a.client.shadowed
 		return nil
 	}
 	return s
 }
 
-// ask asks the module, and returns what it said. What fails is logged and counted as other failures are.
-func (s *shadow) ask(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message, start time.Time) ModuleTrace {
-	alone := *p
-	alone.steps, alone.shadows = []step{s.step}, nil
-	a := c.askings.Get().(*asking)
+// over takes in that the ask has been reported.
+func (s *shadowing) over() {
+	close(s.observed)
+	if _, brings := s.ctx.Value(fileKey{}).(file); !brings {
+		s.client.gather(s)
+	}
+}
+
+// gather has an ask repeated in a moment, with others.
+func (c *Client) gather(s *shadowing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gathered = append(c.gathered, s); len(c.gathered) == 1 {
+		time.AfterFunc(gatherTime, c.repeatGathered)
+	}
+}
+
+// repeatGathered repeats what was gathered. What a closed client cannot ask is known without modules in shadow.
+func (c *Client) repeatGathered() {
+	c.mu.Lock()
+	gathered := c.gathered
+	c.gathered = nil
+	c.mu.Unlock()
+	for _, s := range gathered {
+		if !c.aside(s.run) {
+			s.tell(s.counted)
+			<-c.shadowed
+		}
+	}
+}
+
+// tell hands on what was said, to whoever waits for it.
+func (s *shadowing) tell(modules []ModuleTrace) {
+	if s.then != nil {
+		s.then(modules)
+	}
+}
+
+// run asks all of the modules, and hands on what they said.
+func (s *shadowing) run() {
+	defer func() { <-s.client.shadowed }()
+	ctx, cancel := s.limited()
+	defer cancel()
+	traces := make([]ModuleTrace, len(s.shadows))
+	var asking sync.WaitGroup
+	for i := 1; i < len(traces); i++ {
+		asking.Go(func() { traces[i] = s.ask(ctx, i) })
+	}
+	traces[0] = s.ask(ctx, 0)
+	asking.Wait()
+	<-s.observed
+	s.tell(s.among(traces))
+}
+
+// limited is the context of what is asked, which has as much time as the caller of the ask gave.
+func (s *shadowing) limited() (context.Context, context.CancelFunc) {
+	if s.budget == 0 {
+		return s.ctx, func() {}
+	}
+	return context.WithTimeout(s.ctx, s.budget)
+}
+
+// ask asks a module, and returns what it said. What fails is logged and counted as other failures are.
+func (s *shadowing) ask(ctx context.Context, i int) (m ModuleTrace) {
+	alone := *s.plan
+	alone.steps, alone.shadows = []step{s.shadows[i].step}, nil
+	a := s.client.askings.Get().(*asking)
 	defer a.end()
-	a.begin(ctx, c, r, &alone, req)
+	a.begin(ctx, s.client, s.roster, &alone, s.request)
 	a.shadow = true
 	_ = a.await(ctx) // Nobody takes the question back.
 	t := &a.attempts[0]
 	if t.told {
 		t.report()
 	}
-	m := newModuleTrace(t)
+	m.fill(t)
 	m.Shadow, m.Counted = true, false
-	m.AskedAt = t.at.Sub(start)
+	m.AskedAt = t.at.Sub(s.start)
 	return m
 }
 
 // await has then called when all is said, with all modules in the order of the roster.
-func (s *shadowing) await(c *Client, p *plan, counted []ModuleTrace, then func([]ModuleTrace)) {
-	counted = slices.Clone(counted)
-	c.aside(func() {
-		<-s.over
-		then(s.among(p, counted))
-	})
+func (s *shadowing) await(counted []ModuleTrace, then func([]ModuleTrace)) {
+	s.counted, s.then = slices.Clone(counted), then
 }
 
 // among puts the modules in shadow in their places.
-func (s *shadowing) among(p *plan, counted []ModuleTrace) (all []ModuleTrace) {
-	left := 0
+func (s *shadowing) among(traces []ModuleTrace) (all []ModuleTrace) {
+	counted, left := s.counted, 0
 	for i, shadow := range s.shadows {
-		for ; left < len(counted) && p.stands(counted[left].Module, shadow.before); left++ {
+		for ; left < len(counted) && s.plan.stands(counted[left].Module, shadow.before); left++ {
 			all = append(all, counted[left])
 		}
-		all = append(all, s.traces[i])
+		all = append(all, traces[i])
 	}
 	return append(all, counted[left:]...)
 }

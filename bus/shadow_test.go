@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busopts"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
@@ -79,6 +81,61 @@ func TestShadowNeverCountsAndNeverDelays(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestShadowIsAskedWhenTheAskIsOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s, traces := shadowed(t, scripted(arrival{0, saysNothing}), mayCreate, mayCreate.FullName())
+		if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+			t.Fatal(err)
+		}
+		if before := len(s.of("next")); before > 0 {
+			t.Error("it was asked before the answer was there")
+		}
+		if <-traces; len(s.of("next")) != 1 {
+			t.Error("it was not asked")
+		}
+	})
+}
+
+// A client that is closed asks nobody any more, and the ask that nobody repeated is known nevertheless.
+func TestCloseHandsOnAsksThatWereToBeRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s, traces := shadowed(t, scripted(arrival{0, saysNothing}), mayCreate, mayCreate.FullName())
+		if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if modules := <-traces; len(modules) != 1 || modules[0].Module != "gate" || len(s.of("next")) > 0 {
+			t.Errorf("%+v, and next was asked %d times", modules, len(s.of("next")))
+		}
+	})
+}
+
+// A file that a request brings is there until the ask is over.
+func TestShadowIsAskedAboutAFileWhileItIsThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		check := subjects.CheckMediaFileForSpam.Declaration
+		c, s, traces := shadowed(t, func(x *exchange) []arrival {
+			if x.module == "gate" {
+				return []arrival{{time.Second, saysNothing}}
+			}
+			return []arrival{{0, saysNothing}}
+		}, check, check.FullName())
+		before := make(chan int, 1)
+		time.AfterFunc(500*time.Millisecond, func() { before <- len(s.of("next")) })
+		ctx := bus.WithFile(t.Context(), strings.NewReader("file"), 4)
+		if _, err := c.SpamChecker.CheckMediaFileForSpam(ctx, &callbacksv1.CheckMediaFileForSpamRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		if n := <-before; n != 1 {
+			t.Errorf("it was asked %d times before the ask was over", n)
+		}
+		<-traces
+	})
 }
 
 func TestShadowIsAskedWhatItMayBeAskedAndNothingElse(t *testing.T) {

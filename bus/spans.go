@@ -47,7 +47,8 @@ func (t *attempt) carried() wire.TraceContext {
 // finish ends the span of a module's part.
 func (t *attempt) finish() {
 	if t.span.Recorded() {
-		m := newModuleTrace(t)
+		var m ModuleTrace
+	m.fill(t)
 		t.span.Of(m.Module, m.Worker)
 		t.span.Set(
 			spans.Said.String(string(m.Said)), // Empty where its answer is no longer wanted.

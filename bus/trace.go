@@ -141,12 +141,14 @@ func (tr *Trace) fill(a *asking, d *Decision[proto.Message], err error) {
 	tr.TraceID = trace.SpanContextFromContext(a.ctx).TraceID()
 	tr.Context, tr.Budget, tr.ByCaller = a.ctx, a.until.Sub(a.start), a.byCaller
 	for i := range a.attempts {
-		tr.Modules = append(tr.Modules, newModuleTrace(&a.attempts[i]))
+		tr.Modules = append(tr.Modules, ModuleTrace{})
+		tr.Modules[i].fill(&a.attempts[i])
 	}
 }
 
-func newModuleTrace(t *attempt) ModuleTrace {
-	m := ModuleTrace{Module: t.step.module, Worker: t.worker, Counted: t.asking.walk.Counted(t.index)}
+// fill writes into m, which is zero, what came of asking a module.
+func (m *ModuleTrace) fill(t *attempt) {
+	m.Module, m.Worker, m.Counted = t.step.module, t.worker, t.asking.walk.Counted(t.index)
 	if m.Worker == "" && len(t.step.workers) == 1 {
 		m.Worker = t.step.workers[0].name
 	}
@@ -167,5 +169,4 @@ func newModuleTrace(t *attempt) ModuleTrace {
 	default:
 		m.Said, m.Answer = SaidAnswer, t.outcome.Answer
 	}
-	return m
 }

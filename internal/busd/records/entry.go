@@ -3,7 +3,9 @@ package records
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
@@ -12,14 +14,27 @@ import (
 	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
-// entry is a record as the ring has it: what a trace says, without what belongs to the ask.
+// entry is a record as the ring has it: what a trace says, without what belongs to the ask. It is small, because to write it is
+// most of what a record costs an ask.
 type entry struct {
-	number  uint64 // from 1; see [ids]
-	trace   bus.Trace
-	final   int // index of the module whose answer ended the walk, or -1
-	content *content
+	number    uint64 // from 1; see [ids]
+	callback  *subjects.Declaration
+	start     time.Time
+	took      time.Duration
+	budget    time.Duration
+	revision  uint64
+	traceID   trace.TraceID
+	origin    bus.Origin
+	outcome   bus.Outcome
+	decidedBy string
+	byPolicy  bool
+	byCaller  bool
+	final     int // index of the module whose answer ended the walk, or -1
+	modules   []bus.ModuleTrace
+	content   *content
 }
 
 // content is what was asked and decided, as JSON.
@@ -27,42 +42,55 @@ type content struct{ request, answer []byte }
 
 // take copies what of the trace is kept. The memory of modules is the entry's own.
 func (e *entry) take(number uint64, t *bus.Trace, c *content) {
-	modules := e.trace.Modules[:0]
-	modules = append(modules, t.Modules...)
-	*e = entry{number: number, trace: *t, final: -1, content: c}
-	for i := range modules {
-		if a := modules[i].Answer; a != nil && combine.Ends(a) {
-			e.final = i
+	e.number, e.content = number, c
+	e.callback, e.start, e.took, e.budget, e.byCaller = t.Callback, t.Start, t.Took, t.Budget, t.ByCaller
+	e.revision, e.traceID, e.origin = t.RosterRevision, t.TraceID, t.Origin
+	e.outcome, e.decidedBy, e.byPolicy = t.Outcome, t.DecidedBy, t.ByPolicy
+	e.keep(t.Modules)
+}
+
+// keep copies what modules said, without their answers.
+func (e *entry) keep(modules []bus.ModuleTrace) {
+	e.final = -1
+	e.modules = append(e.modules[:0], modules...)
+	for i := range e.modules {
+		if m := &e.modules[i]; m.Answer != nil {
+			if combine.Ends(m.Answer) {
+				e.final = i
+			}
+			m.Answer = nil
 		}
-		modules[i].Answer = nil
 	}
-	e.trace.Modules = modules
-	e.trace.Context, e.trace.Request, e.trace.Answer, e.trace.Err, e.trace.AwaitShadows = nil, nil, nil, nil, nil //nolint:fatcontext // It is let go of.
+}
+
+// copy makes the entry another one's copy, in memory of its own.
+func (e *entry) copy(from *entry) {
+	modules := append(e.modules[:0], from.modules...)
+	*e = *from
+	e.modules = modules
 }
 
 // clone is a copy that shares nothing with the ring.
-func (e *entry) clone() entry {
-	c := *e
-	c.trace.Modules = append([]bus.ModuleTrace(nil), e.trace.Modules...)
+func (e *entry) clone() (c entry) {
+	c.copy(e)
 	return c
 }
 
 // record is the entry for people and programs.
 func (e *entry) record(i ids) decision.Record {
-	t := &e.trace
 	r := decision.Record{
-		ID: i.of(t.Start, e.number), Time: decision.Time{Time: t.Start}, Callback: t.Callback.FullName(), Origin: string(t.Origin),
-		Outcome: string(t.Outcome), DecidedBy: t.DecidedBy, ByPolicy: t.ByPolicy, MS: decision.In(t.Took),
-		BudgetMS: decision.In(t.Budget), RosterRevision: t.RosterRevision, Modules: []decision.Module{},
+		ID: i.of(e.start, e.number), Time: decision.Time{Time: e.start}, Callback: e.callback.FullName(), Origin: string(e.origin),
+		Outcome: string(e.outcome), DecidedBy: e.decidedBy, ByPolicy: e.byPolicy, MS: decision.In(e.took),
+		BudgetMS: decision.In(e.budget), RosterRevision: e.revision, Modules: make([]decision.Module, 0, len(e.modules)),
 	}
-	if t.TraceID.IsValid() {
-		r.TraceID = t.TraceID.String()
+	if e.traceID.IsValid() {
+		r.TraceID = e.traceID.String()
 	}
-	if t.ByCaller {
+	if e.byCaller {
 		r.CallerMS = r.BudgetMS
 	}
-	for n := range t.Modules {
-		m := moduleOf(&t.Modules[n])
+	for n := range e.modules {
+		m := moduleOf(&e.modules[n])
 		m.Final = n == e.final
 		r.Modules = append(r.Modules, m)
 	}

@@ -41,8 +41,8 @@ func (r *Recorder) KeepRequests(wanted bool) { r.requests.Store(wanted) }
 // they have said what they say.
 func (r *Recorder) Observe(t *bus.Trace) {
 	number := r.numbers.Add(1)
-	if span := trace.SpanFromContext(t.Context); span.IsRecording() {
-		span.SetAttributes(spans.DecisionID.String(r.ids.of(t.Start, number)))
+	if t.TraceID.IsValid() {
+		r.nameTo(trace.SpanFromContext(t.Context), t, number)
 	}
 	if ticket := ticketOf(t.Context); ticket != nil {
 		ticket.ids, ticket.at, ticket.number = r.ids, t.Start, number
@@ -55,19 +55,24 @@ func (r *Recorder) Observe(t *bus.Trace) {
 		r.ring.put(len(t.Modules), func(e *entry) { e.take(number, t, c) })
 		return
 	}
-	var kept entry
+	kept := new(entry)
 	kept.take(number, t, c)
 	t.AwaitShadows(func(modules []bus.ModuleTrace) {
-		kept.trace.Modules = modules
-		r.ring.put(len(modules), func(e *entry) { e.take(number, &kept.trace, c) })
-		r.compare(&kept.trace)
+		kept.keep(modules)
+		r.ring.put(len(modules), func(e *entry) { e.copy(kept) })
+		r.compare(kept)
 	})
 }
 
+// nameTo has the span of an ask say what its record is called, if anybody keeps the span.
+func (r *Recorder) nameTo(span trace.Span, t *bus.Trace, number uint64) {
+	if span.IsRecording() {
+		span.SetAttributes(spans.DecisionID.String(r.ids.of(t.Start, number)))
+	}
+}
+
 // compare counts what would have been decided if the modules in shadow had counted, each by itself.
-func (r *Recorder) compare(t *bus.Trace) {
-	var e entry
-	e.take(0, t, nil)
+func (r *Recorder) compare(e *entry) {
 	record := e.record(r.ids)
 	if !replay.Decided(&record) {
 		return
@@ -83,7 +88,7 @@ func (r *Recorder) compare(t *bus.Trace) {
 		} else if would.Same(&was) {
 			result = "same"
 		}
-		r.shadows.WithLabelValues(m.Module, t.Callback.Name, result).Inc()
+		r.shadows.WithLabelValues(m.Module, e.callback.Name, result).Inc()
 	}
 }
 

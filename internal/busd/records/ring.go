@@ -53,9 +53,9 @@ func (r *ring) at(position uint64) *entry { return &r.entries[position%maxRecord
 func (r *ring) forget() {
 	const few = 16
 	e := r.at(r.first)
-	r.parts -= len(e.trace.Modules)
-	if cap(e.trace.Modules) > few {
-		e.trace.Modules = nil
+	r.parts -= len(e.modules)
+	if cap(e.modules) > few {
+		e.modules = nil
 	}
 	e.content = nil
 	r.first++
