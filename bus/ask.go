@@ -66,14 +66,14 @@ func (c *Client) decide(ctx context.Context, r *roster, p *plan, req proto.Messa
 	}
 	a := c.askings.Get().(*asking)
 	a.begin(ctx, c, r, p, req)
-	shadows := a.repeat(r, true)
+	shadows := repeat(a, r, true)
 	if err = a.await(ctx); err == nil {
 		d, err = a.decide(r)
 	}
 	if closed := c.roster.Load().err; closed != nil && (err != nil || len(d.Failures) > 0) {
 		d, err = Decision[proto.Message]{RosterRevision: r.revision}, closed // The modules did not fail: the client did.
 	}
-	a.report(&d, err, cmp.Or(shadows, a.repeat(r, false)))
+	a.report(&d, err, cmp.Or(shadows, repeat(a, r, false)))
 	a.end()
 	return d, err
 }

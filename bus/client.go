@@ -55,7 +55,7 @@ type Client struct {
 	web       web
 
 	mu       sync.Mutex
-	gathered []*shadowing // asks that are repeated in a moment
+	gathered []*shadowing  // asks that are repeated in a moment
 	changed  chan struct{} // closed when the roster changes
 	breakers map[modulesCallback]*breaker
 	hedges   map[modulesCallback]*hedges

@@ -62,7 +62,7 @@ func newShadowing(a *asking, r *roster) *shadowing {
 
 // repeat has the ask repeated for modules in shadow, if there are any: once it is over, so that nothing of it stands in its way, or
 // beside it where it brings a file, which is there as long as it is. It returns nil when it does not.
-func (a *asking) repeat(r *roster, beside bool) *shadowing {
+func repeat(a *asking, r *roster, beside bool) *shadowing {
 	if len(a.plan.shadows) == 0 {
 		return nil
 	}

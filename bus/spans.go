@@ -48,7 +48,7 @@ func (t *attempt) carried() wire.TraceContext {
 func (t *attempt) finish() {
 	if t.span.Recorded() {
 		var m ModuleTrace
-	m.fill(t)
+		m.fill(t)
 		t.span.Of(m.Module, m.Worker)
 		t.span.Set(
 			spans.Said.String(string(m.Said)), // Empty where its answer is no longer wanted.

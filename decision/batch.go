@@ -1,5 +1,7 @@
 package decision
 
+import "slices"
+
 // Batch is some records of decisions, in the order in which they were made, as busd hands them to a module that may read
 // them.
 type Batch struct {
@@ -8,4 +10,14 @@ type Batch struct {
 	// Lost is how many records came before these and after the last batch, and are in neither: the module was too slow, or
 	// not there.
 	Lost uint64 `json:"lost,omitempty"`
+}
+
+// Refusals are the records of refused decisions on those callbacks, by their full names, in the order of the batch.
+func (b *Batch) Refusals(callbacks ...string) (refused []Record) {
+	for _, r := range b.Decisions {
+		if r.Outcome == Refused && slices.Contains(callbacks, r.Callback) {
+			refused = append(refused, r)
+		}
+	}
+	return refused
 }

@@ -41,6 +41,12 @@ func rooms(t *testing.T) (url string, posted <-chan string) {
 // TestExampleModulePostsRefusalsIntoARoom runs examples/refusals beside a module that refuses, and one that may not read.
 func TestExampleModulePostsRefusalsIntoARoom(t *testing.T) {
 	t.Parallel()
+	postsRefusals(t, testbed.Program(t, "examples/refusals"))
+}
+
+// postsRefusals runs a module as examples/refusals is, which that command starts.
+func postsRefusals(t *testing.T, run string) {
+	t.Helper()
 	url, posted := rooms(t)
 	d := testbed.Serve(t, `
 homeserver: {url: "`+url+`"}
@@ -49,7 +55,7 @@ modules:
     run: [`+testbed.Program(t, testbed.Demo)+`]
     config: {deny: ["@evil:example.com"]}
   - module: refusals
-    run: [`+testbed.Program(t, "examples/refusals")+`]
+    run: [`+run+`]
     grants: [decisions.read, rooms.send]
     config: {room: "!mods:example.com", sender: "@bot:example.com", callbacks: [spam_checker.user_may_create_room]}
   - module: other

@@ -55,6 +55,16 @@ func pythonGateThat(t *testing.T, does string) string {
 	return path
 }
 
+func TestExampleModuleInPythonPostsRefusalsIntoARoom(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs(testbed.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kit, example := filepath.Join(root, "bridges/python"), filepath.Join(root, "examples/python/refusals.py")
+	postsRefusals(t, "env, PYTHONPATH="+kit+", "+testbed.Python(t)+", "+example)
+}
+
 // gateConfig has busd run the module as examples/python.yaml does, and refuse the user.
 func gateConfig(t *testing.T, gate, denied string, more ...string) string {
 	t.Helper()

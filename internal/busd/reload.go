@@ -178,6 +178,7 @@ func (d *daemon) needsRestart(c *config.Config) (keys []string) {
 
 func (d *daemon) take(c *config.Config) *door.Changed {
 	was, now := names(d.config.Modules), names(c.Modules)
+	added, otherwise := without(now, was), differing(d.config.Modules, c.Modules)
 	d.config.Modules, d.config.Sequential, d.config.Decisions = c.Modules, c.Sequential, c.Decisions
 	d.journal.Configure(c.Decisions)
 	d.readers.Configure(mayRead(c.Modules))
@@ -188,10 +189,11 @@ func (d *daemon) take(c *config.Config) *door.Changed {
 	restarted := d.modules.apply(c.Modules)
 	d.config.Budget = c.Budget // Asks that began before have the earlier one.
 	d.service.Changed(changed)
-	added := without(now, was)
-	diff := &door.Changed{Added: added, Removed: without(was, now), Restarted: restarted, Changed: without(changed, added)}
+	diff := &door.Changed{
+		Added: added, Removed: without(was, now), Restarted: restarted, Changed: without(otherwise, restarted), Reordered: reordered(was, now),
+	}
 	d.Log.Info().Strs("added", diff.Added).Strs("removed", diff.Removed).Strs("restarted", diff.Restarted).Strs("changed", diff.Changed).
-		Msg("took over the new configuration")
+		Bool("reordered", diff.Reordered).Msg("took over the new configuration")
 	return diff
 }
 
@@ -200,6 +202,22 @@ func names(modules []config.Module) (names []string) {
 		names = append(names, m.Name)
 	}
 	return names
+}
+
+// differing names the modules of both lists whose entries are not the same.
+func differing(was, now []config.Module) (names []string) {
+	for _, m := range now {
+		i := slices.IndexFunc(was, func(o config.Module) bool { return o.Name == m.Name })
+		if i >= 0 && !reflect.DeepEqual(was[i], m) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// reordered reports whether the modules of both lists are in another order.
+func reordered(was, now []string) bool {
+	return !slices.Equal(without(was, without(was, now)), without(now, without(now, was)))
 }
 
 // without returns those of list that are not in the other.

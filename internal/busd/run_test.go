@@ -294,3 +294,23 @@ func TestStoreInStateDirIsDurable(t *testing.T) {
 		t.Errorf("got %v, %v", b, err)
 	}
 }
+
+// A module that is asked otherwise after a reload is named, though it runs on and is told nothing.
+func TestReloadNamesModulesThatAreAskedOtherwise(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	list := func(second string) string { return "modules:\n" + entry("a", "runs") + entry("b", "runs", second) }
+	r := serve(t, parse(t, dir, list("")))
+	for _, second := range []string{"    shadow: true\n", "    timeout: 3s\n", "    on_failure: skip\n"} {
+		r.reload <- busd.Reload{Config: parse(t, dir, list(second))}
+		waittest.Until(t, "b is named for "+second, func() bool {
+			c := r.modules().Config.Changed
+			return c != nil && slices.Equal(c.Changed, []string{"b"}) && !c.Reordered && len(c.Restarted) == 0
+		})
+	}
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("b", "runs", "    on_failure: skip\n")+entry("a", "runs"))}
+	waittest.Until(t, "the order is another one", func() bool {
+		c := r.modules().Config.Changed
+		return c.Reordered && len(c.Changed) == 0
+	})
+}

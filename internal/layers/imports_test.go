@@ -162,7 +162,7 @@ var house = map[string]row{
 	"cmd/demo-module":   {own: "modulekit " + schemas},
 	"examples/clock":    {own: "modulekit"},
 	"examples/traced":   {own: "modulekit modulekit/traces " + schemas},
-	"examples/refusals": {own: "decision modulekit " + schemas},
+	"examples/refusals": {own: "decision modulekit"},
 	"examples/echo":     {own: "modulekit", others: anything},
 	"examples/upload":   {own: "modulekit"},
 

@@ -70,6 +70,11 @@ class Homeserver(ModuleApi):
         """
         self.reader = reader
 
+    async def send_notice(self, room_id: str, sender: str, text: str) -> None:
+        """Sends a message for people, which bots do not answer. The sender is a local user who is in the room. It needs rooms.send."""
+        event = {"type": "m.room.message", "room_id": room_id, "sender": sender, "content": {"msgtype": "m.notice", "body": text}}
+        await self.create_and_send_event_into_room(event_dict=event)
+
     def looping_background_call(self, interval: float, function: Callable[[], Awaitable[Any]]) -> None:
         """Has a function called every interval, in seconds, on one worker of the module. Call it in the constructor.
 

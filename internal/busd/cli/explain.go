@@ -62,16 +62,16 @@ func (r *remote) explainAsked(ctx context.Context, w io.Writer, answer []byte) e
 	if json.Unmarshal(answer, &asked) != nil || asked.ID == "" {
 		return printLine(w, "no module was asked: none wants this callback, so there is nothing to explain")
 	}
-	record, err := r.recordOf(ctx, asked.ID)
+	record, err := r.recordOf(ctx, asked.ID, shadowTime)
 	if err != nil {
 		return err
 	}
 	return printRecord(w, record)
 }
 
-// recordOf returns the record of an ask that is over, and waits for it.
-func (r *remote) recordOf(ctx context.Context, id string) (*decision.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, shadowTime)
+// recordOf returns the record of an ask that is over, and waits so long for it.
+func (r *remote) recordOf(ctx context.Context, id string, most time.Duration) (*decision.Record, error) {
+	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for {
 		out, err := r.do(ctx, http.MethodGet, "/_modulebus/v1/decisions/"+id, nil)
@@ -82,7 +82,7 @@ func (r *remote) recordOf(ctx context.Context, id string) (*decision.Record, err
 			return nil, err
 		}
 		select {
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return nil, err
 		case <-time.After(pollRecord):
 		}

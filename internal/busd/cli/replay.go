@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,8 @@ type replaying struct {
 	out     io.Writer
 	seen    map[string]bool // modules
 	sums    sums
+	wait    time.Duration // for the record of what was asked again
+	missed  int           // records of what was asked again that could not be read
 	unknown tally
 	secrets tally           // of callbacks that were asked without them
 	own     map[string]bool // records of asks of this run that it has not read yet
@@ -54,7 +57,7 @@ type difference struct {
 }
 
 func newReplay() *cobra.Command {
-	r := &replaying{remote: remote{scope: config.ScopeRead}}
+	r := &replaying{remote: remote{scope: config.ScopeRead}, wait: shadowTime}
 	c := &cobra.Command{
 		Use:   "replay --since 24h | --file F [--config NEW]",
 		Short: "Decide recorded asks again under another configuration, and print which decisions differ",

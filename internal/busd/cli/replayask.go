@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/replay"
@@ -64,12 +65,21 @@ func (r *replaying) askAgain(ctx context.Context, record *decision.Record) (v re
 	if r.file == "" {
 		r.own[asked.ID] = true
 	}
-	now, err := r.recordOf(ctx, asked.ID)
+	now, err := r.recordOf(ctx, asked.ID, r.patience())
+	if no, ok := errors.AsType[*refusal](err); ok && no.Status == http.StatusNotFound {
+		r.missed++
+		return replay.Verdict{Unknown: missed}, nil
+	}
 	if err != nil {
 		return v, err
 	}
 	return replay.Recorded(now), nil
 }
+
+const missed = "the record of what was asked again did not come, or was gone before it was read: too much else is asked of that busd"
+
+// patience is how long a record of what was asked again is waited for. Where many do not come, none is waited for long.
+func (r *replaying) patience() time.Duration { return max(r.wait>>r.missed, pollRecord) }
 
 // tally counts what is said of records.
 type tally map[string]int

@@ -34,7 +34,8 @@ type Changed struct {
 	Added     []string `json:"added,omitempty"`
 	Removed   []string `json:"removed,omitempty"`
 	Restarted []string `json:"restarted,omitempty"` // because they are run otherwise
-	Changed   []string `json:"changed,omitempty"`
+	Changed   []string `json:"changed,omitempty"`   // their entries say something else, and they run on
+	Reordered bool     `json:"reordered,omitempty"` // those that were there are asked in another order
 }
 
 // ModuleList is what GET /_modulebus/v1/modules answers.

@@ -176,11 +176,11 @@ func TestPageShowsWhatAReloadDid(t *testing.T) {
 	b := newBusd(t)
 	b.has(door.ConfigStatus{
 		TakenAt: time.Unix(1e9, 0), Error: "busd.yaml:3:1: nonsense", RefusedAt: time.Now(), RestartFor: []string{"nats", "http"},
-		Changed: &door.Changed{Added: []string{"a"}, Removed: []string{"b", "c"}, Restarted: []string{"d"}, Changed: []string{"e"}},
+		Changed: &door.Changed{Added: []string{"a"}, Removed: []string{"b", "c"}, Restarted: []string{"d"}, Changed: []string{"e"}, Reordered: true},
 	})
 	_, page, _ := b.get("/_modulebus/")
 	says(t, page, "taken over <time datetime=\"2001-09-09T01:46:40Z\" title=\"2001-09-09T01:46:40Z\">2001-09-09 01:46:40 UTC</time>", "busd.yaml:3:1: nonsense", "<strong>nats</strong>, <strong>http</strong>", "Added: <strong>a</strong>.",
-		"Removed: <strong>b</strong>, <strong>c</strong>.", "Restarted: <strong>d</strong>.", "Changed: <strong>e</strong>.", "lists no module")
+		"Removed: <strong>b</strong>, <strong>c</strong>.", "Restarted: <strong>d</strong>.", "Changed: <strong>e</strong>.", "The order is another one.", "lists no module")
 	if strings.Contains(page, " ago") { // The part is as it is for as long as the configuration holds.
 		t.Error("what is kept says how long ago something was")
 	}

@@ -65,9 +65,9 @@ func (e *entry) keep(modules []bus.ModuleTrace) {
 
 // copy makes the entry another one's copy, in memory of its own.
 func (e *entry) copy(from *entry) {
-	modules := append(e.modules[:0], from.modules...)
+	own := e.modules[:0]
 	*e = *from
-	e.modules = modules
+	e.modules = append(own, from.modules...)
 }
 
 // clone is a copy that shares nothing with the ring.
