@@ -9,7 +9,9 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -218,6 +220,7 @@ type route struct {
 	local   bool   // needs none on loopback: monitoring on the same machine reads it
 	always  bool   // is answered while busd drains, too
 	page    bool   // is for people: a browser that is signed in may read it
+	endless bool   // answers as long as the client stays, so that there is no answer without it
 	traced  bool   // leads to asks, and is part of a trace
 	started bool   // is answered only when it is known what modules want to be asked
 	handler http.HandlerFunc
@@ -231,7 +234,7 @@ func (d *HTTP) routes() []route {
 		{path: "/_modulebus/v1/modules", method: http.MethodGet, needs: access.Read, handler: d.modules},
 		{path: "/_modulebus/v1/decisions", method: http.MethodGet, needs: access.Read, handler: d.decisions},
 		{path: "/_modulebus/v1/decisions/{id}", method: http.MethodGet, needs: access.Read, handler: d.decision},
-		{path: "/_modulebus/v1/decisions/stream", method: http.MethodGet, needs: access.Read, handler: d.decisionStream},
+		{path: "/_modulebus/v1/decisions/stream", method: http.MethodGet, needs: access.Read, endless: true, handler: d.decisionStream},
 		{path: "/_modulebus/v1/modules/{module}/restart", method: http.MethodPost, needs: access.Change, handler: d.restart},
 		{path: "/_modulebus/", needs: access.Read, handler: unrecognizedPath},
 		{path: "/{$}", open: "says what busd is", always: true, handler: pointer},
@@ -276,7 +279,7 @@ func (d *HTTP) guarded(r route) http.Handler {
 		next = d.started(next)
 	}
 	if r.method != "" {
-		next = only(r.method, next)
+		next = only(r.methods(), next)
 	}
 	next = d.allowed(r, next)
 	if !r.always {
@@ -332,11 +335,20 @@ func turnAway(w http.ResponseWriter, text string) {
 	newProblem(http.StatusServiceUnavailable, unknown, text).writeTo(w)
 }
 
-func only(method string, next http.Handler) http.Handler {
+// methods are those that the route answers: HEAD like GET, as every client may expect (RFC 9110, section 9.3.2); net/http leaves
+// out the body.
+func (r *route) methods() []string {
+	if r.method == http.MethodGet && !r.endless {
+		return []string{http.MethodGet, http.MethodHead}
+	}
+	return []string{r.method}
+}
+
+func only(methods []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
-			w.Header().Set("Allow", method)
-			newProblem(http.StatusMethodNotAllowed, unrecognized, "use "+method).writeTo(w)
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			newProblem(http.StatusMethodNotAllowed, unrecognized, "use "+methods[0]).writeTo(w)
 			return
 		}
 		next.ServeHTTP(w, r)

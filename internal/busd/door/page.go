@@ -29,7 +29,7 @@ func (d *HTTP) pageRoutes() []route {
 	return []route{
 		{path: access.PagePath + "{$}", method: http.MethodGet, needs: access.Read, page: true, handler: d.page},
 		{path: access.PagePath + "explain", method: http.MethodGet, needs: access.Read, page: true, handler: d.page},
-		{path: access.PagePath + "live", method: http.MethodGet, needs: access.Read, page: true, handler: d.page},
+		{path: access.PagePath + "live", method: http.MethodGet, needs: access.Read, page: true, endless: true, handler: d.page},
 		{path: SignInPath, method: http.MethodPost, open: "a token is shown there", page: true, handler: d.page},
 		{path: SignOutPath, method: http.MethodPost, open: "it ends what a token began", page: true, handler: d.page},
 		{path: AssetsPath, method: http.MethodGet, open: "a style and a script, and nothing of this busd", page: true, handler: d.page},
