@@ -30,7 +30,7 @@ modules:
 `)
 	d.Start()
 	d.Announced()
-	browse(t, "browser/busd.mjs", 3, "URL="+d.URL, "TOKEN="+token, "FILE="+d.File, "BUSD="+strconv.Itoa(d.Cmd.Process.Pid))
+	browse(t, "browser/busd.mjs", 4, "URL="+d.URL, "TOKEN="+token, "FILE="+d.File, "BUSD="+strconv.Itoa(d.Cmd.Process.Pid))
 }
 
 // browse runs a script that opens pages in Chromium, and wants so many tests in it to pass.

@@ -381,7 +381,7 @@ func hostOf(homeserver string) string {
 }
 
 func (d *daemon) openGuard() (err error) {
-	d.guard, err = access.NewGuard(d.config.HTTP, d.Log)
+	d.guard, err = access.NewGuard(d.config.ServerName, d.config.HTTP, d.Log)
 	return err
 }
 

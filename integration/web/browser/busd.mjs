@@ -109,3 +109,19 @@ test('the page follows later when it cannot at once, and misses nothing', () => 
   await becomes(page, '#decisions tr:first-child a', id);
   assert.equal(await page.locator('#decisions a', { hasText: id }).count(), 1);
 }, { expected: ['401', '404', '503'] }));
+
+test('a script of a page that a module has at the same name and port reads nothing of it', () => visit('/_modulebus/assets/page.css', async page => {
+  await page.goto(door + '/_modulebus/').catch(() => null);
+  await signIn(page);
+  const other = await page.context().newPage();
+  await other.goto(door + '/_synapse/client/demo/hello?name=alice');
+  const read = path => other.evaluate(async path => { const rsp = await fetch(path); return rsp.status + ' ' + await rsp.text(); }, path);
+  assert.match(await read('/_modulebus/'), /^403 (?!.*module-demo)/s);
+  assert.match(await read('/_modulebus/explain?id=d-1'), /^403 (?!.*Decision)/s);
+  assert.match(await read('/_modulebus/live?version=0'), /^403 (?!.*module-demo)/s);
+  const opened = page.context().waitForEvent('page');
+  await other.evaluate(() => { globalThis.opened = open('/_modulebus/'); });
+  await becomes(await opened, 'h1', 'Modules and decisions');
+  const seen = await other.evaluate(() => { try { return String(globalThis.opened?.document?.body?.innerText); } catch (e) { return e.name; } });
+  assert.doesNotMatch(seen, /Modules and decisions/, 'it looked into a window that it opened');
+}, { expected: ['401', '403', '404'] }));

@@ -19,7 +19,8 @@ after(() => browser?.close());
 
 // visit opens a page, and fails if anything in it does that is not expected.
 export async function visit(path, use, { expected = [], ...options } = {}) {
-  const page = await browser.newPage(options);
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   const failed = [];
   page.on('pageerror', error => failed.push(error.message));
@@ -31,7 +32,7 @@ export async function visit(path, use, { expected = [], ...options } = {}) {
     const said = await page.innerText('body').catch(() => 'nothing');
     throw new Error(`${error.message}\nand the page said:\n${said}\n${failed.join('\n')}`, { cause: error });
   } finally {
-    await page.close();
+    await context.close();
   }
   assert.deepEqual(failed, []);
 }

@@ -70,6 +70,7 @@ type Denial = matrix.Error
 // Guard knows the tokens. Its methods may be called concurrently.
 type Guard struct {
 	log      zerolog.Logger
+	domain   string // the homeserver's, without a port
 	state    atomic.Pointer[state]
 	sessions sessions
 }
@@ -86,9 +87,9 @@ type key struct {
 	scope  Scope
 }
 
-// NewGuard reads the files of all tokens. An error names the key of the configuration and what to do.
-func NewGuard(c config.HTTP, log zerolog.Logger) (*Guard, error) {
-	g := &Guard{log: log}
+// NewGuard reads the files of all tokens, for the busd of a homeserver. An error names the key of the configuration and what to do.
+func NewGuard(serverName string, c config.HTTP, log zerolog.Logger) (*Guard, error) {
+	g := &Guard{log: log, domain: hostname(serverName), sessions: newSessions()}
 	return g, g.Configure(c)
 }
 
@@ -141,13 +142,16 @@ func parseKey(token []byte) (k key, err error) {
 }
 
 // Denies says why a request may not do what needs the scope, and returns nil if it may. Where there are no tokens, every
-// request may do everything: the configuration has it so only on loopback.
+// request may do everything that comes under a name of this machine's own: the configuration has it so only on loopback.
 func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	s := g.state.Load()
-	if need == Public || len(s.keys) == 0 {
+	switch {
+	case need == Public:
 		return nil
+	case len(s.keys) == 0:
+		return g.stranger(r)
 	}
-	token, ok := shown(r, need)
+	token, ok := g.shown(r, need)
 	if !ok {
 		text := "send Authorization: Bearer with a token that busd's configuration names"
 		return &Denial{Status: http.StatusUnauthorized, Errcode: "M_MISSING_TOKEN", Text: text}
@@ -172,7 +176,7 @@ func (s *state) lacks(token [sha256.Size]byte, need Scope) *Denial {
 // DeniesDetails is Denies for what is open on loopback even where there are tokens: metrics and how modules are, which
 // monitoring on the same machine reads.
 func (g *Guard) DeniesDetails(r *http.Request) *Denial {
-	if g.state.Load().local {
+	if g.state.Load().local && g.stranger(r) == nil {
 		return nil
 	}
 	return g.Denies(r, Read)
@@ -189,10 +193,11 @@ func (s *state) scopeOf(token [sha256.Size]byte) (found Scope) {
 }
 
 // shown is the token of a request. People who look with a browser give it as the password that the browser asks for (RFC 7617);
-// that counts for reading only, since a browser sends it along with whatever another page makes it ask for.
-func shown(r *http.Request, need Scope) (token string, ok bool) {
+// that counts for reading only, and for no script but the page's, since a browser sends it along with whatever another page makes it
+// ask for.
+func (g *Guard) shown(r *http.Request, need Scope) (token string, ok bool) {
 	if _, password, basic := r.BasicAuth(); basic && need == Read && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		return password, true
+		return password, !g.scripted(r)
 	}
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	return token, ok && strings.EqualFold(scheme, "Bearer")

@@ -27,7 +27,7 @@ func write(t *testing.T, name, text string) string {
 
 func guard(t *testing.T, c config.HTTP) *access.Guard {
 	t.Helper()
-	g, err := access.NewGuard(c, zerolog.Nop())
+	g, err := access.NewGuard("example.com", c, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestTokenFileThatHoldsNoneIsAnError(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{"nothing": "open nothing", write(t, "empty", " \n"): "is empty", t.TempDir(): "directory"} {
 		c := config.HTTP{Tokens: []config.Token{{File: file, Scopes: []string{"ask"}, Key: "http.tokens[0].token_file"}}}
-		_, err := access.NewGuard(c, zerolog.Nop())
+		_, err := access.NewGuard("example.com", c, zerolog.Nop())
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "http.tokens[0].token_file: ") {
 			t.Errorf("%s: got %v", file, err)
 		}

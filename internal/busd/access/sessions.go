@@ -3,15 +3,15 @@ package access
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/modulebus/modulebus/matrix"
 )
 
 const (
-	// Cookie is the name of the cookie with a session.
-	Cookie = "modulebus_session"
-
 	// PagePath is where the page for people is: a browser sends the cookie there, and to no module's page.
 	PagePath = "/_modulebus/"
 
@@ -24,8 +24,15 @@ const (
 
 // sessions are the browsers that have shown a token that may read. Only digests of what the browser holds are kept.
 type sessions struct {
-	mu  sync.Mutex
-	all map[[sha256.Size]byte]session
+	cookie string // its name: another one for each busd and each run of it, since browsers tell no ports of a host apart
+	key    string // what the script of the page knows, and no other script
+	tries  *tries
+	mu     sync.Mutex
+	all    map[[sha256.Size]byte]session
+}
+
+func newSessions() sessions {
+	return sessions{cookie: "modulebus_" + rand.Text()[:8], key: rand.Text(), tries: newTries(), all: map[[sha256.Size]byte]session{}}
 }
 
 // session is good as long as its token is.
@@ -35,42 +42,68 @@ type session struct {
 }
 
 // SignIn lets a browser look at the page from now on, if the token may read, and has it told so by a cookie that no script can
-// read and that no other site's page makes it send.
+// read and that no other site's page makes it send. Who has tried too many tokens has to wait.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) *Denial {
+	if denial := g.sessions.tries.denies(r.RemoteAddr); denial != nil {
+		return denial
+	}
 	digest := sha256.Sum256([]byte(token))
 	if denial := g.state.Load().lacks(digest, Read); denial != nil {
 		return denial
 	}
-	name := rand.Text()
-	g.sessions.add(sha256.Sum256([]byte(name)), session{digest, time.Now().Add(sessionTime)})
-	setCookie(w, r, name, int(sessionTime/time.Second))
+	g.sessions.tries.forgive(r.RemoteAddr)
+	id := rand.Text()
+	g.sessions.add(sha256.Sum256([]byte(id)), session{digest, time.Now().Add(sessionTime)})
+	g.setCookie(w, r, id, int(sessionTime/time.Second))
 	return nil
 }
 
 // SignOut ends the session of the browser.
 func (g *Guard) SignOut(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(Cookie); err == nil {
+	if c, err := r.Cookie(g.sessions.cookie); err == nil {
 		g.sessions.remove(sha256.Sum256([]byte(c.Value)))
 	}
-	setCookie(w, r, "", -1)
+	g.setCookie(w, r, "", -1)
 }
 
-func setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
+// Signed reports whether the request is of a browser that signed in to this busd, whether or not it still may read.
+func (g *Guard) Signed(r *http.Request) bool {
+	_, err := r.Cookie(g.sessions.cookie)
+	return err == nil && len(g.state.Load().keys) > 0
+}
+
+func (g *Guard) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // On loopback there is no TLS.
-		Name: Cookie, Value: value, Path: PagePath, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: g.sessions.cookie, Value: value, Path: PagePath, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	})
 }
 
+// PageKey is the name of the parameter with what [Guard.Key] returns.
+const PageKey = "key"
+
+// Key is what the script of the page has to send with its requests, as a parameter of the query. Scripts of other pages under the
+// same name and port, which modules may have, cannot know it, since they can read no page that has it.
+func (g *Guard) Key() string { return g.sessions.key }
+
+// scripted reports whether a browser says that a script asks, and not a person who opens a page, and it is not the page's.
+func (g *Guard) scripted(r *http.Request) bool {
+	mode := r.Header.Get("Sec-Fetch-Mode")
+	if mode == "" || mode == "navigate" {
+		return false
+	}
+	return subtle.ConstantTimeCompare([]byte(r.URL.Query().Get(PageKey)), []byte(g.sessions.key)) == 0
+}
+
 // DeniesPage is Denies for the page, which a browser that is signed in may read, too.
 func (g *Guard) DeniesPage(r *http.Request) *Denial {
-	c, err := r.Cookie(Cookie)
-	if err != nil || r.Header.Get("Authorization") != "" {
+	c, err := r.Cookie(g.sessions.cookie)
+	s := g.state.Load()
+	if err != nil || len(s.keys) == 0 || r.Header.Get("Authorization") != "" {
 		return g.Denies(r, Read)
 	}
-	s := g.state.Load()
-	if len(s.keys) == 0 {
-		return nil
+	if g.scripted(r) {
+		return &Denial{Status: http.StatusForbidden, Errcode: matrix.Forbidden, Text: "a script of another page must not read this"}
 	}
 	found, ok := g.sessions.find(sha256.Sum256([]byte(c.Value)))
 	if !ok || s.lacks(found.token, Read) != nil {
@@ -78,9 +111,6 @@ func (g *Guard) DeniesPage(r *http.Request) *Denial {
 	}
 	return nil
 }
-
-// Asks reports whether a token is wanted at all.
-func (g *Guard) Asks() bool { return len(g.state.Load().keys) > 0 }
 
 func (s *sessions) find(id [sha256.Size]byte) (session, bool) {
 	s.mu.Lock()
@@ -92,9 +122,6 @@ func (s *sessions) find(id [sha256.Size]byte) (session, bool) {
 func (s *sessions) add(id [sha256.Size]byte, one session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all == nil {
-		s.all = map[[sha256.Size]byte]session{}
-	}
 	for len(s.all) >= maxSessions {
 		delete(s.all, s.first())
 	}

@@ -75,6 +75,30 @@ func TestSignInWantsATokenThatMayRead(t *testing.T) {
 	}
 }
 
+// TestScriptOfAnotherPageReadsNothing has what a browser sends for a script of a module's page, under the same name and port.
+func TestScriptOfAnotherPageReadsNothing(t *testing.T) {
+	t.Parallel()
+	g, _ := readers(t)
+	c, _ := signIn(t, g, "looks")
+	for mode, want := range map[string]string{"": "", "navigate": "", "cors": "M_FORBIDDEN", "no-cors": "M_FORBIDDEN", "same-origin": "M_FORBIDDEN", "websocket": "M_FORBIDDEN"} {
+		page, basic := with(c), request("GET", "")
+		basic.SetBasicAuth("anybody", "looks")
+		for _, r := range []*http.Request{page, basic} {
+			r.Header.Set("Sec-Fetch-Mode", mode)
+		}
+		if got := denied(g.DeniesPage(page)); got != want {
+			t.Errorf("mode %q: got %q, want %q", mode, got, want)
+		}
+		if got := denied(g.Denies(basic, access.Read)); (got == "") != (want == "") {
+			t.Errorf("mode %q, with a password that the browser keeps: got %q", mode, got)
+		}
+		page.URL.RawQuery = access.PageKey + "=" + g.Key()
+		if got := denied(g.DeniesPage(page)); got != "" {
+			t.Errorf("mode %q, the page's own script: got %q", mode, got)
+		}
+	}
+}
+
 // TestSessionEndsWithItsToken has the token replaced while a browser is signed in.
 func TestSessionEndsWithItsToken(t *testing.T) {
 	t.Parallel()

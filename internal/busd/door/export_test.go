@@ -15,12 +15,13 @@ type Route struct {
 	Method, Path string
 	Needs        access.Scope
 	Open         string
+	Endless      bool
 }
 
 // Routes are all.
 func (d *HTTP) Routes() (all []Route) {
 	for _, r := range append(d.routes(), d.antispamRoute()) {
-		all = append(all, Route{r.method, r.path, r.needs, r.open})
+		all = append(all, Route{r.method, r.path, r.needs, r.open, r.endless})
 	}
 	return all
 }

@@ -171,7 +171,7 @@ func (h *house) openWith(o door.HTTPOptions) *httpDoor {
 }
 
 func (h *house) options(c config.HTTP) door.HTTPOptions {
-	guard, err := access.NewGuard(c, zerolog.Nop())
+	guard, err := access.NewGuard(serverName, c, zerolog.Nop())
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -86,10 +86,7 @@ func scopesOf(t *testing.T, d *door.HTTP) map[string]access.Scope {
 // passes sees to whether a token opens a path. What it finds there does not matter.
 func (d *httpDoor) passes(r door.Route, token string, want bool) {
 	d.t.Helper()
-	path := strings.NewReplacer("{category}", "spam_checker", "{callback}", "user_may_create_room", "{module}", "gate", "{id}", "d-1", "{$}", "").Replace(r.Path)
-	if r.Path == "/" {
-		path = "/nothing"
-	}
+	path := example(r)
 	req, err := http.NewRequestWithContext(d.t.Context(), cmp.Or(r.Method, http.MethodGet), d.url+path, strings.NewReader("{}"))
 	if err != nil {
 		d.t.Fatal(err)
@@ -104,5 +101,48 @@ func (d *httpDoor) passes(r door.Route, token string, want bool) {
 	_ = rsp.Body.Close() // A stream of records has no end.
 	if passed := rsp.StatusCode != http.StatusUnauthorized && rsp.StatusCode != http.StatusForbidden; passed != want {
 		d.t.Errorf("%s %s with token %q: %s", req.Method, path, token, rsp.Status)
+	}
+}
+
+// example is a path that leads to a route.
+func example(r door.Route) string {
+	if r.Path == "/" {
+		return "/nothing"
+	}
+	return strings.NewReplacer("{category}", "spam_checker", "{callback}", "user_may_create_room", "{module}", "gate", "{id}", "d-1", "{$}", "").Replace(r.Path)
+}
+
+// TestPageUnderANameThatLeadsHereCannotAsk asks for each path of busd's own as a browser does for a page of evil.example, whose name
+// leads to this machine by now: the page is of the same origin then.
+func TestPageUnderANameThatLeadsHereCannotAsk(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	for _, r := range d.Routes() {
+		if r.Needs == access.Public || r.Endless {
+			continue
+		}
+		for host, want := range map[string]bool{"evil.example": false, "127.0.0.1": true} {
+			out := d.raw(cmp.Or(r.Method, "GET") + " " + example(r) + " HTTP/1.1\r\nHost: " + host + ":8010\r\nOrigin: http://" + host + ":8010\r\n" +
+				"Sec-Fetch-Site: same-origin\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+			if passed := !strings.HasPrefix(out, "HTTP/1.1 403"); passed != want {
+				t.Errorf("%s %s as %s: %.300q", r.Method, r.Path, host, out)
+			}
+		}
+	}
+}
+
+// TestHeadIsGetWithoutABody asks for each path of busd's own that is read.
+func TestHeadIsGetWithoutABody(t *testing.T) {
+	t.Parallel()
+	d := begun(t)
+	for _, r := range d.Routes() {
+		if cmp.Or(r.Method, http.MethodGet) != http.MethodGet || r.Endless {
+			continue
+		}
+		got, _ := d.do(http.MethodGet, example(r), nil)
+		rsp, out := d.do(http.MethodHead, example(r), nil)
+		if rsp.StatusCode != got.StatusCode || rsp.Header.Get("Content-Type") != got.Header.Get("Content-Type") || len(out) > 0 {
+			t.Errorf("%s: %s %v, %q; GET has %s %v", r.Path, rsp.Status, rsp.Header, out, got.Status, got.Header)
+		}
 	}
 }

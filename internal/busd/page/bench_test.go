@@ -68,7 +68,7 @@ func newMany(b *testing.B) *many {
 	for _, m := range names {
 		list.Join(m.Name, &rosterv1.Join{Worker: "1", Callbacks: callbacks, Version: "1.0.0"}, time.Now())
 	}
-	guard, err := access.NewGuard(config.HTTP{Listen: "127.0.0.1:1"}, zerolog.Nop())
+	guard, err := access.NewGuard("example.com", config.HTTP{Listen: "127.0.0.1:1"}, zerolog.Nop())
 	if err != nil {
 		b.Fatal(err)
 	}

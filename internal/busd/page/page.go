@@ -106,7 +106,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHT
 // frame is what all pages have.
 type frame struct {
 	ServerName, Title, Nonce string
-	Signed                   bool // the browser can sign out
+	Key                      string // what the script shows
+	Signed                   bool   // the browser can sign out
 	Content                  any
 }
 
@@ -118,8 +119,10 @@ var templates = template.Must(template.New("").Funcs(functions).ParseFS(files, "
 // show answers with a page.
 func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, name, title string, content any) {
 	f := frame{ServerName: p.ServerName, Title: title, Nonce: rand.Text(), Content: content}
-	_, err := r.Cookie(access.Cookie)
-	f.Signed = err == nil && p.Guard.Asks() && name != "sign-in.html"
+	if name != "sign-in.html" {
+		f.Key = p.Guard.Key()
+	}
+	f.Signed = p.Guard.Signed(r) && name != "sign-in.html"
 	var body bytes.Buffer
 	if err := templates.ExecuteTemplate(&body, name, f); err != nil {
 		p.Log.Error().Err(err).Str("page", name).Msg("cannot show a page")
@@ -141,7 +144,7 @@ func protect(h http.Header, nonce string) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "noopener-allow-popups") // Else a module's page of the same origin could open this one, and look into it.
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 }

@@ -53,7 +53,7 @@ func newBusd(t *testing.T) *busd {
 	b.write(b.token, "looks")
 	b.write(asks, "asks")
 	var err error
-	b.guard, err = access.NewGuard(config.HTTP{Listen: "127.0.0.1:1", Tokens: []config.Token{
+	b.guard, err = access.NewGuard("example.com", config.HTTP{Listen: "127.0.0.1:1", Tokens: []config.Token{
 		{File: b.token, Scopes: []string{config.ScopeRead}}, {File: asks, Scopes: []string{config.ScopeAsk}},
 	}}, zerolog.Nop())
 	if err != nil {

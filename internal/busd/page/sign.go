@@ -21,8 +21,11 @@ func (p *Page) Deny(w http.ResponseWriter, r *http.Request, denial *access.Denia
 	if denial.Errcode != "M_MISSING_TOKEN" {
 		s.Problem = denial.Text
 	}
-	if denial.Status == http.StatusUnauthorized {
+	switch denial.Status {
+	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", "60")
 	}
 	p.show(w, r, denial.Status, "sign-in.html", "Sign in", s)
 }

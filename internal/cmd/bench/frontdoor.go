@@ -30,7 +30,7 @@ func throughDoor(s *stage, callers int) (side, error) {
 	if err := h.module("module", answering(abstain)); err != nil {
 		return side{}, err
 	}
-	guard, err := access.NewGuard(config.HTTP{}, zerolog.Nop())
+	guard, err := access.NewGuard("example.com", config.HTTP{}, zerolog.Nop())
 	if err != nil {
 		return side{}, err
 	}

@@ -3,7 +3,7 @@
 {
   const shown = 200; // rows of decisions
   const again = 3000; // ms until it is tried again to follow
-  const version = document.currentScript.dataset.version;
+  const { version, key } = document.currentScript.dataset; // Without the key, a script is told nothing.
   const find = id => document.getElementById(id);
   const rows = find('decisions'), pause = find('pause');
   const ids = part => [...part.querySelectorAll('a')].map(a => a.textContent);
@@ -72,7 +72,7 @@
   const connection = text => { find('connection').textContent = text; };
 
   const follow = () => {
-    events = new EventSource('/_modulebus/live?' + new URLSearchParams({ version, after: last }));
+    events = new EventSource('/_modulebus/live?' + new URLSearchParams({ version, key, after: last }));
     const on = (name, handle) => events.addEventListener(name, e => { if (!paused) handle(e.data, e.lastEventId); });
     on('part', html => { show(parse(html)); age(); });
     on('modules', html => { list(parse(html)); age(); });
