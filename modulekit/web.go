@@ -2,10 +2,12 @@ package modulekit
 
 import (
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
@@ -74,8 +76,8 @@ func addressOf(m *nats.Msg) flow.Address {
 	return flow.Address{Process: process, Token: token}
 }
 
-func (s *web) panicked(v any, stack []byte) {
-	s.owner.options.Log.Error().Str("panic", fmt.Sprint(v)).Bytes("stack", stack).Msg("web resource panicked")
+func (s *web) panicked(r *http.Request, v any, stack []byte) {
+	s.owner.options.Log.Error().Str("panic", redact.Request(fmt.Sprint(v), r)).Bytes("stack", stack).Msg("web resource panicked")
 }
 
 // drain waits for requests and connections under way until then, and ends the rest. No more requests may come.

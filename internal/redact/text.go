@@ -40,7 +40,11 @@ func Text(text string, about proto.Message) string {
 	if text == "" || about == nil || !holds(about.ProtoReflect().Descriptor()) {
 		return text
 	}
-	values := valuesOf(about)
+	return without(text, valuesOf(about))
+}
+
+// without takes values off a text, the first ones first.
+func without(text string, values []string) string {
 	if len(values) > maxValues {
 		return mark
 	}
@@ -62,11 +66,7 @@ func cut(text, value string) string {
 
 // valuesOf are the secrets of a message, the longest first, as they may be spelled.
 func valuesOf(m proto.Message) (values []string) {
-	add := func(value string) {
-		if len(value) >= shortest {
-			values = append(values, spellings(value)...)
-		}
-	}
+	add := func(value string) { values = addSpellings(values, value) }
 	walk(m.ProtoReflect(), func(_ protoreflect.Message, f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		if secret(f) {
 			each(f, v, func(f protoreflect.FieldDescriptor, v protoreflect.Value) { leaves(f, v, add) })
@@ -74,8 +74,20 @@ func valuesOf(m proto.Message) (values []string) {
 		}
 		return false
 	})
+	return longestFirst(values)
+}
+
+func longestFirst(values []string) []string {
 	slices.SortStableFunc(values, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	return slices.Compact(values)
+}
+
+// addSpellings adds a value as it may be spelled, if it is looked for.
+func addSpellings(values []string, value string) []string {
+	if len(value) < shortest {
+		return values
+	}
+	return append(values, spellings(value)...)
 }
 
 // leaves adds the texts of a value.
