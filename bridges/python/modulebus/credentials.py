@@ -8,10 +8,11 @@ import os
 import re
 import time
 from datetime import datetime, timezone
-from typing import Any
 
 TOKEN = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
 SEED = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
+
+LAST_TIME = 253402300799  # the end of the year 9999, in seconds since 1970
 
 
 class CredentialsError(Exception):
@@ -34,7 +35,7 @@ def check(path: str, module: str, now: float | None = None) -> None:
     if claims is None:
         raise CredentialsError(f"--credentials: {path} holds no NATS user: {remedy}")
     seconds = time.time() if now is None else now
-    begins, ends = claims.get("nbf") or 0, claims.get("exp") or 0
+    begins, ends = claims["nbf"], claims["exp"]
     if 0 < ends <= seconds:
         raise CredentialsError(f"--credentials: {path} has expired at {_at(ends)}, and it is {_at(seconds)}: {remedy} now, or set the clock")
     if begins > seconds:
@@ -65,13 +66,15 @@ def explain(path: str | None, module: str) -> str:
     )
 
 
-def _claims(token: str) -> dict[str, Any] | None:
+def _claims(token: str) -> dict[str, int] | None:
+    """Returns when a token begins and ends to count, 0 for no such time; None for what is no token."""
     try:
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    except (ValueError, IndexError):
+        times = {name: claims.get(name) or 0 for name in ("nbf", "exp")}
+    except (ValueError, IndexError, AttributeError, RecursionError):
         return None
-    return claims if isinstance(claims, dict) else None
+    return times if all(type(t) is int and 0 <= t <= LAST_TIME for t in times.values()) else None
 
 
 def _at(seconds: float) -> str:
