@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from . import link as wire
+from . import redact
 from .answers import ConfigError, Failure
 from .contained import contained
 from .homeserver import Homeserver
@@ -355,6 +357,7 @@ class Worker:
     async def _ask(self, handler: Handler, msg: Msg, seconds: float) -> tuple[bytes, dict[str, str]]:
         """Returns the payload and the headers of the reply."""
         name, limit = handler.callback.full_name, Limit(seconds)
+        request = None
         try:
             request = handler.read(json.loads(await self.link.question(msg) or b"{}"))
             answer = await contained(handler.function(request))
@@ -370,7 +373,7 @@ class Worker:
         except Failure as error:
             return b"", wire.failure(error.kind, str(error))
         except Exception as error:
-            logger.exception("%s failed", name)
+            logger.error("%s failed\n%s", name, redact.text(traceback.format_exc().rstrip(), request))
             return b"", wire.failure("panic", f"{name} raised {type(error).__name__}; the module's log has more")
         finally:
             limit.over()

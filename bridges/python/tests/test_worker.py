@@ -77,6 +77,28 @@ def worker_on(wire: Wire) -> tuple[Worker, Gate]:
     return worker, gate
 
 
+class Leaks:
+    """A module that repeats the password in what it raises."""
+
+    @modulebus.callback
+    async def check_3pid_auth(self, request: messages.Check3PidAuthRequest) -> Any:
+        raise ValueError(f"no {request.password!r} of {request.address}")
+
+
+async def test_what_a_callback_raises_is_logged_without_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    wire = Wire()
+    worker, _ = worker_on(wire)
+    assert worker.instance is not None
+    worker.instance.handlers = handlers(Leaks())
+    asked = json.dumps({"medium": "email", "address": "alice@example.org", "password": 'hunter2 "one" é'}).encode()
+    subject = worker.link.subjects.callback("password_auth_provider.check_3pid_auth")
+    await worker._on_question(cast(Msg, SimpleNamespace(subject=subject, reply="r", data=asked, headers={})))
+    payload, said = await wire.answers.get()
+    assert (payload, said["Nats-Service-Error-Code"]) == (b"", "panic")
+    assert "Traceback" in caplog.text and "ValueError: no '[redacted]' of [redacted]" in caplog.text
+    assert "hunter2" not in caplog.text + str(said) and "alice@" not in caplog.text + str(said)
+
+
 def pulled(size: int) -> dict[str, str]:
     return {"Modulebus_Question": "where", "Modulebus_Question_Size": str(size)}
 

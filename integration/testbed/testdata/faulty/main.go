@@ -7,9 +7,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -106,8 +108,17 @@ func (m module) userMayInvite(
 	return &callbacksv1.UserMayInviteResponse{Refusal: m.refusal()}, nil
 }
 
-// serve answers with how much it was sent.
+// serve answers with how much it was sent, or does what the end of the path says.
 func (m module) serve(w http.ResponseWriter, r *http.Request) {
+	switch path.Base(r.URL.Path) {
+	case "panic":
+		panic(fmt.Sprintf("asked %s by %s with %v", r.URL, r.RemoteAddr, r.Header))
+	case "abort":
+		panic(http.ErrAbortHandler)
+	case "hang":
+		<-r.Context().Done()
+		return
+	}
 	n, _ := io.Copy(io.Discard, r.Body)
 	_ = json.NewEncoder(w).Encode(map[string]int64{"bytes": n})
 }
