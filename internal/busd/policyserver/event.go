@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
 )
 
 // maxEvent is the size of an event in bytes of canonical JSON, without unsigned. Beyond: refused.
@@ -27,7 +29,7 @@ var keysOfEvents = []string{
 // envelope is what is read of an event before its room version is known.
 type envelope struct {
 	roomID, kind string
-	stateKey     *string
+	ofRoom       bool   // the state key is there, and empty
 	version      string // that a create event says
 }
 
@@ -37,22 +39,21 @@ func open(body []byte) (envelope, error) {
 	if err != nil {
 		return envelope{}, err
 	}
-	var e envelope
-	for name, dst := range map[string]any{"room_id": &e.roomID, "type": &e.kind, "state_key": &e.stateKey} {
-		if raw, ok := fields[name]; ok && json.Unmarshal(raw, dst) != nil {
+	for _, name := range []string{"room_id", "type", "state_key"} {
+		if t := fields[name].Type; t != gjson.String && t != gjson.Null { // It is null where there is no such field.
 			return envelope{}, fmt.Errorf("%s is not text", name)
 		}
 	}
-	if content := bytes.TrimSpace(fields["content"]); len(content) == 0 || content[0] != '{' {
+	e := envelope{roomID: fields["room_id"].Str, kind: fields["type"].Str, ofRoom: fields["state_key"].Type == gjson.String && fields["state_key"].Str == ""}
+	content := fields["content"]
+	if !content.IsObject() {
 		return envelope{}, errors.New("content is not an object")
 	}
 	if e.kind == "" {
 		return envelope{}, errors.New("there is no type")
 	}
 	if e.roomID == "" && e.creates() {
-		var content map[string]json.RawMessage
-		_ = json.Unmarshal(fields["content"], &content)         // It is an object.
-		_ = json.Unmarshal(content["room_version"], &e.version) // Empty is of no use, either.
+		e.version = content.Get("room_version").Str // Empty is of no use, either.
 	} else if !strings.HasPrefix(e.roomID, "!") || len(e.roomID) > 255 {
 		return envelope{}, errors.New("room_id is not that of a room")
 	}
@@ -60,30 +61,23 @@ func open(body []byte) (envelope, error) {
 }
 
 func (e envelope) creates() bool {
-	return e.kind == "m.room.create" && e.stateKey != nil && *e.stateKey == ""
+	return e.kind == "m.room.create" && e.ofRoom
 }
 
 // topLevel reads an object, each of whose keys is there once and spelled as it should be.
-func topLevel(body []byte) (map[string]json.RawMessage, error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') || !utf8.Valid(body) {
+func topLevel(body []byte) (map[string]gjson.Result, error) {
+	if !json.Valid(body) || !utf8.Valid(body) || !gjson.ParseBytes(body).IsObject() {
 		return nil, errors.New("it is not a JSON object")
 	}
-	fields := map[string]json.RawMessage{}
-	for d.More() {
-		t, err := d.Token()
-		name, _ := t.(string)
-		var raw json.RawMessage
-		if err != nil || d.Decode(&raw) != nil {
-			return nil, errors.New("it is not a JSON object")
-		}
-		if _, twice := fields[name]; twice || misspelled(name) {
-			return nil, errors.New("a key is there twice, or in other letters than it should be")
-		}
-		fields[name] = raw
-	}
-	if _, err := d.Token(); err != nil || len(bytes.TrimSpace(body[d.InputOffset():])) > 0 {
-		return nil, errors.New("it is not a JSON object")
+	fields, sound := map[string]gjson.Result{}, true
+	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
+		_, twice := fields[key.Str]
+		fields[key.Str] = value
+		sound = !twice && !misspelled(key.Str)
+		return sound
+	})
+	if !sound {
+		return nil, errors.New("a key is there twice, or in other letters than it should be")
 	}
 	return fields, nil
 }
@@ -99,7 +93,8 @@ type event struct {
 	ts                 spec.Timestamp
 	json               []byte // canonical, without unsigned
 	redacted           signable
-	isPolicy           bool // it names the room's policy server
+	sum                [sha256.Size]byte // of the redacted event
+	isPolicy           bool              // it names the room's policy server
 }
 
 // parse reads an event of a room version. Whatever the library makes of it, it does not panic.
@@ -149,19 +144,33 @@ func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*eve
 	if err != nil {
 		return nil, errors.New("the event cannot be redacted")
 	}
+	sum := sha256.Sum256(redacted.text)
 	return &event{
-		id: pdu.EventID(), roomID: pdu.RoomID().String(), sender: string(sender.Domain()), version: v.Version(), ts: pdu.OriginServerTS(),
+		id: idOf(pdu, v, sum), sum: sum, roomID: pdu.RoomID().String(), sender: string(sender.Domain()), version: v.Version(), ts: pdu.OriginServerTS(),
 		json: pdu.JSON(), redacted: redacted, isPolicy: pdu.StateKeyEquals("") && slices.Contains(policyTypes, pdu.Type()),
 	}, nil
 }
 
-// identity is what two events have in common only if they are the same, whatever ID they claim and whoever else signed: the
-// redacted event has the content's hash.
-func (e *event) identity() identity {
-	return sha256.Sum256(append([]byte(e.version+"\n"), e.redacted.text...))
+// idOf is the event's ID: what it says where room versions have it say that, and else the hash of the redacted event. The library
+// makes the same of the whole event, from the beginning. Source: Matrix specification, room versions 3 and 4, "Event IDs".
+func idOf(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion, sum [sha256.Size]byte) string {
+	switch v.EventIDFormat() {
+	case gomatrixserverlib.EventIDFormatV2:
+		return "$" + base64.RawStdEncoding.EncodeToString(sum[:])
+	case gomatrixserverlib.EventIDFormatV3:
+		return "$" + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return pdu.EventID()
 }
 
-type identity [sha256.Size]byte
+// identity is what two events have in common only if they are the same, whatever ID they claim and whoever else signed: the
+// redacted event has the content's hash.
+func (e *event) identity() identity { return identity{e.version, e.sum} }
+
+type identity struct {
+	version gomatrixserverlib.RoomVersion
+	sum     [sha256.Size]byte
+}
 
 // signers are the keys with which the sender's server says that it signed.
 func (e *event) signers() []gomatrixserverlib.KeyID { return e.redacted.signers(e.sender) }

@@ -73,6 +73,9 @@ func FuzzEvent(f *testing.F) {
 		if err != nil || again.id != e.id || again.identity() != e.identity() || len(e.json) > maxEvent {
 			t.Errorf("%s: got %+v, and then %+v, %v", body, e, again, err)
 		}
+		if want := idByLibrary(t, body, version); e.id != want {
+			t.Errorf("%s: it is %s, and to the library %s", body, e.id, want)
+		}
 		if got, want := e.sign(home.Key), signedByLibrary(t, e, home); got != want {
 			t.Errorf("%s: signed %s, and the library %s", body, got, want)
 		}

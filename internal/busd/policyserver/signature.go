@@ -8,6 +8,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
+	"github.com/tidwall/gjson"
 )
 
 // maxDepth is how many objects and lists of a request may be inside one another. The library's canonical JSON takes time with
@@ -23,21 +24,27 @@ type signable struct {
 	signatures map[string]map[gomatrixserverlib.KeyID]spec.Base64Bytes
 }
 
+// newSignable takes an object that is known to be JSON.
 func newSignable(object []byte) (s signable, err error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(object, &fields); err != nil {
-		return s, err
+	rest := make([]byte, 0, len(object))
+	gjson.ParseBytes(object).ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "signatures":
+			if json.Unmarshal([]byte(value.Raw), &s.signatures) != nil {
+				s.signatures = nil // What is no signature counts for none.
+			}
+		case "unsigned":
+		default:
+			rest = append(append(append(append(rest, ','), key.Raw...), ':'), value.Raw...)
+		}
+		return true
+	})
+	if len(rest) == 0 {
+		return s, errors.New("there is nothing to sign")
 	}
-	if raw, ok := fields["signatures"]; ok && json.Unmarshal(raw, &s.signatures) != nil {
-		s.signatures = nil // What is no signature counts for none.
-	}
-	delete(fields, "signatures")
-	delete(fields, "unsigned")
-	rest, err := json.Marshal(fields)
-	if err == nil {
-		s.text, err = gomatrixserverlib.CanonicalJSON(rest)
-	}
-	return s, err
+	rest[0] = '{'
+	s.text = gomatrixserverlib.CanonicalJSONAssumeValid(append(rest, '}'))
+	return s, nil
 }
 
 // signers are the keys with which a server says that it signed, at most [maxKeys] of them.

@@ -88,7 +88,12 @@ func (x xMatrix) signed(method, uri, destination string, body []byte) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	rest, err := json.Marshal(map[string]string{"method": method, "uri": uri, "origin": x.origin, "destination": destination})
+	rest, err := json.Marshal(struct { // In the order of canonical JSON.
+		Destination string `json:"destination"`
+		Method      string `json:"method"`
+		Origin      string `json:"origin"`
+		URI         string `json:"uri"`
+	}{destination, method, x.origin, uri})
 	if err == nil {
 		rest, err = gomatrixserverlib.CanonicalJSON(rest)
 	}
