@@ -3,6 +3,7 @@ package policyserver
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,7 +116,7 @@ func FuzzSignedRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, uri string) {
 		x := xMatrix{origin: home.Name, destination: own, key: string(home.KeyID)}
 		message, err := x.signed("POST", uri, own, body)
-		if err != nil || !json.Valid(body) || tooDeep(body) || !utf8.Valid(body) {
+		if err != nil || !json.Valid(body) || readable(body) != nil || !utf8.Valid(body) {
 			return
 		}
 		whole, err := json.Marshal(map[string]any{
@@ -134,10 +135,27 @@ func FuzzSignedRequest(f *testing.F) {
 func TestDepthIsThatOfObjectsAndLists(t *testing.T) {
 	t.Parallel()
 	nested := func(n int) []byte {
-		return []byte(strings.Repeat(`{"[{\"[":[`, n/2) + strings.Repeat(`]}`, n/2))
+		return []byte(strings.Repeat(`{"[{[":[`, n/2) + `"\"["` + strings.Repeat(`]}`, n/2))
 	}
-	if tooDeep(nested(maxDepth)) || !tooDeep(nested(maxDepth+2)) || tooDeep([]byte("["+strings.Repeat(`[],{},`, maxDepth)+"1]")) {
+	deep := func(text []byte) bool { return errors.Is(readable(text), errDeep) }
+	if deep(nested(maxDepth)) || !deep(nested(maxDepth+2)) || deep([]byte("["+strings.Repeat(`[],{},`, maxDepth)+"1]")) {
 		t.Error("the limit is elsewhere")
+	}
+}
+
+func TestKeysWithEscapesAreNotReadable(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]error{
+		`{"a":"\"b\\","c":["\u0000"]}`: nil,
+		`{"a\"b":1}`:                   errEscaped,
+		`{"a":{"\n" : 1}}`:             errEscaped,
+		`{"a":"\"`:                     nil, // It is no JSON, which is seen later.
+		`"\`:                           nil,
+		`"\"":`:                        errEscaped,
+	} {
+		if got := readable([]byte(text)); !errors.Is(got, want) {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
 	}
 }
 

@@ -132,8 +132,8 @@ func (s *Server) answer(ctx context.Context, r Request) Answer {
 	if len(r.Body) > MaxBody {
 		return refused(errLarge.Error())
 	}
-	if tooDeep(r.Body) {
-		return refused(errDeep.Error())
+	if err := readable(r.Body); err != nil {
+		return refused(err.Error())
 	}
 	if err := s.authenticate(verifying, r); err != nil {
 		return unauthorized(err)

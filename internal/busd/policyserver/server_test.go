@@ -3,6 +3,7 @@ package policyserver
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -201,6 +202,7 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 		"a created room that nobody knows": {
 			of(good.With("room_id", nil).With("type", "m.room.create").With("state_key", "").With("content", map[string]any{"room_version": "12"})), 404, "M_NOT_FOUND",
 		},
+		"a key with an escape":                 {asSigned(home, good.With("content", map[string]any{"body": "hello", `"`: 1}).Hashed().SignedBy(home, "11")), 400, refused},
 		"a float":                              {of(good.With("content", map[string]any{"body": 1.5})), 400, refused},
 		"a large number":                       {of(good.With("depth", json.Number("9007199254740993"))), 400, refused},
 		"one byte more than an event may have": {of(sized(good, home, maxEvent+1)), 400, refused},
@@ -221,6 +223,15 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// asSigned is a request whose header is signed as the specification says, without the library.
+func asSigned(h policyservertest.Homeserver, body []byte) Request {
+	var content any
+	_ = json.Unmarshal(body, &content) // The test made it.
+	text, _ := json.Marshal(map[string]any{"method": "POST", "uri": v1Path, "origin": h.Name, "destination": own, "content": content})
+	sig := base64.RawStdEncoding.EncodeToString(ed25519.Sign(h.Key, text))
+	return Request{Method: "POST", URI: v1Path, Authorizations: []string{fmt.Sprintf("X-Matrix origin=%q,key=%q,sig=%q", h.Name, h.KeyID, sig)}, Body: body}
 }
 
 // sized fills the event up to a size in bytes.

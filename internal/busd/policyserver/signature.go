@@ -1,6 +1,7 @@
 package policyserver
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
@@ -66,22 +67,42 @@ func verified(key ed25519.PublicKey, text, signature []byte) bool {
 	return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, text, signature)
 }
 
-// tooDeep reports whether JSON has more than [maxDepth] objects and lists inside one another.
-func tooDeep(text []byte) bool {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			quoted = !quoted
-		case quoted && c == '\\':
-			i++
-		case !quoted && (c == '{' || c == '['):
-			if depth++; depth > maxDepth {
-				return true
+// errEscaped says what the library cannot write as canonical JSON: it leaves out the escapes of keys. What homeservers sign is
+// something else then.
+var errEscaped = errors.New("a key has a quotation mark, a backslash or a control character in it")
+
+// readable is an error about JSON that has more than [maxDepth] objects and lists inside one another, or a key with an escape. Those
+// who ask have it from users, so that what they are answered must not be that they are not who they say.
+func readable(text []byte) error {
+	for depth, i := 0, 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			end, escaped := pastString(text, i)
+			if escaped && isKey(text[end:]) {
+				return errEscaped
 			}
-		case !quoted && (c == '}' || c == ']'):
+			i = end - 1
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return errDeep
+			}
+		case '}', ']':
 			depth--
 		}
 	}
-	return false
+	return nil
 }
+
+// pastString returns where a string ends that begins at i, and whether it has an escape.
+func pastString(text []byte, i int) (end int, escaped bool) {
+	for i++; i < len(text) && text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			escaped = true
+			i++
+		}
+	}
+	return min(i+1, len(text)), escaped
+}
+
+// isKey reports whether a string was a key, by what is behind it.
+func isKey(rest []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":")) }
