@@ -2,6 +2,7 @@ package policyserver
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/modulebus/modulebus/matrix"
@@ -32,8 +33,9 @@ func problem(kind string, status int, errcode, text string) Answer {
 	return Answer{status, e.Body(), kind}
 }
 
+// signedAs quotes a server's name and a signature, in which nothing needs an escape.
 func signedAs(server, signature string) Answer {
-	return answer("signed", http.StatusOK, map[string]any{server: map[string]string{KeyID: signature}})
+	return Answer{http.StatusOK, fmt.Appendf(nil, `{%q:{%q:%q}}`, server, KeyID, signature), "signed"}
 }
 
 func unauthorized(err error) Answer {

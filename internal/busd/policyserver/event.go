@@ -35,51 +35,53 @@ type envelope struct {
 
 // open reads an event as far as that is the same in all room versions.
 func open(body []byte) (envelope, error) {
-	fields, err := topLevel(body)
+	var roomID, kind, stateKey, content gjson.Result
+	err := topLevel(body, map[string]*gjson.Result{"room_id": &roomID, "type": &kind, "state_key": &stateKey, "content": &content})
 	if err != nil {
 		return envelope{}, err
 	}
-	for _, name := range []string{"room_id", "type", "state_key"} {
-		if t := fields[name].Type; t != gjson.String && t != gjson.Null { // It is null where there is no such field.
-			return envelope{}, fmt.Errorf("%s is not text", name)
-		}
-	}
-	e := envelope{roomID: fields["room_id"].Str, kind: fields["type"].Str, ofRoom: fields["state_key"].Type == gjson.String && fields["state_key"].Str == ""}
-	content := fields["content"]
-	if !content.IsObject() {
+	e := envelope{roomID: roomID.Str, kind: kind.Str, ofRoom: stateKey.Type == gjson.String && stateKey.Str == ""}
+	switch {
+	case !textual(roomID, kind, stateKey):
+		return envelope{}, errors.New("room_id, type or state_key is not text")
+	case !content.IsObject():
 		return envelope{}, errors.New("content is not an object")
-	}
-	if e.kind == "" {
+	case e.kind == "":
 		return envelope{}, errors.New("there is no type")
-	}
-	if e.roomID == "" && e.creates() {
+	case e.roomID == "" && e.creates():
 		e.version = content.Get("room_version").Str // Empty is of no use, either.
-	} else if !strings.HasPrefix(e.roomID, "!") || len(e.roomID) > 255 {
+	case !strings.HasPrefix(e.roomID, "!") || len(e.roomID) > 255:
 		return envelope{}, errors.New("room_id is not that of a room")
 	}
 	return e, nil
 }
 
-func (e envelope) creates() bool {
-	return e.kind == "m.room.create" && e.ofRoom
+func (e envelope) creates() bool { return e.kind == "m.room.create" && e.ofRoom }
+
+// textual reports whether fields are text or null, which they are where they are not there, too.
+func textual(fields ...gjson.Result) bool {
+	return !slices.ContainsFunc(fields, func(f gjson.Result) bool { return f.Type != gjson.String && f.Type != gjson.Null })
 }
 
-// topLevel reads an object, each of whose keys is there once and spelled as it should be.
-func topLevel(body []byte) (map[string]gjson.Result, error) {
-	if !json.Valid(body) || !utf8.Valid(body) || !gjson.ParseBytes(body).IsObject() {
-		return nil, errors.New("it is not a JSON object")
+// topLevel reads fields of an object, each of whose keys is there once and spelled as it should be.
+func topLevel(body []byte, fields map[string]*gjson.Result) error {
+	object := gjson.ParseBytes(body)
+	if !json.Valid(body) || !utf8.Valid(body) || !object.IsObject() {
+		return errors.New("it is not a JSON object")
 	}
-	fields, sound := map[string]gjson.Result{}, true
-	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
-		_, twice := fields[key.Str]
-		fields[key.Str] = value
-		sound = !twice && !misspelled(key.Str)
+	names, sound := make(map[string]bool, len(keysOfEvents)), true
+	object.ForEach(func(key, value gjson.Result) bool {
+		sound = !names[key.Str] && !misspelled(key.Str)
+		names[key.Str] = true
+		if field, ok := fields[key.Str]; ok {
+			*field = value
+		}
 		return sound
 	})
 	if !sound {
-		return nil, errors.New("a key is there twice, or in other letters than it should be")
+		return errors.New("a key is there twice, or in other letters than it should be")
 	}
-	return fields, nil
+	return nil
 }
 
 func misspelled(name string) bool {
