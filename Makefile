@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved news modules antispam integration chromium databases proxies vuln vuln-offline sbom
+.PHONY: help test law lint generate bench bench-synapse dendrite dendrite-bench package moved news modules antispam meowlnir integration chromium databases proxies vuln vuln-offline sbom
 
 GOLANGCI_LINT := v2.15.0
 HADOLINT      := 2.15.1
@@ -112,6 +112,21 @@ CALLBACKS  ?= user_may_invite user_may_join_room
 antispam: ## asks an antispam server of yours through busd: make antispam URL=base_url TOKEN_FILE=/path/of/token
 	MODULEBUS_ANTISPAM_URL='$(URL)' MODULEBUS_ANTISPAM_TOKEN_FILE='$(TOKEN_FILE)' MODULEBUS_ANTISPAM_CALLBACKS='$(CALLBACKS)' \
 		go test -v -count=1 -tags integration -run '^TestAntispamServerThatOthersWrote$$' ./integration/synapse
+
+# Meowlnir as its authors tagged it: https://github.com/maunium/meowlnir, or a copy of that repository in a folder.
+MEOWLNIR        ?= https://github.com/maunium/meowlnir.git
+MEOWLNIR_TAG    := v0.2605.0
+MEOWLNIR_COMMIT := eaf601f85dc516fe20f3f7c0842019ae55b05f97
+
+$(CACHE)/meowlnir/$(MEOWLNIR_COMMIT):
+	rm -rf $(CACHE)/meowlnir && mkdir -p $(CACHE)/meowlnir
+	git -c advice.detachedHead=false clone -q --depth 1 --branch $(MEOWLNIR_TAG) $(MEOWLNIR) $(CACHE)/meowlnir/source
+	test "$$(git -C $(CACHE)/meowlnir/source rev-parse HEAD)" = $(MEOWLNIR_COMMIT)
+	go build -C $(CACHE)/meowlnir/source -tags goolm -o $@ ./cmd/meowlnir
+
+meowlnir: $(CACHE)/venv/ready $(CACHE)/meowlnir/$(MEOWLNIR_COMMIT) ## a real Meowlnir and a module behind a real Synapse, as docs/antispam.md has it: building it takes minutes
+	MODULEBUS_MEOWLNIR=$(CACHE)/meowlnir/$(MEOWLNIR_COMMIT) MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -v -count=1 -timeout 10m -tags integration -run '^TestMeowlnirDecidesWithAModule$$' $(TESTFLAGS) ./integration/synapse
 
 .PHONY: foreign-python
 foreign-python: $(CACHE)/venv/ready ## the suites of net/http behind a worker in Python, held against one in Go: half an hour

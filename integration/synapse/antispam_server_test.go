@@ -24,7 +24,12 @@ func TestAntispamServerThatOthersWrote(t *testing.T) {
 	if base == "" {
 		t.Skip("say which server: make antispam URL=base_url TOKEN_FILE=file CALLBACKS='user_may_invite …'")
 	}
-	callbacks := strings.Fields(os.Getenv("MODULEBUS_ANTISPAM_CALLBACKS"))
+	askEach(t, base, os.Getenv("MODULEBUS_ANTISPAM_TOKEN_FILE"), strings.Fields(os.Getenv("MODULEBUS_ANTISPAM_CALLBACKS")))
+}
+
+// askEach asks the server at base_url each question of the recording that is about one of the callbacks.
+func askEach(t *testing.T, base, tokenFile string, callbacks []string) {
+	t.Helper()
 	serve := func(token string) *testbed.Daemon {
 		return testbed.Serve(t, fmt.Sprintf("modules:\n  - module: server\n    antispam: {base_url: '%s', token_file: '%s', callbacks: [%s]}\n    on_failure: fail\n",
 			base, token, strings.Join(callbacks, ", ")))
@@ -32,7 +37,7 @@ func TestAntispamServerThatOthersWrote(t *testing.T) {
 	state := func(d *testbed.Daemon, want string) {
 		testbed.Eventually(t, "the server is "+want, func() bool { return d.Module("server").State == want })
 	}
-	known := serve(os.Getenv("MODULEBUS_ANTISPAM_TOKEN_FILE"))
+	known := serve(tokenFile)
 	state(known, "ready")
 	wrong := filepath.Join(t.TempDir(), "token")
 	testbed.Write(t, wrong, "another token")
