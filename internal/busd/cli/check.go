@@ -12,6 +12,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/policyserver"
 )
 
 // judgeTime is how long modules may take to judge their configuration.
@@ -58,6 +59,9 @@ func (k *check) run(ctx context.Context, out, warnings io.Writer) error {
 	problems, odd := conf.CheckFiles()
 	for _, w := range append(odd, conf.Warnings...) {
 		fmt.Fprintf(warnings, "%v (warning)\n", w)
+	}
+	if len(problems) == 0 {
+		problems = conf.CheckKeyFile(policyserver.CheckKey)
 	}
 	if len(problems) > 0 {
 		return usageError{problems}

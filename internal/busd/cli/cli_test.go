@@ -115,6 +115,17 @@ modules:
 	}
 }
 
+func TestCheckLooksIntoTheKeyOfThePolicyServer(t *testing.T) {
+	t.Parallel()
+	file := write(t, "server_name: example.com\nhomeserver: {url: 'http://127.0.0.1:1'}\npolicy_server: {key_file: a.key}\nmodules: []\n")
+	run(t, "check", file).wants(t, 0, []string{"key_file"}, nil) // It will be made.
+	key := filepath.Join(filepath.Dir(file), "a.key")
+	if err := os.WriteFile(key, []byte("ed25519 a_1 AAAA\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "check", file).wants(t, 2, nil, []string{file + ":3:27: policy_server.key_file: " + key + ": has a key that is not a policy server's"})
+}
+
 func TestCheckTriesTheNodesOfNATS(t *testing.T) {
 	t.Parallel()
 	file := write(t, "server_name: example.com\nnats: {url: 'nats://127.0.0.1:1'}\n")

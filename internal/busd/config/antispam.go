@@ -1,7 +1,9 @@
 package config
 
 import (
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/modulebus/modulebus/internal/antispam"
 )
@@ -48,6 +50,11 @@ func (a *Antispam) check(v value, found object) {
 	if c := found["callbacks"]; !found.has("callbacks") || c.tag() == tagList && len(c.node.Content) == 0 {
 		v.lacks("callbacks", "(the names of those that the server is asked)")
 	}
+	for i, name := range a.Callbacks {
+		if name != "" && slices.Contains(a.Callbacks[:i], name) {
+			found["callbacks"].fail("has %s twice", name)
+		}
+	}
 	for _, name := range a.Async {
 		if !slices.Contains(a.Callbacks, name) {
 			found["async"].fail("has %s, which callbacks has not (add it there)", name)
@@ -63,6 +70,11 @@ func (m *Module) checkAntispam(found object) {
 	for _, name := range []string{"run", "config", "grants"} {
 		if found.has(name) {
 			found[name].fail("is for a module that is a program, and antispam names a server (remove one of the two)")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Callbacks)) {
+		if _, short, _ := strings.Cut(name, "."); !slices.Contains(m.Antispam.Callbacks, short) {
+			found["callbacks"].fail("has %s, which the server is not asked (add it to antispam.callbacks)", short)
 		}
 	}
 	for _, name := range m.Antispam.Callbacks {

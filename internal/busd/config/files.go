@@ -49,6 +49,19 @@ func (c *Config) CheckFiles() (problems, warnings Errors) {
 	return problems, warnings
 }
 
+// CheckKeyFile has the file with the policy server's key looked into, if the configuration names one.
+func (c *Config) CheckKeyFile(check func(path string) error) (problems Errors) {
+	for _, n := range c.named {
+		if n.use != made {
+			continue
+		}
+		if err := check(n.words[0]); err != nil {
+			problems = append(problems, n.says(err.Error()))
+		}
+	}
+	return problems
+}
+
 func (n named) says(text string) Problem {
 	n.Text = text
 	return n.Problem

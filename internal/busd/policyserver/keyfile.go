@@ -44,6 +44,14 @@ func OpenKey(path string) (Key, error) {
 	return readKey(path)
 }
 
+// CheckKey says what [OpenKey] would not take in the file. It is no error that there is none yet.
+func CheckKey(path string) error {
+	if _, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 func readKey(path string) (Key, error) {
 	f, err := os.Open(path)
 	if err != nil {
