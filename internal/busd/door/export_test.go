@@ -10,6 +10,9 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 )
 
+// RosterLag is how long a status waits, for tests.
+const RosterLag = rosterLag
+
 // Route is a path of busd's own, for tests.
 type Route struct {
 	Method, Path string

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/subjects"
@@ -13,13 +14,19 @@ func TestStatusIsOfTheRosterThatAsksGoBy(t *testing.T) {
 	t.Parallel()
 	d := begun(t)
 	d.join("gate", subjects.UserMayCreateRoom.FullName(), subjects.UserMayInvite.FullName()) // Clients are told of it later.
-	rsp, out := d.do("GET", "/_modulebus/v1/modules", nil)
-	var list door.ModuleList
-	if err := json.Unmarshal(out, &list); err != nil || rsp.StatusCode != 200 {
-		t.Fatalf("%s %s: %v", rsp.Status, out, err)
-	}
-	if now := d.roster.Snapshot().GetRevision(); list.RosterRevision != now {
-		t.Errorf("it tells of revision %d, while modules are known as of %d", list.RosterRevision, now)
+	for known := d.roster.Snapshot().GetRevision(); ; {
+		asked := time.Now()
+		rsp, out := d.do("GET", "/_modulebus/v1/modules", nil)
+		var list door.ModuleList
+		if err := json.Unmarshal(out, &list); err != nil || rsp.StatusCode != 200 {
+			t.Fatalf("%s %s: %v", rsp.Status, out, err)
+		}
+		if list.RosterRevision >= known {
+			break
+		}
+		if time.Since(asked) < door.RosterLag { // On a machine that is busier than that, it is told all the same.
+			t.Fatalf("it tells of revision %d, while modules are known as of %d", list.RosterRevision, known)
+		}
 	}
 	if !d.Client.Wants(subjects.UserMayInvite) {
 		t.Error("the module is shown with a callback that is not asked")
