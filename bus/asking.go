@@ -27,18 +27,19 @@ type asking struct {
 	byCaller bool      // whose deadline comes before the operator's
 	attempts []attempt // by step
 	replies  chan reply
-	timer    *time.Timer
+	timer    *time.Timer // puts a tick among the replies
 	buffer   []byte
 	lent     bool // modules may be reading the buffer
 	encoded  encoded
 	files    []func()    // which close what modules read
 	nudged   atomic.Bool // a nudge is among the replies
+	ticked   atomic.Bool // likewise a tick
 	trace    Trace       // for the observer
 	shadow   bool        // it is for a module in shadow
 }
 
 type reply struct {
-	place int // of the attempt and its slot; or nudge
+	place int // of the attempt and its slot; or nudge, or tick
 	msg   *nats.Msg
 }
 
@@ -48,12 +49,21 @@ type encoded struct {
 	json    bool
 }
 
-// newAsking makes what the pool of a client has none of. Each client has a pool of its own, because what is made in one
+// asking returns one that has room for that many steps. Each client has a pool of its own, because what is made in one
 // bubble of testing/synctest is of no use in another.
-func newAsking() any {
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	return &asking{timer: timer}
+func (c *Client) asking(steps int) *asking {
+	if a, ok := c.askings.Get().(*asking); ok && cap(a.attempts) >= steps {
+		return a
+	}
+	return newAsking(max(steps, 1))
+}
+
+// newAsking makes one whose channel never changes: its timer may fire when it is in the pool, or already for another ask.
+func newAsking(steps int) *asking {
+	a := &asking{attempts: make([]attempt, steps), replies: make(chan reply, slots*steps+2)}
+	a.timer = time.AfterFunc(time.Hour, a.tick)
+	a.timer.Stop()
+	return a
 }
 
 func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req proto.Message) {
@@ -65,10 +75,6 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 	deadline, ok := ctx.Deadline()
 	if a.byCaller = ok && deadline.Before(a.until); a.byCaller {
 		a.until = deadline
-	}
-	if len(a.steps) > cap(a.attempts) {
-		a.attempts = make([]attempt, len(a.steps))
-		a.replies = make(chan reply, slots*len(a.steps)+1)
 	}
 	a.attempts = a.attempts[:len(a.steps)]
 	for i := range a.attempts {
@@ -85,7 +91,9 @@ func (a *asking) end() {
 		a.attempts[i].finish()
 	}
 	for len(a.replies) > 0 {
-		<-a.replies
+		if r := <-a.replies; r.place == tick {
+			a.ticked.Store(false) // Only with its tick: another one may be on its way.
+		}
 	}
 	a.nudged.Store(false)
 	clear(a.attempts)
@@ -100,13 +108,20 @@ func (a *asking) end() {
 }
 
 // Receive implements [natsrequest.Receiver]. It never blocks: the channel has room for one reply in each place, the most there
-// can be, and for a nudge.
+// can be, for a nudge and for a tick.
 func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
 
 // Lost implements [natsrequest.Receiver].
 func (a *asking) Lost() {
 	if a.nudged.CompareAndSwap(false, true) {
 		a.replies <- reply{place: nudge}
+	}
+}
+
+// tick has the asking look at the clock. One too many, of an ask before, does nothing.
+func (a *asking) tick() {
+	if a.ticked.CompareAndSwap(false, true) {
+		a.replies <- reply{place: tick}
 	}
 }
 
@@ -117,9 +132,6 @@ func (a *asking) await(ctx context.Context) error {
 		select {
 		case r := <-a.replies:
 			a.hear(r)
-		case <-a.timer.C:
-			a.hearAll()
-			a.look(time.Now())
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
@@ -133,12 +145,17 @@ func (a *asking) await(ctx context.Context) error {
 }
 
 func (a *asking) hear(r reply) {
-	if r.place == nudge {
+	switch r.place {
+	case nudge:
 		a.nudged.Store(false)
 		a.nudge()
-		return
+	case tick:
+		a.ticked.Store(false)
+		a.hearAll()
+		a.look(time.Now())
+	default:
+		a.attempts[r.place/slots].hear(r.place%slots, r.msg)
 	}
-	a.attempts[r.place/slots].hear(r.place%slots, r.msg)
 }
 
 // hearAll takes in what has come before time ran out, however late this goroutine was to see either.
@@ -199,8 +216,11 @@ func (a *asking) look(now time.Time) {
 	}
 }
 
-// nudge is the place of a message that is not a reply: see [asking.Lost].
-const nudge = -1
+// The places of what is not a reply: see [asking.Lost] and [asking.tick].
+const (
+	nudge = -1
+	tick  = -2
+)
 
 // nudge looks for requests in the hands of workers that may be gone.
 func (a *asking) nudge() {

@@ -36,7 +36,7 @@ func TestModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.roster.Load()
-	a := newAsking().(*asking)
+	a := newAsking(2)
 	a.begin(t.Context(), c, r, r.plans[d.Index()], &callbacksv1.UserMayCreateRoomRequest{})
 	defer a.end()
 	a.advance()

@@ -108,7 +108,7 @@ func newClient(o Options) (*Client, error) {
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
 		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{},
 		epoch: time.Now(), token: rand.Text(), shadowed: make(chan struct{}, maxShadowed), workers: map[modulesWorker]*health{},
-		askings: sync.Pool{New: newAsking}, spans: spans.New(o.TracerProvider, "bus"),
+		spans: spans.New(o.TracerProvider, "bus"),
 	}
 	if o.Log != nil {
 		c.log = o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})

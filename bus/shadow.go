@@ -143,7 +143,7 @@ func (s *shadowing) limited() (context.Context, context.CancelFunc) {
 func (s *shadowing) ask(ctx context.Context, i int) (m ModuleTrace) {
 	alone := *s.plan
 	alone.steps, alone.shadows = []step{s.shadows[i].step}, nil
-	a := s.client.askings.Get().(*asking)
+	a := s.client.asking(1)
 	defer a.end()
 	a.begin(ctx, s.client, s.roster, &alone, s.request)
 	a.shadow = true

@@ -58,14 +58,13 @@ func Questions(frame []byte) (first uint64, all []Question, err error) {
 		return 0, nil, ErrMalformed
 	}
 	r := reader{rest: frame[headSize:]}
-	for len(r.rest) > 0 && !r.failed {
-		q := Question{Timeout: r.duration(), Data: r.bytes()}
-		if all = append(all, q); len(all) > Most {
-			return 0, nil, ErrMalformed
-		}
-	}
-	if r.failed {
+	n, ok := r.count(Most, func(r *reader) { r.question() })
+	if !ok {
 		return 0, nil, ErrMalformed
+	}
+	all = make([]Question, n)
+	for i := range all {
+		all[i] = r.question()
 	}
 	return binary.BigEndian.Uint64(frame[1:]), all, nil
 }
@@ -103,12 +102,13 @@ const mostAnswers = 6554
 // silence.
 func Answers(frame []byte) (all []Answer, err error) {
 	r := reader{rest: frame}
-	for len(r.rest) > 0 && !r.failed {
-		all = append(all, r.answer())
-		r.failed = r.failed || len(all) > mostAnswers
-	}
-	if r.failed {
+	n, ok := r.count(mostAnswers, func(r *reader) { r.answer() })
+	if !ok {
 		return nil, ErrMalformed
+	}
+	all = make([]Answer, n)
+	for i := range all {
+		all[i] = r.answer()
 	}
 	return all, nil
 }
@@ -122,6 +122,16 @@ type reader struct {
 	rest   []byte
 	failed bool
 }
+
+// count is how many parts are left, and whether all of them can be read and there are no more than most.
+func (r reader) count(most int, skip func(*reader)) (n int, ok bool) {
+	for ; len(r.rest) > 0 && !r.failed && n <= most; n++ {
+		skip(&r)
+	}
+	return n, !r.failed && n <= most
+}
+
+func (r *reader) question() Question { return Question{Timeout: r.duration(), Data: r.bytes()} }
 
 func (r *reader) answer() Answer {
 	const size = 8 + 1

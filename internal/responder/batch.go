@@ -14,6 +14,7 @@ import (
 type batch struct {
 	answers string // where they are answered
 	first   uint64 // the number of the first
+	most    int    // bytes that a message may have
 	all     []nats.Msg
 	taken   atomic.Int64
 	standby atomic.Bool // a goroutine has been started that has taken none yet

@@ -300,13 +300,13 @@ func (r *Responder) unpack(m *nats.Msg) *batch {
 	if len(questions) == 0 { // Somebody finds out whether answers come through.
 		r.answers.add(answers, wirebatch.Answer{Number: first}, maxAnswers)
 	}
-	return &batch{answers: answers, first: first, all: messages(m, questions)}
+	return &batch{answers: answers, first: first, most: int(r.nc.MaxPayload()), all: messages(m, questions)}
 }
 
 // replyTogether answers a request of a batch, with others that are answered at about the same time.
 func (r *Responder) replyTogether(q request, a Answer) {
 	const around = 64 // More than what is written around an answer.
-	most := int(r.nc.MaxPayload())
+	most := q.of.most
 	if len(a.Data)+around > most {
 		a = r.tooLarge(q.Msg, a)
 	}

@@ -75,7 +75,11 @@ func has(m *nats.Msg, name string) bool {
 
 // Timeout returns how long there is to answer m: what its header says, and at most own.
 func Timeout(m *nats.Msg, own time.Duration) time.Duration {
-	ms, err := strconv.ParseUint(Header(m, HeaderTimeout), 10, 31)
+	said := Header(m, HeaderTimeout)
+	if said == "" {
+		return own
+	}
+	ms, err := strconv.ParseUint(said, 10, 31)
 	if err != nil {
 		return own
 	}
