@@ -58,9 +58,11 @@ func (o *outbox) send(r Request, w waiter) (Ticket, error) {
 	return t, nil
 }
 
-// flushAll ends when there is nothing to publish; close waits for it.
+// flushAll ends when there is nothing to publish; close waits for it. Between two messages it lets those go on that are about to send,
+// so that fewer messages have more in them; where nobody is, that takes no time.
 func (o *outbox) flushAll() {
 	for o.flush() {
+		runtime.Gosched()
 	}
 }
 

@@ -1,6 +1,7 @@
 package responder
 
 import (
+	"runtime"
 	"sync"
 
 	wirebatch "github.com/modulebus/modulebus/internal/batch"
@@ -72,14 +73,16 @@ func (a *answers) frameFor(to string, size, most int) *sending {
 	return &a.frames[len(a.frames)-1]
 }
 
-// flush ends when there is nothing to send.
+// flush ends when there is nothing to send. It lets those go on first that are about to answer, where there are any.
 func (a *answers) flush() {
+	runtime.Gosched()
 	for out := a.take(); len(out) > 0; out = a.take() {
 		for i := range out {
 			a.publish(out[i].to, out[i].frame)
 			out[i].to = ""
 		}
 		a.giveBack(out)
+		runtime.Gosched()
 	}
 }
 
