@@ -47,6 +47,11 @@ func Append(buffer []byte, m proto.Message, in Mapping) ([]byte, error) {
 	if in == JSON {
 		return ToJSON(m)
 	}
+	if h, ok := m.(holder); ok {
+		if written, ok := appendUnsigned(buffer[:0], h); ok {
+			return written, nil
+		}
+	}
 	return proto.MarshalOptions{}.MarshalAppend(buffer[:0], m)
 }
 

@@ -14,8 +14,10 @@ import (
 // FromProtobuf sets m from its binary form. It is an error if bytes that should be JSON are not, wherever in the message
 // they are; errors name the field and never repeat a value, or the key of a map.
 func FromProtobuf(data []byte, m proto.Message) error {
-	if err := proto.Unmarshal(data, m); err != nil {
-		return err
+	if h, ok := m.(holder); !ok || !readUnsigned(data, h) {
+		if err := proto.Unmarshal(data, m); err != nil {
+			return err
+		}
 	}
 	md := m.ProtoReflect().Descriptor()
 	if !holdsRaw(md) {

@@ -1,0 +1,106 @@
+package wire_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// said draws what a module may say of events, also what cannot be sent.
+func said(t *rapid.T) *callbacksv1.AddFieldToUnsignedCallbackResponse {
+	name := rapid.OneOf(rapid.String(), rapid.Just("\xff"))
+	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 9, protowire.VarintType), 1)
+	value := rapid.Map(rapid.SampledFrom([]string{"1", `"x"`, `{"a":[]}`, ""}), func(s string) []byte { return []byte(s) })
+	fields := rapid.Custom(func(t *rapid.T) *callbacksv1.UnsignedFields {
+		f := &callbacksv1.UnsignedFields{Fields: rapid.MapOfN(name, value, 0, 3).Draw(t, "fields")}
+		if rapid.IntRange(0, 9).Draw(t, "unknown field") == 0 {
+			f.ProtoReflect().SetUnknown(unknown)
+		}
+		return f
+	})
+	return &callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: rapid.MapOfN(name, fields, 0, 4).Draw(t, "unsigned")}
+}
+
+func TestFieldsOfEventsAreWrittenAsProtobuf(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := said(t)
+		data, err := wire.Encode(m, wire.Binary)
+		theirs, theirErr := proto.Marshal(m)
+		if (err == nil) != (theirErr == nil) || err == nil && len(data) != len(theirs) {
+			t.Fatalf("wrote %x, %v; package proto %x, %v", data, err, theirs, theirErr)
+		}
+		back := &callbacksv1.AddFieldToUnsignedCallbackResponse{}
+		if err == nil && (proto.Unmarshal(data, back) != nil || !proto.Equal(m, back)) {
+			t.Errorf("%v was written as %v", m, back)
+		}
+	})
+}
+
+func TestFieldsOfEventsAreReadAsProtobuf(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		data, err := proto.Marshal(said(t))
+		if err != nil {
+			return // Nobody can send it.
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			if i := rapid.IntRange(0, len(data)).Draw(t, "at"); i < len(data) {
+				data[i] = rapid.Byte().Draw(t, "byte")
+			}
+		}
+		readsAsProtobuf(t, data)
+	})
+}
+
+// readsAsProtobuf fails where a payload is not read as package proto does, but for values that are no JSON.
+func readsAsProtobuf(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, data []byte,
+) {
+	t.Helper()
+	before := slices.Clone(data)
+	got, want := &callbacksv1.AddFieldToUnsignedCallbackResponse{}, &callbacksv1.AddFieldToUnsignedCallbackResponse{}
+	err, wantErr := wire.FromProtobuf(data, got), proto.Unmarshal(data, want)
+	if !bytes.Equal(before, data) || (err == nil) && (wantErr != nil || !proto.Equal(got, want)) || wantErr != nil && err == nil {
+		t.Errorf("%x was read as %v, %v; package proto: %v, %v", data, got, err, want, wantErr)
+	}
+}
+
+func FuzzFieldsOfEventsAreReadAsProtobuf(f *testing.F) {
+	one, err := proto.Marshal(&callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: map[string]*callbacksv1.UnsignedFields{
+		"$a": {Fields: map[string][]byte{"b": []byte("1"), "c": []byte(`"x"`)}}, "$d": {},
+	}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(one)
+	f.Add(append(one, one...))
+	f.Fuzz(func(t *testing.T, data []byte) { readsAsProtobuf(t, data) })
+}
+
+// What is read is the reader's: it may go on with the payload's memory.
+func TestFieldsOfEventsDoNotShareMemoryOfTheMessage(t *testing.T) {
+	t.Parallel()
+	data, err := wire.Encode(&callbacksv1.AddFieldToUnsignedCallbackResponse{Unsigned: map[string]*callbacksv1.UnsignedFields{
+		"$a": {Fields: map[string][]byte{"b": []byte("1"), "c": []byte("2")}},
+	}}, wire.Binary)
+	m := &callbacksv1.AddFieldToUnsignedCallbackResponse{}
+	if err != nil || wire.FromProtobuf(data, m) != nil {
+		t.Fatal(err)
+	}
+	clear(data)
+	fields := m.GetUnsigned()["$a"].GetFields()
+	_ = append(fields["b"], "longer than before"...)
+	if string(fields["b"]) != "1" || string(fields["c"]) != "2" {
+		t.Errorf("read as %q", fields)
+	}
+}
