@@ -3,10 +3,13 @@ package busd_test
 import (
 	"fmt"
 	"io"
+	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -85,9 +88,60 @@ var brokenServers = map[string]struct {
 	"answers JSON of no shape": {says(http.StatusForbidden, `["no"]`), "error"},
 	"answers without end":      {says(http.StatusForbidden, `{"errcode":"M_FORBIDDEN","x":"`+strings.Repeat("x", 65<<10)+`"}`), "error"},
 	"redirects":                {says(http.StatusFound, ""), "error"},
+	"redirects in JSON":        {says(http.StatusTemporaryRedirect, "{}"), "error"},
+	"answers 204":              {says(http.StatusNoContent, ""), "error"},
+	"refuses in plain text":    {says(http.StatusForbidden, "go away"), "error"},
+	"compresses unasked":       {says(http.StatusForbidden, "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"), "error"},
 	"closes the connection":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "error"},
+	"cuts its reply":           {sends("HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\n" + `{"errcode":"M_FORBIDDEN"`), "error"},
+	"cuts a chunk":             {sends("HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n63\r\n" + `{"errcode":"M_FORBIDDEN"`), "error"},
+	"has a header without end": {sends("HTTP/1.1 403 No\r\nX: " + strings.Repeat("x", 70<<10) + "\r\n\r\n" + no), "error"},
+	"speaks another protocol":  {sends("SSH-2.0-OpenSSH_9\r\n"), "error"},
 	"is slow":                  {func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "timeout"},
+	"stops in its reply": {func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		says(http.StatusForbidden, `{"errcode"`)(w, r)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}, "timeout"},
 }
+
+const no = `{"errcode":"M_FORBIDDEN","error":"no"}`
+
+// sends is a server that closes the connection after that.
+func sends(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return // It can always be had.
+		}
+		_, _ = io.WriteString(conn, text)
+		_ = conn.Close()
+	}
+}
+
+func TestAntispamServerRefusesInEachFormOfHTTP(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"1.0":             "HTTP/1.0 403 No\r\n\r\n" + no,
+		"chunks":          "HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n25\r\n" + no[1:] + "\r\n0\r\n\r\n",
+		"a header before": "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 38\r\n\r\n" + no,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(sends(text))
+			t.Cleanup(s.Close)
+			r := serve(t, parse(t, stateDir(t), "budget: 1m\nmodules:\n"+server("gate", s.URL, patient)))
+			if out := r.create("evil"); !strings.Contains(out, `"error":"no"`) {
+				t.Errorf("got %s", out)
+			}
+		})
+	}
+}
+
+// patient is an entry whose server is not slow.
+const patient = "    on_failure: skip\n    timeout: 1m\n"
 
 func says(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -98,23 +152,24 @@ func says(status int, body string) http.HandlerFunc {
 
 func TestBrokenAntispamServerIsAFailureAndNoRefusal(t *testing.T) {
 	t.Parallel()
-	down := httptest.NewServer(http.NotFoundHandler())
+	down, foreign := httptest.NewServer(http.NotFoundHandler()), httptest.NewUnstartedServer(says(http.StatusForbidden, no))
 	down.Close()
-	list, want := server("down", down.URL, "    on_failure: skip\n"), map[string]string{"down": "error"}
-	var listSb103 strings.Builder
-	for name, b := range brokenServers {
+	foreign.Config.ErrorLog = log.New(io.Discard, "", 0) // It says that its certificate was not taken.
+	foreign.StartTLS()
+	t.Cleanup(foreign.Close)
+	list, want := []string{server("down", down.URL, patient), server("foreign", foreign.URL, patient)}, map[string]string{"down": "error", "foreign": "error"}
+	for _, name := range slices.Sorted(maps.Keys(brokenServers)) {
+		b := brokenServers[name]
 		s := httptest.NewServer(b.answer)
 		t.Cleanup(s.Close)
-		module := strings.ReplaceAll(name, " ", "-")
-		more := "    on_failure: skip\n"
+		module, more := strings.ReplaceAll(name, " ", "-"), patient
 		if b.failure == "timeout" {
-			more += "    timeout: 50ms\n"
+			more = "    on_failure: skip\n    timeout: 50ms\n"
 		}
-		listSb103.WriteString(server(module, s.URL, more))
+		list = append(list, server(module, s.URL, more))
 		want[module] = b.failure
 	}
-	list += listSb103.String()
-	r := serve(t, parse(t, stateDir(t), "modules:\n"+list+server("last", refusing(t, "@evil", "ORG.LAST").URL)))
+	r := serve(t, parse(t, stateDir(t), "budget: 1m\nmodules:\n"+strings.Join(list, "")+server("last", refusing(t, "@evil", "ORG.LAST").URL, patient)))
 	out := r.create("evil")
 	if !strings.Contains(out, `"decided_by":"last"`) {
 		t.Errorf("got %s", out)

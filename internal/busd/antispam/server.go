@@ -37,6 +37,9 @@ const (
 	// maxReply is the size of a server's reply in bytes, as in Continuwuity. Beyond: the server has failed.
 	maxReply = 64 << 10
 
+	// maxHeader is the size of a reply's header in bytes. Beyond: the server has failed.
+	maxHeader = 64 << 10
+
 	// concurrency is how many questions a server is asked at once, and how many it is told. Beyond: busd answers busy, and
 	// what would be told is dropped, and logged.
 	concurrency = 256
@@ -80,6 +83,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{Options: o, told: make(chan struct{}, concurrency), http: &http.Client{
 		Transport: &http.Transport{
 			MaxConnsPerHost: 2 * concurrency, MaxIdleConnsPerHost: concurrency, IdleConnTimeout: idleFor, DisableCompression: true,
+			MaxResponseHeaderBytes: maxHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
