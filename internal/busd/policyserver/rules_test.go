@@ -2,7 +2,12 @@ package policyserver
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
@@ -42,6 +47,45 @@ func tuwunel(a Answer, s said) string {
 		return stopped
 	}
 	return passes
+}
+
+// patience is how long each of them waits for an answer by default.
+var patience = map[string]time.Duration{"synapse": 30 * time.Second, "continuwuity": 30 * time.Second, "tuwunel": 5 * time.Second}
+
+func TestAnswerComesBeforeAHomeserverStopsWaiting(t *testing.T) {
+	t.Parallel()
+	for name, most := range patience {
+		if whole := verifyTime + askTime + answerTime; whole >= most {
+			t.Errorf("an answer may take %v, and %s waits for %v", whole, name, most)
+		}
+	}
+}
+
+// TestPageSaysWhatHomeserversMakeOfAnswers holds the table of docs/policy-server.md against the rules.
+func TestPageSaysWhatHomeserversMakeOfAnswers(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "policy-server.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## What is answered\n")
+	table, _, _ = strings.Cut(table, "\n\nA message")
+	answers := map[string]Answer{
+		"200": signedAs(own, "c2ln"), "400": refused("no"), "404": strange(), "401": unauthorized(errHeader), "500": failed(ErrFailed),
+	}
+	rows := regexp.MustCompile(`(?m)^\| [^|]+ \| (\d{3}) [^|]+ \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$`).FindAllStringSubmatch(table, -1)
+	if len(rows) != 9 {
+		t.Fatalf("the table has %d rows", len(rows))
+	}
+	for _, row := range rows {
+		a := answers[row[1]]
+		for i, rule := range []func(Answer, said) string{synapse, continuwuity, tuwunel} {
+			word := map[string]string{passes: "passes", stopped: "stops"}[rule(a, read(t, a))]
+			if cell := strings.Trim(row[2+i], "*"); word == "" || !strings.HasPrefix(cell, word) {
+				t.Errorf("%s: the page says %q, and by the rule it %q", row[0], cell, word)
+			}
+		}
+	}
 }
 
 func TestHomeserversTakeAnswersAlike(t *testing.T) {
