@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,7 +65,7 @@ func textual(fields ...gjson.Result) bool {
 // topLevel reads fields of an object, each of whose keys is there once and spelled as it should be.
 func topLevel(body []byte, fields map[string]*gjson.Result) error {
 	object := gjson.ParseBytes(body)
-	if !json.Valid(body) || !utf8.Valid(body) || !object.IsObject() {
+	if !gjson.ValidBytes(body) || !utf8.Valid(body) || !object.IsObject() {
 		return errors.New("it is not a JSON object")
 	}
 	names, sound := make(map[string]bool, len(keysOfEvents)), true
@@ -85,7 +84,7 @@ func topLevel(body []byte, fields map[string]*gjson.Result) error {
 }
 
 func misspelled(name string) bool {
-	return slices.ContainsFunc(keysOfEvents, func(known string) bool { return name != known && strings.EqualFold(name, known) })
+	return !slices.Contains(keysOfEvents, name) && slices.ContainsFunc(keysOfEvents, func(known string) bool { return strings.EqualFold(name, known) })
 }
 
 // event is one that is what it says it is, but for its sender's signature.

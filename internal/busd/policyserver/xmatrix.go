@@ -94,7 +94,7 @@ func (x xMatrix) signed(method, uri, destination string, body []byte) ([]byte, e
 		Origin      string `json:"origin"`
 		URI         string `json:"uri"`
 	}{destination, method, x.origin, uri})
-	if err == nil {
+	if err == nil && bytes.IndexByte(rest, '\\') >= 0 { // Without an escape, it is canonical.
 		rest, err = gomatrixserverlib.CanonicalJSON(rest)
 	}
 	return slices.Concat([]byte(`{"content":`), content, []byte(","), bytes.TrimPrefix(rest, []byte("{"))), err
