@@ -24,7 +24,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -199,7 +199,7 @@ func (r *running) create(user string) string {
 	return out
 }
 
-func (r *running) modules() (list door.ModuleList) {
+func (r *running) modules() (list operatordoor.ModuleList) {
 	r.t.Helper()
 	_, out := r.do("GET", "/_modulebus/v1/modules", "")
 	if err := json.Unmarshal([]byte(out), &list); err != nil {

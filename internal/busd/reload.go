@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 )
 
 // Reload is a configuration that was read while busd ran: Config, or why there is none.
@@ -29,7 +29,7 @@ const (
 
 // reloads remembers whether what runs is what the file says. What is not the last status is the daemon's own goroutine's.
 type reloads struct {
-	last      atomic.Pointer[door.ConfigStatus]
+	last      atomic.Pointer[operatordoor.ConfigStatus]
 	succeeded prometheus.Gauge
 	taken     prometheus.Gauge
 	stale     prometheus.Gauge
@@ -56,7 +56,7 @@ func newReloads(metrics prometheus.Registerer) *reloads {
 		Help: "How often a changed configuration was tried again because it could not be taken over when it was read.",
 	})
 	metrics.MustRegister(r.retries)
-	r.note(door.ConfigStatus{TakenAt: time.Now()})
+	r.note(operatordoor.ConfigStatus{TakenAt: time.Now()})
 	return r
 }
 
@@ -85,9 +85,9 @@ func (r *reloads) hold(c *config.Config) (another bool) {
 func (r *reloads) drop() { r.held, r.retry = nil, nil }
 
 // Status is what is known of the last reload.
-func (r *reloads) Status() door.ConfigStatus { return *r.last.Load() }
+func (r *reloads) Status() operatordoor.ConfigStatus { return *r.last.Load() }
 
-func (r *reloads) note(s door.ConfigStatus) {
+func (r *reloads) note(s operatordoor.ConfigStatus) {
 	r.last.Store(&s)
 	r.succeeded.Set(truth(s.Error == ""))
 	r.taken.Set(float64(s.TakenAt.UnixMilli()) / 1000)
@@ -118,7 +118,7 @@ func (d *daemon) reload(ctx context.Context, r Reload) {
 		return
 	}
 	d.reloads.drop()
-	status := door.ConfigStatus{TakenAt: time.Now(), RestartFor: d.needsRestart(r.Config)}
+	status := operatordoor.ConfigStatus{TakenAt: time.Now(), RestartFor: d.needsRestart(r.Config)}
 	if len(status.RestartFor) > 0 {
 		d.Log.Warn().Strs("keys", status.RestartFor).Msg("these keys are only read at the start: restart busd for what changed in them")
 	}
@@ -176,7 +176,7 @@ func (d *daemon) needsRestart(c *config.Config) (keys []string) {
 	return keys
 }
 
-func (d *daemon) take(c *config.Config) *door.Changed {
+func (d *daemon) take(c *config.Config) *operatordoor.Changed {
 	was, now := names(d.config.Modules), names(c.Modules)
 	added, otherwise := without(now, was), differing(d.config.Modules, c.Modules)
 	d.config.Modules, d.config.Sequential, d.config.Decisions = c.Modules, c.Sequential, c.Decisions
@@ -189,7 +189,7 @@ func (d *daemon) take(c *config.Config) *door.Changed {
 	restarted := d.modules.apply(c.Modules)
 	d.config.Budget = c.Budget // Asks that began before have the earlier one.
 	d.service.Changed(changed)
-	diff := &door.Changed{
+	diff := &operatordoor.Changed{
 		Added: added, Removed: without(was, now), Restarted: restarted, Changed: without(otherwise, restarted), Reordered: reordered(was, now),
 	}
 	d.Log.Info().Strs("added", diff.Added).Strs("removed", diff.Removed).Strs("restarted", diff.Restarted).Strs("changed", diff.Changed).

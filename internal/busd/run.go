@@ -18,9 +18,9 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/httpdoor"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/news"
-	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
@@ -76,12 +76,11 @@ type daemon struct {
 	client    *bus.Client
 	answerer  *door.Answerer
 	guard     *access.Guard
-	http      *door.HTTP
+	http      *httpdoor.Door
 	open      []door.Door
 	failed    chan error
 	closers   []func()
-	call      bus.CallFunc         // of the homeserver's Module API; nil where there is none over HTTP
-	policy    *policyserver.Server // nil where busd is none
+	call      bus.CallFunc // of the homeserver's Module API; nil where there is none over HTTP
 }
 
 // Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the
@@ -132,7 +131,7 @@ func (d *daemon) onClose(f func()) { d.closers = append(d.closers, f) }
 
 // close undoes what was opened, the last first: doors, then modules, then what both need.
 func (d *daemon) close() {
-	for _, open := range d.open {
+	for _, open := range slices.Backward(d.open) {
 		open.Close()
 	}
 	for _, undo := range slices.Backward(d.closers) {

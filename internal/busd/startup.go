@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -19,11 +18,10 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/natsdoor"
 	"github.com/modulebus/modulebus/internal/busd/homeserver"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/news"
-	"github.com/modulebus/modulebus/internal/busd/page"
-	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/statedir"
@@ -53,7 +51,7 @@ func (d *daemon) prepare() error {
 	for _, step := range []func() error{
 		d.openState, d.openBroker, d.openJournal, d.openAdmission, d.openNews, d.openRoster, d.openModules, d.openClient, d.tellNews,
 		d.openModuleAPI,
-		d.openPolicyServer, d.openGuard, d.openHTTP,
+		d.openGuard, d.openDoors,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -101,7 +99,7 @@ func (d *daemon) begin() error {
 	if _, err := d.client.AwaitRoster(ctx, known-1); err != nil {
 		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
 	}
-	if err := d.openDoor(door.NewNATS(d.broker.Conn, d.config.ServerName, d.answerer, d.Log)); err != nil {
+	if err := d.openDoor(natsdoor.New(d.broker.Conn, d.config.ServerName, d.answerer, d.Log)); err != nil {
 		return err
 	}
 	d.life.Begin()
@@ -353,61 +351,9 @@ func (d *daemon) openModuleAPI() error {
 	return nil
 }
 
-// openPolicyServer has rooms' servers answered, where busd is a policy server.
-func (d *daemon) openPolicyServer() error {
-	c := d.config.PolicyServer
-	if c == nil {
-		return nil
-	}
-	key, err := policyserver.OpenKey(cmp.Or(c.KeyFile, d.state.Path("policy.key")))
-	if err != nil {
-		return fmt.Errorf("policy_server.key_file: %w", err)
-	}
-	d.policy = policyserver.New(policyserver.Options{
-		ServerName: d.config.ServerName, Key: key, Homeserver: hostOf(d.config.Homeserver.URL), Call: d.call,
-		Ask: door.AskPolicy(d.answerer, d.life), Metrics: d.metrics, Log: d.Log,
-	})
-	d.onClose(d.policy.Close)
-	return nil
-}
-
-// hostOf is a URL without its path: there the homeserver has the rest of its APIs. It is empty without a URL.
-func hostOf(homeserver string) string {
-	u, err := url.Parse(homeserver)
-	if err != nil || u.Host == "" {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host}).String()
-}
-
 func (d *daemon) openGuard() (err error) {
 	d.guard, err = access.NewGuard(d.config.ServerName, d.config.HTTP, d.Log)
 	return err
-}
-
-func (d *daemon) openHTTP() error {
-	people := page.New(page.Options{
-		ServerName: d.config.ServerName, Modules: func() []door.ModuleStatus { return d.http.Status() }, Config: d.reloads.Status,
-		Records: d.records, Metrics: d.asked, Guard: d.guard, Log: d.Log,
-	})
-	d.onClose(people.Close)
-	d.http = door.NewHTTP(door.HTTPOptions{
-		ServerName: d.config.ServerName, Config: d.config.HTTP, Answerer: d.answerer, Client: d.client, Roster: d.roster,
-		Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status, Page: people, Life: d.life, PolicyServer: d.policy,
-		Guard: d.guard, Alive: d.broker.Conn.IsConnected, Trouble: d.broker.Trouble, Failed: d.fail,
-		TracerProvider: d.TracerProvider, Log: d.Log,
-	})
-	d.metrics.MustRegister(d.http)
-	return d.openDoor(d.http)
-}
-
-// openDoor opens one more door, to be drained and closed.
-func (d *daemon) openDoor(one door.Door) error {
-	if err := one.Open(); err != nil {
-		return err
-	}
-	d.open = append(d.open, one)
-	return nil
 }
 
 func webOptions(c config.HTTP) bus.WebOptions {

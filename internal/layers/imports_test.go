@@ -38,7 +38,8 @@ var suite = row{
 	others: anything + " " + natsServer,
 }
 
-// The house, from the ground up. Whoever adds a package adds a row.
+// The house, from the ground up. Whoever adds a package adds a row. One whose name ends in / is that of all packages below it that
+// have none.
 var house = map[string]row{
 	"schemas":              {},
 	"schemas/callbacks/v1": {others: protobuf},
@@ -110,7 +111,7 @@ var house = map[string]row{
 	"internal/busd/statedir/statedirtest": {},
 	"internal/busd/sse":                   {},
 	"internal/busd/page": {
-		own:    "decision internal/busd/access internal/busd/door internal/busd/records internal/busd/roster internal/busd/sse",
+		own:    "decision internal/busd/access internal/busd/door internal/busd/door/operatordoor internal/busd/records internal/busd/roster internal/busd/sse internal/webpath",
 		others: anything,
 		tests:  "bus internal/ subjects " + schemas,
 	},
@@ -120,7 +121,16 @@ var house = map[string]row{
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
-		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/policyserver internal/busd/records internal/busd/roster internal/busd/sse internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/spans internal/webpath internal/wire subjects " + schemas,
+		own:    "matrix bus internal/busd/access internal/busd/config internal/busd/records internal/wire internal/webpath subjects " + schemas,
+		others: anything,
+	},
+	"internal/busd/door/": { // Each front door is a folder.
+		own:    "matrix bus internal/antispam internal/busd/access internal/busd/certs internal/busd/config internal/busd/door internal/busd/policyserver internal/busd/records internal/busd/roster internal/busd/sse internal/busd/supervise decision internal/declared internal/responder internal/rosterwire internal/spans internal/webpath internal/wire subjects " + schemas,
+		others: anything,
+		tests:  "internal/busd/door/ internal/busd/page",
+	},
+	"internal/busd/door/doortest": {
+		own:    "bus internal/busd/access internal/busd/config internal/busd/door internal/busd/door/ internal/busd/records internal/busd/roster internal/busd/supervise internal/natstest internal/waittest subjects " + schemas,
 		others: anything,
 	},
 	"internal/busd/homeserver":                    {own: "matrix bus internal/busd/certs internal/busd/config internal/busd/renewed internal/spans internal/wire subjects " + schemas, others: anything},
@@ -238,10 +248,17 @@ func standard(imported string) bool {
 	return !strings.Contains(first, ".")
 }
 
+func rowOf(name string) (r row, ok bool) {
+	if r, ok = house[name]; !ok {
+		r, ok = house[path.Dir(name)+"/"]
+	}
+	return r, ok
+}
+
 func TestPackagesImportOnlyWhatTheirRowAllows(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
-		r, ok := house[p.name()]
+		r, ok := rowOf(p.name())
 		if !ok {
 			t.Errorf("package %s has no row in %s: say there what it may import", p.name(), "internal/layers/imports_test.go")
 			continue

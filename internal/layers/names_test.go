@@ -97,7 +97,7 @@ func lastName(x ast.Expr) string {
 // handWritten calls visit with each Go file that is neither generated, a test, nor there to show how a callback is used.
 func handWritten(t *testing.T, visit func(name string)) {
 	t.Helper()
-	shows := "schemas/ docs/callbacks/ examples/ cmd/demo-module/ internal/cmd/bench/ internal/cmd/synapsebench/ internal/combine/combinetest/ integration/testbed/"
+	shows := "schemas/ docs/callbacks/ examples/ cmd/demo-module/ internal/cmd/bench/ internal/cmd/synapsebench/ internal/combine/combinetest/ internal/busd/door/doortest/ integration/testbed/"
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err

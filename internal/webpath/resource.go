@@ -11,49 +11,6 @@ import (
 // MaxLen is the length of a web resource's path, in bytes. Beyond: it is not registered, and the module is told.
 const MaxLen = 256
 
-const (
-	synapse = "Synapse"
-	busd    = "busd"
-)
-
-// reserved are paths, with all below them, that modules cannot have: they are the homeserver's, Synapse's or busd's own.
-// In Synapse nothing checks this, and a module can take such a path over (synapse/app/homeserver.py merges resources). The bridge in
-// Synapse has the same: after a change, go generate.
-var reserved = []struct{ path, owner string }{
-	{"/_matrix", "the Matrix specification"},
-	{"/.well-known/matrix", "the Matrix specification"},
-	{"/_synapse/admin", synapse},
-	{"/_synapse/replication", synapse},
-	{"/_synapse/mas", synapse},
-	{"/_synapse/metrics", synapse},
-	{"/_synapse/modulebus", "the Module API"},
-	{"/_synapse/client/oidc", synapse},
-	{"/_synapse/client/saml2", synapse},
-	{"/_synapse/client/pick_idp", synapse},
-	{"/_synapse/client/pick_username", synapse},
-	{"/_synapse/client/new_user_consent", synapse},
-	{"/_synapse/client/sso_register", synapse},
-	{"/_synapse/client/password_reset", synapse},
-	{"/_synapse/client/unsubscribe", synapse},
-	{"/health", synapse},
-	{"/_modulebus", busd},
-	{"/_meowlnir/antispam", busd},
-	{"/api/1/spam_check", busd},
-	{"/healthz", busd},
-	{"/readyz", busd},
-	{"/metrics", busd},
-}
-
-// Owner says whose a path is that modules cannot have, such as "busd"; empty for all others.
-func Owner(p string) string {
-	for _, r := range reserved {
-		if Below(p, r.path) {
-			return r.owner
-		}
-	}
-	return ""
-}
-
 // Check returns an error that says why a module cannot register the path, or nil.
 func Check(p string) error {
 	switch {
@@ -73,8 +30,8 @@ func Check(p string) error {
 
 // checkReserved refuses what lies below a reserved path, and what a reserved path lies below.
 func checkReserved(p string) error {
-	i := slices.IndexFunc(reserved, func(r struct{ path, owner string }) bool {
-		return Below(p, r.path) || Below(r.path, p)
+	i := slices.IndexFunc(reserved, func(r Prefix) bool {
+		return r.Holds(p) || Below(r.path, p)
 	})
 	if i < 0 {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
@@ -41,7 +41,7 @@ func TestRestartReplacesEachWorker(t *testing.T) {
 	t.Parallel()
 	s := start(t, gate("{}"))
 	pids := func() []int {
-		var list door.ModuleList
+		var list operatordoor.ModuleList
 		if err := json.Unmarshal([]byte(run(t, "modules", "--json", "--url", s.url).out), &list); err != nil {
 			t.Fatal(err)
 		}
@@ -224,20 +224,20 @@ func TestRemoteCommandReportsOddAnswers(t *testing.T) {
 func TestModulesShowsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	failing := door.ModuleStatus{Status: roster.Status{
+	failing := operatordoor.ModuleStatus{Status: roster.Status{
 		Name: "gate", Order: 1, State: roster.Ready, Since: now.Add(-90 * time.Minute), Workers: 2, LastError: "timeout", LastErrorAt: now.Add(-2 * time.Minute),
 		Failing:    []roster.Failing{{Callback: "a.b"}},
 		WorkerList: []roster.Worker{{Name: "w1", Since: now.Add(-50 * time.Hour)}, {Name: "elsewhere", Since: now.Add(-time.Second)}},
-	}, Processes: []door.Process{
+	}, Processes: []operatordoor.Process{
 		{Worker: "w1", PID: 42, StartedAt: now.Add(-51 * time.Hour)},
 		{Worker: "w2", Restarts: 7, LastError: "panic: boom", LastErrorAt: now.Add(-3 * time.Second)},
 	}}
-	absent := door.ModuleStatus{Status: roster.Status{Name: "late", Order: 2, State: roster.Absent, Remembered: true, LastError: "no worker has joined"}}
+	absent := operatordoor.ModuleStatus{Status: roster.Status{Name: "late", Order: 2, State: roster.Absent, Remembered: true, LastError: "no worker has joined"}}
 	var table, workers strings.Builder
-	if err := printModules(&table, []door.ModuleStatus{failing, absent}, now); err != nil {
+	if err := printModules(&table, []operatordoor.ModuleStatus{failing, absent}, now); err != nil {
 		t.Fatal(err)
 	}
-	if err := printWorkers(&workers, []door.ModuleStatus{failing, absent}, now); err != nil {
+	if err := printWorkers(&workers, []operatordoor.ModuleStatus{failing, absent}, now); err != nil {
 		t.Fatal(err)
 	}
 	result{out: table.String()}.wants(t, 0, []string{"ready, failing", "1h30m", "2m ago: timeout", "absent, remembered", "no worker has joined"}, nil)

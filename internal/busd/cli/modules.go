@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
@@ -51,7 +51,7 @@ func newModules() *cobra.Command {
 
 var errOtherVersion = errors.New("busd's answer is not what this version knows: is --url right?")
 
-func parseModules(raw []byte) (list door.ModuleList, err error) {
+func parseModules(raw []byte) (list operatordoor.ModuleList, err error) {
 	if json.Unmarshal(raw, &list) != nil {
 		return list, errOtherVersion
 	}
@@ -59,7 +59,7 @@ func parseModules(raw []byte) (list door.ModuleList, err error) {
 }
 
 // warnOfConfig tells whether what runs is not what the file says.
-func warnOfConfig(w io.Writer, s door.ConfigStatus) {
+func warnOfConfig(w io.Writer, s operatordoor.ConfigStatus) {
 	if s.Error != "" {
 		fmt.Fprintf(w, "busd: the configuration file is not good, so the one of %s holds:\n%s\n", s.TakenAt.Format(time.DateTime), s.Error)
 	}
@@ -68,7 +68,7 @@ func warnOfConfig(w io.Writer, s door.ConfigStatus) {
 	}
 }
 
-func printModules(w io.Writer, list []door.ModuleStatus, now time.Time) error {
+func printModules(w io.Writer, list []operatordoor.ModuleStatus, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ORDER\tMODULE\tSTATE\tSINCE\tVERSION\tWORKERS\tRESTARTS\tNEWS\tCALLBACKS\tWEB RESOURCES\tLAST ERROR")
 	for _, m := range list {
@@ -91,7 +91,7 @@ func backlog(n *roster.News, now time.Time) string {
 }
 
 // state is the module's, and what is known of it beyond that in a word.
-func state(m door.ModuleStatus) string {
+func state(m operatordoor.ModuleStatus) string {
 	switch {
 	case m.Shadow:
 		return string(m.State) + ", in shadow"
@@ -103,7 +103,7 @@ func state(m door.ModuleStatus) string {
 	return string(m.State)
 }
 
-func lastError(m door.ModuleStatus, now time.Time) string {
+func lastError(m operatordoor.ModuleStatus, now time.Time) string {
 	text := dash(m.LastError)
 	if !m.LastErrorAt.IsZero() {
 		text = ago(now, m.LastErrorAt) + " ago: " + text
@@ -114,7 +114,7 @@ func lastError(m door.ModuleStatus, now time.Time) string {
 	return text
 }
 
-func printWorkers(w io.Writer, list []door.ModuleStatus, now time.Time) error {
+func printWorkers(w io.Writer, list []operatordoor.ModuleStatus, now time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "MODULE\tWORKER\tJOINED\tVERSION\tPID\tUPTIME\tRESTARTS\tLAST ERROR")
 	for _, m := range list {
@@ -134,7 +134,7 @@ func printWorkers(w io.Writer, list []door.ModuleStatus, now time.Time) error {
 }
 
 // processColumns are those of a process that busd runs, or of a worker that somebody else does.
-func processColumns(p *door.Process, now time.Time) string {
+func processColumns(p *operatordoor.Process, now time.Time) string {
 	if p == nil {
 		return "-\t-\t-\t-"
 	}

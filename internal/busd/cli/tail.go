@@ -17,7 +17,7 @@ import (
 
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 )
 
 // query is which records a command wants.
@@ -137,7 +137,7 @@ func (r *remote) records(ctx context.Context, v url.Values, complain io.Writer, 
 	err = events(body, func(e event) error {
 		switch e.name {
 		case "lost":
-			var lost door.Lost
+			var lost operatordoor.Lost
 			if json.Unmarshal(e.data, &lost) == nil {
 				fmt.Fprintf(complain, "busd: %d records came too fast, and are missing here\n", lost.Lost)
 			}

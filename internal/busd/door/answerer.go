@@ -1,7 +1,6 @@
 package door
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,9 +18,13 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
+
+// MaxAsks is how many asks one busd works on at once over NATS and, again, over HTTP. Beyond: answered 503.
+const MaxAsks = 1024
 
 // Answerer answers asks, whichever door they come through. Its methods may be called concurrently. As a collector, it has how many
 // were not taken.
@@ -29,6 +32,7 @@ type Answerer struct {
 	prometheus.Collector
 
 	client  *bus.Client
+	places  chan struct{}          // has an entry for each ask over HTTP that is under way
 	untaken *prometheus.CounterVec // by status
 	log     zerolog.Logger
 }
@@ -41,11 +45,11 @@ func NewAnswerer(c *bus.Client, log zerolog.Logger) *Answerer {
 	for _, status := range []string{"400", "404", "408", "413", "503"} { // An alert needs them before there is one.
 		untaken.WithLabelValues(status)
 	}
-	return &Answerer{untaken, c, untaken, log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second})}
+	return &Answerer{untaken, c, make(chan struct{}, MaxAsks), untaken, log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second})}
 }
 
-// note counts an ask that has no decision because of what was asked, or of how much. One whose module failed has a record.
-func (a *Answerer) note(p *Problem) {
+// Note counts and logs an ask that has no decision because of what was asked, or of how much. One whose module failed has a record.
+func (a *Answerer) Note(p *Problem) {
 	if p.Status != http.StatusBadGateway {
 		a.untaken.WithLabelValues(strconv.Itoa(p.Status)).Inc()
 		a.log.Warn().Int("status", p.Status).Str("error", wire.OneLine(p.Text)).Msg("an ask was not taken")
@@ -60,13 +64,23 @@ func (a *Answerer) Ask(ctx context.Context, d *subjects.Declaration, req proto.M
 	case err != nil:
 		return decision, problemOf(err)
 	case decision.RosterRevision == 0: // Nobody knows yet what modules want. In protobuf this would be zero bytes, too.
-		return decision, newProblem(http.StatusServiceUnavailable, unknown, "there is no roster yet")
+		return decision, NewProblem(http.StatusServiceUnavailable, matrix.Unknown, "there is no roster yet")
 	}
 	return decision, nil
 }
 
-// answer is Ask in our own mappings: the decision is in that of the request.
-func (a *Answerer) answer(ctx context.Context, name string, body []byte, in wire.Mapping) ([]byte, *Problem) {
+// Take takes the place of one ask over HTTP, until release is called. It reports whether there was one.
+func (a *Answerer) Take() (release func(), ok bool) {
+	select {
+	case a.places <- struct{}{}:
+		return func() { <-a.places }, true
+	default:
+		return nil, false
+	}
+}
+
+// Answer is Ask in our own mappings: the decision is in that of the request.
+func (a *Answerer) Answer(ctx context.Context, name string, body []byte, in wire.Mapping) ([]byte, *Problem) {
 	callback, p := find(name)
 	if p != nil {
 		return nil, p
@@ -83,7 +97,7 @@ func (a *Answerer) answer(ctx context.Context, name string, body []byte, in wire
 	}
 	out, err := encode(decision, id(), in)
 	if err != nil {
-		return nil, newProblem(http.StatusInternalServerError, unknown, "cannot write the decision: "+err.Error())
+		return nil, NewProblem(http.StatusInternalServerError, matrix.Unknown, "cannot write the decision: "+err.Error())
 	}
 	return out, nil
 }
@@ -107,21 +121,21 @@ func find(name string) (*subjects.Declaration, *Problem) {
 	if len(has) > 0 {
 		text = fmt.Sprintf("unknown callback %q; %s has: %s", callback, category, strings.Join(has, ", "))
 	}
-	return nil, newProblem(http.StatusNotFound, unrecognized, text)
+	return nil, NewProblem(http.StatusNotFound, matrix.Unrecognized, text)
 }
 
 func decode(body []byte, in wire.Mapping, req proto.Message) *Problem {
 	err := wire.DecodeStrict(body, in, req)
 	switch {
 	case err == nil && in == wire.Binary && lacksAll(req):
-		return newProblem(http.StatusBadRequest, badJSON, fmt.Sprintf("the body has no field of %s: it is empty, or another message",
+		return NewProblem(http.StatusBadRequest, matrix.BadJSON, fmt.Sprintf("the body has no field of %s: it is empty, or another message",
 			req.ProtoReflect().Descriptor().Name()))
 	case err == nil:
 		return nil
 	case errors.Is(err, wire.ErrNotJSON):
-		return newProblem(http.StatusBadRequest, notJSON, "the body is not a JSON object")
+		return NewProblem(http.StatusBadRequest, matrix.NotJSON, "the body is not a JSON object")
 	}
-	return newProblem(http.StatusBadRequest, badJSON, err.Error())
+	return NewProblem(http.StatusBadRequest, matrix.BadJSON, err.Error())
 }
 
 // lacksAll reports whether a request has no field at all and must have one: one that is not optional, a list, or JSON, which is {}
@@ -189,13 +203,4 @@ func encodeJSON(d bus.Decision[proto.Message], id string) (_ []byte, err error) 
 		}
 	}
 	return marshalPlain(out)
-}
-
-// marshalPlain is [json.Marshal] that leaves <, > and & as they are.
-func marshalPlain(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

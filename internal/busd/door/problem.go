@@ -12,15 +12,6 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-const (
-	unknown      = matrix.Unknown
-	unrecognized = matrix.Unrecognized
-	notJSON      = matrix.NotJSON
-	badJSON      = matrix.BadJSON
-	invalidParam = matrix.InvalidParam
-	tooLarge     = matrix.TooLarge
-)
-
 type matrixError = matrix.Error
 
 // Problem is why an ask got no decision: a Matrix error, and which module failed how, if one did.
@@ -30,24 +21,26 @@ type Problem struct {
 	DecisionID      string // of the record of the ask; empty where it has none
 }
 
-func newProblem(status int, errcode, text string) *Problem {
+// NewProblem returns one that no module is the reason of.
+func NewProblem(status int, errcode, text string) *Problem {
 	return &Problem{matrixError: matrixError{Status: status, Errcode: errcode, Text: text}}
 }
 
 // problemOf says what an error of [bus.Client.Ask] means to the homeserver that asked.
 func problemOf(err error) *Problem {
 	if f, ok := errors.AsType[*bus.Error](err); ok {
-		p := newProblem(http.StatusBadGateway, unknown, f.Error())
+		p := NewProblem(http.StatusBadGateway, matrix.Unknown, f.Error())
 		p.Module, p.Failure = f.Module, wire.KindName(f.Kind)
 		return p
 	}
-	return newProblem(http.StatusServiceUnavailable, unknown, err.Error())
+	return NewProblem(http.StatusServiceUnavailable, matrix.Unknown, err.Error())
 }
 
-func (p *Problem) header() nats.Header { return wire.MatrixErrorHeader(&p.matrixError) }
+// Header is that of an answer over NATS.
+func (p *Problem) Header() nats.Header { return wire.MatrixErrorHeader(&p.matrixError) }
 
-// body is a JSON object: that of the Matrix error, and what else is known.
-func (p *Problem) body() []byte {
+// Body is a JSON object: that of the Matrix error, and what else is known.
+func (p *Problem) Body() []byte {
 	e := p.Complete()
 	data, _ := json.Marshal(struct { // It is made of strings.
 		Errcode    string `json:"errcode"`
@@ -62,10 +55,10 @@ func (p *Problem) body() []byte {
 // retryAfter is what clients are told that find busd starting, busy or draining, in seconds.
 const retryAfter = "1"
 
-// writeTo answers an HTTP request with the problem.
-func (p *Problem) writeTo(w http.ResponseWriter) {
+// WriteTo answers an HTTP request with the problem.
+func (p *Problem) WriteTo(w http.ResponseWriter) {
 	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	write(w, p.Status, wire.JSONType, p.body())
+	Write(w, p.Status, wire.JSONType, p.Body())
 }

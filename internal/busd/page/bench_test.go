@@ -16,6 +16,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/page"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/roster"
@@ -35,7 +36,7 @@ func BenchmarkPageOfManyModules(b *testing.B) {
 	for _, viewers := range []int{0, 1, 5} {
 		b.Run(fmt.Sprintf("viewers=%d", viewers), func(b *testing.B) {
 			m := newMany(b)
-			server := httptest.NewServer(m.page)
+			server := httptest.NewServer(m.handler)
 			b.Cleanup(server.Close) // When the browsers have gone.
 			for range viewers {
 				m.follow(b, server.URL)
@@ -51,7 +52,7 @@ func BenchmarkPageOfManyModules(b *testing.B) {
 
 // many are the parts of a busd with many modules that the page looks at.
 type many struct {
-	page     *page.Page
+	handler  http.Handler // of the page
 	decided  func(module, failure string)
 	answers  *prometheus.HistogramVec
 	failures *prometheus.CounterVec
@@ -83,17 +84,17 @@ func newMany(b *testing.B) *many {
 	metrics.MustRegister(m.answers, m.failures, roster.Collector(list))
 	kept := records.New()
 	m.decided = (&busd{records: kept}).decided
-	m.page = page.New(page.Options{
-		ServerName: "example.com", Records: kept, Metrics: metrics, Guard: guard, Log: zerolog.Nop(),
-		Modules: func() (all []door.ModuleStatus) {
+	p := page.New(page.Options{
+		ServerName: "example.com", Records: kept, Metrics: metrics, Guard: guard, Life: door.NewLife(), Log: zerolog.Nop(),
+		Modules: func() (all []operatordoor.ModuleStatus) {
 			for _, s := range list.Modules() {
-				all = append(all, door.ModuleStatus{Status: s, Processes: []door.Process{{Worker: "1", PID: 1}}})
+				all = append(all, operatordoor.ModuleStatus{Status: s, Processes: []operatordoor.Process{{Worker: "1", PID: 1}}})
 			}
 			return all
 		},
-		Config: func() door.ConfigStatus { return door.ConfigStatus{} },
+		Config: func() operatordoor.ConfigStatus { return operatordoor.ConfigStatus{} },
 	})
-	b.Cleanup(m.page.Close)
+	m.handler = opened(b, p)
 	return m
 }
 

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
@@ -36,7 +36,7 @@ type part struct {
 
 // head is what the page says first.
 type head struct {
-	Config   door.ConfigStatus
+	Config   operatordoor.ConfigStatus
 	Modules  int      // that are listed
 	Troubled []string // those of them with which something is wrong, or that do not answer yet
 }

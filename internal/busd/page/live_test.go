@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/decision"
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
@@ -95,7 +95,7 @@ func (b *busd) followAt(ctx context.Context, path, last string) *browser {
 	r := httptest.NewRequestWithContext(ctx, "GET", path, nil)
 	r.Header.Set("Authorization", "Bearer looks")
 	r.Header.Set("Last-Event-ID", last)
-	go func() { defer close(br.over); b.page.ServeHTTP(br, r) }()
+	go func() { defer close(br.over); b.handler.ServeHTTP(br, r) }()
 	b.t.Cleanup(func() { br.stalls(false); <-br.over })
 	return br
 }
@@ -105,19 +105,19 @@ func TestLiveSendsWhatIsNew(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	b := newBusd(t)
-	b.has(door.ConfigStatus{}, gate(func(*door.ModuleStatus) {}))
+	b.has(operatordoor.ConfigStatus{}, gate(func(*operatordoor.ModuleStatus) {}))
 	br := b.follow(ctx, "")
 	br.until("event: modules", `id="module-gate"`, `id="head"`)
 	b.decided("gate", "")
 	br.until("event: decisions\nid: "+b.last(), "refused by gate")
-	b.has(door.ConfigStatus{}, gate(func(m *door.ModuleStatus) { m.State, m.LastError = roster.Failed, "gone" }))
+	b.has(operatordoor.ConfigStatus{}, gate(func(m *operatordoor.ModuleStatus) { m.State, m.LastError = roster.Failed, "gone" }))
 	br.until("event: part\ndata: <li id=\"module-gate\"", "gone", "Not well")
-	b.has(door.ConfigStatus{Error: "nonsense"}, gate(func(m *door.ModuleStatus) { m.State, m.LastError = roster.Failed, "gone" }))
+	b.has(operatordoor.ConfigStatus{Error: "nonsense"}, gate(func(m *operatordoor.ModuleStatus) { m.State, m.LastError = roster.Failed, "gone" }))
 	br.until("nonsense")
 	if n := strings.Count(br.String(), "event: modules"); n != 1 {
 		t.Errorf("all modules were sent %d times", n)
 	}
-	b.has(door.ConfigStatus{}, gate(func(m *door.ModuleStatus) { m.Name = "other" }))
+	b.has(operatordoor.ConfigStatus{}, gate(func(m *operatordoor.ModuleStatus) { m.Name = "other" }))
 	br.until(`id="module-other"`)
 	cancel()
 	br.ended()

@@ -8,6 +8,8 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +17,9 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/webpath"
 )
 
 const (
@@ -32,8 +36,8 @@ type Options struct {
 	ServerName string
 
 	// Modules returns how all modules are, and Config whether what runs is what the configuration file says.
-	Modules func() []door.ModuleStatus
-	Config  func() door.ConfigStatus
+	Modules func() []operatordoor.ModuleStatus
+	Config  func() operatordoor.ConfigStatus
 
 	// Records has the decisions.
 	Records *records.Recorder
@@ -44,50 +48,83 @@ type Options struct {
 	// Guard says who may read.
 	Guard *access.Guard
 
+	// Life ends what browsers follow.
+	Life *door.Life
+
 	// Log is told of what the page cannot show.
 	Log zerolog.Logger
 }
 
-// Page serves the page. It implements [door.Page]. Its methods may be called concurrently.
+// Page serves the page. It implements [door.Served]. Its methods may be called concurrently.
 type Page struct {
+	door.Stateless
 	Options
 	minutes *minutes
 	board   board
 	viewers chan struct{} // has an entry for each browser that follows
-	mux     *http.ServeMux
-	end     context.CancelFunc
-	ended   chan struct{}
+	closed  door.Phase    // begins with Close: nothing is counted any more
+	counter sync.WaitGroup
 }
 
-// New returns a page that counts from now on. Close must be called.
+// New returns the page, closed.
 func New(o Options) *Page {
-	ctx, end := context.WithCancel(context.Background())
-	p := &Page{Options: o, minutes: newMinutes(), viewers: make(chan struct{}, maxViewers), end: end, ended: make(chan struct{})}
+	p := &Page{Options: o, minutes: newMinutes(), viewers: make(chan struct{}, maxViewers), closed: door.NewPhase()}
 	p.board.page, p.board.version = p, uint64(time.Now().UnixMilli()) // Later than those of an earlier run.
-	p.mux = http.NewServeMux()
-	for path, h := range map[string]http.HandlerFunc{
-		"GET " + access.PagePath + "{$}":     p.overview,
-		"GET " + access.PagePath + "explain": p.explain,
-		"GET " + access.PagePath + "live":    p.live,
-		"POST " + door.SignInPath:            p.signIn,
-		"POST " + door.SignOutPath:           p.signOut,
-		"GET " + door.AssetsPath + "{name}":  asset,
-	} {
-		p.mux.HandleFunc(path, h)
-	}
-	go p.count(ctx)
 	return p
 }
 
-// Close stops counting.
+// Open implements [door.Door]. From now on, it counts.
+func (p *Page) Open() error {
+	p.counter.Go(func() { p.count(p.closed) })
+	return nil
+}
+
+// Close implements [door.Door].
 func (p *Page) Close() {
-	p.end()
-	<-p.ended
+	p.closed.Begin()
+	p.counter.Wait()
+}
+
+const (
+	signInPath  = "/sign-in"
+	signOutPath = "/sign-out"
+	assetsPath  = "/assets/"
+)
+
+// Routes implements [door.Served].
+func (p *Page) Routes() []door.Route {
+	read := func(path string, endless bool, h http.HandlerFunc) door.Route {
+		return door.Route{
+			In: webpath.Bus, Path: path, Method: http.MethodGet, Needs: access.Read, Endless: endless, Deny: p.Deny, Handler: p.untilDrain(h),
+		}
+	}
+	open := func(method, path, why string, h http.HandlerFunc) door.Route {
+		return door.Route{In: webpath.Bus, Path: path, Method: method, Open: why, Deny: p.Deny, Handler: p.untilDrain(h)}
+	}
+	return []door.Route{
+		read("/{$}", false, p.overview),
+		read("/explain", false, p.explain),
+		read("/live", true, p.live),
+		open(http.MethodPost, signInPath, "a token is shown there", p.signIn),
+		open(http.MethodPost, signOutPath, "it ends what a token began", p.signOut),
+		open(http.MethodGet, assetsPath, "a style and a script, and nothing of this busd", asset),
+	}
+}
+
+// untilDrain ends what a browser follows when busd drains, and what a browser sends too slowly.
+func (p *Page) untilDrain(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, release := p.Life.UntilDrain(r.Context())
+		defer release()
+		if r.Method == http.MethodPost { // Else a browser that follows would be taken for one that sends too slowly.
+			defer p.Life.LimitReading(w, door.BodyTime)()
+		}
+		next(w, r.WithContext(ctx))
+	}
 }
 
 // count keeps the counts of the last minutes, until ctx ends.
 func (p *Page) count(ctx context.Context) {
-	defer close(p.ended)
 	ticker := time.NewTicker(step)
 	defer ticker.Stop()
 	for {
@@ -99,9 +136,6 @@ func (p *Page) count(ctx context.Context) {
 		}
 	}
 }
-
-// ServeHTTP implements [http.Handler], for whom the door lets in.
-func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
 
 // frame is what all pages have.
 type frame struct {
@@ -150,7 +184,7 @@ func protect(h http.Header, nonce string) {
 }
 
 func asset(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("name")
+	name := strings.TrimPrefix(r.URL.Path, webpath.Bus.Path(assetsPath))
 	if name != "page.css" && name != "page.js" {
 		http.NotFound(w, r)
 		return

@@ -22,6 +22,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/page"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/roster"
@@ -38,11 +39,12 @@ type busd struct {
 	page    *page.Page
 	records *records.Recorder
 	guard   *access.Guard
-	token   string // file with the token that may read
+	handler http.Handler // of the page
+	token   string       // file with the token that may read
 
 	mu      sync.Mutex
-	modules []door.ModuleStatus
-	config  door.ConfigStatus
+	modules []operatordoor.ModuleStatus
+	config  operatordoor.ConfigStatus
 }
 
 // newBusd has a token "looks" that may read, and "asks" that may not.
@@ -60,12 +62,26 @@ func newBusd(t *testing.T) *busd {
 		t.Fatal(err)
 	}
 	b.page = page.New(page.Options{
-		ServerName: "example.com", Records: b.records, Metrics: prometheus.NewRegistry(), Guard: b.guard, Log: zerolog.New(zerolog.NewTestWriter(t)),
-		Modules: func() []door.ModuleStatus { b.mu.Lock(); defer b.mu.Unlock(); return b.modules },
-		Config:  func() door.ConfigStatus { b.mu.Lock(); defer b.mu.Unlock(); return b.config },
+		ServerName: "example.com", Records: b.records, Metrics: prometheus.NewRegistry(), Guard: b.guard, Life: door.NewLife(), Log: zerolog.New(zerolog.NewTestWriter(t)),
+		Modules: func() []operatordoor.ModuleStatus { b.mu.Lock(); defer b.mu.Unlock(); return b.modules },
+		Config:  func() operatordoor.ConfigStatus { b.mu.Lock(); defer b.mu.Unlock(); return b.config },
 	})
-	t.Cleanup(b.page.Close)
+	b.handler = opened(t, b.page)
 	return b
+}
+
+// opened opens a page until the test ends, and returns what answers its routes: who may read is the door's to look after.
+func opened(t testing.TB, p *page.Page) http.Handler {
+	t.Helper()
+	if err := p.Open(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	mux := http.NewServeMux()
+	for _, r := range p.Routes() {
+		mux.HandleFunc(r.Method+" "+r.Pattern(), r.Handler)
+	}
+	return mux
 }
 
 func (b *busd) write(file, text string) {
@@ -75,7 +91,7 @@ func (b *busd) write(file, text string) {
 	}
 }
 
-func (b *busd) has(c door.ConfigStatus, modules ...door.ModuleStatus) {
+func (b *busd) has(c operatordoor.ConfigStatus, modules ...operatordoor.ModuleStatus) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.config, b.modules = c, modules
@@ -87,7 +103,7 @@ func (b *busd) get(path string) (int, string, http.Header) {
 	r := httptest.NewRequest("GET", path, nil)
 	r.Header.Set("Authorization", "Bearer looks")
 	w := httptest.NewRecorder()
-	b.page.ServeHTTP(w, r)
+	b.handler.ServeHTTP(w, r)
 	return w.Code, w.Body.String(), w.Header()
 }
 
@@ -121,11 +137,11 @@ func says(t *testing.T, page string, texts ...string) {
 	}
 }
 
-func gate(change func(*door.ModuleStatus)) door.ModuleStatus {
-	m := door.ModuleStatus{Status: roster.Status{
+func gate(change func(*operatordoor.ModuleStatus)) operatordoor.ModuleStatus {
+	m := operatordoor.ModuleStatus{Status: roster.Status{
 		Name: "gate", Order: 1, State: roster.Ready, Workers: 1, Version: "1.2.3", Callbacks: []string{"spam_checker.user_may_create_room"},
 		WorkerList: []roster.Worker{{Name: "w1", Since: time.Now()}},
-	}, Processes: []door.Process{{Worker: "w1", PID: 4711, StartedAt: time.Now(), Restarts: 2}}}
+	}, Processes: []operatordoor.Process{{Worker: "w1", PID: 4711, StartedAt: time.Now(), Restarts: 2}}}
 	change(&m)
 	return m
 }
@@ -134,34 +150,34 @@ func TestPageShowsHowModulesAre(t *testing.T) {
 	t.Parallel()
 	failing := roster.Failing{Callback: "spam_checker.user_may_create_room", Failure: "timeout", InARow: 7, Open: true, Recent: true}
 	for name, tt := range map[string]struct {
-		change func(*door.ModuleStatus)
+		change func(*operatordoor.ModuleStatus)
 		want   []string
 	}{
-		"ready":        {func(*door.ModuleStatus) {}, []string{"The module is well", "version 1.2.3, 1 worker", "4711", "w1", "no failure", "no answers"}},
-		"absent":       {func(m *door.ModuleStatus) { m.State, m.Remembered = roster.Absent, true }, []string{"Not well", "absent, has not joined since busd started"}},
-		"unknown":      {func(m *door.ModuleStatus) { m.State, m.Unknown = roster.Absent, true }, []string{"absent, has never joined"}},
-		"starting":     {func(m *door.ModuleStatus) { m.State = roster.Starting }, []string{`class="state fair"`, "starting", "Not well"}},
-		"stale config": {func(m *door.ModuleStatus) { m.LastError = "config refused: no" }, []string{"Not well", "ready"}},
-		"failed": {func(m *door.ModuleStatus) {
+		"ready":        {func(*operatordoor.ModuleStatus) {}, []string{"The module is well", "version 1.2.3, 1 worker", "4711", "w1", "no failure", "no answers"}},
+		"absent":       {func(m *operatordoor.ModuleStatus) { m.State, m.Remembered = roster.Absent, true }, []string{"Not well", "absent, has not joined since busd started"}},
+		"unknown":      {func(m *operatordoor.ModuleStatus) { m.State, m.Unknown = roster.Absent, true }, []string{"absent, has never joined"}},
+		"starting":     {func(m *operatordoor.ModuleStatus) { m.State = roster.Starting }, []string{`class="state fair"`, "starting", "Not well"}},
+		"stale config": {func(m *operatordoor.ModuleStatus) { m.LastError = "config refused: no" }, []string{"Not well", "ready"}},
+		"failed": {func(m *operatordoor.ModuleStatus) {
 			m.State, m.LastError, m.LastErrorAt = roster.Failed, "config refused: no", time.Unix(1e9, 0)
 		}, []string{"Not well", "failed", ">2001-09-09 01:46:40 UTC</time>: config refused: no"}},
-		"over": {func(m *door.ModuleStatus) { m.LastError, m.LastErrorOver = "exit status 1", true }, []string{
+		"over": {func(m *operatordoor.ModuleStatus) { m.LastError, m.LastErrorOver = "exit status 1", true }, []string{
 			"The module is well", "Last error, which is over: exit status 1",
 		}},
-		"breaker":  {func(m *door.ModuleStatus) { m.Failing = []roster.Failing{failing} }, []string{"open: left alone", "timeout, 7 in a row"}},
-		"shadow":   {func(m *door.ModuleStatus) { m.Shadow = true }, []string{"ready, in shadow"}},
-		"unlisted": {func(m *door.ModuleStatus) { m.State, m.Order = roster.Unlisted, 0 }, []string{"unlisted", `class="state quiet"`, "No module is listed"}},
-		"news":     {func(m *door.ModuleStatus) { m.News = &roster.News{Waiting: 12} }, []string{"12 pieces of news wait"}},
-		"dying":    {func(m *door.ModuleStatus) { m.WorkerList, m.Processes[0].LastError = nil, "said its last" }, []string{"said its last"}},
-		"pages":    {func(m *door.ModuleStatus) { m.WebResources = []string{"/_synapse/client/gate"} }, []string{"/_synapse/client/gate"}},
-		"elsewhere": {func(m *door.ModuleStatus) { m.Processes = nil }, []string{
+		"breaker":  {func(m *operatordoor.ModuleStatus) { m.Failing = []roster.Failing{failing} }, []string{"open: left alone", "timeout, 7 in a row"}},
+		"shadow":   {func(m *operatordoor.ModuleStatus) { m.Shadow = true }, []string{"ready, in shadow"}},
+		"unlisted": {func(m *operatordoor.ModuleStatus) { m.State, m.Order = roster.Unlisted, 0 }, []string{"unlisted", `class="state quiet"`, "No module is listed"}},
+		"news":     {func(m *operatordoor.ModuleStatus) { m.News = &roster.News{Waiting: 12} }, []string{"12 pieces of news wait"}},
+		"dying":    {func(m *operatordoor.ModuleStatus) { m.WorkerList, m.Processes[0].LastError = nil, "said its last" }, []string{"said its last"}},
+		"pages":    {func(m *operatordoor.ModuleStatus) { m.WebResources = []string{"/_synapse/client/gate"} }, []string{"/_synapse/client/gate"}},
+		"elsewhere": {func(m *operatordoor.ModuleStatus) { m.Processes = nil }, []string{
 			"not run by this busd",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBusd(t)
-			b.has(door.ConfigStatus{TakenAt: time.Now()}, gate(tt.change))
+			b.has(operatordoor.ConfigStatus{TakenAt: time.Now()}, gate(tt.change))
 			status, page, _ := b.get("/_modulebus/")
 			if status != http.StatusOK {
 				t.Fatalf("%d %s", status, page)
@@ -174,9 +190,9 @@ func TestPageShowsHowModulesAre(t *testing.T) {
 func TestPageShowsWhatAReloadDid(t *testing.T) {
 	t.Parallel()
 	b := newBusd(t)
-	b.has(door.ConfigStatus{
+	b.has(operatordoor.ConfigStatus{
 		TakenAt: time.Unix(1e9, 0), Error: "busd.yaml:3:1: nonsense", RefusedAt: time.Now(), RestartFor: []string{"nats", "http"},
-		Changed: &door.Changed{Added: []string{"a"}, Removed: []string{"b", "c"}, Restarted: []string{"d"}, Changed: []string{"e"}, Reordered: true},
+		Changed: &operatordoor.Changed{Added: []string{"a"}, Removed: []string{"b", "c"}, Restarted: []string{"d"}, Changed: []string{"e"}, Reordered: true},
 	})
 	_, page, _ := b.get("/_modulebus/")
 	says(t, page, "taken over <time datetime=\"2001-09-09T01:46:40Z\" title=\"2001-09-09T01:46:40Z\">2001-09-09 01:46:40 UTC</time>", "busd.yaml:3:1: nonsense", "<strong>nats</strong>, <strong>http</strong>", "Added: <strong>a</strong>.",
@@ -185,7 +201,7 @@ func TestPageShowsWhatAReloadDid(t *testing.T) {
 		t.Error("what is kept says how long ago something was")
 	}
 	b2 := newBusd(t)
-	b2.has(door.ConfigStatus{TakenAt: time.Now(), Changed: &door.Changed{}})
+	b2.has(operatordoor.ConfigStatus{TakenAt: time.Now(), Changed: &operatordoor.Changed{}})
 	_, page, _ = b2.get("/_modulebus/")
 	says(t, page, "It changed no module.")
 }
@@ -196,12 +212,12 @@ func TestPageIsNobodysToWrite(t *testing.T) {
 	const evil = `x" onload="f()'><img src=x onerror=f()><script>f()</script></title>` + "\r\nevent: part"
 	b := newBusd(t)
 	f := roster.Failing{Callback: evil, Failure: evil}
-	b.has(door.ConfigStatus{Error: evil, RestartFor: []string{evil}, Changed: &door.Changed{Added: []string{evil}}}, door.ModuleStatus{
+	b.has(operatordoor.ConfigStatus{Error: evil, RestartFor: []string{evil}, Changed: &operatordoor.Changed{Added: []string{evil}}}, operatordoor.ModuleStatus{
 		Status: roster.Status{
 			Name: evil, State: roster.State(evil), Version: evil, LastError: evil, Callbacks: []string{evil}, WebResources: []string{evil},
 			WorkerList: []roster.Worker{{Name: evil, Version: evil}}, Failing: []roster.Failing{f},
 		},
-		Processes: []door.Process{{Worker: "another", LastError: evil}},
+		Processes: []operatordoor.Process{{Worker: "another", LastError: evil}},
 	})
 	b.decided(evil, "")
 	b.decided(evil, evil)
@@ -277,7 +293,7 @@ func TestPageAsksToSignIn(t *testing.T) {
 		r := httptest.NewRequest("POST", "/_modulebus/sign-in", strings.NewReader(form))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		w := httptest.NewRecorder()
-		b.page.ServeHTTP(w, r)
+		b.handler.ServeHTTP(w, r)
 		return w
 	}
 	for form, want := range map[string]struct {
@@ -307,7 +323,7 @@ func TestPageAsksToSignIn(t *testing.T) {
 	r.AddCookie(w.Result().Cookies()[0])
 	if out := httptest.NewRecorder(); b.guard.DeniesPage(r) != nil {
 		t.Error("signed in, the page is denied")
-	} else if b.page.ServeHTTP(out, r); b.guard.DeniesPage(r) == nil || out.Code != http.StatusSeeOther {
+	} else if b.handler.ServeHTTP(out, r); b.guard.DeniesPage(r) == nil || out.Code != http.StatusSeeOther {
 		t.Errorf("signed out, the page is not denied: %d", out.Code)
 	}
 }

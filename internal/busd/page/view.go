@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/decision"
-	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
@@ -21,13 +21,13 @@ var functions = template.FuncMap{
 
 // module is what the page shows of a module.
 type module struct {
-	door.ModuleStatus
+	operatordoor.ModuleStatus
 	Charts    []chart
 	Tone      string // how it is coloured: words say it, too
 	Condition string // its state in words, with what is known beyond it
 }
 
-func newModule(s door.ModuleStatus, past []column) module {
+func newModule(s operatordoor.ModuleStatus, past []column) module {
 	m := module{ModuleStatus: s, Charts: charts(s.Name, past)}
 	m.Tone, m.Condition = m.tone(), m.condition()
 	return m
@@ -66,9 +66,9 @@ func (m *module) condition() string {
 
 // worker is one worker, as far as somebody knows of it.
 type worker struct {
-	Name, Version string
-	Joined        time.Time
-	*door.Process // nil if busd does not run it
+	Name, Version         string
+	Joined                time.Time
+	*operatordoor.Process // nil if busd does not run it
 }
 
 // Hands are the module's workers, and the processes that are none yet.

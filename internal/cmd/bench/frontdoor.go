@@ -6,7 +6,8 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/door"
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/modulebus/modulebus/internal/busd/door/antispamdoor"
+	"github.com/modulebus/modulebus/internal/busd/door/httpdoor"
 	"github.com/rs/zerolog"
 )
 
@@ -36,9 +37,11 @@ func throughDoor(s *stage, callers int) (side, error) {
 	}
 	life := door.NewLife()
 	life.Begin()
-	d := door.NewHTTP(door.HTTPOptions{
-		ServerName: "example.com", Config: config.HTTP{Listen: "127.0.0.1:0"}, Answerer: door.NewAnswerer(h.client, zerolog.Nop()), Client: h.client,
-		Roster: h.roster, Metrics: prometheus.NewRegistry(), Life: life, Guard: guard, Alive: func() bool { return true }, Log: zerolog.Nop(),
+	d := httpdoor.New(httpdoor.Options{
+		Config: config.HTTP{Listen: "127.0.0.1:0"}, Client: h.client, Life: life, Guard: guard, Log: zerolog.Nop(),
+		Doors: []door.Served{antispamdoor.New(antispamdoor.Options{
+			ServerName: "example.com", Answerer: door.NewAnswerer(h.client, zerolog.Nop()), Life: life, Log: zerolog.Nop(),
+		})},
 	})
 	if err := d.Open(); err != nil {
 		return side{}, err

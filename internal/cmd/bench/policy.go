@@ -13,6 +13,7 @@ import (
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/busd/door/policydoor"
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 	"github.com/modulebus/modulebus/internal/busd/policyserver/policyservertest"
 	"github.com/modulebus/modulebus/modulekit"
@@ -117,7 +118,7 @@ func policyServer(s *stage, h *homeserver, remote policyservertest.Homeserver) (
 	life.Begin()
 	f := federation{remote}
 	p := policyserver.New(policyserver.Options{
-		ServerName: policyName, Key: key, Fetcher: f, Call: f.call, Ask: door.AskPolicy(door.NewAnswerer(h.client, zerolog.Nop()), life),
+		ServerName: policyName, Key: key, Fetcher: f, Call: f.call, Ask: policydoor.Ask(door.NewAnswerer(h.client, zerolog.Nop()), life),
 		Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
 	})
 	s.onClose(func() error { p.Close(); return nil })

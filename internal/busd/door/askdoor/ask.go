@@ -1,0 +1,200 @@
+package askdoor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/matrix"
+)
+
+const (
+	// maxBody is the size of a question over HTTP in bytes. What one module gets of it is bounded by max_payload of NATS, too: if
+	// that is exceeded, the module has failed, under its own on_failure, and the others are asked all the same.
+	// Beyond: answered 413, M_TOO_LARGE.
+	maxBody = 128 << 20
+
+	// largeBody is the size of a question in bytes that is not large, and of one that comes with a file.
+	// Beyond: it is read when one of few places is free; with a file it is answered 413, M_TOO_LARGE.
+	largeBody = 1 << 20
+
+	// maxLargeBodies is how many large questions are read and asked at once. Beyond: they wait for as long as a body may take,
+	// and are answered 503 then.
+	maxLargeBodies = 4
+
+	// hugeBody is the size in bytes beyond which a question is huge.
+	hugeBody = 64 << 20
+
+	// maxHugeBodies is how many huge questions are read and asked at once. Beyond: they wait as large ones do.
+	maxHugeBodies = 1
+
+	protobufType = "application/x-protobuf"
+)
+
+// Options say what is behind the door. All are required.
+type Options struct {
+	// ServerName is the homeserver's, as the configuration has it.
+	ServerName string
+
+	Answerer *door.Answerer
+	Client   *bus.Client
+	Life     *door.Life
+	Log      zerolog.Logger
+}
+
+// Door is for homeservers that ask over HTTP. It implements [door.Served].
+type Door struct {
+	door.Stateless
+	Options
+	tiers    []tier                 // of questions that are being read or asked, by size
+	closed   door.Phase             // begins with Close: asks that still run end
+	stranger atomic.Pointer[string] // the name of the last homeserver that is called otherwise
+}
+
+// New returns the door, closed.
+func New(o Options) *Door { return &Door{Options: o, tiers: newTiers(), closed: door.NewPhase()} }
+
+// Close implements [door.Door].
+func (d *Door) Close() { d.closed.Begin() }
+
+// Routes implements [door.Served].
+func (d *Door) Routes() []door.Route {
+	return []door.Route{
+		{In: webpath.Bus, Path: "/v1/ask/{category}/{callback}", Method: http.MethodPost, Needs: access.Ask, Traced: true, Started: true, Handler: d.ask},
+		{In: webpath.Bus, Path: "/v1/wants", Method: http.MethodGet, Needs: access.Ask, Started: true, Handler: d.wants},
+	}
+}
+
+var mediaTypes = map[wire.Mapping]string{wire.JSON: wire.JSONType, wire.Binary: protobufType}
+
+// mappingOf takes everything for JSON that does not say otherwise: curl calls it a form.
+func mappingOf(mediaType string) wire.Mapping { return wire.Mapping(mediaType != protobufType) }
+
+func (d *Door) ask(w http.ResponseWriter, r *http.Request) {
+	out, mapping, p := d.askInTime(w, r)
+	if p != nil {
+		d.Answerer.Note(p)
+		p.WriteTo(w)
+		return
+	}
+	door.Write(w, http.StatusOK, mediaTypes[mapping], out)
+}
+
+func (d *Door) askInTime(w http.ResponseWriter, r *http.Request) (out []byte, in wire.Mapping, p *door.Problem) {
+	ctx, cancel, p := d.deadline(r)
+	if p != nil {
+		return nil, in, p
+	}
+	defer cancel()
+	//nolint:contextcheck // See deadline.
+	return d.askIn(ctx, w, r, r.PathValue("category")+"."+r.PathValue("callback"))
+}
+
+// askIn asks in the form that the request has: JSON, protobuf, or either of them with a file.
+func (d *Door) askIn(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) (out []byte, in wire.Mapping, p *door.Problem) {
+	if mediaType(r) == "multipart/form-data" {
+		defer d.Life.LimitReading(w, fileTime)()
+		return d.askUpload(ctx, w, r, name)
+	}
+	defer d.Life.LimitReading(w, door.BodyTime)()
+	body, release, p := d.readBody(ctx, w, r)
+	defer release()
+	in = mappingOf(mediaType(r))
+	if p == nil {
+		out, p = d.answer(ctx, name, body, in)
+	}
+	return out, in, p
+}
+
+// answer asks, unless too many asks are under way.
+func (d *Door) answer(ctx context.Context, name string, body []byte, in wire.Mapping) ([]byte, *door.Problem) {
+	release, ok := d.Answerer.Take()
+	if !ok {
+		return nil, door.NewProblem(http.StatusServiceUnavailable, matrix.Unknown, fmt.Sprintf("%d asks are under way", door.MaxAsks))
+	}
+	defer release()
+	return d.Answerer.Answer(ctx, name, body, in)
+}
+
+func mediaType(r *http.Request) string {
+	t, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(t))
+}
+
+// tier is a size of questions, of which some are read at a time.
+type tier struct {
+	most   int           // bytes
+	places chan struct{} // nil where there is room for all
+}
+
+func newTiers() []tier {
+	return []tier{{largeBody, nil}, {hugeBody, make(chan struct{}, maxLargeBodies)}, {maxBody, make(chan struct{}, maxHugeBodies)}}
+}
+
+// readBody returns the question. A large one has its places until release, which is never nil.
+func (d *Door) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), _ *door.Problem) {
+	var held []chan struct{}
+	release = func() {
+		for _, places := range held {
+			<-places
+		}
+	}
+	limited := http.MaxBytesReader(w, r.Body, maxBody)
+	for _, t := range d.tiers {
+		if t.places != nil {
+			if !place(ctx, t.places) {
+				text := fmt.Sprintf("%d large questions are under way", cap(t.places))
+				return nil, release, door.NewProblem(http.StatusServiceUnavailable, matrix.Unknown, text)
+			}
+			held = append(held, t.places)
+		}
+		part, err := io.ReadAll(io.LimitReader(limited, int64(t.most+1-len(body))))
+		if body = append(body, part...); err != nil || len(body) <= t.most {
+			return body, release, door.Cut(err, door.BodyTime)
+		}
+	}
+	return body, release, nil // Not reached: the last tier is the limit.
+}
+
+// place takes a place as soon as there is one, and reports whether there was one in time.
+func place(ctx context.Context, places chan struct{}) bool {
+	ctx, cancel := context.WithTimeout(ctx, door.BodyTime)
+	defer cancel()
+	select {
+	case places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// deadline is the caller's own, if it sent one. Otherwise an ask goes on until there is a decision, for as long as the
+// operator's budget says at most: a caller that has closed its half of the connection has not hung up, and to the server both
+// look the same.
+func (d *Door) deadline(r *http.Request) (context.Context, context.CancelFunc, *door.Problem) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	stop := context.AfterFunc(d.closed, cancel)
+	text := r.Header.Get("X-Modulebus-Timeout")
+	if text == "" {
+		return ctx, func() { stop(); cancel() }, nil
+	}
+	timeout, err := config.ParseDuration(text)
+	if err != nil || timeout <= 0 {
+		stop()
+		cancel()
+		return nil, nil, door.NewProblem(http.StatusBadRequest, matrix.InvalidParam, "X-Modulebus-Timeout is not a duration (try 500ms)")
+	}
+	ctx, end := context.WithTimeout(ctx, timeout)
+	return ctx, func() { stop(); end(); cancel() }, nil
+}

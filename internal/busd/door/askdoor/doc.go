@@ -1,0 +1,2 @@
+// Package askdoor is how homeservers ask over HTTP, and hear what modules want to be asked.
+package askdoor

@@ -1,0 +1,151 @@
+package httpdoor
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/door"
+	"github.com/modulebus/modulebus/internal/webpath"
+	"github.com/modulebus/modulebus/matrix"
+)
+
+// router hands requests to the routes of the doors, and all others to modules.
+type router struct {
+	own     []webpath.Prefix
+	trees   []tree
+	mux     *http.ServeMux
+	modules http.Handler
+}
+
+// tree is a route to which all below its path belongs.
+type tree struct {
+	door.Route
+	handler http.Handler
+}
+
+func (d *Door) newRouter() *router {
+	// Not through the mux, which redirects paths that it would write otherwise.
+	modules := d.open(d.started(d.spanned("web resources", d.visitor, d.Client.Handler())))
+	to := &router{mux: http.NewServeMux(), modules: modules}
+	for _, r := range d.Routes() {
+		to.add(r, d.guarded(r))
+	}
+	return to
+}
+
+func (to *router) add(r door.Route, h http.Handler) {
+	to.own = append(to.own, r.In)
+	if r.Tree {
+		to.trees = append(to.trees, tree{r, h})
+	} else {
+		to.mux.Handle(r.Pattern(), h)
+	}
+}
+
+// ServeHTTP implements [http.Handler].
+func (to *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if i := slices.IndexFunc(to.trees, func(t tree) bool { return t.Takes(path) }); i >= 0 {
+		to.trees[i].handler.ServeHTTP(w, r)
+	} else if slices.ContainsFunc(to.own, func(p webpath.Prefix) bool { return p.Holds(path) }) {
+		to.mux.ServeHTTP(w, r)
+	} else {
+		to.modules.ServeHTTP(w, r)
+	}
+}
+
+// guarded wants what the route wants, before its handler sees the request.
+func (d *Door) guarded(r door.Route) http.Handler {
+	next := http.Handler(r.Handler)
+	switch {
+	case r.Traced && r.Open != "":
+		next = d.spanned(r.Pattern(), stranger, next)
+	case r.Traced:
+		next = d.spanned(r.Pattern(), caller, next)
+	}
+	if r.Started {
+		next = d.started(next)
+	}
+	if r.Method != "" {
+		next = only(r.Methods(), next)
+	}
+	next = d.allowed(r, next)
+	if !r.Always {
+		next = d.open(next)
+	}
+	return next
+}
+
+// open turns requests away while busd drains.
+func (d *Door) open(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.Life.Draining() {
+			d.refused.Add(1)
+			w.Header().Set("Connection", "close")
+			door.TurnAway(w, "busd is shutting down")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// started turns requests away while it is not known yet what modules want to be asked: without that, all is allowed. It
+// waits a moment first, so that the usual start, which is quick, costs no client an error.
+func (d *Door) started(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !d.Life.AwaitBegin(r.Context()) {
+			door.TurnAway(w, "busd is starting, and its modules have not joined yet; /_modulebus/v1/modules tells of them")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func only(methods []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			door.NewProblem(http.StatusMethodNotAllowed, matrix.Unrecognized, "use "+methods[0]).WriteTo(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// allowed wants a token with the scope, if there are tokens, and no page of somebody else's behind the request: a browser on
+// a machine whose busd has no tokens would do what any page wants.
+func (d *Door) allowed(to door.Route, next http.Handler) http.Handler {
+	foreign := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := foreign.Check(r); err != nil {
+			door.NewProblem(http.StatusForbidden, matrix.Forbidden, "a page from elsewhere must not ask for this").WriteTo(w)
+		} else if denial := d.denies(r, to); denial != nil {
+			d.deny(w, r, denial, to)
+		} else {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (d *Door) denies(r *http.Request, to door.Route) *access.Denial {
+	switch {
+	case to.Local:
+		return d.Guard.DeniesDetails(r)
+	case to.Deny != nil && to.Needs == access.Read:
+		return d.Guard.DeniesPage(r)
+	}
+	return d.Guard.Denies(r, to.Needs)
+}
+
+func (d *Door) deny(w http.ResponseWriter, r *http.Request, denial *access.Denial, to door.Route) {
+	if to.Deny != nil {
+		to.Deny(w, r, denial)
+		return
+	}
+	if denial.Status == http.StatusUnauthorized {
+		access.Challenge(w.Header(), to.Needs)
+	}
+	door.NewProblem(denial.Status, denial.Errcode, denial.Text).WriteTo(w)
+}

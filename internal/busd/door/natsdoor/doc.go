@@ -1,0 +1,2 @@
+// Package natsdoor is how homeservers ask over NATS.
+package natsdoor
