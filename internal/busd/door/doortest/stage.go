@@ -53,7 +53,7 @@ func Main(m *testing.M) {
 const (
 	ServerName = "example.com"
 	CreatePath = "/_modulebus/v1/ask/spam_checker/user_may_create_room"
-	Patience   = 30 * time.Second
+	Patience   = 2 * time.Minute
 )
 
 // Names are the subjects of the homeserver.
