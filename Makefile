@@ -91,8 +91,9 @@ moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of
 		go test -p 1 -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|CallsOutOfItsProcess$$|^TestConformanceOfPython$$' \
 		./integration/synapse ./integration/conformance
 
-news: ## 100,000 pieces of news under faults, counted: some minutes
-	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNewsOutlives' $(TESTFLAGS) ./integration/news
+news: ## 100,000 pieces of news under faults, counted, and a day without the module: some minutes
+	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNews(Outlives|ThatADisk)' $(TESTFLAGS) ./integration/news
+	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNewsReachesAModuleThatWasAwayForHours$$' $(TESTFLAGS) ./internal/busd/news
 
 modules: $(CACHE)/venv/ready $(CACHE)/modules/ready ## published Synapse modules in Synapse's process and out of it: five minutes
 	MODULEBUS_MODULES=$(CACHE)/modules MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -142,7 +143,7 @@ func TestNewsThatIsLargerInJSONIsReadInPieces(t *testing.T) {
 	}{"than a message": {0, 300 << 10}, "than a message that is smaller than a piece": {64 << 10, 40 << 10}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stageOn(t, c.maxPayload).readsInPieces(growing(c.size))
+			stageOn(t, &server.Options{MaxPayload: c.maxPayload}).readsInPieces(growing(c.size))
 		})
 	}
 }

@@ -41,13 +41,13 @@ type stage struct {
 	roster *rosters
 }
 
-func newStage(t *testing.T) *stage { t.Helper(); return stageOn(t, 0) }
+func newStage(t *testing.T) *stage { t.Helper(); return stageOn(t, &server.Options{}) }
 
-// stageOn is one whose messages have a largest size; 0 for that of NATS.
-func stageOn(t *testing.T, maxPayload int32) *stage {
+// stageOn is one whose NATS is as the options say.
+func stageOn(t *testing.T, o *server.Options) *stage {
 	t.Helper()
-	options := &server.Options{JetStream: true, StoreDir: t.TempDir(), MaxPayload: maxPayload}
-	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, options)}}
+	o.JetStream, o.StoreDir = true, t.TempDir()
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, o)}}
 	s := &stage{T: t, home: home, nc: natstest.Connect(t, home), roster: newRosters()}
 	var err error
 	if s.js, err = jetstream.New(s.nc); err != nil {
