@@ -55,7 +55,7 @@ func tellLater(t *testing.T, hours int) {
 		for u := range users {
 			s.store(user(u), n)
 		}
-		time.Sleep(time.Hour / each)
+		<-time.After(time.Hour / each) // Of the bubble.
 	}
 	all := uint64(users * each * hours)
 	if b := service.Backlogs()["archive"]; b.News != all || b.Oldest.Sub(began) > time.Minute || b.Failure == "" {
