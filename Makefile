@@ -14,6 +14,8 @@ GOVULNCHECK   := v1.9.0
 VULNDB        := v0.0.0-20261105234957-e22db6528018
 CYCLONEDX     := v1.10.0
 BUILD         := 1.6.1
+UVICORN       := 0.54.0
+CLICK         := 8.5.1
 SHELLCHECK    := 0.11.0.1
 
 LAW := ^TestDecisionIsThatOfAskingInOrder$$
@@ -66,6 +68,12 @@ generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
 
 bench: ## the ratios that we promise, measured side by side
 	go run -C internal/cmd/bench .
+
+.PHONY: bench-python
+bench-python: $(CACHE)/venv/ready $(CACHE)/uvicorn/ready ## what modules in Python cost: memory, asks, starts, pages, and an unmodified one beside Synapse: ten minutes
+	MODULEBUS_COSTS=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_UVICORN=$(CACHE)/uvicorn \
+		go test -v -count=1 -timeout 30m -tags integration -run '^TestCostsOfPython$$' $(TESTFLAGS) ./integration/python
+	$(MAKE) bench-synapse ARGS='-run unmodified $(ARGS)'
 
 bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held against what one would use instead
 	MODULEBUS_PYTHON=$(CACHE)/venv/bin/python go run ./internal/cmd/synapsebench $(ARGS)
@@ -179,6 +187,11 @@ $(CACHE)/venv/ready: integration/requirements.txt
 $(CACHE)/modules/ready: integration/synapse/modules/requirements.txt $(CACHE)/venv/ready
 	rm -rf $(@D)
 	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(@D) --requirement $<
+	touch $@
+
+$(CACHE)/uvicorn/ready: $(CACHE)/venv/ready
+	rm -rf $(@D)
+	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --target $(@D) uvicorn==$(UVICORN) click==$(CLICK)
 	touch $@
 
 $(CACHE)/browser/ready: integration/web/browser/package.json integration/web/browser/package-lock.json
