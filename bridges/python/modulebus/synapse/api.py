@@ -32,7 +32,7 @@ from .host import Host
 logger = logging.getLogger("modulebus")
 
 # What Synapse measures of each callback nobody can read in this process, and it takes as long as all the rest.
-spamchecker_callbacks.Measure = lambda *_, **__: contextlib.nullcontext()  # type: ignore[assignment, misc]
+spamchecker_callbacks.Measure = lambda *_, **__: contextlib.nullcontext()  # type: ignore[assignment, attr-defined]
 
 
 class Registered:
