@@ -17,6 +17,8 @@ BUILD         := 1.6.1
 UVICORN       := 0.54.0
 CLICK         := 8.5.1
 SHELLCHECK    := 0.11.0.1
+OPENTRACING   := 2.4.0
+JAEGER        := 4.8.0
 
 LAW := ^TestDecisionIsThatOfAskingInOrder$$
 
@@ -98,6 +100,15 @@ moved: $(CACHE)/venv/ready ## one Synapse module in Synapse's process and out of
 	MODULEBUS_MOVED=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
 		go test -p 1 -count=1 -timeout 20m -tags integration -run 'RunsUnmodifiedOutOfItsProcess$$|CallsOutOfItsProcess$$|^TestConformanceOfPython$$' \
 		./integration/synapse ./integration/conformance
+
+$(CACHE)/jaeger/ready: $(CACHE)/venv/ready
+	$(CACHE)/venv/bin/python -m pip install --quiet --disable-pip-version-check --target $(@D) opentracing==$(OPENTRACING) jaeger-client==$(JAEGER)
+	touch $@
+
+.PHONY: traced
+traced: $(CACHE)/venv/ready $(CACHE)/jaeger/ready ## a request to a real Synapse that traces with Jaeger's library, and what busd knows of its trace
+	MODULEBUS_JAEGER=$(CACHE)/jaeger MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -count=1 -tags integration -run '^TestAskIsPartOfTheTraceOfSynapsesRequest$$' $(TESTFLAGS) ./integration/synapse
 
 news: ## 100,000 pieces of news under faults, counted, and a day without the module: some minutes
 	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNews(Outlives|ThatADisk)' $(TESTFLAGS) ./integration/news

@@ -20,6 +20,7 @@ from modulebus_synapse.config import Config
 from modulebus_synapse.connection import Closed, Connections, Server
 from modulebus_synapse.patience import Breaker, Budget, Budgets
 from modulebus_synapse.slots import LEAST, Slots
+from modulebus_synapse.tracing import traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,8 @@ class Door:
     def _sender(self, question: Question, seconds: float) -> Send:
         head = b"POST %b/_modulebus/v1/ask/%b" % (self.path, question.callback.encode()) + self.fields
         head += b"X-Modulebus-Timeout: %dms\r\n" % max(1, round(seconds * _SHARE * 1000))
+        if (span := traceparent()) is not None:
+            head += b"traceparent: %b\r\n" % span
         if question.path is not None:
             return self._upload(head, question.message, question.path)
         request = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"

@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from modulebus_synapse.answer import Response
 from modulebus_synapse.door import Door
+from modulebus_synapse.tracing import traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Exchange(Protocol):
 
     def __init__(self, request: Request):
         self.request: Any = request
+        self.span = traceparent()  # Known only now, while Synapse begins the request.
         self.begun = False  # The response's head has gone to the client.
         self.over = False
         self.response = Passing(self)
@@ -100,6 +102,9 @@ class Exchange(Protocol):
         request = self.request
         headers = _forwarded(request.requestHeaders)
         _set_origin(headers, request)
+        if self.span is not None:
+            headers.setRawHeaders(b"traceparent", [self.span])
+            headers.removeHeader(b"tracestate")
         headers.removeHeader(b"content-length")
         if size or request.method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
             headers.setRawHeaders(b"Content-Length", [b"%d" % size])

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
+from modulebus_synapse import door as door_module
 from modulebus_synapse.config import Config
 from modulebus_synapse.door import Door, Failed, Held, Question, Refused, Unreachable
 from modulebus_synapse.patience import Budgets
@@ -153,6 +154,19 @@ class DoorTest(TestCase):
             self.assertEqual(headers[b"authorization"], b"Bearer secret")
             self.assertEqual(headers[b"content-type"], b"application/json")
             self.assertEqual(headers[b"x-modulebus-timeout"], b"1800ms")
+
+        return ensureDeferred(go()).addCallback(check)
+
+    def test_asks_as_part_of_the_trace_that_synapse_is_in(self) -> Any:
+        door, busd = self.busd(lambda _: b"{}")
+
+        async def go() -> None:
+            await door.ask(question(door, b"{}"))
+            self.patch(door_module, "traceparent", lambda: b"00-span")
+            await door.ask(question(door, b"{}"))
+
+        def check(_: Any) -> None:
+            self.assertEqual([headers.get(b"traceparent") for _, headers, _ in busd.seen], [None, b"00-span"])
 
         return ensureDeferred(go()).addCallback(check)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from modulebus_synapse import web
 from modulebus_synapse.config import Config
 from modulebus_synapse.door import Door
 from modulebus_synapse.web import ProxyResource
@@ -90,6 +91,13 @@ class WebTest(TestCase):
         assert [f for f in fields if f.startswith(b"x-forwarded-for")] == [b"x-forwarded-for: 127.0.0.1"]
         assert b"x-forwarded-proto: http" in fields
         assert b"x-forwarded-host: example.org" in fields
+
+    async def test_span_of_synapse_stands_in_place_of_what_the_client_says(self) -> None:
+        request = GET.replace(b"\r\n\r\n", b"\r\nTraceparent: 00-client\r\nTracestate: client\r\n\r\n", 1)
+        self.patch(web, "traceparent", lambda: b"00-synapse")
+        busd, _ = await self.exchange(b"HTTP/1.1 204 No Content\r\n\r\n", request)
+        fields = [f for f in busd.lower().split(b"\r\n") if f.startswith(b"trace")]
+        assert fields == [b"traceparent: 00-synapse"]
 
     async def test_chunks(self) -> None:
         _, seen = await self.exchange(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
