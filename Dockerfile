@@ -1,7 +1,9 @@
-# One image for each program:
+# One image for each program; that of busd is the last, and has no shell, nor anything else but busd:
 #
-#   docker build --target busd --tag modulebus/busd:local .
+#   docker build --tag modulebus/busd:local .
 #   docker build --target demo-module --tag modulebus/demo-module:local .
+#
+# A module that busd shall start is copied into an image made from it, with all that it needs; other modules have images of their own.
 
 FROM golang:1.26.8-alpine3.24 AS build
 WORKDIR /src
@@ -13,6 +15,8 @@ COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/go/build \
     CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./cmd/busd ./cmd/demo-module
+RUN install -d -m 1777 /root/tmp && install -d -m 0700 /root/state /root/state/keys /root/state/users \
+    && echo 'modulebus:x:10001:10001::/var/lib/modulebus:/nonexistent' >/root/passwd
 
 FROM alpine:3.24 AS runtime
 RUN adduser -D -H -u 10001 modulebus && install -d -m 0700 -o 10001 -g 10001 /var/lib/modulebus /var/lib/modulebus/keys /var/lib/modulebus/users
@@ -25,13 +29,23 @@ HEALTHCHECK --interval=5s --timeout=2s --start-period=10s --retries=3 \
     CMD ["sh", "-c", "netstat -tn | grep -q ':4222 .*ESTABLISHED'"]
 ENTRYPOINT ["demo-module"]
 
-# busd is the first process here, and waits for what modules leave behind: no init beside it is needed.
-FROM runtime AS busd
+# What makes keys and files before busd is there, in a script.
+FROM runtime AS setup
 COPY --from=build /out/busd /usr/local/bin/
 ENV STATE_DIRECTORY=/var/lib/modulebus
+ENTRYPOINT ["sh", "-euc"]
+
+# busd is the first process here, and waits for what modules leave behind: no init beside it is needed.
+FROM scratch AS busd
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /root/passwd /etc/passwd
+COPY --from=build --chmod=1777 /root/tmp /tmp
+COPY --from=build --chown=10001:10001 /root/state /var/lib/modulebus
+COPY --from=build /out/busd /usr/local/bin/busd
+USER 10001:10001
+ENV PATH=/usr/local/bin STATE_DIRECTORY=/var/lib/modulebus
 VOLUME /var/lib/modulebus
 EXPOSE 8010
-HEALTHCHECK --interval=5s --timeout=2s --start-period=10s --retries=3 \
-    CMD ["wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8010/healthz"]
+HEALTHCHECK --interval=5s --timeout=2s --start-period=10s --retries=3 CMD ["busd", "health"]
 ENTRYPOINT ["busd"]
 CMD ["serve", "--config", "/etc/modulebus/busd.yaml"]

@@ -93,8 +93,8 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	root.SetErr(s.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
 	root.AddCommand(newAsk(), newExplain(), newTail(), newReplay(), newShadow())
-	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newCallbacks(), newPolicy(), newImport(), newVerify(), newVersion(),
-		newCredentials(), newNATSConfig())
+	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newHealth(), newCallbacks(), newPolicy(), newImport(), newVerify(),
+		newVersion(), newCredentials(), newNATSConfig())
 	return root
 }
 
