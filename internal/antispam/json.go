@@ -28,18 +28,40 @@ func valid(data []byte) raw {
 
 func (v raw) null() bool { return v == nil || string(v) == "null" }
 
-// object returns the members, unless it is no object. Of two with one key, the last one counts.
-func (v raw) object() (members map[string]raw, ok bool) {
+// object is the members of one, in their order. Their keys are as they are written.
+type object []struct{ key, value raw }
+
+// get returns what a key has, nil for none. Of two with one key, the last one counts.
+func (o object) get(key string) raw {
+	for _, m := range slices.Backward(o) {
+		if m.key.says(key) {
+			return m.value
+		}
+	}
+	return nil
+}
+
+// object returns the members, unless it is no object.
+func (v raw) object() (members object, ok bool) {
 	if len(v) == 0 || v[0] != '{' {
 		return nil, false
 	}
-	members = map[string]raw{}
+	members = make(object, 0, 4) // As many as most questions have.
 	for s := (scanner{v, 1}); s.more('}'); {
-		key, _ := s.value().text()
+		key := s.value()
 		s.skip(':')
-		members[key] = s.value()
+		members = append(members, struct{ key, value raw }{key, s.value()})
 	}
 	return members, true
+}
+
+// says reports whether a string says the text.
+func (v raw) says(text string) bool {
+	if bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) {
+		return string(v[1:len(v)-1]) == text
+	}
+	got, _ := v.text()
+	return got == text
 }
 
 // list returns the items, unless it is no list.

@@ -6,6 +6,16 @@ import (
 	"testing"
 )
 
+// keys returns how many keys there are.
+func (o object) keys() int {
+	all := map[string]bool{}
+	for _, m := range o {
+		key, _ := m.key.text()
+		all[key] = true
+	}
+	return len(all)
+}
+
 // FuzzObject wants objects and lists to be read as encoding/json reads them.
 func FuzzObject(f *testing.F) {
 	for _, text := range []string{
@@ -20,12 +30,12 @@ func FuzzObject(f *testing.F) {
 		}
 		var members map[string]json.RawMessage
 		object, ok := v.object()
-		if err := json.Unmarshal(data, &members); ok != (err == nil && members != nil) || len(object) != len(members) {
+		if err := json.Unmarshal(data, &members); ok != (err == nil && members != nil) || object.keys() != len(members) {
 			t.Fatalf("%q: read %q, %v, and encoding/json %q, %v", data, object, ok, members, err)
 		}
 		for key, value := range members {
-			if !bytes.Equal(object[key], value) {
-				t.Errorf("%q: %q is %q, and in encoding/json %q", data, key, object[key], value)
+			if got := object.get(key); !bytes.Equal(got, value) {
+				t.Errorf("%q: %q is %q, and in encoding/json %q", data, key, got, value)
 			}
 		}
 		var items []json.RawMessage

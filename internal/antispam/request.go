@@ -104,17 +104,17 @@ func clientEvent(e *callbacksv1.Event) (any, error) {
 // Decode returns the callback's request from a body. It is [ErrNotJSON], or an error that names a field, which is missing or
 // of the wrong type, and never repeats a value. What is not known is passed over, and a boolean that is missing is false.
 func Decode(d *subjects.Declaration, body []byte) (proto.Message, error) {
-	object, ok := valid(body).object()
+	members, ok := valid(body).object()
 	if !ok {
 		return nil, ErrNotJSON
 	}
 	req := d.NewRequest()
-	return req, readFields(req.ProtoReflect(), object, "")
+	return req, readFields(req.ProtoReflect(), members, "")
 }
 
-func readFields(m protoreflect.Message, object map[string]raw, path string) error {
+func readFields(m protoreflect.Message, members object, path string) error {
 	for _, f := range fieldsOf(m.Descriptor()) {
-		if err := readField(m, f, object[string(f.Name())], path+string(f.Name())); err != nil {
+		if err := readField(m, f, members.get(string(f.Name())), path+string(f.Name())); err != nil {
 			return err
 		}
 	}
@@ -157,14 +157,14 @@ func read(m protoreflect.Message, v raw, path string) error {
 	if formOf(m.Descriptor()) == callbacksv1.Antispam_LIST {
 		return readTuple(m, v, path)
 	}
-	object, ok := v.object()
+	members, ok := v.object()
 	switch {
 	case !ok:
 		return mistyped(path, "an object")
 	case formOf(m.Descriptor()) == callbacksv1.Antispam_CLIENT_EVENT:
-		return readEvent(m.Interface().(*callbacksv1.Event), v, object, path)
+		return readEvent(m.Interface().(*callbacksv1.Event), v, members, path)
 	}
-	return readFields(m, object, path+".")
+	return readFields(m, members, path+".")
 }
 
 func readTuple(m protoreflect.Message, v raw, path string) error {
@@ -183,13 +183,13 @@ func readTuple(m protoreflect.Message, v raw, path string) error {
 
 // readEvent keeps the event as it came. From room version 12 on, m.room.create has no room_id; which version it is, the
 // protocol does not say.
-func readEvent(e *callbacksv1.Event, v raw, object map[string]raw, path string) error {
+func readEvent(e *callbacksv1.Event, v raw, members object, path string) error {
 	for _, key := range []struct {
 		name     string
 		to       *string
 		optional bool
 	}{{"event_id", &e.EventId, false}, {"sender", new(string), false}, {"type", new(string), false}, {"room_id", &e.RoomId, true}} {
-		value := object[key.name]
+		value := members.get(key.name)
 		if value == nil && key.optional {
 			continue
 		}
@@ -209,8 +209,8 @@ func SenderServer(req proto.Message) string {
 	if r == nil {
 		return ""
 	}
-	object, _ := valid(r.GetEvent().GetJson()).object()
-	sender, _ := object["sender"].text()
+	event, _ := valid(r.GetEvent().GetJson()).object()
+	sender, _ := event.get("sender").text()
 	_, server, _ := strings.Cut(sender, ":")
 	return server
 }

@@ -25,8 +25,9 @@ var Allowed = []byte("{}")
 func Refused(r *callbacksv1.Refusal) []byte {
 	body := map[string]any{}
 	fields, _ := valid(r.GetAdditionalFields()).object() // It is checked where it comes from, and none where it is empty.
-	for name, value := range fields {
-		body[name] = json.RawMessage(value)
+	for _, m := range fields {
+		name, _ := m.key.text()
+		body[name] = json.RawMessage(m.value)
 	}
 	for _, name := range clashing {
 		delete(body, name)
