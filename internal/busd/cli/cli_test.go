@@ -96,6 +96,8 @@ modules:
     run: [go, run, ./no-such-folder]
     timeout: 5
     on_failure: refuse
+  - module: c
+    timeout: 25h
 `)
 	folder := filepath.Dir(file)
 	for name, text := range map[string]string{"open.token": "secret", "empty.token": ""} {
@@ -108,7 +110,7 @@ modules:
 		file + ":2:21: nats.credentials: cannot read " + filepath.Join(folder, "none.creds"), "homeserver.token_file: " + filepath.Join(folder, "empty.token") + " is empty",
 		`7:10: modules[0].run: cannot run "no-such-program"`, `modules[1].run: cannot run "./no-such-folder"`,
 		"open.token can be read by everybody", "modules[1].timeout: 5ms is very short: a number without a unit is milliseconds (did you mean 5s?)",
-		"modules[1].on_failure: holds for what the module has registered once",
+		"modules[2].timeout: 25h is longer than NATS lets a module take", "modules[1].on_failure: holds for what the module has registered once",
 	})
 	if got.out != "" {
 		t.Errorf("stdout %q", got.out)

@@ -190,7 +190,7 @@ func moduleKeys(m *Module) []key {
 				"[what it means to Synapse](adr/0020-scalars-are-pyyamls.md)",
 			settings(&m.Config),
 		},
-		{"timeout", "`1s`", "how long the module may take for one question", duration(&m.Timeout, least)},
+		{"timeout", "`1s`", "how long the module may take for one question, `24h` at most", answerable(&m.Timeout)},
 		{"on_failure", "the callback's", "what its [failures](#failures) mean: `skip`, `refuse` or `fail`", optional(&m.OnFailure, policyOf(nil))},
 		{
 			"hedge", "`off`", "after which time without an answer, shorter than `timeout`, a second worker is [asked, too](#time)",
@@ -232,7 +232,7 @@ func (m *Module) onlyRun(show func() string) func() string {
 func overrideKeys(o *Override, d *subjects.Declaration, m *Module) []key {
 	timeout := func() time.Duration { return cmp.Or(o.Timeout, m.Timeout) }
 	return []key{
-		{"timeout", "", "", duration(&o.Timeout, least)},
+		{"timeout", "", "", answerable(&o.Timeout)},
 		{"on_failure", "", "", optional(&o.OnFailure, policyOf(d))},
 		{"hedge", "", "", optional(&o.Hedge, hedge(d, timeout))},
 		{"breaker", "", "", optional(&o.Breaker, breaker)},

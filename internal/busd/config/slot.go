@@ -209,6 +209,22 @@ func duration(dst *time.Duration, usual time.Duration) slot {
 	}
 }
 
+// answerTime is how long after a question NATS lets a module answer it: see the permissions in docs/protocol.md.
+const answerTime = 24 * time.Hour
+
+// answerable is a duration within which a module has to answer.
+func answerable(dst *time.Duration) slot {
+	of := duration(dst, least)
+	read := func(v value) {
+		of.read(v)
+		if *dst > answerTime {
+			v.warn("%s is longer than NATS lets a module take: an answer after %s is refused there, and the question waits in vain (try %[2]s at most)",
+				showTime(*dst), showTime(answerTime))
+		}
+	}
+	return slot{read: read, show: of.show}
+}
+
 // unitless says what a number alone means.
 func (v value) unitless() string {
 	if n, ok := v.integer(); ok {
