@@ -53,13 +53,41 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// Temporary returns a new folder that is gone after Close.
+// Temporary returns a new folder that is gone after Close. It removes those that busds of this user left which were killed.
 func Temporary() (*Dir, error) {
-	path, err := os.MkdirTemp("", "busd-")
+	sweep(os.TempDir())
+	path, err := os.MkdirTemp("", temporary)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a folder for this run: %w", err)
 	}
-	return &Dir{path: path, temp: true}, nil
+	d := &Dir{path: path, temp: true}
+	if d.lock, err = lock(path); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(path))
+	}
+	return d, nil
+}
+
+// temporary begins the names of folders for one run.
+const temporary = "busd-"
+
+// sweep removes the folders for one run whose busd is surely dead: they are this user's, and signed, and their lock is free.
+func sweep(dir string) {
+	paths, _ := filepath.Glob(filepath.Join(dir, temporary+"*")) // The pattern is right.
+	for _, path := range paths {
+		if info, err := os.Lstat(path); err == nil && info.IsDir() && stranger(info) == 0 && abandoned(path) {
+			_ = os.RemoveAll(path) // What is left of it is the system's to clean.
+		}
+	}
+}
+
+// abandoned reports whether a busd had the folder, and has it no more. One that starts signs when it has the lock.
+func abandoned(path string) bool {
+	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	return holder(f) != "" && flock(f) == nil
 }
 
 // Path is where a thing of that name is in the folder.
@@ -69,7 +97,6 @@ func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
 func (d *Dir) Close() {
 	if d.temp {
 		_ = os.RemoveAll(d.path) // What is left of it is the system's to clean.
-		return
 	}
 	_ = d.lock.Close() // The lock goes with its last descriptor.
 }

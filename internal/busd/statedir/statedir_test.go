@@ -185,3 +185,43 @@ func TestTemporaryFolderGoesWithBusd(t *testing.T) {
 		t.Errorf("the folder is still there: %v", err)
 	}
 }
+
+// TestTemporaryFolderOfAKilledBusdIsRemoved has folders beside it that may be somebody's.
+func TestTemporaryFolderOfAKilledBusdIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	living := temporary(t)
+	for name, signed := range map[string]string{"busd-killed": "4711\n", "busd-starts": "", "other": "4711\n"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "busd.lock"), []byte(signed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "busd-unlocked"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "other"), filepath.Join(dir, "busd-elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	temporary(t)
+	for name, there := range map[string]bool{
+		"busd-killed": false, "busd-starts": true, "busd-unlocked": true, "busd-elsewhere": true, "other/busd.lock": true,
+		filepath.Base(living.Path(".")): true,
+	} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func temporary(t *testing.T) *statedir.Dir {
+	t.Helper()
+	d, err := statedir.Temporary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
