@@ -259,12 +259,18 @@ func TestPlaceIsInAFolderOfThisUserAlone(t *testing.T) {
 func TestOpenRemovesWhatAKilledGatewayLeft(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	_, _, living := hosted(t)
-	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(folder(), "Dead")})
-	if err != nil {
-		t.Fatal(err)
+	for name, age := range map[string]time.Duration{"Dead": time.Hour, "Beginning": 0} {
+		at := filepath.Join(folder(), name)
+		dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead.SetUnlinkOnClose(false)
+		_ = dead.Close()
+		if err := os.Chtimes(at, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	dead.SetUnlinkOnClose(false)
-	_ = dead.Close()
 	p, err := nearby.Open("Next", &gateway{})
 	if err != nil {
 		t.Fatal(err)
@@ -272,6 +278,9 @@ func TestOpenRemovesWhatAKilledGatewayLeft(t *testing.T) {
 	defer p.Close()
 	if _, err := os.Stat(filepath.Join(folder(), "Dead")); !os.IsNotExist(err) {
 		t.Errorf("the dead one's socket: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(folder(), "Beginning")); err != nil {
+		t.Errorf("that of one which does not listen yet: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(folder(), living)); err != nil {
 		t.Error(err)

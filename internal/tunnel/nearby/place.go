@@ -153,10 +153,17 @@ func isLetter(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
+// youth is how old a socket must be to be swept: a gateway makes it before it listens.
+const youth = time.Minute
+
 // sweep removes the sockets of gateways that were killed: nobody listens there.
 func sweep(dir string) {
 	names, _ := filepath.Glob(filepath.Join(dir, "*")) // The pattern is right.
 	for _, name := range names {
+		info, err := os.Lstat(name)
+		if err != nil || time.Since(info.ModTime()) < youth {
+			continue
+		}
 		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: name})
 		if err == nil {
 			_ = conn.Close()
