@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -51,11 +52,21 @@ func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*file
 	return f, nil
 }
 
+// close returns when nothing is read any more, or a reader of the homeserver's does not return.
 func (f *files) close() {
-	<-f.reads.Drain(closeTimeout)
-	f.begin.Do(func() {}) // None is begun any more.
-	if f.place != nil {
-		f.place.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-f.reads.Drain(closeTimeout)
+		f.begin.Do(func() {}) // None is begun any more.
+		if f.place != nil {
+			f.place.Close()
+		}
+	}()
+	select {
+	case <-ended:
+	case <-time.After(2 * closeTimeout):
+		f.log.Warn().Msg("a file is still being read, though nobody asks for it any more: its reader does not return")
 	}
 }
 

@@ -228,6 +228,32 @@ func TestModuleThatIsNoLongerWantedCannotReadOn(t *testing.T) {
 	}
 }
 
+// stuck is a file on a disk that does not answer.
+type stuck struct{ reading, release chan struct{} }
+
+// ReadAt implements [io.ReaderAt].
+func (s stuck) ReadAt([]byte, int64) (int, error) {
+	s.reading <- struct{}{}
+	<-s.release
+	return 0, io.EOF
+}
+
+func TestReaderThatDoesNotReturnHoldsUpNoClose(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, natstest.InProcess(t), entry("scanner"))
+	s.run("scanner", "w", scans(hashes))
+	file := stuck{make(chan struct{}, 64), make(chan struct{})}
+	t.Cleanup(func() { close(file.release) })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = s.scan(t, file, 1)
+	}()
+	<-file.reading
+	s.Close()
+	<-ended
+}
+
 // broken is a file on a disk that fails.
 type broken struct{}
 
