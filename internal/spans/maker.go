@@ -3,6 +3,7 @@ package spans
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/attribute"
@@ -57,11 +58,27 @@ func (m *Maker) Web(r *http.Request, kind trace.SpanKind, resource string) (*htt
 	if m == nil {
 		return r, Span{}
 	}
-	ctx, span := m.Start(r.Context(), kind, r.Method+" "+resource)
+	name, method := named(r.Method)
+	ctx, span := m.Start(r.Context(), kind, name+" "+resource)
 	if span.Recorded() {
-		span.Set(semconv.HTTPRequestMethodKey.String(r.Method), semconv.HTTPRoute(resource))
+		span.Set(method, semconv.HTTPRoute(resource))
 	}
 	return r.WithContext(ctx), span
+}
+
+// methods are those of RFC 9110 and RFC 5789.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect,
+	http.MethodOptions, http.MethodTrace,
+}
+
+// named is what a span calls a method. One that a visitor made up must not become a name of its own: see OpenTelemetry's conventions
+// for HTTP spans.
+func named(method string) (string, attribute.KeyValue) {
+	if slices.Contains(methods, method) {
+		return method, semconv.HTTPRequestMethodKey.String(method)
+	}
+	return "HTTP", semconv.HTTPRequestMethodOther
 }
 
 // Recorded reports whether anybody will read what is said of the span: if not, it need not be made up.

@@ -2,11 +2,15 @@ package spans_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 	"pgregory.net/rapid"
 
@@ -77,6 +81,21 @@ func TestWhatIsNoTraceIsNone(t *testing.T) {
 		ctx := spans.Received(t.Context(), &nats.Msg{Header: nats.Header{wire.HeaderTraceparent: {bad}}})
 		if got := trace.SpanContextFromContext(ctx); got.IsValid() {
 			t.Errorf("%q is %+v", bad, got)
+		}
+	}
+}
+
+func TestMethodThatAVisitorMadeUpIsNoName(t *testing.T) {
+	t.Parallel()
+	for method, want := range map[string]string{"GET": "GET /", "PROPFIND": "HTTP /", "SECRET-4711": "HTTP /"} {
+		recorder := tracetest.NewSpanRecorder()
+		m := spans.New(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)), "bus")
+		_, span := m.Web(httptest.NewRequestWithContext(t.Context(), method, "/", nil), trace.SpanKindServer, "/")
+		span.End()
+		got := recorder.Ended()[0]
+		said := fmt.Sprint(got.Attributes())
+		if got.Name() != want || method != "GET" && (strings.Contains(said, method) || !strings.Contains(said, "_OTHER")) {
+			t.Errorf("%s: the span is %q, with %s", method, got.Name(), said)
 		}
 	}
 }
