@@ -19,6 +19,10 @@ const LeaderLease = 15 * time.Second
 
 const renewals = 3 // in the time of a lease
 
+// loopTime is how long a looping background call may go on after its context has ended. Beyond: nothing waits for it any more, it runs
+// beside what comes next, and the log says so.
+const loopTime = 2 * time.Second
+
 // loop is a function that is called again and again.
 type loop struct {
 	every time.Duration
@@ -49,7 +53,7 @@ func (api *ModuleAPI) loop(l loop) {
 	api.loops = append(api.loops, l)
 }
 
-// startLoops runs the loops of an instance until the returned function is called, which waits for them.
+// startLoops runs the loops of an instance until the returned function is called, which waits for them a while.
 func (api *ModuleAPI) startLoops(ctx context.Context, c *candidate) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var owned sync.WaitGroup
@@ -64,7 +68,14 @@ func (api *ModuleAPI) startLoops(ctx context.Context, c *candidate) (stop func()
 	if len(led) > 0 {
 		owned.Go(func() { api.lead(ctx, c, led) })
 	}
-	return func() { cancel(); owned.Wait() }
+	return func() {
+		cancel()
+		ended := make(chan struct{})
+		go func() { owned.Wait(); close(ended) }()
+		if !within(ended, loopTime) {
+			api.Log().Warn().Msg("a looping background call goes on though its context has ended; it runs beside what comes next")
+		}
+	}
 }
 
 func (l loop) run(ctx context.Context, log *zerolog.Logger) {
@@ -93,6 +104,12 @@ func (l loop) guarded(ctx context.Context, log *zerolog.Logger) (err error) {
 
 // lead waits to lead, runs the loops as long as this worker does, and waits again.
 func (api *ModuleAPI) lead(ctx context.Context, c *candidate, loops []loop) {
+	select {
+	case c.turn <- struct{}{}: // Loops of an earlier configuration may still be running: one leads, here as elsewhere.
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-c.turn }()
 	defer c.resign() //nolint:contextcheck // It resigns because ctx has ended.
 	said := ""
 	for ctx.Err() == nil {
@@ -135,6 +152,7 @@ func pause(ctx context.Context, d time.Duration) {
 // candidate is a worker that leads if it can. The lease is a key that the server forgets when it is not renewed.
 type candidate struct {
 	worker   string
+	turn     chan struct{} // has a place for the one that stands
 	lease    time.Duration
 	bucket   kitopts.Bucket
 	revision uint64    // of the lease, 0 if this worker does not have it
@@ -142,7 +160,7 @@ type candidate struct {
 }
 
 func newCandidate(worker string, lease time.Duration, b kitopts.Bucket) *candidate {
-	return &candidate{worker: worker, lease: lease, bucket: b}
+	return &candidate{worker: worker, turn: make(chan struct{}, 1), lease: lease, bucket: b}
 }
 
 const leader = "leader"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -345,6 +346,41 @@ func TestLoopOnAllInstancesNeedsNoStore(t *testing.T) {
 	for range 3 {
 		<-ran
 	}
+}
+
+// A loop that ignores its context holds up no new configuration. Where one worker leads, what comes next waits for it all the same.
+func TestLoopThatDoesNotReturnIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	b, said := startBusd(t, config.Module{Name: "m"}), &waittest.Log{}
+	nc := natstest.Connect(t, b.home)
+	c, release, running := candidateOn(nc, "w"), make(chan struct{}), make(chan struct{}, 1)
+	old, next, led := moduleOn(nc, "m"), moduleOn(nc, "m"), make(chan struct{}, 1)
+	log := zerolog.New(said)
+	old.options.Log = &log
+	old.LoopingBackgroundCall(time.Millisecond, func(context.Context) error {
+		running <- struct{}{}
+		<-release
+		return nil
+	})
+	next.LoopingBackgroundCall(time.Millisecond, func(context.Context) error {
+		select {
+		case led <- struct{}{}:
+		default:
+		}
+		return nil
+	})
+	stop := old.startLoops(context.Background(), c)
+	<-running
+	stop()
+	if !said.Has("goes on though its context has ended") {
+		t.Errorf("logged %s", said)
+	}
+	t.Cleanup(next.startLoops(context.Background(), c))
+	if len(led) > 0 {
+		t.Error("two ran at the same time")
+	}
+	close(release)
+	<-led
 }
 
 func TestLoopNeedsAnInterval(t *testing.T) {
