@@ -127,11 +127,16 @@ func entry(name, how string, more ...string) string {
 // launch starts busd, and does not wait.
 func launch(t *testing.T, c *config.Config) (*running, <-chan string) {
 	t.Helper()
+	return launchWith(t, busd.Options{Config: c})
+}
+
+func launchWith(t *testing.T, o busd.Options) (*running, <-chan string) {
+	t.Helper()
 	r := &running{t: t, reload: make(chan busd.Reload), log: &waittest.Log{}, client: &http.Client{Transport: &http.Transport{}, Timeout: patience}}
 	ctx, cancel := context.WithCancel(context.Background())
 	said := make(chan string, 1)
 	done := make(chan error, 1)
-	o := busd.Options{Config: c, Reload: r.reload, Announce: announcement(said), Log: zerolog.New(io.MultiWriter(r.log, zerolog.NewTestWriter(t)))}
+	o.Reload, o.Announce, o.Log = r.reload, announcement(said), zerolog.New(io.MultiWriter(r.log, zerolog.NewTestWriter(t)))
 	go func() {
 		err := busd.Run(ctx, o)
 		r.err.Store(&err)
@@ -160,7 +165,12 @@ var announced = regexp.MustCompile(`HTTP at (\S+), NATS at (\S+);`)
 // serve starts busd and waits for its line.
 func serve(t *testing.T, c *config.Config) *running {
 	t.Helper()
-	r, said := launch(t, c)
+	return serveWith(t, busd.Options{Config: c})
+}
+
+func serveWith(t *testing.T, o busd.Options) *running {
+	t.Helper()
+	r, said := launchWith(t, o)
 	select {
 	case r.line = <-said:
 	case <-time.After(patience):

@@ -29,6 +29,8 @@ type modules struct {
 	ctx     context.Context //nolint:containedctx // of all processes: it ends when they shall
 	cancel  context.CancelFunc
 	owned   sync.WaitGroup
+
+	patience time.Duration // for a worker that replaces another
 }
 
 // group is one module's processes.
@@ -41,7 +43,7 @@ type group struct {
 
 func newModules(d *daemon) *modules {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &modules{daemon: d, groups: map[string]*group{}, ctx: ctx, cancel: cancel}
+	return &modules{daemon: d, groups: map[string]*group{}, ctx: ctx, cancel: cancel, patience: cmp.Or(d.JoinPatience, joinPatience)}
 }
 
 // apply starts what the list has anew, stops what it has no more, and replaces what is run differently. It returns the last
@@ -82,17 +84,26 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 // retire stops what is not listed any more when asks that began before are over, here and at other homeservers.
 func (m *modules) retire(stop context.CancelFunc) { time.AfterFunc(m.daemon.config.Budget, stop) }
 
-// succeed stops a group when all workers of the next one have joined, or have had the time to.
+// succeed stops a group when all workers of the next one have joined. As long as they have not, it goes on.
 func (m *modules) succeed(old, next *group) {
 	name, workers := next.config.Name, next.config.Workers
 	missing := func(p supervise.Process) bool { return !m.hasJoined(name, p.ID) }
 	m.owned.Go(func() {
 		defer old.cancel()
-		_ = m.await(next.ctx, func() bool {
+		for !m.await(next.ctx, func() bool {
 			all := next.Processes()
 			return len(all) == workers && !slices.ContainsFunc(all, missing)
-		})
+		}) && next.ctx.Err() == nil {
+			m.late(name)
+		}
 	})
+}
+
+// late says that the processes that shall replace those of a module do not join.
+func (m *modules) late(name string) {
+	const why = "what busd.yaml says now runs, but has not joined in time: the workers from before go on, and are stopped when it has"
+	m.daemon.Log.Warn().Str("module", name).Msg(why)
+	m.daemon.roster.Crashed(name, why, time.Now())
 }
 
 // runs reports whether the group's processes are those that c wants.
@@ -148,7 +159,7 @@ func (m *modules) joined(ctx context.Context, module, worker string) error {
 // await waits until the roster is so, for as long as a worker that replaces another may take to join. It reports whether it is.
 func (m *modules) await(ctx context.Context, holds func() bool) bool {
 	const pause = 20 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+	ctx, cancel := context.WithTimeout(ctx, m.patience)
 	defer cancel()
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()

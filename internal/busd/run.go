@@ -47,6 +47,9 @@ type Options struct {
 	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
 	Conn *nats.Conn
 
+	// JoinPatience is how long a worker that replaces another may take to join until that is trouble. Default: a minute.
+	JoinPatience time.Duration
+
 	// Log gets what happens, and what the modules that busd runs write.
 	Log zerolog.Logger
 }

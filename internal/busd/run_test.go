@@ -314,3 +314,25 @@ func TestReloadNamesModulesThatAreAskedOtherwise(t *testing.T) {
 		return c.Reordered && len(c.Changed) == 0
 	})
 }
+
+// As with a config that the module refuses, what ran before goes on.
+func TestWorkersGoOnUntilThoseThatReplaceThemHaveJoined(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	r := serveWith(t, busd.Options{Config: parse(t, dir, "modules:\n"+entry("gate", "runs")), JoinPatience: 50 * time.Millisecond})
+	refuses := func() bool { return strings.Contains(r.create("evil"), "M_FORBIDDEN") }
+	waittest.Until(t, "it refuses", refuses)
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("gate", "hangs"))}
+	waittest.Until(t, "the log says it again and again", func() bool { return r.log.Count("has not joined in time") > 2 })
+	if !refuses() {
+		t.Error("the old worker is gone")
+	}
+	if m := r.modules().Modules[0]; !strings.Contains(m.LastError, "has not joined in time") {
+		t.Errorf("nobody is told: %+v", m)
+	}
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("gate", "runs", "    workers: 2\n"))}
+	waittest.Until(t, "two have joined, and all others ended", func() bool {
+		m := r.modules().Modules[0]
+		return m.Workers == 2 && r.log.Count("\"worker ended\"") == 2 && refuses()
+	})
+}
