@@ -24,7 +24,10 @@ import (
 type MatrixError = matrix.Error
 
 const (
-	maxCalls     = 512         // calls of the Module API at once. Beyond: answered 429, M_LIMIT_EXCEEDED; modulebus_module_api_calls_not_taken_total counts it.
+	// maxCalls is how many calls of the Module API are served at once. Beyond: answered 429, M_LIMIT_EXCEEDED, and
+	// modulebus_module_api_calls_not_taken_total counts it.
+	maxCalls = 512
+
 	closeTimeout = time.Second // for calls to return after their contexts have ended
 )
 

@@ -86,7 +86,7 @@ func abandoned(path string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close() //nolint:errcheck // Nothing was written.
+	defer f.Close()
 	return holder(f) != "" && flock(f) == nil
 }
 
