@@ -1,11 +1,15 @@
 package busd_test
 
 import (
+	"cmp"
 	"errors"
+	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/modulebus/modulebus/integration/testbed"
 )
@@ -152,21 +156,36 @@ func TestWorkerAnswersWhenTheOtherIsKilled(t *testing.T) {
 	d.Stop()
 }
 
+// TestRotationOfCredentialsLosesNoAsk replaces the credentials of a module that is asked without a pause, as often as MODULEBUS_ROTATIONS
+// says. How many asks a second there were is in what the test says.
 func TestRotationOfCredentialsLosesNoAsk(t *testing.T) {
 	t.Parallel()
 	d := testbed.Serve(t, "state_dir: '"+t.TempDir()+"'\nmodules:\n"+faulty(t, "gate", "    workers: 2\n    timeout: 30s\n")+"budget: 40s\n")
-	before := d.Module("gate").Processes
 	a := startAskers(d, 8)
 	a.more(t, 100)
-	if status, _, problem := testbed.Run(t, "credentials", "--config", d.File, "--rotate", "gate"); status != 0 {
-		t.Fatal(problem)
-	}
-	d.Stderr.Line(t, "credentials were replaced", "module gate")
-	a.noneLost(t)
-	for _, p := range d.Module("gate").Processes {
-		if slices.Contains(before, p) {
-			t.Errorf("worker %+v goes on with the old credentials", p)
+	began, asked := time.Now(), a.made()
+	for n := range rotations(t) {
+		before := d.Module("gate").Processes
+		if status, _, problem := testbed.Run(t, "credentials", "--config", d.File, "--rotate", "gate"); status != 0 {
+			t.Fatal(problem)
+		}
+		testbed.Eventually(t, "the credentials are replaced", func() bool { return d.Stderr.Count("credentials were replaced: the old ones") > n })
+		for _, p := range d.Module("gate").Processes {
+			if slices.Contains(before, p) {
+				t.Errorf("worker %+v goes on with the old credentials", p)
+			}
 		}
 	}
+	t.Logf("%.0f asks a second", float64(a.made()-asked)/time.Since(began).Seconds())
+	a.noneLost(t)
 	d.Stop()
+}
+
+func rotations(t *testing.T) int {
+	t.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("MODULEBUS_ROTATIONS"), "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
