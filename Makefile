@@ -84,6 +84,11 @@ bench-synapse: $(CACHE)/venv/ready ## what a module costs a real Synapse, held a
 bench-page: ## what the page costs with 200 modules and 50 decisions a second, in percent of one core: three minutes
 	go test -run '^$$' -bench '^BenchmarkPageOfManyModules$$' -benchtime 1x $(TESTFLAGS) ./internal/busd/page
 
+.PHONY: bench-credentials
+bench-credentials: ## what credentials cost with a thousand modules, and asks while a module's are replaced twenty times: five minutes
+	go test -run '^$$' -bench 'ManyModules' -benchtime 1x -count 3 $(TESTFLAGS) ./internal/busd
+	MODULEBUS_ROTATIONS=20 go test -count=1 -v -run '^TestRotationOfCredentialsLosesNoAsk$$' $(TESTFLAGS) ./integration/busd
+
 package: ## the Debian package of busd, in dist/
 	go run -C internal/cmd/deb . -root $(CURDIR) -out $(CURDIR)/dist
 
