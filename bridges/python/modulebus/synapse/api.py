@@ -21,6 +21,7 @@ from synapse.module_api.errors import SynapseError
 from synapse.storage.databases.main import DataStore
 from synapse.types import UserID
 from twisted.internet import defer
+from twisted.python import failure
 
 from .. import table
 from ..answers import Failure, MatrixError, NoHomeserver
@@ -297,7 +298,10 @@ class ModuleApi(real.ModuleApi):
                 result = function(*arguments)
                 return await result if inspect.isawaitable(result) or isinstance(result, defer.Deferred) else result
 
-        return await defer.ensureDeferred(inside()).asFuture(asyncio.get_running_loop())
+        running = defer.ensureDeferred(inside())
+        if running.called and not running.paused and not isinstance(running.result, (failure.Failure, defer.Deferred)):
+            return running.result  # It waited for nothing.
+        return await running.asFuture(asyncio.get_running_loop())
 
     async def remote(self, awaitable: Awaitable[Any]) -> Any:
         """Awaits asyncio's from Twisted code."""
