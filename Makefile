@@ -49,6 +49,10 @@ law: ## a million cases of what decisions must be, another million over a networ
 restarts: ## a thousand rounds in which busd, NATS, modules, files and disks stop, hang, go and come, and each decision is checked: half an hour
 	go test -count=1 -timeout 0 ./integration/restarts -run '^TestRestartNeverOpensTheGate$$' -v -rapid.checks=250
 
+.PHONY: first-ask
+first-ask: ## how long a busd that starts without a memory takes to know fifty modules of an external NATS, and to ask all of them
+	@go test -count=3 -v -run '^TestBusdThatStartsAgainLetsNobodyThrough$$' ./internal/busd | grep -E 'all fifty were asked|FAIL|^ok'
+
 lint: $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT) $(CACHE)/lint/ready-$(HADOLINT)-$(SHELLCHECK) ## the linters of Go, of the Dockerfile, of the compose file and of scripts
 	@for module in $(MODULES); do (cd "$$module" && $< run --config $(CURDIR)/.golangci.yml ./...); done
 	$(CACHE)/lint/bin/hadolint Dockerfile
