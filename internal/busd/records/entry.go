@@ -67,7 +67,8 @@ func (e *entry) keep(modules []bus.ModuleTrace) {
 func (e *entry) copy(from *entry) {
 	own := e.modules[:0]
 	*e = *from
-	e.modules = append(own, from.modules...)
+	own = append(own, from.modules...)
+	e.modules = own
 }
 
 // clone is a copy that shares nothing with the ring.

@@ -506,3 +506,34 @@ func TestLastTellsWhatIsInMemoryThoughJetStreamIsAway(t *testing.T) {
 		t.Errorf("%v, %v", found, err)
 	}
 }
+
+// A clock may jump between two asks, by days and in both directions, or go half a minute before JetStream's. Each record is found by its
+// ID and by its time, in memory and in the stream.
+func TestClockThatJumpsLosesNoRecord(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	first, now := keep(t, nc, all), time.Now()
+	var ids []string
+	for _, by := range []time.Duration{0, -48 * time.Hour, 48 * time.Hour, 30 * time.Second} {
+		ids = append(ids, observe(t, first.Recorder, 1, func(tr *bus.Trace) { tr.Start = now.Add(by) }))
+	}
+	eventually(t, "all are in the stream", func() bool { s := stream(t, nc); return s != nil && s.State.Msgs == uint64(len(ids)) })
+	second := keep(t, nc, all)
+	for name, k := range map[string]*kept{"in memory": first, "in the stream": second} {
+		for i, id := range ids {
+			if r, found := find(t, k.Recorder, id); !found || r.ID != id {
+				t.Errorf("%s, record %d is not found", name, i)
+			}
+		}
+		if got := k.history(decision.Filter{}); !slices.Equal(got, ids) {
+			t.Errorf("%s, history is %v, not %v", name, got, ids)
+		}
+		since := decision.Filter{Since: now.Add(10 * time.Second)}
+		if got := k.history(since); !slices.Equal(got, ids[2:]) {
+			t.Errorf("%s, since ten seconds from now: %v", name, got)
+		}
+		if last, err := k.Last(t.Context(), since, 10); err != nil || len(last) != 2 {
+			t.Errorf("%s, the last since then are %d: %v", name, len(last), err)
+		}
+	}
+}

@@ -16,7 +16,7 @@ const (
 	scanChunk   = 256              // messages of the stream that are read at once
 	firstWindow = 1024             // messages that are looked at first for the newest records
 	idleTime    = time.Minute      // after which JetStream forgets a reader that has gone away
-	aheadTime   = time.Minute      // that the clock of another busd may go before JetStream's
+	aheadTime   = time.Minute      // that the clock of a busd may go before JetStream's
 	laterTime   = 15 * time.Minute // in which a record is usually in the stream, from when its ask began
 )
 
@@ -43,7 +43,8 @@ func (j *Journal) look(ctx context.Context, c jetstream.ConsumerConfig) (*past, 
 func (j *Journal) history(ctx context.Context, f *decision.Filter) (*past, error) {
 	c := jetstream.ConsumerConfig{FilterSubjects: j.subjects(f)}
 	if !f.Since.IsZero() {
-		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
+		from := f.Since.Add(-aheadTime)
+		c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
 	}
 	return j.look(ctx, c)
 }
@@ -166,7 +167,7 @@ func (j *Journal) between(
 			if err != nil || about.Sequence.Stream > high {
 				return found, older, err
 			}
-			older = older || about.Timestamp.Before(f.Since)
+			older = older || about.Timestamp.Before(f.Since.Add(-aheadTime))
 			if r, ok := read(m); ok && f.Wants(&r) && !inMemory(r.ID) {
 				found = newest(append(found, r), most)
 			}

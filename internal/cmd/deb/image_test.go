@@ -26,7 +26,7 @@ var made = regexp.MustCompile(`(?s)\nRUN (install -d [^\n]*? /root/.*?[^\\])\n`)
 
 // TestImageHasNoShellAndRuns makes what the image of busd is, without Docker, and runs it in there: with the flags, the environment and
 // the commands that the Dockerfile has.
-func TestImageHasNoShellAndRuns(t *testing.T) { //nolint:paralleltest // It goes to another folder.
+func TestImageHasNoShellAndRuns(t *testing.T) {
 	t.Chdir("../../..")
 	i := &image{T: t, root: t.TempDir()}
 	i.make()
