@@ -72,8 +72,8 @@ sbom: $(CACHE)/bin/cyclonedx-gomod-$(CYCLONEDX) ## what busd consists of, as Cyc
 generate: ## all that follows from schemas/: Go, and the pages in docs/callbacks
 	go generate ./...
 
-bench: ## the ratios that we promise, measured side by side
-	go run -C internal/cmd/bench .
+bench: ## the ratios that we promise, measured side by side; ARGS="-run GET" takes the rows with that in their names
+	go run -C internal/cmd/bench . $(ARGS)
 
 .PHONY: bench-python
 bench-python: $(CACHE)/venv/ready $(CACHE)/uvicorn/ready ## what modules in Python cost: memory, asks, starts, pages, and an unmodified one beside Synapse: ten minutes
