@@ -18,6 +18,18 @@ type workflow struct {
 	Permissions map[string]string
 }
 
+// runs are the commands of all jobs.
+func (w workflow) runs() (all []string) {
+	for _, j := range w.Jobs {
+		for _, s := range j.Steps {
+			if s.Run != "" {
+				all = append(all, s.Run)
+			}
+		}
+	}
+	return all
+}
+
 // TestWorkflowsRunWhatTheRepositoryHas holds each workflow to commands that are here, to reading alone, and to when it has to run.
 func TestWorkflowsRunWhatTheRepositoryHas(t *testing.T) {
 	t.Parallel()
@@ -39,14 +51,7 @@ func TestWorkflowsRunWhatTheRepositoryHas(t *testing.T) {
 		if w.Permissions["contents"] != "read" || len(w.Permissions) != 1 {
 			t.Errorf("%s may %v", name, w.Permissions)
 		}
-		var runs []string
-		for _, j := range w.Jobs {
-			for _, s := range j.Steps {
-				if s.Run != "" {
-					runs = append(runs, s.Run)
-				}
-			}
-		}
+		runs := w.runs()
 		if strings.Join(runs, ", ") != strings.Join(want.runs, ", ") {
 			t.Errorf("%s runs %q, want %q", name, runs, want.runs)
 		}
