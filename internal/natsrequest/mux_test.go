@@ -44,14 +44,14 @@ func (r *receiver) Receive(place int, m *nats.Msg) { r.replies <- reply{place, m
 // Lost implements [natsrequest.Receiver].
 func (r *receiver) Lost() { r.lost <- struct{}{} }
 
-// world is a mux, and a module that gets its requests.
-type world struct {
+// stage is a mux, and a module that gets its requests.
+type stage struct {
 	*testing.T
 	*natsrequest.Mux
 	module *nats.Conn
 }
 
-func newWorld(t *testing.T) *world {
+func newStage(t *testing.T) *stage {
 	t.Helper()
 	home := natstest.InProcess(t)
 	m, err := natsrequest.New(natstest.Connect(t, home), subjects.For(server).AnswersAny(client))
@@ -59,27 +59,27 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
-	return &world{t, m, natstest.Connect(t, home)}
+	return &stage{t, m, natstest.Connect(t, home)}
 }
 
 // questions are the requests that the module gets, on one subject.
-func (w *world) questions(subject string) chan *nats.Msg {
-	w.Helper()
+func (s *stage) questions(subject string) chan *nats.Msg {
+	s.Helper()
 	all := make(chan *nats.Msg, 16)
-	if _, err := w.module.ChanSubscribe(subject, all); err != nil {
-		w.Fatal(err)
+	if _, err := s.module.ChanSubscribe(subject, all); err != nil {
+		s.Fatal(err)
 	}
-	if err := w.module.Flush(); err != nil {
-		w.Fatal(err)
+	if err := s.module.Flush(); err != nil {
+		s.Fatal(err)
 	}
 	return all
 }
 
-func (w *world) send(to natsrequest.Receiver, place int, r natsrequest.Request) natsrequest.Ticket {
-	w.Helper()
-	ticket, err := w.Send(to, place, r)
+func (s *stage) send(to natsrequest.Receiver, place int, r natsrequest.Request) natsrequest.Ticket {
+	s.Helper()
+	ticket, err := s.Send(to, place, r)
 	if err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
 	return ticket
 }
@@ -103,10 +103,10 @@ func respond(t *testing.T, m *nats.Msg, text string) {
 
 func TestMuxBringsEachReplyToItsPlace(t *testing.T) {
 	t.Parallel()
-	w, one, two := newWorld(t), newReceiver(), newReceiver()
-	questions := w.questions(subject)
-	w.send(one, 3, natsrequest.Request{Subject: subject, Data: []byte("a")})
-	w.send(two, 0, natsrequest.Request{Subject: subject, Data: []byte("b"), JSON: true, Timeout: 20 * time.Millisecond})
+	s, one, two := newStage(t), newReceiver(), newReceiver()
+	questions := s.questions(subject)
+	s.send(one, 3, natsrequest.Request{Subject: subject, Data: []byte("a")})
+	s.send(two, 0, natsrequest.Request{Subject: subject, Data: []byte("b"), JSON: true, Timeout: 20 * time.Millisecond})
 	first, second := await(t, questions), await(t, questions)
 	if string(second.Data) != "b" || !bool(wire.MappingOf(second)) || wire.Timeout(second, time.Hour) != 20*time.Millisecond {
 		t.Errorf("the module got %q with %v", second.Data, second.Header)
@@ -122,43 +122,43 @@ func TestMuxBringsEachReplyToItsPlace(t *testing.T) {
 			t.Errorf("got %q at place %d, want %q at %d", got.msg.Data, got.place, want.text, want.place)
 		}
 	}
-	if n := w.Waiting(); n != 0 {
+	if n := s.Waiting(); n != 0 {
 		t.Errorf("%d replies are waited for", n)
 	}
 }
 
 func TestMuxTakesOneReplyOfAQuestion(t *testing.T) {
 	t.Parallel()
-	w, r := newWorld(t), newReceiver()
-	questions := w.questions(subject)
-	w.send(r, 0, natsrequest.Request{Subject: subject})
+	s, r := newStage(t), newReceiver()
+	questions := s.questions(subject)
+	s.send(r, 0, natsrequest.Request{Subject: subject})
 	q := await(t, questions)
 	made := q.Reply[:strings.LastIndexByte(q.Reply, '.')+1]
 	for _, to := range []string{made + "0", made + "0-0", made + "no-number", made + "?-0", made + "zzzzzzzzzzzzz-0", q.Reply + "6", q.Reply, q.Reply} {
-		if err := w.module.Publish(to, []byte(to)); err != nil {
+		if err := s.module.Publish(to, []byte(to)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := await(t, r.replies); string(got.msg.Data) != q.Reply {
 		t.Errorf("got %q", got.msg.Data)
 	}
-	w.passed(questions, r)
+	s.passed(questions, r)
 }
 
 // passed wants no reply of earlier questions to have come: one of a later question comes after them.
-func (w *world) passed(questions chan *nats.Msg, r *receiver) {
-	w.Helper()
-	w.send(r, 99, natsrequest.Request{Subject: subject})
-	respond(w.T, await(w.T, questions), "")
-	if got := await(w.T, r.replies); got.place != 99 {
-		w.Errorf("got %q at place %d", got.msg.Data, got.place)
+func (s *stage) passed(questions chan *nats.Msg, r *receiver) {
+	s.Helper()
+	s.send(r, 99, natsrequest.Request{Subject: subject})
+	respond(s.T, await(s.T, questions), "")
+	if got := await(s.T, r.replies); got.place != 99 {
+		s.Errorf("got %q at place %d", got.msg.Data, got.place)
 	}
 }
 
 func TestMuxSaysThatNobodyIsThere(t *testing.T) {
 	t.Parallel()
-	w, r := newWorld(t), newReceiver()
-	w.send(r, 0, natsrequest.Request{Subject: subject})
+	s, r := newStage(t), newReceiver()
+	s.send(r, 0, natsrequest.Request{Subject: subject})
 	if f := wire.FailureOf(await(t, r.replies).msg); f == nil || f.Kind != rosterv1.FailureKind_ABSENT {
 		t.Errorf("got %v", f)
 	}
@@ -166,38 +166,38 @@ func TestMuxSaysThatNobodyIsThere(t *testing.T) {
 
 func TestForgetDropsTheReply(t *testing.T) {
 	t.Parallel()
-	w, r := newWorld(t), newReceiver()
-	questions := w.questions(subject)
-	ticket := w.send(r, 0, natsrequest.Request{Subject: subject})
+	s, r := newStage(t), newReceiver()
+	questions := s.questions(subject)
+	ticket := s.send(r, 0, natsrequest.Request{Subject: subject})
 	q := await(t, questions)
-	w.Forget(ticket)
+	s.Forget(ticket)
 	respond(t, q, "late")
-	w.passed(questions, r)
+	s.passed(questions, r)
 }
 
 func TestCancelTellsTheModuleWhichQuestion(t *testing.T) {
 	t.Parallel()
-	w, r := newWorld(t), newReceiver()
-	questions, cancelled := w.questions(subject), w.questions(cancels)
-	ticket := w.send(r, 0, natsrequest.Request{Subject: subject})
+	s, r := newStage(t), newReceiver()
+	questions, cancelled := s.questions(subject), s.questions(cancels)
+	ticket := s.send(r, 0, natsrequest.Request{Subject: subject})
 	q := await(t, questions)
-	w.Cancel(ticket, cancels)
+	s.Cancel(ticket, cancels)
 	if got := await(t, cancelled); string(got.Data) != q.Reply {
 		t.Errorf("cancelled %q, and asked %q", got.Data, q.Reply)
 	}
 	respond(t, q, "late")
-	w.passed(questions, r)
+	s.passed(questions, r)
 }
 
 func TestLostReachesWhoAskedThatSubject(t *testing.T) {
 	t.Parallel()
-	w, asked, other := newWorld(t), newReceiver(), newReceiver()
-	questions := w.questions(subject)
-	w.questions("module.other")
-	w.send(asked, 0, natsrequest.Request{Subject: subject})
-	w.send(other, 0, natsrequest.Request{Subject: "module.other"})
+	s, asked, other := newStage(t), newReceiver(), newReceiver()
+	questions := s.questions(subject)
+	s.questions("module.other")
+	s.send(asked, 0, natsrequest.Request{Subject: subject})
+	s.send(other, 0, natsrequest.Request{Subject: "module.other"})
 	q := await(t, questions)
-	w.Lost(subject)
+	s.Lost(subject)
 	await(t, asked.lost)
 	if len(other.lost) > 0 {
 		t.Error("another subject's receiver was told")
@@ -210,25 +210,25 @@ func TestLostReachesWhoAskedThatSubject(t *testing.T) {
 
 func TestMuxCloseFailsWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
-	w, r := newWorld(t), newReceiver()
-	questions := w.questions(subject)
-	w.send(r, 7, natsrequest.Request{Subject: subject})
+	s, r := newStage(t), newReceiver()
+	questions := s.questions(subject)
+	s.send(r, 7, natsrequest.Request{Subject: subject})
 	await(t, questions)
-	w.Close()
+	s.Close()
 	got := await(t, r.replies)
 	if f := wire.FailureOf(got.msg); got.place != 7 || f == nil || !strings.Contains(f.Text, natsrequest.ErrClosed.Error()) {
 		t.Errorf("got %v at place %d", f, got.place)
 	}
-	if _, err := w.Send(r, 0, natsrequest.Request{Subject: subject}); !errors.Is(err, natsrequest.ErrClosed) {
+	if _, err := s.Send(r, 0, natsrequest.Request{Subject: subject}); !errors.Is(err, natsrequest.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }
 
 func TestMuxAnswersForAQuestionThatIsTooLarge(t *testing.T) {
 	t.Parallel()
-	w, r := newWorld(t), newReceiver()
-	w.questions(subject)
-	w.send(r, 0, natsrequest.Request{Subject: subject, Data: make([]byte, w.MaxPayload()+1)})
+	s, r := newStage(t), newReceiver()
+	s.questions(subject)
+	s.send(r, 0, natsrequest.Request{Subject: subject, Data: make([]byte, s.MaxPayload()+1)})
 	f := wire.FailureOf(await(t, r.replies).msg)
 	if f == nil || f.Kind != rosterv1.FailureKind_ERROR || !strings.Contains(f.Text, "1048577 bytes is larger than max_payload") {
 		t.Errorf("got %v", f)
