@@ -7,9 +7,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// world is a module that handles news, refuses some of it for a while, and is away at times, in a time that is only counted. It
+// stage is a module that handles news, refuses some of it for a while, and is away at times, in a time that is only counted. It
 // checks what it is told.
-type world struct {
+type stage struct {
 	*rapid.T
 	queue    *queue
 	now      time.Time
@@ -20,76 +20,76 @@ type world struct {
 	stubborn map[uint64]int    // how often a piece is refused yet
 }
 
-func newWorld(t *rapid.T, pieces, keys int) *world {
-	w := &world{
+func newStage(t *rapid.T, pieces, keys int) *stage {
+	s := &stage{
 		T: t, queue: newQueue(), now: time.Unix(1_000_000, 0), handled: map[uint64]bool{}, lastOf: map[string]uint64{}, stubborn: map[uint64]int{},
 	}
 	for seq := uint64(1); seq <= uint64(pieces); seq++ {
-		w.stubborn[seq] = rapid.IntRange(-3, 3).Draw(t, "refusals")
+		s.stubborn[seq] = rapid.IntRange(-3, 3).Draw(t, "refusals")
 		data := make([]byte, rapid.IntRange(0, 9).Draw(t, "bytes"))
-		w.queue.add(&item{seq: seq, key: string(rune('a' + rapid.IntRange(0, keys-1).Draw(t, "key"))), data: data})
+		s.queue.add(&item{seq: seq, key: string(rune('a' + rapid.IntRange(0, keys-1).Draw(t, "key"))), data: data})
 	}
-	return w
+	return s
 }
 
 // tell takes what is to be told now, and checks it.
-func (w *world) tell() {
-	for n := w.queue.take(w.now); n != nil; n = w.queue.take(w.now) {
-		if w.handled[n.seq] || n.seq < w.lastOf[n.key] {
-			w.Fatalf("%d of key %s was told after %d was handled", n.seq, n.key, w.lastOf[n.key])
+func (s *stage) tell() {
+	for n := s.queue.take(s.now); n != nil; n = s.queue.take(s.now) {
+		if s.handled[n.seq] || n.seq < s.lastOf[n.key] {
+			s.Fatalf("%d of key %s was told after %d was handled", n.seq, n.key, s.lastOf[n.key])
 		}
-		for _, other := range w.out {
+		for _, other := range s.out {
 			if other.key == n.key {
-				w.Fatalf("%d and %d of key %s are told at once", other.seq, n.seq, n.key)
+				s.Fatalf("%d and %d of key %s are told at once", other.seq, n.seq, n.key)
 			}
 		}
-		w.out = append(w.out, n)
+		s.out = append(s.out, n)
 	}
 }
 
 // holds checks what the queue says of itself.
-func (w *world) holds() {
+func (s *stage) holds() {
 	bytes := 0
-	for seq, n := range w.queue.items {
-		if w.handled[seq] || w.queue.find(seq) != n {
-			w.Fatalf("%d is handled, and in the queue", seq)
+	for seq, n := range s.queue.items {
+		if s.handled[seq] || s.queue.find(seq) != n {
+			s.Fatalf("%d is handled, and in the queue", seq)
 		}
 		bytes += len(n.data)
 	}
-	if bytes != w.queue.held {
-		w.Fatalf("the queue holds %d bytes and says %d", bytes, w.queue.held)
+	if bytes != s.queue.held {
+		s.Fatalf("the queue holds %d bytes and says %d", bytes, s.queue.held)
 	}
 }
 
 // settle ends the telling of one piece, whichever.
-func (w *world) settle() {
-	defer w.holds()
-	i := rapid.IntRange(0, len(w.out)-1).Draw(w.T, "which")
-	n := w.out[i]
-	w.out = append(w.out[:i], w.out[i+1:]...)
+func (s *stage) settle() {
+	defer s.holds()
+	i := rapid.IntRange(0, len(s.out)-1).Draw(s.T, "which")
+	n := s.out[i]
+	s.out = append(s.out[:i], s.out[i+1:]...)
 	switch {
-	case w.away:
-		w.queue.silent(n.asked, w.now)
-		w.queue.unheard(n)
-	case w.stubborn[n.seq] > 0:
-		w.stubborn[n.seq]--
-		w.queue.heard(w.now)
-		w.queue.failed(n, w.now)
+	case s.away:
+		s.queue.silent(n.asked, s.now)
+		s.queue.unheard(n)
+	case s.stubborn[n.seq] > 0:
+		s.stubborn[n.seq]--
+		s.queue.heard(s.now)
+		s.queue.failed(n, s.now)
 	default:
-		w.queue.heard(w.now)
-		w.queue.done(n)
-		w.handled[n.seq], w.lastOf[n.key] = true, n.seq
+		s.queue.heard(s.now)
+		s.queue.done(n)
+		s.handled[n.seq], s.lastOf[n.key] = true, n.seq
 	}
 }
 
 // pass has time pass, to when there is something to tell.
-func (w *world) pass() {
-	next := w.queue.next()
-	if next.IsZero() || next.Sub(w.now) > maxDelay {
-		w.Fatalf("nothing is told before %v, and it is %v", next, w.now)
+func (s *stage) pass() {
+	next := s.queue.next()
+	if next.IsZero() || next.Sub(s.now) > maxDelay {
+		s.Fatalf("nothing is told before %v, and it is %v", next, s.now)
 	}
-	if next.After(w.now) {
-		w.now = next
+	if next.After(s.now) {
+		s.now = next
 	}
 }
 
@@ -97,25 +97,25 @@ func TestQueueTellsEachPieceInOrderUntilItIsHandled(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		pieces := rapid.IntRange(1, 40).Draw(t, "pieces")
-		w := newWorld(t, pieces, rapid.IntRange(1, 5).Draw(t, "keys"))
+		s := newStage(t, pieces, rapid.IntRange(1, 5).Draw(t, "keys"))
 		absences := rapid.IntRange(0, 6).Draw(t, "absences")
-		for len(w.handled) < pieces {
-			w.tell()
+		for len(s.handled) < pieces {
+			s.tell()
 			switch {
-			case len(w.out) == 0:
-				w.pass()
+			case len(s.out) == 0:
+				s.pass()
 			default:
-				w.settle()
+				s.settle()
 			}
 			if absences > 0 && rapid.IntRange(0, 9).Draw(t, "goes or comes") == 0 {
-				w.away = !w.away
+				s.away = !s.away
 				absences--
 			} else if absences == 0 {
-				w.away = false
+				s.away = false
 			}
 		}
-		if len(w.queue.rows) > 0 || w.queue.out > 0 {
-			t.Fatalf("%d keys are left, %d are being told", len(w.queue.rows), w.queue.out)
+		if len(s.queue.rows) > 0 || s.queue.out > 0 {
+			t.Fatalf("%d keys are left, %d are being told", len(s.queue.rows), s.queue.out)
 		}
 	})
 }
