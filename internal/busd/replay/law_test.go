@@ -29,20 +29,20 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// world is a busd's configuration, with modules whose every reply is drawn.
-type world struct {
+// stage is a busd's configuration, with modules whose every reply is drawn.
+type stage struct {
 	kind   combinetest.Kind
 	config *config.Config
 	roster *rosterv1.Roster
 }
 
-// asks is how many asks one world gets.
+// asks is how many asks one stage gets.
 const asks = 20
 
-func drawWorld(t *rapid.T) world {
-	w := world{kind: rapid.SampledFrom(combinetest.Kinds).Draw(t, "kind")}
+func drawStage(t *rapid.T) stage {
+	s := stage{kind: rapid.SampledFrom(combinetest.Kinds).Draw(t, "kind")}
 	policies := []string{"skip", "fail"}
-	if w.kind.Callback.CanRefuse() {
+	if s.kind.Callback.CanRefuse() {
 		policies = append(policies, "refuse")
 	}
 	var yaml strings.Builder
@@ -52,7 +52,7 @@ func drawWorld(t *rapid.T) world {
 		fmt.Fprintf(&yaml, "  - {module: m%d, timeout: %dms, on_failure: %s, breaker: off, shadow: %v}\n", i, rapid.IntRange(100, 900).Draw(t, "timeout"),
 			rapid.SampledFrom(policies).Draw(t, "policy"), rapid.IntRange(0, 5).Draw(t, "shadow") == 0)
 	}
-	if w.kind.Callback.Options.GetSpeculative() && rapid.Bool().Draw(t, "sequential") {
+	if s.kind.Callback.Options.GetSpeculative() && rapid.Bool().Draw(t, "sequential") {
 		yaml.WriteString("evaluate: sequential\n")
 	}
 	c, err := config.Parse("busd.yaml", []byte(yaml.String()))
@@ -63,10 +63,10 @@ func drawWorld(t *rapid.T) world {
 	r.Evaluate(c.Sequential)
 	r.Configure(c.Modules, c.Budget, time.Now())
 	for i := range modules {
-		r.Join(fmt.Sprintf("m%d", i), &rosterv1.Join{Worker: "w", Callbacks: []string{w.kind.Callback.FullName()}}, time.Now())
+		r.Join(fmt.Sprintf("m%d", i), &rosterv1.Join{Worker: "w", Callbacks: []string{s.kind.Callback.FullName()}}, time.Now())
 	}
-	w.config, w.roster = c, r.Snapshot()
-	return w
+	s.config, s.roster = c, r.Snapshot()
+	return s
 }
 
 // line is a [natsrequest.Requester] whose replies come from a function.
@@ -117,19 +117,19 @@ func (l *line) Lost(string) {}
 func (l *line) MaxPayload() int { return 1 << 20 }
 
 // records asks again and again, and returns the records of it, as whoever reads them over HTTP has them.
-func (w *world) records(t *rapid.T, tb *testing.T) (all []decision.Record) {
+func (s *stage) records(t *rapid.T, tb *testing.T) (all []decision.Record) {
 	seed := rapid.IntRange(0, 1<<30).Draw(t, "seed")
-	reply := func(request int) (time.Duration, *nats.Msg) { return w.reply(seed + request) }
+	reply := func(request int) (time.Duration, *nats.Msg) { return s.reply(seed + request) }
 	l := &line{forget: map[natsrequest.Ticket]func() bool{}, reply: reply}
 	r := records.New()
-	ctx := busopts.With(context.Background(), busopts.Client{Requester: l, Roster: w.roster})
+	ctx := busopts.With(context.Background(), busopts.Client{Requester: l, Roster: s.roster})
 	c, err := bus.New(ctx, nil, bus.Options{ServerName: "x", Observe: r.Observe})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range asks {
 		ctx, cancel := context.WithTimeout(ctx, time.Duration(rapid.IntRange(50, 2000).Draw(t, "deadline"))*time.Millisecond)
-		_, _ = c.Ask(ctx, w.kind.Callback, w.kind.Request.Draw(t, "request"))
+		_, _ = c.Ask(ctx, s.kind.Callback, s.kind.Request.Draw(t, "request"))
 		cancel()
 	}
 	c.Close()
@@ -145,13 +145,13 @@ func (w *world) records(t *rapid.T, tb *testing.T) (all []decision.Record) {
 }
 
 // reply is one of all replies, and when it comes; nil is a request that was not sent.
-func (w *world) reply(seed int) (time.Duration, *nats.Msg) {
+func (s *stage) reply(seed int) (time.Duration, *nats.Msg) {
 	r := rand.New(rand.NewPCG(uint64(seed), 0))
 	after := time.Duration(r.IntN(1000))*time.Millisecond + 500*time.Microsecond
 	kinds := []rosterv1.FailureKind{rosterv1.FailureKind_ERROR, rosterv1.FailureKind_PANIC, rosterv1.FailureKind_BUSY, rosterv1.FailureKind_TIMEOUT}
 	switch r.IntN(7) {
 	case 0, 1:
-		data, _ := proto.Marshal(w.kind.Answer.Example(seed)) // What is drawn can be.
+		data, _ := proto.Marshal(s.kind.Answer.Example(seed)) // What is drawn can be.
 		return after, &nats.Msg{Data: data}
 	case 2:
 		f := wire.Failure{Kind: kinds[r.IntN(len(kinds))], Text: "scripted"}
@@ -168,15 +168,15 @@ func (w *world) reply(seed int) (time.Duration, *nats.Msg) {
 func TestReplayUnderTheSameConfigurationDiffersInNothing(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt)
+		s := drawStage(rt)
 		var all []decision.Record
-		synctest.Test(t, func(t *testing.T) { all = w.records(rt, t) })
+		synctest.Test(t, func(t *testing.T) { all = s.records(rt, t) })
 		for i := range all {
 			r := &all[i]
 			if !replay.Decided(r) {
 				rt.Fatalf("it was not decided: %+v", r)
 			}
-			was, is := replay.Recorded(r), replay.Under(r, w.config)
+			was, is := replay.Recorded(r), replay.Under(r, s.config)
 			if is.Unknown != "" || !is.Same(&was) {
 				text, _ := json.MarshalIndent(r, "", " ")
 				rt.Fatalf("was %+v and is %+v of\n%s", was, is, text)
@@ -189,12 +189,12 @@ func TestReplayUnderTheSameConfigurationDiffersInNothing(t *testing.T) {
 func TestReplayWithoutAModuleDependsOnNothingThatItSaid(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt)
+		s := drawStage(rt)
 		var all []decision.Record
-		synctest.Test(t, func(t *testing.T) { all = w.records(rt, t) })
-		gone := w.config.Modules[rapid.IntRange(0, len(w.config.Modules)-1).Draw(rt, "gone")].Name
-		without := *w.config
-		without.Modules = slices.DeleteFunc(slices.Clone(w.config.Modules), func(m config.Module) bool { return m.Name == gone })
+		synctest.Test(t, func(t *testing.T) { all = s.records(rt, t) })
+		gone := s.config.Modules[rapid.IntRange(0, len(s.config.Modules)-1).Draw(rt, "gone")].Name
+		without := *s.config
+		without.Modules = slices.DeleteFunc(slices.Clone(s.config.Modules), func(m config.Module) bool { return m.Name == gone })
 		for i := range all {
 			if is := replay.Under(&all[i], &without); is.DecidedBy == gone || slices.Contains(is.By, gone) {
 				rt.Fatalf("%s decides what it is not asked: %+v", gone, is)
