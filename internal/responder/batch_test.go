@@ -25,8 +25,8 @@ const (
 	firstOf   = 1 << 40
 )
 
-// bench is a responder that takes batches, and one who asks it.
-type bench struct {
+// stage is a responder that takes batches, and a connection that asks it.
+type stage struct {
 	*testing.T
 	*responder.Responder
 	nc      *nats.Conn
@@ -41,69 +41,69 @@ func asFailure(t responder.Trouble) responder.Answer {
 	return responder.Answer{Header: (&wire.Failure{Kind: kinds[t.Cause], Text: t.Text}).Header()}
 }
 
-func newBench(t *testing.T, limit int, serve func(*responder.Responder, *nats.Msg) responder.Answer) *bench {
+func newStage(t *testing.T, limit int, serve func(*responder.Responder, *nats.Msg) responder.Answer) *stage {
 	t.Helper()
 	home := natstest.InProcess(t)
 	log := zerolog.Nop()
-	b := &bench{T: t, nc: natstest.Connect(t, home), answers: make(chan *nats.Msg, 1<<10), whole: make(chan *nats.Msg, 8)}
+	s := &stage{T: t, nc: natstest.Connect(t, home), answers: make(chan *nats.Msg, 1<<10), whole: make(chan *nats.Msg, 8)}
 	worker := natstest.Connect(t, home)
-	b.Responder = responder.New(worker, responder.Options{
+	s.Responder = responder.New(worker, responder.Options{
 		Limit: limit, Spell: asFailure, Log: &log, Answers: func(at string) bool { return at == answersAt },
-		Serve: func(m *nats.Msg) responder.Answer { return serve(b.Responder, m) },
+		Serve: func(m *nats.Msg) responder.Answer { return serve(s.Responder, m) },
 	})
-	err := b.Subscribe("work", "workers")
+	err := s.Subscribe("work", "workers")
 	if err == nil {
-		err = b.Cancels("cancel")
+		err = s.Cancels("cancel")
 	}
 	if err == nil {
 		err = worker.Flush()
 	}
-	for subject, to := range map[string]chan *nats.Msg{answersAt: b.answers, wholeAt: b.whole} {
-		if _, failed := b.nc.ChanSubscribe(subject, to); failed != nil {
+	for subject, to := range map[string]chan *nats.Msg{answersAt: s.answers, wholeAt: s.whole} {
+		if _, failed := s.nc.ChanSubscribe(subject, to); failed != nil {
 			err = failed
 		}
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { <-b.Drain(patience) })
-	return b
+	t.Cleanup(func() { <-s.Drain(patience) })
+	return s
 }
 
 // send sends questions in one message.
-func (b *bench) send(answers string, data ...string) {
-	b.Helper()
+func (s *stage) send(answers string, data ...string) {
+	s.Helper()
 	frame := batch.Begin(nil, firstOf)
 	for _, d := range data {
 		frame = batch.AppendQuestion(frame, batch.Question{Data: []byte(d)})
 	}
-	b.sendFrame(answers, frame)
+	s.sendFrame(answers, frame)
 }
 
-func (b *bench) sendFrame(answers string, frame []byte) {
-	b.Helper()
+func (s *stage) sendFrame(answers string, frame []byte) {
+	s.Helper()
 	m := &nats.Msg{Subject: "work", Reply: wholeAt, Header: nats.Header{wire.HeaderBatch: {answers}}, Data: frame}
-	if err := b.nc.PublishMsg(m); err != nil {
-		b.Fatal(err)
+	if err := s.nc.PublishMsg(m); err != nil {
+		s.Fatal(err)
 	}
 }
 
 // take returns so many answers, by the place of their questions.
-func (b *bench) take(n int) map[int]batch.Answer {
-	b.Helper()
+func (s *stage) take(n int) map[int]batch.Answer {
+	s.Helper()
 	got := map[int]batch.Answer{}
 	for len(got) < n {
 		select {
-		case m := <-b.answers:
+		case m := <-s.answers:
 			all, err := batch.Answers(m.Data)
 			if err != nil {
-				b.Fatal(err)
+				s.Fatal(err)
 			}
 			for _, a := range all {
 				got[int(a.Number-firstOf)] = a
 			}
 		case <-time.After(patience):
-			b.Fatalf("%d of %d answers have come", len(got), n)
+			s.Fatalf("%d of %d answers have come", len(got), n)
 		}
 	}
 	return got
@@ -129,13 +129,13 @@ func echo(_ *responder.Responder, m *nats.Msg) responder.Answer {
 
 func TestBatchIsAnsweredAsItsQuestionsAre(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 1<<10, echo)
+	s := newStage(t, 1<<10, echo)
 	kinds := rapid.OneOf(rapid.SampledFrom([]string{"panic", "large", "failure", "silence", "long-1", "long-2"}), rapid.String())
 	rapid.Check(t, func(t *rapid.T) {
 		questions := rapid.SliceOfN(kinds, 1, 64).Draw(t, "questions")
-		b.send(answersAt, questions...)
-		for i, a := range b.take(len(questions)) {
-			alone, err := b.nc.Request("work", []byte(questions[i]), patience)
+		s.send(answersAt, questions...)
+		for i, a := range s.take(len(questions)) {
+			alone, err := s.nc.Request("work", []byte(questions[i]), patience)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +165,7 @@ func TestSlowQuestionDelaysNoOtherOfItsBatch(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		release := make(chan struct{})
-		b := newBench(t, 64, blocking(release))
+		s := newStage(t, 64, blocking(release))
 		questions := rapid.SliceOfN(rapid.SampledFrom([]string{"slow", "quick"}), 1, 64).Draw(r, "questions")
 		slow := 0
 		for _, q := range questions {
@@ -173,29 +173,29 @@ func TestSlowQuestionDelaysNoOtherOfItsBatch(t *testing.T) {
 				slow++
 			}
 		}
-		b.send(answersAt, questions...)
-		for i, a := range b.take(len(questions) - slow) {
+		s.send(answersAt, questions...)
+		for i, a := range s.take(len(questions) - slow) {
 			if questions[i] != "quick" || string(a.Data) != "quick" {
 				t.Errorf("question %d, %s, was answered %q", i, questions[i], a.Data)
 			}
 		}
 		close(release)
-		b.take(slow)
+		s.take(slow)
 	})
 }
 
 func TestBatchPastTheLimitIsAnsweredBusy(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	b := newBench(t, 2, blocking(release))
-	b.send(answersAt, "slow", "slow", "slow", "slow")
-	for i, a := range b.take(2) {
+	s := newStage(t, 2, blocking(release))
+	s.send(answersAt, "slow", "slow", "slow", "slow")
+	for i, a := range s.take(2) {
 		if !a.Failed || a.Code != "busy" {
 			t.Errorf("question %d was answered %v", i, a)
 		}
 	}
 	close(release)
-	for i, a := range b.take(2) {
+	for i, a := range s.take(2) {
 		if a.Failed {
 			t.Errorf("question %d was answered %v", i, a)
 		}
@@ -205,22 +205,22 @@ func TestBatchPastTheLimitIsAnsweredBusy(t *testing.T) {
 func TestOneQuestionOfABatchIsCancelled(t *testing.T) {
 	t.Parallel()
 	begun := make(chan struct{}, 3)
-	b := newBench(t, 8, func(r *responder.Responder, m *nats.Msg) responder.Answer {
+	s := newStage(t, 8, func(r *responder.Responder, m *nats.Msg) responder.Answer {
 		ctx := r.Begin(m.Reply, time.Hour)
 		defer ctx.End()
 		begun <- struct{}{}
 		<-ctx.Done()
 		return responder.Answer{Data: m.Data}
 	})
-	b.send(answersAt, "a", "b", "c")
+	s.send(answersAt, "a", "b", "c")
 	for range 3 {
 		<-begun
 	}
 	for _, place := range []int{1, 2, 0} {
-		if err := b.nc.Publish("cancel", batch.AppendName([]byte(wholeAt), place)); err != nil {
+		if err := s.nc.Publish("cancel", batch.AppendName([]byte(wholeAt), place)); err != nil {
 			t.Fatal(err)
 		}
-		if got := slices.Collect(maps.Keys(b.take(1))); !slices.Equal(got, []int{place}) {
+		if got := slices.Collect(maps.Keys(s.take(1))); !slices.Equal(got, []int{place}) {
 			t.Errorf("%v ended when %d was cancelled", got, place)
 		}
 	}
@@ -228,16 +228,16 @@ func TestOneQuestionOfABatchIsCancelled(t *testing.T) {
 
 func TestBatchThatCannotBeAnsweredIsGivenBack(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 8, func(*responder.Responder, *nats.Msg) responder.Answer {
+	s := newStage(t, 8, func(*responder.Responder, *nats.Msg) responder.Answer {
 		t.Error("a question was served")
 		return responder.Answer{}
 	})
 	frame := batch.AppendQuestion(batch.Begin(nil, firstOf), batch.Question{Data: []byte("a")})
-	b.sendFrame("somebody.elses", frame)
-	b.sendFrame(answersAt, frame[:len(frame)-1])
-	b.sendFrame(answersAt, nil)
+	s.sendFrame("somebody.elses", frame)
+	s.sendFrame(answersAt, frame[:len(frame)-1])
+	s.sendFrame(answersAt, nil)
 	for range 3 {
-		if f := wire.FailureOf(<-b.whole); f == nil {
+		if f := wire.FailureOf(<-s.whole); f == nil {
 			t.Error("it was not given back as a failure")
 		}
 	}
@@ -245,40 +245,40 @@ func TestBatchThatCannotBeAnsweredIsGivenBack(t *testing.T) {
 
 func TestBatchWithoutQuestionsIsAnswered(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 8, echo)
-	b.send(answersAt)
-	if a := b.take(1)[0]; a.Failed || len(a.Data) > 0 {
+	s := newStage(t, 8, echo)
+	s.send(answersAt)
+	if a := s.take(1)[0]; a.Failed || len(a.Data) > 0 {
 		t.Errorf("it was answered %v", a)
 	}
 }
 
 func TestBatchFromAStreamIsIgnored(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, 8, func(_ *responder.Responder, m *nats.Msg) responder.Answer {
+	s := newStage(t, 8, func(_ *responder.Responder, m *nats.Msg) responder.Answer {
 		if string(m.Data) == "forged" {
 			t.Error("a forged question was served")
 		}
 		return responder.Answer{}
 	})
 	frame := batch.AppendQuestion(batch.Begin(nil, firstOf), batch.Question{Data: []byte("forged")})
-	err := b.nc.PublishMsg(&nats.Msg{
+	err := s.nc.PublishMsg(&nats.Msg{
 		Subject: "work", Reply: wholeAt, Header: nats.Header{wire.HeaderBatch: {answersAt}, "Nats-Stream": {"S"}}, Data: frame,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.send(answersAt, "after it")
-	b.take(1)
+	s.send(answersAt, "after it")
+	s.take(1)
 }
 
 func TestDrainSendsTheAnswersOfABatch(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	b := newBench(t, 64, blocking(release))
-	b.send(answersAt, "slow", "quick", "slow", "quick", "slow")
-	b.take(2)
-	ended := b.Drain(patience)
+	s := newStage(t, 64, blocking(release))
+	s.send(answersAt, "slow", "quick", "slow", "quick", "slow")
+	s.take(2)
+	ended := s.Drain(patience)
 	close(release)
 	<-ended
-	b.take(3)
+	s.take(3)
 }
