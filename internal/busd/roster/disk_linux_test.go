@@ -17,17 +17,17 @@ import (
 func TestRosterIsKeptWhenTheDiskCanBeWrittenAgain(t *testing.T) {
 	t.Parallel()
 	folder, home, log := statedirtest.Disk(t), natstest.InProcess(t), &waittest.Log{}
-	b := &bench{T: t, Roster: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
-	s, err := roster.Prepare(b.Roster, roster.Options{Conn: b.nc, ServerName: serverName, Memory: remember(t, folder), Log: zerolog.New(log)})
+	s := &stage{T: t, Roster: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	service, err := roster.Prepare(s.Roster, roster.Options{Conn: s.nc, ServerName: serverName, Memory: remember(t, folder), Log: zerolog.New(log)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	b.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
+	t.Cleanup(service.Close)
+	s.tell(subject.Join("gate"), join("1", createRoom), &rosterv1.Joined{})
 	statedirtest.Remount(t, folder, syscall.MS_RDONLY)
 	for range 3 { // Each is answered.
-		b.tell(subject.Join("gate"), join("1", createRoom, checkEvent), &rosterv1.Joined{})
-		s.Wake()
+		s.tell(subject.Join("gate"), join("1", createRoom, checkEvent), &rosterv1.Joined{})
+		service.Wake()
 	}
 	waittest.Until(t, "the log says what to do", func() bool { return log.Has("read-only file system: mount it for writing") })
 	statedirtest.Remount(t, folder, 0)

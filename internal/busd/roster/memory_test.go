@@ -49,19 +49,19 @@ func again(t *testing.T, folder string, modules ...config.Module) *roster.Roster
 func TestBusdThatStartsAgainKnowsWhatModulesRegistered(t *testing.T) {
 	t.Parallel()
 	folder, home := t.TempDir(), natstest.InProcess(t)
-	b := &bench{T: t, Roster: listing(listed("gate"), listed("new")), home: home, nc: natstest.Connect(t, home)}
-	s, err := roster.Prepare(b.Roster, roster.Options{Conn: b.nc, ServerName: serverName, Memory: remember(t, folder)})
+	s := &stage{T: t, Roster: listing(listed("gate"), listed("new")), home: home, nc: natstest.Connect(t, home)}
+	service, err := roster.Prepare(s.Roster, roster.Options{Conn: s.nc, ServerName: serverName, Memory: remember(t, folder)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	needs := join("1", createRoom, checkEvent, hello)
 	needs.Needs = map[string]*rosterv1.Needs{checkEvent: {State: &rosterv1.StateFilter{All: true}}}
-	b.tell(subject.Join("gate"), needs, &rosterv1.Joined{})
-	s.Close() // A busd that is killed has kept it before anybody heard of it.
+	s.tell(subject.Join("gate"), needs, &rosterv1.Joined{})
+	service.Close() // A busd that is killed has kept it before anybody heard of it.
 	r := again(t, folder, listed("gate"), listed("new"))
 	equal(t, map[string][]string{"gate": {checkEvent, createRoom, hello}, "new": {}}, asked(r))
 	equal(t, needs.GetNeeds()[checkEvent], r.Snapshot().GetModules()[0].GetCallbacks()[0].GetNeeds())
-	equal(t, true, r.Snapshot().GetRevision() > b.Snapshot().GetRevision())
+	equal(t, true, r.Snapshot().GetRevision() > s.Snapshot().GetRevision())
 	equal(t, map[string][]string{"new": {}}, asked(again(t, folder, listed("new"))))
 }
 
@@ -131,27 +131,27 @@ func TestMemoryThatCannotBeWrittenIsTold(t *testing.T) {
 func TestRosterLargerThanAMessageIsToldInParts(t *testing.T) {
 	t.Parallel()
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{DontListen: true, MaxPayload: 32 << 10})}}
-	b := &bench{T: t, Roster: listing(listed("large"), listed("gate")), home: home, nc: natstest.Connect(t, home)}
-	told := b.listen(subject.RosterChanged())
-	b.Service = b.serve(b.Roster)
+	s := &stage{T: t, Roster: listing(listed("large"), listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	told := s.listen(subject.RosterChanged())
+	s.Service = s.serve(s.Roster)
 	for w := range 4 {
 		j := join(strconv.Itoa(w), createRoom)
 		for p := range 60 {
 			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%d/%s", hello, w, p, strings.Repeat("x", 180)))
 		}
-		b.tell(subject.Join("large"), j, &rosterv1.Joined{})
+		s.tell(subject.Join("large"), j, &rosterv1.Joined{})
 	}
-	b.tell(subject.Join("gate"), join("1", checkEvent), &rosterv1.Joined{})
-	if size := proto.Size(b.Snapshot()); size <= 32<<10 {
+	s.tell(subject.Join("gate"), join("1", checkEvent), &rosterv1.Joined{})
+	if size := proto.Size(s.Snapshot()); size <= 32<<10 {
 		t.Fatalf("the roster has %d bytes", size)
 	}
-	got, err := rosterwire.Fetch(t.Context(), b.nc, subject.Roster(), 0)
+	got, err := rosterwire.Fetch(t.Context(), s.nc, subject.Roster(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, b.Snapshot(), got)
+	equal(t, s.Snapshot(), got)
 	var parts rosterwire.Assembler
-	for heard := (&rosterv1.Roster{}); heard.GetRevision() < b.Snapshot().GetRevision(); {
+	for heard := (&rosterv1.Roster{}); heard.GetRevision() < s.Snapshot().GetRevision(); {
 		m, err := told.NextMsgWithContext(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -166,13 +166,13 @@ func TestRosterLargerThanAMessageIsToldInParts(t *testing.T) {
 
 func TestBusdThatStartsLaterLearnsOverNATS(t *testing.T) {
 	t.Parallel()
-	b := serve(t, listed("gate"))
+	s := serve(t, listed("gate"))
 	second := listing(listed("gate"))
-	b.serve(second)
-	b.tell(subject.Leave("gate"), &rosterv1.Leave{Worker: "nobody"}, &rosterv1.Joined{})
-	b.Join("gate", join("1", createRoom), time.Now()) // The second does not hear of it.
-	rosters := b.listen(subject.RosterChanged())
-	b.Wake()
+	s.serve(second)
+	s.tell(subject.Leave("gate"), &rosterv1.Leave{Worker: "nobody"}, &rosterv1.Joined{})
+	s.Join("gate", join("1", createRoom), time.Now()) // The second does not hear of it.
+	rosters := s.listen(subject.RosterChanged())
+	s.Wake()
 	for asked(second)["gate"] == nil || len(asked(second)["gate"]) == 0 {
 		hear(t, rosters, &rosterv1.Roster{})
 	}
@@ -183,13 +183,13 @@ func TestRosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
 	address, _ := home.Servers[0].Addr().(*net.TCPAddr) // It listens on TCP.
-	b := &bench{T: t, Roster: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
-	b.Service = b.serve(b.Roster)
-	rosters := b.listen(subject.RosterChanged())
+	s := &stage{T: t, Roster: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
+	s.Service = s.serve(s.Roster)
+	rosters := s.listen(subject.RosterChanged())
 	home.Servers[0].Shutdown()
 	home.Servers[0].WaitForShutdown()
-	b.Join("gate", join("1", createRoom), time.Now())
-	b.Wake()
+	s.Join("gate", join("1", createRoom), time.Now())
+	s.Wake()
 	natstest.Start(t, &server.Options{Port: address.Port})
 	for r := (&rosterv1.Roster{}); len(r.GetModules()) == 0 || len(r.GetModules()[0].GetCallbacks()) == 0; {
 		hear(t, rosters, r)

@@ -26,22 +26,22 @@ func until(t *testing.T, what string, is func() bool) {
 
 func TestBusdKnowsWhichOthersHaveAnotherList(t *testing.T) {
 	t.Parallel()
-	b := serve(t, listed("gate"))
+	s := serve(t, listed("gate"))
 	same, other := listing(listed("gate")), listing(listed("gate"), listed("other"))
-	b.serve(same)
-	second := b.serve(other)
+	s.serve(same)
+	second := s.serve(other)
 	until(t, "each knows the others", func() bool {
-		return b.Others().Same == 1 && len(b.Others().Differing) == 1 && len(same.Others().Differing) == 1 && len(other.Others().Differing) == 2
+		return s.Others().Same == 1 && len(s.Others().Differing) == 1 && len(same.Others().Differing) == 1 && len(other.Others().Differing) == 2
 	})
-	equal(t, map[string]float64{"same": 1, "other": 1}, gauges(t, b.Roster, "modulebus_other_busd"))
-	since := b.Others().Since
+	equal(t, map[string]float64{"same": 1, "other": 1}, gauges(t, s.Roster, "modulebus_other_busd"))
+	since := s.Others().Since
 	other.Configure([]config.Module{listed("gate")}, 2*time.Second, start)
-	until(t, "they agree", func() bool { return b.Others().Same == 2 && other.Others().Same == 2 })
-	if since.IsZero() || !b.Others().Since.IsZero() {
-		t.Errorf("they differed since %v, and now since %v", since, b.Others().Since)
+	until(t, "they agree", func() bool { return s.Others().Same == 2 && other.Others().Same == 2 })
+	if since.IsZero() || !s.Others().Since.IsZero() {
+		t.Errorf("they differed since %v, and now since %v", since, s.Others().Since)
 	}
 	second.Close()
-	until(t, "one is gone", func() bool { return b.Others().Same == 1 })
+	until(t, "one is gone", func() bool { return s.Others().Same == 1 })
 }
 
 func TestListIsTheSameWhereOnlyTheMachineDiffers(t *testing.T) {
@@ -49,21 +49,21 @@ func TestListIsTheSameWhereOnlyTheMachineDiffers(t *testing.T) {
 	m := listed("gate")
 	there := m
 	there.Run, there.Workers, there.Environment = []string{"gate"}, 3, []string{"HOME"}
-	b := serve(t, m)
+	s := serve(t, m)
 	same := listing(there)
-	b.serve(same)
-	until(t, "they know each other", func() bool { return b.Others().Same == 1 && same.Others().Same == 1 })
+	s.serve(same)
+	until(t, "they know each other", func() bool { return s.Others().Same == 1 && same.Others().Same == 1 })
 }
 
 // A homeserver that asks for a later roster is answered as ever.
 func TestOnlyABusdIsToldWhoAnswers(t *testing.T) {
 	t.Parallel()
-	b := serve(t, listed("gate"))
-	if m := b.ask(subject.Roster(), "", []byte("18446744073709551614")); len(m.Data) > 0 {
+	s := serve(t, listed("gate"))
+	if m := s.ask(subject.Roster(), "", []byte("18446744073709551614")); len(m.Data) > 0 {
 		t.Errorf("a homeserver is answered %q", m.Data)
 	}
 	card := &rosterv1.Roster{}
-	if err := proto.Unmarshal(b.ask(subject.Roster(), "", []byte("18446744073709551615")).Data, card); err != nil {
+	if err := proto.Unmarshal(s.ask(subject.Roster(), "", []byte("18446744073709551615")).Data, card); err != nil {
 		t.Fatal(err)
 	}
 	if card.GetBusd() == "" || card.GetList() == 0 || card.GetRevision() != 0 {
@@ -74,16 +74,16 @@ func TestOnlyABusdIsToldWhoAnswers(t *testing.T) {
 // One connection hears both, so the order in which it hears them is the one in which they were said.
 func TestWorkerIsToldThatItJoinedAfterHomeserversAre(t *testing.T) {
 	t.Parallel()
-	b := serve(t, listed("gate"))
+	s := serve(t, listed("gate"))
 	roster := &rosterv1.Roster{}
-	rosters := b.listen(subject.RosterChanged())
-	inbox := b.listen(b.nc.NewInbox())
-	heard := b.listen(">")
+	rosters := s.listen(subject.RosterChanged())
+	inbox := s.listen(s.nc.NewInbox())
+	heard := s.listen(">")
 	data, err := proto.Marshal(join("1", createRoom))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.nc.PublishRequest(subject.Join("gate"), inbox.Subject, data); err != nil {
+	if err := s.nc.PublishRequest(subject.Join("gate"), inbox.Subject, data); err != nil {
 		t.Fatal(err)
 	}
 	for {

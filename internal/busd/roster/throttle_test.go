@@ -19,18 +19,18 @@ import (
 )
 
 // churn has a worker join and leave, that often, without waiting for answers.
-func (b *bench) churn(module string, often int) {
-	b.Helper()
+func (s *stage) churn(module string, often int) {
+	s.Helper()
 	for range often {
 		for to, m := range map[string]proto.Message{
 			subject.Join(module): join("1", createRoom), subject.Leave(module): &rosterv1.Leave{Worker: "1"},
 		} {
 			data, err := proto.Marshal(m)
 			if err != nil {
-				b.Fatal(err)
+				s.Fatal(err)
 			}
-			if err := b.nc.Publish(to, data); err != nil {
-				b.Fatal(err)
+			if err := s.nc.Publish(to, data); err != nil {
+				s.Fatal(err)
 			}
 		}
 	}
@@ -39,42 +39,42 @@ func (b *bench) churn(module string, often int) {
 func TestModuleThatJoinsInALoopIsTurnedDownAlone(t *testing.T) {
 	t.Parallel()
 	said := &waittest.Log{}
-	b := &bench{T: t, Roster: listing(listed("loop"), listed("gate")), home: natstest.InProcess(t)}
-	b.nc = natstest.Connect(t, b.home)
-	s, err := roster.Serve(natstest.Connect(t, b.home), serverName, b.Roster, zerolog.New(said))
+	s := &stage{T: t, Roster: listing(listed("loop"), listed("gate")), home: natstest.InProcess(t)}
+	s.nc = natstest.Connect(t, s.home)
+	service, err := roster.Serve(natstest.Connect(t, s.home), serverName, s.Roster, zerolog.New(said))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
+	t.Cleanup(service.Close)
 	const header = "Nats-Service-Error"
 	waittest.Until(t, "the module is turned down", func() bool {
-		b.churn("loop", 1000)
-		m := b.ask(subject.Entry("loop"), "", nil)
+		s.churn("loop", 1000)
+		m := s.ask(subject.Entry("loop"), "", nil)
 		return m.Header.Get(header+"-Code") == "429" && strings.Contains(m.Header.Get(header), "in a loop")
 	})
 	joined := &rosterv1.Joined{}
-	b.tell(subject.Join("gate"), join("1", createRoom), joined)
+	s.tell(subject.Join("gate"), join("1", createRoom), joined)
 	equal(t, &rosterv1.Joined{Listed: true}, joined)
 	equal(t, 1, said.Count("too often"))
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(s)
+	metrics.MustRegister(service)
 	families, err := metrics.Gather()
 	if err != nil || families[0].GetMetric()[0].GetCounter().GetValue() < 1 {
 		t.Errorf("messages that were not taken are not counted: %v, %v", families, err)
 	}
 	waittest.Until(t, "the module is heard when it has been silent", func() bool {
-		return b.ask(subject.Entry("loop"), "", nil).Header.Get(header+"-Code") == ""
+		return s.ask(subject.Entry("loop"), "", nil).Header.Get(header+"-Code") == ""
 	})
 }
 
 func TestRostersAreToldAtAPace(t *testing.T) {
 	t.Parallel()
-	b := serve(t, listed("loop"))
-	rosters := b.listen(subject.RosterChanged())
+	s := serve(t, listed("loop"))
+	rosters := s.listen(subject.RosterChanged())
 	began := time.Now()
-	b.churn("loop", 1000)
-	b.tell(subject.Join("loop"), join("last", createRoom), &rosterv1.Joined{})
-	if err := b.nc.Flush(); err != nil {
+	s.churn("loop", 1000)
+	s.tell(subject.Join("loop"), join("last", createRoom), &rosterv1.Joined{})
+	if err := s.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	heard, _, err := rosters.Pending()
