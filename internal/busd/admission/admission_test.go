@@ -24,8 +24,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// house is a NATS of busd with the modules gate and other.
-type house struct {
+// stage is a NATS of busd with the modules gate and other.
+type stage struct {
 	*admission.Admission
 	t      *testing.T
 	keys   *identity.Keys
@@ -49,7 +49,7 @@ var homes = map[string]func(*testing.T, *identity.Keys) config.NATS{
 }
 
 // each runs a test in each home.
-func each(t *testing.T, test func(*house)) {
+func each(t *testing.T, test func(*stage)) {
 	t.Helper()
 	for name, home := range homes {
 		t.Run(name, func(t *testing.T) {
@@ -59,69 +59,69 @@ func each(t *testing.T, test func(*house)) {
 	}
 }
 
-func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS, connections ...int) *house {
+func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS, connections ...int) *stage {
 	t.Helper()
 	keys, err := identity.Open(t.TempDir(), "example.com")
 	must(t, err)
-	h := &house{t: t, keys: keys, dir: filepath.Join(t.TempDir(), "credentials"), log: &waittest.Log{}, runs: map[string]bool{}}
+	s := &stage{t: t, keys: keys, dir: filepath.Join(t.TempDir(), "credentials"), log: &waittest.Log{}, runs: map[string]bool{}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the log:\n%s", h.log)
+			t.Logf("the log:\n%s", s.log)
 		}
 	})
-	log := zerolog.New(h.log)
+	log := zerolog.New(s.log)
 	listed := []string{"gate", "other"}
-	h.broker, err = broker.Open(broker.Options{NATS: home(t, keys), Keys: keys, Listed: listed, StoreDir: t.TempDir(), Log: log})
+	s.broker, err = broker.Open(broker.Options{NATS: home(t, keys), Keys: keys, Listed: listed, StoreDir: t.TempDir(), Log: log})
 	must(t, err)
-	t.Cleanup(h.broker.Close)
-	h.Admission, err = admission.Open(admission.Options{Broker: h.broker, Keys: keys, Dir: h.dir, Listed: listed, Replace: h.replace, Connections: append(connections, 0)[0], Log: log})
+	t.Cleanup(s.broker.Close)
+	s.Admission, err = admission.Open(admission.Options{Broker: s.broker, Keys: keys, Dir: s.dir, Listed: listed, Replace: s.replace, Connections: append(connections, 0)[0], Log: log})
 	must(t, err)
-	t.Cleanup(h.Close)
-	return h
+	t.Cleanup(s.Close)
+	return s
 }
 
-func (h *house) replace(_ context.Context, module string) (bool, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.renewed = append(h.renewed, module)
-	return h.runs[module], nil
+func (s *stage) replace(_ context.Context, module string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renewed = append(s.renewed, module)
+	return s.runs[module], nil
 }
 
 // file is one with the present credentials of a module.
-func (h *house) file(module string) string {
-	h.t.Helper()
-	text, err := h.keys.Credentials(identity.Module(module))
-	must(h.t, err)
-	return h.write(text)
+func (s *stage) file(module string) string {
+	s.t.Helper()
+	text, err := s.keys.Credentials(identity.Module(module))
+	must(s.t, err)
+	return s.write(text)
 }
 
-func (h *house) write(credentials []byte) string {
-	h.t.Helper()
-	file := filepath.Join(h.t.TempDir(), "creds")
-	must(h.t, os.WriteFile(file, credentials, 0o600))
+func (s *stage) write(credentials []byte) string {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "creds")
+	must(s.t, os.WriteFile(file, credentials, 0o600))
 	return file
 }
 
-func (h *house) try(file string, opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect(h.broker.URL, append(opts, nats.UserCredentials(file))...)
+func (s *stage) try(file string, opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(s.broker.URL, append(opts, nats.UserCredentials(file))...)
 	if err == nil {
-		h.t.Cleanup(nc.Close)
+		s.t.Cleanup(nc.Close)
 	}
 	return nc, err
 }
 
-func (h *house) connect(file string, opts ...nats.Option) *nats.Conn {
-	h.t.Helper()
-	nc, err := h.try(file, opts...)
-	must(h.t, err)
+func (s *stage) connect(file string, opts ...nats.Option) *nats.Conn {
+	s.t.Helper()
+	nc, err := s.try(file, opts...)
+	must(s.t, err)
 	return nc
 }
 
 // refuses reports whether NATS turns the credentials away. What else may go wrong with a connection is tried again.
-func (h *house) refuses(file string) (refused bool) {
-	h.t.Helper()
-	h.eventually("NATS says whether it takes "+file, func() bool {
-		nc, err := h.try(file, nats.NoReconnect())
+func (s *stage) refuses(file string) (refused bool) {
+	s.t.Helper()
+	s.eventually("NATS says whether it takes "+file, func() bool {
+		nc, err := s.try(file, nats.NoReconnect())
 		if err == nil {
 			nc.Close()
 		}
@@ -131,9 +131,9 @@ func (h *house) refuses(file string) (refused bool) {
 	return refused
 }
 
-func (h *house) eventually(what string, is func() bool) {
-	h.t.Helper()
-	waittest.Until(h.t, what, is)
+func (s *stage) eventually(what string, is func() bool) {
+	s.t.Helper()
+	waittest.Until(s.t, what, is)
 }
 
 func must(t *testing.T, err error) {
@@ -145,23 +145,23 @@ func must(t *testing.T, err error) {
 
 func TestModuleThatLeavesTheRosterIsCutOffAndStaysOut(t *testing.T) {
 	t.Parallel()
-	each(t, func(h *house) {
-		file := h.file("gate")
-		closed := h.connect(file, nats.NoReconnect()).StatusChanged(nats.CLOSED)
-		h.List([]string{"other"}, 0)
+	each(t, func(s *stage) {
+		file := s.file("gate")
+		closed := s.connect(file, nats.NoReconnect()).StatusChanged(nats.CLOSED)
+		s.List([]string{"other"}, 0)
 		<-closed
-		h.eventually("it stays out", func() bool { return h.refuses(file) })
-		h.eventually("the log says who it was", func() bool { return h.log.Count(`"user":"module gate"`) > 0 })
-		h.List([]string{"other", "gate"}, 0)
-		h.eventually("a module that is listed again comes in", func() bool { return !h.refuses(file) })
+		s.eventually("it stays out", func() bool { return s.refuses(file) })
+		s.eventually("the log says who it was", func() bool { return s.log.Count(`"user":"module gate"`) > 0 })
+		s.List([]string{"other", "gate"}, 0)
+		s.eventually("a module that is listed again comes in", func() bool { return !s.refuses(file) })
 	})
 }
 
 func TestModuleThatLeavesTheRosterMayFinishWhatItWasAsked(t *testing.T) {
 	t.Parallel()
-	h := open(t, homes["embedded"])
-	nc := h.connect(h.file("gate"), nats.NoReconnect())
-	h.List([]string{"other"}, time.Hour)
+	s := open(t, homes["embedded"])
+	nc := s.connect(s.file("gate"), nats.NoReconnect())
+	s.List([]string{"other"}, time.Hour)
 	must(t, nc.Flush())
 	if !nc.IsConnected() {
 		t.Error("it was cut off in the middle of an ask")
@@ -170,73 +170,73 @@ func TestModuleThatLeavesTheRosterMayFinishWhatItWasAsked(t *testing.T) {
 
 func TestModuleThatWasNeverListedIsTurnedAway(t *testing.T) {
 	t.Parallel()
-	each(t, func(h *house) {
-		file := h.file("stranger")
-		h.eventually("it is turned away", func() bool { return h.refuses(file) })
-		h.eventually("the log says what to do", func() bool { return h.log.Count("add it to modules in busd.yaml") > 0 })
+	each(t, func(s *stage) {
+		file := s.file("stranger")
+		s.eventually("it is turned away", func() bool { return s.refuses(file) })
+		s.eventually("the log says what to do", func() bool { return s.log.Count("add it to modules in busd.yaml") > 0 })
 	})
 }
 
 func TestClientThatShowsAnotherModulesNameIsDisconnectedAndLoggedOnce(t *testing.T) {
 	t.Parallel()
-	each(t, func(h *house) {
-		file := h.file("gate")
+	each(t, func(s *stage) {
+		file := s.file("gate")
 		for range 2 {
-			nc, err := h.try(file, nats.Name("other/w"), nats.NoReconnect())
+			nc, err := s.try(file, nats.Name("other/w"), nats.NoReconnect())
 			if err != nil { // It was disconnected before the library had greeted the server.
 				continue
 			}
-			h.eventually("it is disconnected", nc.IsClosed)
+			s.eventually("it is disconnected", nc.IsClosed)
 		}
-		own := h.connect(file, nats.Name("gate/w"), nats.NoReconnect())
-		foreign := h.connect(file, nats.Name("a client of my own"), nats.NoReconnect())
-		h.eventually("it is logged", func() bool { return h.log.Count("shows another module's name") > 0 })
-		must(h.t, own.Flush())
-		must(h.t, foreign.Flush())
-		if n := h.log.Count("shows another module's name"); n != 1 {
-			h.t.Errorf("logged %d times", n)
+		own := s.connect(file, nats.Name("gate/w"), nats.NoReconnect())
+		foreign := s.connect(file, nats.Name("a client of my own"), nats.NoReconnect())
+		s.eventually("it is logged", func() bool { return s.log.Count("shows another module's name") > 0 })
+		must(s.t, own.Flush())
+		must(s.t, foreign.Flush())
+		if n := s.log.Count("shows another module's name"); n != 1 {
+			s.t.Errorf("logged %d times", n)
 		}
 	})
 }
 
 func TestRotatedCredentialsAreTurnedAwayWhenNobodyUsesThem(t *testing.T) {
 	t.Parallel()
-	each(t, func(h *house) {
-		old := h.file("gate")
-		nc := h.connect(old)
-		text, err := h.keys.Rotate(identity.Module("gate"))
-		must(h.t, err)
-		latest := h.write(text)
-		h.eventually("the rotation was seen", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.renewed) > 0 })
-		if h.refuses(latest) {
-			h.t.Error("the new credentials are turned away")
+	each(t, func(s *stage) {
+		old := s.file("gate")
+		nc := s.connect(old)
+		text, err := s.keys.Rotate(identity.Module("gate"))
+		must(s.t, err)
+		latest := s.write(text)
+		s.eventually("the rotation was seen", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.renewed) > 0 })
+		if s.refuses(latest) {
+			s.t.Error("the new credentials are turned away")
 		}
-		must(h.t, nc.Flush())
-		if !nc.IsConnected() || h.refuses(old) {
-			h.t.Error("the old credentials are turned away while they are used")
+		must(s.t, nc.Flush())
+		if !nc.IsConnected() || s.refuses(old) {
+			s.t.Error("the old credentials are turned away while they are used")
 		}
 		nc.Close()
-		h.eventually("the old credentials are turned away", func() bool { return h.refuses(old) })
-		if h.refuses(latest) {
-			h.t.Error("the new credentials are turned away")
+		s.eventually("the old credentials are turned away", func() bool { return s.refuses(old) })
+		if s.refuses(latest) {
+			s.t.Error("the new credentials are turned away")
 		}
-		h.eventually("the log says what to do", func() bool { return h.log.Count("whose credentials were replaced") > 0 })
+		s.eventually("the log says what to do", func() bool { return s.log.Count("whose credentials were replaced") > 0 })
 	})
 }
 
 func TestRotationOfAModuleThatBusdRunsNeedsNobody(t *testing.T) {
 	t.Parallel()
-	h := open(t, homes["embedded"])
-	h.runs["gate"] = true
-	file, err := h.Credentials("gate")
+	s := open(t, homes["embedded"])
+	s.runs["gate"] = true
+	file, err := s.Credentials("gate")
 	must(t, err)
 	old, err := os.ReadFile(file)
 	must(t, err)
-	closed := h.connect(h.write(old), nats.NoReconnect()).StatusChanged(nats.CLOSED) // A thief is connected.
-	_, err = h.keys.Rotate(identity.Module("gate"))
+	closed := s.connect(s.write(old), nats.NoReconnect()).StatusChanged(nats.CLOSED) // A thief is connected.
+	_, err = s.keys.Rotate(identity.Module("gate"))
 	must(t, err)
 	<-closed
-	h.eventually("the processes have new credentials", func() bool { return !h.refuses(file) })
+	s.eventually("the processes have new credentials", func() bool { return !s.refuses(file) })
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info, err)
 	}
@@ -244,20 +244,20 @@ func TestRotationOfAModuleThatBusdRunsNeedsNobody(t *testing.T) {
 
 func TestStrangersAreNamedAsFarAsTheySay(t *testing.T) {
 	t.Parallel()
-	each(t, func(h *house) {
-		if nc, err := nats.Connect(h.broker.URL, nats.Name("nobody")); err == nil {
+	each(t, func(s *stage) {
+		if nc, err := nats.Connect(s.broker.URL, nats.Name("nobody")); err == nil {
 			nc.Close()
-			h.t.Error("an anonymous client came in")
+			s.t.Error("an anonymous client came in")
 		}
-		elsewhere, err := identity.Open(h.t.TempDir(), "example.com")
-		must(h.t, err)
+		elsewhere, err := identity.Open(s.t.TempDir(), "example.com")
+		must(s.t, err)
 		text, err := elsewhere.Credentials(identity.Module("gate"))
-		must(h.t, err)
-		if !h.refuses(h.write(text)) {
-			h.t.Error("credentials of another bus were accepted")
+		must(s.t, err)
+		if !s.refuses(s.write(text)) {
+			s.t.Error("credentials of another bus were accepted")
 		}
-		h.eventually("both are logged", func() bool {
-			return h.log.Count("a client without credentials") > 0 && h.log.Count("credentials of another bus") > 0
+		s.eventually("both are logged", func() bool {
+			return s.log.Count("a client without credentials") > 0 && s.log.Count("credentials of another bus") > 0
 		})
 	})
 }
@@ -265,12 +265,12 @@ func TestStrangersAreNamedAsFarAsTheySay(t *testing.T) {
 func TestNATSWithUsersOfItsOwnIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	plain := natstest.Start(t, &server.Options{})
-	h := open(t, func(*testing.T, *identity.Keys) config.NATS { return config.NATS{URL: plain.ClientURL()} })
-	h.List(nil, 0)
-	if file, err := h.Credentials("gate"); file != "" || err != nil {
+	s := open(t, func(*testing.T, *identity.Keys) config.NATS { return config.NATS{URL: plain.ClientURL()} })
+	s.List(nil, 0)
+	if file, err := s.Credentials("gate"); file != "" || err != nil {
 		t.Errorf("modules are given %q, %v", file, err)
 	}
-	if h.log.Count("busd nats-config") != 1 {
+	if s.log.Count("busd nats-config") != 1 {
 		t.Error("the log does not say that this NATS lets in anybody")
 	}
 }
@@ -281,22 +281,22 @@ func TestConnectionsOfAModuleAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const most = 3
-			h := open(t, home, most)
-			file := h.file("gate")
+			s := open(t, home, most)
+			file := s.file("gate")
 			var first []*nats.Conn
 			for range most {
-				first = append(first, h.connect(file, nats.NoReconnect()))
+				first = append(first, s.connect(file, nats.NoReconnect()))
 			}
-			if late, err := h.try(file, nats.NoReconnect()); err == nil { // Else it was disconnected before it had greeted the server.
-				h.eventually("the one too many is disconnected", late.IsClosed)
+			if late, err := s.try(file, nats.NoReconnect()); err == nil { // Else it was disconnected before it had greeted the server.
+				s.eventually("the one too many is disconnected", late.IsClosed)
 			}
-			h.eventually("it is logged", func() bool { return h.log.Count("too many connections") == 1 })
-			must(t, h.connect(h.file("other"), nats.NoReconnect()).Flush())
+			s.eventually("it is logged", func() bool { return s.log.Count("too many connections") == 1 })
+			must(t, s.connect(s.file("other"), nats.NoReconnect()).Flush())
 			for _, nc := range first {
 				must(t, nc.Flush())
 			}
 			first[0].Close()
-			h.eventually("there is room again", func() bool { nc, err := h.try(file, nats.NoReconnect()); return err == nil && nc.Flush() == nil })
+			s.eventually("there is room again", func() bool { nc, err := s.try(file, nats.NoReconnect()); return err == nil && nc.Flush() == nil })
 		})
 	}
 }
