@@ -30,18 +30,18 @@ const (
 	request = `{"user_id":"@alice:example.com"}`
 )
 
-// world is a busd with the module of examples/traced, and a homeserver that serves the Module API.
-type world struct {
+// stage is a busd with the module of examples/traced, and a homeserver that serves the Module API.
+type stage struct {
 	*testbed.Daemon
 
 	called chan string // traceparent of each call of the Module API
 }
 
-func start(t *testing.T, environment ...string) *world {
+func start(t *testing.T, environment ...string) *stage {
 	t.Helper()
-	w := &world{called: make(chan string, 16)}
+	s := &stage{called: make(chan string, 16)}
 	homeserver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.called <- r.Header.Get("Traceparent")
+		s.called <- r.Header.Get("Traceparent")
 		_, _ = rw.Write([]byte("{}"))
 	}))
 	t.Cleanup(homeserver.Close)
@@ -49,11 +49,11 @@ func start(t *testing.T, environment ...string) *world {
 		"[go, run, ./examples/traced]", "['"+testbed.Program(t, "examples/traced")+"']",
 		"_PROTOCOL]", "_PROTOCOL, OTEL_BSP_SCHEDULE_DELAY, OTEL_SDK_DISABLED, OTEL_TRACES_EXPORTER]",
 	).Replace(block(t, "```yaml\n"))
-	w.Daemon = testbed.Prepare(t, "homeserver: {url: '"+homeserver.URL+"'}\n"+modules)
-	w.With(environment...)
-	w.Start()
-	w.Announced()
-	return w
+	s.Daemon = testbed.Prepare(t, "homeserver: {url: '"+homeserver.URL+"'}\n"+modules)
+	s.With(environment...)
+	s.Start()
+	s.Announced()
+	return s
 }
 
 // block is the first of the chapter on traces that begins so.
@@ -72,7 +72,7 @@ func block(t *testing.T, fence string) string {
 	return text
 }
 
-func exporting(t *testing.T, c *collector, protocol string) *world {
+func exporting(t *testing.T, c *collector, protocol string) *stage {
 	t.Helper()
 	return start(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+c.url, "OTEL_EXPORTER_OTLP_PROTOCOL="+protocol, "OTEL_BSP_SCHEDULE_DELAY=20",
 		"OTEL_EXPORTER_OTLP_HEADERS=x-tenant=s3cret")
@@ -85,8 +85,8 @@ func TestRequestIsOneTrace(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
 			c := listen(t, protocol)
-			w := exporting(t, c, protocol)
-			_, answer := w.Request(http.MethodPost, ask, []byte(request), "traceparent", traceparent)
+			s := exporting(t, c, protocol)
+			_, answer := s.Request(http.MethodPost, ask, []byte(request), "traceparent", traceparent)
 			whole := block(t, "```text\n")
 			from, err := hex.DecodeString(parent)
 			if err != nil {
@@ -94,47 +94,47 @@ func TestRequestIsOneTrace(t *testing.T) {
 			}
 			testbed.Eventually(t, "all spans are there", func() bool { return len(c.trace(trace)) == strings.Count(whole, "\n") })
 			testbed.Same(t, "the trace", whole, tree(c.trace(trace), from, ""))
-			w.tells(c, answer)
-			w.reachesHomeserver()
+			s.tells(c, answer)
+			s.reachesHomeserver()
 		})
 	}
 }
 
 // tells looks at what spans say: what led to whose record, and nothing of the request.
-func (w *world) tells(c *collector, answer []byte) {
-	w.Helper()
+func (s *stage) tells(c *collector, answer []byte) {
+	s.Helper()
 	var decided struct {
 		ID string `json:"decision_id"`
 	}
 	if err := json.Unmarshal(answer, &decided); err != nil {
-		w.Fatalf("%s: %v", answer, err)
+		s.Fatalf("%s: %v", answer, err)
 	}
 	asked, _ := c.find("ask spam_checker.user_may_create_room")
 	if id := attribute(asked.GetAttributes(), "modulebus.decision_id"); id == "" || id != decided.ID {
-		w.Errorf("the span is of record %q, the answer of %q", id, decided.ID)
+		s.Errorf("the span is of record %q, the answer of %q", id, decided.ID)
 	}
 	if outcome := attribute(asked.GetAttributes(), "modulebus.outcome"); outcome != decision.Refused {
-		w.Errorf("the outcome is %q", outcome)
+		s.Errorf("the outcome is %q", outcome)
 	}
-	_, raw := w.Request(http.MethodGet, "/_modulebus/v1/decisions/"+decided.ID, nil)
+	_, raw := s.Request(http.MethodGet, "/_modulebus/v1/decisions/"+decided.ID, nil)
 	var record decision.Record
 	if err := json.Unmarshal(raw, &record); err != nil || record.TraceID != trace {
-		w.Errorf("the record is of trace %q: %v", record.TraceID, err)
+		s.Errorf("the record is of trace %q: %v", record.TraceID, err)
 	}
-	for _, s := range c.trace(trace) {
-		if text := s.String(); strings.Contains(text, "alice") || strings.Contains(text, "Admins create") {
-			w.Errorf("a span tells of the request: %s", text)
+	for _, sent := range c.trace(trace) {
+		if text := sent.String(); strings.Contains(text, "alice") || strings.Contains(text, "Admins create") {
+			s.Errorf("a span tells of the request: %s", text)
 		}
 	}
-	if tenants := c.tenants(); len(tenants) == 0 || tenants[0] != "s3cret" || strings.Contains(w.Stderr.String(), "s3cret") {
-		w.Errorf("the collector got headers %q, or the log has them", tenants)
+	if tenants := c.tenants(); len(tenants) == 0 || tenants[0] != "s3cret" || strings.Contains(s.Stderr.String(), "s3cret") {
+		s.Errorf("the collector got headers %q, or the log has them", tenants)
 	}
 }
 
-func (w *world) reachesHomeserver() {
-	w.Helper()
-	if got := <-w.called; !strings.HasPrefix(got, "00-"+trace+"-") || strings.Contains(got, parent) {
-		w.Errorf("the homeserver is called as part of %q", got)
+func (s *stage) reachesHomeserver() {
+	s.Helper()
+	if got := <-s.called; !strings.HasPrefix(got, "00-"+trace+"-") || strings.Contains(got, parent) {
+		s.Errorf("the homeserver is called as part of %q", got)
 	}
 }
 
@@ -142,16 +142,16 @@ func (w *world) reachesHomeserver() {
 func TestVisitorBeginsATraceOfItsOwn(t *testing.T) {
 	t.Parallel()
 	c := listen(t, "http/protobuf")
-	w := exporting(t, c, "http/protobuf")
-	w.Request(http.MethodGet, "/_synapse/client/traced/hello?secret=1", nil, "traceparent", traceparent)
+	s := exporting(t, c, "http/protobuf")
+	s.Request(http.MethodGet, "/_synapse/client/traced/hello?secret=1", nil, "traceparent", traceparent)
 	const page = "GET /_synapse/client/traced/hello"
 	const whole = "busd server: GET web resources\n  busd client: " + page + "\n    traced server: " + page + "\n"
 	testbed.Eventually(t, "all spans are there", func() bool {
-		s, ok := c.find(page)
-		return ok && len(c.trace(hex.EncodeToString(s.GetTraceId()))) == strings.Count(whole, "\n")
+		sent, ok := c.find(page)
+		return ok && len(c.trace(hex.EncodeToString(sent.GetTraceId()))) == strings.Count(whole, "\n")
 	})
-	s, _ := c.find(page)
-	testbed.Same(t, "the trace", whole, tree(c.trace(hex.EncodeToString(s.GetTraceId())), nil, ""))
+	sent, _ := c.find(page)
+	testbed.Same(t, "the trace", whole, tree(c.trace(hex.EncodeToString(sent.GetTraceId())), nil, ""))
 	if n := len(c.trace(trace)); n > 0 {
 		t.Errorf("%d spans are of the trace that the visitor named", n)
 	}
@@ -167,9 +167,9 @@ func TestTraceGoesThroughWhoKeepsNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, environment...)
-			w.Request(http.MethodPost, ask, []byte(request), "traceparent", traceparent)
-			if got := <-w.called; got != traceparent {
+			s := start(t, environment...)
+			s.Request(http.MethodPost, ask, []byte(request), "traceparent", traceparent)
+			if got := <-s.called; got != traceparent {
 				t.Errorf("the homeserver is called as part of %q", got)
 			}
 		})
@@ -179,16 +179,16 @@ func TestTraceGoesThroughWhoKeepsNone(t *testing.T) {
 // TestCollectorThatIsAwayCostsSpansAlone has busd say once what is wrong.
 func TestCollectorThatIsAwayCostsSpansAlone(t *testing.T) {
 	t.Parallel()
-	w := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+testbed.FreeAddress(t), "OTEL_BSP_SCHEDULE_DELAY=20", "OTEL_BSP_EXPORT_TIMEOUT=200")
-	rsp, _ := w.Request(http.MethodPost, ask, []byte(request))
+	s := start(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+testbed.FreeAddress(t), "OTEL_BSP_SCHEDULE_DELAY=20", "OTEL_BSP_EXPORT_TIMEOUT=200")
+	rsp, _ := s.Request(http.MethodPost, ask, []byte(request))
 	if rsp.StatusCode != http.StatusOK {
 		t.Errorf("answered %d", rsp.StatusCode)
 	}
-	w.Stderr.Line(t, "spans are lost")
+	s.Stderr.Line(t, "spans are lost")
 }
 
 func TestWhatIsNoVariablesValueIsSaid(t *testing.T) {
 	t.Parallel()
-	w := start(t, "OTEL_TRACES_EXPORTER=jaeger")
-	w.Stderr.Line(t, "there are no traces", "use otlp or none")
+	s := start(t, "OTEL_TRACES_EXPORTER=jaeger")
+	s.Stderr.Line(t, "there are no traces", "use otlp or none")
 }
