@@ -42,7 +42,7 @@ func (r record) mayDecide(t *rapid.T, module string) {
 }
 
 // check holds a decision against what the modules on the list would have said. It counts what failed.
-func (r record) check(t *rapid.T, w *world, failures map[string]int) {
+func (r record) check(t *rapid.T, s *stage, failures map[string]int) {
 	var d decision
 	if err := json.Unmarshal(r.body, &d); err != nil {
 		t.Fatalf("%s: %v in %s", r.user, err, r.body)
@@ -81,32 +81,32 @@ func (r record) check(t *rapid.T, w *world, failures map[string]int) {
 		case failing && policy != "skip":
 			t.Errorf("%s: allowed, although module %s failed: %s", r.user, m.name, r.body)
 		case !failing && refuses(m.name, r.user) && r.listed[m.name] && (m.named || !r.guesses):
-			t.Errorf("%s: allowed, although module %s refuses, and nothing says that it failed: %s%s", r.user, m.name, r.body, w.rosterOf(d.Revision))
+			t.Errorf("%s: allowed, although module %s refuses, and nothing says that it failed: %s%s", r.user, m.name, r.body, s.rosterOf(d.Revision))
 		}
 	}
 }
 
 // asked is the revision of the roster that a busd asks by.
-func (w *world) asked(d *daemon) uint64 {
+func (s *stage) asked(d *daemon) uint64 {
 	var is struct {
 		Revision uint64 `json:"roster_revision"`
 	}
-	if _, body := w.get(d.url + "/_modulebus/v1/modules"); json.Unmarshal(body, &is) != nil {
+	if _, body := s.get(d.url + "/_modulebus/v1/modules"); json.Unmarshal(body, &is) != nil {
 		return 0
 	}
 	return is.Revision
 }
 
 // ask asks a busd until the round ends, and takes down what came of it.
-func (w *world) ask(d *daemon) {
+func (s *stage) ask(d *daemon) {
 	for {
-		r := record{user: fmt.Sprintf("@u%d:%s", w.users.Add(1), serverName), guesses: w.guesses.Load(), listed: map[string]bool{}}
-		before := w.certain()
+		r := record{user: fmt.Sprintf("@u%d:%s", s.users.Add(1), serverName), guesses: s.guesses.Load(), listed: map[string]bool{}}
+		before := s.certain()
 		body := fmt.Sprintf(`{"user_id":%s}`, quoted(r.user))
 		req, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, d.url+"/_modulebus/v1/ask/"+strings.ReplaceAll(callback, ".", "/"),
 			bytes.NewReader([]byte(body)))
 		pause := 100 * time.Millisecond // where nobody answers
-		if resp, err := w.client.Do(req); err == nil {
+		if resp, err := s.client.Do(req); err == nil {
 			r.status = resp.StatusCode
 			if r.body, err = io.ReadAll(resp.Body); err != nil {
 				r.status = 0
@@ -115,17 +115,17 @@ func (w *world) ask(d *daemon) {
 		}
 		if r.status == http.StatusOK || r.status == http.StatusBadGateway {
 			pause = 2 * time.Millisecond
-			for name, l := range w.certain() {
+			for name, l := range s.certain() {
 				if was, ok := before[name]; ok && was == l {
 					r.listed[name] = l.listed
 				}
 			}
-			w.mu.Lock()
-			w.records = append(w.records, r)
-			w.mu.Unlock()
+			s.mu.Lock()
+			s.records = append(s.records, r)
+			s.mu.Unlock()
 		}
 		select {
-		case <-w.stop:
+		case <-s.stop:
 			return
 		case <-time.After(pause):
 		}

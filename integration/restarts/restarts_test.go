@@ -23,38 +23,38 @@ func rounds(m *testing.M) int {
 	return m.Run()
 }
 
-// steps are what is done to a round's world.
-var steps = map[string]func(*rapid.T, *world){
-	"a busd is killed":         func(t *rapid.T, w *world) { w.endBusd(anyBusd(t, w), syscall.SIGKILL) },
-	"a busd is stopped":        func(t *rapid.T, w *world) { w.endBusd(anyBusd(t, w), syscall.SIGTERM) },
-	"a busd starts again":      func(t *rapid.T, w *world) { w.restart(anyBusd(t, w)) },
-	"a busd is paused":         func(t *rapid.T, w *world) { anyBusd(t, w).pause() },
-	"NATS is paused":           func(_ *rapid.T, w *world) { w.nats.pause() },
-	"all goes on":              func(_ *rapid.T, w *world) { w.resume() },
-	"a module is delisted":     func(t *rapid.T, w *world) { w.list(anyListing(t), false) },
-	"a module is listed":       func(t *rapid.T, w *world) { w.list(anyListing(t), true) },
-	"a worker is killed":       func(t *rapid.T, w *world) { w.endWorker(anyModule(t), syscall.SIGKILL) },
-	"a worker is stopped":      func(t *rapid.T, w *world) { w.endWorker(anyModule(t), syscall.SIGTERM) },
-	"a worker starts":          func(t *rapid.T, w *world) { w.startWorker(anyModule(t)) },
-	"a config is refused":      func(t *rapid.T, w *world) { w.refuse(anyModule(t), true) },
-	"a config is good again":   func(t *rapid.T, w *world) { w.refuse(anyModule(t), false) },
-	"the file is written anew": func(_ *rapid.T, w *world) { w.configure() },
-	"NATS is restarted": func(_ *rapid.T, w *world) {
-		if w.nats != nil {
-			w.nats.end(syscall.SIGKILL)
-			w.startNATS()
+// steps are what is done to a round's stage.
+var steps = map[string]func(*rapid.T, *stage){
+	"a busd is killed":         func(t *rapid.T, s *stage) { s.endBusd(anyBusd(t, s), syscall.SIGKILL) },
+	"a busd is stopped":        func(t *rapid.T, s *stage) { s.endBusd(anyBusd(t, s), syscall.SIGTERM) },
+	"a busd starts again":      func(t *rapid.T, s *stage) { s.restart(anyBusd(t, s)) },
+	"a busd is paused":         func(t *rapid.T, s *stage) { anyBusd(t, s).pause() },
+	"NATS is paused":           func(_ *rapid.T, s *stage) { s.nats.pause() },
+	"all goes on":              func(_ *rapid.T, s *stage) { s.resume() },
+	"a module is delisted":     func(t *rapid.T, s *stage) { s.list(anyListing(t), false) },
+	"a module is listed":       func(t *rapid.T, s *stage) { s.list(anyListing(t), true) },
+	"a worker is killed":       func(t *rapid.T, s *stage) { s.endWorker(anyModule(t), syscall.SIGKILL) },
+	"a worker is stopped":      func(t *rapid.T, s *stage) { s.endWorker(anyModule(t), syscall.SIGTERM) },
+	"a worker starts":          func(t *rapid.T, s *stage) { s.startWorker(anyModule(t)) },
+	"a config is refused":      func(t *rapid.T, s *stage) { s.refuse(anyModule(t), true) },
+	"a config is good again":   func(t *rapid.T, s *stage) { s.refuse(anyModule(t), false) },
+	"the file is written anew": func(_ *rapid.T, s *stage) { s.configure() },
+	"NATS is restarted": func(_ *rapid.T, s *stage) {
+		if s.nats != nil {
+			s.nats.end(syscall.SIGKILL)
+			s.startNATS()
 		}
 	},
-	"a disk is emptied": func(t *rapid.T, w *world) {
-		d := anyBusd(t, w)
-		w.endBusd(d, syscall.SIGKILL)
-		w.wipe(d)
-		w.startBusd(d)
+	"a disk is emptied": func(t *rapid.T, s *stage) {
+		d := anyBusd(t, s)
+		s.endBusd(d, syscall.SIGKILL)
+		s.wipe(d)
+		s.startBusd(d)
 	},
 }
 
-func anyBusd(t *rapid.T, w *world) *daemon {
-	return w.busds[rapid.IntRange(0, len(w.busds)-1).Draw(t, "which busd")]
+func anyBusd(t *rapid.T, s *stage) *daemon {
+	return s.busds[rapid.IntRange(0, len(s.busds)-1).Draw(t, "which busd")]
 }
 
 // anyModule is one whose workers run elsewhere.
@@ -68,23 +68,23 @@ func anyListing(t *rapid.T) string {
 }
 
 // resume has all that is paused go on.
-func (w *world) resume() {
-	w.nats.resume()
-	for _, d := range w.busds {
+func (s *stage) resume() {
+	s.nats.resume()
+	for _, d := range s.busds {
 		d.resume()
 	}
 }
 
 // restart starts a busd that does not run, and kills one that does before it does so.
-func (w *world) restart(d *daemon) {
-	w.endBusd(d, syscall.SIGKILL)
-	w.startBusd(d)
+func (s *stage) restart(d *daemon) {
+	s.endBusd(d, syscall.SIGKILL)
+	s.startBusd(d)
 }
 
 // refuse writes a configuration that the module refuses, or takes.
-func (w *world) refuse(module string, refused bool) {
-	w.refused[module] = refused
-	w.configure()
+func (s *stage) refuse(module string, refused bool) {
+	s.refused[module] = refused
+	s.configure()
 }
 
 func TestRestartNeverOpensTheGate(t *testing.T) {
@@ -129,28 +129,28 @@ func (a *tally) report(t *testing.T) {
 	}
 }
 
-// round is one world, what is done to it, and what it decided meanwhile.
+// round is one stage, what is done to it, and what it decided meanwhile.
 func round(t *testing.T, rt *rapid.T, all *tally) {
 	t.Helper()
 	external, busds := rapid.Bool().Draw(rt, "external NATS"), 1
 	if external {
 		busds = rapid.IntRange(1, 2).Draw(rt, "busd")
 	}
-	w := newWorld(t, external, busds)
-	defer w.close()
-	w.await("busd knows all modules", func() bool { return !w.guesses.Load() })
+	s := newStage(t, external, busds)
+	defer s.close()
+	s.await("busd knows all modules", func() bool { return !s.guesses.Load() })
 	for range rapid.IntRange(1, 6).Draw(rt, "steps") {
-		steps[rapid.SampledFrom(names).Draw(rt, "step")](rt, w)
+		steps[rapid.SampledFrom(names).Draw(rt, "step")](rt, s)
 		<-time.After(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pause")) * time.Millisecond) // Faults meet, or do not.
 	}
-	w.recover()
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	s.recover()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	failures := map[string]int{}
-	for _, r := range w.records {
-		r.check(rt, w, failures)
+	for _, r := range s.records {
+		r.check(rt, s, failures)
 	}
-	all.add(len(w.records), failures)
+	all.add(len(s.records), failures)
 }
 
 // names are the steps, in an order that does not change from run to run.
@@ -160,23 +160,23 @@ var names = []string{
 }
 
 // recover mends all that was broken, and waits until all is well.
-func (w *world) recover() {
-	clear(w.refused)
-	w.resume()
-	w.configure()
-	for _, d := range w.busds {
+func (s *stage) recover() {
+	clear(s.refused)
+	s.resume()
+	s.configure()
+	for _, d := range s.busds {
 		if !d.runs() {
-			w.startBusd(d)
+			s.startBusd(d)
 		}
 	}
 	for _, m := range modules {
 		if m.workers > 0 {
-			w.startWorker(m.name)
+			s.startWorker(m.name)
 		}
 	}
-	for _, d := range w.busds {
-		w.await("all modules are ready again", func() bool {
-			status, _ := w.get(d.url + "/readyz")
+	for _, d := range s.busds {
+		s.await("all modules are ready again", func() bool {
+			status, _ := s.get(d.url + "/readyz")
 			return status == 200
 		})
 	}

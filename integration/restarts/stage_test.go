@@ -49,8 +49,8 @@ var modules = []listed{
 	{name: "later", policy: "skip", workers: 1, later: true},
 }
 
-// world is one round's: NATS, one or two busd, and the modules.
-type world struct {
+// stage is one round's: NATS, one or two busd, and the modules.
+type stage struct {
 	*testing.T
 	address string   // of NATS
 	nats    *process // nil where it is inside busd
@@ -89,43 +89,43 @@ type listing struct {
 	settled bool // all busd that run, and all who ask, know the last change
 }
 
-func newWorld(t *testing.T, external bool, busds int) *world {
+func newStage(t *testing.T, external bool, busds int) *stage {
 	t.Helper()
-	w := &world{
+	s := &stage{
 		T: t, workers: map[string][]*process{}, refused: map[string]bool{}, listing: map[string]*listing{}, stop: make(chan struct{}),
 		client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 	}
-	w.guesses.Store(true)
+	s.guesses.Store(true)
 	for _, m := range modules {
-		w.listing[m.name] = &listing{listed: !m.later}
+		s.listing[m.name] = &listing{listed: !m.later}
 	}
 	if external {
-		w.address = free(t)
-		w.startNATS()
-		w.overhear()
+		s.address = free(t)
+		s.startNATS()
+		s.overhear()
 	} else {
-		w.address = free(t)
+		s.address = free(t)
 	}
 	for i := range busds {
 		d := &daemon{config: filepath.Join(t.TempDir(), fmt.Sprintf("busd-%d.yaml", i)), listen: free(t), empty: true}
 		d.url = "http://" + d.listen
-		w.busds = append(w.busds, d)
+		s.busds = append(s.busds, d)
 	}
-	w.configure()
-	for _, d := range w.busds {
-		w.startBusd(d)
+	s.configure()
+	for _, d := range s.busds {
+		s.startBusd(d)
 	}
 	for _, m := range modules {
 		for range m.workers {
-			w.startWorker(m.name)
+			s.startWorker(m.name)
 		}
 	}
-	for _, d := range w.busds {
-		w.owned.Go(func() { w.ask(d) })
-		w.owned.Go(func() { w.ask(d) })
+	for _, d := range s.busds {
+		s.owned.Go(func() { s.ask(d) })
+		s.owned.Go(func() { s.ask(d) })
 	}
-	w.owned.Go(w.observe)
-	return w
+	s.owned.Go(s.observe)
+	return s
 }
 
 // free is an address that nobody listens on at the moment.
@@ -140,40 +140,40 @@ func free(t *testing.T) string {
 }
 
 // startNATS starts the external server, again where it was before.
-func (w *world) startNATS() {
-	w.Helper()
-	_, port, err := net.SplitHostPort(w.address)
+func (s *stage) startNATS() {
+	s.Helper()
+	_, port, err := net.SplitHostPort(s.address)
 	if err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
-	w.nats = start(w.T, "nats", portVariable+"="+port)
+	s.nats = start(s.T, "nats", portVariable+"="+port)
 }
 
 // overhear takes down the rosters that homeservers are told, to say what was known when a decision was wrong.
-func (w *world) overhear() {
-	w.Helper()
-	w.await("NATS is there", func() (there bool) {
+func (s *stage) overhear() {
+	s.Helper()
+	s.await("NATS is there", func() (there bool) {
 		var err error
-		w.ears, err = connect("nats://"+w.address, "ears", "1")
+		s.ears, err = connect("nats://"+s.address, "ears", "1")
 		return err == nil
 	})
-	_, err := w.ears.Subscribe(subjects.For(serverName).RosterChanged(), func(m *nats.Msg) {
+	_, err := s.ears.Subscribe(subjects.For(serverName).RosterChanged(), func(m *nats.Msg) {
 		r := &rosterv1.Roster{}
 		if proto.Unmarshal(m.Data, r) == nil {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.told = append(w.told, r)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.told = append(s.told, r)
 		}
 	})
 	if err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
 }
 
 // rosterOf is the roster that a decision says it was made by, as far as it was heard of.
-func (w *world) rosterOf(revision uint64) string {
+func (s *stage) rosterOf(revision uint64) string {
 	var text strings.Builder
-	for _, r := range w.told {
+	for _, r := range s.told {
 		if r.GetRevision() == revision {
 			for _, m := range r.GetModules() {
 				fmt.Fprintf(&text, "; %s has workers %v and is asked %v", m.GetName(), m.GetWorkers(), m.GetCallbacks())
@@ -184,12 +184,12 @@ func (w *world) rosterOf(revision uint64) string {
 }
 
 // configure writes the files of all busd, and has those that run read them.
-func (w *world) configure() {
-	w.Helper()
-	w.salt++
-	for _, d := range w.busds {
-		if err := os.WriteFile(d.config, []byte(w.file(d)), 0o600); err != nil {
-			w.Fatal(err)
+func (s *stage) configure() {
+	s.Helper()
+	s.salt++
+	for _, d := range s.busds {
+		if err := os.WriteFile(d.config, []byte(s.file(d)), 0o600); err != nil {
+			s.Fatal(err)
 		}
 		if d.up.Load() && d.runs() {
 			_ = d.cmd.Process.Signal(syscall.SIGHUP)
@@ -198,37 +198,37 @@ func (w *world) configure() {
 }
 
 // list puts a module on the list, or takes it off.
-func (w *world) list(module string, listed bool) {
-	w.Helper()
-	w.mu.Lock()
-	l := w.listing[module]
+func (s *stage) list(module string, listed bool) {
+	s.Helper()
+	s.mu.Lock()
+	l := s.listing[module]
 	same := l.listed == listed
 	if !same {
 		l.listed, l.settled = listed, false
 		l.changes++
 	}
-	w.mu.Unlock()
+	s.mu.Unlock()
 	if same {
 		return
 	}
-	for _, d := range w.busds {
+	for _, d := range s.busds {
 		d.behind = d.behind || !d.up.Load()
 	}
-	w.configure()
+	s.configure()
 }
 
-func (w *world) isListed(module string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.listing[module].listed
+func (s *stage) isListed(module string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listing[module].listed
 }
 
 // certain are the modules of which it is certain whether they are on the list, and how often that has changed.
-func (w *world) certain() map[string]listing {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (s *stage) certain() map[string]listing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := map[string]listing{}
-	for name, l := range w.listing {
+	for name, l := range s.listing {
 		if l.settled {
 			all[name] = *l
 		}
@@ -237,47 +237,47 @@ func (w *world) certain() map[string]listing {
 }
 
 // settle notes that the changes that there were are known everywhere.
-func (w *world) settle(changes map[string]int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for name, l := range w.listing {
+func (s *stage) settle(changes map[string]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, l := range s.listing {
 		l.settled = l.settled || l.changes == changes[name]
 	}
 }
 
-func (w *world) changes() map[string]int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (s *stage) changes() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := map[string]int{}
-	for name, l := range w.listing {
+	for name, l := range s.listing {
 		all[name] = l.changes
 	}
 	return all
 }
 
-func (w *world) file(d *daemon) string {
-	where := "listen: " + w.address
-	if w.nats != nil {
-		where = "url: nats://" + w.address
+func (s *stage) file(d *daemon) string {
+	where := "listen: " + s.address
+	if s.nats != nil {
+		where = "url: nats://" + s.address
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "server_name: %s\nstate_dir: %s\nnats: {%s}\nhttp: {listen: %s}\nmodules:\n", serverName, d.config+".state", where, d.listen)
 	for _, m := range modules {
-		if !w.isListed(m.name) {
+		if !s.isListed(m.name) {
 			continue
 		}
 		key := "deny"
-		if w.refused[m.name] {
+		if s.refused[m.name] {
 			key = "denny"
 		}
-		fmt.Fprintf(&text, "  - module: %s\n    timeout: 500ms\n    config: {%s: \"%d\"}\n", m.name, key, w.salt)
+		fmt.Fprintf(&text, "  - module: %s\n    timeout: 500ms\n    config: {%s: \"%d\"}\n", m.name, key, s.salt)
 		if m.named {
 			fmt.Fprintf(&text, "    callbacks: {%s: {on_failure: %s}}\n", callback[strings.Index(callback, ".")+1:], m.policy)
 		} else {
 			fmt.Fprintf(&text, "    on_failure: %s\n", m.policy)
 		}
 		if m.run {
-			fmt.Fprintf(&text, "    run: [env, %s=module, %s]\n", roleVariable, quoted(executable(w.T)))
+			fmt.Fprintf(&text, "    run: [env, %s=module, %s]\n", roleVariable, quoted(executable(s.T)))
 		}
 	}
 	return text.String()
@@ -285,80 +285,80 @@ func (w *world) file(d *daemon) string {
 
 // startBusd starts a busd, and returns when it answers over HTTP. One that starts with nothing to remember, while no other
 // runs that could tell it, can only guess.
-func (w *world) startBusd(d *daemon) {
-	w.Helper()
-	if (d.empty || d.behind) && !slices.ContainsFunc(w.busds, func(o *daemon) bool { return o.up.Load() && !o.paused }) {
-		w.guesses.Store(true)
+func (s *stage) startBusd(d *daemon) {
+	s.Helper()
+	if (d.empty || d.behind) && !slices.ContainsFunc(s.busds, func(o *daemon) bool { return o.up.Load() && !o.paused }) {
+		s.guesses.Store(true)
 	}
-	d.process, d.empty, d.behind = start(w.T, "busd", configVariable+"="+d.config), false, false
-	w.await("busd answers", func() bool {
-		status, _ := w.get(d.url + "/healthz")
+	d.process, d.empty, d.behind = start(s.T, "busd", configVariable+"="+d.config), false, false
+	s.await("busd answers", func() bool {
+		status, _ := s.get(d.url + "/healthz")
 		return status != 0 || !d.runs()
 	})
 	d.up.Store(true)
 }
 
-func (w *world) endBusd(d *daemon, s os.Signal) {
+func (s *stage) endBusd(d *daemon, signal os.Signal) {
 	d.up.Store(false)
-	d.end(s)
+	d.end(signal)
 }
 
 // wipe empties a busd's disk, but for its keys: the operator has them from a backup.
-func (w *world) wipe(d *daemon) {
-	w.Helper()
+func (s *stage) wipe(d *daemon) {
+	s.Helper()
 	all, err := filepath.Glob(d.config + ".state/*")
 	if err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
 	for _, path := range all {
 		if path == identity.In(d.config+".state") {
 			continue
 		}
 		if err := os.RemoveAll(path); err != nil {
-			w.Fatal(err)
+			s.Fatal(err)
 		}
 	}
 	d.empty = true
 }
 
-func (w *world) startWorker(module string) {
-	w.Helper()
-	env := []string{"MODULEBUS_NATS_URL=nats://" + w.address, "MODULEBUS_MODULE=" + module}
-	if w.nats == nil {
-		env = append(env, "MODULEBUS_CREDENTIALS="+w.credentials(module))
+func (s *stage) startWorker(module string) {
+	s.Helper()
+	env := []string{"MODULEBUS_NATS_URL=nats://" + s.address, "MODULEBUS_MODULE=" + module}
+	if s.nats == nil {
+		env = append(env, "MODULEBUS_CREDENTIALS="+s.credentials(module))
 	}
-	w.workers[module] = append(w.workers[module], start(w.T, "module", env...))
+	s.workers[module] = append(s.workers[module], start(s.T, "module", env...))
 }
 
 // credentials are a file with what lets the module into the NATS inside busd.
-func (w *world) credentials(module string) string {
-	w.Helper()
-	state := w.busds[0].config + ".state"
+func (s *stage) credentials(module string) string {
+	s.Helper()
+	state := s.busds[0].config + ".state"
 	keys, err := identity.Open(identity.In(state), serverName)
 	if err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
 	text, err := keys.Credentials(identity.Module(module))
 	if err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
-	file := filepath.Join(w.TempDir(), module+".creds")
+	file := filepath.Join(s.TempDir(), module+".creds")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
-		w.Fatal(err)
+		s.Fatal(err)
 	}
 	return file
 }
 
 // endWorker ends one worker of the module, if there is any.
-func (w *world) endWorker(module string, s os.Signal) {
-	if all := w.workers[module]; len(all) > 0 {
-		all[0].end(s)
-		w.workers[module] = all[1:]
+func (s *stage) endWorker(module string, signal os.Signal) {
+	if all := s.workers[module]; len(all) > 0 {
+		all[0].end(signal)
+		s.workers[module] = all[1:]
 	}
 }
 
-func (w *world) get(url string) (status int, body []byte) {
-	resp, err := w.client.Get(url)
+func (s *stage) get(url string) (status int, body []byte) {
+	resp, err := s.client.Get(url)
 	if err != nil {
 		return 0, nil
 	}
@@ -370,9 +370,9 @@ func (w *world) get(url string) (status int, body []byte) {
 	return resp.StatusCode, body
 }
 
-func (w *world) await(what string, is func() bool) {
-	w.Helper()
-	await(w.T, what, is)
+func (s *stage) await(what string, is func() bool) {
+	s.Helper()
+	await(s.T, what, is)
 }
 
 // await waits until it is so.
@@ -388,16 +388,16 @@ func await(t *testing.T, what string, is func() bool) {
 }
 
 // observe notes when all busd that run know what all modules want, and go by it.
-func (w *world) observe() {
+func (s *stage) observe() {
 	for {
 		select {
-		case <-w.stop:
+		case <-s.stop:
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		if changes := w.changes(); (w.guesses.Load() || len(w.certain()) < len(modules)) && w.known() {
-			w.guesses.Store(false)
-			w.settle(changes)
+		if changes := s.changes(); (s.guesses.Load() || len(s.certain()) < len(modules)) && s.known() {
+			s.guesses.Store(false)
+			s.settle(changes)
 		}
 	}
 }
@@ -410,10 +410,10 @@ type told struct {
 }
 
 // lists reports whether these are the modules on the list, and it is known what they want.
-func (w *world) lists(all []told) bool {
+func (s *stage) lists(all []told) bool {
 	for _, m := range modules {
 		i := slices.IndexFunc(all, func(t told) bool { return t.Name == m.name && t.Order > 0 })
-		if listed := w.isListed(m.name); listed != (i >= 0) || listed && len(all[i].Callbacks) == 0 {
+		if listed := s.isListed(m.name); listed != (i >= 0) || listed && len(all[i].Callbacks) == 0 {
 			return false
 		}
 	}
@@ -421,32 +421,32 @@ func (w *world) lists(all []told) bool {
 }
 
 // known reports whether each busd has heard of all modules, and no homeserver goes by an earlier roster.
-func (w *world) known() bool {
+func (s *stage) known() bool {
 	latest, first := uint64(0), uint64(math.MaxUint64)
-	for _, d := range w.busds {
+	for _, d := range s.busds {
 		if !d.up.Load() {
 			continue
 		}
-		status, body := w.get(d.url + "/_modulebus/v1/modules")
+		status, body := s.get(d.url + "/_modulebus/v1/modules")
 		var is struct {
 			Modules []told
 		}
-		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || !w.lists(is.Modules) {
+		if status != http.StatusOK || json.Unmarshal(body, &is) != nil || !s.lists(is.Modules) {
 			return false
 		}
-		latest = max(latest, w.kept(d))
+		latest = max(latest, s.kept(d))
 	}
-	for _, d := range w.busds {
+	for _, d := range s.busds {
 		if d.up.Load() {
-			first = min(first, w.asked(d))
+			first = min(first, s.asked(d))
 		}
 	}
 	return latest > 0 && first >= latest
 }
 
 // kept is the revision of the roster that a busd keeps.
-func (w *world) kept(d *daemon) uint64 {
-	_, body := w.get(d.url + "/metrics")
+func (s *stage) kept(d *daemon) uint64 {
+	_, body := s.get(d.url + "/metrics")
 	_, line, _ := strings.Cut(string(body), "\nmodulebus_roster_revision ")
 	line, _, _ = strings.Cut(line, "\n")
 	revision, _ := strconv.ParseFloat(line, 64)
@@ -454,20 +454,20 @@ func (w *world) kept(d *daemon) uint64 {
 }
 
 // close ends the round.
-func (w *world) close() {
-	close(w.stop)
-	w.owned.Wait()
-	for _, d := range w.busds {
-		w.endBusd(d, syscall.SIGKILL)
+func (s *stage) close() {
+	close(s.stop)
+	s.owned.Wait()
+	for _, d := range s.busds {
+		s.endBusd(d, syscall.SIGKILL)
 	}
-	for module, all := range w.workers {
+	for module, all := range s.workers {
 		for range all {
-			w.endWorker(module, syscall.SIGKILL)
+			s.endWorker(module, syscall.SIGKILL)
 		}
 	}
-	w.client.CloseIdleConnections()
-	if w.nats != nil {
-		w.ears.Close()
-		w.nats.end(syscall.SIGKILL)
+	s.client.CloseIdleConnections()
+	if s.nats != nil {
+		s.ears.Close()
+		s.nats.end(syscall.SIGKILL)
 	}
 }
