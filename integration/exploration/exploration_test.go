@@ -23,55 +23,55 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// faults are what is done to the world while asks run. Each leaves it as it found it.
-var faults = map[string]func(*world){
-	"a worker is killed": func(w *world) {
-		w.replace((*worker).kill)
-		w.awaitWorkers()
+// faults are what is done to the stage while asks run. Each leaves it as it found it.
+var faults = map[string]func(*stage){
+	"a worker is killed": func(s *stage) {
+		s.replace((*worker).kill)
+		s.awaitWorkers()
 	},
-	"a worker is told to stop": func(w *world) {
-		w.replace(func(p *worker) { p.signal(syscall.SIGTERM); <-p.ended })
-		w.awaitWorkers()
+	"a worker is told to stop": func(s *stage) {
+		s.replace(func(p *worker) { p.signal(syscall.SIGTERM); <-p.ended })
+		s.awaitWorkers()
 	},
-	"a worker is paused": func(w *world) {
-		p := w.workers[rand.IntN(len(w.workers))]
+	"a worker is paused": func(s *stage) {
+		p := s.workers[rand.IntN(len(s.workers))]
 		p.signal(syscall.SIGSTOP)
-		w.meanwhile(150)
+		s.meanwhile(150)
 		p.signal(syscall.SIGCONT)
 	},
-	"a module is paused": func(w *world) {
+	"a module is paused": func(s *stage) {
 		module := modules[rand.IntN(len(modules))].Name
-		for _, p := range w.workers {
+		for _, p := range s.workers {
 			if p.module == module {
 				p.signal(syscall.SIGSTOP)
 				defer p.signal(syscall.SIGCONT)
 			}
 		}
-		w.meanwhile(150)
+		s.meanwhile(150)
 	},
-	"NATS is restarted": func(w *world) {
-		w.nats.Shutdown()
-		w.meanwhile(50)
-		w.startNATS()
+	"NATS is restarted": func(s *stage) {
+		s.nats.Shutdown()
+		s.meanwhile(50)
+		s.startNATS()
 	},
-	"the network is slow": func(w *world) {
-		for _, p := range []*proxy{w.near, w.far} {
+	"the network is slow": func(s *stage) {
+		for _, p := range []*proxy{s.near, s.far} {
 			p.slow(30 * time.Millisecond)
 			defer p.slow(0)
 		}
-		w.meanwhile(150)
+		s.meanwhile(150)
 	},
-	"workers hear nothing": func(w *world) {
-		defer w.far.shut()()
-		w.meanwhile(50)
+	"workers hear nothing": func(s *stage) {
+		defer s.far.shut()()
+		s.meanwhile(50)
 	},
-	"the homeserver hears nothing": func(w *world) {
-		defer w.near.shut()()
-		w.meanwhile(50)
+	"the homeserver hears nothing": func(s *stage) {
+		defer s.near.shut()()
+		s.meanwhile(50)
 	},
-	"connections are cut": func(w *world) {
-		w.near.cut()
-		w.far.cut()
+	"connections are cut": func(s *stage) {
+		s.near.cut()
+		s.far.cut()
 	},
 }
 
@@ -93,21 +93,21 @@ func TestDecisionIsNeverWrongWhateverBreaks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes some seconds")
 	}
-	w := newWorld(t)
-	stop := w.callers(16)
+	s := newStage(t)
+	stop := s.callers(16)
 	t.Cleanup(stop)
 	for _, name := range sequence(t) {
 		t.Log(name)
-		faults[name](w)
-		w.meanwhile(80)
+		faults[name](s)
+		s.meanwhile(80)
 	}
 	stop()
 
 	// When nothing breaks any more, nothing fails any more.
-	w.awaitWorkers()
+	s.awaitWorkers()
 	deadline := time.Now().Add(patience)
 	for well := 0; well < 100; well++ {
-		if !w.ask().well() {
+		if !s.ask().well() {
 			well = 0
 		}
 		if time.Now().After(deadline) {
@@ -115,10 +115,10 @@ func TestDecisionIsNeverWrongWhateverBreaks(t *testing.T) {
 		}
 	}
 
-	roster := w.client.Roster()
+	roster := s.client.Roster()
 	kinds := map[rosterv1.FailureKind]int{}
 	undecided := 0
-	for _, r := range w.records {
+	for _, r := range s.records {
 		if errors.Is(r.err, context.Canceled) {
 			undecided++
 			continue
@@ -128,7 +128,7 @@ func TestDecisionIsNeverWrongWhateverBreaks(t *testing.T) {
 			kinds[f.Kind]++
 		}
 	}
-	t.Logf("%d asks, of which %d were given up; failures: %v", len(w.records), undecided, kinds)
+	t.Logf("%d asks, of which %d were given up; failures: %v", len(s.records), undecided, kinds)
 	for _, kind := range []rosterv1.FailureKind{rosterv1.FailureKind_TIMEOUT, rosterv1.FailureKind_ABSENT, rosterv1.FailureKind_ERROR, rosterv1.FailureKind_PANIC} {
 		if kinds[kind] == 0 {
 			t.Errorf("of all that broke, nothing led to %v", kind)

@@ -47,8 +47,8 @@ func module(name string, policy config.Action, hedge time.Duration, b config.Bre
 	}
 }
 
-// world is a homeserver with modules in processes of their own, and all that is between them.
-type world struct {
+// stage is a homeserver with modules in processes of their own, and all that is between them.
+type stage struct {
 	t       *testing.T
 	address string // of NATS
 	nats    *server.Server
@@ -71,48 +71,48 @@ type record struct {
 	err      error
 }
 
-func newWorld(t *testing.T) *world {
+func newStage(t *testing.T) *stage {
 	t.Helper()
-	w := &world{t: t}
-	w.startNATS()
-	w.near, w.far = newProxy(t, w.address), newProxy(t, w.address)
+	s := &stage{t: t}
+	s.startNATS()
+	s.near, s.far = newProxy(t, s.address), newProxy(t, s.address)
 
 	r := roster.New()
 	r.Configure(modules, 250*time.Millisecond, time.Now())
-	service, err := roster.Serve(w.connect("nats://"+w.address), serverName, r, zerolog.Nop())
+	service, err := roster.Serve(s.connect("nats://"+s.address), serverName, r, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(service.Close)
-	if w.client, err = bus.New(context.Background(), w.connect(w.near.url()), bus.Options{ServerName: serverName}); err != nil {
+	if s.client, err = bus.New(context.Background(), s.connect(s.near.url()), bus.Options{ServerName: serverName}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.client.Close)
+	t.Cleanup(s.client.Close)
 	for _, m := range modules {
-		w.workers = append(w.workers, w.startWorker(m.Name), w.startWorker(m.Name))
+		s.workers = append(s.workers, s.startWorker(m.Name), s.startWorker(m.Name))
 	}
-	w.awaitWorkers()
-	return w
+	s.awaitWorkers()
+	return s
 }
 
 // startNATS starts the server, again where it was before.
-func (w *world) startNATS() {
-	w.t.Helper()
+func (s *stage) startNATS() {
+	s.t.Helper()
 	o := &server.Options{}
-	if at, err := netip.ParseAddrPort(w.address); err == nil {
+	if at, err := netip.ParseAddrPort(s.address); err == nil {
 		o.Port = int(at.Port())
 	}
-	w.nats = natstest.Start(w.t, o)
-	w.address = w.nats.Addr().String()
+	s.nats = natstest.Start(s.t, o)
+	s.address = s.nats.Addr().String()
 }
 
-func (w *world) connect(url string) *nats.Conn {
-	w.t.Helper()
+func (s *stage) connect(url string) *nats.Conn {
+	s.t.Helper()
 	nc, err := connect(url)
 	if err != nil {
-		w.t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	w.t.Cleanup(nc.Close)
+	s.t.Cleanup(nc.Close)
 	return nc
 }
 
@@ -124,26 +124,26 @@ type worker struct {
 	ended        chan struct{}
 }
 
-func (w *world) startWorker(module string) *worker {
-	w.t.Helper()
+func (s *stage) startWorker(module string) *worker {
+	s.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
-		w.t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	p := &worker{module: module, name: fmt.Sprintf("w%d", w.names.Add(1)), cmd: exec.Command(self), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), moduleVariable+"="+module, workerVariable+"="+p.name, natsVariable+"="+w.far.url(), "GORACE=atexit_sleep_ms=0")
-	p.cmd.Stderr = w.t.Output()
+	p := &worker{module: module, name: fmt.Sprintf("w%d", s.names.Add(1)), cmd: exec.Command(self), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), moduleVariable+"="+module, workerVariable+"="+p.name, natsVariable+"="+s.far.url(), "GORACE=atexit_sleep_ms=0")
+	p.cmd.Stderr = s.t.Output()
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
-		w.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
-		w.t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	go func() {
 		defer close(p.ended)
 		_ = p.cmd.Wait() // How it ended is up to the test.
 	}()
-	w.t.Cleanup(func() { p.kill() })
+	s.t.Cleanup(func() { p.kill() })
 	return p
 }
 
@@ -156,27 +156,27 @@ func (p *worker) kill() {
 }
 
 // replace ends a worker in some way, and starts another in its place.
-func (w *world) replace(end func(*worker)) {
-	i := rand.IntN(len(w.workers))
-	end(w.workers[i])
-	w.workers[i] = w.startWorker(w.workers[i].module)
+func (s *stage) replace(end func(*worker)) {
+	i := rand.IntN(len(s.workers))
+	end(s.workers[i])
+	s.workers[i] = s.startWorker(s.workers[i].module)
 }
 
 // awaitWorkers waits until the homeserver knows of every worker.
-func (w *world) awaitWorkers() {
-	w.t.Helper()
+func (s *stage) awaitWorkers() {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for r := w.client.Roster(); !w.all(r); {
+	for r := s.client.Roster(); !s.all(r); {
 		var err error
-		if r, err = w.client.AwaitRoster(ctx, r.GetRevision()); err != nil {
-			w.t.Fatalf("some workers have not joined: %v", r)
+		if r, err = s.client.AwaitRoster(ctx, r.GetRevision()); err != nil {
+			s.t.Fatalf("some workers have not joined: %v", r)
 		}
 	}
 }
 
-func (w *world) all(r *rosterv1.Roster) bool {
-	return !slices.ContainsFunc(w.workers, func(p *worker) bool {
+func (s *stage) all(r *rosterv1.Roster) bool {
+	return !slices.ContainsFunc(s.workers, func(p *worker) bool {
 		return !slices.ContainsFunc(r.GetModules(), func(m *rosterv1.Module) bool {
 			return m.GetName() == p.module && slices.Contains(m.GetWorkers(), p.name)
 		})
@@ -184,29 +184,29 @@ func (w *world) all(r *rosterv1.Roster) bool {
 }
 
 // ask asks a question and takes down what was decided. Some callers go away.
-func (w *world) ask() record {
-	n := w.asks.Add(1)
+func (s *stage) ask() record {
+	n := s.asks.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if n%25 == 0 {
 		defer time.AfterFunc(rand.N(20*time.Millisecond), cancel).Stop()
 	}
 	r := record{id: fmt.Sprintf("@u%d:%s", n, serverName), callback: asked[int(n)%len(asked)]}
-	r.decision, r.err = w.client.Ask(ctx, r.callback, request(r.id, r.callback))
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.records = append(w.records, r)
+	r.decision, r.err = s.client.Ask(ctx, r.callback, request(r.id, r.callback))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = append(s.records, r)
 	return r
 }
 
 // callers ask until they are told to stop.
-func (w *world) callers(n int) (stop func()) {
+func (s *stage) callers(n int) (stop func()) {
 	stopped := make(chan struct{})
 	var all sync.WaitGroup
 	for range n {
 		all.Go(func() {
 			for {
-				w.ask()
+				s.ask()
 				select {
 				case <-stopped:
 					return
@@ -219,14 +219,14 @@ func (w *world) callers(n int) (stop func()) {
 }
 
 // meanwhile returns when some more asks have been made, or given up.
-func (w *world) meanwhile(asks int64) {
-	w.t.Helper()
+func (s *stage) meanwhile(asks int64) {
+	s.t.Helper()
 	deadline := time.After(patience)
-	for until := w.asks.Load() + asks; w.asks.Load() < until; {
+	for until := s.asks.Load() + asks; s.asks.Load() < until; {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-deadline:
-			w.t.Fatal("nobody asks any more")
+			s.t.Fatal("nobody asks any more")
 		}
 	}
 }
