@@ -32,18 +32,18 @@ import (
 
 const apiServer = "example.com"
 
-// apiBed is a homeserver with one module, caller, on the same NATS.
-type apiBed struct {
+// apiStage is a homeserver with one module, caller, on the same NATS.
+type apiStage struct {
 	client *bus.Client
 	api    *modulekit.ModuleAPI
 	nc     *nats.Conn
 }
 
-// newAPIBed runs a module with the grants; construct may register callbacks.
-func newAPIBed(t *testing.T, grants []string, construct func(*modulekit.ModuleAPI)) *apiBed {
+// newAPIStage runs a module with the grants; construct may register callbacks.
+func newAPIStage(t *testing.T, grants []string, construct func(*modulekit.ModuleAPI)) *apiStage {
 	t.Helper()
 	home := natstest.TCP(t)
-	b := &apiBed{nc: natstest.Connect(t, home)}
+	s := &apiStage{nc: natstest.Connect(t, home)}
 	reg := roster.New()
 	reg.Configure([]config.Module{{Name: "caller", Config: json.RawMessage("{}"), Timeout: 5 * time.Second, Grants: grants}}, 10*time.Second, time.Now())
 	service, err := roster.Serve(natstest.Connect(t, home), apiServer, reg, zerolog.Nop())
@@ -58,13 +58,13 @@ func newAPIBed(t *testing.T, grants []string, construct func(*modulekit.ModuleAP
 		}
 		constructed <- api
 	})
-	b.api = <-constructed
-	if b.client, err = bus.New(t.Context(), b.nc, bus.Options{ServerName: apiServer}); err != nil {
+	s.api = <-constructed
+	if s.client, err = bus.New(t.Context(), s.nc, bus.Options{ServerName: apiServer}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(b.client.Close)
-	b.awaitModule(t)
-	return b
+	t.Cleanup(s.client.Close)
+	s.awaitModule(t)
+	return s
 }
 
 func runModule(t *testing.T, nc *nats.Conn, construct func(*modulekit.ModuleAPI)) {
@@ -82,12 +82,12 @@ func runModule(t *testing.T, nc *nats.Conn, construct func(*modulekit.ModuleAPI)
 }
 
 // awaitModule waits until the homeserver's roster has the worker.
-func (b *apiBed) awaitModule(t *testing.T) {
+func (s *apiStage) awaitModule(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for after := uint64(0); ; {
-		r, err := b.client.AwaitRoster(ctx, after)
+		r, err := s.client.AwaitRoster(ctx, after)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,9 +98,9 @@ func (b *apiBed) awaitModule(t *testing.T) {
 	}
 }
 
-func (b *apiBed) serve(t *testing.T, f bus.CallFunc) {
+func (s *apiStage) serve(t *testing.T, f bus.CallFunc) {
 	t.Helper()
-	stop, err := b.client.ServeCalls(f)
+	stop, err := s.client.ServeCalls(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,10 +110,10 @@ func (b *apiBed) serve(t *testing.T, f bus.CallFunc) {
 // Every method that is declared can be called by a Go module and reaches the homeserver under its own name.
 func TestMethodOfTheModuleAPIReachesTheHomeserver(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, subjects.Scopes(), nil)
+	s := newAPIStage(t, subjects.Scopes(), nil)
 	var mu sync.Mutex
 	called := ""
-	b.serve(t, func(_ context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
+	s.serve(t, func(_ context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		called = m.Name
@@ -122,7 +122,7 @@ func TestMethodOfTheModuleAPIReachesTheHomeserver(t *testing.T) {
 		}
 		return m.NewReply(), nil
 	})
-	api := reflect.ValueOf(b.api)
+	api := reflect.ValueOf(s.api)
 	for _, m := range subjects.Methods() {
 		method := api.MethodByName(goName(m))
 		request := reflect.New(method.Type().In(1).Elem())
@@ -154,28 +154,28 @@ func (h homeserver) CheckUserExists(
 	return &moduleapiv1.CheckUserExistsResponse{UserId: &user}, nil
 }
 
-func (b *apiBed) implement(t *testing.T, h homeserver) {
+func (s *apiStage) implement(t *testing.T, h homeserver) {
 	t.Helper()
-	stop, err := b.client.ServeModuleAPI(h)
+	stop, err := s.client.ServeModuleAPI(h)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
 }
 
-func (b *apiBed) exists(ctx context.Context) (string, error) {
-	r, err := b.api.CheckUserExists(ctx, &moduleapiv1.CheckUserExistsRequest{UserId: "@ALICE:example.com"})
+func (s *apiStage) exists(ctx context.Context) (string, error) {
+	r, err := s.api.CheckUserExists(ctx, &moduleapiv1.CheckUserExistsRequest{UserId: "@ALICE:example.com"})
 	return r.GetUserId(), err
 }
 
 func TestGoHomeserverAnswersModules(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, nil, nil)
-	b.implement(t, homeserver{exists: func(_ context.Context, user string) (string, error) { return strings.ToLower(user), nil }})
-	if got, err := b.exists(t.Context()); err != nil || got != "@alice:example.com" {
+	s := newAPIStage(t, nil, nil)
+	s.implement(t, homeserver{exists: func(_ context.Context, user string) (string, error) { return strings.ToLower(user), nil }})
+	if got, err := s.exists(t.Context()); err != nil || got != "@alice:example.com" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	_, err := b.api.Properties(t.Context(), &moduleapiv1.PropertiesRequest{})
+	_, err := s.api.Properties(t.Context(), &moduleapiv1.PropertiesRequest{})
 	wantMatrix(t, err, 404, "M_UNRECOGNIZED", "does not implement properties")
 }
 
@@ -193,9 +193,9 @@ func TestErrorsOfTheHomeserverKeepTheirCodeAndStatus(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newAPIBed(t, nil, nil)
-			b.implement(t, homeserver{exists: func(context.Context, string) (string, error) { return "", tt.err }})
-			_, err := b.exists(t.Context())
+			s := newAPIStage(t, nil, nil)
+			s.implement(t, homeserver{exists: func(context.Context, string) (string, error) { return "", tt.err }})
+			_, err := s.exists(t.Context())
 			wantMatrix(t, err, tt.status, tt.errcode, tt.saying)
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("told the module %v", err)
@@ -214,38 +214,38 @@ func wantMatrix(t *testing.T, err error, status int, errcode, saying string) {
 
 func TestPanicOfTheHomeserverIsItsErrorAlone(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, nil, nil)
-	b.implement(t, homeserver{exists: func(context.Context, string) (string, error) { panic("secret") }})
+	s := newAPIStage(t, nil, nil)
+	s.implement(t, homeserver{exists: func(context.Context, string) (string, error) { panic("secret") }})
 	for range 2 {
-		_, err := b.exists(t.Context())
+		_, err := s.exists(t.Context())
 		wantMatrix(t, err, 500, "M_UNKNOWN", "internal error")
 	}
 }
 
 func TestCallWithoutItsGrantNamesTheGrantToAdd(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, []string{"tokens"}, nil)
-	b.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
+	s := newAPIStage(t, []string{"tokens"}, nil)
+	s.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
 		return m.NewReply(), nil
 	})
-	_, err := b.api.SendMail(t.Context(), &moduleapiv1.SendMailRequest{})
+	_, err := s.api.SendMail(t.Context(), &moduleapiv1.SendMailRequest{})
 	wantMatrix(t, err, 403, "M_FORBIDDEN", `grant it with "grants: [mail]"`)
-	if _, err := b.api.RegisterDevice(t.Context(), &moduleapiv1.RegisterDeviceRequest{}); err != nil {
+	if _, err := s.api.RegisterDevice(t.Context(), &moduleapiv1.RegisterDeviceRequest{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := b.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{}); err != nil {
+	if _, err := s.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestModuleCannotCallInTheNameOfAnother(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, []string{"mail"}, nil)
-	b.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
+	s := newAPIStage(t, []string{"mail"}, nil)
+	s.serve(t, func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
 		return m.NewReply(), nil
 	})
 	subject := subjects.For(apiServer).API(subjects.APISendMail.Method, "stranger")
-	m, err := b.nc.Request(subject, nil, 5*time.Second)
+	m, err := s.nc.Request(subject, nil, 5*time.Second)
 	if err != nil || m.Header.Get("Nats-Service-Error-Code") != "403" {
 		t.Errorf("got %v, %v", m, err)
 	}
@@ -253,16 +253,16 @@ func TestModuleCannotCallInTheNameOfAnother(t *testing.T) {
 
 func TestCallWithoutAHomeserverSaysSoAtOnce(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, nil, nil)
-	_, err := b.exists(t.Context())
+	s := newAPIStage(t, nil, nil)
+	_, err := s.exists(t.Context())
 	wantMatrix(t, err, 503, "M_UNKNOWN", "homeserver.url")
 }
 
 func TestCallThatIsGivenUpEndsAtTheHomeserver(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, nil, nil)
+	s := newAPIStage(t, nil, nil)
 	started, ended := make(chan struct{}), make(chan error, 1)
-	b.implement(t, homeserver{exists: func(ctx context.Context, _ string) (string, error) {
+	s.implement(t, homeserver{exists: func(ctx context.Context, _ string) (string, error) {
 		close(started)
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
@@ -270,7 +270,7 @@ func TestCallThatIsGivenUpEndsAtTheHomeserver(t *testing.T) {
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-started; cancel() }()
-	if _, err := b.exists(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := s.exists(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -280,16 +280,16 @@ func TestCallThatIsGivenUpEndsAtTheHomeserver(t *testing.T) {
 
 func TestDeadlineOfACallTravels(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, nil, nil)
+	s := newAPIStage(t, nil, nil)
 	left := make(chan time.Duration, 1)
-	b.implement(t, homeserver{exists: func(ctx context.Context, user string) (string, error) {
+	s.implement(t, homeserver{exists: func(ctx context.Context, user string) (string, error) {
 		deadline, _ := ctx.Deadline()
 		left <- time.Until(deadline)
 		return user, nil
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := b.exists(ctx); err != nil {
+	if _, err := s.exists(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if d := <-left; d > 20*time.Second || d <= 0 {
@@ -300,7 +300,7 @@ func TestDeadlineOfACallTravels(t *testing.T) {
 // A module that is asked may ask back, and be asked because of that: nothing is locked meanwhile.
 func TestCallInsideACallbackMayLeadToMoreCallbacks(t *testing.T) {
 	t.Parallel()
-	b := newAPIBed(t, []string{"rooms.send"}, func(api *modulekit.ModuleAPI) {
+	s := newAPIStage(t, []string{"rooms.send"}, func(api *modulekit.ModuleAPI) {
 		api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{
 			CheckEventForSpam: func(ctx context.Context, req *callbacksv1.CheckEventForSpamRequest) (*callbacksv1.CheckEventForSpamResponse, error) {
 				if req.GetEvent().GetEventId() == "$deep" {
@@ -314,21 +314,21 @@ func TestCallInsideACallbackMayLeadToMoreCallbacks(t *testing.T) {
 			},
 		})
 	})
-	b.serve(t, func(ctx context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
-		d, err := b.ask(ctx, "$deep")
+	s.serve(t, func(ctx context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
+		d, err := s.ask(ctx, "$deep")
 		if err != nil {
 			return nil, err
 		}
 		return m.NewReply(), &bus.MatrixError{Status: 403, Errcode: d.Answer.GetRefusal().GetErrcode()}
 	})
-	d, err := b.ask(t.Context(), "$first")
+	d, err := s.ask(t.Context(), "$first")
 	if err != nil || d.Answer.GetRefusal().GetErrcode() != "M_DEEP" || d.DecidedBy != "caller" {
 		t.Errorf("got %+v, %v", d, err)
 	}
 }
 
-func (b *apiBed) ask(ctx context.Context, event string) (bus.Decision[*callbacksv1.CheckEventForSpamResponse], error) {
-	return b.client.SpamChecker.CheckEventForSpam(ctx, &callbacksv1.CheckEventForSpamRequest{
+func (s *apiStage) ask(ctx context.Context, event string) (bus.Decision[*callbacksv1.CheckEventForSpamResponse], error) {
+	return s.client.SpamChecker.CheckEventForSpam(ctx, &callbacksv1.CheckEventForSpamRequest{
 		Event: &callbacksv1.Event{EventId: event, RoomVersion: "10", Json: []byte(`{"sender":"@a:example.com"}`)},
 	})
 }
@@ -349,14 +349,14 @@ func TestBusdForwardsCallsToTheHomeserver(t *testing.T) {
 		_, _ = w.Write([]byte(`{"is_admin":true,"unknown":1}`))
 	}))
 	t.Cleanup(hs.Close)
-	b := newAPIBed(t, nil, nil)
+	s := newAPIStage(t, nil, nil)
 	forwarder, err := forward.New(config.Homeserver{URL: hs.URL + "/_synapse/modulebus", TokenFile: tokenFile(t, "hs-token")}, nil, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(forwarder.Close)
-	b.serve(t, forwarder.Call)
-	r, err := b.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@admin:example.com"})
+	s.serve(t, forwarder.Call)
+	r, err := s.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@admin:example.com"})
 	if err != nil || !r.GetIsAdmin() {
 		t.Errorf("got %v, %v", r, err)
 	}
@@ -364,11 +364,11 @@ func TestBusdForwardsCallsToTheHomeserver(t *testing.T) {
 	if diff := cmp.Diff(want, <-saw); diff != "" {
 		t.Error(diff)
 	}
-	_, err = b.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@nobody:example.com"})
+	_, err = s.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@nobody:example.com"})
 	wantMatrix(t, err, 404, "M_NOT_FOUND", "no such user")
 	<-saw
 	hs.Close()
-	_, err = b.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@admin:example.com"})
+	_, err = s.api.IsUserAdmin(t.Context(), &moduleapiv1.IsUserAdminRequest{UserId: "@admin:example.com"})
 	wantMatrix(t, err, 502, "M_UNKNOWN", "homeserver.url")
 }
 
