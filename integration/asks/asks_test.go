@@ -52,25 +52,25 @@ func (r row) try(t *testing.T, home *natstest.Home, serverName string) {
 	t.Helper()
 	d, _ := subjects.Find(r.callback)
 	r = r.at(serverName)
-	w := testbed.Open(t, home, serverName, r.roster())
+	h := testbed.Open(t, home, serverName, r.roster())
 	heard := &testbed.Record{}
 	leave := func() {}
 	var interest []string
 	for i, p := range r.modules {
-		started, subject := p.start(t, w, d, ordinals[i], heard)
+		started, subject := p.start(t, h, d, ordinals[i], heard)
 		interest = append(interest, subject...)
 		if p.fails == "absent" {
 			next := leave
 			leave = func() { _ = started.stop(); next() }
 		}
 	}
-	w.Settle(interest...)
+	h.Settle(interest...)
 	leave()
-	want := r.outcome(w, d)
+	want := r.outcome(h, d)
 	for _, door := range testbed.Doors {
-		testbed.Same(t, "through "+door.Name, want, door.Ask(w, d, r.request))
+		testbed.Same(t, "through "+door.Name, want, door.Ask(h, d, r.request))
 	}
-	r.checkHeard(w, d, heard.Take())
+	r.checkHeard(h, d, heard.Take())
 }
 
 // at is the row with the homeserver's name in it.
@@ -104,8 +104,8 @@ func (r row) roster() string {
 }
 
 // outcome is what the row expects.
-func (r row) outcome(w *testbed.Homeserver, d *subjects.Declaration) testbed.Outcome {
-	w.Helper()
+func (r row) outcome(h *testbed.Homeserver, d *subjects.Declaration) testbed.Outcome {
+	h.Helper()
 	o := testbed.Outcome{DecidedBy: r.by, Failures: r.failures, Failed: r.failed}
 	text := r.answer
 	for i, p := range r.modules {
@@ -115,39 +115,39 @@ func (r row) outcome(w *testbed.Homeserver, d *subjects.Declaration) testbed.Out
 	}
 	answer, err := message(d, text)
 	if err != nil {
-		w.Fatal(err)
+		h.Fatal(err)
 	}
 	if answer != nil {
-		o.Answer = w.Plain(answer)
+		o.Answer = h.Plain(answer)
 	}
 	return o
 }
 
-func (r row) checkHeard(w *testbed.Homeserver, d *subjects.Declaration, heard map[string][]any) {
-	w.Helper()
+func (r row) checkHeard(h *testbed.Homeserver, d *subjects.Declaration, heard map[string][]any) {
+	h.Helper()
 	for i, p := range r.modules {
 		got := heard[ordinals[i]]
 		if p.unasked {
 			if len(got) > 0 {
-				w.Errorf("module %s was asked %d times", ordinals[i], len(got))
+				h.Errorf("module %s was asked %d times", ordinals[i], len(got))
 			}
 			continue
 		}
 		if want := len(testbed.Doors); d.Options.GetRule() == callbacksv1.Rule_NOTIFY && p.fails == "" && r.failed == "" && len(got) != want {
-			w.Errorf("module %s was told %d times, want %d", ordinals[i], len(got), want)
+			h.Errorf("module %s was told %d times, want %d", ordinals[i], len(got), want)
 		}
 		text := p.hears
 		if text == "" {
 			text = r.request
 		}
 		for _, request := range got {
-			testbed.Same(w.T, "what module "+ordinals[i]+" heard", w.Plain(w.Message(d, text)), request)
+			testbed.Same(h.T, "what module "+ordinals[i]+" heard", h.Plain(h.Message(d, text)), request)
 		}
 	}
 }
 
 // start starts the module, and returns the subjects on which it is asked.
-func (p part) start(t *testing.T, w *testbed.Homeserver, d *subjects.Declaration, name string, heard *testbed.Record) (running, []string) {
+func (p part) start(t *testing.T, h *testbed.Homeserver, d *subjects.Declaration, name string, heard *testbed.Record) (running, []string) {
 	t.Helper()
 	registers := []*subjects.Declaration{d}
 	if p.registers != "" {
@@ -161,18 +161,18 @@ func (p part) start(t *testing.T, w *testbed.Homeserver, d *subjects.Declaration
 	if err != nil {
 		t.Fatal(err)
 	}
-	subject := []string{subjects.For(w.Name).Callback(registers[0], name)}
+	subject := []string{subjects.For(h.Name).Callback(registers[0], name)}
 	if p.raw != "" || p.fails == "malformed" {
-		return raw{callbacks: registers, binary: p.raw == "protobuf", answer: p.bytes(reply)}.start(t, w.Home, w.Name, name), subject
+		return raw{callbacks: registers, binary: p.raw == "protobuf", answer: p.bytes(reply)}.start(t, h.Home, h.Name, name), subject
 	}
-	f := fake{callbacks: registers, keys: p.keys, answer: p.script(w, name, reply, heard)}
-	return f.start(t, w.Home, w.Name, name), subject
+	f := fake{callbacks: registers, keys: p.keys, answer: p.script(h, name, reply, heard)}
+	return f.start(t, h.Home, h.Name, name), subject
 }
 
 // script is what a part does that uses the kit.
-func (p part) script(w *testbed.Homeserver, name string, reply proto.Message, heard *testbed.Record) answerer {
+func (p part) script(h *testbed.Homeserver, name string, reply proto.Message, heard *testbed.Record) answerer {
 	return func(ctx context.Context, _ *subjects.Declaration, req proto.Message) (proto.Message, error) {
-		heard.Note(name, w.Plain(req))
+		heard.Note(name, h.Plain(req))
 		switch p.fails {
 		case "error":
 			return nil, errors.New("scripted")

@@ -20,10 +20,10 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// furnished is a world with a module that answers by the user's name, and serves pages.
+// furnished is a homeserver with a module that answers by the user's name, and serves pages.
 func furnished(t *testing.T, config string) *testbed.Homeserver {
 	t.Helper()
-	w := testbed.Open(t, natstest.InProcess(t), "example.com", config)
+	h := testbed.Open(t, natstest.InProcess(t), "example.com", config)
 	f := fake{
 		callbacks: []*subjects.Declaration{subjects.UserMayCreateRoom.Declaration},
 		web:       map[string]string{"/_synapse/client/gate": "hello", "/_synapse/client/gate/large": strings.Repeat("x", 2<<20)},
@@ -42,14 +42,14 @@ func furnished(t *testing.T, config string) *testbed.Homeserver {
 			return nil, nil
 		},
 	}
-	f.start(t, w.Home, w.Name, "gate")
-	w.Settle()
-	return w
+	f.start(t, h.Home, h.Name, "gate")
+	h.Settle()
+	return h
 }
 
 func TestHTTPDoorSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	w := furnished(t, "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
+	h := furnished(t, "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
 	for _, c := range []struct {
 		name, method, path, body string
 		headers                  []string
@@ -82,7 +82,7 @@ func TestHTTPDoorSaysWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			rsp, out := w.Request(c.method, c.path, []byte(c.body), c.headers...)
+			rsp, out := h.Request(c.method, c.path, []byte(c.body), c.headers...)
 			var e struct{ Errcode, Error string }
 			if err := json.Unmarshal(out, &e); err != nil || rsp.Header.Get("Content-Type") != "application/json" {
 				t.Errorf("%s of type %q is no Matrix error", out, rsp.Header.Get("Content-Type"))
@@ -104,7 +104,7 @@ func TestHTTPDoorSaysWhatIsWrong(t *testing.T) {
 
 func TestNATSDoorSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	w := furnished(t, "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
+	h := furnished(t, "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
 	ask := "modulebus.example%2Ecom.ask."
 	for _, c := range []struct {
 		name, subject, body string
@@ -122,7 +122,7 @@ func TestNATSDoorSaysWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			reply, err := w.Nc.RequestMsgWithContext(testbed.Bounded(t), &nats.Msg{Subject: c.subject, Data: []byte(c.body), Header: c.headers})
+			reply, err := h.Nc.RequestMsgWithContext(testbed.Bounded(t), &nats.Msg{Subject: c.subject, Data: []byte(c.body), Header: c.headers})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -139,40 +139,40 @@ func TestNATSDoorSaysWhatIsWrong(t *testing.T) {
 
 func TestAskThatWantsNoReplyIsHarmless(t *testing.T) {
 	t.Parallel()
-	w := furnished(t, "  - module: gate\n")
-	if err := w.Nc.Publish(subjects.For(w.Name).Ask(subjects.UserMayCreateRoom.Declaration), nil); err != nil {
+	h := furnished(t, "  - module: gate\n")
+	if err := h.Nc.Publish(subjects.For(h.Name).Ask(subjects.UserMayCreateRoom.Declaration), nil); err != nil {
 		t.Fatal(err)
 	}
-	if v := w.Create("@evil:example.com"); !v.Refused() {
+	if v := h.Create("@evil:example.com"); !v.Refused() {
 		t.Error(v)
 	}
 }
 
 func TestModulesPagesAreServed(t *testing.T) {
 	t.Parallel()
-	w := furnished(t, "  - module: gate\n")
+	h := furnished(t, "  - module: gate\n")
 	for _, path := range []string{"/_synapse/client/gate", "/_synapse/client/gate/below/it?x=y"} {
-		if rsp, out := w.Request("GET", path, nil); rsp.StatusCode != 200 || string(out) != "hello" {
+		if rsp, out := h.Request("GET", path, nil); rsp.StatusCode != 200 || string(out) != "hello" {
 			t.Errorf("%s: %s %s", path, rsp.Status, out)
 		}
 	}
-	if rsp, out := w.Request("GET", "/_synapse/client/gate/large", nil); rsp.StatusCode != 200 || len(out) != 2<<20 {
+	if rsp, out := h.Request("GET", "/_synapse/client/gate/large", nil); rsp.StatusCode != 200 || len(out) != 2<<20 {
 		t.Errorf("a page larger than a message: %s, %d bytes", rsp.Status, len(out))
 	}
-	if rsp, out := w.Request("POST", "/_synapse/client/gate", bytes.Repeat([]byte("x"), 2<<20)); rsp.StatusCode != 200 {
+	if rsp, out := h.Request("POST", "/_synapse/client/gate", bytes.Repeat([]byte("x"), 2<<20)); rsp.StatusCode != 200 {
 		t.Errorf("a body larger than a message: %s %s", rsp.Status, out)
 	}
 }
 
 func TestWantsAreToldWhenTheyChange(t *testing.T) {
 	t.Parallel()
-	w := furnished(t, "  - module: gate\n  - module: late\n    run: [sh, -c, 'exit 1']\n")
+	h := furnished(t, "  - module: gate\n  - module: late\n    run: [sh, -c, 'exit 1']\n")
 	type wants struct {
 		Revision  uint64 `json:"roster_revision"`
 		Callbacks map[string][]string
 	}
 	get := func(query string) (v wants) {
-		_, out, err := w.Try("GET", "/_modulebus/v1/wants"+query, nil)
+		_, out, err := h.Try("GET", "/_modulebus/v1/wants"+query, nil)
 		if err == nil {
 			err = json.Unmarshal(out, &v)
 		}
@@ -191,7 +191,7 @@ func TestWantsAreToldWhenTheyChange(t *testing.T) {
 	}
 	news := make(chan wants, 1)
 	go func() { news <- get("?after=" + jsonText(now.Revision)) }()
-	fake{callbacks: []*subjects.Declaration{subjects.UserMayInvite.Declaration}, answer: silent}.start(t, w.Home, w.Name, "late")
+	fake{callbacks: []*subjects.Declaration{subjects.UserMayInvite.Declaration}, answer: silent}.start(t, h.Home, h.Name, "late")
 	later := <-news
 	for later.Revision > 0 && len(later.Callbacks["spam_checker"]) < 2 {
 		later = get("?after=" + jsonText(later.Revision))
@@ -208,14 +208,14 @@ func jsonText(v any) string {
 
 func TestHealthAndReadiness(t *testing.T) {
 	t.Parallel()
-	w := furnished(t, "  - module: gate\n")
+	h := furnished(t, "  - module: gate\n")
 	for path, status := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200} {
-		if rsp, out := w.Request("GET", path, nil); rsp.StatusCode != status {
+		if rsp, out := h.Request("GET", path, nil); rsp.StatusCode != status {
 			t.Errorf("%s: %s %s", path, rsp.Status, out)
 		}
 	}
-	w.Create("@evil:example.com")
-	_, metrics := w.Request("GET", "/metrics", nil)
+	h.Create("@evil:example.com")
+	_, metrics := h.Request("GET", "/metrics", nil)
 	for _, line := range []string{
 		`modulebus_asks_total{callback="user_may_create_room",outcome="refused"} 1`,
 		`modulebus_module_workers{module="gate"} 1`,
@@ -224,12 +224,12 @@ func TestHealthAndReadiness(t *testing.T) {
 			t.Errorf("metrics have no %s", line)
 		}
 	}
-	w.Reload <- busd.Reload{Config: w.Config("  - module: gate\n  - module: absent\n")}
+	h.Reload <- busd.Reload{Config: h.Config("  - module: gate\n  - module: absent\n")}
 	testbed.Eventually(t, "busd is not ready", func() bool {
-		rsp, out := w.Request("GET", "/readyz", nil)
+		rsp, out := h.Request("GET", "/readyz", nil)
 		return rsp.StatusCode == 503 && bytes.Contains(out, []byte(`"absent"`))
 	})
-	if rsp, _ := w.Request("GET", "/healthz", nil); rsp.StatusCode != 200 {
+	if rsp, _ := h.Request("GET", "/healthz", nil); rsp.StatusCode != 200 {
 		t.Error("a module that is absent makes busd ill")
 	}
 }
@@ -240,39 +240,39 @@ func TestTokenIsWantedWhereverModulesAreAsked(t *testing.T) {
 	if err := os.WriteFile(file, []byte("letmein\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: gate\nhttp: {listen: '127.0.0.1:0', token_file: '"+file+"'}\n")
+	h := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: gate\nhttp: {listen: '127.0.0.1:0', token_file: '"+file+"'}\n")
 	fake{callbacks: []*subjects.Declaration{subjects.UserMayCreateRoom.Declaration}, answer: silent, web: map[string]string{"/_synapse/client/gate": "hello"}}.
-		start(t, w.Home, w.Name, "gate")
-	w.Settle()
+		start(t, h.Home, h.Name, "gate")
+	h.Settle()
 	for _, path := range []string{testbed.CreatePath, "/_modulebus/v1/modules", "/_modulebus/v1/wants", "/_modulebus/v1/nothing"} {
 		for header, errcode := range map[string]string{"": "M_MISSING_TOKEN", "Basic x": "M_MISSING_TOKEN", "Bearer": "M_MISSING_TOKEN", "Bearer wrong": "M_UNKNOWN_TOKEN"} {
-			rsp, out := w.Request("POST", path, []byte(`{}`), "Authorization", header)
+			rsp, out := h.Request("POST", path, []byte(`{}`), "Authorization", header)
 			if rsp.StatusCode != http.StatusUnauthorized || !bytes.Contains(out, []byte(`"`+errcode+`"`)) {
 				t.Errorf("%s with %q: %s %s; want 401 %s", path, header, rsp.Status, out, errcode)
 			}
 		}
 	}
-	if rsp, _ := w.Request("GET", "/_modulebus/v1/modules", nil, "Authorization", "bearer letmein"); rsp.StatusCode != 200 {
+	if rsp, _ := h.Request("GET", "/_modulebus/v1/modules", nil, "Authorization", "bearer letmein"); rsp.StatusCode != 200 {
 		t.Errorf("the scheme's case matters: %s", rsp.Status)
 	}
-	w.Token = "letmein"
-	if v := w.Create("@a:example.com"); v.Status != 200 {
+	h.Token = "letmein"
+	if v := h.Create("@a:example.com"); v.Status != 200 {
 		t.Error(v)
 	}
-	w.Token = ""
+	h.Token = ""
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/_synapse/client/gate"} {
-		if rsp, out := w.Request("GET", path, nil); rsp.StatusCode != 200 {
+		if rsp, out := h.Request("GET", path, nil); rsp.StatusCode != 200 {
 			t.Errorf("%s wants a token: %s %s", path, rsp.Status, out)
 		}
 	}
-	if !strings.Contains(w.Line, `-H "Authorization: Bearer $(cat '`+file+`')"`) {
-		t.Errorf("the command to try does not show the token: %s", w.Line)
+	if !strings.Contains(h.Line, `-H "Authorization: Bearer $(cat '`+file+`')"`) {
+		t.Errorf("the command to try does not show the token: %s", h.Line)
 	}
 }
 
 func TestBusdThatDrainsFinishesWhatIsUnderWayAndTurnsTheRestAway(t *testing.T) {
 	t.Parallel()
-	w := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
+	h := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: gate\n    timeout: 30s\nbudget: 40s\n")
 	asked, release := make(chan struct{}), make(chan struct{})
 	f := fake{callbacks: []*subjects.Declaration{subjects.UserMayCreateRoom.Declaration}}
 	f.answer = func(_ context.Context, _ *subjects.Declaration, req proto.Message) (proto.Message, error) {
@@ -282,9 +282,9 @@ func TestBusdThatDrainsFinishesWhatIsUnderWayAndTurnsTheRestAway(t *testing.T) {
 		}
 		return nil, nil
 	}
-	f.start(t, w.Home, w.Name, "gate")
-	w.Settle()
-	_, out := w.Request("GET", "/_modulebus/v1/wants", nil)
+	f.start(t, h.Home, h.Name, "gate")
+	h.Settle()
+	_, out := h.Request("GET", "/_modulebus/v1/wants", nil)
 	var wants struct {
 		Revision uint64 `json:"roster_revision"`
 	}
@@ -292,16 +292,16 @@ func TestBusdThatDrainsFinishesWhatIsUnderWayAndTurnsTheRestAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	held, waiting := make(chan testbed.Verdict, 1), make(chan int, 1)
-	go func() { v, _ := w.TryCreate("@held:example.com"); held <- v }()
+	go func() { v, _ := h.TryCreate("@held:example.com"); held <- v }()
 	go func() {
-		rsp, _, _ := w.Try("GET", "/_modulebus/v1/wants?after="+jsonText(wants.Revision+1_000_000), nil)
+		rsp, _, _ := h.Try("GET", "/_modulebus/v1/wants?after="+jsonText(wants.Revision+1_000_000), nil)
 		waiting <- rsp.StatusCode
 	}()
 	<-asked
 	stopped := make(chan error, 1)
-	go func() { stopped <- w.Stop() }()
+	go func() { stopped <- h.Stop() }()
 	var v testbed.Verdict
-	testbed.Eventually(t, "asks are turned away", func() bool { v = w.Create("@a:example.com"); return v.Status != 200 })
+	testbed.Eventually(t, "asks are turned away", func() bool { v = h.Create("@a:example.com"); return v.Status != 200 })
 	if v.Status != 503 || v.RetryAfter == "" || v.Errcode == "" {
 		t.Errorf("%v, Retry-After %q; want 503", v, v.RetryAfter)
 	}

@@ -44,39 +44,39 @@ type Homeserver struct {
 // Open starts a busd with the modules of the configuration, which is YAML and without a server name.
 func Open(t *testing.T, home *natstest.Home, name, modules string) *Homeserver {
 	t.Helper()
-	w := &Homeserver{
+	h := &Homeserver{
 		Caller: Call(t, ""), Home: home, Name: name, Nc: natstest.Connect(t, home), Reload: make(chan busd.Reload),
 		said: announcement{lines: make(chan string, 1)},
 	}
 	log := zerolog.New(zerolog.NewTestWriter(t)).With().Str("busd", name).Logger()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	conf := w.Config(modules)
-	conf.StateDir = "" // Each world forgets.
+	conf := h.Config(modules)
+	conf.StateDir = "" // Each homeserver forgets.
 	o := busd.Options{
-		Config: conf, Conn: natstest.Connect(t, home), Reload: w.Reload, Announce: &w.said, Log: log,
+		Config: conf, Conn: natstest.Connect(t, home), Reload: h.Reload, Announce: &h.said, Log: log,
 	}
 	go func() { done <- busd.Run(ctx, o) }()
-	w.Stop = sync.OnceValue(func() error { cancel(); return <-done })
+	h.Stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() {
-		w.http.CloseIdleConnections()
-		if err := w.Stop(); err != nil {
+		h.http.CloseIdleConnections()
+		if err := h.Stop(); err != nil {
 			t.Errorf("busd: %v", err)
 		}
 	})
-	return w
+	return h
 }
 
 // Config reads such a configuration.
-func (w *Homeserver) Config(modules string) *config.Config {
-	w.Helper()
-	text := fmt.Sprintf("server_name: %s\nmodules:\n%s", w.Name, modules)
+func (h *Homeserver) Config(modules string) *config.Config {
+	h.Helper()
+	text := fmt.Sprintf("server_name: %s\nmodules:\n%s", h.Name, modules)
 	if !strings.Contains(text, "http:") {
 		text += "http: {listen: '127.0.0.1:0'}\n"
 	}
 	c, err := config.Parse("busd.yaml", []byte(text))
 	if err != nil {
-		w.Fatalf("%v\nin\n%s", err, text)
+		h.Fatalf("%v\nin\n%s", err, text)
 	}
 	return c
 }
@@ -93,22 +93,22 @@ func (a *announcement) Write(line []byte) (int, error) {
 var announced = regexp.MustCompile(`HTTP at (\S+), NATS at`)
 
 // Settle waits until busd is ready, and the homeserver follows its roster; where the modules are heard of in all of NATS.
-func (w *Homeserver) Settle(interest ...string) {
-	w.Helper()
+func (h *Homeserver) Settle(interest ...string) {
+	h.Helper()
 	select {
-	case w.Line = <-w.said.lines:
-	case <-Bounded(w.T).Done():
-		w.Fatal("busd announced nothing")
+	case h.Line = <-h.said.lines:
+	case <-Bounded(h.T).Done():
+		h.Fatal("busd announced nothing")
 	}
-	w.URL = announced.FindStringSubmatch(w.Line)[1]
-	for _, subject := range append(interest, subjects.For(w.Name).Ask(subjects.All()[0])) {
-		natstest.AwaitInterest(w.T, w.Home, subject)
+	h.URL = announced.FindStringSubmatch(h.Line)[1]
+	for _, subject := range append(interest, subjects.For(h.Name).Ask(subjects.All()[0])) {
+		natstest.AwaitInterest(h.T, h.Home, subject)
 	}
 	var err error
-	if w.client, err = bus.New(context.Background(), w.Nc, bus.Options{ServerName: w.Name}); err != nil {
-		w.Fatal(err)
+	if h.client, err = bus.New(context.Background(), h.Nc, bus.Options{ServerName: h.Name}); err != nil {
+		h.Fatal(err)
 	}
-	w.Cleanup(w.client.Close)
+	h.Cleanup(h.client.Close)
 }
 
 // Outcome is what came of an ask, whichever door it went through.
@@ -122,67 +122,67 @@ type Outcome struct {
 // A Door is a way to ask. It returns what came of it, or fails the test where the door itself misbehaves.
 type Door struct {
 	Name string
-	Ask  func(w *Homeserver, d *subjects.Declaration, request string) Outcome
+	Ask  func(h *Homeserver, d *subjects.Declaration, request string) Outcome
 }
 
 // Doors are all of them.
 var Doors = []Door{
 	{"package bus", (*Homeserver).askTyped},
-	{"HTTP in JSON", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
-		return w.askHTTP(d, "application/json", []byte(request))
+	{"HTTP in JSON", func(h *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return h.askHTTP(d, "application/json", []byte(request))
 	}},
-	{"HTTP in protobuf", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
-		return w.askHTTP(d, "application/x-protobuf", w.binary(d, request))
+	{"HTTP in protobuf", func(h *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return h.askHTTP(d, "application/x-protobuf", h.binary(d, request))
 	}},
-	{"NATS in JSON", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
-		return w.askNATS(d, "application/json", []byte(request))
+	{"NATS in JSON", func(h *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return h.askNATS(d, "application/json", []byte(request))
 	}},
-	{"NATS in protobuf", func(w *Homeserver, d *subjects.Declaration, request string) Outcome {
-		return w.askNATS(d, "", w.binary(d, request))
+	{"NATS in protobuf", func(h *Homeserver, d *subjects.Declaration, request string) Outcome {
+		return h.askNATS(d, "", h.binary(d, request))
 	}},
 }
 
 // Message is a request of the callback, from its JSON.
-func (w *Homeserver) Message(d *subjects.Declaration, request string) proto.Message {
-	w.Helper()
+func (h *Homeserver) Message(d *subjects.Declaration, request string) proto.Message {
+	h.Helper()
 	m := d.NewRequest()
 	if err := wire.FromJSON([]byte(request), m, true); err != nil {
-		w.Fatalf("%s: %v", request, err)
+		h.Fatalf("%s: %v", request, err)
 	}
 	return m
 }
 
-func (w *Homeserver) binary(d *subjects.Declaration, request string) []byte {
-	w.Helper()
-	data, err := proto.Marshal(w.Message(d, request))
+func (h *Homeserver) binary(d *subjects.Declaration, request string) []byte {
+	h.Helper()
+	data, err := proto.Marshal(h.Message(d, request))
 	if err != nil {
-		w.Fatal(err)
+		h.Fatal(err)
 	}
 	return data
 }
 
 // askTyped calls the method that a homeserver in Go would.
-func (w *Homeserver) askTyped(d *subjects.Declaration, request string) Outcome {
-	w.Helper()
-	category := reflect.ValueOf(w.client.Categories).FieldByName(Exported(d.Category.Name))
+func (h *Homeserver) askTyped(d *subjects.Declaration, request string) Outcome {
+	h.Helper()
+	category := reflect.ValueOf(h.client.Categories).FieldByName(Exported(d.Category.Name))
 	method := category.MethodByName(methodName(d))
-	results := method.Call([]reflect.Value{reflect.ValueOf(Bounded(w.T)), reflect.ValueOf(w.Message(d, request))})
+	results := method.Call([]reflect.Value{reflect.ValueOf(Bounded(h.T)), reflect.ValueOf(h.Message(d, request))})
 	if err, _ := reflect.TypeAssert[error](results[1]); err != nil {
 		var failed *bus.Error
 		if !errors.As(err, &failed) {
-			w.Fatalf("the ask failed with %v", err)
+			h.Fatalf("the ask failed with %v", err)
 		}
 		return Outcome{Failed: failed.Module + " " + wire.KindName(failed.Kind)}
 	}
 	decision := results[0]
 	o := Outcome{DecidedBy: decision.FieldByName("DecidedBy").String()}
 	if answer := decision.FieldByName("Answer"); !answer.IsNil() {
-		o.Answer = w.Plain(answer.Interface().(proto.Message))
+		o.Answer = h.Plain(answer.Interface().(proto.Message))
 	}
 	for _, f := range decision.FieldByName("Failures").Interface().([]bus.Failure) {
 		o.Failures = append(o.Failures, failure(f.Module, f.Kind, f.Policy))
 	}
-	w.hasRevision(decision.FieldByName("RosterRevision").Uint())
+	h.hasRevision(decision.FieldByName("RosterRevision").Uint())
 	return o
 }
 
@@ -196,19 +196,19 @@ func failure(module string, kind rosterv1.FailureKind, policy callbacksv1.OnFail
 }
 
 // Plain is the message as JSON has it, read into maps and slices.
-func (w *Homeserver) Plain(m proto.Message) any {
-	w.Helper()
+func (h *Homeserver) Plain(m proto.Message) any {
+	h.Helper()
 	text, err := wire.ToJSON(m)
 	if err != nil {
-		w.Fatal(err)
+		h.Fatal(err)
 	}
-	return parsed(w.T, string(text))
+	return parsed(h.T, string(text))
 }
 
-func (w *Homeserver) hasRevision(got uint64) {
-	w.Helper()
+func (h *Homeserver) hasRevision(got uint64) {
+	h.Helper()
 	if got == 0 {
-		w.Error("no roster revision")
+		h.Error("no roster revision")
 	}
 }
 
@@ -216,67 +216,67 @@ func askPath(d *subjects.Declaration) string {
 	return "/_modulebus/v1/ask/" + strings.Replace(d.FullName(), ".", "/", 1)
 }
 
-func (w *Homeserver) askHTTP(d *subjects.Declaration, contentType string, body []byte) Outcome {
-	w.Helper()
-	rsp, out := w.Request(http.MethodPost, askPath(d), body, "Content-Type", contentType)
+func (h *Homeserver) askHTTP(d *subjects.Declaration, contentType string, body []byte) Outcome {
+	h.Helper()
+	rsp, out := h.Request(http.MethodPost, askPath(d), body, "Content-Type", contentType)
 	switch got := rsp.Header.Get("Content-Type"); {
 	case rsp.StatusCode == http.StatusBadGateway && got == "application/json":
-		return w.failed(out)
+		return h.failed(out)
 	case rsp.StatusCode != http.StatusOK || got != contentType:
-		w.Fatalf("answered %s of type %q: %s", rsp.Status, got, out)
+		h.Fatalf("answered %s of type %q: %s", rsp.Status, got, out)
 	}
-	return w.decision(d, contentType == "application/json", out)
+	return h.decision(d, contentType == "application/json", out)
 }
 
-func (w *Homeserver) askNATS(d *subjects.Declaration, contentType string, body []byte) Outcome {
-	w.Helper()
-	m := &nats.Msg{Subject: subjects.For(w.Name).Ask(d), Data: body, Header: nats.Header{}}
+func (h *Homeserver) askNATS(d *subjects.Declaration, contentType string, body []byte) Outcome {
+	h.Helper()
+	m := &nats.Msg{Subject: subjects.For(h.Name).Ask(d), Data: body, Header: nats.Header{}}
 	if contentType != "" {
 		m.Header.Set("Content-Type", contentType)
 	}
-	reply, err := w.Nc.RequestMsgWithContext(Bounded(w.T), m)
+	reply, err := h.Nc.RequestMsgWithContext(Bounded(h.T), m)
 	if err != nil {
-		w.Fatal(err)
+		h.Fatal(err)
 	}
 	switch code := reply.Header.Get("Nats-Service-Error-Code"); {
 	case code == "502" && reply.Header.Get("Nats-Service-Error") != "":
-		return w.failed(reply.Data)
+		return h.failed(reply.Data)
 	case code != "":
-		w.Fatalf("answered %s %s: %s", code, reply.Header.Get("Nats-Service-Error"), reply.Data)
+		h.Fatalf("answered %s %s: %s", code, reply.Header.Get("Nats-Service-Error"), reply.Data)
 	case reply.Header.Get("Content-Type") != contentType:
-		w.Fatalf("answered with type %q", reply.Header.Get("Content-Type"))
+		h.Fatalf("answered with type %q", reply.Header.Get("Content-Type"))
 	}
-	return w.decision(d, contentType == "application/json", reply.Data)
+	return h.decision(d, contentType == "application/json", reply.Data)
 }
 
 // failed reads the error of an ask without a decision.
-func (w *Homeserver) failed(body []byte) Outcome {
-	w.Helper()
+func (h *Homeserver) failed(body []byte) Outcome {
+	h.Helper()
 	var e struct{ Errcode, Error, Module, Failure string }
 	if err := json.Unmarshal(body, &e); err != nil || e.Errcode != "M_UNKNOWN" || e.Error == "" {
-		w.Fatalf("%v in %s", err, body)
+		h.Fatalf("%v in %s", err, body)
 	}
 	return Outcome{Failed: e.Module + " " + e.Failure}
 }
 
 // decision reads the message that a decision is over HTTP.
-func (w *Homeserver) decision(d *subjects.Declaration, inJSON bool, body []byte) Outcome {
-	w.Helper()
+func (h *Homeserver) decision(d *subjects.Declaration, inJSON bool, body []byte) Outcome {
+	h.Helper()
 	if inJSON {
-		return w.decisionJSON(body)
+		return h.decisionJSON(body)
 	}
 	m := &rosterv1.Decision{}
 	if err := proto.Unmarshal(body, m); err != nil {
-		w.Fatal(err)
+		h.Fatal(err)
 	}
-	w.hasRevision(m.GetRosterRevision())
+	h.hasRevision(m.GetRosterRevision())
 	o := Outcome{DecidedBy: m.GetDecidedBy()}
 	if m.Answer != nil {
 		answer := d.NewReply()
 		if err := proto.Unmarshal(m.GetAnswer(), answer); err != nil {
-			w.Fatal(err)
+			h.Fatal(err)
 		}
-		o.Answer = w.Plain(answer)
+		o.Answer = h.Plain(answer)
 	}
 	for _, f := range m.GetFailures() {
 		o.Failures = append(o.Failures, failure(f.GetModule(), f.GetFailure(), f.GetPolicy()))
@@ -284,8 +284,8 @@ func (w *Homeserver) decision(d *subjects.Declaration, inJSON bool, body []byte)
 	return o
 }
 
-func (w *Homeserver) decisionJSON(body []byte) Outcome {
-	w.Helper()
+func (h *Homeserver) decisionJSON(body []byte) Outcome {
+	h.Helper()
 	var m struct {
 		Answer         any
 		DecidedBy      *string `json:"decided_by"`
@@ -296,9 +296,9 @@ func (w *Homeserver) decisionJSON(body []byte) Outcome {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&m); err != nil || m.Failures == nil || m.DecidedBy != nil && *m.DecidedBy == "" {
-		w.Fatalf("%v in %s", err, body)
+		h.Fatalf("%v in %s", err, body)
 	}
-	w.hasRevision(m.RosterRevision)
+	h.hasRevision(m.RosterRevision)
 	o := Outcome{Answer: m.Answer}
 	if m.DecidedBy != nil {
 		o.DecidedBy = *m.DecidedBy

@@ -17,10 +17,10 @@ func TestModuleSeesWhatTheOperatorsProxiesSayOfAClient(t *testing.T) {
 		"[192.0.2.1]":   "127.0.0.1",
 		"[]":            "127.0.0.1",
 	} {
-		w := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: page\nhttp: {listen: '127.0.0.1:0', trusted_proxies: "+trusted+"}\n")
-		serveFrom(t, w)
-		w.Settle()
-		_, out := w.Request("GET", "/_synapse/client/page", nil, "X-Forwarded-For", "192.0.2.7")
+		h := testbed.Open(t, natstest.InProcess(t), "example.com", "  - module: page\nhttp: {listen: '127.0.0.1:0', trusted_proxies: "+trusted+"}\n")
+		serveFrom(t, h)
+		h.Settle()
+		_, out := h.Request("GET", "/_synapse/client/page", nil, "X-Forwarded-For", "192.0.2.7")
 		if string(out) != want {
 			t.Errorf("trusting %s, the module sees %q; want %s", trusted, out, want)
 		}
@@ -28,7 +28,7 @@ func TestModuleSeesWhatTheOperatorsProxiesSayOfAClient(t *testing.T) {
 }
 
 // serveFrom runs a module whose page says where a request comes from.
-func serveFrom(t *testing.T, w *testbed.Homeserver) {
+func serveFrom(t *testing.T, h *testbed.Homeserver) {
 	t.Helper()
 	page := modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
 		api.RegisterWebResource("/_synapse/client/page", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -38,8 +38,8 @@ func serveFrom(t *testing.T, w *testbed.Homeserver) {
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	nc := natstest.Connect(t, w.Home)
-	go func() { ended <- modulekit.Run(ctx, nc, page, modulekit.Options{ServerName: w.Name, Module: "page"}) }()
+	nc := natstest.Connect(t, h.Home)
+	go func() { ended <- modulekit.Run(ctx, nc, page, modulekit.Options{ServerName: h.Name, Module: "page"}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
