@@ -22,10 +22,10 @@ import (
 
 func TestCrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("exit", "3"), MinDelay: time.Millisecond})
+	s := run(t, Options{Command: self("exit", "3"), MinDelay: time.Millisecond})
 	low, high := 500*time.Microsecond, time.Millisecond
 	for range 5 {
-		w, e := next(t, r.started), next(t, r.exited)
+		w, e := next(t, s.started), next(t, s.exited)
 		if e.Worker != w || e.Status != 3 || e.Next != Restarts || e.Delay < low || e.Delay > high {
 			t.Errorf("%+v, want a delay of %v to %v", e, low, high)
 		}
@@ -38,61 +38,61 @@ func TestCrashedWorkerIsRestartedLaterAndLater(t *testing.T) {
 
 func TestProcessThatEndsHasCrashed(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("exit", "0"), MinDelay: time.Millisecond})
-	e := next(t, r.exited)
+	s := run(t, Options{Command: self("exit", "0"), MinDelay: time.Millisecond})
+	e := next(t, s.exited)
 	if e.Next != Restarts || e.Err == nil || e.Status != 0 {
 		t.Errorf("%+v", e)
 	}
-	next(t, r.exited)
+	next(t, s.exited)
 }
 
 func TestProcessKilledByASignalHasCrashed(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("stubborn"), MinDelay: time.Millisecond, Drain: time.Millisecond})
-	r.answer()
-	syscall.Kill(next(t, r.started).PID, syscall.SIGKILL)
-	e := next(t, r.exited)
+	s := run(t, Options{Command: self("stubborn"), MinDelay: time.Millisecond, Drain: time.Millisecond})
+	s.answer()
+	syscall.Kill(next(t, s.started).PID, syscall.SIGKILL)
+	e := next(t, s.exited)
 	if e.Next != Restarts || e.Status != -1 || !strings.HasSuffix(e.Err.Error(), "signal: killed") {
 		t.Errorf("%+v", e)
 	}
-	next(t, r.started)
+	next(t, s.started)
 }
 
 func TestRefusalWaitsForAnotherConfiguration(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")
-	r := run(t, Options{Command: self("needs", file), MinDelay: time.Nanosecond, MaxDelay: time.Nanosecond})
-	e := next(t, r.exited)
+	s := run(t, Options{Command: self("needs", file), MinDelay: time.Nanosecond, MaxDelay: time.Nanosecond})
+	e := next(t, s.exited)
 	if e.Next != AwaitsConfig || e.Status != Refused || e.Said != "refused: config.deny: not a list" || e.Err == nil {
 		t.Errorf("%+v", e)
 	}
-	r.group.Reconfigure()
-	if e := next(t, r.exited); e.Next != AwaitsConfig {
+	s.group.Reconfigure()
+	if e := next(t, s.exited); e.Next != AwaitsConfig {
 		t.Errorf("%+v", e)
 	}
-	if n := len(r.started); n != 2 {
+	if n := len(s.started); n != 2 {
 		t.Errorf("started %d times", n)
 	}
 	os.WriteFile(file, nil, 0o600)
-	r.group.Reconfigure()
-	r.answer().says("up ")
+	s.group.Reconfigure()
+	s.answer().says("up ")
 }
 
 func TestChangeDuringARefusalIsNotMissed(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "config")
-	var r *trial
+	var s *stage
 	starts := 0
 	o := Options{Command: self("needs", file)}
 	o.Started = func(Worker) {
 		if starts++; starts == 1 {
-			r.group.Reconfigure()
+			s.group.Reconfigure()
 		}
 	}
-	r = prepare(t, o)
-	r.begin()
+	s = prepare(t, o)
+	s.begin()
 	for range 2 {
-		if e := next(t, r.exited); e.Next != AwaitsConfig {
+		if e := next(t, s.exited); e.Next != AwaitsConfig {
 			t.Errorf("%+v", e)
 		}
 	}
@@ -100,17 +100,17 @@ func TestChangeDuringARefusalIsNotMissed(t *testing.T) {
 
 func TestRestartWaitsForItsDelay(t *testing.T) {
 	t.Parallel()
-	var r *trial
+	var s *stage
 	starts := make(chan time.Time, 100)
 	o := Options{Command: self("exit", "3"), MinDelay: 100 * time.Millisecond}
 	o.Started = func(Worker) {
 		starts <- time.Now()
-		r.group.Reconfigure() // which is no reason to haste, once it has come to a worker that ran
+		s.group.Reconfigure() // which is no reason to haste, once it has come to a worker that ran
 	}
-	r = prepare(t, o)
-	r.begin()
+	s = prepare(t, o)
+	s.begin()
 	next(t, starts)
-	e := next(t, r.exited)
+	e := next(t, s.exited)
 	if got := next(t, starts).Sub(e.At); got < e.Delay {
 		t.Errorf("%v after %+v", got, e)
 	}
@@ -118,13 +118,13 @@ func TestRestartWaitsForItsDelay(t *testing.T) {
 
 func TestReconfigureEndsAnyWait(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("exit", "3"), MinDelay: time.Hour, MaxDelay: time.Hour})
+	s := run(t, Options{Command: self("exit", "3"), MinDelay: time.Hour, MaxDelay: time.Hour})
 	for range 3 {
-		if e := next(t, r.exited); e.Delay < 30*time.Minute {
+		if e := next(t, s.exited); e.Delay < 30*time.Minute {
 			t.Errorf("%+v", e)
 		}
-		next(t, r.started)
-		r.group.Reconfigure()
+		next(t, s.started)
+		s.group.Reconfigure()
 	}
 }
 
@@ -136,25 +136,25 @@ func TestProcessHasItsOwnID(t *testing.T) {
 	}
 	o := Options{Command: self("serve"), Workers: 2, MinDelay: time.Millisecond}
 	o.WorkerID = func(n int) string { return strconv.Itoa(n) + <-ids }
-	r := run(t, o)
+	s := run(t, o)
 	seen := map[string]bool{}
 	for range 2 {
-		w := next(t, r.started)
+		w := next(t, s.started)
 		seen[w.ID] = true
 		if w.ID[0] != byte('0'+w.Ordinal) {
 			t.Errorf("%+v", w)
 		}
 	}
-	first, second := r.answer(), r.answer()
+	first, second := s.answer(), s.answer()
 	for _, c := range []*call{first, second} {
 		if line, _ := c.lines.ReadString('\n'); !seen[strings.TrimSpace(strings.TrimPrefix(line, "up "))] {
 			t.Errorf("%q of %v", line, seen)
 		}
 	}
 	first.end() // read when it drains
-	r.stop()
+	s.stop()
 	second.end()
-	next(t, r.done)
+	next(t, s.done)
 	if len(seen) != 2 {
 		t.Error(seen)
 	}
@@ -162,13 +162,13 @@ func TestProcessHasItsOwnID(t *testing.T) {
 
 func TestWorkerDrains(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("serve"), Drain: patience})
-	c := r.answer()
+	s := run(t, Options{Command: self("serve"), Drain: patience})
+	c := s.answer()
 	c.says("up ")
-	r.stop()
+	s.stop()
 	c.says("draining")
 	select {
-	case err := <-r.done:
+	case err := <-s.done:
 		t.Fatal("did not wait", err)
 	default:
 	}
@@ -176,24 +176,24 @@ func TestWorkerDrains(t *testing.T) {
 	if said := c.over(); said != "" {
 		t.Errorf("the worker said %q", said)
 	}
-	if err := next(t, r.done); err != nil {
+	if err := next(t, s.done); err != nil {
 		t.Error(err)
 	}
-	if e := next(t, r.exited); e.Next != Stops || e.Err != nil || e.Status != 0 {
+	if e := next(t, s.exited); e.Next != Stops || e.Err != nil || e.Status != 0 {
 		t.Errorf("%+v", e)
 	}
 }
 
 func TestWorkerThatIgnoresSIGTERMIsKilled(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("stubborn"), Drain: 50 * time.Millisecond})
-	c := r.answer()
-	r.stop()
-	if err := next(t, r.done); err != nil {
+	s := run(t, Options{Command: self("stubborn"), Drain: 50 * time.Millisecond})
+	c := s.answer()
+	s.stop()
+	if err := next(t, s.done); err != nil {
 		t.Error(err)
 	}
 	c.over()
-	e := next(t, r.exited)
+	e := next(t, s.exited)
 	if e.Next != Stops || e.Err == nil || !strings.Contains(e.Err.Error(), "still running 50ms after SIGTERM") {
 		t.Errorf("%+v", e)
 	}
@@ -206,31 +206,31 @@ func shell(script string) []string {
 // As under `go run`: the process that was started dies of SIGTERM, and its child is still to drain.
 func TestChildDrains(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: shell("SELF serve & wait"), Drain: patience})
-	c := r.answer()
+	s := run(t, Options{Command: shell("SELF serve & wait"), Drain: patience})
+	c := s.answer()
 	c.says("up ")
-	r.stop()
+	s.stop()
 	c.says("draining")
-	if e := next(t, r.exited); e.Next != Stops || e.Err != nil {
+	if e := next(t, s.exited); e.Next != Stops || e.Err != nil {
 		t.Errorf("%+v", e)
 	}
 	select {
-	case err := <-r.done:
+	case err := <-s.done:
 		t.Fatal("did not wait", err)
 	default:
 	}
 	c.end()
-	if err := next(t, r.done); err != nil {
+	if err := next(t, s.done); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestChildIsKilled(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: shell("SELF stubborn & wait"), Drain: 50 * time.Millisecond})
-	c := r.answer()
-	r.stop()
-	if err := next(t, r.done); err != nil {
+	s := run(t, Options{Command: shell("SELF stubborn & wait"), Drain: 50 * time.Millisecond})
+	c := s.answer()
+	s.stop()
+	if err := next(t, s.done); err != nil {
 		t.Error(err)
 	}
 	c.over()
@@ -238,25 +238,25 @@ func TestChildIsKilled(t *testing.T) {
 
 func TestLeftoversOfACrashAreGoneBeforeTheNextStart(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("leave", "stubborn"), Drain: 50 * time.Millisecond, MinDelay: time.Millisecond})
-	first := r.answer()
-	if e := next(t, r.exited); e.Status != 3 || e.Next != Restarts {
+	s := run(t, Options{Command: self("leave", "stubborn"), Drain: 50 * time.Millisecond, MinDelay: time.Millisecond})
+	first := s.answer()
+	if e := next(t, s.exited); e.Status != 3 || e.Next != Restarts {
 		t.Errorf("%+v", e)
 	}
-	second := r.answer()
+	second := s.answer()
 	first.SetDeadline(time.Now().Add(time.Second)) // the kernel closes a dead process's connections
 	first.over()
-	r.stop()
-	next(t, r.done)
+	s.stop()
+	next(t, s.done)
 	second.over()
 }
 
 func TestLeftoversOfACrashMayDrain(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("leave", "serve"), Drain: patience, MinDelay: time.Hour, MaxDelay: time.Hour})
-	c := r.answer()
+	s := run(t, Options{Command: self("leave", "serve"), Drain: patience, MinDelay: time.Hour, MaxDelay: time.Hour})
+	c := s.answer()
 	c.says("up ")
-	next(t, r.exited)
+	next(t, s.exited)
 	c.says("draining")
 	c.end()
 	if said := c.over(); said != "" {
@@ -294,10 +294,10 @@ func TestOutput(t *testing.T) {
 	long := strings.Repeat("x", childlog.MaxLine)
 	o := Options{Command: self("say", "out\n", "err\n", `{"level":"debug","n":1,"message":"deep"}`+"\n"+long[:1000])}
 	o.WorkerID = func(int) string { return "w1" }
-	r := run(t, o)
+	s := run(t, o)
 	want := map[string]string{"out": "info stdout", "err": "warn stderr", "deep": "debug <nil>", long[:1000]: "info stdout"}
 	for len(want) > 0 {
-		m := next(t, r.log)
+		m := next(t, s.log)
 		message, _ := m["message"].(string)
 		if got := fmt.Sprint(m["level"], " ", m["stream"]); want[message] != "" && got != want[message] {
 			t.Errorf("%q: %s", message, got)
@@ -307,19 +307,19 @@ func TestOutput(t *testing.T) {
 		}
 		delete(want, message)
 	}
-	if e := next(t, r.exited); e.Said != "err" {
+	if e := next(t, s.exited); e.Said != "err" {
 		t.Errorf("%+v", e)
 	}
 }
 
 func TestFloodIsCut(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("flood"), MinDelay: time.Hour, MaxDelay: time.Hour})
-	m := r.line(strings.Repeat("x", childlog.MaxLine))
+	s := run(t, Options{Command: self("flood"), MinDelay: time.Hour, MaxDelay: time.Hour})
+	m := s.line(strings.Repeat("x", childlog.MaxLine))
 	if m["cut"] != true {
 		t.Error("not marked")
 	}
-	r.line("end")
+	s.line("end")
 }
 
 func TestCommandThatCannotBeStarted(t *testing.T) {
@@ -341,8 +341,8 @@ func TestCommandThatCannotBeStarted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.o.MinDelay = time.Millisecond
-			r := run(t, tt.o)
-			e := next(t, r.exited)
+			s := run(t, tt.o)
+			e := next(t, s.exited)
 			if e.Next != Restarts || e.PID != 0 || e.Status != -1 || !errors.Is(e.Err, tt.is) {
 				t.Errorf("%+v", e)
 			}
@@ -351,7 +351,7 @@ func TestCommandThatCannotBeStarted(t *testing.T) {
 					t.Errorf("%q is not in: %v", want, e.Err)
 				}
 			}
-			if e := next(t, r.exited); len(r.started) > 0 || e.Delay < time.Millisecond {
+			if e := next(t, s.exited); len(s.started) > 0 || e.Delay < time.Millisecond {
 				t.Errorf("not later: %+v", e)
 			}
 		})
@@ -375,10 +375,10 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	for name, command := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := run(t, Options{Command: command, MinDelay: time.Hour, MaxDelay: time.Hour})
-			next(t, r.exited)
-			r.stop()
-			if err := next(t, r.done); err != nil {
+			s := run(t, Options{Command: command, MinDelay: time.Hour, MaxDelay: time.Hour})
+			next(t, s.exited)
+			s.stop()
+			if err := next(t, s.done); err != nil {
 				t.Error(err)
 			}
 		})
@@ -407,8 +407,8 @@ func TestEnvironmentOfAWorkerIsAShortList(t *testing.T) {
 
 func TestReasonHasTheLastWords(t *testing.T) {
 	t.Parallel()
-	r := run(t, Options{Command: self("say", "", "panic: boom\n\ngoroutine 1 [running]:\n"), MinDelay: time.Hour, MaxDelay: time.Hour})
-	if e := next(t, r.exited); e.Reason() != "demo: worker 0: exit status 3: panic: boom" {
+	s := run(t, Options{Command: self("say", "", "panic: boom\n\ngoroutine 1 [running]:\n"), MinDelay: time.Hour, MaxDelay: time.Hour})
+	if e := next(t, s.exited); e.Reason() != "demo: worker 0: exit status 3: panic: boom" {
 		t.Error(e.Reason())
 	}
 }

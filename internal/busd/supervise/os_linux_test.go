@@ -29,23 +29,23 @@ func TestWorkersDieWithTheirSupervisor(t *testing.T) {
 func TestWorkersOutliveThreads(t *testing.T) {
 	t.Parallel()
 	const workers = 4
-	var r *trial
+	var s *stage
 	o := Options{Command: self("serve"), Workers: workers}
 	o.Started = func(w Worker) {
 		endThreads(20)
-		r.started <- w
+		s.started <- w
 	}
-	r = prepare(t, o)
-	r.begin()
+	s = prepare(t, o)
+	s.begin()
 	for range workers {
-		next(t, r.started)
-		c := r.answer()
+		next(t, s.started)
+		c := s.answer()
 		c.says("up ")
 		c.end() // when it is told
 	}
-	r.stop()
+	s.stop()
 	for range workers {
-		if e := next(t, r.exited); e.Next != Stops {
+		if e := next(t, s.exited); e.Next != Stops {
 			t.Errorf("%+v", e)
 		}
 	}

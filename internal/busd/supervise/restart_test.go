@@ -13,29 +13,29 @@ import (
 )
 
 // replaced is a group of so many workers that serve, with the connections of all.
-func replaced(t *testing.T, workers int) (*trial, []*call) {
+func replaced(t *testing.T, workers int) (*stage, []*call) {
 	t.Helper()
 	var ids atomic.Int32
-	r := run(t, Options{Command: self("serve"), Workers: workers, WorkerID: func(int) string { return strconv.Itoa(int(ids.Add(1))) }})
+	s := run(t, Options{Command: self("serve"), Workers: workers, WorkerID: func(int) string { return strconv.Itoa(int(ids.Add(1))) }})
 	var calls []*call
 	for range workers {
-		calls = append(calls, r.answer())
-		next(t, r.started)
+		calls = append(calls, s.answer())
+		next(t, s.started)
 	}
-	return r, calls
+	return s, calls
 }
 
 func TestRestartStopsAWorkerOnlyWhenAnotherIsReady(t *testing.T) {
 	t.Parallel()
-	r, old := replaced(t, 1)
+	s, old := replaced(t, 1)
 	ready := make(chan error)
 	done := make(chan error, 1)
-	go func() { done <- r.group.Restart(t.Context(), func(context.Context, Worker) error { return <-ready }) }()
-	fresh := r.answer()
+	go func() { done <- s.group.Restart(t.Context(), func(context.Context, Worker) error { return <-ready }) }()
+	fresh := s.answer()
 	fresh.says("up 2")
 	old[0].says("up 1")
-	if w := next(t, r.started); w.ID != "2" || len(r.exited) > 0 {
-		t.Errorf("started %+v, and %d ended", w, len(r.exited))
+	if w := next(t, s.started); w.ID != "2" || len(s.exited) > 0 {
+		t.Errorf("started %+v, and %d ended", w, len(s.exited))
 	}
 	ready <- nil
 	old[0].says("draining")
@@ -43,20 +43,20 @@ func TestRestartStopsAWorkerOnlyWhenAnotherIsReady(t *testing.T) {
 	if err := next(t, done); err != nil {
 		t.Error(err)
 	}
-	if e := next(t, r.exited); e.ID != "1" || e.Next != Stops || e.Err != nil {
+	if e := next(t, s.exited); e.ID != "1" || e.Next != Stops || e.Err != nil {
 		t.Errorf("%+v", e)
 	}
-	if p := r.group.Processes(); len(p) != 1 || p[0].ID != "2" || p[0].Ends != 0 || p[0].Started.IsZero() {
+	if p := s.group.Processes(); len(p) != 1 || p[0].ID != "2" || p[0].Ends != 0 || p[0].Started.IsZero() {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestRestartKeepsAWorkerWhoseSuccessorIsNotReady(t *testing.T) {
 	t.Parallel()
-	r, _ := replaced(t, 2)
+	s, _ := replaced(t, 2)
 	var successor *call
-	err := r.group.Restart(t.Context(), func(context.Context, Worker) error {
-		successor = r.answer()
+	err := s.group.Restart(t.Context(), func(context.Context, Worker) error {
+		successor = s.answer()
 		defer successor.end()
 		return errors.New("it has not joined")
 	})
@@ -64,7 +64,7 @@ func TestRestartKeepsAWorkerWhoseSuccessorIsNotReady(t *testing.T) {
 		t.Error(err)
 	}
 	successor.over()
-	if p := r.group.Processes(); len(p) != 2 || p[0].ID == "3" || p[1].ID == "3" || p[0].Started.IsZero() || p[1].Started.IsZero() {
+	if p := s.group.Processes(); len(p) != 2 || p[0].ID == "3" || p[1].ID == "3" || p[0].Started.IsZero() || p[1].Started.IsZero() {
 		t.Errorf("%+v", p)
 	}
 }
@@ -75,10 +75,10 @@ func TestRestartKeepsAWorkerWhoseSuccessorEnds(t *testing.T) {
 	folder := t.TempDir()
 	file := filepath.Join(folder, "good")
 	os.WriteFile(file, nil, 0o600)
-	r := run(t, Options{Command: self("needs", file), WorkerID: func(int) string { starts.Add(1); return "w" }})
-	c := r.answer()
+	s := run(t, Options{Command: self("needs", file), WorkerID: func(int) string { starts.Add(1); return "w" }})
+	c := s.answer()
 	os.Remove(file)
-	err := r.group.Restart(t.Context(), func(ctx context.Context, _ Worker) error { <-ctx.Done(); return ctx.Err() })
+	err := s.group.Restart(t.Context(), func(ctx context.Context, _ Worker) error { <-ctx.Done(); return ctx.Err() })
 	if err == nil || !strings.Contains(err.Error(), "refused its configuration") || !strings.Contains(err.Error(), "config.deny: not a list") {
 		t.Error(err)
 	}
@@ -90,16 +90,16 @@ func TestRestartKeepsAWorkerWhoseSuccessorEnds(t *testing.T) {
 
 func TestRestartWaitsForAnotherAsLongAsItMay(t *testing.T) {
 	t.Parallel()
-	r, old := replaced(t, 1)
+	s, old := replaced(t, 1)
 	works, ready, done := make(chan struct{}), make(chan error), make(chan error, 1)
 	go func() {
-		done <- r.group.Restart(t.Context(), func(context.Context, Worker) error { close(works); return <-ready })
+		done <- s.group.Restart(t.Context(), func(context.Context, Worker) error { close(works); return <-ready })
 	}()
 	next(t, works)
-	r.answer()
+	s.answer()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.group.Restart(ctx, nil); !errors.Is(err, errRestarting) {
+	if err := s.group.Restart(ctx, nil); !errors.Is(err, errRestarting) {
 		t.Error(err)
 	}
 	ready <- nil
@@ -119,40 +119,40 @@ func TestRestartOfAGroupThatDoesNotRunIsAnError(t *testing.T) {
 
 func TestRestartEndsWithItsGroup(t *testing.T) {
 	t.Parallel()
-	r, old := replaced(t, 1)
+	s, old := replaced(t, 1)
 	done := make(chan error, 1)
 	waits := make(chan struct{})
 	go func() {
-		done <- r.group.Restart(context.Background(), func(ctx context.Context, _ Worker) error {
+		done <- s.group.Restart(context.Background(), func(ctx context.Context, _ Worker) error {
 			close(waits)
 			<-ctx.Done()
 			return ctx.Err()
 		})
 	}()
 	next(t, waits)
-	fresh := r.answer()
-	r.stop()
+	fresh := s.answer()
+	s.stop()
 	old[0].end()
 	fresh.end()
 	if err := next(t, done); err == nil {
 		t.Error("no error")
 	}
-	if err := next(t, r.done); err != nil {
+	if err := next(t, s.done); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestWorkerStoppedByHandIsNoWarning(t *testing.T) {
 	t.Parallel()
-	r, calls := replaced(t, 1)
-	w := r.group.Processes()[0]
+	s, calls := replaced(t, 1)
+	w := s.group.Processes()[0]
 	syscall.Kill(w.PID, syscall.SIGTERM)
 	calls[0].end()
-	if m := r.line("worker ended"); m["level"] != "info" || m["next"] != "restarts" {
+	if m := s.line("worker ended"); m["level"] != "info" || m["next"] != "restarts" {
 		t.Errorf("%v", m)
 	}
-	next(t, r.exited)
-	if p := r.group.Processes()[0]; p.Ends != 1 || p.Last == nil || !strings.Contains(p.Last.Err.Error(), "exit status 0") {
+	next(t, s.exited)
+	if p := s.group.Processes()[0]; p.Ends != 1 || p.Last == nil || !strings.Contains(p.Last.Err.Error(), "exit status 0") {
 		t.Errorf("%+v", p)
 	}
 }

@@ -17,8 +17,8 @@ import (
 // patience is how long a test waits for what must happen.
 const patience = 30 * time.Second
 
-// trial is a group under test.
-type trial struct {
+// stage is a group under test.
+type stage struct {
 	t       *testing.T
 	group   *Group
 	stop    context.CancelFunc
@@ -30,16 +30,16 @@ type trial struct {
 }
 
 // run starts a group and stops it with the test.
-func run(t *testing.T, o Options) *trial {
+func run(t *testing.T, o Options) *stage {
 	t.Helper()
-	r := prepare(t, o)
-	r.begin()
-	return r
+	s := prepare(t, o)
+	s.begin()
+	return s
 }
 
-func prepare(t *testing.T, o Options) *trial {
+func prepare(t *testing.T, o Options) *stage {
 	t.Helper()
-	r := &trial{
+	s := &stage{
 		t:       t,
 		done:    make(chan error, 1),
 		started: make(chan Worker, 100),
@@ -48,22 +48,22 @@ func prepare(t *testing.T, o Options) *trial {
 		calls:   listen(t),
 	}
 	o.Module = "demo"
-	o.Env = append(childOf(r.calls), "GOCOVERDIR="+t.TempDir())
+	o.Env = append(childOf(s.calls), "GOCOVERDIR="+t.TempDir())
 	if o.Started == nil {
-		o.Started = func(w Worker) { r.started <- w }
+		o.Started = func(w Worker) { s.started <- w }
 	}
-	o.Exited = func(e Exit) { r.exited <- e }
-	o.Log = zerolog.New(r)
-	r.group = New(o)
-	return r
+	o.Exited = func(e Exit) { s.exited <- e }
+	o.Log = zerolog.New(s)
+	s.group = New(o)
+	return s
 }
 
-func (r *trial) begin() {
+func (s *stage) begin() {
 	var ctx context.Context
-	ctx, r.stop = context.WithCancel(r.t.Context())
+	ctx, s.stop = context.WithCancel(s.t.Context())
 	var once sync.WaitGroup
-	once.Go(func() { r.done <- r.group.Run(ctx) })
-	r.t.Cleanup(func() { r.stop(); once.Wait() })
+	once.Go(func() { s.done <- s.group.Run(ctx) })
+	s.t.Cleanup(func() { s.stop(); once.Wait() })
 }
 
 func listen(t *testing.T) net.Listener {
@@ -77,13 +77,13 @@ func listen(t *testing.T) net.Listener {
 }
 
 // Write takes a line of the group's log. What a test does not look at may be lost.
-func (r *trial) Write(line []byte) (int, error) {
+func (s *stage) Write(line []byte) (int, error) {
 	var m map[string]any
 	if err := json.Unmarshal(line, &m); err != nil {
 		m = map[string]any{"invalid": string(line)}
 	}
 	select {
-	case r.log <- m:
+	case s.log <- m:
 	default:
 	}
 	return len(line), nil
@@ -107,10 +107,10 @@ func next[T any](t *testing.T, c <-chan T) T {
 }
 
 // line returns the next line of the log with that message.
-func (r *trial) line(message string) map[string]any {
-	r.t.Helper()
+func (s *stage) line(message string) map[string]any {
+	s.t.Helper()
 	for {
-		m := next(r.t, r.log)
+		m := next(s.t, s.log)
 		if m["message"] == message {
 			return m
 		}
@@ -125,7 +125,7 @@ type call struct {
 }
 
 // answer returns the next worker's connection.
-func (r *trial) answer() *call { r.t.Helper(); return answer(r.t, r.calls) }
+func (s *stage) answer() *call { s.t.Helper(); return answer(s.t, s.calls) }
 
 func answer(t *testing.T, l net.Listener) *call {
 	t.Helper()
