@@ -21,8 +21,11 @@ type shadow struct {
 }
 
 // gatherTime is how long questions for modules in shadow are gathered, so that they are asked together, and beside few asks that
-// somebody waits for.
-const gatherTime = 10 * time.Millisecond
+// somebody waits for. Once there are gatherMost of them, they are asked at once, so that there is room for the next ones.
+const (
+	gatherTime = 10 * time.Millisecond
+	gatherMost = maxShadowed / 2
+)
 
 // shadowing is one ask that is repeated for modules in shadow.
 type shadowing struct {
@@ -89,8 +92,11 @@ func (s *shadowing) over() {
 func (c *Client) gather(s *shadowing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.gathered = append(c.gathered, s); len(c.gathered) == 1 {
+	switch c.gathered = append(c.gathered, s); len(c.gathered) {
+	case 1:
 		time.AfterFunc(gatherTime, c.repeatGathered)
+	case gatherMost:
+		go c.repeatGathered()
 	}
 }
 

@@ -99,6 +99,26 @@ func TestShadowIsAskedWhenTheAskIsOver(t *testing.T) {
 	})
 }
 
+// A module in shadow that answers at once is asked all, however many asks come in one moment.
+func TestShadowThatAnswersAtOnceIsAskedAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, _, traces := shadowed(t, scripted(arrival{0, saysNothing}), mayCreate, mayCreate.FullName())
+		const asks = 600
+		for range asks {
+			if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // What can go on has gone on, and no time has passed.
+		}
+		for range asks {
+			if modules := <-traces; len(modules) != 2 {
+				t.Fatalf("not all were asked: %+v", modules)
+			}
+		}
+	})
+}
+
 // A client that is closed asks nobody any more, and the ask that nobody repeated is known nevertheless.
 func TestCloseHandsOnAsksThatWereToBeRepeated(t *testing.T) {
 	t.Parallel()
