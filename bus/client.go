@@ -192,7 +192,7 @@ func (c *Client) end(err error) bool {
 // Close ends all that the client began, before it returns: asks under way fail with [ErrClosed], as do later ones; the
 // contexts of Module API calls under way end, and no more are served; files cannot be read any more; web requests under way
 // break off, and later ones are answered 503. It does not wait for modules, and at most a second for implementations of the
-// Module API. The connection stays open. Calling it again does nothing.
+// Module API, and two for readers of files. The connection stays open. Calling it again does nothing.
 func (c *Client) Close() {
 	c.end(ErrClosed)
 	for _, x := range slices.Backward(c.shut()) {

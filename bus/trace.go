@@ -78,8 +78,8 @@ type Trace struct {
 	Modules        []ModuleTrace // in roster order
 
 	// AwaitShadows is nil if no module was asked in shadow. Otherwise the observer may call it once, before it returns, with a
-	// function that is called on another goroutine when the modules in shadow have answered or failed. The function gets all
-	// modules, those in shadow among them, and may keep what it gets.
+	// function that is called on another goroutine when the modules in shadow have answered or failed, or when the client is closed
+	// before they were asked. The function gets all modules, and among them those in shadow that were asked; it may keep what it gets.
 	AwaitShadows func(func([]ModuleTrace))
 }
 
