@@ -272,6 +272,9 @@ func (a *asking) decide(r *roster) (Decision[proto.Message], error) {
 
 // report tells metrics, log and observer what came of the ask.
 func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowing) {
+	if shadows != nil {
+		defer shadows.over() // Also where the observer panics: Close waits for them.
+	}
 	took, outcome := time.Since(a.start), outcomeOf(d, err)
 	a.plan.metrics.asked(outcome, took)
 	a.decided(d, err, outcome)
@@ -289,9 +292,6 @@ func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowin
 		observe(&a.trace)
 		clear(a.trace.Modules)
 		a.trace = Trace{Modules: a.trace.Modules[:0]}
-	}
-	if shadows != nil {
-		shadows.over()
 	}
 }
 

@@ -158,6 +158,33 @@ func TestShadowIsAskedAboutAFileWhileItIsThere(t *testing.T) {
 	})
 }
 
+// A homeserver may recover from what its observer panics with.
+func TestObserverThatPanicsHoldsUpNoClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		check := subjects.CheckMediaFileForSpam.Declaration
+		s := &sim{script: scripted(arrival{0, saysNothing})}
+		roster := &rosterv1.Roster{
+			Revision: 1, BudgetMs: 60_000,
+			Shadows: []*rosterv1.Shadow{{Module: module(check, "next", &rosterv1.Interest{OnFailure: skip}), Asked: []string{check.FullName()}}},
+		}
+		ctx := busopts.With(t.Context(), busopts.Client{Requester: s, Roster: roster})
+		c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Observe: func(*bus.Trace) { panic("observer") }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		func() {
+			defer func() { _ = recover() }()
+			_, err := c.SpamChecker.CheckMediaFileForSpam(bus.WithFile(ctx, strings.NewReader("file"), 4), &callbacksv1.CheckMediaFileForSpamRequest{})
+			t.Errorf("the panic is gone: %v", err)
+		}()
+		c.Close()
+		if n := len(s.of("next")); n != 1 {
+			t.Errorf("the module in shadow was asked %d times", n)
+		}
+	})
+}
+
 func TestShadowIsAskedWhatItMayBeAskedAndNothingElse(t *testing.T) {
 	t.Parallel()
 	for _, asked := range [][]string{nil, {mayCreate.FullName()}} {
