@@ -139,13 +139,13 @@ class Door:
             raise self._held(question.seconds)
         if question.seconds - budget.waited <= question.seconds * LEAST or not self.breaker.enter():
             raise self._late(question.seconds)
-        answered = False
+        answered: bool | None = False
         budget.begin(began)
         try:
             answer = await self._answer(question, began, budget)
             answered = True
         except (Unreachable, CancelledError) as e:
-            answered = isinstance(e, CancelledError) or e.outage
+            answered = None if isinstance(e, Held) else isinstance(e, CancelledError) or e.outage
             budget.waited += self.reactor.seconds() - began
             raise
         finally:
@@ -166,8 +166,8 @@ class Door:
             progress = True
             return answer
         except (_Late, Unreachable) as e:
-            budget.spent = short
             if short:
+                budget.spent = True
                 raise self._held(question.seconds) from None
             raise self._late(question.seconds) if isinstance(e, _Late) else e from None
         finally:
@@ -296,7 +296,7 @@ class Door:
         return Unreachable(text, outage=False)
 
     def _held(self, seconds: float) -> Held:
-        text = f"answers held a request of a user for {seconds:g} s, and the next did not come quickly: what it decides fails"
+        text = f"a request of a user got no answer in what earlier ones left of its {seconds:g} s: what it decides fails"
         self._say(text)
         return Held(text, outage=False)
 

@@ -89,6 +89,8 @@ class Breaker:
         self.probing = True
         return True
 
-    def leave(self, answered: bool) -> None:
+    def leave(self, answered: bool | None) -> None:
+        """None says nothing of busd: the question was given up before busd's time was over."""
         self.probing = False
-        self.unanswered = 0 if answered else self.unanswered + 1
+        if answered is not None:
+            self.unanswered = 0 if answered else self.unanswered + 1

@@ -620,6 +620,41 @@ class DoorTest(TestCase):
 
         return ensureDeferred(go())
 
+    def test_a_request_that_is_over_stays_so_whatever_else_it_waits_for(self) -> Any:
+        time = Frozen()
+        door, _ = self.busd(lambda _: NOT_DONE_YET, time=time, timeout=2.0)
+        request = a_request()
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=request):
+                patient = run_in_background(door.ask, Question("c/patient", b"{}", 10.0))
+                time.advance(1)
+                quick = run_in_background(door.ask, question(door))
+            time.advance(1)
+            await self.assertFailure(quick, Held)
+            time.advance(8)
+            await self.assertFailure(patient, Unreachable)
+            with LoggingContext(name="r", server_name="localhost", request=request):
+                await self.assertFailure(run_in_background(door.ask, question(door)), Held)
+
+        return ensureDeferred(go())
+
+    def test_requests_that_are_over_say_nothing_of_busd(self) -> Any:
+        door, _, _ = self.slow(*[0.9] * 9)
+        requests = [a_request() for _ in range(3)]
+
+        async def go() -> None:
+            for _ in range(2):
+                for request in requests:
+                    with LoggingContext(name="r", server_name="localhost", request=request):
+                        await door.ask(question(door))
+            for request in requests:
+                with LoggingContext(name="r", server_name="localhost", request=request), self.assertRaises(Held):
+                    await door.ask(question(door))
+            self.assertFalse(door.breaker.open)
+
+        return ensureDeferred(go())
+
     def test_an_outage_within_a_request_is_one_where_it_was_hardly_held(self) -> Any:
         door, _, _ = self.slow(0.1, 5)
 
