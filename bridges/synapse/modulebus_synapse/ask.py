@@ -35,13 +35,16 @@ class Asker:
             return self._without(callback, args, self.config.policy(callback))
         try:
             message = encode.dumps(encode.request(callback, args, self.state.get(callback.full_name)))
-            decision = await self.door.ask(self._question(callback, message, _file(callback, args)))
+            bounded = not callback.on_failure_federated or self._is_local(callback, args)
+            decision = await self.door.ask(self._question(callback, message, _file(callback, args), bounded))
             if (decision.get("answer") or {}).get("refusal") is not None:
                 _tell(callback, args, "refused", decision.get("decided_by"), decision)
             return decision
         except Unreachable as e:
             if isinstance(e, Held) and callback.decides:  # How many questions a request is, its sender chooses. It must not open anything.
                 raise failure() from None
+            if isinstance(e, Held) and callback.adds:  # A client asks for the same again, and would never get it.
+                return {}
             return self._without(callback, args, self.config.policy(callback))
         except Refused:  # What is sent can be anybody's. It must not open what the operator opens for an outage.
             return self._without(callback, args, declared(callback))
@@ -49,9 +52,9 @@ class Asker:
             _tell(callback, args, "failed", e.body.get("module"), e.body)
             raise failure() from None
 
-    def _question(self, callback: Callback, message: bytes, path: str | None = None) -> Question:
+    def _question(self, callback: Callback, message: bytes, path: str | None = None, bounded: bool = True) -> Question:
         name = f"{callback.category}/{callback.name}"
-        return Question(name, message, self.config.timeout_of(callback), callback.speculative, path)
+        return Question(name, message, self.config.timeout_of(callback), callback.speculative, path, bounded)
 
     def _without(self, callback: Callback, args: Args, policy: Policy) -> decode.Answer:
         """The decision when there is none of busd's."""

@@ -18,7 +18,7 @@ from modulebus_synapse.answer import Answer
 from modulebus_synapse.blocking import fetch
 from modulebus_synapse.config import Config
 from modulebus_synapse.connection import Closed, Connections, Server
-from modulebus_synapse.patience import Breaker, Budget, Budgets
+from modulebus_synapse.patience import Breaker, Budget, Budgets, patience
 from modulebus_synapse.slots import LEAST, Slots
 from modulebus_synapse.tracing import traceparent
 
@@ -78,6 +78,7 @@ class Question:
     seconds: float  # In which there has to be an answer.
     again: bool = False  # Asking twice does nothing twice.
     path: str | None = None  # Of a file that goes along.
+    bounded: bool = True  # By what a user's request may be held for in all.
 
 
 Send = Callable[[bool], "Deferred[Answer]"]  # With whether it has to be over a fresh connection.
@@ -131,16 +132,19 @@ class Door:
         """The decision about a callback.
 
         A request of a user is held no longer than the question's time, in all. After that, only answers that come
-        quickly are waited for, so that many of them fail nothing. While busd is only restarting, the question waits for it.
+        quickly are waited for, so that many of them fail nothing. A question that is not bounded has all of its time, and
+        takes none of the others'. While busd is only restarting, the question waits for it.
         """
         began = self.reactor.seconds()
         budget = self.budgets.current()
-        if budget.spent:
+        bounded = question.bounded and budget.users
+        if bounded and budget.spent:
             raise self._held(question.seconds)
         if question.seconds - budget.waited <= question.seconds * LEAST or not self.breaker.enter():
             raise self._late(question.seconds)
         answered: bool | None = False
-        budget.begin(began)
+        if bounded:
+            budget.begin(began)
         try:
             answer = await self._answer(question, began, budget)
             answered = True
@@ -149,7 +153,8 @@ class Door:
             budget.waited += self.reactor.seconds() - began
             raise
         finally:
-            budget.end(self.reactor.seconds())
+            if bounded:
+                budget.end(self.reactor.seconds())
             self.breaker.leave(answered)
         return self._decision(question, answer)
 
@@ -159,10 +164,11 @@ class Door:
             raise self._late(question.seconds)
         progress = False
         now = self.reactor.seconds()
-        short = budget.answered(now) > question.seconds * (1 - _SHARE)  # Of time that its modules may take.
+        held = budget.answered(now) if question.bounded and budget.users else 0.0
+        short = held > question.seconds * (1 - _SHARE)  # Of time that its modules may take.
         try:
             end = now + self.slots.left(began) + question.seconds - self.config.timeout - budget.waited
-            answer = await self._patiently(question, end, now + budget.patience(question.seconds, now))
+            answer = await self._patiently(question, end, now + patience(question.seconds, held))
             progress = True
             return answer
         except (_Late, Unreachable) as e:

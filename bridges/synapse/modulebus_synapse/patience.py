@@ -37,13 +37,14 @@ class Budget:
             self._over += now - self._since
 
     def answered(self, now: float) -> float:
-        """Seconds for which answers that came held it, if it is a user's."""
+        """Seconds for which answers that came held it."""
         held = self._over + (now - self._since if self._pending else 0.0)
-        return max(0.0, held - self.waited) if self.users else 0.0
+        return max(0.0, held - self.waited)
 
-    def patience(self, seconds: float, now: float) -> float:
-        """For how long a question that may take so long is waited for."""
-        return max(seconds - self.answered(now), seconds * _QUICK / 100)
+
+def patience(seconds: float, answered: float) -> float:
+    """For how long a question that may take so long is waited for, when answers have held its request for that time."""
+    return max(seconds - answered, seconds * _QUICK / 100)
 
 
 class Budgets:

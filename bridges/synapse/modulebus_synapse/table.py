@@ -58,6 +58,11 @@ class Callback:
         """Whether an answer can keep somebody from something."""
         return self.rule in ("FIRST", "FOLD")
 
+    @property
+    def adds(self) -> bool:
+        """Whether an answer only adds to what somebody gets."""
+        return self.rule == "MERGE"
+
     def reply_field(self, name: str) -> Field | None:
         return next((f for f in self.reply if f.name == name), None)
 

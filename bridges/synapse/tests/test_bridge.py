@@ -25,6 +25,7 @@ class Door:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, bytes]] = []
+        self.bounded: list[bool] = []
         self.wants: dict[str, Any] | None = None
         self.answer: Any = {}
 
@@ -33,6 +34,7 @@ class Door:
 
     async def ask(self, question: Question) -> dict[str, Any]:
         self.asked.append((question.callback, question.message))
+        self.bounded.append(question.bounded)
         if isinstance(self.answer, Exception):
             raise self.answer
         return dict(self.answer)
@@ -283,6 +285,25 @@ def test_a_request_of_too_many_slow_answers_opens_nothing(setting: Setting) -> N
     with pytest.raises(SynapseError):
         run(setting.api.function("user_may_create_room")("@a:here", {}))
     assert run(setting.api.function("on_new_event")(event("@a:here"), {})) is None
+
+
+def test_a_long_sync_goes_without_what_is_only_added(setting: Setting) -> None:
+    """Its client asks for the same again, so that a failure would be one for good."""
+    name = "add_field_to_unsigned_callback"
+    setting.start(wants("add_extra_fields_to_unsigned_client_event." + name), on_failure={name: "fail"})
+    setting.door.answer = Held("slow", outage=False)
+    assert run(setting.api.function(name)(event("@a:here"))) == {}
+    setting.door.answer = Unreachable("away")
+    with pytest.raises(SynapseError):
+        run(setting.api.function(name)(event("@a:here")))
+
+
+def test_an_event_of_another_server_is_no_part_of_what_holds_a_user(setting: Setting) -> None:
+    setting.start(wants(EVENT, CREATE))
+    run(setting.api.function("check_event_for_spam")(event("@a:here")))
+    run(setting.api.function("check_event_for_spam")(event("@a:there")))
+    run(setting.api.function("user_may_create_room")("@a:here", {}))
+    assert setting.door.bounded == [True, False, True]
 
 
 def test_another_server_name_than_busds_is_logged_once(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:

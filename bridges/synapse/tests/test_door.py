@@ -620,6 +620,19 @@ class DoorTest(TestCase):
 
         return ensureDeferred(go())
 
+    def test_events_of_other_servers_have_all_their_time_and_take_none(self) -> Any:
+        """A user who joins a room has thousands of them checked."""
+        door, _, asked = self.slow(*[1.5] * 6)
+
+        async def go() -> None:
+            with LoggingContext(name="r", server_name="localhost", request=a_request("/_matrix/client/v3/join/%21r")):
+                for _ in range(5):
+                    await door.ask(Question("c/n", b"{}", 2.0, bounded=False))
+                await door.ask(question(door))
+            self.assertEqual(len(asked), 6)
+
+        return ensureDeferred(go())
+
     def test_a_request_that_is_over_stays_so_whatever_else_it_waits_for(self) -> Any:
         time = Frozen()
         door, _ = self.busd(lambda _: NOT_DONE_YET, time=time, timeout=2.0)
