@@ -19,7 +19,7 @@ import (
 func TestSecretsOfPagesAreNeverSaid(t *testing.T) {
 	t.Parallel()
 	elsewhere := t.TempDir()
-	d := testbed.Prepare(t, "http: {listen: '127.0.0.1:0', web: {accept_timeout: 300ms, response_timeout: 300ms, body_limit: 1KiB}}\nmodules:\n"+
+	d := testbed.Prepare(t, "http: {listen: '127.0.0.1:0', web: {response_timeout: 5s, body_limit: 1KiB}}\nmodules:\n"+
 		faulty(t, "gate", "")+"  - {module: garbage}\n  - {module: gone}\n", "--log-level", "trace")
 	d.With("TMPDIR=" + elsewhere)
 	d.Start()
