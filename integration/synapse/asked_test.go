@@ -132,14 +132,15 @@ func (u user) state(t *testing.T, where string) (types []string) {
 	return types
 }
 
-// TestSynapseAsks has one Synapse with a module that registers every callback.
+// TestSynapseAsks has one Synapse with a module that registers every callback, and one that counts what is asked at once.
 //
 //nolint:paralleltest // Its scenes play on one stage.
 func TestSynapseAsks(t *testing.T) {
 	w := busWorld(t, `
 max_event_delay_duration: 1d
 media_upload_limits: [{time_period: 1d, max_size: 15}]
-`)
+`, `
+  - {module: together.Together, config: {}}`)
 	w.s.start(t)
 	w.populate(t)
 	for _, scene := range []struct {
@@ -155,6 +156,7 @@ media_upload_limits: [{time_period: 1d, max_size: 15}]
 		{"in the midst of createRoom, and a refusal leaves a room", refusalLeavesARoom},
 		{"about a delayed event when it is due", delayedEvent},
 		{"about each event that a client is shown", unsignedOfEachEvent},
+		{"about one event of a page at a time", unsignedOneAtATime},
 		{"for upload limits", uploadLimits},
 		{"and fields of a refusal win over its code and text", fieldsWin},
 	} {
@@ -416,18 +418,44 @@ func delayedEvent(t *testing.T, w *world) {
 	isAsked(t, all, "check_event_allowed org.example.late", "check_event_for_spam org.example.late")
 }
 
-func unsignedOfEachEvent(t *testing.T, w *world) {
-	id := w.alice.createRoom(t, nil)
+// tenMessages makes a room with as many messages.
+func (w *world) tenMessages(t *testing.T) (id string) {
+	t.Helper()
+	id = w.alice.createRoom(t, nil)
 	for range 10 {
 		w.alice.must(t, "PUT", room(id, "send", "m.room.message", w.unique("txn")), message("hello"))
 	}
+	return id
+}
+
+// page is what the user is shown of the room, the newest first.
+func (u user) page(t *testing.T, where string) (events []any) {
+	t.Helper()
+	events, _ = u.must(t, "GET", room(where, "messages")+"?dir=b&limit=50", nil).body["chunk"].([]any)
+	return events
+}
+
+func unsignedOfEachEvent(t *testing.T, w *world) {
+	id := w.tenMessages(t)
 	for range 2 { // Nothing is kept from the first time.
 		var events []any
-		all := w.questions(t, func() {
-			events, _ = w.alice.must(t, "GET", room(id, "messages")+"?dir=b&limit=50", nil).body["chunk"].([]any)
-		})
+		all := w.questions(t, func() { events = w.alice.page(t, id) })
 		if n := len(about(all, "add_field_to_unsigned_callback")); n != len(events) || n < 10 {
 			t.Errorf("%d questions about a page of %d messages", n, len(events))
+		}
+	}
+}
+
+// unsignedOneAtATime reads in each event how many questions about the room were under way while the one about it was.
+func unsignedOneAtATime(t *testing.T, w *world) {
+	events := w.alice.page(t, w.tenMessages(t))
+	if len(events) < 10 {
+		t.Errorf("a page of %d messages", len(events))
+	}
+	for _, e := range events {
+		unsigned, _ := e.(map[string]any)["unsigned"].(map[string]any)
+		if got := unsigned["org.example.under_way"]; got != 1.0 {
+			t.Errorf("%v questions at once, want 1; the event is %v", got, e)
 		}
 	}
 }

@@ -34,8 +34,8 @@ const loginType = "org.example.login"
 // scripted is the program whose answers are in a file.
 const scripted = "integration/synapse/testdata/scripted"
 
-// busWorld has busd, the scripted module as a process of its own, and the bridge.
-func busWorld(t *testing.T, more string) *world {
+// busWorld has busd, the scripted module as a process of its own, and the bridge; modules come before it in Synapse's list.
+func busWorld(t *testing.T, more string, modules ...string) *world {
 	t.Helper()
 	w := &world{s: prepareSynapse(t)}
 	w.files(t)
@@ -50,7 +50,7 @@ modules:
     timeout: 2s
     config: {script: "`+w.script+`", record: "`+w.record+`", login_types: {`+loginType+`: [secret]}, register: `+string(names)+`}
 `)
-	w.s.configure(t, `
+	w.s.configure(t, strings.Join(modules, "")+`
   - module: modulebus_synapse.ModuleBus
     config: {url: "`+w.d.URL+`", web: [/_synapse/client/scripted]}`, more)
 	return w
