@@ -40,7 +40,7 @@ func TestOperatorsDay(t *testing.T) {
 	shell := testbed.Execute(t, "/bin/bash", "-c", script.String())
 	shell.Cmd.Dir, shell.Cmd.Env = testbed.Root, os.Environ()
 	status, out, problem := shell.Run()
-	if status != 0 || steps < 9 {
+	if status != 0 || steps < 10 {
 		t.Fatalf("of %d steps, one ended with %d:\n%s%s", steps, status, out, problem)
 	}
 	printed := strings.Split(out, mark+"\n")
