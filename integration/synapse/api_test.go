@@ -29,8 +29,8 @@ const callerBase = "/_synapse/client/caller"
 // caller is the program that makes the calls it is told to.
 const caller = "integration/synapse/testdata/caller"
 
-// apiWorld is a Synapse with the bridge, busd, and a Go module that makes the calls it is told to.
-type apiWorld struct {
+// apiStage is a Synapse with the bridge, busd, and a Go module that makes the calls it is told to.
+type apiStage struct {
 	s          *synapse
 	d          *testbed.Daemon
 	admin      user
@@ -43,39 +43,39 @@ type apiWorld struct {
 // apiScene is a call by the module, and how a client sees that it was made.
 type apiScene struct {
 	method string
-	act    func(t *testing.T, w *apiWorld) string // what the client saw
+	act    func(t *testing.T, st *apiStage) string // what the client saw
 	want   string
 }
 
-func newAPIWorld(t *testing.T) *apiWorld {
+func newAPIStage(t *testing.T) *apiStage {
 	t.Helper()
-	w := &apiWorld{s: prepareSynapse(t), mails: newMailbox(t), outside: newOutside(t)}
+	st := &apiStage{s: prepareSynapse(t), mails: newMailbox(t), outside: newOutside(t)}
 	token := filepath.Join(t.TempDir(), "api.token")
 	testbed.Write(t, token, "the token of busd\n")
-	w.d = testbed.Serve(t, `
-server_name: "`+w.s.name+`"
+	st.d = testbed.Serve(t, `
+server_name: "`+st.s.name+`"
 nats: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
-homeserver: {url: "`+w.s.url+`/_synapse/modulebus", token_file: "`+token+`"}
+homeserver: {url: "`+st.s.url+`/_synapse/modulebus", token_file: "`+token+`"}
 modules:
   - module: caller
     run: [`+testbed.Program(t, caller)+`]
     timeout: 5s
     grants: [`+strings.Join(subjects.Scopes(), ", ")+`]
 `)
-	w.s.configure(t, `
+	st.s.configure(t, `
   - module: modulebus_synapse.ModuleBus
-    config: {url: "`+w.d.URL+`", api_token_file: "`+token+`", timeout: 10s, web: [`+callerBase+`]}`,
-		w.mails.config()+`
+    config: {url: "`+st.d.URL+`", api_token_file: "`+token+`", timeout: 10s, web: [`+callerBase+`]}`,
+		st.mails.config()+`
 mau_stats_only: true
 sso: {client_whitelist: ["https://client.example/"]}
 `)
-	w.s.start(t)
-	w.admin, w.alice, w.bob = w.s.register(t, "admin", true), w.s.register(t, "alice", false), w.s.register(t, "bob", false)
-	w.room = w.alice.createRoom(t, map[string]any{"name": "Home", "room_alias_name": "home"})
-	w.bob.must(t, "POST", room(w.room, "join"), map[string]any{})
-	eventually200(t, "the module's web resource", func() reply { return w.call(t, "properties", nil) })
-	return w
+	st.s.start(t)
+	st.admin, st.alice, st.bob = st.s.register(t, "admin", true), st.s.register(t, "alice", false), st.s.register(t, "bob", false)
+	st.room = st.alice.createRoom(t, map[string]any{"name": "Home", "room_alias_name": "home"})
+	st.bob.must(t, "POST", room(st.room, "join"), map[string]any{})
+	eventually200(t, "the module's web resource", func() reply { return st.call(t, "properties", nil) })
+	return st
 }
 
 func eventually200(t *testing.T, what string, f func() reply) reply {
@@ -93,18 +93,18 @@ func eventually200(t *testing.T, what string, f func() reply) reply {
 type request map[string]any
 
 // call has the module call a method from inside its web resource, and returns what that answers.
-func (w *apiWorld) call(t *testing.T, method string, r request) reply {
+func (st *apiStage) call(t *testing.T, method string, r request) reply {
 	t.Helper()
 	if r == nil {
 		r = request{}
 	}
-	return w.s.nobody().do(t, "POST", callerBase+"/call/"+method, r)
+	return st.s.nobody().do(t, "POST", callerBase+"/call/"+method, r)
 }
 
 // done is call, and fails the test unless it succeeds.
-func (w *apiWorld) done(t *testing.T, method string, r request) reply {
+func (st *apiStage) done(t *testing.T, method string, r request) reply {
 	t.Helper()
-	got := w.call(t, method, r)
+	got := st.call(t, method, r)
 	if got.status != http.StatusOK {
 		t.Fatalf("%s: %v", method, got)
 	}
@@ -112,10 +112,10 @@ func (w *apiWorld) done(t *testing.T, method string, r request) reply {
 }
 
 // inside has the module call a method while it is asked about a message of Alice's.
-func (w *apiWorld) inside(t *testing.T, method string, r request) map[string]any {
+func (st *apiStage) inside(t *testing.T, method string, r request) map[string]any {
 	t.Helper()
 	content := request{"msgtype": "m.text", "body": "x", "org.example.method": method, "org.example.request": r}
-	got := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", strconv.FormatInt(time.Now().UnixNano(), 10)), content)
+	got := st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", strconv.FormatInt(time.Now().UnixNano(), 10)), content)
 	answer, ok := got.body["org.example.reply"].(map[string]any)
 	if got.status != http.StatusForbidden || !ok {
 		t.Fatalf("%s inside check_event_for_spam: %v", method, got)
@@ -123,25 +123,25 @@ func (w *apiWorld) inside(t *testing.T, method string, r request) map[string]any
 	return answer
 }
 
-func (w *apiWorld) id(localpart string) string { return "@" + localpart + ":" + w.s.name }
+func (st *apiStage) id(localpart string) string { return "@" + localpart + ":" + st.s.name }
 
 // as has the module register a user and a device.
-func (w *apiWorld) as(t *testing.T, localpart string) user {
+func (st *apiStage) as(t *testing.T, localpart string) user {
 	t.Helper()
-	id := w.done(t, "register_user", request{"localpart": localpart}).str("user_id")
-	return user{w.s, id, w.done(t, "register_device", request{"user_id": id}).str("access_token")}
+	id := st.done(t, "register_user", request{"localpart": localpart}).str("user_id")
+	return user{st.s, id, st.done(t, "register_device", request{"user_id": id}).str("access_token")}
 }
 
 // text writes what a client saw in one line, always in the same way.
-func (w *apiWorld) text(v any) string {
+func (st *apiStage) text(v any) string {
 	if s, ok := v.(string); ok {
-		return strings.ReplaceAll(s, w.s.name, "SERVER")
+		return strings.ReplaceAll(s, st.s.name, "SERVER")
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err.Error()
 	}
-	return strings.ReplaceAll(string(raw), w.s.name, "SERVER")
+	return strings.ReplaceAll(string(raw), st.s.name, "SERVER")
 }
 
 // only keeps some members.
@@ -187,9 +187,9 @@ func (u user) joined(t *testing.T, id string) bool {
 	return slices.Contains(all, any(id))
 }
 
-func (w *apiWorld) published(t *testing.T, id string) bool {
+func (st *apiStage) published(t *testing.T, id string) bool {
 	t.Helper()
-	r := w.bob.must(t, "GET", "/_matrix/client/v3/publicRooms", nil)
+	r := st.bob.must(t, "GET", "/_matrix/client/v3/publicRooms", nil)
 	return slices.Contains(list(r.body["chunk"], "room_id"), id)
 }
 
@@ -215,18 +215,18 @@ func (u user) sync(t *testing.T, since string) (senders []string, next string) {
 //nolint:paralleltest,tparallel // Each call finds what those before it have left.
 func TestSynapseModuleAPI(t *testing.T) {
 	t.Parallel()
-	w := newAPIWorld(t)
+	st := newAPIStage(t)
 	rows := map[string][]string{}
 	for _, s := range slices.Concat(apiScenes, lastAPIScenes) {
 		t.Run(s.method, func(t *testing.T) {
-			got := w.text(s.act(t, w))
+			got := st.text(s.act(t, st))
 			if got != s.want {
 				t.Errorf("the client saw\n\t%s\nwant\n\t%s", got, s.want)
 			}
 			rows[s.method] = append(rows[s.method], got)
 		})
 	}
-	t.Run("errors", func(t *testing.T) { w.errors(t) })
+	t.Run("errors", func(t *testing.T) { st.errors(t) })
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, m := range subjects.Methods() {
@@ -243,7 +243,7 @@ func TestSynapseModuleAPI(t *testing.T) {
 }
 
 // errors reach the module with their errcode, status and text, and faults without.
-func (w *apiWorld) errors(t *testing.T) {
+func (st *apiStage) errors(t *testing.T) {
 	t.Helper()
 	for _, c := range []struct {
 		method string
@@ -251,36 +251,36 @@ func (w *apiWorld) errors(t *testing.T) {
 		want   string
 	}{
 		{"check_username", request{"username": "alice"}, `400 M_USER_IN_USE "User ID already taken."`},
-		{"set_user_admin", request{"user_id": w.id("nobody"), "admin": true}, `404 M_UNKNOWN "No row found (users)"`},
+		{"set_user_admin", request{"user_id": st.id("nobody"), "admin": true}, `404 M_UNKNOWN "No row found (users)"`},
 		{"get_global", request{"user_id": "@a:elsewhere.example", "data_type": "m.x"}, `400 M_INVALID_PARAM "field user_id: must be a user of this server"`},
-		{"put_global", request{"user_id": w.id("nobody"), "data_type": "m.x"}, `404 M_NOT_FOUND "There is no such user"`},
-		{"lookup_room_alias", request{"room_alias": "#nothing:" + w.s.name}, `404 M_NOT_FOUND "Room alias #nothing:SERVER not found"`},
+		{"put_global", request{"user_id": st.id("nobody"), "data_type": "m.x"}, `404 M_NOT_FOUND "There is no such user"`},
+		{"lookup_room_alias", request{"room_alias": "#nothing:" + st.s.name}, `404 M_NOT_FOUND "Room alias #nothing:SERVER not found"`},
 		{"create_and_send_event_into_room", request{"event_dict": request{"type": "m.x"}}, `400 M_BAD_JSON "field event_dict.room_id: must be a string"`},
-		{"create_and_send_event_into_room", request{"event_dict": w.event(w.id("nobody"), "x")}, `403 M_FORBIDDEN "User @nobody:SERVER not in room ROOM"`},
-		{"set_push_rule_action", request{"user_id": w.alice.id, "scope": "global", "kind": "override", "rule_id": "mine"}, `404 M_NOT_FOUND "There is no such push rule"`},
-		{"set_push_rule_action", request{"user_id": w.alice.id, "scope": "global", "kind": "underride", "rule_id": ".m.rule.message", "actions": []string{"shout"}}, `400 M_INVALID_PARAM`},
+		{"create_and_send_event_into_room", request{"event_dict": st.event(st.id("nobody"), "x")}, `403 M_FORBIDDEN "User @nobody:SERVER not in room ROOM"`},
+		{"set_push_rule_action", request{"user_id": st.alice.id, "scope": "global", "kind": "override", "rule_id": "mine"}, `404 M_NOT_FOUND "There is no such push rule"`},
+		{"set_push_rule_action", request{"user_id": st.alice.id, "scope": "global", "kind": "underride", "rule_id": ".m.rule.message", "actions": []string{"shout"}}, `400 M_INVALID_PARAM`},
 		{"invalidate_access_token", request{"access_token": "x"}, `401 M_UNKNOWN_TOKEN "Invalid access token passed."`},
 		{"send_mail", request{"recipient": "refused@example.org", "subject": "s", "html": "h", "text": "t"}, `500 M_UNKNOWN "Internal server error"`},
 	} {
-		got := strings.ReplaceAll(w.text(w.call(t, c.method, c.r).String()), w.room, "ROOM")
+		got := strings.ReplaceAll(st.text(st.call(t, c.method, c.r).String()), st.room, "ROOM")
 		if !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s %v: the module got\n\t%s\nwant\n\t%s", c.method, c.r, got, c.want)
 		}
 	}
 	// The token is for busd alone.
-	for _, u := range []user{w.s.nobody(), w.admin} {
+	for _, u := range []user{st.s.nobody(), st.admin} {
 		if r := u.do(t, "POST", "/_synapse/modulebus/v1/properties", request{}); r.status != http.StatusForbidden || r.str("errcode") != "M_FORBIDDEN" {
 			t.Errorf("without busd's token: %v", r)
 		}
 	}
-	if r := w.s.nobody().do(t, "POST", callerBase+"/whoami", nil); r.String() != `401 M_MISSING_TOKEN "Missing access token"` {
+	if r := st.s.nobody().do(t, "POST", callerBase+"/whoami", nil); r.String() != `401 M_MISSING_TOKEN "Missing access token"` {
 		t.Errorf("without a user's token: %v", r)
 	}
 }
 
-func (w *apiWorld) event(sender, body string) request {
+func (st *apiStage) event(sender, body string) request {
 	return request{
-		"type": "m.room.message", "room_id": w.room, "sender": sender,
+		"type": "m.room.message", "room_id": st.room, "sender": sender,
 		"content": request{"msgtype": "m.text", "body": body},
 	}
 }
@@ -352,7 +352,7 @@ func (m *mailbox) receive(c net.Conn) {
 	}
 }
 
-// outside is what Synapse talks to in the world: a push gateway, and an identity server.
+// outside is what Synapse talks to outside: a push gateway, and an identity server.
 type outside struct {
 	gateway, identity *httptest.Server
 	got               chan map[string]any

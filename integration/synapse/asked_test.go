@@ -32,11 +32,11 @@ func (a asked) String() string { return strings.TrimSuffix(a.callback+" "+a.abou
 var verdicts = regexp.MustCompile(`^(check_|user_may_|on_create_room|add_field_)`)
 
 // questions are what modules are asked of that while act happens, in order.
-func (w *world) questions(t *testing.T, act func()) (all []asked) {
+func (st *stage) questions(t *testing.T, act func()) (all []asked) {
 	t.Helper()
-	before := len(w.recorded(t))
+	before := len(st.recorded(t))
 	act()
-	for _, line := range w.recorded(t)[before:] {
+	for _, line := range st.recorded(t)[before:] {
 		if verdicts.MatchString(line.callback) {
 			all = append(all, line)
 		}
@@ -54,9 +54,9 @@ func about(all []asked, callback string) (found []asked) {
 	return found
 }
 
-func (w *world) recorded(t *testing.T) (all []asked) {
+func (st *stage) recorded(t *testing.T) (all []asked) {
 	t.Helper()
-	text, err := os.ReadFile(w.record)
+	text, err := os.ReadFile(st.record)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,13 +84,13 @@ func (w *world) recorded(t *testing.T) (all []asked) {
 }
 
 // refuses has modules refuse requests with the text in them.
-func (w *world) refuses(t *testing.T, text string, callbacks ...string) {
+func (st *stage) refuses(t *testing.T, text string, callbacks ...string) {
 	t.Helper()
 	script := map[string]string{}
 	for _, c := range callbacks {
 		script[c] = fmt.Sprintf(`{"when": %q, "reply": {"refusal": {"error": "not this one"}}}`, text)
 	}
-	w.say(t, script)
+	st.say(t, script)
 }
 
 const refusedByModule = `403 M_FORBIDDEN "not this one"`
@@ -136,16 +136,16 @@ func (u user) state(t *testing.T, where string) (types []string) {
 //
 //nolint:paralleltest // Its scenes play on one stage.
 func TestSynapseAsks(t *testing.T) {
-	w := busWorld(t, `
+	st := busStage(t, `
 max_event_delay_duration: 1d
 media_upload_limits: [{time_period: 1d, max_size: 15}]
 `, `
   - {module: together.Together, config: {}}`)
-	w.s.start(t)
-	w.populate(t)
+	st.s.start(t)
+	st.populate(t)
 	for _, scene := range []struct {
 		name string
-		play func(*testing.T, *world)
+		play func(*testing.T, *stage)
 	}{
 		{"a new room in this order", newRoomInOrder},
 		{"an upgrade before user_may_create_room", upgradeInOrder},
@@ -161,8 +161,8 @@ media_upload_limits: [{time_period: 1d, max_size: 15}]
 		{"and fields of a refusal win over its code and text", fieldsWin},
 	} {
 		t.Run(scene.name, func(t *testing.T) {
-			scene.play(t, w)
-			w.say(t, nil)
+			scene.play(t, st)
+			st.say(t, nil)
 		})
 	}
 }
@@ -181,11 +181,11 @@ func isAsked(t *testing.T, all []asked, want ...string) {
 	}
 }
 
-func newRoomInOrder(t *testing.T, w *world) {
+func newRoomInOrder(t *testing.T, st *stage) {
 	var id string
-	all := w.questions(t, func() {
-		id = w.alice.createRoom(t, map[string]any{
-			"preset": "private_chat", "name": "A room", "topic": "A topic", "room_alias_name": w.unique("alias"), "invite": []string{w.bob.id},
+	all := st.questions(t, func() {
+		id = st.alice.createRoom(t, map[string]any{
+			"preset": "private_chat", "name": "A room", "topic": "A topic", "room_alias_name": st.unique("alias"), "invite": []string{st.bob.id},
 			"initial_state": []any{map[string]any{"type": "org.example.x", "content": map[string]any{}}},
 		})
 	})
@@ -199,16 +199,16 @@ func newRoomInOrder(t *testing.T, w *world) {
 		"user_may_invite", "check_event_allowed m.room.member")
 	const with = "27 with on_new_event"
 	if got := eventually(t, with, func() string {
-		return fmt.Sprint(len(all)+len(w.calls(t, "on_new_event", id)), " with on_new_event")
+		return fmt.Sprint(len(all)+len(st.calls(t, "on_new_event", id)), " with on_new_event")
 	}); got != with {
 		t.Errorf("a new room is %s questions", got)
 	}
 }
 
-func upgradeInOrder(t *testing.T, w *world) {
-	for _, u := range []user{w.alice, w.admin} { // Of what server admins do, this is asked.
+func upgradeInOrder(t *testing.T, st *stage) {
+	for _, u := range []user{st.alice, st.admin} { // Of what server admins do, this is asked.
 		old := u.createRoom(t, map[string]any{"name": "A room"})
-		all := w.questions(t, func() {
+		all := st.questions(t, func() {
 			u.must(t, "POST", room(old, "upgrade"), map[string]any{"new_version": "12"})
 		})
 		isAsked(t, all[:3], "check_event_allowed m.room.create", "check_event_allowed m.room.tombstone", "user_may_create_room")
@@ -220,7 +220,7 @@ func upgradeInOrder(t *testing.T, w *world) {
 				t.Errorf("%v was asked about what an upgrade copies", a)
 			}
 		}
-		calls := w.calls(t, "user_may_create_room", u.id)
+		calls := st.calls(t, "user_may_create_room", u.id)
 		var request struct {
 			RoomConfig map[string]any `json:"room_config"`
 		}
@@ -233,11 +233,11 @@ func upgradeInOrder(t *testing.T, w *world) {
 	}
 }
 
-func noSpamCheckOfANewRoom(t *testing.T, w *world) {
-	w.refuses(t, "viagra", "check_event_for_spam")
+func noSpamCheckOfANewRoom(t *testing.T, st *stage) {
+	st.refuses(t, "viagra", "check_event_for_spam")
 	var id string
-	all := w.questions(t, func() {
-		id = w.alice.createRoom(t, map[string]any{
+	all := st.questions(t, func() {
+		id = st.alice.createRoom(t, map[string]any{
 			"name": "viagra", "topic": "viagra",
 			"initial_state": []any{map[string]any{"type": "org.example.x", "content": map[string]any{"about": "viagra"}}},
 		})
@@ -245,57 +245,57 @@ func noSpamCheckOfANewRoom(t *testing.T, w *world) {
 	if n := len(about(all, "check_event_for_spam")); n > 0 {
 		t.Errorf("check_event_for_spam was asked %d times about a new room", n)
 	}
-	if got := w.alice.must(t, "GET", room(id, "state", "m.room.topic", ""), nil).str("topic"); got != "viagra" {
+	if got := st.alice.must(t, "GET", room(id, "state", "m.room.topic", ""), nil).str("topic"); got != "viagra" {
 		t.Errorf("the topic is %q", got)
 	}
-	if got := w.alice.setState(t, id, "m.room.topic", map[string]any{"topic": "more viagra"}); got != refusedByModule {
+	if got := st.alice.setState(t, id, "m.room.topic", map[string]any{"topic": "more viagra"}); got != refusedByModule {
 		t.Errorf("the same topic later: %s", got)
 	}
-	if got := w.alice.do(t, "PUT", room(id, "send", "m.room.message", w.unique("txn")), message("viagra")).String(); got != refusedByModule {
+	if got := st.alice.do(t, "PUT", room(id, "send", "m.room.message", st.unique("txn")), message("viagra")).String(); got != refusedByModule {
 		t.Errorf("as a message: %s", got)
 	}
 }
 
-func stateEventInOrder(t *testing.T, w *world) {
-	id := w.alice.createRoom(t, nil)
-	topic := map[string]any{"topic": w.unique("topic")}
+func stateEventInOrder(t *testing.T, st *stage) {
+	id := st.alice.createRoom(t, nil)
+	topic := map[string]any{"topic": st.unique("topic")}
 	set := func(u user, key, kind string, content map[string]any) func() {
 		return func() { u.must(t, "PUT", room(id, "state", kind, key), content) }
 	}
 	first := []string{"user_may_send_state_event m.room.topic", "check_event_allowed m.room.topic", "check_event_for_spam m.room.topic"}
-	isAsked(t, w.questions(t, set(w.alice, "", "m.room.topic", topic)), first...)
-	if w.told(t, "on_new_event", topic["topic"].(string)) != "told" {
+	isAsked(t, st.questions(t, set(st.alice, "", "m.room.topic", topic)), first...)
+	if st.told(t, "on_new_event", topic["topic"].(string)) != "told" {
 		t.Error("on_new_event is not told")
 	}
-	isAsked(t, w.questions(t, set(w.alice, "", "m.room.topic", topic)), first...) // It is the same, and no event.
-	w.bob.must(t, "POST", room(id, "join"), map[string]any{})
-	isAsked(t, w.questions(t, set(w.bob, w.bob.id, "m.room.member", map[string]any{"membership": "join", "displayname": "B"})),
+	isAsked(t, st.questions(t, set(st.alice, "", "m.room.topic", topic)), first...) // It is the same, and no event.
+	st.bob.must(t, "POST", room(id, "join"), map[string]any{})
+	isAsked(t, st.questions(t, set(st.bob, st.bob.id, "m.room.member", map[string]any{"membership": "join", "displayname": "B"})),
 		"user_may_send_state_event m.room.member", "user_may_join_room", "check_event_allowed m.room.member")
 }
 
-func notAboutAdmins(t *testing.T, w *world) {
-	id := w.alice.createRoom(t, nil)
-	w.admin.must(t, "POST", room(id, "join"), map[string]any{})
-	w.alice.must(t, "PUT", room(id, "state", "m.room.power_levels", ""), map[string]any{"users": map[string]any{w.admin.id: 100}})
-	public := w.bob.createRoom(t, nil)
-	w.refuses(t, "", "user_may_send_state_event", "user_may_invite", "user_may_create_room", "user_may_join_room")
-	for _, u := range []user{w.alice, w.admin} {
-		want := map[string]string{w.alice.id: "403", w.admin.id: "200"}[u.id]
+func notAboutAdmins(t *testing.T, st *stage) {
+	id := st.alice.createRoom(t, nil)
+	st.admin.must(t, "POST", room(id, "join"), map[string]any{})
+	st.alice.must(t, "PUT", room(id, "state", "m.room.power_levels", ""), map[string]any{"users": map[string]any{st.admin.id: 100}})
+	public := st.bob.createRoom(t, nil)
+	st.refuses(t, "", "user_may_send_state_event", "user_may_invite", "user_may_create_room", "user_may_join_room")
+	for _, u := range []user{st.alice, st.admin} {
+		want := map[string]string{st.alice.id: "403", st.admin.id: "200"}[u.id]
 		for what, act := range map[string]func() string{
-			"set a topic": func() string { return u.setState(t, id, "m.room.topic", map[string]any{"topic": w.unique("topic")}) },
+			"set a topic": func() string { return u.setState(t, id, "m.room.topic", map[string]any{"topic": st.unique("topic")}) },
 			"invite": func() string {
-				return u.do(t, "POST", room(id, "invite"), map[string]any{"user_id": "@" + w.unique("new") + ":" + w.s.name}).String()
+				return u.do(t, "POST", room(id, "invite"), map[string]any{"user_id": "@" + st.unique("new") + ":" + st.s.name}).String()
 			},
 			"join":          func() string { return u.do(t, "POST", room(public, "join"), map[string]any{}).String() },
 			"create a room": func() string { return u.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{}).String() },
 		} {
 			var got string
-			all := w.questions(t, func() { got = act() })
+			all := st.questions(t, func() { got = act() })
 			if !strings.HasPrefix(got, want) {
 				t.Errorf("%s to %s: %s, want %s", u.id, what, got, want)
 			}
 			for _, a := range all {
-				if a.sender == w.admin.id && strings.HasPrefix(a.callback, "user_may_") {
+				if a.sender == st.admin.id && strings.HasPrefix(a.callback, "user_may_") {
 					t.Errorf("%v was asked about an admin", a)
 				}
 			}
@@ -303,8 +303,8 @@ func notAboutAdmins(t *testing.T, w *world) {
 	}
 }
 
-func joinWhenANameChanges(t *testing.T, w *world) {
-	u := w.newUser(t)
+func joinWhenANameChanges(t *testing.T, st *stage) {
+	u := st.newUser(t)
 	var rooms []string
 	for range 3 {
 		rooms = append(rooms, u.createRoom(t, nil))
@@ -320,10 +320,10 @@ func joinWhenANameChanges(t *testing.T, w *world) {
 	}
 	// asks renames, and waits until three questions were asked, which come after the response.
 	asks := func(name string) (answer string, all []asked) {
-		before := len(w.recorded(t))
+		before := len(st.recorded(t))
 		answer = rename(name)
 		testbed.Eventually(t, "modules are asked about each room", func() bool {
-			all = about(w.recorded(t)[before:], "user_may_join_room")
+			all = about(st.recorded(t)[before:], "user_may_join_room")
 			return len(all) >= len(rooms)
 		})
 		return answer, all
@@ -331,7 +331,7 @@ func joinWhenANameChanges(t *testing.T, w *world) {
 	asks("One")
 	testbed.Eventually(t, "rooms show the name", func() bool { return slices.Equal(shown(), []string{"One", "One", "One"}) })
 	for what, script := range map[string]string{"refuses": `{"reply": {"refusal": {}}}`, "fails": fails} {
-		w.say(t, map[string]string{"user_may_join_room": script})
+		st.say(t, map[string]string{"user_may_join_room": script})
 		answer, all := asks("Two")
 		if answer != "200" || len(all) != len(rooms) {
 			t.Errorf("the module %s: %s, after %d questions", what, answer, len(all))
@@ -343,63 +343,63 @@ func joinWhenANameChanges(t *testing.T, w *world) {
 			t.Errorf("the module %s, and the rooms say (-want +got):\n%s", what, diff)
 		}
 	}
-	if n := len(w.calls(t, "user_may_join_room", `"is_invited":true`)); n > 0 {
+	if n := len(st.calls(t, "user_may_join_room", `"is_invited":true`)); n > 0 {
 		t.Errorf("%d questions say that the user is invited", n)
 	}
 }
 
-func refusalLeavesARoom(t *testing.T, w *world) {
-	body := map[string]any{"topic": "unwanted topic", "invite": []string{w.bob.id}}
+func refusalLeavesARoom(t *testing.T, st *stage) {
+	body := map[string]any{"topic": "unwanted topic", "invite": []string{st.bob.id}}
 	for callback, c := range map[string]struct {
 		text  string
 		state []string
 	}{
 		"check_event_allowed": {"unwanted topic", []string{"m.room.create", "m.room.member"}},
-		"user_may_invite":     {w.bob.id, nil},
+		"user_may_invite":     {st.bob.id, nil},
 	} {
-		w.refuses(t, c.text, callback)
+		st.refuses(t, c.text, callback)
 		var got reply
-		id := w.alice.lastJoined(t, func() { got = w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", body) })
+		id := st.alice.lastJoined(t, func() { got = st.alice.do(t, "POST", "/_matrix/client/v3/createRoom", body) })
 		if got.status != 403 || id == "" {
 			t.Errorf("%s refuses within createRoom: the client saw %v, and is in room %q", callback, got, id)
 			continue
 		}
-		state := w.alice.state(t, id)
+		state := st.alice.state(t, id)
 		if c.state != nil && !slices.Equal(state, c.state) || c.state == nil && !slices.Contains(state, "m.room.topic") {
 			t.Errorf("%s refuses within createRoom and leaves a room with %v", callback, state)
 		}
 	}
-	w.refuses(t, "", "user_may_create_room")
-	if id := w.alice.lastJoined(t, func() { w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", body) }); id != "" {
+	st.refuses(t, "", "user_may_create_room")
+	if id := st.alice.lastJoined(t, func() { st.alice.do(t, "POST", "/_matrix/client/v3/createRoom", body) }); id != "" {
 		t.Error("user_may_create_room refuses, and leaves a room")
 	}
 }
 
-func delayedEvent(t *testing.T, w *world) {
-	id := w.alice.createRoom(t, nil)
+func delayedEvent(t *testing.T, st *stage) {
+	id := st.alice.createRoom(t, nil)
 	path := func(kind string) string {
-		return room(id, kind, "org.example.late") + "/" + w.unique("txn") + "?org.matrix.msc4140.delay=700"
+		return room(id, kind, "org.example.late") + "/" + st.unique("txn") + "?org.matrix.msc4140.delay=700"
 	}
 	scheduled := func() int {
-		r := w.alice.must(t, "GET", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events", nil)
+		r := st.alice.must(t, "GET", "/_matrix/client/unstable/org.matrix.msc4140/delayed_events", nil)
 		events, _ := r.body["delayed_events"].([]any)
 		return len(events)
 	}
 	shown := func(text string) bool {
-		return strings.Contains(string(w.alice.must(t, "GET", room(id, "messages")+"?dir=b&limit=50", nil).raw), text)
+		return strings.Contains(string(st.alice.must(t, "GET", room(id, "messages")+"?dir=b&limit=50", nil).raw), text)
 	}
 	for what, c := range map[string]struct {
 		entry string
 		shown bool
 	}{"allowed": {silent, true}, "refused": {`{"reply": {"refusal": {}}}`, false}, "failed": {fails, false}} {
-		text := w.unique("late " + what)
-		w.say(t, map[string]string{"check_event_for_spam": c.entry})
+		text := st.unique("late " + what)
+		st.say(t, map[string]string{"check_event_for_spam": c.entry})
 		var got reply
-		all := w.questions(t, func() { got = w.alice.do(t, "PUT", path("send"), message(text)) })
+		all := st.questions(t, func() { got = st.alice.do(t, "PUT", path("send"), message(text)) })
 		if got.str("delay_id") == "" || len(all) > 0 {
 			t.Errorf("when it is scheduled: %v, and modules are asked %v", got, all)
 		}
-		if w.told(t, "check_event_for_spam", text) != "told" {
+		if st.told(t, "check_event_for_spam", text) != "told" {
 			t.Errorf("%s: no module is asked when it is due", what)
 		}
 		eventually(t, "gone", func() string { return map[bool]string{true: "gone"}[scheduled() == 0] })
@@ -410,20 +410,20 @@ func delayedEvent(t *testing.T, w *world) {
 			t.Errorf("%s: %d are scheduled, shown %v", what, n, shown(text))
 		}
 	}
-	w.say(t, nil)
-	text := w.unique("late state")
-	all := w.questions(t, func() { w.alice.must(t, "PUT", path("state"), message(text)) })
+	st.say(t, nil)
+	text := st.unique("late state")
+	all := st.questions(t, func() { st.alice.must(t, "PUT", path("state"), message(text)) })
 	isAsked(t, all, "user_may_send_state_event org.example.late")
-	all = w.questions(t, func() { w.told(t, "check_event_for_spam", text) })
+	all = st.questions(t, func() { st.told(t, "check_event_for_spam", text) })
 	isAsked(t, all, "check_event_allowed org.example.late", "check_event_for_spam org.example.late")
 }
 
 // tenMessages makes a room with as many messages.
-func (w *world) tenMessages(t *testing.T) (id string) {
+func (st *stage) tenMessages(t *testing.T) (id string) {
 	t.Helper()
-	id = w.alice.createRoom(t, nil)
+	id = st.alice.createRoom(t, nil)
 	for range 10 {
-		w.alice.must(t, "PUT", room(id, "send", "m.room.message", w.unique("txn")), message("hello"))
+		st.alice.must(t, "PUT", room(id, "send", "m.room.message", st.unique("txn")), message("hello"))
 	}
 	return id
 }
@@ -435,11 +435,11 @@ func (u user) page(t *testing.T, where string) (events []any) {
 	return events
 }
 
-func unsignedOfEachEvent(t *testing.T, w *world) {
-	id := w.tenMessages(t)
+func unsignedOfEachEvent(t *testing.T, st *stage) {
+	id := st.tenMessages(t)
 	for range 2 { // Nothing is kept from the first time.
 		var events []any
-		all := w.questions(t, func() { events = w.alice.page(t, id) })
+		all := st.questions(t, func() { events = st.alice.page(t, id) })
 		if n := len(about(all, "add_field_to_unsigned_callback")); n != len(events) || n < 10 {
 			t.Errorf("%d questions about a page of %d messages", n, len(events))
 		}
@@ -447,8 +447,8 @@ func unsignedOfEachEvent(t *testing.T, w *world) {
 }
 
 // unsignedOneAtATime reads in each event how many questions about the room were under way while the one about it was.
-func unsignedOneAtATime(t *testing.T, w *world) {
-	events := w.alice.page(t, w.tenMessages(t))
+func unsignedOneAtATime(t *testing.T, st *stage) {
+	events := st.alice.page(t, st.tenMessages(t))
 	if len(events) < 10 {
 		t.Errorf("a page of %d messages", len(events))
 	}
@@ -460,7 +460,7 @@ func unsignedOneAtATime(t *testing.T, w *world) {
 	}
 }
 
-func uploadLimits(t *testing.T, w *world) {
+func uploadLimits(t *testing.T, st *stage) {
 	limit := func(limits string) string {
 		return `{"reply": {"limits": {"limits": ` + limits + `}}}`
 	}
@@ -470,22 +470,22 @@ func uploadLimits(t *testing.T, w *world) {
 		{"one that fits is no limit", limit(`[{"max_bytes": 100, "time_period_ms": 1000}]`), "200"},
 		{"one that is exceeded", limit(`[{"max_bytes": 10, "time_period_ms": 1000}]`), "403"},
 	} {
-		w.say(t, map[string]string{"get_media_upload_limits_for_user": c.entry})
-		if got := w.newUser(t).do(t, "POST", "/_matrix/media/v3/upload", []byte(strings.Repeat("x", 20))).String(); !strings.HasPrefix(got, c.want) {
+		st.say(t, map[string]string{"get_media_upload_limits_for_user": c.entry})
+		if got := st.newUser(t).do(t, "POST", "/_matrix/media/v3/upload", []byte(strings.Repeat("x", 20))).String(); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 }
 
-func fieldsWin(t *testing.T, w *world) {
+func fieldsWin(t *testing.T, st *stage) {
 	const refusal = `{"reply": {"refusal": {"errcode": "M_FORBIDDEN",
 		"additional_fields": {"errcode": "ORG.X", "error": "mine", "retry_after_ms": 5}}}}`
-	w.say(t, map[string]string{"check_event_for_spam": refusal, "user_may_send_state_event": refusal})
-	got := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", w.unique("txn")), message("x")).String()
+	st.say(t, map[string]string{"check_event_for_spam": refusal, "user_may_send_state_event": refusal})
+	got := st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", st.unique("txn")), message("x")).String()
 	if want := `403 ORG.X "mine" {"retry_after_ms":5}`; got != want {
 		t.Errorf("check_event_for_spam: %s, want %s", got, want)
 	}
-	got = w.alice.setState(t, w.room, "m.room.topic", map[string]any{"topic": w.unique("topic")})
+	got = st.alice.setState(t, st.room, "m.room.topic", map[string]any{"topic": st.unique("topic")})
 	if want := `403 M_FORBIDDEN "You are not permitted to send the state event"`; got != want {
 		t.Errorf("user_may_send_state_event: %s, want %s", got, want)
 	}

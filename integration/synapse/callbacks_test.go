@@ -16,7 +16,7 @@ import (
 type scene struct {
 	callback string
 	// act does it, and returns what the client saw. Say sets how the callback answers, after all is prepared.
-	act func(t *testing.T, w *world, say func(when string)) string
+	act func(t *testing.T, st *stage, say func(when string)) string
 	// answers are what the module may say, and what the client sees then.
 	answers []answer
 	// also is what other callbacks say meanwhile.
@@ -78,46 +78,46 @@ func notices(done, failed string) []answer {
 }
 
 var scenes = []scene{
-	{callback: "check_event_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
-		text := w.unique("message")
+	{callback: "check_event_for_spam", act: func(t *testing.T, st *stage, say func(string)) string {
+		text := st.unique("message")
 		say(text)
-		return w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", text), message(text)).String()
+		return st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", text), message(text)).String()
 	}, answers: refusals("200", "This message has been rejected as probable spam")},
 
-	{callback: "user_may_join_room", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.alice.createRoom(t, nil)
+	{callback: "user_may_join_room", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.alice.createRoom(t, nil)
 		say(id)
-		return w.newUser(t).do(t, "POST", room(id, "join"), map[string]any{}).String()
+		return st.newUser(t).do(t, "POST", room(id, "join"), map[string]any{}).String()
 	}, answers: refusals("200", "Not allowed to join this room")},
 
-	{callback: "user_may_invite", act: func(t *testing.T, w *world, say func(string)) string {
-		invitee := w.newUser(t).id
+	{callback: "user_may_invite", act: func(t *testing.T, st *stage, say func(string)) string {
+		invitee := st.newUser(t).id
 		say(invitee)
-		return w.alice.do(t, "POST", room(w.room, "invite"), map[string]any{"user_id": invitee}).String()
+		return st.alice.do(t, "POST", room(st.room, "invite"), map[string]any{"user_id": invitee}).String()
 	}, answers: refusals("200", "Invites have been disabled on this server")},
 
-	{callback: "user_may_create_room", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("name")
+	{callback: "user_may_create_room", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("name")
 		say(name)
-		return w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": name}).String()
+		return st.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": name}).String()
 	}, answers: refusals("200", "You are not permitted to create rooms")},
 
-	{callback: "user_may_create_room_alias", act: func(t *testing.T, w *world, say func(string)) string {
-		alias := "#" + w.unique("alias") + ":" + w.s.name
+	{callback: "user_may_create_room_alias", act: func(t *testing.T, st *stage, say func(string)) string {
+		alias := "#" + st.unique("alias") + ":" + st.s.name
 		say(alias)
-		return w.alice.do(t, "PUT", "/_matrix/client/v3/directory/room/"+url.PathEscape(alias), map[string]any{"room_id": w.room}).String()
+		return st.alice.do(t, "PUT", "/_matrix/client/v3/directory/room/"+url.PathEscape(alias), map[string]any{"room_id": st.room}).String()
 	}, answers: refusals("200", "This user is not permitted to create this alias")},
 
-	{callback: "user_may_publish_room", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.alice.createRoom(t, nil)
+	{callback: "user_may_publish_room", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.alice.createRoom(t, nil)
 		say(id)
-		return w.alice.do(t, "PUT", "/_matrix/client/v3/directory/list/room/"+url.PathEscape(id), map[string]any{"visibility": "public"}).String()
+		return st.alice.do(t, "PUT", "/_matrix/client/v3/directory/list/room/"+url.PathEscape(id), map[string]any{"visibility": "public"}).String()
 	}, answers: refusals("200", "This user is not permitted to publish rooms to the room list")},
 
-	{callback: "user_may_send_state_event", act: func(t *testing.T, w *world, say func(string)) string {
-		topic := w.unique("topic")
+	{callback: "user_may_send_state_event", act: func(t *testing.T, st *stage, say func(string)) string {
+		topic := st.unique("topic")
 		say(topic)
-		return w.alice.do(t, "PUT", room(w.room, "state", "m.room.topic"), map[string]any{"topic": topic}).String()
+		return st.alice.do(t, "PUT", room(st.room, "state", "m.room.topic"), map[string]any{"topic": topic}).String()
 	}, answers: []answer{
 		{"no opinion", silent, "200"},
 		{"a code", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}, "python": {"$": "Codes", "value": "M_LIMIT_EXCEEDED"}}`, `403 M_LIMIT_EXCEEDED "You are not permitted to send the state event"`},
@@ -125,31 +125,31 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "check_login_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "check_login_for_spam", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
-		return w.login(t, u).String()
+		return st.login(t, u).String()
 	}, answers: refusals("200", "Login was blocked by the server")},
 
-	{callback: "check_username_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
-		eventually(t, "found", func() string { return w.search(t, u) })
+	{callback: "check_username_for_spam", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
+		eventually(t, "found", func() string { return st.search(t, u) })
 		say(u.id)
-		return w.search(t, u)
+		return st.search(t, u)
 	}, answers: []answer{
 		{"no opinion", silent, "found"},
 		{"a refusal", `{"reply": {"refusal": {}}, "python": true}`, "not found"},
 		{"fails", fails, broken},
 	}},
 
-	{callback: "check_registration_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("joiner")
+	{callback: "check_registration_for_spam", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("joiner")
 		say(name)
-		r := w.signUp(t, name)
+		r := st.signUp(t, name)
 		if r.status != 200 {
 			return r.String()
 		}
-		info := w.admin.must(t, "GET", "/_synapse/admin/v2/users/"+url.PathEscape(r.str("user_id")), nil)
+		info := st.admin.must(t, "GET", "/_synapse/admin/v2/users/"+url.PathEscape(r.str("user_id")), nil)
 		return fmt.Sprintf("200, shadow banned: %v", info.body["shadow_banned"])
 	}, answers: []answer{
 		{"no opinion", silent, "200, shadow banned: false"},
@@ -158,13 +158,13 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "check_media_file_for_spam", act: func(t *testing.T, w *world, say func(string)) string {
-		content := []byte(strings.Repeat(w.unique("media"), 100_000))
+	{callback: "check_media_file_for_spam", act: func(t *testing.T, st *stage, say func(string)) string {
+		content := []byte(strings.Repeat(st.unique("media"), 100_000))
 		say("")
-		r := w.alice.do(t, "POST", "/_matrix/media/v3/upload", content)
-		if w.d != nil && r.status == 200 {
+		r := st.alice.do(t, "POST", "/_matrix/media/v3/upload", content)
+		if st.d != nil && r.status == 200 {
 			sum := sha256.Sum256(content)
-			calls := w.calls(t, "check_media_file_for_spam", "")
+			calls := st.calls(t, "check_media_file_for_spam", "")
 			if last := calls[len(calls)-1]; last.SHA256 != "" && last.SHA256 != hex.EncodeToString(sum[:]) {
 				return "the module read something else"
 			}
@@ -178,8 +178,8 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "is_user_expired", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "is_user_expired", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
 		return u.do(t, "GET", "/_matrix/client/v3/account/whoami", nil).String()
 	}, answers: []answer{
@@ -189,26 +189,26 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "on_user_registration", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("joiner")
+	{callback: "on_user_registration", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("joiner")
 		say(name)
-		return w.signUp(t, name).String() + ", " + w.told(t, "on_user_registration", name)
+		return st.signUp(t, name).String() + ", " + st.told(t, "on_user_registration", name)
 	}, answers: notices("200, told", broken+", told")},
 
-	{callback: "on_user_login", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "on_user_login", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
-		return w.login(t, u).String() + ", " + w.told(t, "on_user_login", u.id)
+		return st.login(t, u).String() + ", " + st.told(t, "on_user_login", u.id)
 	}, answers: notices("200, told", broken+", told")},
 
-	{callback: "check_event_allowed", act: func(t *testing.T, w *world, say func(string)) string {
-		text := w.unique("message")
+	{callback: "check_event_allowed", act: func(t *testing.T, st *stage, say func(string)) string {
+		text := st.unique("message")
 		say(text)
-		r := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", text), message(text))
+		r := st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", text), message(text))
 		if r.status != 200 {
 			return r.String()
 		}
-		sent := w.alice.must(t, "GET", room(w.room, "event", r.str("event_id")), nil)
+		sent := st.alice.must(t, "GET", room(st.room, "event", r.str("event_id")), nil)
 		return strings.ReplaceAll("200, "+sent.str("content", "body"), text, "the text")
 	}, answers: []answer{
 		{"no opinion", silent, "200, the text"},
@@ -223,14 +223,14 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "on_create_room", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("name")
+	{callback: "on_create_room", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("name")
 		say(name)
-		r := w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": name})
+		r := st.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": name})
 		if r.status != 200 {
 			return r.String()
 		}
-		got := w.alice.must(t, "GET", room(r.str("room_id"), "state", "m.room.name", ""), nil).str("name")
+		got := st.alice.must(t, "GET", room(r.str("room_id"), "state", "m.room.name", ""), nil).str("name")
 		return "200, " + strings.ReplaceAll(got, name, "the name")
 	}, answers: []answer{
 		{"no opinion", silent, "200, the name"},
@@ -245,61 +245,61 @@ var scenes = []scene{
 		{"fails", fails, `403 M_UNKNOWN "Room creation forbidden with these parameters"`},
 	}},
 
-	{callback: "check_visibility_can_be_modified", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.alice.createRoom(t, nil)
+	{callback: "check_visibility_can_be_modified", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.alice.createRoom(t, nil)
 		say(id)
-		return w.alice.do(t, "PUT", "/_matrix/client/v3/directory/list/room/"+url.PathEscape(id), map[string]any{"visibility": "public"}).String()
+		return st.alice.do(t, "PUT", "/_matrix/client/v3/directory/list/room/"+url.PathEscape(id), map[string]any{"visibility": "public"}).String()
 	}, answers: booleans("200", `403 M_UNKNOWN "Not allowed to publish room"`, "200")},
 
-	{callback: "on_new_event", act: func(t *testing.T, w *world, say func(string)) string {
-		text := w.unique("message")
+	{callback: "on_new_event", act: func(t *testing.T, st *stage, say func(string)) string {
+		text := st.unique("message")
 		say(text)
-		r := w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", text), message(text))
-		return r.String() + ", " + w.told(t, "on_new_event", text)
+		r := st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", text), message(text))
+		return r.String() + ", " + st.told(t, "on_new_event", text)
 	}, answers: notices("200, told", "200, told")},
 
-	{callback: "check_can_shutdown_room", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.alice.createRoom(t, nil)
+	{callback: "check_can_shutdown_room", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.alice.createRoom(t, nil)
 		say(id)
-		return w.admin.do(t, "DELETE", "/_synapse/admin/v2/rooms/"+url.PathEscape(id), map[string]any{}).String()
+		return st.admin.do(t, "DELETE", "/_synapse/admin/v2/rooms/"+url.PathEscape(id), map[string]any{}).String()
 	}, answers: booleans("200", `403 M_FORBIDDEN "Shutdown of this room is forbidden"`, "200")},
 
-	{callback: "check_can_deactivate_user", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "check_can_deactivate_user", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
-		return w.admin.do(t, "POST", "/_synapse/admin/v1/deactivate/"+url.PathEscape(u.id), map[string]any{}).String()
+		return st.admin.do(t, "POST", "/_synapse/admin/v1/deactivate/"+url.PathEscape(u.id), map[string]any{}).String()
 	}, answers: booleans("200", `403 M_FORBIDDEN "Deactivation of this user is forbidden"`, "200")},
 
-	{callback: "on_user_deactivation_status_changed", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "on_user_deactivation_status_changed", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
-		r := w.admin.do(t, "POST", "/_synapse/admin/v1/deactivate/"+url.PathEscape(u.id), map[string]any{})
-		return r.String() + ", " + w.told(t, "on_user_deactivation_status_changed", u.id)
+		r := st.admin.do(t, "POST", "/_synapse/admin/v1/deactivate/"+url.PathEscape(u.id), map[string]any{})
+		return r.String() + ", " + st.told(t, "on_user_deactivation_status_changed", u.id)
 	}, answers: notices("200, told", "200, told")},
 
-	{callback: "on_profile_update", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("name")
+	{callback: "on_profile_update", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("name")
 		say(name)
-		r := w.bob.do(t, "PUT", "/_matrix/client/v3/profile/"+url.PathEscape(w.bob.id)+"/displayname", map[string]any{"displayname": name})
-		return r.String() + ", " + w.told(t, "on_profile_update", w.bob.id)
+		r := st.bob.do(t, "PUT", "/_matrix/client/v3/profile/"+url.PathEscape(st.bob.id)+"/displayname", map[string]any{"displayname": name})
+		return r.String() + ", " + st.told(t, "on_profile_update", st.bob.id)
 	}, answers: notices("200, told", "200, told")},
 
 	threepid("on_threepid_bind", false),
 	threepid("on_add_user_third_party_identifier", false),
 	threepid("on_remove_user_third_party_identifier", true),
 
-	{callback: "on_account_data_updated", act: func(t *testing.T, w *world, say func(string)) string {
-		value := w.unique("value")
+	{callback: "on_account_data_updated", act: func(t *testing.T, st *stage, say func(string)) string {
+		value := st.unique("value")
 		say(value)
-		r := w.bob.do(t, "PUT", "/_matrix/client/v3/user/"+url.PathEscape(w.bob.id)+"/account_data/org.example", map[string]any{"k": value})
-		q := w.bob.do(t, "PUT", "/_matrix/client/v3/user/"+url.PathEscape(w.bob.id)+"/rooms/"+url.PathEscape(w.room)+"/account_data/org.example", map[string]any{"k": value + "r"})
-		return r.String() + ", " + w.told(t, "on_account_data_updated", value+`"`) + "; in a room " + q.String() + ", " + w.told(t, "on_account_data_updated", value+"r")
+		r := st.bob.do(t, "PUT", "/_matrix/client/v3/user/"+url.PathEscape(st.bob.id)+"/account_data/org.example", map[string]any{"k": value})
+		q := st.bob.do(t, "PUT", "/_matrix/client/v3/user/"+url.PathEscape(st.bob.id)+"/rooms/"+url.PathEscape(st.room)+"/account_data/org.example", map[string]any{"k": value + "r"})
+		return r.String() + ", " + st.told(t, "on_account_data_updated", value+`"`) + "; in a room " + q.String() + ", " + st.told(t, "on_account_data_updated", value+"r")
 	}, answers: notices("200, told; in a room 200, told", "200, told; in a room 200, told")},
 
-	{callback: "add_field_to_unsigned_callback", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.alice.createRoom(t, nil)
+	{callback: "add_field_to_unsigned_callback", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.alice.createRoom(t, nil)
 		say("")
-		r := w.alice.do(t, "GET", room(id, "messages")+"?dir=b&limit=3", nil)
+		r := st.alice.do(t, "GET", room(id, "messages")+"?dir=b&limit=3", nil)
 		if r.status != 200 {
 			return r.String()
 		}
@@ -315,9 +315,9 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "get_media_config_for_user", act: func(t *testing.T, w *world, say func(string)) string {
+	{callback: "get_media_config_for_user", act: func(t *testing.T, st *stage, say func(string)) string {
 		say("")
-		r := w.alice.do(t, "GET", "/_matrix/client/v1/media/config", nil)
+		r := st.alice.do(t, "GET", "/_matrix/client/v1/media/config", nil)
 		return fmt.Sprintf("%v %v", r, r.body["m.upload.size"])
 	}, answers: []answer{
 		{"no opinion", silent, "200 5.24288e+07"},
@@ -325,13 +325,13 @@ var scenes = []scene{
 		{"fails", fails, broken + " <nil>"},
 	}},
 
-	{callback: "is_user_allowed_to_upload_media_of_size", act: func(t *testing.T, w *world, say func(string)) string {
+	{callback: "is_user_allowed_to_upload_media_of_size", act: func(t *testing.T, st *stage, say func(string)) string {
 		say("")
-		return w.alice.do(t, "POST", "/_matrix/media/v3/upload", []byte(w.unique("media"))).String()
+		return st.alice.do(t, "POST", "/_matrix/media/v3/upload", []byte(st.unique("media"))).String()
 	}, answers: booleans("200", `413 M_TOO_LARGE "Upload request body is too large"`, broken)},
 
-	{callback: "get_media_upload_limits_for_user", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "get_media_upload_limits_for_user", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
 		return u.do(t, "POST", "/_matrix/media/v3/upload", []byte(strings.Repeat("x", 1000))).String()
 	}, answers: []answer{
@@ -346,10 +346,10 @@ var scenes = []scene{
 		{"fails", fails, broken},
 	}},
 
-	{callback: "get_ratelimit_override_for_user", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "get_ratelimit_override_for_user", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		id := u.createRoom(t, nil)
-		invitees := []user{w.newUser(t), w.newUser(t)}
+		invitees := []user{st.newUser(t), st.newUser(t)}
 		say(u.id)
 		var got []string
 		for _, i := range invitees {
@@ -366,17 +366,17 @@ var scenes = []scene{
 		{"fails", fails, broken + ", " + broken},
 	}},
 
-	{callback: "auth_checkers", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
-		flows := w.s.nobody().must(t, "GET", "/_matrix/client/v3/login", nil)
+	{callback: "auth_checkers", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
+		flows := st.s.nobody().must(t, "GET", "/_matrix/client/v3/login", nil)
 		if !strings.Contains(string(flows.raw), loginType) {
 			return "the login type is not listed"
 		}
 		say(u.id)
-		r := w.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
+		r := st.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
 			"type": loginType, "identifier": map[string]any{"type": "m.id.user", "user": u.id}, "secret": "open",
 		})
-		return w.authenticated(t, r)
+		return st.authenticated(t, r)
 	}, answers: []answer{
 		{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
 		{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
@@ -384,14 +384,14 @@ var scenes = []scene{
 		{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
 	}},
 
-	{callback: "check_3pid_auth", act: func(t *testing.T, w *world, say func(string)) string {
-		address := w.unique("mail") + "@example.org"
+	{callback: "check_3pid_auth", act: func(t *testing.T, st *stage, say func(string)) string {
+		address := st.unique("mail") + "@example.org"
 		say(address)
-		r := w.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
+		r := st.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
 			"type": "m.login.password", "password": "open",
 			"identifier": map[string]any{"type": "m.id.thirdparty", "medium": "email", "address": address},
 		})
-		return w.authenticated(t, r)
+		return st.authenticated(t, r)
 	}, answers: []answer{
 		{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
 		{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
@@ -399,18 +399,18 @@ var scenes = []scene{
 		{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
 	}},
 
-	{callback: "on_logged_out", act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	{callback: "on_logged_out", act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		say(u.id)
 		r := u.do(t, "POST", "/_matrix/client/v3/logout", map[string]any{})
-		return r.String() + ", " + w.told(t, "on_logged_out", u.id)
+		return r.String() + ", " + st.told(t, "on_logged_out", u.id)
 	}, answers: notices("200, told", "200, told")},
 
-	{callback: "get_username_for_registration", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("joiner")
+	{callback: "get_username_for_registration", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("joiner")
 		say(name)
-		r := w.signUp(t, name)
-		got := strings.TrimSuffix(r.str("user_id"), ":"+w.s.name)
+		r := st.signUp(t, name)
+		got := strings.TrimSuffix(r.str("user_id"), ":"+st.s.name)
 		return r.String() + " " + strings.ReplaceAll(got, name, "as asked")
 	}, answers: []answer{
 		{"no opinion", silent, "200 @as asked"},
@@ -419,14 +419,14 @@ var scenes = []scene{
 		{"fails", fails, `500 M_UNKNOWN "Internal Server Error" `},
 	}},
 
-	{callback: "get_displayname_for_registration", act: func(t *testing.T, w *world, say func(string)) string {
-		name := w.unique("joiner")
+	{callback: "get_displayname_for_registration", act: func(t *testing.T, st *stage, say func(string)) string {
+		name := st.unique("joiner")
 		say(name)
-		r := w.signUp(t, name)
+		r := st.signUp(t, name)
 		if r.status != 200 {
 			return r.String()
 		}
-		profile := w.alice.must(t, "GET", "/_matrix/client/v3/profile/"+url.PathEscape(r.str("user_id")), nil)
+		profile := st.alice.must(t, "GET", "/_matrix/client/v3/profile/"+url.PathEscape(r.str("user_id")), nil)
 		return "200 " + strings.ReplaceAll(profile.str("displayname"), name, "as asked")
 	}, answers: []answer{
 		{"no opinion", silent, "200 as asked"},
@@ -434,26 +434,26 @@ var scenes = []scene{
 		{"fails", fails, `500 M_UNKNOWN "Internal Server Error"`},
 	}},
 
-	{callback: "is_3pid_allowed", act: func(t *testing.T, w *world, say func(string)) string {
-		address := w.unique("mail") + "@example.org"
+	{callback: "is_3pid_allowed", act: func(t *testing.T, st *stage, say func(string)) string {
+		address := st.unique("mail") + "@example.org"
 		say(address)
-		return w.alice.do(t, "POST", "/_matrix/client/v3/account/3pid/email/requestToken", map[string]any{
+		return st.alice.do(t, "POST", "/_matrix/client/v3/account/3pid/email/requestToken", map[string]any{
 			"client_secret": "secret", "email": address, "send_attempt": 1,
 		}).String()
 	}, answers: booleans("200", `403 M_THREEPID_DENIED "Your email domain is not authorized on this server"`, `500 M_UNKNOWN "Internal Server Error"`)},
 }
 
 func threepid(callback string, remove bool) scene {
-	return scene{callback: callback, act: func(t *testing.T, w *world, say func(string)) string {
-		u := w.newUser(t)
+	return scene{callback: callback, act: func(t *testing.T, st *stage, say func(string)) string {
+		u := st.newUser(t)
 		path := "/_synapse/admin/v2/users/" + url.PathEscape(u.id)
-		one := map[string]any{"threepids": []map[string]any{{"medium": "email", "address": w.unique("mail") + "@example.org"}}}
+		one := map[string]any{"threepids": []map[string]any{{"medium": "email", "address": st.unique("mail") + "@example.org"}}}
 		if remove {
-			w.admin.must(t, "PUT", path, one)
+			st.admin.must(t, "PUT", path, one)
 			one = map[string]any{"threepids": []any{}}
 		}
 		say(u.id)
-		return w.admin.do(t, "PUT", path, one).String() + ", " + w.told(t, callback, u.id)
+		return st.admin.do(t, "PUT", path, one).String() + ", " + st.told(t, callback, u.id)
 	}, answers: notices("200, told", "200, told")}
 }
 

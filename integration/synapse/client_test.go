@@ -41,10 +41,10 @@ func handedOn(text string) map[string]any {
 // TestSynapseThirdPartyClient has matrix-js-sdk use a Synapse whose module refuses some of what it does.
 func TestSynapseThirdPartyClient(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	packages := testbed.Setting(t, "MODULEBUS_MATRIX_PACKAGES")
-	w := busWorld(t, "")
-	testbed.Write(t, w.script, clientsScript)
-	w.s.start(t)
-	w.populate(t)
+	st := busStage(t, "")
+	testbed.Write(t, st.script, clientsScript)
+	st.s.start(t)
+	st.populate(t)
 
 	want := map[string]any{
 		"a message comes with the sync":            true,
@@ -55,25 +55,25 @@ func TestSynapseThirdPartyClient(t *testing.T) { //nolint:paralleltest // server
 		"a message after that comes with the sync": true,
 		"the room has":                             []any{"good morning", "good night"},
 	}
-	if diff := cmp.Diff(want, w.thirdPartyClient(t, packages)); diff != "" {
+	if diff := cmp.Diff(want, st.thirdPartyClient(t, packages)); diff != "" {
 		t.Errorf("what the client's program got (+) is not what it must (-):\n%s", diff)
 	}
 	for callback, text := range map[string]string{
 		"user_may_create_room": "casino", "check_event_for_spam": "cheap watches", "user_may_invite": "@stranger",
 	} {
-		if n := len(w.calls(t, callback, text)); n != 1 {
+		if n := len(st.calls(t, callback, text)); n != 1 {
 			t.Errorf("%s was asked %d times about %q; want once", callback, n, text)
 		}
 	}
 }
 
 // thirdPartyClient runs matrix/client.mjs as alice, and returns what it prints.
-func (w *world) thirdPartyClient(t *testing.T, packages string) (got map[string]any) {
+func (st *stage) thirdPartyClient(t *testing.T, packages string) (got map[string]any) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	client := exec.CommandContext(ctx, "node", "matrix/client.mjs")
-	client.Env = append(os.Environ(), "PACKAGES="+packages, "URL="+w.s.url, "USER="+w.alice.id, "PASSWORD=secret", "OTHER="+w.bob.id)
+	client.Env = append(os.Environ(), "PACKAGES="+packages, "URL="+st.s.url, "USER="+st.alice.id, "PASSWORD=secret", "OTHER="+st.bob.id)
 	client.Stderr = t.Output()
 	out, err := client.Output()
 	if err != nil {

@@ -120,7 +120,7 @@ func (p *tlsProxy) show(t *testing.T, c *tls.Certificate, d *testbed.Daemon) {
 
 // remote is a Synapse with a busd on another machine, as it were.
 type remote struct {
-	*world
+	*stage
 	proxy   *tlsProxy
 	trusted authority // by Synapse's process
 }
@@ -130,7 +130,7 @@ var tokens = map[string]string{"right": "the-right-secret", "wrong": "some-other
 
 func prepareRemote(t *testing.T) *remote {
 	t.Helper()
-	r := &remote{&world{s: prepareSynapse(t)}, startTLSProxy(t), newAuthority(t)}
+	r := &remote{&stage{s: prepareSynapse(t)}, startTLSProxy(t), newAuthority(t)}
 	r.files(t)
 	for name, token := range tokens {
 		testbed.Write(t, r.file(name), token+"\n")

@@ -24,7 +24,7 @@ import (
 )
 
 // faultsConfig is a busd whose module registers these callbacks.
-func (w *world) faultsConfig(t *testing.T, port int, register string) string {
+func (st *stage) faultsConfig(t *testing.T, port int, register string) string {
 	return fmt.Sprintf(`
 server_name: "%s"
 nats: {listen: "127.0.0.1:0"}
@@ -34,37 +34,37 @@ modules:
     run: [%s]
     workers: 1
     config: {script: "%s", record: "%s", register: [%s]}
-`, w.s.name, port, testbed.Program(t, scripted), w.script, w.record, register)
+`, st.s.name, port, testbed.Program(t, scripted), st.script, st.record, register)
 }
 
 // TestSynapseWithoutBusd has a Synapse that starts before busd does, asks more and less while it runs, and loses busd and
 // finds it again.
 func TestSynapseWithoutBusd(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	port := freePort(t)
-	w := &world{s: prepareSynapse(t)}
-	w.files(t)
-	w.say(t, map[string]string{
+	st := &stage{s: prepareSynapse(t)}
+	st.files(t)
+	st.say(t, map[string]string{
 		"user_may_create_room": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`,
 		"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`,
 	})
-	w.s.configure(t, fmt.Sprintf(`
+	st.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config: {url: "http://127.0.0.1:%d", on_failure: {is_user_expired: skip, get_ratelimit_override_for_user: skip, user_may_invite: refuse}}`, port), "")
-	config := w.faultsConfig(t, port, "user_may_create_room")
+	config := st.faultsConfig(t, port, "user_may_create_room")
 	d := testbed.Serve(t, config)
-	w.s.start(t)
-	w.populate(t)
+	st.s.start(t)
+	st.populate(t)
 	d.Stop()
-	w.s.stop()
-	w.s.start(t)
+	st.s.stop()
+	st.s.start(t)
 	create := func() string {
-		return w.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": "refused"}).String()
+		return st.alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": "refused"}).String()
 	}
 	invite := func() string {
-		return w.alice.do(t, "POST", room(w.room, "invite"), map[string]any{"user_id": "@" + w.unique("new") + ":" + w.s.name}).String()
+		return st.alice.do(t, "POST", room(st.room, "invite"), map[string]any{"user_id": "@" + st.unique("new") + ":" + st.s.name}).String()
 	}
 	send := func() string {
-		return w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", w.unique("txn")), message("refused")).String()
+		return st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", st.unique("txn")), message("refused")).String()
 	}
 	const refused = `403 M_FORBIDDEN "not this one"`
 	expect := func(step, want string, f func() string) {
@@ -84,14 +84,14 @@ func TestSynapseWithoutBusd(t *testing.T) { //nolint:paralleltest // servers eno
 	expect("busd comes: what nobody wants is not", "200", invite)
 	expect("not wanted yet", "200", send)
 
-	reload(t, d, w.faultsConfig(t, port, "user_may_create_room, check_event_for_spam"))
+	reload(t, d, st.faultsConfig(t, port, "user_may_create_room, check_event_for_spam"))
 	expect("another callback is wanted", refused, send)
 	expect("and the first one still", refused, create)
-	reload(t, d, w.faultsConfig(t, port, "check_event_for_spam"))
+	reload(t, d, st.faultsConfig(t, port, "check_event_for_spam"))
 	expect("a callback is wanted no more", "200", create)
 
 	outages := func() int {
-		return strings.Count(w.s.log.String(), "until it is back, callbacks do as on_failure says")
+		return strings.Count(st.s.log.String(), "until it is back, callbacks do as on_failure says")
 	}
 	before := outages()
 	d.Stop()
@@ -105,20 +105,20 @@ func TestSynapseWithoutBusd(t *testing.T) { //nolint:paralleltest // servers eno
 		t.Errorf("one outage has %d lines in the log", n)
 	}
 
-	d = testbed.Serve(t, w.faultsConfig(t, port, "check_event_for_spam"))
+	d = testbed.Serve(t, st.faultsConfig(t, port, "check_event_for_spam"))
 	expect("busd is back: it is asked again", refused, send)
-	if !strings.Contains(w.s.log.String(), "busd is back") {
+	if !strings.Contains(st.s.log.String(), "busd is back") {
 		t.Error("the log does not say that busd is back")
 	}
 
 	// The module goes on hanging after the clients have gone, so that an answer is one that did not wait for it.
-	w.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 3600000}`})
-	logTimes(t, "a module hangs", w.crowd(t, sends(50, []string{w.room}, "hangs", broken)), time.Second)
-	w.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
+	st.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 3600000}`})
+	logTimes(t, "a module hangs", st.crowd(t, sends(50, []string{st.room}, "hangs", broken)), time.Second)
+	st.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
 	expect("the module answers again", refused, send)
 
 	d.Signal(syscall.SIGSTOP)
-	hung := w.crowd(t, sends(50, []string{w.room}, "refused", broken))
+	hung := st.crowd(t, sends(50, []string{st.room}, "refused", broken))
 	d.Signal(syscall.SIGCONT)
 	logTimes(t, "busd hangs", hung, 2500*time.Millisecond)
 	expect("busd goes on: it is asked again", refused, send)
@@ -140,11 +140,11 @@ func sends(n int, rooms []string, text, want string) (all []send) {
 }
 
 // crowd has as many clients as there are messages send one each, all at once, and wants each to see what it must.
-func (w *world) crowd(t *testing.T, all []send) []send {
+func (st *stage) crowd(t *testing.T, all []send) []send {
 	t.Helper()
 	var group sync.WaitGroup
 	for i := range all {
-		group.Go(func() { all[i].by(t, w.alice) })
+		group.Go(func() { all[i].by(t, st.alice) })
 	}
 	group.Wait()
 	return all
@@ -183,23 +183,23 @@ func reload(t *testing.T, d *testbed.Daemon, config string) {
 	d.Signal(syscall.SIGHUP)
 }
 
-// spamWorld has a module refuse messages with "refused" in them. NATS is as the line of busd.yaml says, and busd has the
+// spamStage has a module refuse messages with "refused" in them. NATS is as the line of busd.yaml says, and busd has the
 // same address whenever it is started, so that it can be restarted under a Synapse.
-func spamWorld(t *testing.T, nats string) (w *world, startBusd func() *testbed.Daemon) {
+func spamStage(t *testing.T, nats string) (st *stage, startBusd func() *testbed.Daemon) {
 	t.Helper()
 	port := freePort(t)
-	w = &world{s: prepareSynapse(t)}
-	w.files(t)
-	w.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
-	config := strings.Replace(w.faultsConfig(t, port, "check_event_for_spam"), `nats: {listen: "127.0.0.1:0"}`, nats, 1)
-	w.s.configure(t, fmt.Sprintf(`
+	st = &stage{s: prepareSynapse(t)}
+	st.files(t)
+	st.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
+	config := strings.Replace(st.faultsConfig(t, port, "check_event_for_spam"), `nats: {listen: "127.0.0.1:0"}`, nats, 1)
+	st.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config: {url: "http://127.0.0.1:%d"}`, port), "")
 	startBusd = func() *testbed.Daemon { return testbed.Serve(t, config) }
-	w.d = startBusd()
-	w.s.start(t)
-	w.populate(t)
-	return w, startBusd
+	st.d = startBusd()
+	st.s.start(t)
+	st.populate(t)
+	return st, startBusd
 }
 
 // fault breaks something until it is mended.
@@ -211,9 +211,9 @@ type fault struct {
 
 // under has clients send before, during and after a fault, and holds what they were told against what is in the room. It
 // is no fault unless they feel it.
-func (w *world) under(t *testing.T, f fault) {
+func (st *stage) under(t *testing.T, f fault) {
 	t.Helper()
-	s := w.load(t, 8, f.unreachable)
+	s := st.load(t, 8, f.unreachable)
 	s.until(t, "clients are answered", &s.answered)
 	f.happen()
 	s.until(t, "clients feel it: "+f.name, &s.interrupted)
@@ -221,7 +221,7 @@ func (w *world) under(t *testing.T, f fault) {
 	s.until(t, "clients are answered after it: "+f.name, &s.answered)
 	close(s.stop)
 	s.group.Wait()
-	w.holds(t, f.name, s.room, s.accepted)
+	st.holds(t, f.name, s.room, s.accepted)
 	t.Logf("%s: %d messages had their verdict, %d of them accepted, after %d failures", f.name, s.answered, len(s.accepted), s.interrupted)
 }
 
@@ -239,10 +239,10 @@ type senders struct {
 	accepted              map[string][]string // events by text
 }
 
-func (w *world) load(t *testing.T, n int, unreachable bool) *senders {
+func (st *stage) load(t *testing.T, n int, unreachable bool) *senders {
 	t.Helper()
 	s := &senders{
-		user: w.alice, room: w.alice.createRoom(t, nil), unreachable: unreachable,
+		user: st.alice, room: st.alice.createRoom(t, nil), unreachable: unreachable,
 		stop: make(chan struct{}), accepted: map[string][]string{},
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -316,13 +316,13 @@ func (s *senders) until(t *testing.T, what string, count *int) {
 
 // holds wants the room to have each accepted message once, and no other, as clients see it and in Synapse's database; and
 // nothing in there that Synapse rejected or hides.
-func (w *world) holds(t *testing.T, when, room string, accepted map[string][]string) {
+func (st *stage) holds(t *testing.T, when, room string, accepted map[string][]string) {
 	t.Helper()
-	if diff := cmp.Diff(accepted, w.seen(t, room)); diff != "" {
+	if diff := cmp.Diff(accepted, st.seen(t, room)); diff != "" {
 		t.Errorf("%s: what clients see (+) is not what was accepted (-):\n%s", when, diff)
 	}
 	stored := map[string][]string{}
-	for _, e := range w.stored(t, room) {
+	for _, e := range st.stored(t, room) {
 		if e.Rejected != "" || e.SoftFailed {
 			t.Errorf("%s: Synapse does not let its own event count: %+v", when, e)
 		}
@@ -336,11 +336,11 @@ func (w *world) holds(t *testing.T, when, room string, accepted map[string][]str
 }
 
 // seen is what a client sees that pages through the room: events by text.
-func (w *world) seen(t *testing.T, where string) map[string][]string {
+func (st *stage) seen(t *testing.T, where string) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	for from := ""; ; {
-		r := w.alice.must(t, "GET", room(where, "messages")+"?dir=b&limit=1000"+from, nil)
+		r := st.alice.must(t, "GET", room(where, "messages")+"?dir=b&limit=1000"+from, nil)
 		var page struct {
 			End   string
 			Chunk []struct {
@@ -385,9 +385,9 @@ json.dump(events, sys.stdout)
 `
 
 // stored reads a room out of Synapse's database.
-func (w *world) stored(t *testing.T, room string) (events []storedEvent) {
+func (st *stage) stored(t *testing.T, room string) (events []storedEvent) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), testbed.Python(t), "-c", readEvents, filepath.Join(w.s.dir, "homeserver.db"), room)
+	c := exec.CommandContext(t.Context(), testbed.Python(t), "-c", readEvents, filepath.Join(st.s.dir, "homeserver.db"), room)
 	c.Stderr = t.Output()
 	out, err := c.Output()
 	if err != nil {
@@ -406,8 +406,8 @@ func (w *world) stored(t *testing.T, room string) (events []storedEvent) {
 func TestSynapseWhileNATSRestarts(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	port := freePort(t)
 	broker := natstest.Start(t, &server.Options{Port: port})
-	w, _ := spamWorld(t, fmt.Sprintf("nats: {url: %q}", broker.ClientURL()))
-	w.under(t, fault{
+	st, _ := spamStage(t, fmt.Sprintf("nats: {url: %q}", broker.ClientURL()))
+	st.under(t, fault{
 		name:   "NATS is restarted",
 		happen: func() { broker.Shutdown(); broker.WaitForShutdown() },
 		end:    func() { natstest.Start(t, &server.Options{Port: port}) },
@@ -416,26 +416,26 @@ func TestSynapseWhileNATSRestarts(t *testing.T) { //nolint:paralleltest // serve
 
 // TestSynapseWhileBusdRestarts has busd drain, die and hang.
 func TestSynapseWhileBusdRestarts(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	w, startBusd := spamWorld(t, `nats: {listen: "127.0.0.1:0"}`)
-	start := func() { w.d = startBusd() }
+	st, startBusd := spamStage(t, `nats: {listen: "127.0.0.1:0"}`)
+	start := func() { st.d = startBusd() }
 	for _, f := range []fault{
-		{name: "busd is restarted", happen: func() { w.d.Stop() }, end: start},
-		{name: "busd is killed", happen: func() { w.d.Kill() }, end: start},
-		{name: "busd hangs", happen: func() { w.d.Signal(syscall.SIGSTOP) }, end: func() { w.d.Signal(syscall.SIGCONT) }},
+		{name: "busd is restarted", happen: func() { st.d.Stop() }, end: start},
+		{name: "busd is killed", happen: func() { st.d.Kill() }, end: start},
+		{name: "busd hangs", happen: func() { st.d.Signal(syscall.SIGSTOP) }, end: func() { st.d.Signal(syscall.SIGCONT) }},
 	} {
-		w.under(t, f)
+		st.under(t, f)
 	}
 }
 
 // TestSynapseRestartsUnderLoad has Synapse itself stop, and die. The first event after its start is asked about already.
 func TestSynapseRestartsUnderLoad(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	w, _ := spamWorld(t, `nats: {listen: "127.0.0.1:0"}`)
-	start := func() { w.s.start(t) }
+	st, _ := spamStage(t, `nats: {listen: "127.0.0.1:0"}`)
+	start := func() { st.s.start(t) }
 	for _, f := range []fault{
-		{name: "Synapse is restarted", happen: w.s.stop, end: start, unreachable: true},
-		{name: "Synapse is killed", happen: w.s.kill, end: start, unreachable: true},
+		{name: "Synapse is restarted", happen: st.s.stop, end: start, unreachable: true},
+		{name: "Synapse is killed", happen: st.s.kill, end: start, unreachable: true},
 	} {
-		w.under(t, f)
+		st.under(t, f)
 	}
 }
 
@@ -443,38 +443,38 @@ func TestSynapseRestartsUnderLoad(t *testing.T) { //nolint:paralleltest // serve
 // the rest.
 func TestSynapseWhileAModuleHangs(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	port := freePort(t)
-	w := &world{s: prepareSynapse(t)}
-	w.files(t)
-	w.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 3600000}`})
+	st := &stage{s: prepareSynapse(t)}
+	st.files(t)
+	st.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 3600000}`})
 	const timeout = 5 * time.Second
 	config := func(onFailure string) string {
-		return w.faultsConfig(t, port, "check_event_for_spam") + fmt.Sprintf("    timeout: %v\n    breaker: off\n    on_failure: %s\nbudget: %v\n", timeout, onFailure, timeout)
+		return st.faultsConfig(t, port, "check_event_for_spam") + fmt.Sprintf("    timeout: %v\n    breaker: off\n    on_failure: %s\nbudget: %v\n", timeout, onFailure, timeout)
 	}
-	w.d = testbed.Serve(t, config("fail"))
-	w.s.configure(t, fmt.Sprintf(`
+	st.d = testbed.Serve(t, config("fail"))
+	st.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config: {url: "http://127.0.0.1:%d", timeout: 10s}`, port), "")
-	w.s.start(t)
-	w.populate(t)
+	st.s.start(t)
+	st.populate(t)
 	var rooms []string
 	for range 10 {
-		rooms = append(rooms, w.alice.createRoom(t, nil))
+		rooms = append(rooms, st.alice.createRoom(t, nil))
 	}
 
-	all := w.hangs(t, rooms, "fails", broken, timeout)
-	reload(t, w.d, config("skip"))
-	w.d.Stderr.Line(t, "took over the new configuration")
-	all = append(all, w.hangs(t, rooms, "is skipped", "200", timeout)...)
+	all := st.hangs(t, rooms, "fails", broken, timeout)
+	reload(t, st.d, config("skip"))
+	st.d.Stderr.Line(t, "took over the new configuration")
+	all = append(all, st.hangs(t, rooms, "is skipped", "200", timeout)...)
 	for _, r := range rooms {
-		w.holds(t, "a module hung", r, accepted(all, r))
+		st.holds(t, "a module hung", r, accepted(all, r))
 	}
 }
 
 // hangs wants who waits for the module to see what its failure means, and all others what they see at any time.
-func (w *world) hangs(t *testing.T, rooms []string, policy, want string, timeout time.Duration) []send {
+func (st *stage) hangs(t *testing.T, rooms []string, policy, want string, timeout time.Duration) []send {
 	t.Helper()
 	all := append(sends(25, rooms, "hangs, "+policy, want), sends(25, rooms, "fine, "+policy, "200")...)
-	w.crowd(t, all)
+	st.crowd(t, all)
 	logTimes(t, "a module hangs and "+policy, all[:25], timeout)
 	logTimes(t, "the others meanwhile", all[25:], timeout)
 	return all

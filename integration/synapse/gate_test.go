@@ -15,7 +15,7 @@ import (
 
 // gate is a Synapse behind which things go wrong that must let nobody through.
 type gate struct {
-	*world
+	*stage
 	relay       *relay
 	port        int
 	state, more string // busd's state_dir, and what its configuration of the module has, too
@@ -24,7 +24,7 @@ type gate struct {
 
 func openGate(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{world: &world{s: prepareSynapse(t)}, port: freePort(t)}
+	g := &gate{stage: &stage{s: prepareSynapse(t)}, port: freePort(t)}
 	g.files(t)
 	g.says(t, nil)
 	g.restart(t)

@@ -39,14 +39,14 @@ func authenticationService(t *testing.T) *httptest.Server {
 //
 //nolint:paralleltest // servers enough for a small machine
 func TestSynapseAsksLessBehindAnAuthenticationService(t *testing.T) {
-	w := busWorld(t, fmt.Sprintf(`
+	st := busStage(t, fmt.Sprintf(`
 enable_registration: false
 enable_registration_without_verification: false
 password_config: {enabled: false}
 matrix_authentication_service: {enabled: true, endpoint: %q, secret: service}
 `, authenticationService(t).URL))
-	w.s.start(t)
-	service, alice := user{s: w.s, token: "service"}, user{w.s, "@alice:" + w.s.name, "alices"}
+	st.s.start(t)
+	service, alice := user{s: st.s, token: "service"}, user{st.s, "@alice:" + st.s.name, "alices"}
 
 	// Whoever logs in, registers or logs out does it there, and it tells Synapse.
 	service.must(t, "POST", "/_synapse/mas/provision_user", map[string]any{"localpart": "alice", "set_displayname": "Alice"})
@@ -64,7 +64,7 @@ matrix_authentication_service: {enabled: true, endpoint: %q, secret: service}
 	alice.createRoom(t, nil)
 	service.must(t, "POST", "/_synapse/mas/delete_device", map[string]any{"localpart": "alice", "device_id": "PHONE"})
 	asked := map[string]bool{}
-	for _, a := range w.recorded(t) {
+	for _, a := range st.recorded(t) {
 		asked[a.callback] = true
 	}
 	for _, quiet := range []string{
@@ -82,7 +82,7 @@ matrix_authentication_service: {enabled: true, endpoint: %q, secret: service}
 	}
 
 	// A refused registration is an error that the service gets, not the user.
-	w.say(t, map[string]string{"check_registration_for_spam": `{"reply": {"refusal": {}}}`})
+	st.say(t, map[string]string{"check_registration_for_spam": `{"reply": {"refusal": {}}}`})
 	if got := service.do(t, "POST", "/_synapse/mas/provision_user", map[string]any{"localpart": "eve"}).String(); got != `429 M_UNKNOWN "Rate limited"` {
 		t.Errorf("the service is answered %s", got)
 	}

@@ -28,10 +28,10 @@ import (
 type third struct {
 	name, version string
 	module        func(*testing.T) moving
-	more          string                            // configuration of Synapse
-	env           string                            // of Synapse, where the module needs it there
-	actions       func(*testing.T, *stage) []string // beside everybody's
-	proof         string                            // what must be among what clients saw: the module had a say
+	more          string                                 // configuration of Synapse
+	env           string                                 // of Synapse, where the module needs it there
+	actions       func(*testing.T, *thirdStage) []string // beside everybody's
+	proof         string                                 // what must be among what clients saw: the module had a say
 	remarks       string
 	room          bool // its configuration names a ROOM, and somebody in it: KEEPER
 }
@@ -60,7 +60,7 @@ var thirds = []third{
 		module: func(*testing.T) moving {
 			return moving{class: "shared_secret_authenticator.SharedSecretAuthProvider", config: `{shared_secret: "` + sharedSecret + `"}`}
 		},
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			mac := hmac.New(sha512.New, []byte(sharedSecret))
 			mac.Write([]byte(s.alice.id))
 			login := func(token string) string {
@@ -78,7 +78,7 @@ var thirds = []third{
 				config: `{jwt: {secret: "` + jwtSecret + `", allow_registration: true}}`, grants: "users.write, users.admin",
 			}
 		},
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			login := func(name, secret string) string {
 				return s.login(t, map[string]any{"type": "com.famedly.login.token", "token": jwt(name, secret)}, name)
 			}
@@ -99,7 +99,7 @@ var thirds = []third{
 					`email_path: email}, username_type: localpart, registration_enabled: true}}`,
 			}
 		},
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			login := func(name, token string) string {
 				return s.login(t, map[string]any{"type": "com.famedly.login.token.oauth", "token": token}, name)
 			}
@@ -123,7 +123,7 @@ var thirds = []third{
 				config: `{enabled: true, create_users: true, server: "` + host + `", port: ` + port + `, plain_userid: true, append_domain: example.org}`,
 			}
 		},
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			login := func(name, password string) string {
 				return s.login(t, map[string]any{"type": "m.login.password", "password": password}, name)
 			}
@@ -144,7 +144,7 @@ var thirds = []third{
 			}
 		},
 		room: true,
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			var told struct {
 				Chunk []struct{ Content struct{ Body string } }
 			}
@@ -186,7 +186,7 @@ var thirds = []third{
 				config: `{enabled: true, uri: "` + ldapServer(t) + `", base: "ou=users,dc=example,dc=org", attributes: {uid: cn, mail: mail, name: givenName}}`,
 			}
 		},
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			login := func(name, password string) string {
 				return s.login(t, map[string]any{"type": "m.login.password", "password": password}, name)
 			}
@@ -207,7 +207,7 @@ var thirds = []third{
 			}
 		},
 		env: "SYNAPSE_ASYNC_IO_REACTOR=1",
-		actions: func(t *testing.T, s *stage) []string {
+		actions: func(t *testing.T, s *thirdStage) []string {
 			begun := s.alice.do(t, "POST", rendezvous, []byte("hello"))
 			at := rendezvous + "/" + filepath.Base(begun.header.Get("Location"))
 			read := s.bob.do(t, "GET", at, nil)
@@ -337,7 +337,7 @@ func cell(grants string) string {
 // seenOn is what clients see of a Synapse, of everybody's actions and the module's.
 func (m third) seenOn(t *testing.T, s *synapse, k kept) []string {
 	t.Helper()
-	st := newStage(t, s)
+	st := newThirdStage(t, s)
 	st.keeper, st.notified = k.keeper, k.room
 	saw := st.everybodys(t)
 	if m.actions != nil {
@@ -349,21 +349,21 @@ func (m third) seenOn(t *testing.T, s *synapse, k kept) []string {
 	return saw
 }
 
-// stage is a Synapse with some people.
-type stage struct {
+// thirdStage is a Synapse with some people, and a third in it.
+type thirdStage struct {
 	s                 *synapse
 	admin, alice, bob user
 	keeper            user   // with whom the module's room is older than the module
 	notified          string // that room
 }
 
-func newStage(t *testing.T, s *synapse) *stage {
+func newThirdStage(t *testing.T, s *synapse) *thirdStage {
 	t.Helper()
-	return &stage{s: s, admin: s.register(t, "admin", true), alice: s.register(t, "alice", false), bob: s.register(t, "bob", false)}
+	return &thirdStage{s: s, admin: s.register(t, "admin", true), alice: s.register(t, "alice", false), bob: s.register(t, "bob", false)}
 }
 
 // login is what comes of it, and who is logged in then.
-func (st *stage) login(t *testing.T, body map[string]any, name string) string {
+func (st *thirdStage) login(t *testing.T, body map[string]any, name string) string {
 	t.Helper()
 	body["identifier"] = map[string]any{"type": "m.id.user", "user": name}
 	r := st.s.nobody().do(t, "POST", "/_matrix/client/v3/login", body)
@@ -372,7 +372,7 @@ func (st *stage) login(t *testing.T, body map[string]any, name string) string {
 }
 
 // everybodys is what clients see of two dozen actions.
-func (st *stage) everybodys(t *testing.T) (saw []string) {
+func (st *thirdStage) everybodys(t *testing.T) (saw []string) {
 	t.Helper()
 	did := func(what string, r reply) { saw = append(saw, what+": "+r.String()) }
 	create := func(body map[string]any) reply { return st.alice.do(t, "POST", "/_matrix/client/v3/createRoom", body) }
@@ -408,7 +408,7 @@ func (st *stage) everybodys(t *testing.T) (saw []string) {
 }
 
 // effects is what is left of it: the state of the room, where bob is, and what bob's account knows.
-func (st *stage) effects(t *testing.T, id string) []string {
+func (st *thirdStage) effects(t *testing.T, id string) []string {
 	t.Helper()
 	membership := func() string {
 		if id == "" {
@@ -426,7 +426,7 @@ func (st *stage) effects(t *testing.T, id string) []string {
 }
 
 // kinds lists the types of the room's state.
-func (st *stage) kinds(t *testing.T, id string) string {
+func (st *thirdStage) kinds(t *testing.T, id string) string {
 	t.Helper()
 	var events []struct{ Type string }
 	if json.Unmarshal(st.alice.do(t, "GET", room(id, "state"), nil).raw, &events) != nil {

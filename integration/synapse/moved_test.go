@@ -109,17 +109,17 @@ func ready(t *testing.T, d *testbed.Daemon, s *synapse) {
 // registered is what the bridge logs when it registers callbacks.
 var registered = regexp.MustCompile(`registered( \w+,)* \w+`)
 
-// movedWorld has the module of pythonWorld in a process of its own.
-func movedWorld(t *testing.T, more string) *world {
+// movedStage has the module of pythonStage in a process of its own.
+func movedStage(t *testing.T, more string) *stage {
 	t.Helper()
-	w := &world{s: prepareSynapse(t)}
-	w.files(t)
-	w.d = moved(t, w.s, moving{
+	st := &stage{s: prepareSynapse(t)}
+	st.files(t)
+	st.d = moved(t, st.s, moving{
 		class:  "scripted.Scripted",
-		config: `{script: "` + w.script + `", record: "` + w.record + `", login_types: {` + loginType + `: [secret]}}`,
+		config: `{script: "` + st.script + `", record: "` + st.record + `", login_types: {` + loginType + `: [secret]}}`,
 		grants: "users.private",
 	}, more)
-	return w
+	return st
 }
 
 // TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess has every scene played with one module in Synapse's process, and with
@@ -129,15 +129,15 @@ func movedWorld(t *testing.T, more string) *world {
 func TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess(t *testing.T) {
 	quiet(t)
 	more := emailConfig(t)
-	inside, moved := pythonWorld(t, more), movedWorld(t, more)
+	inside, moved := pythonStage(t, more), movedStage(t, more)
 	p := startPeer(t)
-	for _, w := range []*world{inside, moved} {
-		w.s.start(t)
-		if w.d != nil {
-			ready(t, w.d, w.s)
+	for _, st := range []*stage{inside, moved} {
+		st.s.start(t)
+		if st.d != nil {
+			ready(t, st.d, st.s)
 		}
-		w.populate(t)
-		w.peer = p
+		st.populate(t)
+		st.peer = p
 	}
 	for _, s := range slices.Concat(scenes, moreScenes, lastScenes) {
 		for _, a := range s.answers {
@@ -160,10 +160,10 @@ func TestModuleOfSynapseRunsUnmodifiedOutOfItsProcess(t *testing.T) {
 //
 //nolint:paralleltest // Its scenes play on one stage.
 func TestModuleOfSynapseAnswersOutOfItsProcess(t *testing.T) {
-	w := movedWorld(t, emailConfig(t))
-	w.s.start(t)
-	ready(t, w.d, w.s)
-	w.populate(t)
+	st := movedStage(t, emailConfig(t))
+	st.s.start(t)
+	ready(t, st.d, st.s)
+	st.populate(t)
 	played := 0
 	for _, s := range scenes {
 		for _, a := range s.answers {
@@ -172,7 +172,7 @@ func TestModuleOfSynapseAnswersOutOfItsProcess(t *testing.T) {
 			}
 			played++
 			t.Run(s.callback+"/"+a.name, func(t *testing.T) {
-				if got := w.clientSaw(t, s, a); got != a.want {
+				if got := st.clientSaw(t, s, a); got != a.want {
 					t.Errorf("the client saw\n\t%s\nwant\n\t%s", got, a.want)
 				}
 			})
@@ -184,11 +184,11 @@ func TestModuleOfSynapseAnswersOutOfItsProcess(t *testing.T) {
 }
 
 // clientSaw plays a scene, and returns what the client saw.
-func (w *world) clientSaw(t *testing.T, s scene, a answer) string {
+func (st *stage) clientSaw(t *testing.T, s scene, a answer) string {
 	t.Helper()
-	got := s.act(t, w, func(when string) { w.play(t, s, when, a) })
-	w.say(t, nil)
-	return strings.ReplaceAll(got, w.s.name, "SERVER")
+	got := s.act(t, st, func(when string) { st.play(t, s, when, a) })
+	st.say(t, nil)
+	return strings.ReplaceAll(got, st.s.name, "SERVER")
 }
 
 // TestModuleOfSynapseHasTheSamePagesAndCallsOutOfItsProcess has a module with a page, a timer and calls in both places.

@@ -71,21 +71,23 @@ func (p *policyServer) signed(t *testing.T, act func()) (bodies []string) {
 //
 //nolint:paralleltest // servers enough for a small machine
 func TestSynapseAsksAPolicyServerBeforeModules(t *testing.T) {
-	w := busWorld(t, "")
-	w.s.start(t)
-	w.populate(t)
+	st := busStage(t, "")
+	st.s.start(t)
+	st.populate(t)
 	p := startPolicyServer(t)
 	other := p.s.register(t, "policy", false)
-	w.peer = &peer{s: p.s, carol: other}
-	w.room = w.sharedRoom(t)
+	st.peer = &peer{s: p.s, carol: other}
+	st.room = st.sharedRoom(t)
 	public := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public().(ed25519.PublicKey)
-	w.alice.must(t, "PUT", room(w.room, "state", "m.room.policy", ""), map[string]any{
+	st.alice.must(t, "PUT", room(st.room, "state", "m.room.policy", ""), map[string]any{
 		"via": p.s.name, "public_keys": map[string]any{"ed25519": base64.RawStdEncoding.EncodeToString(public)},
 	})
 	send := func() string {
-		return w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", w.unique("txn")), message("hello")).String()
+		return st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", st.unique("txn")), message("hello")).String()
 	}
-	setTopic := func() string { return w.alice.setState(t, w.room, "m.room.topic", map[string]any{"topic": "a topic"}) }
+	setTopic := func() string {
+		return st.alice.setState(t, st.room, "m.room.topic", map[string]any{"topic": "a topic"})
+	}
 
 	const refusal = `{"reply": {"refusal": {"error": "not this one"}}}`
 	const notSigned = `403 M_FORBIDDEN "This message has been rejected as probable spam"`
@@ -115,7 +117,7 @@ func TestSynapseAsksAPolicyServerBeforeModules(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p.says(t, c.policy)
-			w.say(t, c.script)
+			st.say(t, c.script)
 			var got string
 			signed := p.signed(t, func() { got = c.act() })
 			if got != c.client {
@@ -124,10 +126,10 @@ func TestSynapseAsksAPolicyServerBeforeModules(t *testing.T) {
 			testbed.Same(t, "the policy server is asked to sign", c.signed, signed)
 		})
 	}
-	if diff := cmp.Diff([]string(nil), p.signed(t, func() { w.newUser(t).must(t, "POST", room(w.room, "join"), map[string]any{}) })); diff != "" {
+	if diff := cmp.Diff([]string(nil), p.signed(t, func() { st.newUser(t).must(t, "POST", room(st.room, "join"), map[string]any{}) })); diff != "" {
 		t.Errorf("it is asked about memberships:\n%s", diff)
 	}
-	if len(w.calls(t, "check_event_for_spam", p.s.name)) == 0 {
+	if len(st.calls(t, "check_event_for_spam", p.s.name)) == 0 {
 		t.Error("the module does not see the policy server's signature")
 	}
 }

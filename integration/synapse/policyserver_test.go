@@ -22,19 +22,19 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
-// policedWorld is a Synapse whose name is that of a front, which passes /_matrix/policy/ on to busd; and another one, whose
+// policedStage is a Synapse whose name is that of a front, which passes /_matrix/policy/ on to busd; and another one, whose
 // user made a room with both in it and named the policy server.
-type policedWorld struct {
-	*world
+type policedStage struct {
+	*stage
 	config   string // of busd, with a place for on_failure
 	alice    user   // of the other homeserver, the room's creator
 	mallory  user   // of the first one
 	requests atomic.Int64
 }
 
-func newPolicedWorld(t *testing.T) *policedWorld {
+func newPolicedStage(t *testing.T) *policedStage {
 	t.Helper()
-	p := &policedWorld{world: &world{s: prepareSynapse(t)}}
+	p := &policedStage{stage: &stage{s: prepareSynapse(t)}}
 	behind := p.s.name
 	front, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +69,7 @@ func policyBlock(t *testing.T, language string) string {
 }
 
 // documented is the configuration of the documentation, with the scripted module as its module.
-func (p *policedWorld) documented(t *testing.T) string {
+func (p *policedStage) documented(t *testing.T) string {
 	t.Helper()
 	const module, onFailure = "  - module: gate\n", "{local: fail, federated: skip, policy: skip}"
 	block := unindented(policyBlock(t, "yaml"))
@@ -84,7 +84,7 @@ func (p *policedWorld) documented(t *testing.T) string {
 }
 
 // start starts the Synapse behind the front.
-func (p *policedWorld) start(t *testing.T, behind string) {
+func (p *policedStage) start(t *testing.T, behind string) {
 	t.Helper()
 	name := p.s.name
 	p.s.name = behind
@@ -102,7 +102,7 @@ func (p *policedWorld) start(t *testing.T, behind string) {
 }
 
 // serve is the front: TLS, and what else a reverse proxy of the federation does.
-func (p *policedWorld) serve(t *testing.T, l net.Listener, behind string) {
+func (p *policedStage) serve(t *testing.T, l net.Listener, behind string) {
 	t.Helper()
 	to := func(base string) *httputil.ReverseProxy {
 		u, _ := url.Parse(base)
@@ -127,7 +127,7 @@ func (p *policedWorld) serve(t *testing.T, l net.Listener, behind string) {
 }
 
 // nginx passes to busd what the documentation's block passes, and nothing else. Where there is no nginx, it is busd itself.
-func (p *policedWorld) nginx(t *testing.T) (base string) {
+func (p *policedStage) nginx(t *testing.T) (base string) {
 	t.Helper()
 	program, err := exec.LookPath("nginx")
 	if err != nil {
@@ -159,7 +159,7 @@ BLOCK
 }
 
 // police makes the room, and sends the event that `busd policy` prints into it.
-func (p *policedWorld) police(t *testing.T) {
+func (p *policedStage) police(t *testing.T) {
 	t.Helper()
 	p.room = p.alice.createRoom(t, map[string]any{"preset": "public_chat"})
 	p.mallory.must(t, "POST", "/_matrix/client/v3/join/"+url.PathEscape(p.room)+"?via="+url.QueryEscape(p.alice.s.name), map[string]any{})
@@ -176,7 +176,7 @@ func (p *policedWorld) police(t *testing.T) {
 }
 
 // send has alice say a text of her own.
-func (p *policedWorld) send(t *testing.T, about string) reply {
+func (p *policedStage) send(t *testing.T, about string) reply {
 	t.Helper()
 	return p.alice.do(t, "PUT", room(p.room, "send", "m.room.message", p.unique("txn")), map[string]any{"msgtype": "m.text", "body": about})
 }
@@ -189,7 +189,7 @@ const (
 
 // TestSynapseAsksBusdAsPolicyServer has two homeservers, whose users see what docs/policy-server.md says.
 func TestSynapseAsksBusdAsPolicyServer(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	p := newPolicedWorld(t)
+	p := newPolicedStage(t)
 	p.say(t, map[string]string{"check_event_for_spam": refusesSpam})
 	sent := p.send(t, "hello")
 	p.wants(t, "a message", sent, "200")
@@ -214,7 +214,7 @@ func TestSynapseAsksBusdAsPolicyServer(t *testing.T) { //nolint:paralleltest // 
 	}
 }
 
-func (p *policedWorld) wants(t *testing.T, what string, got reply, want string) {
+func (p *policedStage) wants(t *testing.T, what string, got reply, want string) {
 	t.Helper()
 	if s := got.String(); !strings.HasPrefix(s, want) {
 		t.Errorf("%s: got %s, want %s", what, s, want)
@@ -223,7 +223,7 @@ func (p *policedWorld) wants(t *testing.T, what string, got reply, want string) 
 
 // joins has users of the policy server's homeserver join and leave: the other homeserver asks about each, and does not show what
 // is refused.
-func (p *policedWorld) joins(t *testing.T) {
+func (p *policedStage) joins(t *testing.T) {
 	t.Helper()
 	here := func(name string) bool {
 		members := p.alice.must(t, "GET", room(p.room, "joined_members"), nil).raw
@@ -264,20 +264,20 @@ func (p *policedWorld) joins(t *testing.T) {
 }
 
 // isStopped waits until alice's homeserver has stopped the last event about the user's membership.
-func (p *policedWorld) isStopped(t *testing.T, u user) {
+func (p *policedStage) isStopped(t *testing.T, u user) {
 	t.Helper()
 	p.isSoftFailed(t, p.mallory.must(t, "GET", room(p.room, "state", "m.room.member", u.id)+"?format=event", nil).str("event_id"))
 }
 
-func (p *policedWorld) isSoftFailed(t *testing.T, id string) {
+func (p *policedStage) isSoftFailed(t *testing.T, id string) {
 	t.Helper()
 	testbed.Eventually(t, "alice's homeserver stops "+id, func() bool {
-		return slices.ContainsFunc((&world{s: p.alice.s}).stored(t, p.room), func(e storedEvent) bool { return e.ID == id && e.SoftFailed })
+		return slices.ContainsFunc((&stage{s: p.alice.s}).stored(t, p.room), func(e storedEvent) bool { return e.ID == id && e.SoftFailed })
 	})
 }
 
 // says has mallory say something, and waits until alice's homeserver shows it.
-func (p *policedWorld) says(t *testing.T, text string) (id string) {
+func (p *policedStage) says(t *testing.T, text string) (id string) {
 	t.Helper()
 	id = p.mallory.must(t, "PUT", room(p.room, "send", "m.room.message", p.unique("txn")), message(text)).str("event_id")
 	testbed.Eventually(t, "a message from afar is seen", func() bool { return p.shown(t, id) == text })
@@ -285,14 +285,14 @@ func (p *policedWorld) says(t *testing.T, text string) (id string) {
 }
 
 // shown is what alice sees of a message.
-func (p *policedWorld) shown(t *testing.T, id string) string {
+func (p *policedStage) shown(t *testing.T, id string) string {
 	t.Helper()
 	return p.alice.do(t, "GET", room(p.room, "event", id), nil).str("content", "body")
 }
 
 // takesBack has mallory, whose events nobody has signed, redact messages of hers: the other homeserver asks about each. Synapse
 // stops a redaction that is refused, and redacts all the same.
-func (p *policedWorld) takesBack(t *testing.T) {
+func (p *policedStage) takesBack(t *testing.T) {
 	t.Helper()
 	for _, reason := range []string{"a mistake", "spam"} {
 		id := p.says(t, "to be taken back")
@@ -306,7 +306,7 @@ func (p *policedWorld) takesBack(t *testing.T) {
 }
 
 // failures has the module fail under each policy: with an error of its own, and with no worker left.
-func (p *policedWorld) failures(t *testing.T) {
+func (p *policedStage) failures(t *testing.T) {
 	t.Helper()
 	p.say(t, map[string]string{"check_event_for_spam": `{"error": "broken"}`})
 	p.underEachPolicy(t)
@@ -316,7 +316,7 @@ func (p *policedWorld) failures(t *testing.T) {
 	p.underEachPolicy(t)
 }
 
-func (p *policedWorld) underEachPolicy(t *testing.T) {
+func (p *policedStage) underEachPolicy(t *testing.T) {
 	t.Helper()
 	for policy, want := range map[string]string{
 		"{local: fail, federated: skip, policy: refuse}": "400 M_FORBIDDEN",

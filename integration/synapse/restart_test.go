@@ -24,17 +24,17 @@ import (
 // TestSynapseClientsDoNotFeelARestartOfBusd has busd drain and start again under many clients. Their requests wait for it,
 // within the bridge's timeout.
 func TestSynapseClientsDoNotFeelARestartOfBusd(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	w, startBusd := spamWorld(t, `nats: {listen: "127.0.0.1:0"}`)
-	s := w.load(t, 50, false)
+	st, startBusd := spamStage(t, `nats: {listen: "127.0.0.1:0"}`)
+	s := st.load(t, 50, false)
 	s.until(t, "clients are answered", &s.answered)
 	began := time.Now()
-	w.d.Stop()
-	w.d = startBusd()
+	st.d.Stop()
+	st.d = startBusd()
 	t.Logf("the restart took %v", time.Since(began).Round(time.Millisecond))
 	s.until(t, "clients are answered after it", &s.answered)
 	close(s.stop)
 	s.group.Wait()
-	w.holds(t, "busd is restarted", s.room, s.accepted)
+	st.holds(t, "busd is restarted", s.room, s.accepted)
 	if s.interrupted != 0 {
 		t.Errorf("%d requests failed; %d had their verdict", s.interrupted, s.answered)
 	}
@@ -84,22 +84,22 @@ func TestSynapseClientsDoNotFeelBusdsAway(t *testing.T) {
 	broker := natstest.Start(t, &server.Options{Port: server.RANDOM_PORT})
 	ports := []int{freePort(t), freePort(t)}
 	front := balance(t, ports...)
-	w := &world{s: prepareSynapse(t)}
-	w.files(t)
-	w.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
+	st := &stage{s: prepareSynapse(t)}
+	st.files(t)
+	st.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
 	busds := make([]*testbed.Daemon, len(ports))
 	start := func(i int) {
-		config := strings.Replace(w.faultsConfig(t, ports[i], "check_event_for_spam"), `{listen: "127.0.0.1:0"}`, fmt.Sprintf("{url: %q}", broker.ClientURL()), 1)
+		config := strings.Replace(st.faultsConfig(t, ports[i], "check_event_for_spam"), `{listen: "127.0.0.1:0"}`, fmt.Sprintf("{url: %q}", broker.ClientURL()), 1)
 		busds[i] = testbed.Serve(t, config)
 	}
 	start(0)
 	start(1)
-	w.s.configure(t, fmt.Sprintf(`
+	st.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config: {url: %q, timeout: 10s}`, front.URL), "")
-	w.s.start(t)
-	w.populate(t)
-	s := w.load(t, 50, false)
+	st.s.start(t)
+	st.populate(t)
+	s := st.load(t, 50, false)
 	s.until(t, "clients are answered", &s.answered)
 	busds[0].Stop()
 	front.until(t, 10)
@@ -111,7 +111,7 @@ func TestSynapseClientsDoNotFeelBusdsAway(t *testing.T) {
 	s.until(t, "clients are answered after it", &s.answered)
 	close(s.stop)
 	s.group.Wait()
-	w.holds(t, "busd was away", s.room, s.accepted)
+	st.holds(t, "busd was away", s.room, s.accepted)
 	if s.interrupted != 0 {
 		t.Errorf("%d requests failed; %d had their verdict", s.interrupted, s.answered)
 	}
@@ -134,12 +134,12 @@ func TestSynapseHoldsARequestNoLongerThanItsTimeout(t *testing.T) { //nolint:par
 		}
 	}))
 	t.Cleanup(hangs.Close)
-	w := &world{s: prepareSynapse(t)}
-	w.s.configure(t, fmt.Sprintf(`
+	st := &stage{s: prepareSynapse(t)}
+	st.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config: {url: %q, timeout: 500ms, on_failure: {user_may_create_room: skip, check_event_allowed: skip}}`, hangs.URL), "")
-	w.s.start(t)
-	alice := w.s.register(t, "alice", false)
+	st.s.start(t)
+	alice := st.s.register(t, "alice", false)
 	for range 2 {
 		before := asked.Load()
 		if r := alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": "held", "topic": "long"}); r.status != 200 {

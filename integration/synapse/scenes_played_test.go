@@ -14,37 +14,37 @@ import (
 )
 
 // authenticated says who logged in, and whether the module heard of it.
-func (w *world) authenticated(t *testing.T, r reply) string {
+func (st *stage) authenticated(t *testing.T, r reply) string {
 	t.Helper()
 	if r.status != 200 {
 		return r.String()
 	}
-	got := "200 " + strings.ReplaceAll(r.str("user_id"), w.alice.id, "alice")
-	if len(w.calls(t, "on_auth_checkers_login", r.str("access_token"))) > 0 {
+	got := "200 " + strings.ReplaceAll(r.str("user_id"), st.alice.id, "alice")
+	if len(st.calls(t, "on_auth_checkers_login", r.str("access_token"))) > 0 {
 		got += ", heard of the login"
 	}
 	return got
 }
 
-func (w *world) login(t *testing.T, u user) reply {
+func (st *stage) login(t *testing.T, u user) reply {
 	t.Helper()
-	return w.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
+	return st.s.nobody().do(t, "POST", "/_matrix/client/v3/login", map[string]any{
 		"type": "m.login.password", "password": "secret", "identifier": map[string]any{"type": "m.id.user", "user": u.id},
 	})
 }
 
 // signUp registers a user as a client does.
-func (w *world) signUp(t *testing.T, name string) reply {
+func (st *stage) signUp(t *testing.T, name string) reply {
 	t.Helper()
-	return w.s.nobody().do(t, "POST", "/_matrix/client/v3/register", map[string]any{
+	return st.s.nobody().do(t, "POST", "/_matrix/client/v3/register", map[string]any{
 		"username": name, "password": "secret", "auth": map[string]any{"type": "m.login.dummy"},
 	})
 }
 
-func (w *world) search(t *testing.T, u user) string {
+func (st *stage) search(t *testing.T, u user) string {
 	t.Helper()
 	term := strings.TrimPrefix(strings.Split(u.id, ":")[0], "@")
-	r := w.alice.do(t, "POST", "/_matrix/client/v3/user_directory/search", map[string]any{"search_term": term})
+	r := st.alice.do(t, "POST", "/_matrix/client/v3/user_directory/search", map[string]any{"search_term": term})
 	switch {
 	case r.status != 200:
 		return r.String()
@@ -62,12 +62,12 @@ func TestSynapseCallbacks(t *testing.T) {
 	every := slices.Concat(scenes, moreScenes, lastScenes)
 	covered(t, every)
 	more := emailConfig(t)
-	worlds := map[string]*world{"bus": busWorld(t, more), "python": pythonWorld(t, more)}
+	stages := map[string]*stage{"bus": busStage(t, more), "python": pythonStage(t, more)}
 	p := startPeer(t)
-	for _, name := range sorted(worlds) {
-		worlds[name].s.start(t)
-		worlds[name].populate(t)
-		worlds[name].peer = p
+	for _, name := range sorted(stages) {
+		stages[name].s.start(t)
+		stages[name].populate(t)
+		stages[name].peer = p
 	}
 	for _, s := range every {
 		for _, a := range s.answers {
@@ -75,14 +75,14 @@ func TestSynapseCallbacks(t *testing.T) {
 				got := map[string]string{}
 				started := time.Now()
 				reason := onPurpose[s.callback+"/"+a.name]
-				for _, name := range sorted(worlds) {
-					w := worlds[name]
+				for _, name := range sorted(stages) {
+					st := stages[name]
 					if name == "python" && reason != "" {
 						continue
 					}
-					got[name] = s.act(t, w, func(when string) { w.play(t, s, when, a) })
-					got[name] = strings.ReplaceAll(got[name], w.s.name, "SERVER")
-					w.say(t, nil)
+					got[name] = s.act(t, st, func(when string) { st.play(t, s, when, a) })
+					got[name] = strings.ReplaceAll(got[name], st.s.name, "SERVER")
+					st.say(t, nil)
 					if a.want != "" && got[name] != a.want {
 						t.Errorf("%s: the client saw\n\t%s\nwant\n\t%s", name, got[name], a.want)
 					}
@@ -120,7 +120,7 @@ func covered(t *testing.T, every []scene) {
 
 // play sets the answer to requests that have the text in them. In the entries, ALICE and BOB stand for user IDs, and WHEN
 // for the text.
-func (w *world) play(t *testing.T, s scene, when string, a answer) {
+func (st *stage) play(t *testing.T, s scene, when string, a answer) {
 	t.Helper()
 	entry := a.entry
 	if when != "" {
@@ -130,9 +130,9 @@ func (w *world) play(t *testing.T, s scene, when string, a answer) {
 	script := map[string]string{name: entry}
 	maps.Copy(script, s.also)
 	for name, entry := range script {
-		script[name] = strings.NewReplacer("ALICE", w.alice.id, "BOB", w.bob.id, "WHEN", when).Replace(entry)
+		script[name] = strings.NewReplacer("ALICE", st.alice.id, "BOB", st.bob.id, "WHEN", when).Replace(entry)
 	}
-	w.say(t, script)
+	st.say(t, script)
 }
 
 // row prints a row of the table that the suite makes.

@@ -17,12 +17,12 @@ import (
 var moreScenes = []scene{
 	{
 		callback: "on_media_upload_limit_exceeded",
-		act: func(t *testing.T, w *world, say func(string)) string {
-			u := w.newUser(t)
+		act: func(t *testing.T, st *stage, say func(string)) string {
+			u := st.newUser(t)
 			say(u.id)
 			r := u.do(t, "POST", "/_matrix/media/v3/upload", []byte(strings.Repeat("x", 1000)))
 			delete(r.body, "info_uri") // A page of Synapse's own.
-			return r.String() + ", " + w.told(t, "on_media_upload_limit_exceeded", u.id)
+			return r.String() + ", " + st.told(t, "on_media_upload_limit_exceeded", u.id)
 		},
 		answers: notices(`403 M_USER_LIMIT_EXCEEDED "Media upload limit exceeded", told`, broken+", told"),
 		also: map[string]string{"get_media_upload_limits_for_user": `{
@@ -30,8 +30,8 @@ var moreScenes = []scene{
 			"python": [{"$": "MediaUploadLimit", "value": {"max_bytes": 10, "time_period_ms": 1000000}}]}`},
 	},
 
-	{callback: "get_interested_users", act: func(t *testing.T, w *world, say func(string)) string {
-		watched, watching := w.newUser(t), w.newUser(t)
+	{callback: "get_interested_users", act: func(t *testing.T, st *stage, say func(string)) string {
+		watched, watching := st.newUser(t), st.newUser(t)
 		watched.online(t, "hello")
 		say(watching.id)
 		r := watching.do(t, "GET", "/_matrix/client/v3/sync?timeout=0", nil)
@@ -46,21 +46,21 @@ var moreScenes = []scene{
 		"get_users_for_states": `{"states": ["WHEN"], "python": {"$": "states", "users": ["WHEN"]}}`,
 	}},
 
-	{callback: "get_interested_users, one", act: func(t *testing.T, w *world, say func(string)) string {
-		watching := w.newUser(t)
-		w.bob.online(t, w.unique("status"))
+	{callback: "get_interested_users, one", act: func(t *testing.T, st *stage, say func(string)) string {
+		watching := st.newUser(t)
+		st.bob.online(t, st.unique("status"))
 		say(watching.id)
 		r := watching.do(t, "GET", "/_matrix/client/v3/sync?timeout=0", nil)
-		return r.String() + ", " + seen(r, w.bob)
+		return r.String() + ", " + seen(r, st.bob)
 	}, answers: []answer{
 		{"no opinion", silent, "200, does not see it"},
 		{"some users", `{"reply": {"users": ["BOB"]}, "python": {"$": "set", "items": ["BOB"]}}`, "200, sees it"},
 	}},
 
-	{callback: "get_users_for_states", act: func(t *testing.T, w *world, say func(string)) string {
+	{callback: "get_users_for_states", act: func(t *testing.T, st *stage, say func(string)) string {
 		// Of what is routed to a user that shares no room, it is woken up; what it then gets get_interested_users says.
-		watching := w.newUser(t)
-		w.bob.online(t, w.unique("status"))
+		watching := st.newUser(t)
+		st.bob.online(t, st.unique("status"))
 		say("")
 		since := watching.must(t, "GET", "/_matrix/client/v3/sync?timeout=0&set_presence=offline", nil).str("next_batch")
 		waits := make(chan string, 1)
@@ -72,15 +72,15 @@ var moreScenes = []scene{
 				waits <- fmt.Sprint(r.status, ", was not woken up")
 				return
 			}
-			waits <- r.String() + ", " + seen(r, w.bob)
+			waits <- r.String() + ", " + seen(r, st.bob)
 		}()
 		time.Sleep(300 * time.Millisecond) //nolint:forbidigo // nothing tells that the server has begun to wait
-		w.say(t, map[string]string{
-			"get_users_for_states": strings.ReplaceAll(w.entry(t, "get_users_for_states"), "WATCHING", watching.id),
-			"get_interested_users": `{"when": "` + watching.id + `", "reply": {"users": ["` + w.bob.id + `"]},
-				"python": {"$": "set", "items": ["` + w.bob.id + `"]}}`,
+		st.say(t, map[string]string{
+			"get_users_for_states": strings.ReplaceAll(st.entry(t, "get_users_for_states"), "WATCHING", watching.id),
+			"get_interested_users": `{"when": "` + watching.id + `", "reply": {"users": ["` + st.bob.id + `"]},
+				"python": {"$": "set", "items": ["` + st.bob.id + `"]}}`,
 		})
-		w.bob.online(t, w.unique("status"))
+		st.bob.online(t, st.unique("status"))
 		return <-waits
 	}, answers: []answer{
 		{"no opinion", silent, "200, was not woken up"},
@@ -91,11 +91,11 @@ var moreScenes = []scene{
 	{callback: "user_may_send_3pid_invite", act: inviteByEmail, answers: refusals("200", "Cannot send threepid invite")},
 	{callback: "check_threepid_can_be_invited", act: inviteByEmail, answers: booleans("200", `403 M_FORBIDDEN "This third-party identifier can not be invited in this room"`, "200")},
 
-	{callback: "federated_user_may_invite", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.peer.carol.createRoom(t, nil)
-		invitee := w.newUser(t)
+	{callback: "federated_user_may_invite", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.peer.carol.createRoom(t, nil)
+		invitee := st.newUser(t)
 		say(id)
-		return w.peer.carol.do(t, "POST", room(id, "invite"), map[string]any{"user_id": invitee.id}).String()
+		return st.peer.carol.do(t, "POST", room(id, "invite"), map[string]any{"user_id": invitee.id}).String()
 	}, answers: []answer{
 		{"no opinion", silent, "200"},
 		{"a code", `{"reply": {"refusal": {"errcode": "M_LIMIT_EXCEEDED"}}, "python": {"$": "Codes", "value": "M_LIMIT_EXCEEDED"}}`, `403 M_LIMIT_EXCEEDED "This user is not permitted to send invites to this server/user"`},
@@ -119,12 +119,12 @@ var moreScenes = []scene{
 		{"a refusal", `{"reply": {"refusal": {}}, "python": true}`, "sent 200, does not arrive"},
 	}},
 
-	{callback: "on_event_delivered_over_federation", act: func(t *testing.T, w *world, say func(string)) string {
-		id := w.sharedRoom(t)
-		text := w.unique("message")
+	{callback: "on_event_delivered_over_federation", act: func(t *testing.T, st *stage, say func(string)) string {
+		id := st.sharedRoom(t)
+		text := st.unique("message")
 		say(text)
-		r := w.alice.do(t, "PUT", room(id, "send", "m.room.message", text), message(text))
-		return r.String() + ", " + w.told(t, "on_event_delivered_over_federation", text)
+		r := st.alice.do(t, "PUT", room(id, "send", "m.room.message", text), message(text))
+		return r.String() + ", " + st.told(t, "on_event_delivered_over_federation", text)
 	}, answers: notices("200, told", "200, told")},
 }
 
@@ -168,33 +168,33 @@ func seen(r reply, u user) string {
 	return "does not see it"
 }
 
-func inviteByEmail(t *testing.T, w *world, say func(string)) string {
-	address := w.unique("friend") + "@example.org"
+func inviteByEmail(t *testing.T, st *stage, say func(string)) string {
+	address := st.unique("friend") + "@example.org"
 	say(address)
-	return w.alice.do(t, "POST", room(w.room, "invite"), map[string]any{
-		"medium": "email", "address": address, "id_server": w.peer.identity, "id_access_token": "token",
+	return st.alice.do(t, "POST", room(st.room, "invite"), map[string]any{
+		"medium": "email", "address": address, "id_server": st.peer.identity, "id_access_token": "token",
 	}).String()
 }
 
 // sharedRoom is one in which alice and a user of the other server are.
-func (w *world) sharedRoom(t *testing.T) string {
+func (st *stage) sharedRoom(t *testing.T) string {
 	t.Helper()
-	id := w.alice.createRoom(t, nil)
-	path := "/_matrix/client/v3/join/" + url.PathEscape(id) + "?server_name=" + url.QueryEscape(w.s.name)
-	w.peer.carol.must(t, "POST", path, map[string]any{})
+	id := st.alice.createRoom(t, nil)
+	path := "/_matrix/client/v3/join/" + url.PathEscape(id) + "?server_name=" + url.QueryEscape(st.s.name)
+	st.peer.carol.must(t, "POST", path, map[string]any{})
 	return id
 }
 
 // fromAfar has a user of the other server send a message that the callback is asked about.
-func fromAfar(callback string) func(*testing.T, *world, func(string)) string {
-	return func(t *testing.T, w *world, say func(string)) string {
-		id := w.sharedRoom(t)
-		text := w.unique("message")
+func fromAfar(callback string) func(*testing.T, *stage, func(string)) string {
+	return func(t *testing.T, st *stage, say func(string)) string {
+		id := st.sharedRoom(t)
+		text := st.unique("message")
 		say(text)
-		r := w.peer.carol.do(t, "PUT", room(id, "send", "m.room.message", text), message(text))
-		w.told(t, callback, text)
+		r := st.peer.carol.do(t, "PUT", room(id, "send", "m.room.message", text), message(text))
+		st.told(t, callback, text)
 		arrived := func() string {
-			messages := w.alice.must(t, "GET", room(id, "messages")+"?dir=b&limit=10", nil)
+			messages := st.alice.must(t, "GET", room(id, "messages")+"?dir=b&limit=10", nil)
 			if strings.Contains(string(messages.raw), text) {
 				return "arrives"
 			}
@@ -214,9 +214,9 @@ const (
 )
 
 // updates says whether all background updates are done.
-func (w *world) updates(t *testing.T) string {
+func (st *stage) updates(t *testing.T) string {
 	t.Helper()
-	status := w.admin.must(t, "GET", updatesPath+"status", nil)
+	status := st.admin.must(t, "GET", updatesPath+"status", nil)
 	if current, _ := status.body["current_updates"].(map[string]any); len(current) > 0 {
 		return "not done"
 	}
@@ -224,21 +224,21 @@ func (w *world) updates(t *testing.T) string {
 }
 
 // backgroundUpdate has an admin start one.
-func backgroundUpdate(callback string) func(*testing.T, *world, func(string)) string {
-	return func(t *testing.T, w *world, say func(string)) string {
-		eventually(t, "done", func() string { return w.updates(t) })
-		before, ends := len(w.calls(t, callback, "")), len(w.calls(t, "on_update_end", ""))
+func backgroundUpdate(callback string) func(*testing.T, *stage, func(string)) string {
+	return func(t *testing.T, st *stage, say func(string)) string {
+		eventually(t, "done", func() string { return st.updates(t) })
+		before, ends := len(st.calls(t, callback, "")), len(st.calls(t, "on_update_end", ""))
 		say("")
-		r := w.admin.do(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
+		r := st.admin.do(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
 		told := eventually(t, "told", func() string { // Until then it may not have begun, which looks like done.
-			if len(w.calls(t, callback, "")) > before {
+			if len(st.calls(t, callback, "")) > before {
 				return "told"
 			}
 			return "not told"
 		})
-		done := eventually(t, "done", func() string { return w.updates(t) })
+		done := eventually(t, "done", func() string { return st.updates(t) })
 		got := r.String() + ", " + told + ", " + done
-		if callback == "on_update" && len(w.calls(t, "on_update_end", "")) > ends {
+		if callback == "on_update" && len(st.calls(t, "on_update_end", "")) > ends {
 			got += ", heard of the end"
 		}
 		return got
@@ -249,49 +249,49 @@ var batches = regexp.MustCompile(`Running background update '` + updateJob + `'.
 
 // firstBatch has a Synapse do a background update that it has not done before since it was started: what it has done, it
 // measured, and chooses the size itself.
-func firstBatch(t *testing.T, w *world, say func(string)) string {
-	before := len(w.calls(t, "default_batch_size", updateJob))
-	w.s.stop()
+func firstBatch(t *testing.T, st *stage, say func(string)) string {
+	before := len(st.calls(t, "default_batch_size", updateJob))
+	st.s.stop()
 	say("")
-	w.s.start(t)
-	w.update(t)
-	return w.batch(t, "default_batch_size", before, 0)
+	st.s.start(t)
+	st.update(t)
+	return st.batch(t, "default_batch_size", before, 0)
 }
 
 // laterBatch has a Synapse do one that it has measured.
-func laterBatch(t *testing.T, w *world, say func(string)) string {
-	w.s.stop()
-	w.s.start(t)
-	w.update(t)
+func laterBatch(t *testing.T, st *stage, say func(string)) string {
+	st.s.stop()
+	st.s.start(t)
+	st.update(t)
 	eventually(t, "done", func() string {
-		if batchIn(w.s.log.String()) == "" {
+		if batchIn(st.s.log.String()) == "" {
 			return "not begun" // Which looks like done.
 		}
-		return w.updates(t)
+		return st.updates(t)
 	})
-	before, since := len(w.calls(t, "min_batch_size", updateJob)), len(w.s.log.String())
+	before, since := len(st.calls(t, "min_batch_size", updateJob)), len(st.s.log.String())
 	say("")
-	w.update(t)
-	return w.batch(t, "min_batch_size", before, since)
+	st.update(t)
+	return st.batch(t, "min_batch_size", before, since)
 }
 
 // update has an admin start a background update, unless the last one is taken up again.
-func (w *world) update(t *testing.T) {
+func (st *stage) update(t *testing.T) {
 	t.Helper()
-	if w.updates(t) == "done" {
-		w.admin.must(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
+	if st.updates(t) == "done" {
+		st.admin.must(t, "POST", updatesPath+"start_job", map[string]any{"job_name": updateJob})
 	}
 }
 
 // batch waits until the log, from there on, has said what became of one. It says whether the callback was asked more often
 // than before.
-func (w *world) batch(t *testing.T, callback string, before, since int) string {
+func (st *stage) batch(t *testing.T, callback string, before, since int) string {
 	t.Helper()
 	came := ""
 	for deadline := time.Now().Add(30 * time.Second); came == "" && time.Now().Before(deadline); testbed.Pause(t) {
-		came = batchIn(w.s.log.String()[since:])
+		came = batchIn(st.s.log.String()[since:])
 	}
-	if len(w.calls(t, callback, updateJob)) == before {
+	if len(st.calls(t, callback, updateJob)) == before {
 		return "not told, " + came
 	}
 	return "told, " + came

@@ -59,24 +59,24 @@ func TestSynapseOfOtherVersions(t *testing.T) { //nolint:paralleltest // servers
 		t.Run(version, func(t *testing.T) {
 			python := olderSynapse(t, version, of.needs)
 			port := freePort(t)
-			w := &world{s: prepareSynapse(t)}
-			w.s.python = python
-			w.files(t)
-			w.say(t, map[string]string{
+			st := &stage{s: prepareSynapse(t)}
+			st.s.python = python
+			st.files(t)
+			st.say(t, map[string]string{
 				"user_may_create_room": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`,
 				"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`,
 				"user_may_invite":      `{"when": "refused", "reply": {"refusal": {}}}`,
 			})
-			token := filepath.Join(w.s.dir, "api.token")
+			token := filepath.Join(st.s.dir, "api.token")
 			testbed.Write(t, token, "secret\n")
-			testbed.Serve(t, w.faultsConfig(t, port, "user_may_create_room, check_event_for_spam, user_may_invite, get_media_upload_limits_for_user"))
-			w.s.configure(t, fmt.Sprintf(`
+			testbed.Serve(t, st.faultsConfig(t, port, "user_may_create_room, check_event_for_spam, user_may_invite, get_media_upload_limits_for_user"))
+			st.s.configure(t, fmt.Sprintf(`
   - module: modulebus_synapse.ModuleBus
     config: {url: "http://127.0.0.1:%d", api_token_file: %q, web: [/_synapse/client/demo]}`, port, token), "")
-			w.s.start(t)
-			w.populate(t)
+			st.s.start(t)
+			st.populate(t)
 			send := func(text string) string {
-				return w.alice.do(t, "PUT", room(w.room, "send", "m.room.message", w.unique("txn")), message(text)).String()
+				return st.alice.do(t, "PUT", room(st.room, "send", "m.room.message", st.unique("txn")), message(text)).String()
 			}
 			if got := eventually(t, of.refused, func() string { return send("refused") }); got != of.refused {
 				t.Errorf("the client saw %s, want %s", got, of.refused)
@@ -84,7 +84,7 @@ func TestSynapseOfOtherVersions(t *testing.T) { //nolint:paralleltest // servers
 			if got := send("fine"); got != "200" {
 				t.Errorf("the client saw %s", got)
 			}
-			w.s.log.Line(t, "modules want get_media_upload_limits_for_user, which this Synapse does not have")
+			st.s.log.Line(t, "modules want get_media_upload_limits_for_user, which this Synapse does not have")
 		})
 	}
 }

@@ -22,7 +22,7 @@ import (
 // deployment is one Synapse in several processes, each of which reaches busd by a way of its own. Clients reach it as a
 // reverse proxy lets them: see [mainPaths].
 type deployment struct {
-	*world
+	*stage
 	processes map[string]*synapse
 	relays    map[string]*relay
 }
@@ -43,7 +43,7 @@ var mainPaths = []string{
 // startDeployment has them on PostgreSQL and Redis, as Synapse wants it of workers.
 func startDeployment(t *testing.T) *deployment {
 	t.Helper()
-	d := &deployment{busWorld(t, emailConfig(t)), map[string]*synapse{}, map[string]*relay{}}
+	d := &deployment{busStage(t, emailConfig(t)), map[string]*synapse{}, map[string]*relay{}}
 	testbed.Write(t, d.token(), "the token of busd\n")
 	ports := map[string]int{}
 	for _, name := range processNames {
@@ -180,7 +180,7 @@ func (d *deployment) scene(t *testing.T, s scene, a answer) {
 	t.Helper()
 	callback, _, _ := strings.Cut(s.callback, ",")
 	started, about := time.Now(), ""
-	got := s.act(t, d.world, func(when string) {
+	got := s.act(t, d.stage, func(when string) {
 		for _, r := range d.relays {
 			r.forget()
 		}
@@ -220,19 +220,19 @@ var onlyThere = map[string]string{
 // moduleAPI has a module ask a process, by a busd of its own. What the module does there, the process asks modules about.
 func (d *deployment) moduleAPI(t *testing.T, process, only string) {
 	t.Helper()
-	w := d.callerAt(t, process)
-	name := w.done(t, "properties", nil).body["worker_name"]
+	st := d.callerAt(t, process)
+	name := st.done(t, "properties", nil).body["worker_name"]
 	if process == "main" && name != nil || process != "main" && name != process {
 		t.Errorf("the process that answered calls itself %v", name)
 	}
 	text := d.unique("from the module ")
-	w.done(t, "create_and_send_event_into_room", request{"event_dict": w.event(d.alice.id, text)})
+	st.done(t, "create_and_send_event_into_room", request{"event_dict": st.event(d.alice.id, text)})
 	for callback, want := range map[string]string{"check_event_for_spam": process, "on_new_event": askers["on_new_event"]} {
 		if got := eventually(t, want, func() string { return d.by(callback, text) }); got != want {
 			t.Errorf("%s was asked by %q, want %q", callback, got, want)
 		}
 	}
-	got := w.call(t, "set_push_rule_action", request{
+	got := st.call(t, "set_push_rule_action", request{
 		"user_id": d.alice.id, "scope": "global", "kind": "underride", "rule_id": ".m.rule.message", "actions": []string{"notify"},
 	}).String()
 	if got != only {
@@ -241,7 +241,7 @@ func (d *deployment) moduleAPI(t *testing.T, process, only string) {
 }
 
 // callerAt is a module that asks the process. It is not asked itself.
-func (d *deployment) callerAt(t *testing.T, process string) *apiWorld {
+func (d *deployment) callerAt(t *testing.T, process string) *apiStage {
 	t.Helper()
 	bus := testbed.Serve(t, `
 server_name: "`+d.s.name+`"
@@ -254,5 +254,5 @@ modules:
     timeout: 5s
     grants: [`+strings.Join(subjects.Scopes(), ", ")+`]
 `)
-	return &apiWorld{s: &synapse{name: d.s.name, url: bus.URL}, room: d.room}
+	return &apiStage{s: &synapse{name: d.s.name, url: bus.URL}, room: d.room}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// world is a Synapse whose modules answer as a script says: over the bus, or inside its process.
-type world struct {
+// stage is a Synapse whose modules answer as a script says: over the bus, or inside its process.
+type stage struct {
 	s              *synapse
 	d              *testbed.Daemon // nil without a bus
 	script, record string
@@ -34,66 +34,66 @@ const loginType = "org.example.login"
 // scripted is the program whose answers are in a file.
 const scripted = "integration/synapse/testdata/scripted"
 
-// busWorld has busd, the scripted module as a process of its own, and the bridge; modules come before it in Synapse's list.
-func busWorld(t *testing.T, more string, modules ...string) *world {
+// busStage has busd, the scripted module as a process of its own, and the bridge; modules come before it in Synapse's list.
+func busStage(t *testing.T, more string, modules ...string) *stage {
 	t.Helper()
-	w := &world{s: prepareSynapse(t)}
-	w.files(t)
+	st := &stage{s: prepareSynapse(t)}
+	st.files(t)
 	names, _ := json.Marshal(everyCallback())
-	w.d = testbed.Serve(t, `
-server_name: "`+w.s.name+`"
+	st.d = testbed.Serve(t, `
+server_name: "`+st.s.name+`"
 nats: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
 modules:
   - module: scripted
     run: [`+testbed.Program(t, scripted)+`]
     timeout: 2s
-    config: {script: "`+w.script+`", record: "`+w.record+`", login_types: {`+loginType+`: [secret]}, register: `+string(names)+`}
+    config: {script: "`+st.script+`", record: "`+st.record+`", login_types: {`+loginType+`: [secret]}, register: `+string(names)+`}
 `)
-	w.s.configure(t, strings.Join(modules, "")+`
+	st.s.configure(t, strings.Join(modules, "")+`
   - module: modulebus_synapse.ModuleBus
-    config: {url: "`+w.d.URL+`", web: [/_synapse/client/scripted]}`, more)
-	return w
+    config: {url: "`+st.d.URL+`", web: [/_synapse/client/scripted]}`, more)
+	return st
 }
 
-// pythonWorld has the scripted module inside Synapse.
-func pythonWorld(t *testing.T, more string) *world {
+// pythonStage has the scripted module inside Synapse.
+func pythonStage(t *testing.T, more string) *stage {
 	t.Helper()
-	w := &world{s: prepareSynapse(t)}
-	w.files(t)
-	w.s.configure(t, `
+	st := &stage{s: prepareSynapse(t)}
+	st.files(t)
+	st.s.configure(t, `
   - module: scripted.Scripted
-    config: {script: "`+w.script+`", record: "`+w.record+`", login_types: {`+loginType+`: [secret]}}`, more)
-	return w
+    config: {script: "`+st.script+`", record: "`+st.record+`", login_types: {`+loginType+`: [secret]}}`, more)
+	return st
 }
 
-func (w *world) files(t *testing.T) {
+func (st *stage) files(t *testing.T) {
 	t.Helper()
-	w.script, w.record = filepath.Join(w.s.dir, "script.json"), filepath.Join(w.s.dir, "record.jsonl")
-	testbed.Write(t, w.script, "{}")
-	testbed.Write(t, w.record, "")
+	st.script, st.record = filepath.Join(st.s.dir, "script.json"), filepath.Join(st.s.dir, "record.jsonl")
+	testbed.Write(t, st.script, "{}")
+	testbed.Write(t, st.record, "")
 }
 
-func (w *world) populate(t *testing.T) {
+func (st *stage) populate(t *testing.T) {
 	t.Helper()
-	w.admin = w.s.register(t, "admin", true)
-	w.alice = w.s.register(t, "alice", false)
-	w.bob = w.s.register(t, "bob", false)
-	w.room = w.alice.createRoom(t, nil)
-	w.bob.must(t, "POST", room(w.room, "join"), map[string]any{})
+	st.admin = st.s.register(t, "admin", true)
+	st.alice = st.s.register(t, "alice", false)
+	st.bob = st.s.register(t, "bob", false)
+	st.room = st.alice.createRoom(t, nil)
+	st.bob.must(t, "POST", room(st.room, "join"), map[string]any{})
 }
 
 // unique makes a name that no other call made.
-func (w *world) unique(prefix string) string {
-	w.count++
-	return fmt.Sprintf("%s%d", prefix, w.count)
+func (st *stage) unique(prefix string) string {
+	st.count++
+	return fmt.Sprintf("%s%d", prefix, st.count)
 }
 
 // newUser is one that nothing was done with yet.
-func (w *world) newUser(t *testing.T) user { return w.s.register(t, w.unique("user"), false) }
+func (st *stage) newUser(t *testing.T) user { return st.s.register(t, st.unique("user"), false) }
 
 // say sets the script: an entry by callback, as JSON.
-func (w *world) say(t *testing.T, entries map[string]string) {
+func (st *stage) say(t *testing.T, entries map[string]string) {
 	t.Helper()
 	script := map[string]json.RawMessage{}
 	for callback, e := range entries {
@@ -103,16 +103,16 @@ func (w *world) say(t *testing.T, entries map[string]string) {
 	if err != nil {
 		t.Fatalf("%v: %v", entries, err)
 	}
-	testbed.Write(t, w.script+".new", string(raw))
-	if err := os.Rename(w.script+".new", w.script); err != nil {
+	testbed.Write(t, st.script+".new", string(raw))
+	if err := os.Rename(st.script+".new", st.script); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // entry is what the script says of a callback.
-func (w *world) entry(t *testing.T, callback string) string {
+func (st *stage) entry(t *testing.T, callback string) string {
 	t.Helper()
-	raw, err := os.ReadFile(w.script)
+	raw, err := os.ReadFile(st.script)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,9 +131,9 @@ type call struct {
 }
 
 // calls returns what a callback was called with, if that has the text in it.
-func (w *world) calls(t *testing.T, callback, text string) (found []call) {
+func (st *stage) calls(t *testing.T, callback, text string) (found []call) {
 	t.Helper()
-	f, err := os.Open(w.record)
+	f, err := os.Open(st.record)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,10 +155,10 @@ func (w *world) calls(t *testing.T, callback, text string) (found []call) {
 }
 
 // told waits for such a call, and says whether one came.
-func (w *world) told(t *testing.T, callback, text string) string {
+func (st *stage) told(t *testing.T, callback, text string) string {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); testbed.Pause(t) {
-		if len(w.calls(t, callback, text)) > 0 {
+		if len(st.calls(t, callback, text)) > 0 {
 			return "told"
 		}
 	}
