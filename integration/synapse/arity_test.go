@@ -58,9 +58,7 @@ func TestSynapseCountsParameters(t *testing.T) {
 			if diff := cmp.Diff(c.got, strings.FieldsFunc(string(text), func(r rune) bool { return r == '\n' })); len(c.got)+len(text) > 0 && diff != "" {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
-			if log := s.log.String(); !strings.Contains(log, c.becauseOf) {
-				t.Errorf("Synapse's log does not say %q:\n%s", c.becauseOf, tail(log, 3000))
-			}
+			testbed.Eventually(t, "Synapse's log says "+c.becauseOf, func() bool { return strings.Contains(s.log.String(), c.becauseOf) })
 		})
 	}
 }

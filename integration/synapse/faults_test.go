@@ -101,15 +101,14 @@ func TestSynapseWithoutBusd(t *testing.T) { //nolint:paralleltest // servers eno
 			t.Errorf("without busd the client saw %s", got)
 		}
 	}
+	testbed.Eventually(t, "the log tells of the outage", func() bool { return outages() > before })
 	if n := outages() - before; n != 1 {
 		t.Errorf("one outage has %d lines in the log", n)
 	}
 
 	d = testbed.Serve(t, st.faultsConfig(t, port, "check_event_for_spam"))
 	expect("busd is back: it is asked again", refused, send)
-	if !strings.Contains(st.s.log.String(), "busd is back") {
-		t.Error("the log does not say that busd is back")
-	}
+	testbed.Eventually(t, "the log says that busd is back", func() bool { return strings.Contains(st.s.log.String(), "busd is back") })
 
 	// The module goes on hanging after the clients have gone, so that an answer is one that did not wait for it.
 	st.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 3600000}`})
