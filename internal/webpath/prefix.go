@@ -56,5 +56,5 @@ func (p Prefix) below(rest string) Prefix { return Prefix{p.path + rest, p.owner
 // Path is the path of what lies below the prefix; of the prefix itself, for an empty rest.
 func (p Prefix) Path(rest string) string { return p.path + rest }
 
-// Holds reports whether a path is the prefix, or lies below it.
-func (p Prefix) Holds(path string) bool { return Below(path, p.path) }
+// Holds reports whether a path is the prefix, or lies below it. Nothing lies below [Root].
+func (p Prefix) Holds(path string) bool { return path == p.path || p != Root && Below(path, p.path) }

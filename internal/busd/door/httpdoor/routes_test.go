@@ -158,3 +158,14 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 		}
 	}
 }
+
+// TestPathsThatBeginWithTwoSlashesAreNobodys has paths that [http.ServeMux] would redirect, as it does within busd's own.
+func TestPathsThatBeginWithTwoSlashesAreNobodys(t *testing.T) {
+	t.Parallel()
+	d := doortest.Begun(t)
+	for _, path := range []string{"//", "//nothing", "//evil.example/..", "//_modulebus/v1/modules"} {
+		if out := d.Raw("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(out, "HTTP/1.1 404 ") || !strings.Contains(out, "M_UNRECOGNIZED") {
+			t.Errorf("%s: %.300q", path, out)
+		}
+	}
+}
