@@ -143,15 +143,18 @@ func TestDepthIsThatOfObjectsAndLists(t *testing.T) {
 	}
 }
 
-func TestKeysWithEscapesAreNotReadable(t *testing.T) {
+func TestKeysThatNeedEscapesAreNotReadable(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]error{
-		`{"a":"\"b\\","c":["\u0000"]}`: nil,
-		`{"a\"b":1}`:                   errEscaped,
-		`{"a":{"\n" : 1}}`:             errEscaped,
-		`{"a":"\"`:                     nil, // It is no JSON, which is seen later.
-		`"\`:                           nil,
-		`"\"":`:                        errEscaped,
+		`{"a":"\"b\\","c":["\u0000"]}`:     nil,
+		`{"a\"b":1}`:                       errEscaped,
+		`{"a\u005c":1}`:                    errEscaped,
+		`{"a\ud800":1}`:                    errEscaped,
+		`{"\u00e9\u003c\/\ud83d\ude00":1}`: nil, // As itself in canonical JSON.
+		`{"a":{"\n" : 1}}`:                 errEscaped,
+		`{"a":"\"`:                         nil, // It is no JSON, which is seen later.
+		`"\`:                               nil,
+		`"\"":`:                            errEscaped,
 	} {
 		if got := readable([]byte(text)); !errors.Is(got, want) {
 			t.Errorf("%s: %v, want %v", text, got, want)

@@ -225,6 +225,17 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 	}
 }
 
+// TestServerReadsKeysThatEncodersEscape has an event from a server whose encoder writes < and é in keys as Go's and Python's do.
+func TestServerReadsKeysThatEncodersEscape(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	body := message("hello").With("content", map[string]any{"body": "hello", "é<": 1}).Hashed().SignedBy(f.home, "11")
+	escaped := strings.NewReplacer("é", `\u00e9`, "<", `\u003c`).Replace(string(body))
+	if a := f.sign(asks(f.home, []byte(escaped))); a.Status != 200 {
+		t.Errorf("%s is answered %d %s", escaped, a.Status, a.Body)
+	}
+}
+
 // asSigned is a request whose header is signed as the specification says, without the library.
 func asSigned(h policyservertest.Homeserver, body []byte) Request {
 	var content any

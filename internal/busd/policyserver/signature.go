@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
@@ -67,18 +69,18 @@ func verified(key ed25519.PublicKey, text, signature []byte) bool {
 	return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, text, signature)
 }
 
-// errEscaped says what the library cannot write as canonical JSON: it leaves out the escapes of keys. What homeservers sign is
-// something else then.
-var errEscaped = errors.New("a key has a quotation mark, a backslash or a control character in it")
+// errEscaped says what the library cannot write as canonical JSON: it leaves out the escapes that keys need there. What homeservers
+// sign is something else then.
+var errEscaped = errors.New("a key has a quotation mark, a backslash, a control character or half a character in it")
 
-// readable is an error about JSON that has more than [maxDepth] objects and lists inside one another, or a key with an escape. Those
+// readable is an error about JSON that has more than [maxDepth] objects and lists inside one another, or a key that needs an escape. Those
 // who ask have it from users, so that what they are answered must not be that they are not who they say.
 func readable(text []byte) error {
 	for depth, i := 0, 0; i < len(text); i++ {
 		switch text[i] {
 		case '"':
 			end, escaped := pastString(text, i)
-			if escaped && isKey(text[end:]) {
+			if escaped && isKey(text[end:]) && needsEscape(text[i:end]) {
 				return errEscaped
 			}
 			i = end - 1
@@ -106,3 +108,11 @@ func pastString(text []byte, i int) (end int, escaped bool) {
 
 // isKey reports whether a string was a key, by what is behind it.
 func isKey(rest []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":")) }
+
+// needsEscape reports whether a string with escapes needs one in canonical JSON, too. Encoders write other characters so, such as < and é.
+func needsEscape(text []byte) bool {
+	var plain string
+	return json.Unmarshal(text, &plain) != nil || strings.ContainsFunc(plain, func(r rune) bool {
+		return r < ' ' || r == '"' || r == '\\' || r == utf8.RuneError
+	})
+}
