@@ -86,10 +86,11 @@ const PageKey = "key"
 // same name and port, which modules may have, cannot know it, since they can read no page that has it.
 func (g *Guard) Key() string { return g.sessions.key }
 
-// scripted reports whether a browser says that a script asks, and not a person who opens a page, and it is not the page's.
+// scripted reports whether a browser says that a script asks, or a page that shows this in a frame, which its script can read, and not a
+// person who opens a page; and it is not the page's own script.
 func (g *Guard) scripted(r *http.Request) bool {
-	mode := r.Header.Get("Sec-Fetch-Mode")
-	if mode == "" || mode == "navigate" {
+	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
+	if mode == "" || mode == "navigate" && (dest == "" || dest == "document") {
 		return false
 	}
 	return subtle.ConstantTimeCompare([]byte(r.URL.Query().Get(PageKey)), []byte(g.sessions.key)) == 0

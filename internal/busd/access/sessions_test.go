@@ -80,21 +80,26 @@ func TestScriptOfAnotherPageReadsNothing(t *testing.T) {
 	t.Parallel()
 	g, _ := readers(t)
 	c, _ := signIn(t, g, "looks")
-	for mode, want := range map[string]string{"": "", "navigate": "", "cors": "M_FORBIDDEN", "no-cors": "M_FORBIDDEN", "same-origin": "M_FORBIDDEN", "websocket": "M_FORBIDDEN"} {
+	for said, want := range map[string]string{
+		"": "", "navigate": "", "navigate document": "", "navigate iframe": "M_FORBIDDEN", "navigate object": "M_FORBIDDEN", "cors empty": "M_FORBIDDEN",
+		"no-cors script": "M_FORBIDDEN", "same-origin": "M_FORBIDDEN", "websocket": "M_FORBIDDEN",
+	} {
 		page, basic := with(c), request("GET", "")
 		basic.SetBasicAuth("anybody", "looks")
+		mode, dest, _ := strings.Cut(said, " ")
 		for _, r := range []*http.Request{page, basic} {
 			r.Header.Set("Sec-Fetch-Mode", mode)
+			r.Header.Set("Sec-Fetch-Dest", dest)
 		}
 		if got := denied(g.DeniesPage(page)); got != want {
-			t.Errorf("mode %q: got %q, want %q", mode, got, want)
+			t.Errorf("%q: got %q, want %q", said, got, want)
 		}
 		if got := denied(g.Denies(basic, access.Read)); (got == "") != (want == "") {
-			t.Errorf("mode %q, with a password that the browser keeps: got %q", mode, got)
+			t.Errorf("%q, with a password that the browser keeps: got %q", said, got)
 		}
 		page.URL.RawQuery = access.PageKey + "=" + g.Key()
 		if got := denied(g.DeniesPage(page)); got != "" {
-			t.Errorf("mode %q, the page's own script: got %q", mode, got)
+			t.Errorf("%q, the page's own script: got %q", said, got)
 		}
 	}
 }

@@ -115,10 +115,14 @@ func only(methods []string, next http.Handler) http.Handler {
 }
 
 // allowed wants a token with the scope, if there are tokens, and no page of somebody else's behind the request: a browser on
-// a machine whose busd has no tokens would do what any page wants.
+// a machine whose busd has no tokens would do what any page wants. What is read cannot be looked into by a page that opens it in a window,
+// such as a module's at the same name and port, where a browser that keeps a password shows it.
 func (d *Door) allowed(to door.Route, next http.Handler) http.Handler {
 	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if to.Needs == access.Read {
+			w.Header().Set("Cross-Origin-Opener-Policy", "noopener-allow-popups")
+		}
 		if err := foreign.Check(r); err != nil {
 			door.NewProblem(http.StatusForbidden, matrix.Forbidden, "a page from elsewhere must not ask for this").WriteTo(w)
 		} else if denial := d.denies(r, to); denial != nil {

@@ -1,6 +1,7 @@
 package httpdoor_test
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
 	"slices"
@@ -70,6 +71,20 @@ func TestPagesElsewhereCannotAsk(t *testing.T) {
 	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"}} {
 		rsp, out := d.Do("POST", "/_modulebus/v1/modules/gate/restart", nil, header...)
 		doortest.Wants(t, rsp, out, 403, "M_FORBIDDEN")
+	}
+}
+
+// TestPageThatOpensWhatIsReadCannotLookIntoIt has what a script of a module's page could open in a window, with a password that the
+// browser keeps.
+func TestPageThatOpensWhatIsReadCannotLookIntoIt(t *testing.T) {
+	t.Parallel()
+	d := doortest.New(t).Serve(config.HTTP{TokenFile: doortest.TokenFile(t, "secret")})
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("anybody:secret"))
+	for _, path := range []string{"/_modulebus/v1/modules", "/_modulebus/v1/decisions", "/metrics"} {
+		rsp, _ := d.Do("GET", path, nil, "Authorization", basic, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+		if got := rsp.Header.Get("Cross-Origin-Opener-Policy"); rsp.StatusCode != 200 || got != "noopener-allow-popups" {
+			t.Errorf("%s: %s, %q", path, rsp.Status, got)
+		}
 	}
 }
 
