@@ -143,6 +143,32 @@ func TestPageUnderANameThatLeadsHereCannotAsk(t *testing.T) {
 	}
 }
 
+// TestNameOfARequestIsWhatItsTargetSays has names in all places where a request can have one. A target with a name counts before Host (RFC
+// 9112, section 3.2.2), and what proxies add does not count.
+func TestNameOfARequestIsWhatItsTargetSays(t *testing.T) {
+	t.Parallel()
+	d := doortest.Begun(t)
+	for head, status := range map[string]string{
+		"GET http://evil.example:8010/_modulebus/v1/modules HTTP/1.1\r\nHost: localhost":                                 "403",
+		"GET http://localhost:8010/_modulebus/v1/modules HTTP/1.1\r\nHost: evil.example":                                 "200",
+		"GET /_modulebus/v1/modules HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost":                       "403",
+		"GET /_modulebus/v1/modules HTTP/1.1\r\nHost: evil.example\r\nForwarded: host=localhost":                         "403",
+		"GET /_modulebus/v1/modules HTTP/1.1\r\nHost: EVIL.example.:8010":                                                "403",
+		"GET /_modulebus/v1/modules HTTP/1.1\r\nHost: localhost\r\nHost: evil.example":                                   "400",
+		"GET /_modulebus/v1/modules HTTP/1.1\r\nHost: localhost, evil.example":                                           "400",
+		"GET /_modulebus/v1/modules HTTP/1.1\r\nHost: user@evil.example":                                                 "400",
+		"GET /_modulebus/v1/modules HTTP/1.1":                                                                            "400",
+		"GET /_modulebus/v1/modules HTTP/1.0":                                                                            "200", // A program: browsers send one.
+		"GET /_modulebus/v1/modules HTTP/1.0\r\nHost: evil.example":                                                      "403",
+		"POST //evil.example/../_modulebus/antispam/user_may_invite HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0": "404",
+		"POST /_modulebus/antispam/user_may_invite HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0":                  "403",
+	} {
+		if out := d.Raw(head + "\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(out[min(len("HTTP/1.x "), len(out)):], status) {
+			t.Errorf("%q: %.200q, want %s", head, out, status)
+		}
+	}
+}
+
 // TestHeadIsGetWithoutABody asks for each path of busd's own that is read.
 func TestHeadIsGetWithoutABody(t *testing.T) {
 	t.Parallel()
