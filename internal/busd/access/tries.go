@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxTries is how many tokens somebody may try to sign in with, one after the other. Beyond: one each tryTime.
+	// maxTries is how many tokens somebody may try to sign in with, one after the other. Beyond: one each six seconds.
 	maxTries = 10
 
 	// tryTime is how long it takes until a try counts no more.
