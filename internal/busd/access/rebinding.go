@@ -18,13 +18,14 @@ var unnamed = &Denial{
 }
 
 // stranger says why a request that shows no token must not be answered, and returns nil if it may be: if it comes under a name that
-// nobody elsewhere can have lead here, which is an address, a name without a dot, which nobody can register, or one of the homeserver's
+// nobody elsewhere can have lead here, which is an address, a name that nobody can register (without a dot, or below localhost or
+// internal, such as host.docker.internal, by which a container reaches its host), or one of the homeserver's
 // domain. A browser takes a page of evil.example for the same origin as whatever that name leads to a moment later, so that neither
 // Origin nor Sec-Fetch-Site tell (ADR 79). Programs that show no name are no browsers.
 func (g *Guard) stranger(r *http.Request) *Denial {
 	host := hostname(r.Host)
 	_, err := netip.ParseAddr(host)
-	if err == nil || !strings.Contains(host, ".") || under(host, "localhost") || under(host, g.domain) {
+	if err == nil || !strings.Contains(host, ".") || under(host, "localhost") || under(host, "internal") || under(host, g.domain) {
 		return nil
 	}
 	return unnamed

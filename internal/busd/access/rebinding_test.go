@@ -14,6 +14,7 @@ func TestRequestUnderAStrangersNameNeedsAToken(t *testing.T) {
 	locked := guard(t, config.HTTP{Listen: "127.0.0.1:1", TokenFile: write(t, "token", "secret")})
 	for host, want := range map[string]string{
 		"127.0.0.1:8010": "", "127.0.0.1": "", "[::1]:8010": "", "[::1]": "", "10.0.0.7:8010": "", "": "", "localhost:8010": "", "LocalHost.": "", "busd.localhost": "", "busd:8010": "",
+		"host.docker.internal:8010": "", "host.containers.internal": "", "internal.evil.example": "M_FORBIDDEN", "notinternal.example": "M_FORBIDDEN",
 		"example.com": "", "busd.example.com:8010": "", "BUSD.EXAMPLE.COM.": "",
 		"evil.example": "M_FORBIDDEN", "evil.example:8010": "M_FORBIDDEN", "notexample.com": "M_FORBIDDEN", "example.com.evil.example": "M_FORBIDDEN",
 		"localhost.evil.example": "M_FORBIDDEN", "127.0.0.1.evil.example": "M_FORBIDDEN", "evil.example:8010:x": "M_FORBIDDEN", "@127.0.0.1": "M_FORBIDDEN",
