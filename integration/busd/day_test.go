@@ -12,6 +12,8 @@ import (
 	"github.com/modulebus/modulebus/integration/testbed"
 )
 
+var dayAddress = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+
 var dayBlocks = regexp.MustCompile("(?ms)^```(shell|text)\n(.*?)^```$")
 
 // TestOperatorsDay types what docs/operating.md has an operator type, in one shell, and holds what it prints against what the page
@@ -24,7 +26,14 @@ func TestOperatorsDay(t *testing.T) {
 	}
 	_, rest, _ := strings.Cut(string(page), "\n## A day\n")
 	section, _, _ := strings.Cut(rest, "\n## ")
-	here := strings.NewReplacer("127.0.0.1:8010", testbed.FreeAddress(t), "127.0.0.1:4222", testbed.FreeAddress(t), " day", " "+t.TempDir())
+	free := map[string]string{}
+	for _, a := range dayAddress.FindAllString(section, -1) {
+		if free[a] == "" {
+			free[a] = testbed.FreeAddress(t)
+		}
+	}
+	section = dayAddress.ReplaceAllStringFunc(section, func(a string) string { return free[a] })
+	section = strings.ReplaceAll(section, " day", " "+t.TempDir())
 	const mark = "--- next block"
 	var script strings.Builder
 	script.WriteString("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n")
@@ -35,12 +44,12 @@ func TestOperatorsDay(t *testing.T) {
 			continue
 		}
 		steps++
-		script.WriteString("echo '" + mark + "'\n" + here.Replace(block[2]))
+		script.WriteString("echo '" + mark + "'\n" + block[2])
 	}
 	shell := testbed.Execute(t, "/bin/bash", "-c", script.String())
 	shell.Cmd.Dir, shell.Cmd.Env = testbed.Root, os.Environ()
 	status, out, problem := shell.Run()
-	if status != 0 || steps < 10 {
+	if status != 0 || steps < 12 {
 		t.Fatalf("of %d steps, one ended with %d:\n%s%s", steps, status, out, problem)
 	}
 	printed := strings.Split(out, mark+"\n")
