@@ -20,10 +20,12 @@ type shadow struct {
 	before int // steps of the plan that stand before it
 }
 
-// gatherTime is how long questions for modules in shadow are gathered, so that they are asked together, and beside few asks that
-// somebody waits for. Once there are gatherMost of them, they are asked at once, so that there is room for the next ones.
 const (
+	// gatherTime is how long questions for modules in shadow are gathered, so that they are asked together, and beside few asks
+	// that somebody waits for.
 	gatherTime = 10 * time.Millisecond
+
+	// gatherMost is how many are gathered. Beyond: they are asked at once, so that there is room for the next ones.
 	gatherMost = maxShadowed / 2
 )
 
