@@ -55,18 +55,41 @@ func (m *modules) serve(c config.Module) server {
 		}
 	}
 	ended := unless(m.daemon.roster.Crashed)
-	s, err := antispam.New(antispam.Options{
+	o := antispam.Options{
 		Module: c, ServerName: m.daemon.config.ServerName, Conn: m.daemon.broker.Conn, Health: unless(m.daemon.roster.Unwell), Log: m.daemon.Log,
-	})
-	if err != nil {
-		ended(err.Error())
-		return server{c.Antispam, cancel}
 	}
 	m.owned.Go(func() {
 		defer cancel()
+		s := whenItCan(ctx, o, ended)
+		if s == nil {
+			return
+		}
 		if err := s.Run(ctx); err != nil {
 			ended(err.Error())
 		}
 	})
 	return server{c.Antispam, cancel}
+}
+
+// serverPause is how long it takes until an antispam server is tried again that could not take part.
+const serverPause = time.Second
+
+// whenItCan makes the server as soon as the files that its entry names can be read: they may come later. It says why it cannot,
+// once for each reason, and returns nil when the context has ended.
+func whenItCan(ctx context.Context, o antispam.Options, cannot func(why string)) *antispam.Server {
+	for said := ""; ; {
+		s, err := antispam.New(o)
+		if err == nil {
+			return s
+		}
+		if err.Error() != said {
+			said = err.Error()
+			cannot(said)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(serverPause):
+		}
+	}
 }

@@ -208,6 +208,19 @@ func TestAntispamServerThatIsDownSaysSoAndComesBack(t *testing.T) {
 	}
 }
 
+func TestAntispamServerWhoseTokenComesLaterTakesPartThen(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	asking := fmt.Sprintf("  - module: gate\n    antispam: {base_url: '%s/base', callbacks: [user_may_create_room], token_file: '%s'}\n",
+		refusing(t, "@evil", "ORG.NO").URL, token)
+	r := serve(t, parse(t, stateDir(t), "modules:\n"+asking+"    on_failure: skip\n"))
+	waittest.Until(t, "the module says what it lacks", func() bool { return strings.Contains(r.modules().Modules[0].LastError, token) })
+	if err := os.WriteFile(token, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the server is asked", func() bool { return strings.Contains(r.create("evil"), "ORG.NO") })
+}
+
 // TestAntispamServerIsAskedAsThePackageAsks looks at a request on the wire.
 func TestAntispamServerIsAskedAsThePackageAsks(t *testing.T) {
 	t.Parallel()
