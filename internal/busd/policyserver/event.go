@@ -34,14 +34,18 @@ type envelope struct {
 
 // open reads an event as far as that is the same in all room versions.
 func open(body []byte) (envelope, error) {
-	var roomID, kind, stateKey, content gjson.Result
-	err := topLevel(body, map[string]*gjson.Result{"room_id": &roomID, "type": &kind, "state_key": &stateKey, "content": &content})
+	var roomID, kind, stateKey, content, depth, sent gjson.Result
+	err := topLevel(body, map[string]*gjson.Result{
+		"room_id": &roomID, "type": &kind, "state_key": &stateKey, "content": &content, "depth": &depth, "origin_server_ts": &sent,
+	})
 	if err != nil {
 		return envelope{}, err
 	}
 	e := envelope{roomID: roomID.Str, kind: kind.Str, ofRoom: stateKey.Type == gjson.String && stateKey.Str == ""}
 	switch {
-	case !textual(roomID, kind, stateKey):
+	case !natural(depth, sent):
+		return envelope{}, errors.New("depth or origin_server_ts is not there, or no whole number")
+	case !textual(roomID, kind, stateKey) || stateKey.Raw == "null":
 		return envelope{}, errors.New("room_id, type or state_key is not text")
 	case !content.IsObject():
 		return envelope{}, errors.New("content is not an object")
@@ -60,6 +64,11 @@ func (e envelope) creates() bool { return e.kind == "m.room.create" && e.ofRoom 
 // textual reports whether fields are text or null, which they are where they are not there, too.
 func textual(fields ...gjson.Result) bool {
 	return !slices.ContainsFunc(fields, func(f gjson.Result) bool { return f.Type != gjson.String && f.Type != gjson.Null })
+}
+
+// natural reports whether fields are there, and whole numbers that are not negative.
+func natural(fields ...gjson.Result) bool {
+	return !slices.ContainsFunc(fields, func(f gjson.Result) bool { return f.Type != gjson.Number || strings.ContainsAny(f.Raw, "-.eE") })
 }
 
 // topLevel reads fields of an object, each of whose keys is there once and spelled as it should be.
