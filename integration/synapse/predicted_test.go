@@ -82,10 +82,13 @@ func lines[T any](t *testing.T, text string) (all []T) {
 	return all
 }
 
-// records are those of all rooms that somebody wanted to create, as they came.
+// records are those of all rooms that somebody wanted to create, as they were wanted. They come when all modules have said
+// something, those in shadow, too.
 func (r *tried) records(t *testing.T) []decision.Record {
 	t.Helper()
-	return lines[decision.Record](t, r.busd(t, 0, "tail", "--since", "1h", "--json", "--callback", "spam_checker.user_may_create_room"))
+	all := lines[decision.Record](t, r.busd(t, 0, "tail", "--since", "1h", "--json", "--callback", "spam_checker.user_may_create_room"))
+	slices.SortFunc(all, func(a, b decision.Record) int { return a.Time.Compare(b.Time.Time) })
+	return all
 }
 
 // attempt is a room that a client wants to create.
