@@ -167,9 +167,9 @@ func TestProtocolConversation(t *testing.T) {
 	}
 	c.settle()
 
-	// It is asked, by the name of its worker.
+	// It is asked.
 	answered := c.concurrently(func() {
-		m := c.next(toWorker)
+		m := c.next(questions)
 		c.same(question, string(m.Data))
 		c.reply(m, c.block("modulebus.callbacks.v1.UserMayCreateRoomResponse"), nats.Header{"Content-Type": {"application/json"}})
 		if got := m.Header.Get("Content-Type"); got != "application/json" {
@@ -183,9 +183,9 @@ func TestProtocolConversation(t *testing.T) {
 	for _, kind := range []string{"error", "panic", "malformed", "timeout", "busy"} {
 		failure := nats.Header{"Nats-Service-Error-Code": {kind}, "Nats-Service-Error": {"said the test"}}
 		failed := c.concurrently(func() {
-			c.reply(c.next(toWorker), "", failure)
-			if kind == "busy" { // The next to be asked is whichever worker NATS chooses.
-				c.reply(c.next(questions), "", failure)
+			c.reply(c.next(questions), "", failure)
+			if kind == "busy" { // The next to be asked is a worker by its name.
+				c.reply(c.next(toWorker), "", failure)
 			}
 		})
 		if got := c.request(c.homeserver, ask, question); !strings.Contains(got, `"failure":"`+kind+`"`) {
