@@ -86,11 +86,11 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 	}
 	given := min(t.asking.until.Sub(now), t.step.timeout)
 	t.request, t.deadline = t.asking.shape(t.step, req), now.Add(given)
-	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.more() {
+	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.several() {
 		t.halfAt = now.Add(given / 2)
-	}
-	if t.choice.several() && t.step.hedge > 0 && t.step.hedge < given {
-		t.hedgeAt = now.Add(t.step.hedge)
+		if t.step.hedge > 0 && t.step.hedge < given {
+			t.hedgeAt = now.Add(t.step.hedge)
+		}
 	}
 	t.send(0, now)
 }
@@ -274,10 +274,7 @@ func (t *attempt) rescue(now time.Time) {
 			}
 		}
 	}
-	if !stuck || !t.step.speculative || t.hedged || !t.choice.more() {
-		return
-	}
-	if t.step.breaker.answering(t.stamp(t.at), t.stamp(now)) || t.step.hedges.take() {
+	if stuck && t.step.speculative && !t.hedged && (t.step.breaker.answering(t.stamp(t.at), t.stamp(now)) || t.step.hedges.take()) {
 		t.hedge(now)
 	}
 }

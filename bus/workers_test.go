@@ -265,28 +265,6 @@ func TestWorkerThatIsLeftIsAskedByItsName(t *testing.T) {
 	})
 }
 
-// A module without the kit may hear its questions in its group alone. Where somebody else listens in, NATS does not say that nobody
-// answers under the worker's name.
-func TestOnlyWorkerThatDoesNotHearItsNameIsAskedInItsGroup(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		c, line := simulated(t, func(x *exchange) []arrival {
-			if x.worker != "" {
-				return nil
-			}
-			return []arrival{{0, data(denied("A"))}}
-		}, module(mayCreate, "a", &rosterv1.Interest{OnFailure: skip}, "deaf"))
-		for i, failed := range []int{1, 0, 0} {
-			if got, _, err := ask(t.Context(), c); err != nil || len(got.Failures) != failed {
-				t.Errorf("ask %d: %v, %v", i, got.Failures, err)
-			}
-		}
-		if got := asked(line.of("a")); got != "deaf * *" {
-			t.Errorf("asked %s", got)
-		}
-	})
-}
-
 func TestWorkerThatAnswersAgainIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
