@@ -86,7 +86,7 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 	}
 	given := min(t.asking.until.Sub(now), t.step.timeout)
 	t.request, t.deadline = t.asking.shape(t.step, req), now.Add(given)
-	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.several() {
+	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.named() {
 		t.halfAt = now.Add(given / 2)
 		if t.step.hedge > 0 && t.step.hedge < given {
 			t.hedgeAt = now.Add(t.step.hedge)
@@ -102,7 +102,7 @@ func (t *attempt) stamp(now time.Time) stamp { return t.asking.client.stamp(now)
 func (t *attempt) send(slot int, now time.Time) bool {
 	w, ok := t.choice.next(t.stamp(now), t.step.pause, slot == 0) // A second request is for somebody else.
 	if ok {
-		t.sendTo(w, slot, now, w.batchIn(slot))
+		t.sendTo(w, slot, now, t.step.batch(w, slot))
 	}
 	return ok
 }
@@ -310,7 +310,7 @@ func (t *attempt) expire(now time.Time) {
 
 // judge tells the breaker of a timeout, unless a worker is left that is not doubted: then the module is not in doubt.
 func (t *attempt) judge(now time.Time) {
-	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.several() || t.choice.allDoubted()) {
+	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.named() || t.choice.allDoubted()) {
 		t.judged = true
 		if t.step.breaker.late(t.stamp(t.at), t.stamp(now), now, t.trial) {
 			t.log(zerolog.WarnLevel, "breaker opened: the module did not answer in time, and is left alone for "+t.step.pause.String())

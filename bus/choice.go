@@ -7,8 +7,8 @@ import (
 )
 
 // choice is the order in which workers of a module get one request, each of them once, until one takes it: the less busy
-// of two at random, and those behind it in the roster. The subject on which NATS chooses a worker comes last: NATS would also
-// choose one that is stopped, and left the roster long ago.
+// of two at random, and those behind it in the roster. The subject on which NATS chooses a worker comes last, or first if no
+// worker is known.
 type choice struct {
 	workers []worker
 	at      int // the next one
@@ -18,7 +18,7 @@ type choice struct {
 
 func newChoice(s *step, now stamp) choice {
 	c := choice{workers: s.workers, left: len(s.workers), anybody: true}
-	if !c.several() {
+	if !c.named() {
 		return c
 	}
 	one := rand.IntN(c.left)
@@ -32,8 +32,8 @@ func newChoice(s *step, now stamp) choice {
 	return c
 }
 
-// several reports whether there is a choice.
-func (c *choice) several() bool { return len(c.workers) > 1 }
+// named reports whether workers are asked by name.
+func (c *choice) named() bool { return len(c.workers) > 1 }
 
 // more reports whether there is another worker to be asked by name.
 func (c *choice) more() bool { return c.left > 0 }
@@ -45,6 +45,10 @@ func (c *choice) allDoubted() bool {
 
 // next returns the worker to ask, and whether one is left. A nil worker means that NATS chooses, where that is allowed.
 func (c *choice) next(now stamp, pause time.Duration, anybody bool) (*worker, bool) {
+	if c.anybody && !c.named() {
+		c.anybody = false
+		return nil, true
+	}
 	for c.left > 0 {
 		w := &c.workers[c.at%len(c.workers)]
 		c.at++

@@ -20,7 +20,7 @@ type conduct struct {
 // check holds requests to one module against what may be asked of it: all its workers, each once by name, another one at
 // once when one is busy or gone, and a second one when the first takes long.
 func (c *conduct) check() {
-	if (len(c.workers) > 0) != (c.xs[0].worker != "") {
+	if (len(c.workers) > 1) != (c.xs[0].worker != "") {
 		c.Fatalf("%s was asked at %q first", name(c.index), c.xs[0].worker)
 	}
 	owed, due := c.owed(), c.due()
@@ -36,7 +36,7 @@ func (c *conduct) check() {
 		default:
 			c.Fatalf("%s was asked again after %v, for no reason", x.module, x.at.Sub(c.xs[0].at))
 		}
-		last := len(c.workers) > 0 && len(c.named) == len(c.workers) && n == len(c.xs)-1
+		last := len(c.workers) > 1 && len(c.named) == len(c.workers) && n == len(c.xs)-1
 		if n > 0 && x.worker == "" && !last || x.worker != "" && slices.Contains(c.named, x.worker) {
 			c.Fatalf("worker %q of %s was asked after %v", x.worker, x.module, c.named)
 		}

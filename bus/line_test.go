@@ -39,7 +39,7 @@ func (l *line) Send(to natsrequest.Receiver, i int, r natsrequest.Request) (nats
 	defer l.mu.Unlock()
 	r.Data = append([]byte(nil), r.Data...)
 	l.sent = append(l.sent, r)
-	module := strings.Split(r.Subject, ".")[5] // A worker's name may follow.
+	module := r.Subject[strings.LastIndexByte(r.Subject, '.')+1:]
 	if l.waiting == nil {
 		l.waiting = map[string]func(){}
 	}

@@ -101,6 +101,20 @@ func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string
 	return w
 }
 
+// batch is how the request for a worker, or for whichever NATS chooses, may travel with others. Where there is one worker, NATS
+// would choose that.
+func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
+	switch {
+	case slot > 0:
+		return nil
+	case w != nil:
+		return w.batch
+	case len(s.workers) == 1:
+		return s.workers[0].batch
+	}
+	return nil
+}
+
 // store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it
 // in one message: pieces could be read only until the ask is over.
 func (s *step) store(subject string) {

@@ -50,14 +50,6 @@ func (c *Client) forgetWorkers(r *rosterv1.Roster) {
 	c.workers = listed
 }
 
-// batchIn is how the request for a worker may travel with others, in its slot. One for whichever NATS chooses travels alone.
-func (w *worker) batchIn(slot int) *natsrequest.Batch {
-	if w == nil || slot > 0 {
-		return nil
-	}
-	return w.batch
-}
-
 func (w *worker) asked(now stamp) {
 	if w != nil && w.out.Add(1) == 1 {
 		w.last.Store(now)

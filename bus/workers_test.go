@@ -74,7 +74,7 @@ func TestWorkers(t *testing.T) {
 		"all are busy":            {three, 0, replies(failure(busy)), busy, 4, 3, 0},
 		"all are gone":            {three, 0, replies(gone), absent, 4, 3, 0},
 		"nobody is known by name": {nil, 0, replies(failure(busy)), busy, 1, 0, 0},
-		"the only one is busy, and NATS knows no other": {one, 0, then(arrival{0, failure(busy)}, arrival{0, gone}), busy, 2, 1, 0},
+		"the only one is busy, and unknown by its name": {one, 0, then(arrival{0, failure(busy)}, arrival{0, gone}), busy, 2, 1, 0},
 		"one is busy, and nobody known by name":         {three, 0, then(arrival{0, failure(busy)}, arrival{0, gone}, arrival{0, gone}, arrival{0, gone}), busy, 4, 3, 0},
 		"one is gone, and the next is busy":             {one, 0, then(arrival{0, gone}, arrival{0, failure(busy)}), busy, 2, 1, 0},
 		"one fails, and the second is gone":             {three[:2], 2 * second, then(arrival{3 * second, failure(failed)}, arrival{0, gone}), failed, 2, 2, 3 * second},
@@ -90,8 +90,7 @@ func TestWorkers(t *testing.T) {
 		"a second that is busy leaves it to a third":    {three, 2 * second, then(arrival{}, arrival{0, failure(busy)}, arrival{1 * second, refusal}), 0, 3, 3, 3 * second},
 		"nobody is asked twice":                         {three, 2 * second, then(arrival{1 * second, failure(busy)}, arrival{0, failure(busy)}, arrival{4 * second, refusal}), 0, 3, 3, 5 * second},
 		"neither answers":                               {three, 2 * second, then(), timeout, 2, 2, 10 * second},
-		"there is no second":                            {one, 2 * second, then(arrival{3 * second, refusal}), 0, 1, 1, 3 * second},
-		"the only one is gone, and NATS knows another":  {one, 0, then(arrival{0, gone}, arrival{1 * second, refusal}), 0, 2, 1, 1 * second},
+		"there is no second":                            {one, 2 * second, then(arrival{3 * second, refusal}), 0, 1, 0, 3 * second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -246,21 +245,6 @@ func TestWorkerThatSaysNothingIsLeftAloneForAWhile(t *testing.T) {
 			if got, err := c.Ask(t.Context(), d, d.NewRequest()); err != nil || len(got.Failures) > 0 {
 				t.Fatalf("got %v, %v", got, err)
 			}
-		}
-	})
-}
-
-// A process that is stopped keeps its place in NATS's queue group when it has left the roster. The worker that is left is asked
-// by its name, so that NATS does not give every other question to nobody.
-func TestWorkerThatIsLeftIsAskedByItsName(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		c, line := simulated(t, then(arrival{0, data(denied("A"))}), module(mayCreate, "a", &rosterv1.Interest{OnFailure: skip}, "left"))
-		if _, _, err := ask(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		if got := asked(line.of("a")); got != "left" {
-			t.Errorf("asked %s", got)
 		}
 	})
 }
