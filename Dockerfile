@@ -15,8 +15,8 @@ COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod \
     --mount=type=cache,target=/go/build \
     CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./cmd/busd ./cmd/demo-module
-RUN install -d -m 1777 /root/tmp && install -d -m 0700 /root/state /root/state/keys /root/state/users \
-    && echo 'modulebus:x:10001:10001::/var/lib/modulebus:/nonexistent' >/root/passwd
+RUN install -d -m 1777 /rootfs/tmp && install -d -m 0700 /rootfs/state /rootfs/state/keys /rootfs/state/users \
+    && echo 'modulebus:x:10001:10001::/var/lib/modulebus:/nonexistent' >/rootfs/passwd
 
 FROM alpine:3.24 AS runtime
 RUN adduser -D -H -u 10001 modulebus && install -d -m 0700 -o 10001 -g 10001 /var/lib/modulebus /var/lib/modulebus/keys /var/lib/modulebus/users
@@ -38,9 +38,9 @@ ENTRYPOINT ["sh", "-euc"]
 # busd is the first process here, and waits for what modules leave behind: no init beside it is needed.
 FROM scratch AS busd
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /root/passwd /etc/passwd
-COPY --from=build --chmod=1777 /root/tmp /tmp
-COPY --from=build --chown=10001:10001 /root/state /var/lib/modulebus
+COPY --from=build /rootfs/passwd /etc/passwd
+COPY --from=build --chmod=1777 /rootfs/tmp /tmp
+COPY --from=build --chown=10001:10001 /rootfs/state /var/lib/modulebus
 COPY --from=build /out/busd /usr/local/bin/busd
 USER 10001:10001
 ENV PATH=/usr/local/bin STATE_DIRECTORY=/var/lib/modulebus
