@@ -116,7 +116,7 @@ func (c *Client) repeatGathered() {
 	}
 }
 
-// tell hands on what was said, to whoever waits for it.
+// tell gives what the modules said to the function that waits for it, if one does.
 func (s *shadowing) tell(modules []ModuleTrace) {
 	if s.then != nil {
 		s.then(modules)

@@ -1,4 +1,4 @@
-"""What busd is told of the trace that Synapse is in."""
+"""Questions to busd carry the trace that Synapse is in, as the header traceparent."""
 
 from types import SimpleNamespace
 

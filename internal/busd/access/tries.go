@@ -20,7 +20,7 @@ const (
 	triers = 1024
 )
 
-// tries counts what addresses have tried, so that nobody finds a token by guessing. Its memory is the same whoever comes: where an
+// tries counts what addresses have tried, so that nobody finds a token by guessing. Its memory does not grow with the number of addresses: where an
 // address counts follows from a hash that nobody can predict. What it holds is when an address will have no try to wait for.
 type tries struct {
 	seed maphash.Seed

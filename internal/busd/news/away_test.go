@@ -19,7 +19,7 @@ const variable = "MODULEBUS_AWAY"
 
 // TestNewsReachesAModuleThatWasAwayForHours has JetStream, its files, busd and the module live through hours, by a clock that jumps to
 // what happens next: an hour, or a day where make news says so. It has a process of its own, because nats.go keeps timers for
-// whoever needs one next, and those of a bubble may not leave it.
+// the next goroutine that needs one, and timers of a bubble may not leave it.
 func TestNewsReachesAModuleThatWasAwayForHours(t *testing.T) {
 	t.Parallel()
 	hours := "1"
