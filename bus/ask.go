@@ -25,13 +25,13 @@ func ask[Request, Reply proto.Message](
 	return typed[Reply](d), err
 }
 
-// run is decide with a span, where anybody wants spans.
+// run is decide with a span, if the client or the caller's context makes spans.
 func (c *Client) run(ctx context.Context, r *roster, p *plan, req proto.Message) (Decision[proto.Message], error) {
 	if c.spans == nil {
 		return c.decide(ctx, r, p, req)
 	}
 	kind := trace.SpanKindInternal
-	if trace.SpanContextFromContext(ctx).IsRemote() { // It came over NATS, and nobody has begun a span for it.
+	if trace.SpanContextFromContext(ctx).IsRemote() { // The span came over NATS, and no span of this process has begun.
 		kind = trace.SpanKindServer
 	}
 	ctx, span := c.spans.Start(ctx, kind, "ask "+p.callback.FullName())

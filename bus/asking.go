@@ -20,18 +20,18 @@ type asking struct {
 	ctx      context.Context //nolint:containedctx // An asking is one call's, and has what the call has.
 	client   *Client
 	plan     *plan
-	steps    []step // of the plan, those that this request is for
+	steps    []step // those of the plan that this request is for
 	request  proto.Message
 	start    time.Time
 	until    time.Time // end of the budget
-	byCaller bool      // whose deadline comes before the operator's
+	byCaller bool      // the caller's deadline comes before the operator's
 	attempts []attempt // by step
 	replies  chan reply
 	timer    *time.Timer // puts a tick among the replies
 	buffer   []byte
 	lent     bool // modules may be reading the buffer
 	encoded  encoded
-	files    []func()    // which close what modules read
+	files    []func()    // each closes a file that a module may read
 	nudged   atomic.Bool // a nudge is among the replies
 	ticked   atomic.Bool // likewise a tick
 	trace    Trace       // for the observer
@@ -49,8 +49,8 @@ type encoded struct {
 	json    bool
 }
 
-// asking returns one that has room for that many steps. Each client has a pool of its own, because what is made in one
-// bubble of testing/synctest is of no use in another.
+// asking returns an asking with room for the given number of steps. Each client has its own pool, because a timer
+// that was made in one bubble of testing/synctest cannot be used in another.
 func (c *Client) asking(steps int) *asking {
 	if a, ok := c.askings.Get().(*asking); ok && cap(a.attempts) >= steps {
 		return a
@@ -58,7 +58,8 @@ func (c *Client) asking(steps int) *asking {
 	return newAsking(max(steps, 1))
 }
 
-// newAsking makes one whose channel never changes: its timer may fire when it is in the pool, or already for another ask.
+// newAsking makes an asking whose channel never changes. Its timer may still fire when the asking is back in the
+// pool, or when it serves another ask.
 func newAsking(steps int) *asking {
 	a := &asking{attempts: make([]attempt, steps), replies: make(chan reply, slots*steps+2)}
 	a.timer = time.AfterFunc(time.Hour, a.tick)
@@ -82,8 +83,8 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 	}
 }
 
-// end returns the asking to the pool. No reply can reach it afterwards. Modules whose answers are no longer wanted are
-// told so.
+// end returns the asking to the pool. No reply can reach it afterwards. Requests whose answers are no longer wanted
+// are cancelled.
 func (a *asking) end() {
 	a.timer.Stop()
 	for i := range a.attempts {
@@ -92,7 +93,7 @@ func (a *asking) end() {
 	}
 	for len(a.replies) > 0 {
 		if r := <-a.replies; r.place == tick {
-			a.ticked.Store(false) // Only with its tick: another one may be on its way.
+			a.ticked.Store(false) // Only together with its tick: another tick may be on its way.
 		}
 	}
 	a.nudged.Store(false)
@@ -107,8 +108,8 @@ func (a *asking) end() {
 	pool.Put(a)
 }
 
-// Receive implements [natsrequest.Receiver]. It never blocks: the channel has room for one reply in each place, the most there
-// can be, for a nudge and for a tick.
+// Receive implements [natsrequest.Receiver]. It never blocks: the channel has room for one reply in each place,
+// which is the most there can be, and for a nudge and a tick.
 func (a *asking) Receive(place int, m *nats.Msg) { a.replies <- reply{place, m} }
 
 // Lost implements [natsrequest.Receiver].
@@ -118,7 +119,7 @@ func (a *asking) Lost() {
 	}
 }
 
-// tick has the asking look at the clock. One too many, of an ask before, does nothing.
+// tick makes the asking look at the clock. A late tick, of an earlier ask, does nothing.
 func (a *asking) tick() {
 	if a.ticked.CompareAndSwap(false, true) {
 		a.replies <- reply{place: tick}
@@ -158,7 +159,8 @@ func (a *asking) hear(r reply) {
 	}
 }
 
-// hearAll takes in what has come before time ran out, however late this goroutine was to see either.
+// hearAll hears the replies that arrived before time ran out, even if this goroutine sees the replies and the
+// deadline late.
 func (a *asking) hearAll() {
 	for len(a.replies) > 0 {
 		a.hear(<-a.replies)
@@ -179,7 +181,7 @@ func (a *asking) advance() {
 	}
 }
 
-// next is when something has to be done though no reply has come.
+// next is when the asking must act although no reply has come.
 func (a *asking) next() time.Time {
 	next := a.until
 	for i := range a.attempts {
@@ -190,7 +192,7 @@ func (a *asking) next() time.Time {
 	return next
 }
 
-// encode returns the request's bytes, made once for all modules that get the same.
+// encode returns the request's bytes. They are made once for all modules that get the same request.
 func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
 	if a.encoded == (encoded{req, json}) {
 		return a.buffer, nil
@@ -204,7 +206,7 @@ func (a *asking) encode(req proto.Message, json bool) (_ []byte, err error) {
 	return a.buffer, err
 }
 
-// look does what is due at a time; when the budget has run out, that is to give up on all modules.
+// look does what is due at the given time. When the budget has run out, it gives up on all modules.
 func (a *asking) look(now time.Time) {
 	over := !now.Before(a.until)
 	for i := range a.attempts {
@@ -216,13 +218,13 @@ func (a *asking) look(now time.Time) {
 	}
 }
 
-// The places of what is not a reply: see [asking.Lost] and [asking.tick].
+// The places of messages that are not replies: see [asking.Lost] and [asking.tick].
 const (
 	nudge = -1
 	tick  = -2
 )
 
-// nudge looks for requests in the hands of workers that may be gone.
+// nudge looks for requests that were sent to workers which may be gone.
 func (a *asking) nudge() {
 	now := time.Now()
 	for i := range a.attempts {
@@ -230,7 +232,8 @@ func (a *asking) nudge() {
 	}
 }
 
-// policy looks at the origin only now, when it matters.
+// policy returns what a failure of the step's module means. It looks at the origin only here, because finding it out
+// decodes the event.
 func (a *asking) policy(s *step) callbacksv1.OnFailure {
 	if s.onFailure == s.onFailureFederated && s.onFailureFederated == s.onFailurePolicy {
 		return s.onFailure
@@ -244,7 +247,7 @@ func (a *asking) policy(s *step) callbacksv1.OnFailure {
 	return s.onFailure
 }
 
-// origin is what the caller says with [WithOrigin], or what the request's event tells.
+// origin is what the caller said with [WithOrigin], or what follows from the sender of the request's event.
 func (a *asking) origin() Origin {
 	if o, said := a.ctx.Value(originKey{}).(Origin); said {
 		return o
@@ -252,7 +255,7 @@ func (a *asking) origin() Origin {
 	return originOf(a.request, a.client.name)
 }
 
-// decide names what the walk numbered.
+// decide makes a [Decision] of what the walk decided: the walk has numbers for modules, the decision has names.
 func (a *asking) decide(r *roster) (Decision[proto.Message], error) {
 	w := a.walk.Decision()
 	d := Decision[proto.Message]{Answer: w.Answer, RosterRevision: r.revision}
@@ -270,7 +273,7 @@ func (a *asking) decide(r *roster) (Decision[proto.Message], error) {
 	return d, nil
 }
 
-// report tells metrics, log and observer what came of the ask.
+// report gives the result of the ask to the metrics, the log and the observer.
 func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowing) {
 	if shadows != nil {
 		defer shadows.over() // Also where the observer panics: Close waits for them.

@@ -28,12 +28,12 @@ type attempt struct {
 	request  proto.Message // as the module gets it
 	at       time.Time     // zero until it is asked
 	deadline time.Time
-	hedgeAt  time.Time // when a second worker may be asked, by the operator's word; zero for never
+	hedgeAt  time.Time // when a second worker may be asked, as configured by the operator; zero for never
 	halfAt   time.Time // when a worker that has said nothing is doubted; zero for never
 	sent     [slots]sent
 	choice   choice
 	file     string // where the module reads the request, if that is larger than a message
-	hedged   bool   // a second worker has been asked, or would have been
+	hedged   bool   // a second worker was asked, or the budget of second requests forbade it
 	trial    bool   // the breaker lets this one try
 	expired  bool
 	judged   bool          // the breaker knows what came of it
@@ -41,7 +41,7 @@ type attempt struct {
 
 	outcome combine.Outcome // once told
 	told    bool
-	worker  string // whose answer, or whose failure, the outcome is; empty where nobody knows
+	worker  string // the worker that answered or failed; empty if it is not known
 	took    time.Duration
 	span    spans.Span
 }
@@ -56,7 +56,7 @@ type sent struct {
 
 func (t *attempt) waiting() bool { return t.sent[0].out || t.sent[1].out }
 
-// next is when the attempt has to be looked at; zero is never.
+// next is when the attempt must act without a reply; zero is never.
 func (t *attempt) next() time.Time {
 	if t.expired || !t.waiting() {
 		return time.Time{}
@@ -95,12 +95,12 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 	t.send(0, now)
 }
 
-// stamp is a time as workers and breakers keep it.
+// stamp converts a time to the form that workers and breakers keep.
 func (t *attempt) stamp(now time.Time) stamp { return t.asking.client.stamp(now) }
 
 // send sends the request to the next worker, and reports whether there was one to send it to.
 func (t *attempt) send(slot int, now time.Time) bool {
-	w, ok := t.choice.next(t.stamp(now), t.step.pause, slot == 0) // A second request is for somebody else.
+	w, ok := t.choice.next(t.stamp(now), t.step.pause, slot == 0) // A second request goes to another worker.
 	if ok {
 		t.sendTo(w, slot, now, t.step.batch(w, slot))
 	}
@@ -114,7 +114,7 @@ func (t *attempt) sendTo(w *worker, slot int, now time.Time, b *natsrequest.Batc
 		t.fail(&wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: err.Error()})
 		return
 	}
-	if t.step.stored && !t.asking.fits(data) { // JetStream might take it, and nobody could be told it.
+	if t.step.stored && !t.asking.fits(data) { // JetStream might store it, but it could not be delivered.
 		t.unsent(nats.ErrMaxPayload)
 		return
 	}
@@ -137,7 +137,7 @@ func (t *attempt) sendTo(w *worker, slot int, now time.Time, b *natsrequest.Batc
 	w.asked(t.stamp(now))
 }
 
-// sendAlone sends a request once more that came back with others.
+// sendAlone sends a request again, by itself, whose batch came back.
 func (t *attempt) sendAlone(slot int, now time.Time) {
 	w := t.received(slot).worker
 	if !t.expired {
@@ -145,7 +145,7 @@ func (t *attempt) sendAlone(slot int, now time.Time) {
 	}
 }
 
-// unsent takes in that the connection did not take a request.
+// unsent handles a request that the connection did not accept.
 func (t *attempt) unsent(err error) {
 	f := t.fold(wire.FailureOf(wire.Unsent(err)))
 	if !t.waiting() {
@@ -161,10 +161,10 @@ func (t *attempt) received(slot int) *sent {
 	return s
 }
 
-// hear takes in a reply.
+// hear handles a reply.
 func (t *attempt) hear(slot int, m *nats.Msg) {
 	now := time.Now()
-	if !t.sent[slot].out { // It was abandoned while the reply was on its way to here.
+	if !t.sent[slot].out { // It was abandoned while the reply was on its way.
 		return
 	}
 	if m == natsrequest.Alone {
@@ -188,7 +188,7 @@ func (t *attempt) hear(slot int, m *nats.Msg) {
 	t.abandon()
 }
 
-// read returns what a reply says: the module's, or JetStream's.
+// read decodes a reply: a module's, or JetStream's.
 func (t *attempt) read(m *nats.Msg) (proto.Message, *wire.Failure) {
 	if t.step.stored {
 		return nil, unstored(m)
@@ -203,13 +203,13 @@ func (t *attempt) skips(part error) {
 	}
 }
 
-// hearFailure takes in a worker's failure. One that is busy, or is not there any more though others are, leaves the
-// request to another.
+// hearFailure handles a worker's failure. If the worker is busy, or has gone while others remain, the request goes
+// to another worker.
 func (t *attempt) hearFailure(s *sent, slot int, f *wire.Failure, now time.Time) {
 	switch {
 	case f.Kind != rosterv1.FailureKind_ABSENT:
 		s.worker.heard(t.stamp(now))
-	case f.Text == "" && s.worker != nil: // NATS says so, and not this side's connection.
+	case f.Text == "" && s.worker != nil: // NATS says so, not this side's connection.
 		t.lost(s.worker, now)
 	}
 	folded := t.fold(f)
@@ -222,7 +222,7 @@ func (t *attempt) hearFailure(s *sent, slot int, f *wire.Failure, now time.Time)
 	}
 }
 
-// lost notes that no subscription of a worker is left, and tells all asks that wait for it.
+// lost notes that a worker has no subscription left, and tells all asks that wait for the worker.
 func (t *attempt) lost(w *worker, now time.Time) {
 	if w.doubt(t.stamp(now), t.step.pause) {
 		t.asking.client.requester.Lost(w.subject)
@@ -262,8 +262,8 @@ func (t *attempt) look(now time.Time) {
 
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// rescue doubts workers that seem to reply to nothing, and asks another where asking twice does
-// nothing twice. The budget of hedges does not bound that where the module answers others meanwhile.
+// rescue doubts workers that seem to reply to nothing, and asks another worker if the callback is free of side
+// effects. While the module answers other asks, the budget of hedges does not limit that.
 func (t *attempt) rescue(now time.Time) {
 	stuck := false
 	for i := range t.sent {
@@ -279,14 +279,15 @@ func (t *attempt) rescue(now time.Time) {
 	}
 }
 
-// nudge takes in that a worker which this waits for may be gone. It may also be draining, so its answer still counts.
+// nudge handles the news that a worker which the attempt waits for may be gone. The worker may also be draining, so
+// its answer still counts.
 func (t *attempt) nudge(now time.Time) {
 	if s := &t.sent[0]; t.step.speculative && !t.expired && s.out && s.worker.doubted() && !t.hedged {
 		t.hedge(now)
 	}
 }
 
-// hedge asks a second worker. It is not for callbacks with side effects.
+// hedge asks a second worker, if the budget of hedges allows. Callbacks with side effects are never hedged.
 func (t *attempt) hedge(now time.Time) {
 	t.hedged = true
 	if t.choice.more() && t.send(1, now) {
@@ -308,7 +309,8 @@ func (t *attempt) expire(now time.Time) {
 	t.fail(&wire.Failure{Kind: rosterv1.FailureKind_TIMEOUT})
 }
 
-// judge tells the breaker of a timeout, unless a worker is left that is not doubted: then the module is not in doubt.
+// judge reports a timeout to the breaker, unless a worker that is not doubted is left: then the module itself is not
+// in doubt.
 func (t *attempt) judge(now time.Time) {
 	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.named() || t.choice.allDoubted()) {
 		t.judged = true
@@ -322,7 +324,7 @@ func (t *attempt) log(level zerolog.Level, text string) {
 	t.asking.client.log.WithLevel(level).Str("callback", t.asking.plan.callback.FullName()).Str("module", t.step.module).Msg(text)
 }
 
-// fail makes the failure the module's, and what it means its outcome.
+// fail makes the failure the module's, and applies the policy for it.
 func (t *attempt) fail(f *wire.Failure) {
 	if !t.asking.walk.Waiting(t.index) {
 		return
@@ -335,7 +337,7 @@ func (t *attempt) fail(f *wire.Failure) {
 	t.tell(o, nil, time.Now())
 }
 
-// tell gives the walk the module's outcome, and keeps it for the trace.
+// tell passes the module's outcome to the walk, and keeps it for the trace.
 func (t *attempt) tell(o combine.Outcome, by *worker, now time.Time) {
 	if !t.asking.walk.Waiting(t.index) {
 		return
@@ -356,7 +358,7 @@ func (t *attempt) blame(w *worker) {
 	}
 }
 
-// abandon ends the wait for what was sent to the module, and tells it so.
+// abandon ends the wait for the module's answers, and cancels its requests.
 func (t *attempt) abandon() {
 	for slot := range t.sent {
 		s := &t.sent[slot]
@@ -364,7 +366,7 @@ func (t *attempt) abandon() {
 			continue
 		}
 		t.received(slot)
-		if t.expired || t.step.stored { // The module's own clock has told it, or it has not been told yet.
+		if t.expired || t.step.stored { // The module's own deadline has ended it, or busd has not delivered it yet.
 			t.asking.client.requester.Forget(s.ticket)
 		} else {
 			t.asking.client.requester.Cancel(s.ticket, t.step.cancel)
@@ -376,7 +378,7 @@ func (t *attempt) abandon() {
 	t.judged = true
 }
 
-// report tells metrics and the log what came of asking the module.
+// report gives the module's part of the ask to the metrics and the log.
 func (t *attempt) report() {
 	if t.outcome.Failure == rosterv1.FailureKind_FAILURE_KIND_UNSPECIFIED {
 		t.step.metrics.answered(t.took)
@@ -389,7 +391,7 @@ func (t *attempt) report() {
 		Str("policy", strings.ToLower(t.outcome.Policy.String())).Err(t.failure).Msg("module failed")
 }
 
-// text is what there is to say of the module's failure.
+// text describes the module's failure.
 func (t *attempt) text() string {
 	if t.failure == nil {
 		return ""

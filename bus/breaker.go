@@ -10,14 +10,14 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// breaker spares callers the wait for a module that answers no more: after some timeouts in a row the module is not asked
-// for a while, and its policy applies; then one ask at a time tries. Only timeouts count, and only while the module
-// answers nothing else, and no worker is left that is not doubted: else one of its workers is in trouble, and not the module.
-// See ADR 17. Its methods may be called concurrently.
+// breaker spares callers the wait for a module that no longer answers. After some timeouts in a row the module is
+// not asked for a while, and its failure policy applies; then one ask at a time tries the module. A timeout counts only
+// while the module answers nothing else and all its workers are doubted: otherwise one worker is in trouble, and not
+// the module. See ADR 17. Its methods may be called concurrently.
 type breaker struct {
 	terms   terms
 	last    atomic.Int64 // stamp of the module's last answer
-	tripped atomic.Bool  // there have been timeouts; before, nothing is locked
+	tripped atomic.Bool  // there have been timeouts; until then no method locks
 
 	mu       sync.Mutex
 	timeouts uint32 // in a row
@@ -37,8 +37,7 @@ type modulesCallback struct {
 	module   string
 }
 
-// breakerOf returns the breaker of a module's callback, which lives longer than a roster does, as long as its terms are
-// the same.
+// breakerOf returns the breaker of a module's callback. It outlives rosters, until its terms change.
 func (c *Client) breakerOf(d *subjects.Declaration, module string, i *rosterv1.Interest) *breaker {
 	key, t := modulesCallback{d, module}, terms{i.GetBreakerFailures(), breakerOpen(i)}
 	if b := c.breakers[key]; b == nil || b.terms != t {
@@ -51,7 +50,8 @@ func breakerOpen(i *rosterv1.Interest) time.Duration {
 	return wire.FromMilliseconds(i.GetBreakerOpenMs())
 }
 
-// admit reports whether the module may be asked now, and whether that is a trial, of whose end the breaker must be told.
+// admit reports whether the module may be asked now, and whether that is a trial. The breaker must be told how a
+// trial ended.
 func (b *breaker) admit(now time.Time) (trial, ok bool) {
 	if !b.tripped.Load() {
 		return false, true
@@ -75,7 +75,7 @@ func (b *breaker) isOpen(now time.Time) bool {
 	return b.terms.timeouts > 0 && b.timeouts >= b.terms.timeouts && (b.trying || now.Before(b.until))
 }
 
-// answered takes in an answer: the module is well. It reports whether the breaker was open, and is closed by that.
+// answered notes an answer, which closes the breaker. It reports whether the breaker was open.
 func (b *breaker) answered(now stamp) (closed bool) {
 	b.last.Store(now)
 	if !b.tripped.Load() {
@@ -89,10 +89,10 @@ func (b *breaker) answered(now stamp) (closed bool) {
 	return closed
 }
 
-// answering reports whether the module, which was asked then, is answering others.
+// answering reports whether the module has answered other asks since it was asked at then.
 func (b *breaker) answering(then, now stamp) bool { return !quiet(b.last.Load(), then, now) }
 
-// late takes in a timeout of a request that was sent then, and reports whether the breaker has opened by that.
+// late notes a timeout of a request that was sent at then. It reports whether that opened the breaker.
 func (b *breaker) late(then, at stamp, now time.Time, trial bool) (opened bool) {
 	if b.terms.timeouts == 0 {
 		return false
@@ -111,7 +111,7 @@ func (b *breaker) late(then, at stamp, now time.Time, trial bool) (opened bool) 
 	return b.timeouts == b.terms.timeouts
 }
 
-// withdrawn takes in that a trial ended before it showed anything.
+// withdrawn notes that a trial ended without a result.
 func (b *breaker) withdrawn() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// choice is the order in which workers of a module get one request, each of them once, until one takes it: the less busy
-// of two at random, and those behind it in the roster. The subject on which NATS chooses a worker comes last, or first if no
-// worker is known.
+// choice is the order in which the workers of a module are offered one request, each once, until one takes it. It
+// begins with the less busy of two random workers and goes on with those behind it in the roster. The subject on which
+// NATS chooses a worker comes last, or first if no worker is known.
 type choice struct {
 	workers []worker
 	at      int // the next one

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	// ErrClosed is the error of asks after [Client.Close], and of those under way then.
+	// ErrClosed is the error of asks that are under way at [Client.Close], and of those after it.
 	ErrClosed = errors.New("bus: the client is closed")
 
 	// ErrNoRoster is the error of asks before the first roster. [New] waits for that, so callers of New never see it.
@@ -41,21 +41,21 @@ type Client struct {
 	name      string
 	opts      Options
 	requester natsrequest.Requester
-	token     string // where workers answer batches of this client, which nobody else knows
+	token     string // part of the subject on which workers answer this client's batches; a secret of the two
 	metrics   *metrics
 	spans     *spans.Maker
 	log       zerolog.Logger
 	roster    atomic.Pointer[roster]
-	nc        *nats.Conn // nil where there is no NATS, like files
+	nc        *nats.Conn // nil without NATS, and files then too
 	files     *files
 	askings   sync.Pool      // of *asking
 	epoch     time.Time      // of stamps
 	shadowed  chan struct{}  // has a place for each ask that is repeated for modules in shadow
-	beside    sync.WaitGroup // what goes on beside asks
+	beside    sync.WaitGroup // goroutines that aside began
 	web       web
 
 	mu       sync.Mutex
-	gathered []*shadowing  // asks that are repeated in a moment
+	gathered []*shadowing  // asks that are soon repeated for modules in shadow
 	changed  chan struct{} // closed when the roster changes
 	breakers map[modulesCallback]*breaker
 	hedges   map[modulesCallback]*hedges
@@ -75,13 +75,14 @@ type stamp = int64
 
 func (c *Client) stamp(now time.Time) stamp { return int64(now.Sub(c.epoch)) + 1 }
 
-// New returns a client that follows the roster which busd keeps for the homeserver. Without a roster it is not known which
-// modules to ask, so New waits for the first one: until ctx ends, or 5 s if ctx has no deadline. It uses ctx for nothing else.
+// New returns a client that follows busd's roster of the homeserver's modules. Without a roster the client does not
+// know which modules to ask, so New waits for the first one: until ctx ends, or 5 s if ctx has no deadline. It uses ctx
+// for nothing else.
 //
 // The connection stays the caller's, and must be open for as long as the client is. Make it with
 // nats.ReconnectBufSize(-1), so that asks fail at once while it is down, with nats.MaxReconnects(-1) and
-// nats.IgnoreAuthErrorAbort, so that it outlives every outage of NATS. [Client.Done] tells when it is closed
-// nevertheless. Close must be called.
+// nats.IgnoreAuthErrorAbort, so that it outlives every outage of NATS. [Client.Done] tells when the connection is
+// closed nevertheless. Close must be called.
 func New(ctx context.Context, nc *nats.Conn, o Options) (*Client, error) {
 	c, err := newClient(o)
 	if err != nil {
@@ -122,7 +123,7 @@ func newClient(o Options) (*Client, error) {
 	return c, nil
 }
 
-// open begins what a client does on NATS. What it has begun when it fails is ended by Close.
+// open begins what a client does on NATS. If it fails, Close ends what it has begun.
 func (c *Client) open(ctx context.Context, nc *nats.Conn) error {
 	mux, err := natsrequest.New(nc, c.server.AnswersAny(c.token))
 	if err != nil {
@@ -177,7 +178,7 @@ func (c *Client) Err() error {
 	return c.ended
 }
 
-// end reports whether it was this that ended the client.
+// end ends the client with an error. It reports false if the client had ended already.
 func (c *Client) end(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,7 +203,7 @@ func (c *Client) Close() {
 	c.beside.Wait()
 }
 
-// shut forbids to ask and to begin anything, and returns what has to be ended.
+// shut refuses new asks and anything else new, and returns what must be ended.
 func (c *Client) shut() []*closer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,8 +215,8 @@ func (c *Client) shut() []*closer {
 	return c.closers
 }
 
-// onClose has Close call a function. It reports whether it will: it will not when Close was called before. The returned
-// function is for what ends earlier.
+// onClose makes Close call a function. It reports false if Close was called before: then the function is not called.
+// Call forget when what the function ends has ended earlier.
 func (c *Client) onClose(end func()) (forget func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -230,7 +231,8 @@ func (c *Client) forget(x *closer) {
 	c.closers = slices.DeleteFunc(slices.Clone(c.closers), func(o *closer) bool { return o == x })
 }
 
-// aside does something beside asks. It does not when the client is closed; Close waits for it.
+// aside runs a function on a goroutine that Close waits for. It does not, and reports false, if the client is
+// closed.
 func (c *Client) aside(f func()) (begun bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -251,8 +253,8 @@ func (c *Client) Ask(ctx context.Context, cb subjects.AnyCallback, req proto.Mes
 	return c.run(ctx, r, plan, req)
 }
 
-// Wants reports whether the callback has to be asked: whether any module registered it, or that is not known yet. If it is
-// false, asking costs nothing, and the request need not be prepared.
+// Wants reports whether the callback must be asked: whether a module registered it, or whether it is not known yet
+// what a module registered. If it is false, the request need not be prepared, and asking costs nothing.
 func (c *Client) Wants(cb subjects.AnyCallback) bool {
 	plan := c.roster.Load().plans[subjects.DeclarationOf(cb).Index()]
 	return plan != nil && (plan.wanted || plan.err != nil)
@@ -289,7 +291,7 @@ func (c *Client) AwaitRoster(ctx context.Context, after uint64) (*rosterv1.Roste
 	}
 }
 
-// setRoster takes a roster over, unless a later one is already there that can have been made by now.
+// setRoster makes asks use a roster, unless they already use a later one whose revision is plausible.
 func (c *Client) setRoster(source *rosterv1.Roster) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

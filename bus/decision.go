@@ -20,8 +20,8 @@ type Decision[Reply proto.Message] struct {
 	// DecidedBy is the module that decided. It is empty when no module did, or several together.
 	DecidedBy string
 
-	// ByPolicy is true for a refusal that DecidedBy did not give: it failed, and its policy refuses then. The last of
-	// Failures says how it failed.
+	// ByPolicy tells that the module DecidedBy did not refuse but failed, and that its policy for failures is to
+	// refuse. The last of Failures says how it failed.
 	ByPolicy bool
 
 	// Failures lists the modules that failed on the way to the decision, in roster order. Modules after the one that decided
@@ -43,7 +43,7 @@ type Failure struct {
 	Text string
 }
 
-// Error is the error of an ask that has no decision, because a module failed whose policy is FAIL.
+// Error is the error of an ask without a decision: a module failed whose policy is FAIL.
 type Error struct {
 	// Callback is the full name of the callback, such as spam_checker.user_may_create_room.
 	Callback string
@@ -74,7 +74,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("bus: %s: module %s failed: %s", e.Callback, e.Module, wire.KindName(e.Kind))
 }
 
-// typed is the decision with the answer's own type.
+// typed returns the decision with its answer as the callback's own type.
 func typed[Reply proto.Message](d Decision[proto.Message]) Decision[Reply] {
 	answer, _ := d.Answer.(Reply)
 	return Decision[Reply]{answer, d.DecidedBy, d.ByPolicy, d.Failures, d.RosterRevision}

@@ -15,8 +15,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// decode returns what a reply says: an answer, nil for no opinion, or the failure it reports or is. It tells what part of an
-// answer was skipped because this version does not know it.
+// decode returns the answer in a reply, nil for no opinion, or the failure that the reply reports, or is when it
+// cannot be read. It calls skips with the part of an answer that this version does not know.
 func decode(d *subjects.Declaration, m *nats.Msg, skips func(part error)) (proto.Message, *wire.Failure) {
 	if f := wire.FailureOf(m); f != nil {
 		return nil, f
@@ -38,8 +38,8 @@ func decode(d *subjects.Declaration, m *nats.Msg, skips func(part error)) (proto
 	return answer, nil
 }
 
-// misunderstood is the failure of a reply of which only a part was read, and that part says nothing. The rest may have been a
-// refusal, so it is not silence. See ADR 66.
+// misunderstood is the failure of a reply that has parts which this version does not know, and nothing else. The
+// unknown part may be a refusal, so the reply is not silence. See ADR 66.
 func misunderstood(d *subjects.Declaration, skipped error) *wire.Failure {
 	if skipped == nil {
 		return nil
@@ -51,7 +51,7 @@ func misunderstood(d *subjects.Declaration, skipped error) *wire.Failure {
 	return &wire.Failure{Kind: rosterv1.FailureKind_MALFORMED, Text: wire.OneLine(text)}
 }
 
-// unstored returns why JetStream has not stored news, by its reply; nil where it has.
+// unstored returns the failure that JetStream's reply reports; nil if the news is stored.
 func unstored(m *nats.Msg) *wire.Failure {
 	if f := wire.FailureOf(m); f != nil {
 		return &wire.Failure{Kind: f.Kind, Text: cmp.Or(f.Text, "JetStream does not keep its news")}
@@ -71,7 +71,7 @@ func unstored(m *nats.Msg) *wire.Failure {
 	return nil
 }
 
-// complete gives a refusal the errcode that an empty one stands for.
+// complete fills in the errcode that a refusal without one stands for.
 func complete(answer proto.Message) {
 	a, ok := answer.(interface{ GetRefusal() *callbacksv1.Refusal })
 	if !ok {

@@ -17,7 +17,7 @@ type Failing struct {
 	Kind     rosterv1.FailureKind // of the last failure; BREAKER_OPEN only if there was no other
 	Text     string               // for the operator; may be empty
 	At       time.Time            // of the last question that the module was asked and failed
-	InARow   int                  // failures since it last answered, including asks that its open breaker answered
+	InARow   int                  // failures since it last answered, including asks that its open breaker kept from it
 	Open     bool                 // its breaker is open: it is not asked at the moment
 }
 
@@ -41,17 +41,17 @@ func (c *Client) Failing() (all []Failing) {
 	return all
 }
 
-// streak is how a module does for one callback: how often it failed since it last answered, and whether its answers are read
-// whole. Its methods may be called concurrently.
+// streak counts the failures of a module's callback since the module last answered it, and remembers whether a part
+// of an answer was ever ignored. Its methods may be called concurrently.
 type streak struct {
-	broken  atomic.Bool // it has failed since it last answered; before, nothing is locked
-	skipped atomic.Bool // a part of an answer was ignored, and the log has it
+	broken  atomic.Bool // it has failed since it last answered; until then no method locks
+	skipped atomic.Bool // a part of an answer was ignored, and that is logged
 
 	mu   sync.Mutex
 	last Failing
 }
 
-// streakOf returns the streak of a module's callback, which lives longer than a roster does.
+// streakOf returns the streak of a module's callback. It outlives rosters.
 func (c *Client) streakOf(d *subjects.Declaration, module string) *streak {
 	key := modulesCallback{d, module}
 	if c.streaks[key] == nil {
@@ -80,7 +80,7 @@ func (s *streak) failed(f *wire.Failure) {
 	s.broken.Store(true)
 }
 
-// firstSkip reports whether this is the first answer of the module for the callback of which a part is ignored.
+// firstSkip notes that a part of an answer was ignored, and reports whether it is the first time.
 func (s *streak) firstSkip() bool { return !s.skipped.Swap(true) }
 
 func (s *streak) failing() (Failing, bool) {

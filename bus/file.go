@@ -22,7 +22,8 @@ const (
 	fileReaders = 64        // pieces read at once; a module that finds them busy asks again
 )
 
-// files lets modules read files piece by piece, each as it wants them: that is all the flow control there is to do.
+// files lets modules read files in pieces. A module asks for each piece when it wants it, so no other flow control
+// is needed.
 type files struct {
 	nc     *nats.Conn
 	server subjects.Server
@@ -32,14 +33,14 @@ type files struct {
 
 	mu     sync.Mutex
 	opened map[string]*openFile // by subject
-	place  *nearby.Place        // where modules of this machine find it; nil where there is none, and before a first file
+	place  *nearby.Place        // where modules on this machine connect; nil before the first file, and if it cannot be opened
 	begin  sync.Once            // of place
 }
 
 // openFile is a file that a module may read.
 type openFile struct {
 	content io.ReaderAt
-	line    *nearby.Line // of a module on this machine; nil without
+	line    *nearby.Line // to a module on this machine; nil if it reads over NATS
 }
 
 func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*files, error) {
@@ -52,13 +53,13 @@ func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*file
 	return f, nil
 }
 
-// close returns when nothing is read any more, or a reader of the homeserver's does not return.
+// close ends all reads. It waits for them, but not for ever: a reader of the homeserver may never return.
 func (f *files) close() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		<-f.reads.Drain(closeTimeout)
-		f.begin.Do(func() {}) // None is begun any more.
+		f.begin.Do(func() {}) // No place is opened after this.
 		if f.place != nil {
 			f.place.Close()
 		}
@@ -70,9 +71,10 @@ func (f *files) close() {
 	}
 }
 
-// open returns where a module can read the content until it is closed. Nobody can guess it.
+// open returns a subject, which cannot be guessed, on which the module can read the content until closeFile is
+// called.
 func (f *files) open(module string, content io.ReaderAt) (subject string, closeFile func()) {
-	f.begin.Do(func() { f.place, _ = nearby.Open(f.client, nearFiles{f}) }) // Where that fails, all is read over NATS.
+	f.begin.Do(func() { f.place, _ = nearby.Open(f.client, nearFiles{f}) }) // If it fails, files are read over NATS.
 	subject = f.server.File(module, f.client, rand.Text())
 	f.mu.Lock()
 	f.opened[subject] = &openFile{content: content}
@@ -89,7 +91,7 @@ func (f *files) shut(subject string) {
 	delete(f.opened, subject)
 }
 
-// contentOf is nil where there is no such file.
+// contentOf returns the content of a file; nil if there is no such file.
 func (f *files) contentOf(subject string) io.ReaderAt {
 	f.mu.Lock()
 	defer f.mu.Unlock()

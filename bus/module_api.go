@@ -115,10 +115,10 @@ func (s *calls) open() error {
 	return nc.Flush()
 }
 
-// drain takes no more calls; the channel is closed when those under way have ended.
+// drain refuses new calls. The returned channel is closed when the calls under way have ended.
 func (s *calls) drain() <-chan struct{} { return s.responder.Drain(closeTimeout) }
 
-// close ends the contexts of calls under way, and waits a little for them to return.
+// close ends the contexts of calls under way, and waits at most closeTimeout for them to return.
 func (s *calls) close() {
 	ended := s.drain()
 	s.cancel()
@@ -142,7 +142,7 @@ func (s *calls) serve(m *nats.Msg) responder.Answer {
 	return responder.Answer{Header: in.Header(), Data: data}
 }
 
-// spell reports what went wrong between a module and the answer to its call.
+// spell says what a module is answered when its call was not handled, and logs why.
 func (s *calls) spell(t responder.Trouble) responder.Answer {
 	e := &MatrixError{Status: http.StatusInternalServerError, Errcode: matrix.Unknown, Text: "internal error"}
 	switch t.Cause {
@@ -190,7 +190,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	return reply, err
 }
 
-// call lets no panic through, and no secret of the request into the text of an error.
+// call makes the call. It returns a panic as an error, and removes the request's secrets from the text of an error.
 func (s *calls) call(ctx context.Context, m *subjects.Method, req proto.Message) (_ proto.Message, err error) {
 	defer responder.Recover(&err, &s.client.log, "method", m.Name, req)
 	reply, err := s.handle(ctx, m, req)
@@ -200,7 +200,7 @@ func (s *calls) call(ctx context.Context, m *subjects.Method, req proto.Message)
 	return reply, nil
 }
 
-// callError is an error of the implementation, as the log may have it.
+// callError is an error of the implementation with a text that may be logged.
 type callError struct {
 	error
 
@@ -210,10 +210,10 @@ type callError struct {
 // Error implements error.
 func (e callError) Error() string { return e.text }
 
-// Unwrap is what the implementation returned.
+// Unwrap returns the implementation's error.
 func (e callError) Unwrap() error { return e.error }
 
-// granted says which grant is missing.
+// granted returns an error that names the missing grant; nil if the module may call the method.
 func (c *Client) granted(module string, m *subjects.Method) error {
 	scope := m.Options.GetScope()
 	if m.Options.GetByDefault() || slices.Contains(c.roster.Load().grants[module], scope) {
@@ -223,7 +223,7 @@ func (c *Client) granted(module string, m *subjects.Method) error {
 	return &MatrixError{Status: http.StatusForbidden, Errcode: matrix.Forbidden, Text: text}
 }
 
-// refusal says what a homeserver says: what is no MatrixError stays inside.
+// refusal is the answer for an error of a call. An error that is no MatrixError is not shown to the module.
 func (s *calls) refusal(m *nats.Msg, err error) responder.Answer {
 	var e *MatrixError
 	var panicked *responder.PanicError

@@ -14,7 +14,7 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// fetchState fills in what modules need of the room's state.
+// fetchState returns the request with the room state that modules need.
 func (p *plan) fetchState(ctx context.Context, req proto.Message) (proto.Message, error) {
 	f := p.callback.State
 	if f == nil || p.state == nil || req.ProtoReflect().Has(f) {
@@ -36,7 +36,8 @@ func (p *plan) fetchState(ctx context.Context, req proto.Message) (proto.Message
 	return req, nil
 }
 
-// shape is the request as a module gets it: with the state that it needs, the fields that it registered, the file.
+// shape returns the request as the module gets it: with the state that it needs, the fields that it registered for,
+// and the file.
 func (a *asking) shape(s *step, req proto.Message) proto.Message {
 	d := a.plan.callback
 	if d.State == nil && d.Keyed == nil && d.File == nil {
@@ -69,7 +70,7 @@ func (s *step) onlyState(req proto.Message, f protoreflect.FieldDescriptor) prot
 	return out.Interface()
 }
 
-// shallow copies all fields but one.
+// shallow copies a message without one field. The values are shared.
 func shallow(req proto.Message, without protoreflect.FieldDescriptor) protoreflect.Message {
 	out := req.ProtoReflect().New()
 	req.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
@@ -87,12 +88,13 @@ func matches(filter *rosterv1.StateFilter, e *callbacksv1.StateEvent) bool {
 	})
 }
 
-// onlyFields leaves out the members of the keyed object that the module did not register for: they are not its business.
+// onlyFields leaves out the members of the keyed object that the module did not register for, so that it does not
+// see them.
 func (s *step) onlyFields(req proto.Message, key, keyed protoreflect.FieldDescriptor) proto.Message {
 	k := s.keyOf(req.ProtoReflect().Get(key).String())
 	var all map[string]json.RawMessage
 	if json.Unmarshal(req.ProtoReflect().Get(keyed).Bytes(), &all) != nil {
-		all = nil // What cannot be read is nobody's.
+		all = nil // An object that cannot be read goes to no module.
 	}
 	only := map[string]json.RawMessage{}
 	for _, name := range k.GetFields() {
@@ -106,7 +108,7 @@ func (s *step) onlyFields(req proto.Message, key, keyed protoreflect.FieldDescri
 	return out.Interface()
 }
 
-// withFile lets the module read the file, under a subject of its own.
+// withFile returns the request with a subject on which this module alone can read the file.
 func (a *asking) withFile(s *step, req proto.Message) proto.Message {
 	f, ok := a.ctx.Value(fileKey{}).(file)
 	if !ok || a.client.files == nil {
@@ -123,13 +125,13 @@ func (a *asking) withFile(s *step, req proto.Message) proto.Message {
 	return out.Interface()
 }
 
-// originOf tells whether the request is about an event of this server or of another one.
+// originOf returns the origin that follows from the sender of the request's event.
 func originOf(req proto.Message, serverName string) Origin {
 	r, ok := req.(interface{ GetEvent() *callbacksv1.Event })
-	if !ok { // Said first, because what follows takes memory.
+	if !ok { // Checked first, because what follows allocates.
 		return OriginUnknown
 	}
-	var event map[string]json.RawMessage // A struct would take SENDER for sender.
+	var event map[string]json.RawMessage // encoding/json would read SENDER into a struct's field for sender.
 	var sender string
 	if json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
 		return OriginUnknown

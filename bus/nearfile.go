@@ -10,8 +10,9 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/nearby"
 )
 
-// nearFiles lets modules of this machine read files past NATS. A module's first frame says from which offset on; what it is sent
-// is the rest of the file, and an empty frame at its end. A line that ends otherwise is read on over NATS. See ADR 72.
+// nearFiles lets modules on this machine read files without NATS. A module's first frame is the offset; the module
+// is sent the rest of the file, and an empty frame at its end. If the line ends before that, the module reads on over
+// NATS. See ADR 72.
 type nearFiles struct{ files *files }
 
 // Meet implements [nearby.Host]. The token is the subject that NATS brought the module.
@@ -26,7 +27,7 @@ func (n nearFiles) Meet(token string, l *nearby.Line) bool {
 	return true
 }
 
-// ReceiveNearby implements [nearby.Host]. It holds up nothing but the file's own line.
+// ReceiveNearby implements [nearby.Host]. It blocks the file's own line alone.
 func (n nearFiles) ReceiveNearby(token string, frame []byte) {
 	defer flow.Release(frame)
 	n.files.mu.Lock()
@@ -44,7 +45,7 @@ func (n nearFiles) ReceiveNearby(token string, frame []byte) {
 // Parted implements [nearby.Host].
 func (nearFiles) Parted(string, bool) {}
 
-// sendRest lets no panic of the homeserver's reader through, as nothing that answers modules does.
+// sendRest sends a file from an offset on. It returns a panic of the homeserver's reader as an error.
 func (n nearFiles) sendRest(file *openFile, offset int64) (err error) {
 	defer responder.Recover(&err, n.files.log, "file", "", nil)
 	piece := flow.Buffer(maxPiece)

@@ -6,7 +6,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Options are the options of a [Client]. Only ServerName is required.
+// Options configure a [Client]. Only ServerName is required.
 type Options struct {
 	// ServerName is the homeserver's, such as example.com.
 	ServerName string

@@ -24,21 +24,21 @@ type plan struct {
 	steps    []step // in roster order
 	shadows  []shadow
 	parallel bool
-	wanted   bool                  // by a module; else it only names those of which nobody knows
+	wanted   bool                  // a module registered the callback; otherwise steps are modules that have not said what they register
 	state    *rosterv1.StateFilter // what any step needs; nil for none
 	metrics  *callbackMetrics
-	err      error // why it cannot be asked; nil where it can
+	err      error // why it cannot be asked; nil if it can
 }
 
 // step is one module's part in a plan.
 type step struct {
 	module             string
 	subject            string
-	cancel             string // where the module hears that an answer is no longer wanted
+	cancel             string // the subject on which the module hears that an answer is no longer wanted
 	workers            []worker
 	timeout            time.Duration
 	json               bool
-	stored             bool // what it is told is stored, and busd tells it
+	stored             bool // the news is stored in JetStream, and busd delivers it
 	pulls              bool // its workers read what is larger than a message in pieces
 	onFailure          callbacksv1.OnFailure
 	onFailureFederated callbacksv1.OnFailure
@@ -46,10 +46,10 @@ type step struct {
 	refusal            *callbacksv1.Refusal
 	needs              *rosterv1.Needs
 	named              bool   // the module has not said yet which keys it wants
-	unserved           string // why it cannot be asked; empty where it can
-	speculative        bool   // asking twice does nothing twice
+	unserved           string // why it cannot be asked; empty if it can
+	speculative        bool   // the callback is free of side effects, so it may be asked twice
 	hedge              time.Duration
-	pause              time.Duration // for which a worker or the module is left alone
+	pause              time.Duration // how long a doubted worker, or the module, is not asked
 	hedges             *hedges
 	breaker            *breaker
 	streak             *streak
@@ -101,8 +101,8 @@ func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string
 	return w
 }
 
-// batch is how the request for a worker, or for whichever NATS chooses, may travel with others. Where there is one worker, NATS
-// would choose that.
+// batch returns the batch in which a request for a worker may travel. A nil worker means that NATS chooses; if there
+// is only one worker, NATS would choose that, so its batch is used.
 func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
 	switch {
 	case slot > 0:
@@ -115,19 +115,20 @@ func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
 	return nil
 }
 
-// store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it
-// in one message: pieces could be read only until the ask is over.
+// store makes JetStream receive the news in place of the module, which may be away. It gets the news in one message:
+// pieces could be read only until the ask is over.
 func (s *step) store(subject string) {
 	s.stored, s.subject, s.json, s.pulls, s.unserved = true, subject, false, false, ""
 }
 
-// parallel reports whether the modules may be asked at the same time, by the declaration and the operator.
+// parallel reports whether the declaration and the operator let modules be asked at the same time.
 func parallel(d *subjects.Declaration, r *rosterv1.Roster) bool {
 	forced := slices.ContainsFunc(r.GetSequential(), func(name string) bool { return name == "*" || name == d.FullName() })
 	return combine.Parallel(d.Options) && (!forced || !d.Options.GetSpeculative())
 }
 
-// narrow returns the steps that a request is for: all, those that registered for its key, or the one that it names.
+// narrow returns the steps that a request is for: all, the modules that registered for its key, or the module that
+// it names.
 func (p *plan) narrow(req proto.Message) []step {
 	switch d, m := p.callback, req.ProtoReflect(); {
 	case d.ToModule != nil:
@@ -139,7 +140,7 @@ func (p *plan) narrow(req proto.Message) []step {
 	return p.steps
 }
 
-// addressed is the step of one module, to one worker if it has a name.
+// addressed returns the step of one module, narrowed to one worker if a worker is named.
 func (p *plan) addressed(module, worker string) []step {
 	for _, s := range p.steps {
 		if s.module != module {
@@ -162,7 +163,7 @@ func (s *step) keyOf(value string) *rosterv1.Key {
 	return nil
 }
 
-// shadowsOf are the modules in shadow that a request is for: none of one that is for a module by name.
+// shadowsOf returns the modules in shadow that a request is for. A request that names a module is for none of them.
 func (p *plan) shadowsOf(req proto.Message) []shadow {
 	d := p.callback
 	if d.ToModule != nil || len(p.shadows) == 0 {
@@ -180,8 +181,8 @@ func (p *plan) stands(module string, before int) bool {
 	return slices.ContainsFunc(p.steps[:before], func(s step) bool { return s.module == module })
 }
 
-// policy is what the roster says, and FAIL where it says nothing, or a refusal that this version of the callback cannot
-// express.
+// policy returns the roster's policy. It is FAIL if the roster has none, or if it says REFUSE and this version of
+// the callback has no refusal.
 func policy(d *subjects.Declaration, p callbacksv1.OnFailure) callbacksv1.OnFailure {
 	if p == callbacksv1.OnFailure_REFUSE && !d.CanRefuse() {
 		return callbacksv1.OnFailure_FAIL
@@ -189,7 +190,7 @@ func policy(d *subjects.Declaration, p callbacksv1.OnFailure) callbacksv1.OnFail
 	return cmp.Or(p, callbacksv1.OnFailure_FAIL)
 }
 
-// refusal is what the policy to refuse answers.
+// refusal is the answer of the policy REFUSE.
 func refusal(d *subjects.Declaration, module string) *callbacksv1.Refusal {
 	if r := d.Options.GetRefusal(); r != nil {
 		return r

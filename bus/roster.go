@@ -19,13 +19,13 @@ type roster struct {
 	source   *rosterv1.Roster
 	revision uint64
 	budget   time.Duration
-	plans    []*plan // by Declaration.Index; nil where no module registered the callback, and of each module it is known what it did
+	plans    []*plan // by Declaration.Index; nil if it is known that no module registered the callback
 	routes   routes
 	grants   map[string][]string // by module
-	err      error               // why nothing can be asked by it; nil where it can
+	err      error               // why asks with this roster fail; nil if they need not
 }
 
-// unasked is a roster by which every ask fails.
+// unasked returns a roster with which every ask fails.
 func unasked(source *rosterv1.Roster, err error) *roster {
 	plans := slices.Repeat([]*plan{{err: err}}, len(subjects.All()))
 	return &roster{source: source, revision: source.GetRevision(), plans: plans, routes: routesOf(source), err: err}
@@ -60,8 +60,8 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 	return r
 }
 
-// add makes a module that registered the callback a step of the callback's plan. Where only one module is asked, it is
-// the first that registered anything of the category.
+// add makes a module that registered the callback a step of the callback's plan. For a category of which only one
+// module is asked, that is the first that registered any callback of it.
 func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest, soles map[*subjects.Category]string) {
 	if d.Options.GetRule() == callbacksv1.Rule_SOLE && soles[d.Category] != m.GetName() {
 		return
@@ -72,7 +72,7 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
-// planOf returns the callback's plan, and makes it first.
+// planOf returns the callback's plan, and makes it if there is none.
 func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 	p := r.plans[d.Index()]
 	if p == nil {
@@ -82,7 +82,7 @@ func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 	return p
 }
 
-// addShadows adds the modules in shadow before which that many others stand.
+// addShadows adds the modules in shadow before which the given number of other modules stand.
 func (r *roster) addShadows(c *Client, before uint32) {
 	for _, s := range r.source.GetShadows() {
 		if s.GetBefore() != before {
@@ -100,8 +100,8 @@ func (r *roster) addShadows(c *Client, before uint32) {
 	}
 }
 
-// note makes each decision name, among its failures, a module whose callbacks are not known. Callbacks that are asked of one
-// module alone are left out: the module may not be that one.
+// note makes a module whose callbacks are not known yet a failure of each decision. Callbacks that only one module
+// is asked are left out: another module may be the one.
 func (r *roster) note(c *Client, m *rosterv1.Module) {
 	for _, d := range subjects.All() {
 		if d.Options.GetRule() == callbacksv1.Rule_SOLE {

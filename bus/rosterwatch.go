@@ -16,13 +16,13 @@ import (
 // refresh is how often the roster is asked for, in case news of it was lost.
 const refresh = 5 * time.Second
 
-// rosterWatch keeps a client's roster what busd says it is.
+// rosterWatch keeps a client's roster the same as busd's.
 type rosterWatch struct {
 	nc     *nats.Conn
 	client *Client
 	sub    *nats.Subscription
-	parts  rosterwire.Assembler // of what is told; of what is asked for, each request has its own
-	doubt  chan struct{}        // the roster is to be asked for soon
+	parts  rosterwire.Assembler // of published rosters; each request for a roster has its own
+	doubt  chan struct{}        // tells that the roster should be asked for soon
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -91,8 +91,9 @@ func (w *rosterWatch) get(ctx context.Context) error {
 	return err
 }
 
-// receive handles a published roster, or a part of one. Anybody may have published it, so a roster with a revision from the
-// future, or by which less would be asked than by the present one, is not used: busd is asked for its roster instead.
+// receive handles a published roster, or a part of one. Any client of NATS may have published it, so a roster with a
+// revision from the future, or one that asks modules less than the present one does, is not used: busd is asked for its
+// roster instead.
 func (w *rosterWatch) receive(m *nats.Msg) {
 	if responder.FromStream(m) {
 		return
@@ -112,7 +113,7 @@ func (w *rosterWatch) receive(m *nats.Msg) {
 	}
 }
 
-// asksAll reports whether every module is asked all that it is asked by the present roster.
+// asksAll reports whether the next roster asks every module all that the present one asks it.
 func asksAll(next, present *rosterv1.Roster) bool {
 	asked := map[[2]string]bool{}
 	for _, m := range next.GetModules() {
@@ -130,7 +131,7 @@ func asksAll(next, present *rosterv1.Roster) bool {
 	return true
 }
 
-// ask has the roster asked for soon.
+// ask makes the watch ask busd for the roster soon.
 func (w *rosterWatch) ask() {
 	select {
 	case w.doubt <- struct{}{}:

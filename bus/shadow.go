@@ -17,15 +17,16 @@ const maxShadowed = 256
 type shadow struct {
 	step
 
-	before int // steps of the plan that stand before it
+	before int // how many steps of the plan stand before it
 }
 
 const (
-	// gatherTime is how long questions for modules in shadow are gathered, so that they are asked together, and beside few asks
-	// that somebody waits for.
+	// gatherTime is how long questions for modules in shadow are gathered. They are then asked together, so that they
+	// disturb few of the asks that callers wait for.
 	gatherTime = 10 * time.Millisecond
 
-	// gatherMost is how many are gathered. Beyond: they are asked at once, so that there is room for the next ones.
+	// gatherMost is how many questions are gathered. Beyond: they are asked at once, so that there is room for the next
+	// ones.
 	gatherMost = maxShadowed / 2
 )
 
@@ -35,16 +36,16 @@ type shadowing struct {
 	roster   *roster
 	plan     *plan
 	shadows  []shadow
-	ctx      context.Context //nolint:containedctx // It is the ask's, without its end.
+	ctx      context.Context //nolint:containedctx // It is the ask's, and is not cancelled with it.
 	request  proto.Message
 	start    time.Time
 	budget   time.Duration // zero: the operator's
-	counted  []ModuleTrace // what was said by modules that count
+	counted  []ModuleTrace // what the modules said that count
 	then     func([]ModuleTrace)
 	observed chan struct{} // closed when the fields before are final
 }
 
-// newShadowing returns what is to be asked of modules in shadow; nil for nothing.
+// newShadowing returns the part of an ask that is for modules in shadow; nil if there is none.
 func newShadowing(a *asking, r *roster) *shadowing {
 	c := a.client
 	shadows := a.plan.shadowsOf(a.request)
@@ -65,8 +66,9 @@ func newShadowing(a *asking, r *roster) *shadowing {
 	return s
 }
 
-// repeat has the ask repeated for modules in shadow, if there are any: once it is over, so that nothing of it stands in its way, or
-// beside it where it brings a file, which is there as long as it is. It returns nil when it does not.
+// repeat makes the client repeat the ask for modules in shadow, if there are any. It is repeated after its end, so
+// that it is not slowed down. An ask with a file is repeated while it runs (beside), because the file can be read only
+// until its end. If nothing is repeated, repeat returns nil.
 func repeat(a *asking, r *roster, beside bool) *shadowing {
 	if len(a.plan.shadows) == 0 {
 		return nil
@@ -82,7 +84,7 @@ func repeat(a *asking, r *roster, beside bool) *shadowing {
 	return s
 }
 
-// over takes in that the ask has been reported.
+// over is called when the ask has been reported.
 func (s *shadowing) over() {
 	close(s.observed)
 	if _, brings := s.ctx.Value(fileKey{}).(file); !brings {
@@ -90,7 +92,7 @@ func (s *shadowing) over() {
 	}
 }
 
-// gather has an ask repeated in a moment, with others.
+// gather makes the client repeat an ask soon, together with others.
 func (c *Client) gather(s *shadowing) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +104,8 @@ func (c *Client) gather(s *shadowing) {
 	}
 }
 
-// repeatGathered repeats what was gathered. What a closed client cannot ask is known without modules in shadow.
+// repeatGathered repeats the gathered asks. If the client is closed, their observers get what the other modules
+// said.
 func (c *Client) repeatGathered() {
 	c.mu.Lock()
 	gathered := c.gathered
@@ -116,14 +119,14 @@ func (c *Client) repeatGathered() {
 	}
 }
 
-// tell gives what the modules said to the function that waits for it, if one does.
+// tell passes what the modules said to the function that waits for it, if there is one.
 func (s *shadowing) tell(modules []ModuleTrace) {
 	if s.then != nil {
 		s.then(modules)
 	}
 }
 
-// run asks all of the modules, and hands on what they said.
+// run asks the modules in shadow, and passes on what they said.
 func (s *shadowing) run() {
 	defer func() { <-s.client.shadowed }()
 	ctx, cancel := s.limited()
@@ -139,7 +142,7 @@ func (s *shadowing) run() {
 	s.tell(s.among(traces))
 }
 
-// limited is the context of what is asked, which has as much time as the caller of the ask gave.
+// limited returns a context with as much time as the ask's caller gave.
 func (s *shadowing) limited() (context.Context, context.CancelFunc) {
 	if s.budget == 0 {
 		return s.ctx, func() {}
@@ -147,7 +150,7 @@ func (s *shadowing) limited() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.ctx, s.budget)
 }
 
-// ask asks a module, and returns what it said. What fails is logged and counted as other failures are.
+// ask asks a module, and returns what it said. A failure is logged and counted like any other.
 func (s *shadowing) ask(ctx context.Context, i int) (m ModuleTrace) {
 	alone := *s.plan
 	alone.steps, alone.shadows = []step{s.shadows[i].step}, nil
@@ -155,7 +158,7 @@ func (s *shadowing) ask(ctx context.Context, i int) (m ModuleTrace) {
 	defer a.end()
 	a.begin(ctx, s.client, s.roster, &alone, s.request)
 	a.shadow = true
-	_ = a.await(ctx) // Nobody takes the question back.
+	_ = a.await(ctx) // The context is never cancelled by a caller.
 	t := &a.attempts[0]
 	if t.told {
 		t.report()
@@ -166,12 +169,12 @@ func (s *shadowing) ask(ctx context.Context, i int) (m ModuleTrace) {
 	return m
 }
 
-// await has then called when all is said, with all modules in the order of the roster.
+// await makes the shadowing call then when the modules in shadow have answered, with all modules in roster order.
 func (s *shadowing) await(counted []ModuleTrace, then func([]ModuleTrace)) {
 	s.counted, s.then = slices.Clone(counted), then
 }
 
-// among puts the modules in shadow in their places.
+// among returns the modules that count and those in shadow, in roster order.
 func (s *shadowing) among(traces []ModuleTrace) (all []ModuleTrace) {
 	counted, left := s.counted, 0
 	for i, shadow := range s.shadows {

@@ -13,7 +13,7 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// errorType is the kind of an ask's error, as attributes of spans have it.
+// errorType is the kind of an ask's error, for an attribute of a span.
 func errorType(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return wire.KindName(e.Kind)
@@ -29,19 +29,19 @@ func callErrorType(err error) string {
 	return "_OTHER"
 }
 
-// begin begins the span of a module's part, where anybody wants spans.
+// begin begins the span of a module's part, if the client makes spans.
 func (t *attempt) begin() {
 	if c := t.asking.client; c.spans != nil {
 		_, t.span = c.spans.Call(t.asking.ctx, trace.SpanKindClient, t.asking.plan.callback.FullName())
 	}
 }
 
-// carried is what a request says of the trace that it is part of.
+// carried is the trace context that the request carries to the module.
 func (t *attempt) carried() wire.TraceContext {
 	if t.asking.client.spans != nil {
 		return t.span.Carried()
 	}
-	return spans.Carried(t.asking.ctx) // The caller's, who may trace though this client does not.
+	return spans.Carried(t.asking.ctx) // The caller's span: the caller may trace although this client does not.
 }
 
 // finish ends the span of a module's part.
@@ -51,7 +51,7 @@ func (t *attempt) finish() {
 		m.fill(t)
 		t.span.Of(m.Module, m.Worker)
 		t.span.Set(
-			spans.Said.String(string(m.Said)), // Empty where its answer is no longer wanted.
+			spans.Said.String(string(m.Said)), // Empty if its answer was no longer wanted.
 			spans.Hedged.Bool(t.hedged),
 			spans.Shadow.Bool(t.asking.shadow),
 		)
@@ -63,7 +63,7 @@ func (t *attempt) finish() {
 	t.span = spans.Span{}
 }
 
-// spanned has each request for a web resource make a span, which the worker's is a child of.
+// spanned makes a span for each request for a web resource. The worker's span is its child.
 func (c *Client) spanned(next http.Handler) http.Handler {
 	if c.spans == nil {
 		return next
@@ -84,7 +84,7 @@ func (c *Client) spanned(next http.Handler) http.Handler {
 
 type spanKey struct{}
 
-// webSpan says of the span of a request what came of it.
+// webSpan writes the result of a request to its span.
 func webSpan(ctx context.Context, r *gateway.Report) {
 	span, ok := ctx.Value(spanKey{}).(spans.Span)
 	if !ok {

@@ -19,7 +19,7 @@ type Outcome string
 
 // Outcomes of asks.
 const (
-	OutcomeNoOpinion Outcome = "no_opinion" // no module had one
+	OutcomeNoOpinion Outcome = "no_opinion" // no module had an opinion
 	OutcomeAnswered  Outcome = "answered"   // not with a refusal
 	OutcomeRefused   Outcome = "refused"    // by a module, or by its policy
 	OutcomeFailed    Outcome = "failed"     // with an [*Error], or because the client could not ask
@@ -52,7 +52,7 @@ const (
 // Trace is the account of one ask that went to modules: which were asked, when, and what each answered. Its memory is shared
 // and used again: do not change it, and copy what is needed after [Options.Observe] has returned.
 type Trace struct {
-	// Context is the caller's, for what it put there for the observer.
+	// Context is the caller's. It carries values from the caller to the observer.
 	Context context.Context
 
 	// TraceID is the trace of OpenTelemetry that the ask is part of; zero for none. The ask's own span, if it has one, is in Context.
@@ -106,10 +106,11 @@ type ModuleTrace struct {
 	Text    string
 	Policy  callbacksv1.OnFailure
 
-	// Counted tells whether the decision rests on it: modules behind the one that decided do not count.
+	// Counted tells whether the module's answer counted for the decision: modules behind the one that decided do not
+	// count.
 	Counted bool
 
-	// Shadow tells that the operator has put the module in shadow, so that it never counts.
+	// Shadow tells that the operator has put the module in shadow: its answer never counts.
 	Shadow bool
 }
 
@@ -146,7 +147,7 @@ func (tr *Trace) fill(a *asking, d *Decision[proto.Message], err error) {
 	}
 }
 
-// fill writes into m, which is zero, what came of asking a module.
+// fill writes the result of asking a module into m, which must be zero.
 func (m *ModuleTrace) fill(t *attempt) {
 	m.Module, m.Worker, m.Counted = t.step.module, t.worker, t.asking.walk.Counted(t.index)
 	if m.Worker == "" && len(t.step.workers) == 1 {

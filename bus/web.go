@@ -19,7 +19,7 @@ import (
 // routes are the web resources of all modules, by path.
 type routes map[string]webpath.Resource
 
-// routesOf relies on the roster to give each path to one module.
+// routesOf returns a roster's web resources. The roster gives each path to one module.
 func routesOf(r *rosterv1.Roster) routes {
 	all := routes{}
 	for _, m := range r.GetModules() {
@@ -151,7 +151,7 @@ func (w *web) route(path string) (webpath.Resource, bool) {
 	return webpath.Longest(w.client.roster.Load().routes, path)
 }
 
-// done counts what came of a request, and tells the log what the client was not told.
+// done counts the result of a request, and logs what the client was not told.
 func (w *web) done(r *gateway.Report) {
 	w.client.metrics.web.done(r)
 	webSpan(r.Context, r)

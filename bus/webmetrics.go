@@ -63,7 +63,7 @@ func observe(h *prometheus.HistogramVec, module string, d time.Duration) {
 	}
 }
 
-// watch exposes what the gateway counts itself. A gateway that is there already stays.
+// watch registers the metrics that the gateway counts itself. Metrics that are registered already stay.
 func (m *webMetrics) watch(w *web) {
 	if m.registerer == nil {
 		return
@@ -90,7 +90,7 @@ func (m *webMetrics) both(name, help string, in, out func() int64) {
 	m.counter(name, help, prometheus.Labels{"direction": "out"}, func() float64 { return float64(out()) })
 }
 
-// counter registers a counter. It fails when there is one, of another client with the same registerer; that one stays.
+// counter registers a counter. If another client with the same registerer has one, that one stays.
 func (m *webMetrics) counter(name, help string, labels prometheus.Labels, load func() float64) {
 	o := prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels}
 	_ = m.registerer.Register(prometheus.NewCounterFunc(o, load)) // As said above.

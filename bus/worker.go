@@ -16,15 +16,15 @@ type worker struct {
 
 	name    string
 	subject string
-	batch   *natsrequest.Batch // how questions for it may travel together; nil for each by itself
+	batch   *natsrequest.Batch // in which questions for it travel together; nil if each travels alone
 }
 
-// health is what is known of one worker, by all callbacks together. It lives as long as the roster lists the worker.
+// health is what all callbacks together know of one worker. It lives as long as the roster lists the worker.
 type health struct {
 	out    atomic.Int32 // requests that it has not answered
 	last   atomic.Int64 // stamp of its last reply, or of when it was last given something to do
-	tested atomic.Int64 // stamp of when it was last asked to see whether it is there
-	doubts atomic.Int64 // 0, or the stamp from which on a worker that is doubted gets a question to show itself
+	tested atomic.Int64 // stamp of when it was last asked to see whether it is still there
+	doubts atomic.Int64 // 0 if it is not doubted; otherwise the stamp from which it may get one question as a test
 	route  natsrequest.Route
 }
 
@@ -39,7 +39,7 @@ func (c *Client) healthOf(module, worker string) *health {
 	return c.workers[key]
 }
 
-// forgetWorkers forgets those that the roster does not list.
+// forgetWorkers forgets the workers that the roster does not list.
 func (c *Client) forgetWorkers(r *rosterv1.Roster) {
 	listed := map[modulesWorker]*health{}
 	for _, m := range rosterwire.Modules(r) {
@@ -73,21 +73,21 @@ func (w *worker) heard(now stamp) {
 	}
 }
 
-// stuckWith reports whether the worker, which got a request then, seems to reply to nothing.
+// stuckWith reports whether the worker, which got a request at then, seems to reply to nothing.
 func (w *worker) stuckWith(then, now stamp) bool { return w != nil && quiet(w.last.Load(), then, now) }
 
-// quiet reports whether the last reply is not of the second half of the time between then and now. What was asked a little
-// earlier may have been replied to a little later, which shows nothing.
+// quiet reports whether the last reply is older than the second half of the time between then and now. A reply in
+// the first half shows nothing: it may belong to an earlier question.
 func quiet(last, then, now stamp) bool { return last <= then+(now-then)/2 }
 
-// doubt has the worker asked nothing for a while, and reports whether it was not doubted before.
+// doubt makes the worker be asked nothing for the pause. It reports whether the worker was not doubted before.
 func (w *worker) doubt(now stamp, pause time.Duration) bool {
 	return w.doubts.Swap(now+int64(pause)) == 0
 }
 
 func (w *worker) doubted() bool { return w != nil && w.doubts.Load() != 0 }
 
-// load is how much the worker has to do; most of all when it is not to be asked.
+// load is how many requests the worker has; the largest number if it is not to be asked.
 func (w *worker) load(now stamp) int32 {
 	if then := w.doubts.Load(); then > now {
 		return math.MaxInt32
@@ -95,15 +95,15 @@ func (w *worker) load(now stamp) int32 {
 	return w.out.Load()
 }
 
-// suspicious reports whether the worker should be asked, though others are less busy, to see whether it is there: NATS says
-// at once when it is not.
+// suspicious reports whether the worker should be asked although others are less busy, to see whether it is still
+// there: NATS says at once if it is not.
 func (w *worker) suspicious(now stamp, patience time.Duration) bool {
 	tested, before := w.tested.Load(), now-int64(patience)
 	return w.out.Load() > 0 && w.last.Load() < before && tested < before && !w.doubted() && w.tested.CompareAndSwap(tested, now)
 }
 
-// available reports whether the worker may be asked now. When its pause is over, a doubted one may once, and then pauses
-// again until it is heard.
+// available reports whether the worker may be asked now. A doubted worker may be asked once when its pause is over,
+// and then pauses again until it replies.
 func (w *worker) available(now stamp, pause time.Duration) bool {
 	then := w.doubts.Load()
 	return then == 0 || then <= now && w.doubts.CompareAndSwap(then, now+int64(pause))
