@@ -51,8 +51,11 @@ func refused(text string) Answer {
 	return problem("refused", http.StatusBadRequest, matrix.Forbidden, text)
 }
 
-func failed(err error) Answer {
-	return problem("failed", http.StatusInternalServerError, matrix.Unknown, err.Error())
+// Undecided is what other servers are told where no module has decided. Which one failed, and how, is in the record and in the log.
+const Undecided = "The policy server cannot decide at the moment"
+
+func failed() Answer {
+	return problem("failed", http.StatusInternalServerError, matrix.Unknown, Undecided)
 }
 
 // refusedBy is a module's refusal, with its text and its fields.

@@ -121,7 +121,7 @@ func parse(body []byte, version string) (e *event, err error) {
 	pdu, err := v.NewEventFromUntrustedJSON(bytes.Clone(body))
 	switch {
 	case err != nil:
-		return nil, errors.New("the event is not one of its room version: " + short(err.Error()))
+		return nil, fmt.Errorf("%w: %w", errForeign, err)
 	case pdu.Redacted():
 		return nil, errors.New("the event's content is not what its hash says")
 	case len(pdu.JSON()) > maxEvent:
@@ -130,15 +130,17 @@ func parse(body []byte, version string) (e *event, err error) {
 	return newEvent(pdu, v)
 }
 
-var errLarge = fmt.Errorf("the event is larger than %d bytes", maxEvent)
+var (
+	errLarge   = fmt.Errorf("the event is larger than %d bytes", maxEvent)
+	errForeign = errors.New("the event is not one of its room version")
+)
 
-func short(text string) string {
-	const most = 200
-	text = strings.TrimPrefix(text, "gomatrixserverlib: ")
-	if len(text) > most {
-		return strings.ToValidUTF8(text[:most], "") + "…"
+// inShort is an error as other servers are told it, without the library's words.
+func inShort(err error) string {
+	if errors.Is(err, errForeign) {
+		err = errForeign
 	}
-	return text
+	return err.Error()
 }
 
 func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*event, error) {

@@ -71,7 +71,7 @@ func TestPageSaysWhatHomeserversMakeOfAnswers(t *testing.T) {
 	_, table, _ := strings.Cut(string(page), "\n## What is answered\n")
 	table, _, _ = strings.Cut(table, "\n\nA message")
 	answers := map[string]Answer{
-		"200": signedAs(own, "c2ln"), "400": refused("no"), "404": strange(), "401": unauthorized(errHeader), "500": failed(ErrFailed),
+		"200": signedAs(own, "c2ln"), "400": refused("no"), "404": strange(), "401": unauthorized(errHeader), "500": failed(),
 	}
 	rows := regexp.MustCompile(`(?m)^\| [^|]+ \| (\d{3}) [^|]+ \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$`).FindAllStringSubmatch(table, -1)
 	if len(rows) != 9 {
@@ -98,7 +98,7 @@ func TestHomeserversTakeAnswersAlike(t *testing.T) {
 		"refused":                        {refused("no"), stopped, stopped, stopped},
 		"refused by a module":            {refusedBy(&callbacksv1.Refusal{Errcode: "ORG.EXAMPLE.SPAM", AdditionalFields: []byte(`{"status":429}`)}), stopped, stopped, stopped},
 		"a room of nobody's":             {strange(), stopped, passes, passes},
-		"fail, as the operator wants it": {failed(ErrFailed), stopped, stopped, passes},
+		"fail, as the operator wants it": {failed(), stopped, stopped, passes},
 		"who is not who they say":        {unauthorized(errHeader), stopped, stopped, passes},
 	} {
 		t.Run(name, func(t *testing.T) {

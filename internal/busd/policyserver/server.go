@@ -205,7 +205,8 @@ func (s *Server) verify(ctx context.Context, body []byte) (*event, Answer) {
 func (s *Server) check(ctx context.Context, body []byte, version string) (*event, Answer) {
 	e, err := parse(body, version)
 	if err != nil {
-		return nil, refused(err.Error())
+		s.Log.Info().Err(err).Msg("an event cannot be read: it is refused")
+		return nil, refused(inShort(err))
 	}
 	if r, err := s.rooms.of(ctx, e.roomID); err != nil || r.version == "" { // It is known by now, but for a create event's.
 		return nil, strange()
@@ -237,9 +238,10 @@ func (s *Server) decide(ctx context.Context, e *event) (verdict, time.Duration) 
 	refusal, err := s.Ask(ctx, &callbacksv1.Event{EventId: e.id, RoomVersion: string(e.version), Json: e.json, RoomId: e.roomID})
 	switch {
 	case errors.Is(err, ErrFailed):
-		return verdict{failed(err)}, 0
+		return verdict{failed()}, 0
 	case err != nil:
-		return verdict{refused("the policy server cannot ask now: " + err.Error())}, 0
+		s.Log.Warn().Err(err).Msg("the policy server cannot ask modules: an event is refused")
+		return verdict{refused(Undecided)}, 0
 	case refusal != nil:
 		return verdict{refusedBy(refusal)}, verdictFor
 	}

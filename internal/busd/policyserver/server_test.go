@@ -309,11 +309,26 @@ func TestServerFailsOnlyWhereAModuleDoes(t *testing.T) {
 	f := newFederation(t)
 	body := message("hello").Hashed().SignedBy(f.home, "11")
 	f.failure = fmt.Errorf("%w: gate is absent", ErrFailed)
-	f.wants(f.sign(asks(f.home, body)), 500, "M_UNKNOWN")
-	f.failure = errors.New("there is no roster yet")
-	f.wants(f.sign(asks(f.home, body)), 400, "M_FORBIDDEN")
+	f.says(asks(f.home, body), 500, `{"errcode":"M_UNKNOWN","error":"The policy server cannot decide at the moment"}`)
+	f.failure = errors.New("context deadline exceeded")
+	f.says(asks(f.home, body), 400, `{"errcode":"M_FORBIDDEN","error":"The policy server cannot decide at the moment"}`)
 	f.failure = nil
 	f.wants(f.sign(asks(f.home, body)), 200, "") // Neither was remembered.
+}
+
+// says wants an answer that other servers may read: without modules, and without Go's words.
+func (f *federation) says(r Request, status int, body string) {
+	f.t.Helper()
+	if a := f.sign(r); a.Status != status || string(a.Body) != body {
+		f.t.Errorf("answered %d %s; want %d %s", a.Status, a.Body, status, body)
+	}
+}
+
+func TestServerTellsNobodyTheWordsOfTheLibrary(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	body := message("hello").With("prev_events", 7).Hashed().SignedBy(f.home, "11")
+	f.says(asks(f.home, body), 400, `{"errcode":"M_FORBIDDEN","error":"the event is not one of its room version"}`)
 }
 
 func TestServerDoesNotSignWithTheHomeserversKey(t *testing.T) {

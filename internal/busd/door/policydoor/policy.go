@@ -39,9 +39,11 @@ func Ask(a *door.Answerer, life *door.Life) policyserver.Ask {
 		decision, p := a.Ask(bus.WithOrigin(ctx, bus.OriginPolicyServer), callback, req)
 		switch {
 		case p != nil && p.Module != "":
-			return nil, fmt.Errorf("%w: %s", policyserver.ErrFailed, p.Text)
+			return nil, policyserver.ErrFailed
 		case p != nil:
 			return nil, p
+		case decision.ByPolicy: // It names the module.
+			return &callbacksv1.Refusal{Error: policyserver.Undecided}, nil
 		}
 		if answer, ok := decision.Answer.(interface{ GetRefusal() *callbacksv1.Refusal }); ok {
 			return answer.GetRefusal(), nil

@@ -1,6 +1,7 @@
 package policydoor_test
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -70,6 +71,27 @@ func TestPolicyServerWithAnUnreadableKeyDoesNotOpen(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	d.Close()
+}
+
+// TestPolicyServerTellsOtherServersOfNoModule has a module fail that is not there.
+func TestPolicyServerTellsOtherServersOfNoModule(t *testing.T) {
+	t.Parallel()
+	s := doortest.New(t)
+	s.Configure("{module: gate}, {module: own-affair, callbacks: {check_event_for_spam: {on_failure: {policy: refuse}}}}")
+	s.Service.Wake()
+	s.AwaitRoster()
+	s.Life.Begin()
+	ask := policydoor.Ask(s.Answerer, s.Life)
+	event := &callbacksv1.Event{EventId: "$e", Json: []byte("{}")}
+	if refusal, err := ask(t.Context(), event); err != nil || refusal.GetError() != policyserver.Undecided {
+		t.Errorf("under refuse: %v, %v", refusal, err)
+	}
+	s.Configure("{module: gate}, {module: own-affair, callbacks: {check_event_for_spam: {on_failure: {policy: fail}}}}")
+	s.Service.Wake()
+	s.AwaitRoster()
+	if refusal, err := ask(t.Context(), event); refusal != nil || !errors.Is(err, policyserver.ErrFailed) || strings.Contains(err.Error(), "own-affair") {
+		t.Errorf("under fail: %v, %v", refusal, err)
+	}
 }
 
 func TestPolicyServerAsksNobodyBeforeBusdHasBegun(t *testing.T) {
