@@ -125,7 +125,9 @@ class Server(Resource):
     reply: tuple[int, str, str] = (200, JSON, "{}")
 
     def render_POST(self, request: Any) -> bytes:
-        headers = {name: request.getHeader(name) for name in ("content-type", "accept", "authorization", "content-length")}
+        raw = request.requestHeaders.getAllRawHeaders()
+        headers = {name.decode().lower(): values[0].decode() for name, values in raw if name.lower() != b"host"}
+        headers["user-agent"], *_ = headers["user-agent"].split(" (")  # The rest is the git repository that Python's packages lie in.
         self.last = {"path": request.path.decode(), "headers": headers, "body": request.content.read().decode()}
         status, kind, body = self.reply
         request.setResponseCode(status)

@@ -51,6 +51,9 @@ const (
 	drainTime = 5 * time.Second
 
 	idleFor = 90 * time.Second // until an unused connection is closed
+
+	// userAgent is what the package says in the Synapse that it was recorded in: a server may be made for what it sees there.
+	userAgent = "Synapse/1.163.2"
 )
 
 // Options say what the server is asked, and on whose behalf. All are required.
@@ -82,8 +85,7 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	s := &Server{Options: o, told: make(chan struct{}, concurrency), http: &http.Client{
 		Transport: &http.Transport{
-			MaxConnsPerHost: 2 * concurrency, MaxIdleConnsPerHost: concurrency, IdleConnTimeout: idleFor, DisableCompression: true,
-			MaxResponseHeaderBytes: maxHeader,
+			MaxConnsPerHost: 2 * concurrency, MaxIdleConnsPerHost: concurrency, IdleConnTimeout: idleFor, MaxResponseHeaderBytes: maxHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -178,7 +180,7 @@ func (s *Server) tell(ctx context.Context, d *subjects.Declaration, req proto.Me
 // errTooLarge says that a reply is none.
 var errTooLarge = fmt.Errorf("the server's reply is larger than %d bytes", maxReply)
 
-// post asks as synapse-http-antispam does.
+// post asks as synapse-http-antispam does, with the same headers. Package net/http adds Accept-Encoding, and reads what is compressed.
 func (s *Server) post(ctx context.Context, name string, body []byte) (status int, reply []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Module.Antispam.BaseURL+"/"+name, bytes.NewReader(body))
 	if err != nil {
@@ -186,6 +188,7 @@ func (s *Server) post(ctx context.Context, name string, body []byte) (status int
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
+	r.Header.Set("User-Agent", userAgent)
 	r.Header["Idempotency-Key"] = nil // It is not sent; it lets net/http try again where the server had closed an idle connection.
 	if s.token != nil {
 		r.Header.Set("Authorization", "Bearer "+s.token.Value())
