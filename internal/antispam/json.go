@@ -17,9 +17,10 @@ import (
 // read without looking for mistakes again.
 type raw []byte
 
-// valid returns the value that some JSON is; nil unless it is JSON.
+// valid returns the value that some JSON is; nil unless it is JSON, which is UTF-8. Source: RFC 8259, section 8.1. Synapse and the
+// package read nothing else.
 func valid(data []byte) raw {
-	if !json.Valid(data) {
+	if !json.Valid(data) || !utf8.Valid(data) {
 		return nil
 	}
 	s := scanner{text: data}
@@ -57,7 +58,7 @@ func (v raw) object() (members object, ok bool) {
 
 // says reports whether a string says the text.
 func (v raw) says(text string) bool {
-	if bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) {
+	if bytes.IndexByte(v, '\\') < 0 {
 		return string(v[1:len(v)-1]) == text
 	}
 	got, _ := v.text()
@@ -80,7 +81,7 @@ func (v raw) text() (text string, ok bool) {
 	if len(v) == 0 || v[0] != '"' {
 		return "", false
 	}
-	if plain := v[1 : len(v)-1]; bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
+	if plain := v[1 : len(v)-1]; bytes.IndexByte(plain, '\\') < 0 {
 		return string(plain), true
 	}
 	return text, json.Unmarshal(v, &text) == nil
@@ -177,6 +178,9 @@ func mistyped(path, want string) error { return fmt.Errorf("field %s: must be %s
 
 // parse returns any JSON. Numbers stay as they are written.
 func parse(data []byte) (v any, err error) {
+	if !utf8.Valid(data) {
+		return nil, ErrNotJSON
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err = d.Decode(&v); err == nil {

@@ -100,7 +100,7 @@ func described(body []byte) string {
 	switch {
 	case len(body) == 0:
 		return "an empty body"
-	case json.Valid(body):
+	case valid(body) != nil:
 		return "JSON that is no object"
 	}
 	return "a body that is not JSON"

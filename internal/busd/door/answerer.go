@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -126,6 +127,9 @@ func find(name string) (*subjects.Declaration, *Problem) {
 
 func decode(body []byte, in wire.Mapping, req proto.Message) *Problem {
 	err := wire.DecodeStrict(body, in, req)
+	if in == wire.JSON && !utf8.Valid(body) { // Raw JSON would be passed on as it is.
+		err = wire.ErrNotJSON
+	}
 	switch {
 	case err == nil && in == wire.Binary && lacksAll(req):
 		return NewProblem(http.StatusBadRequest, matrix.BadJSON, fmt.Sprintf("the body has no field of %s: it is empty, or another message",

@@ -10,6 +10,7 @@ import (
 	"path"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
@@ -157,7 +158,7 @@ func pong(body []byte) (reply, *door.Problem) {
 	var ping struct {
 		ID json.RawMessage `json:"id"`
 	}
-	if err := json.Unmarshal(body, &ping); err != nil {
+	if err := json.Unmarshal(body, &ping); err != nil || !utf8.Valid(body) {
 		return reply{}, undecoded(antispam.ErrNotJSON)
 	}
 	if ping.ID == nil {

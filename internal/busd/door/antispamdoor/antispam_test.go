@@ -66,6 +66,9 @@ func TestAntispamAnswersBadRequests(t *testing.T) {
 		code                   string
 	}{
 		"not JSON":          {"POST", "user_may_create_room", `{"user_id":`, 400, "M_NOT_JSON"},
+		"no UTF-8":          {"POST", "user_may_create_room", "{\"user_id\":\"@a\xff:example.com\"}", 400, "M_NOT_JSON"},
+		"an event of none":  {"POST", "check_event_for_spam", "{\"event\":{\"event_id\":\"$e\",\"sender\":\"@a:b\",\"type\":\"m\",\"content\":{\"body\":\"\xff\"}}}", 400, "M_NOT_JSON"},
+		"a ping of none":    {"POST", "ping", "{\"id\":\"\xff\"}", 400, "M_NOT_JSON"},
 		"nothing":           {"POST", "user_may_create_room", ``, 400, "M_NOT_JSON"},
 		"a missing field":   {"POST", "user_may_create_room", `{}`, 400, "M_BAD_JSON"},
 		"another type":      {"POST", "user_may_create_room", `{"user_id":[]}`, 400, "M_BAD_JSON"},

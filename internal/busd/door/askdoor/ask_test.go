@@ -79,6 +79,7 @@ func TestAskMistakesAreMatrixErrors(t *testing.T) {
 		errcode            string
 	}{
 		"no JSON":             {"POST", doortest.CreatePath, "{", nil, 400, "M_NOT_JSON"},
+		"no UTF-8":            {"POST", doortest.CreatePath, "{\"user_id\":\"@a:x\",\"room_config\":{\"name\":\"\xff\"}}", nil, 400, "M_NOT_JSON"},
 		"a wrong type":        {"POST", doortest.CreatePath, `{"user_id":5}`, nil, 400, "M_BAD_JSON"},
 		"an unknown field":    {"POST", doortest.CreatePath, `{"user":""}`, nil, 400, "M_BAD_JSON"},
 		"no protobuf":         {"POST", doortest.CreatePath, "\xff", []string{"Content-Type", protobuf}, 400, "M_BAD_JSON"},
