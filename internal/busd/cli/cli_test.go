@@ -92,6 +92,7 @@ homeserver: {url: "http://127.0.0.1:1", token_file: empty.token}
 modules:
   - module: a
     run: [no-such-program]
+    grants: [rooms.send, rooms.send]
   - module: b
     run: [go, run, ./no-such-folder]
     timeout: 5
@@ -108,7 +109,7 @@ modules:
 	got := run(t, "check", file)
 	got.wants(t, 2, nil, []string{
 		file + ":2:21: nats.credentials: cannot read " + filepath.Join(folder, "none.creds"), "homeserver.token_file: " + filepath.Join(folder, "empty.token") + " is empty",
-		`7:10: modules[0].run: cannot run "no-such-program"`, `modules[1].run: cannot run "./no-such-folder"`,
+		`7:10: modules[0].run: cannot run "no-such-program"`, `8:26: modules[0].grants[1]: rooms.send is there twice (remove one)`, `modules[1].run: cannot run "./no-such-folder"`,
 		"open.token can be read by everybody", "modules[1].timeout: 5ms is very short: a number without a unit is milliseconds (did you mean 5s?)",
 		"modules[2].timeout: 25h is longer than NATS lets a module take", "modules[1].on_failure: holds for what the module has registered once",
 	})

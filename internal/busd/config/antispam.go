@@ -50,11 +50,6 @@ func (a *Antispam) check(v value, found object) {
 	if c := found["callbacks"]; !found.has("callbacks") || c.tag() == tagList && len(c.node.Content) == 0 {
 		v.lacks("callbacks", "(the names of those that the server is asked)")
 	}
-	for i, name := range a.Callbacks {
-		if name != "" && slices.Contains(a.Callbacks[:i], name) {
-			found["callbacks"].fail("has %s twice", name)
-		}
-	}
 	for _, name := range a.Async {
 		if !slices.Contains(a.Callbacks, name) {
 			found["async"].fail("has %s, which callbacks has not (add it there)", name)

@@ -86,6 +86,9 @@ func list(dst *[]string, check func(string) string) slot {
 			for _, item := range v.items() {
 				var s string
 				text(&s, check).read(item)
+				if slices.Contains(*dst, s) && s != "" {
+					item.warn("%s is there twice (remove one)", s)
+				}
 				*dst = append(*dst, s)
 			}
 		},
