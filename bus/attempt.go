@@ -86,11 +86,11 @@ func (t *attempt) ask(req proto.Message, now time.Time) {
 	}
 	given := min(t.asking.until.Sub(now), t.step.timeout)
 	t.request, t.deadline = t.asking.shape(t.step, req), now.Add(given)
-	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.named() {
+	if t.choice = newChoice(t.step, t.stamp(now)); t.choice.more() && !t.choice.sure() {
 		t.halfAt = now.Add(given / 2)
-		if t.step.hedge > 0 && t.step.hedge < given {
-			t.hedgeAt = now.Add(t.step.hedge)
-		}
+	}
+	if t.choice.several() && t.step.hedge > 0 && t.step.hedge < given {
+		t.hedgeAt = now.Add(t.step.hedge)
 	}
 	t.send(0, now)
 }
@@ -102,7 +102,7 @@ func (t *attempt) stamp(now time.Time) stamp { return t.asking.client.stamp(now)
 func (t *attempt) send(slot int, now time.Time) bool {
 	w, ok := t.choice.next(t.stamp(now), t.step.pause, slot == 0) // A second request goes to another worker.
 	if ok {
-		t.sendTo(w, slot, now, t.step.batch(w, slot))
+		t.sendTo(w, slot, now, w.batchIn(slot))
 	}
 	return ok
 }
@@ -262,21 +262,36 @@ func (t *attempt) look(now time.Time) {
 
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// rescue doubts workers that seem to reply to nothing, and asks another worker if the callback is free of side
+// rescue looks for workers that seem to reply to nothing, and asks another worker if the callback is free of side
 // effects. While the module answers other asks, the budget of hedges does not limit that.
 func (t *attempt) rescue(now time.Time) {
 	stuck := false
 	for i := range t.sent {
-		if s := &t.sent[i]; s.out && s.worker.stuckWith(t.stamp(s.at), t.stamp(now)) {
+		if s := &t.sent[i]; s.out && t.stuck(s, now) {
 			stuck = true
-			if now.Sub(s.at) >= t.step.timeout/2 { // Not where the caller has less time than the module.
-				s.worker.doubt(t.stamp(now), t.step.pause)
-			}
 		}
 	}
-	if stuck && t.step.speculative && !t.hedged && (t.step.breaker.answering(t.stamp(t.at), t.stamp(now)) || t.step.hedges.take()) {
+	if stuck && t.step.speculative && !t.hedged && t.choice.more() && (t.step.breaker.answering(t.stamp(t.at), t.stamp(now)) || t.step.hedges.take()) {
 		t.hedge(now)
 	}
+}
+
+// stuck reports whether nothing has come of a request, and remembers that of the worker. A request for which the caller
+// gave less time than the module has shows nothing of the worker.
+func (t *attempt) stuck(s *sent, now time.Time) bool {
+	only, long := t.choice.only(), now.Sub(s.at) >= t.step.timeout/2
+	switch {
+	case s.worker == nil && only != nil && long:
+		only.unheard(nil)
+		return true
+	case !s.worker.stuckWith(t.stamp(s.at), t.stamp(now)):
+		return false
+	case only != nil && long:
+		only.unheard(only)
+	case long:
+		s.worker.doubt(t.stamp(now), t.step.pause)
+	}
+	return true
 }
 
 // nudge handles the news that a worker which the attempt waits for may be gone. The worker may also be draining, so
@@ -312,7 +327,7 @@ func (t *attempt) expire(now time.Time) {
 // judge reports a timeout to the breaker, unless a worker that is not doubted is left: then the module itself is not
 // in doubt.
 func (t *attempt) judge(now time.Time) {
-	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.named() || t.choice.allDoubted()) {
+	if !t.at.IsZero() && !t.judged && (t.trial || !t.choice.several() || t.choice.allDoubted()) {
 		t.judged = true
 		if t.step.breaker.late(t.stamp(t.at), t.stamp(now), now, t.trial) {
 			t.log(zerolog.WarnLevel, "breaker opened: the module did not answer in time, and is left alone for "+t.step.pause.String())

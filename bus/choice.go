@@ -8,17 +8,20 @@ import (
 
 // choice is the order in which the workers of a module are offered one request, each once, until one takes it. It
 // begins with the less busy of two random workers and goes on with those behind it in the roster. The subject on which
-// NATS chooses a worker comes last, or first if no worker is known.
+// NATS chooses a worker comes last. It comes first if no worker is known, or if the only one may not listen under its
+// name; see ADR 87.
 type choice struct {
-	workers []worker
-	at      int // the next one
-	left    int // how many of them may still be asked
-	anybody bool
+	workers    []worker
+	at         int // the next one
+	left       int // how many of them may still be asked
+	anybody    bool
+	groupFirst bool
 }
 
 func newChoice(s *step, now stamp) choice {
 	c := choice{workers: s.workers, left: len(s.workers), anybody: true}
-	if !c.named() {
+	if !c.several() {
+		c.groupFirst = c.left == 0 || c.workers[0].naming.Load() == byGroup
 		return c
 	}
 	one := rand.IntN(c.left)
@@ -32,8 +35,20 @@ func newChoice(s *step, now stamp) choice {
 	return c
 }
 
-// named reports whether workers are asked by name.
-func (c *choice) named() bool { return len(c.workers) > 1 }
+// several reports whether another worker could do what one does not.
+func (c *choice) several() bool { return len(c.workers) > 1 }
+
+// only returns the module's worker where there is no other, or nil.
+func (c *choice) only() *worker {
+	if len(c.workers) == 1 {
+		return &c.workers[0]
+	}
+	return nil
+}
+
+// sure reports whether the module's only worker is known to listen under its name. It is then asked there whatever else is
+// known of it: the group may hold what has left the roster and answers nobody.
+func (c *choice) sure() bool { w := c.only(); return w != nil && w.naming.Load() == byNameHeard }
 
 // more reports whether there is another worker to be asked by name.
 func (c *choice) more() bool { return c.left > 0 }
@@ -45,15 +60,15 @@ func (c *choice) allDoubted() bool {
 
 // next returns the worker to ask, and whether one is left. A nil worker means that NATS chooses, where that is allowed.
 func (c *choice) next(now stamp, pause time.Duration, anybody bool) (*worker, bool) {
-	if c.anybody && !c.named() {
-		c.anybody = false
+	if c.groupFirst {
+		c.groupFirst, c.anybody = false, false
 		return nil, true
 	}
 	for c.left > 0 {
 		w := &c.workers[c.at%len(c.workers)]
 		c.at++
 		c.left--
-		if w.available(now, pause) {
+		if c.sure() || w.available(now, pause) {
 			return w, true
 		}
 	}

@@ -20,7 +20,7 @@ type conduct struct {
 // check holds requests to one module against what may be asked of it: all its workers, each once by name, another one at
 // once when one is busy or gone, and a second one when the first takes long.
 func (c *conduct) check() {
-	if (len(c.workers) > 1) != (c.xs[0].worker != "") {
+	if byName := c.xs[0].worker != ""; len(c.workers) != 1 && byName != (len(c.workers) > 1) {
 		c.Fatalf("%s was asked at %q first", name(c.index), c.xs[0].worker)
 	}
 	owed, due := c.owed(), c.due()
@@ -36,7 +36,7 @@ func (c *conduct) check() {
 		default:
 			c.Fatalf("%s was asked again after %v, for no reason", x.module, x.at.Sub(c.xs[0].at))
 		}
-		last := len(c.workers) > 1 && len(c.named) == len(c.workers) && n == len(c.xs)-1
+		last := len(c.workers) > 0 && len(c.named) == len(c.workers) && n == len(c.xs)-1
 		if n > 0 && x.worker == "" && !last || x.worker != "" && slices.Contains(c.named, x.worker) {
 			c.Fatalf("worker %q of %s was asked after %v", x.worker, x.module, c.named)
 		}
@@ -47,13 +47,15 @@ func (c *conduct) check() {
 	c.checkUnasked(owed)
 }
 
-// due is when a second worker is asked: when the operator says, and half-way. Nothing with side effects is asked twice.
+// due is when a second worker is asked: when the operator says, and half-way. The only one is asked by its name when its group has
+// said nothing for half of its time. Nothing with side effects is asked twice.
 func (c *conduct) due() (due []time.Time) {
-	if len(c.workers) < 2 || !c.kind.Callback.Options.GetSpeculative() {
+	given := c.deadline.Sub(c.xs[0].at)
+	alone := len(c.workers) == 1
+	if len(c.workers) == 0 || !c.kind.Callback.Options.GetSpeculative() || alone && (c.xs[0].worker != "" || given < c.timeout) {
 		return nil
 	}
-	given := c.deadline.Sub(c.xs[0].at)
-	if c.hedge > 0 && c.hedge < given {
+	if !alone && c.hedge > 0 && c.hedge < given {
 		due = append(due, c.xs[0].at.Add(c.hedge))
 	}
 	due = append(due, c.xs[0].at.Add(given/2))

@@ -72,7 +72,7 @@ func TestKilledWorkerLosesOnlyWhatItHas(t *testing.T) { //nolint:paralleltest //
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range *kills {
-				newKilling(t).run(tt.callback, tt.request, tt.signal)
+				newKilling(t, 2*time.Second).run(tt.callback, tt.request, tt.signal)
 			}
 		})
 	}
@@ -91,12 +91,12 @@ type killing struct {
 	lost    atomic.Int64 // questions that the victim did not answer
 }
 
-func newKilling(t *testing.T) *killing {
+func newKilling(t *testing.T, timeout time.Duration) *killing {
 	t.Helper()
 	k := &killing{t: t}
 	home := natstest.TCP(t)
 	gate := config.Module{
-		Name: "gate", Config: []byte("{}"), Timeout: 2 * time.Second, Breaker: config.Breaker{Failures: 5, Open: 5 * time.Second},
+		Name: "gate", Config: []byte("{}"), Timeout: timeout, Breaker: config.Breaker{Failures: 5, Open: 5 * time.Second},
 		OnFailure: &config.Policy{Local: config.Skip, Federated: config.Skip},
 	}
 	k.stage = newStageWith(t, home, bus.Options{Observe: k.observe}, gate)
@@ -158,6 +158,30 @@ func (k *killing) run(d *subjects.Declaration, request proto.Message, signal sys
 	allowed, lost := k.allowed.Load(), k.lost.Load()
 	if allowed > lost || lost > callers || d.Options.GetSpeculative() && allowed > 0 {
 		k.t.Errorf("%d of %d callers' questions were let through; the dead worker had %d", allowed, callers, lost)
+	}
+}
+
+// A process that is stopped leaves the roster after some seconds, and NATS's queue group after some minutes. In between, the worker
+// that is left has all questions, also for a homeserver that starts only then.
+func TestWorkerThatIsLeftGetsAllQuestions(t *testing.T) {
+	t.Parallel()
+	k := newKilling(t, 20*time.Second)
+	if err := k.victim.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	k.until("gate", func(m *rosterv1.Module) bool { return len(m.GetWorkers()) == 1 })
+	later, err := bus.New(t.Context(), natstest.Connect(t, k.home), bus.Options{ServerName: serverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer later.Close()
+	for range 50 {
+		for _, c := range []*bus.Client{k.Client, later} {
+			got, err := c.ThirdPartyRules.CheckEventAllowed(t.Context(), &callbacksv1.CheckEventAllowedRequest{})
+			if err != nil || got.DecidedBy != "gate" {
+				t.Fatalf("%v, %v", got, err)
+			}
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func TestSecretsReachOnlyWhoRegisteredForThem(t *testing.T) {
 		}
 	}
 	auth := subjects.AuthCheckers.Declaration
-	if diff := cmp.Diff([]string{names.Callback(auth, "short"), names.Callback(auth, "long")}, to); diff != "" {
+	if diff := cmp.Diff([]string{names.Worker(auth, "short", "w"), names.Worker(auth, "long", "w")}, to); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -93,6 +93,9 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 
 func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string) worker {
 	w := worker{health: c.healthOf(m.GetName(), name), name: name, subject: c.server.Worker(d, m.GetName(), name)}
+	if m.GetBatch() > 0 {
+		w.naming.CompareAndSwap(byGroup, byName)
+	}
 	if m.GetBatch() > 1 && !m.GetJson() {
 		w.batch = &natsrequest.Batch{
 			Subject: w.subject, Answers: c.server.Answers(m.GetName(), c.token), Most: m.GetBatch(), Route: &w.route,
@@ -101,22 +104,8 @@ func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string
 	return w
 }
 
-// batch returns the batch in which a request for a worker may travel. A nil worker means that NATS chooses; if there
-// is only one worker, NATS would choose that, so its batch is used.
-func (s *step) batch(w *worker, slot int) *natsrequest.Batch {
-	switch {
-	case slot > 0:
-		return nil
-	case w != nil:
-		return w.batch
-	case len(s.workers) == 1:
-		return s.workers[0].batch
-	}
-	return nil
-}
-
-// store makes JetStream receive the news in place of the module, which may be away. It gets the news in one message:
-// pieces could be read only until the ask is over.
+// store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it
+// in one message: pieces could be read only until the ask is over.
 func (s *step) store(subject string) {
 	s.stored, s.subject, s.json, s.pulls, s.unserved = true, subject, false, false, ""
 }

@@ -25,8 +25,16 @@ type health struct {
 	last   atomic.Int64 // stamp of its last reply, or of when it was last given something to do
 	tested atomic.Int64 // stamp of when it was last asked to see whether it is still there
 	doubts atomic.Int64 // 0 if it is not doubted; otherwise the stamp from which it may get one question as a test
+	naming atomic.Int32 // how it is asked when the module has no other worker
 	route  natsrequest.Route
 }
+
+// How a module's only worker is asked.
+const (
+	byGroup     = iota // nobody knows whether it listens under its name
+	byName             // it says that it does, or its group has not answered
+	byNameHeard        // it has answered there
+)
 
 // modulesWorker is one worker of one module.
 type modulesWorker struct{ module, worker string }
@@ -50,6 +58,14 @@ func (c *Client) forgetWorkers(r *rosterv1.Roster) {
 	c.workers = listed
 }
 
+// batchIn is how a request for the worker may travel with others: the first of an attempt, to a worker that has a name.
+func (w *worker) batchIn(slot int) *natsrequest.Batch {
+	if w == nil || slot > 0 {
+		return nil
+	}
+	return w.batch
+}
+
 func (w *worker) asked(now stamp) {
 	if w != nil && w.out.Add(1) == 1 {
 		w.last.Store(now)
@@ -70,6 +86,19 @@ func (w *worker) heard(now stamp) {
 	w.last.Store(now)
 	if w.doubts.Load() != 0 {
 		w.doubts.Store(0)
+	}
+	if w.naming.Load() != byNameHeard {
+		w.naming.Store(byNameHeard)
+	}
+}
+
+// unheard has the module's only worker asked the other way from now on: it has not answered the way it was asked. One that is
+// known to listen under its name stays with that.
+func (w *worker) unheard(asked *worker) {
+	if asked == nil {
+		w.naming.CompareAndSwap(byGroup, byName)
+	} else {
+		w.naming.CompareAndSwap(byName, byGroup)
 	}
 }
 

@@ -249,6 +249,61 @@ func TestWorkerThatSaysNothingIsLeftAloneForAWhile(t *testing.T) {
 	})
 }
 
+// What is stopped leaves the roster, and not NATS's queue group. So the group may say nothing, or half of the time, though the
+// only worker of the roster is well.
+func TestOnlyWorkerIsAskedWhereItAnswers(t *testing.T) {
+	t.Parallel()
+	answer, d := replies(data(denied("A"))), subjects.CheckEventAllowed.Declaration
+	both, group := map[string]func(*exchange) []arrival{"w0": answer, "w1": answer, "": answer}, map[string]func(*exchange) []arrival{"": answer}
+	for name, tt := range map[string]struct {
+		callback *subjects.Declaration
+		batch    uint32
+		before   int // questions that are asked while there are two workers
+		workers  map[string]func(*exchange) []arrival
+		failed   int // of ten
+		asked    string
+	}{
+		"which nothing is known of":                       {d, 0, 0, both, 0, "* * *"},
+		"which has answered under its name":               {d, 0, 50, both, 0, "w0 w0 w0"},
+		"which says that it listens there":                {d, 1, 0, both, 0, "w0 w0 w0"},
+		"whose group is silent, and asking twice is safe": {mayCreate, 0, 0, map[string]func(*exchange) []arrival{"w0": answer}, 0, "* w0 w0 w0"},
+		"whose group is silent, and asking twice is not":  {d, 0, 0, map[string]func(*exchange) []arrival{"w0": answer}, 1, "* w0 w0"},
+		"which is not there under its name, it says":      {d, 1, 0, map[string]func(*exchange) []arrival{"": answer, "w0": replies(gone)}, 0, "w0 * * *"},
+		"which hears nothing under its name, it says":     {d, 1, 0, group, 1, "w0 * *"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m := func(workers ...string) *rosterv1.Module {
+					m := module(tt.callback, "a", &rosterv1.Interest{TimeoutMs: 1000, BreakerOpenMs: 60_000, OnFailure: skip}, workers...)
+					m.Batch = tt.batch
+					return m
+				}
+				ask := func(c *bus.Client, times int) (failed int) {
+					for range times {
+						got, err := c.Ask(t.Context(), tt.callback, tt.callback.NewRequest())
+						if err != nil {
+							t.Fatal(err)
+						}
+						failed += len(got.Failures)
+					}
+					return failed
+				}
+				c, line := simulated(t, by(tt.workers), m("w0", "w1"))
+				ask(c, tt.before)
+				earlier := len(line.of("a"))
+				c.SetRoster(&rosterv1.Roster{Revision: 2, BudgetMs: 60_000, Modules: []*rosterv1.Module{m("w0")}})
+				if failed := ask(c, 10); failed != tt.failed {
+					t.Errorf("%d questions failed, want %d", failed, tt.failed)
+				}
+				if got := asked(line.of("a")[earlier:]); !strings.HasPrefix(got, tt.asked) {
+					t.Errorf("asked %s", got)
+				}
+			})
+		})
+	}
+}
+
 func TestWorkerThatAnswersAgainIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

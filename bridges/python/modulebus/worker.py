@@ -261,7 +261,8 @@ class Worker:
 
     async def _join(self) -> bool:
         subjects = self.link.subjects
-        join: dict[str, Any] = {"worker": subjects.worker, "version": self.version, "json": True, "pulls": True}
+        # A batch of one says that the worker listens under its name.
+        join: dict[str, Any] = {"worker": subjects.worker, "version": self.version, "json": True, "pulls": True, "batch": 1}
         if self.instance is not None:
             join["callbacks"] = sorted(self.instance.handlers)
             join["needs"] = {name: needs for name, h in self.instance.handlers.items() if (needs := h.needs.join())}

@@ -135,6 +135,7 @@ async def test_worker_says_that_it_reads_large_questions() -> None:
     worker, _ = worker_on(wire)
     await worker._join()
     assert wire.requests[0][1]["pulls"] is True
+    assert wire.requests[0][1]["batch"] == 1
 
 
 async def test_worker_that_busd_turns_down_keeps_its_entry_and_joins_again(caplog: pytest.LogCaptureFixture) -> None:
