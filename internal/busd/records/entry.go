@@ -78,11 +78,18 @@ func (e *entry) clone() (c entry) {
 }
 
 // record is the entry for people and programs.
-func (e *entry) record(i ids) decision.Record {
-	r := decision.Record{
+func (e *entry) record(i ids) (r decision.Record) {
+	r.Modules = make([]decision.Module, 0, len(e.modules))
+	e.into(&r, i)
+	return r
+}
+
+// into makes the entry a record in the memory of one that is of no use any more.
+func (e *entry) into(r *decision.Record, i ids) {
+	*r = decision.Record{
 		ID: i.of(e.start, e.number), Time: decision.Time{Time: e.start}, Callback: e.callback.FullName(), Origin: string(e.origin),
 		Outcome: string(e.outcome), DecidedBy: e.decidedBy, ByPolicy: e.byPolicy, MS: decision.In(e.took),
-		BudgetMS: decision.In(e.budget), RosterRevision: e.revision, Modules: make([]decision.Module, 0, len(e.modules)),
+		BudgetMS: decision.In(e.budget), RosterRevision: e.revision, Modules: r.Modules[:0],
 	}
 	if e.traceID.IsValid() {
 		r.TraceID = e.traceID.String()
@@ -97,8 +104,8 @@ func (e *entry) record(i ids) decision.Record {
 	}
 	if e.content != nil {
 		r.Request, r.Answer = e.content.request, e.content.answer
+		e.content = nil // It is large, and the entry may stay.
 	}
-	return r
 }
 
 func moduleOf(t *bus.ModuleTrace) decision.Module {

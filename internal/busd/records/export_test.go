@@ -11,3 +11,6 @@ func (j *Journal) Between(ctx context.Context, low, high uint64, most int) ([]de
 	found, _, err := j.between(ctx, &decision.Filter{}, low, high, most, func(string) bool { return false })
 	return found, err
 }
+
+// AppendRecord is what the stream's JSON is made with.
+var AppendRecord = appendRecord

@@ -17,14 +17,18 @@ const (
 	idBase      = 36
 	timeLength  = 9 // digits of milliseconds, enough for the year 5188
 	tokenLength = 6
+	zeros       = "000000000" // as many as timeLength
+	idLength    = 32          // that each has room in
 )
 
 func newIDs() ids { return ids{strings.ToLower(rand.Text()[:tokenLength])} }
 
 // of is the name of a record.
 func (i ids) of(at time.Time, number uint64) string {
-	ms := strconv.FormatInt(at.UnixMilli(), idBase)
-	return idPrefix + strings.Repeat("0", max(0, timeLength-len(ms))) + ms + i.token + strconv.FormatUint(number, idBase)
+	var room [idLength]byte
+	ms := strconv.AppendInt(room[:0], at.UnixMilli(), idBase)
+	id := append(append(make([]byte, 0, idLength), idPrefix...), zeros[:max(0, timeLength-len(ms))]...)
+	return string(strconv.AppendUint(append(append(id, ms...), i.token...), number, idBase))
 }
 
 // parse returns what a name says: when its record was made, and its number if it was made here.

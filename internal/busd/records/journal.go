@@ -27,9 +27,8 @@ const (
 	// flushTime is how long records that are in memory alone are written when busd ends. Beyond: they are lost.
 	flushTime = 2 * time.Second
 
-	retryTime  = time.Second           // between attempts to write
-	gatherTime = 50 * time.Millisecond // in which records are gathered, to be written at once
-	sameTime   = 2 * time.Minute       // in which JetStream knows a record that it has, when it is written again
+	retryTime = time.Second     // between attempts to write
+	sameTime  = 2 * time.Minute // in which JetStream knows a message that it has, when it is written again
 )
 
 // JournalOptions say where records are kept. All are required.

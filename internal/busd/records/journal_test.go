@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,7 +41,7 @@ func TestRecordsOutliveBusd(t *testing.T) {
 		t.Error("found a record that there never was")
 	}
 	ids = append(ids, observe(t, after.Recorder, 1))
-	eventually(t, "the last is written, too", func() bool { return stream(t, nc).State.Msgs == asks+1 })
+	eventually(t, "the last is written, too", func() bool { return recorded(t, nc) == asks+1 })
 	if got := after.history(decision.Filter{}); !slices.Equal(got, ids) {
 		t.Errorf("history has %d of %d records, or in another order", len(got), len(ids))
 	}
@@ -81,6 +82,63 @@ func TestReadingTheLastHoldsFewRecords(t *testing.T) {
 	}
 }
 
+// TestRecordsOfOneMomentAreOneMessage has two outcomes in one moment, and among them a record as busd wrote it before: each in a message
+// of its own.
+func TestRecordsOfOneMomentAreOneMessage(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	k := keep(t, nc, config.Decisions{})
+	k.Configure(all)
+	eventually(t, "there is a stream", func() bool { return stream(t, nc) != nil })
+	const before = `{"id":"d-0mx065z63bc23xq1","time":"2026-11-28T08:48:00.123Z","callback":"spam_checker.user_may_create_room","outcome":"refused","modules":[]}`
+	if _, err := streams(t, nc).Publish(t.Context(), subjects.For("example.com").Decision("refused", "spam_checker.user_may_create_room"), []byte(before),
+		jetstream.WithMsgID("d-0mx065z63bc23xq1")); err != nil {
+		t.Fatal(err)
+	}
+	const asks = 500
+	refused, failed := []string{"d-0mx065z63bc23xq1"}, []string{}
+	for range asks {
+		refused = append(refused, observe(t, k.Recorder, 1))
+		failed = append(failed, observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Outcome = bus.OutcomeFailed }))
+	}
+	k.Close()
+	if info := stream(t, nc); info.State.Msgs > asks/10 || info.State.Bytes > asks*100 {
+		t.Errorf("%d records are %d messages of %d bytes", 2*asks, info.State.Msgs, info.State.Bytes)
+	}
+	reading := keep(t, nc, all)
+	for outcome, want := range map[string][]string{decision.Refused: refused, decision.Failed: failed} {
+		if got := reading.history(decision.Filter{Outcomes: []string{outcome}}); !slices.Equal(got, want) {
+			t.Errorf("%s: %d of %d, or in another order", outcome, len(got), len(want))
+		}
+		for _, id := range []string{want[0], want[1], want[len(want)-1]} {
+			if r, found := find(t, reading.Recorder, id); !found || r.ID != id || r.Outcome != outcome {
+				t.Errorf("%s: %v %+v", id, found, r)
+			}
+		}
+	}
+}
+
+// TestWhatIsNoRecordInTheStreamIsPassedOver has somebody else write there, as who may write to the stream can.
+func TestWhatIsNoRecordInTheStreamIsPassedOver(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	k := keep(t, nc, all)
+	eventually(t, "there is a stream", func() bool { return stream(t, nc) != nil })
+	subject := subjects.For("example.com").Decision("refused", "spam_checker.user_may_create_room")
+	for _, data := range [][]byte{nil, []byte("{}"), []byte("no JSON"), {0xff, 0xff, 0xff, 0xff, 0x0f, 0}, s2.Encode(nil, make([]byte, 1<<20))} {
+		for _, header := range []nats.Header{nil, {"Modulebus-Decisions": {"d-1 d-2"}}} {
+			if _, err := streams(t, nc).PublishMsg(t.Context(), &nats.Msg{Subject: subject, Data: data, Header: header}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	id := observe(t, k.Recorder, 1)
+	k.Close()
+	if got := keep(t, nc, all).history(decision.Filter{}); !slices.Equal(got, []string{id}) {
+		t.Errorf("history has %q, want %s", got, id)
+	}
+}
+
 func TestOneOfManySilentRecordsIsWritten(t *testing.T) {
 	t.Parallel()
 	nc := jetStream(t)
@@ -95,7 +153,7 @@ func TestOneOfManySilentRecordsIsWritten(t *testing.T) {
 	}
 	observe(t, k.Recorder, 2, silent, func(tr *bus.Trace) { tr.Modules[1].Said = bus.SaidFailure })
 	k.Close()
-	if got := stream(t, nc).State.Msgs; got != 3+4 {
+	if got := recorded(t, nc); got != 3+4 {
 		t.Errorf("%d are written", got)
 	}
 }
@@ -124,7 +182,7 @@ func TestRecordsWaitForJetStreamAndThoseTooManyAreCounted(t *testing.T) {
 	if err := s.EnableJetStream(&server.JetStreamConfig{StoreDir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "they are written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == fit })
+	eventually(t, "they are written", func() bool { return recorded(t, nc) == fit })
 	eventually(t, "the log says so", func() bool { return k.log.has("written to JetStream again") })
 	if lost := k.measured("modulebus_decisions_lost_total"); lost != asks-fit {
 		t.Errorf("%v are lost", lost)
@@ -224,13 +282,13 @@ func TestStreamIsAsLargeAndAsOldAsIsWantedNow(t *testing.T) {
 		observe(t, k.Recorder, 1)
 		eventually(t, "it is as is wanted", func() bool {
 			info := stream(t, nc)
-			return info != nil && info.Config.MaxAge == c.Keep && info.Config.MaxBytes == c.MaxBytes && info.State.Msgs == uint64(n+1)
+			return info != nil && info.Config.MaxAge == c.Keep && info.Config.MaxBytes == c.MaxBytes && recorded(t, nc) == n+1
 		})
 	}
 	k.Configure(config.Decisions{})
 	observe(t, k.Recorder, 1)
 	k.Close()
-	if got := stream(t, nc).State.Msgs; got != 2 {
+	if got := recorded(t, nc); got != 2 {
 		t.Errorf("%d are written, with those from when no stream was wanted", got)
 	}
 }
@@ -250,7 +308,7 @@ func TestRecordsThatFillAMessageAreWritten(t *testing.T) {
 		})
 	}
 	k.Close()
-	if got := stream(t, nc).State.Msgs; got != asks || k.measured("modulebus_decisions_lost_total") != 0 {
+	if got := recorded(t, nc); got != asks || k.measured("modulebus_decisions_lost_total") != 0 {
 		t.Errorf("%d of %d are written, %v are lost", got, asks, k.measured("modulebus_decisions_lost_total"))
 	}
 }
@@ -365,7 +423,7 @@ func TestClockThatJumpsLosesNoRecord(t *testing.T) {
 	for _, by := range []time.Duration{0, -48 * time.Hour, 48 * time.Hour, 30 * time.Second} {
 		ids = append(ids, observe(t, first.Recorder, 1, func(tr *bus.Trace) { tr.Start = now.Add(by) }))
 	}
-	eventually(t, "all are in the stream", func() bool { s := stream(t, nc); return s != nil && s.State.Msgs == uint64(len(ids)) })
+	eventually(t, "all are in the stream", func() bool { return recorded(t, nc) == len(ids) })
 	second := keep(t, nc, all)
 	for name, k := range map[string]*kept{"in memory": first, "in the stream": second} {
 		for i, id := range ids {

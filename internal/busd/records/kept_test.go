@@ -88,6 +88,27 @@ func stream(t *testing.T, nc *nats.Conn) *jetstream.StreamInfo {
 	return s.CachedInfo()
 }
 
+// recorded is how many records are in the stream; 0 where there is none.
+func recorded(t *testing.T, nc *nats.Conn) (n int) {
+	t.Helper()
+	info := stream(t, nc)
+	if info == nil {
+		return 0
+	}
+	s, err := streams(t, nc).Stream(t.Context(), info.Config.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := info.State.FirstSeq; at <= info.State.LastSeq && at > 0; at++ {
+		m, err := s.GetMsg(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += max(1, len(strings.Fields(m.Header.Get("Modulebus-Decisions"))))
+	}
+	return n
+}
+
 func streams(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 	t.Helper()
 	js, err := jetstream.New(nc)

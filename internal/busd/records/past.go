@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -13,8 +12,8 @@ import (
 )
 
 const (
-	scanChunk   = 256              // messages of the stream that are read at once
-	firstWindow = 1024             // messages that are looked at first for the newest records
+	scanChunk   = 64               // messages of the stream that are read at once
+	firstWindow = 64               // messages that are looked at first for the newest records
 	idleTime    = time.Minute      // after which JetStream forgets a reader that has gone away
 	aheadTime   = time.Minute      // that the clock of a busd may go before JetStream's
 	laterTime   = 15 * time.Minute // in which a record is usually in the stream, from when its ask began
@@ -114,12 +113,6 @@ func (p *past) close() {
 	_ = p.journal.js.DeleteConsumer(ctx, p.journal.server.DecisionStream(), p.consumer.CachedInfo().Name) // Else it does so by itself.
 }
 
-// read reads a message, and reports whether it is a record. Anybody who may write there may have written something else.
-func read(m jetstream.Msg) (r decision.Record, ok bool) {
-	err := json.Unmarshal(m.Data(), &r)
-	return r, err == nil && r.ID != ""
-}
-
 // last returns the newest records that the filter wants, the newest first, at most so many, without those that are in memory.
 func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemory func(id string) bool) (found []decision.Record, _ error) {
 	asking, cancel := context.WithTimeout(ctx, apiTime)
@@ -168,8 +161,10 @@ func (j *Journal) between(
 				return found, older, err
 			}
 			older = older || about.Timestamp.Before(f.Since.Add(-aheadTime))
-			if r, ok := read(m); ok && f.Wants(&r) && !inMemory(r.ID) {
-				found = newest(append(found, r), most)
+			for r := range written(m.Headers(), m.Data()) {
+				if f.Wants(&r) && !inMemory(r.ID) {
+					found = newest(append(found, r), most)
+				}
 			}
 		}
 	}
@@ -207,7 +202,12 @@ func (j *Journal) find(ctx context.Context, id string, at time.Time) (r decision
 	if err != nil {
 		return r, false, j.unreadable(err)
 	}
-	return r, json.Unmarshal(m.Data, &r) == nil, nil
+	for r := range written(m.Header, m.Data) {
+		if r.ID == id {
+			return r, true, nil
+		}
+	}
+	return decision.Record{}, false, nil
 }
 
 // search returns where in the stream the record with that ID is, up to a time if it is not zero; 0 if it is not there.
@@ -228,7 +228,7 @@ func (j *Journal) search(ctx context.Context, id string, c jetstream.ConsumerCon
 			switch {
 			case err != nil, !until.IsZero() && about.Timestamp.After(until):
 				return 0, err
-			case m.Headers().Get(jetstream.MsgIDHeader) == id:
+			case named(m.Headers(), id):
 				return about.Sequence.Stream, nil
 			}
 		}

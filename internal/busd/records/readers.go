@@ -99,8 +99,7 @@ func (h *handing) run(ctx context.Context) {
 			found = h.hand(ctx, found)
 		}
 		if len(found) == 0 {
-			h.reader.Await(ctx)
-			pause(ctx, gatherTime)
+			h.reader.gather(ctx)
 		}
 	}
 }

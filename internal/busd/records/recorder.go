@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
@@ -145,7 +146,7 @@ func (r *Recorder) newest(f *decision.Filter, most int) []decision.Record {
 	first, next := r.ring.bounds()
 	for next > first && len(found) < most {
 		from := max(first, next-min(next, chunk))
-		entries, _, _ := r.ring.read(from, int(next-from))
+		entries, _, _ := r.ring.read(nil, from, int(next-from))
 		for _, e := range slices.Backward(entries) {
 			if record := e.record(r.ids); f.Wants(&record) && len(found) < most {
 				found = append(found, record)
@@ -176,6 +177,7 @@ type Reader struct {
 	filter   decision.Filter
 	position uint64
 	lost     uint64 // records that were forgotten before it began
+	entries  []entry
 
 	ctx      context.Context //nolint:containedctx // It is the reader's life.
 	past     *past           // nil: all that is read comes from memory
@@ -215,14 +217,21 @@ func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error
 		found, err := r.readPast()
 		return found, 0, false, err
 	}
-	entries, next, lost := r.recorder.ring.read(r.position, chunk)
-	r.position = next
-	for i := range entries {
-		if record := entries[i].record(r.recorder.ids); r.filter.Wants(&record) {
+	lost, end = r.fetch()
+	found = make([]decision.Record, 0, len(r.entries))
+	for i := range r.entries {
+		if record := r.entries[i].record(r.recorder.ids); r.filter.Wants(&record) {
 			found = append(found, record)
 		}
 	}
-	return found, lost, len(entries) < chunk, nil
+	return found, lost, end, nil
+}
+
+// fetch has entries be those that are in memory and were not read before, some of them. It returns how many the reader was too slow
+// for, and whether there are none left to read.
+func (r *Reader) fetch() (lost uint64, end bool) {
+	r.entries, r.position, lost = r.recorder.ring.read(r.entries, r.position, chunk)
+	return lost, len(r.entries) < chunk
 }
 
 // Newest is Read for a reader of memory that wants no more than so many, the newest ones. It passes over those before them, and
@@ -230,7 +239,7 @@ func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error
 func (r *Reader) Newest(most int) (found []decision.Record, missed uint64) {
 	_, next := r.recorder.ring.bounds()
 	from := max(r.position, next-min(next, uint64(most)))
-	entries, next, lost := r.recorder.ring.read(from, most)
+	entries, next, lost := r.recorder.ring.read(nil, from, most)
 	missed = from - r.position + lost + r.lost
 	r.position, r.lost = next, 0
 	for i := range entries {
@@ -252,8 +261,10 @@ func (r *Reader) readPast() (found []decision.Record, _ error) {
 		return nil, nil
 	}
 	for _, m := range batch {
-		if record, ok := read(m); ok && r.filter.Wants(&record) && !r.inMemory(record.ID) {
-			found = append(found, record)
+		for record := range written(m.Headers(), m.Data()) {
+			if r.filter.Wants(&record) && !r.inMemory(record.ID) {
+				found = append(found, record)
+			}
 		}
 	}
 	return found, nil
@@ -261,6 +272,19 @@ func (r *Reader) readPast() (found []decision.Record, _ error) {
 
 // Await returns when there is something to read, or ctx ends.
 func (r *Reader) Await(ctx context.Context) { r.recorder.ring.await(ctx, r.position) }
+
+const (
+	gatherTime = 50 * time.Millisecond // in which records are gathered, to be sent together
+	enough     = maxRecords / 4        // that are gathered: memory has room for those that come while they are sent
+)
+
+// gather returns a moment after there is something to read, or when there is much, or ctx ends.
+func (r *Reader) gather(ctx context.Context) {
+	r.Await(ctx)
+	ctx, cancel := context.WithTimeout(ctx, gatherTime)
+	defer cancel()
+	r.recorder.ring.await(ctx, r.position+enough-1)
+}
 
 // Close lets go of what the reader has in JetStream. It may be called again.
 func (r *Reader) Close() {

@@ -2,6 +2,8 @@ package records
 
 import (
 	"context"
+	"math"
+	"slices"
 	"sync"
 )
 
@@ -21,11 +23,14 @@ type ring struct {
 	first   uint64  // position of the oldest
 	next    uint64  // position of the next one to come
 	parts   int
-	waiting int           // readers that wait for the next one
-	more    chan struct{} // closed when it has come, if any reader waits
+	awaited uint64        // position of the first entry to come that a reader waits for
+	more    chan struct{} // closed when it has come
 }
 
-func newRing() *ring { return &ring{more: make(chan struct{})} }
+// nobody waits for this entry.
+const nobody = math.MaxUint64
+
+func newRing() *ring { return &ring{awaited: nobody, more: make(chan struct{})} }
 
 // put has fill write the next entry.
 func (r *ring) put(parts int, fill func(*entry)) {
@@ -40,8 +45,8 @@ func (r *ring) put(parts int, fill func(*entry)) {
 	fill(r.at(r.next))
 	r.parts += parts
 	r.next++
-	if r.waiting > 0 {
-		r.waiting = 0
+	if r.next > r.awaited {
+		r.awaited = nobody
 		close(r.more)
 		r.more = make(chan struct{})
 	}
@@ -61,34 +66,43 @@ func (r *ring) forget() {
 	r.first++
 }
 
-// read returns entries from a position on, at most so many, the position after them, and how many are lost.
-func (r *ring) read(from uint64, most int) (found []entry, next, lost uint64) {
+// read returns entries from a position on, at most so many, in the memory of some that are of no use any more, the position after
+// them, and how many are lost.
+func (r *ring) read(used []entry, from uint64, most int) (found []entry, next, lost uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if from < r.first {
 		lost = r.first - from
 		from = r.first
 	}
-	for ; from < r.next && len(found) < most; from++ {
-		found = append(found, r.at(from).clone())
+	next = max(from, min(r.next, from+uint64(most)))
+	n := int(next - from)
+	found = slices.Grow(used[:0], n)[:n]
+	for i := range found {
+		found[i].copy(r.at(from + uint64(i)))
 	}
-	return found, from, lost
+	return found, next, lost
 }
 
 // await returns when there is an entry at the position, or ctx ends.
 func (r *ring) await(ctx context.Context, position uint64) {
+	for more := r.awaiting(position); more != nil && ctx.Err() == nil; more = r.awaiting(position) {
+		select {
+		case <-more:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// awaiting is what is closed when there may be an entry at the position; nil if there is one.
+func (r *ring) awaiting(position uint64) <-chan struct{} {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.next > position {
-		r.mu.Unlock()
-		return
+		return nil
 	}
-	r.waiting++
-	more := r.more
-	r.mu.Unlock()
-	select {
-	case <-more:
-	case <-ctx.Done():
-	}
+	r.awaited = min(r.awaited, position)
+	return r.more
 }
 
 // bounds are the positions of the oldest entry and of the next one to come.

@@ -2,12 +2,9 @@ package records
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/modulebus/modulebus/decision"
@@ -20,10 +17,12 @@ type writer struct {
 	*Journal
 	reader   *Reader
 	settings config.Decisions
-	opened   bool        // the stream is there, as far as is known
-	silent   int         // records in which no module said anything
-	pending  []*nats.Msg // what is written next
-	problem  string      // why nothing can be written, as the log was told
+	opened   bool            // the stream is there, as far as is known
+	silent   int             // records in which no module said anything
+	pending  batches         // what is written next
+	fitted   int             // how many bytes of a message NATS took, at most, when they were put together
+	record   decision.Record // which is being taken
+	problem  string          // why nothing can be written, as the log was told
 }
 
 // run writes until ctx ends, and then what is left, for a moment.
@@ -41,11 +40,10 @@ func (w *writer) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		default:
-			w.reader.Await(ctx)
-			pause(ctx, gatherTime)
+			w.reader.gather(ctx)
 		}
 	}
-	w.lost.Add(float64(len(w.pending)))
+	w.lost.Add(float64(w.pending.records()))
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -59,14 +57,18 @@ func pause(ctx context.Context, d time.Duration) {
 
 // take takes the next records out of memory, and reports whether there were any.
 func (w *writer) take() bool {
-	found, lost, _, _ := w.reader.Read()
-	w.lost.Add(float64(lost))
-	for i := range found {
-		if w.keeps(&found[i]) {
-			w.add(&found[i])
+	taken := 0
+	for end := false; !end && taken < enough; taken += len(w.reader.entries) {
+		var lost uint64
+		lost, end = w.reader.fetch()
+		w.lost.Add(float64(lost))
+		for i := range w.reader.entries {
+			if w.reader.entries[i].into(&w.record, w.reader.recorder.ids); w.keeps(&w.record) {
+				w.add(&w.record)
+			}
 		}
 	}
-	return len(found) > 0
+	return taken > 0
 }
 
 // keeps reports whether a record goes to the stream: all but most of those in which nobody said anything.
@@ -80,43 +82,36 @@ func (w *writer) keeps(r *decision.Record) bool {
 
 // add has a record written next.
 func (w *writer) add(r *decision.Record) {
-	data := encode(r, w.most())
-	if data == nil {
+	w.fitted = max(w.fitted, w.most())
+	if !w.pending.add(r, w.most()) {
 		w.lost.Inc()
-		return
 	}
-	w.pending = append(w.pending, &nats.Msg{
-		Subject: w.server.Decision(r.Outcome, r.Callback), Data: data,
-		Header: nats.Header{jetstream.MsgIDHeader: {r.ID}, jetstream.ExpectedStreamHeader: {w.server.DecisionStream()}},
-	})
 }
 
 // most is how many bytes of a record NATS takes now.
 func (w *writer) most() int { return int(w.Conn.MaxPayload()) - spareBytes }
 
-// fit leaves what makes a pending record too large out of it: NATS may have come back with a smaller max_payload.
+// fit makes smaller what is pending and too large: NATS may have come back with a smaller max_payload.
 func (w *writer) fit() {
-	most := w.most()
-	w.pending = slices.DeleteFunc(w.pending, func(m *nats.Msg) bool {
-		if len(m.Data) <= most {
-			return false
+	before, smaller := w.pending, w.most() < w.fitted
+	if w.fitted = w.most(); !smaller {
+		return
+	}
+	w.pending = nil
+	for _, b := range before {
+		for r := range lines(b.data) {
+			w.add(&r)
 		}
-		var r decision.Record
-		_ = json.Unmarshal(m.Data, &r) // It is a record that encode has written.
-		if m.Data = encode(&r, most); m.Data == nil {
-			w.lost.Inc()
-		}
-		return m.Data == nil
-	})
+	}
 }
 
 // encode is a record as JSON of at most so many bytes: without what was asked and answered, if it is too large with that, and
 // nil if it is too large without, too.
 func encode(r *decision.Record, most int) []byte {
-	data, err := json.Marshal(r)
+	data, err := appendRecord(nil, r)
 	if len(data) > most {
 		r.Request, r.Answer = nil, nil
-		data, err = json.Marshal(r)
+		data, err = appendRecord(nil, r)
 	}
 	if err != nil || len(data) > most {
 		return nil
@@ -137,7 +132,7 @@ func (w *writer) write(ctx context.Context) error {
 		w.opened = false // It may be gone.
 		return err
 	}
-	w.pending = w.pending[:0]
+	w.pending = nil
 	return nil
 }
 
@@ -145,8 +140,8 @@ func (w *writer) publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	var acks []jetstream.PubAckFuture
-	for _, m := range w.pending {
-		ack, err := w.js.PublishMsgAsync(m)
+	for _, b := range w.pending {
+		ack, err := w.js.PublishMsgAsync(b.message(w.server))
 		if err != nil {
 			return err
 		}
