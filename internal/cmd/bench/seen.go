@@ -62,16 +62,25 @@ func inStream(s *stage) (o bus.Options, err error) {
 	if err != nil {
 		return o, err
 	}
-	r := records.New()
-	j, err := records.NewJournal(r, records.JournalOptions{
-		Conn: nc, ServerName: "example.com", Metrics: prometheus.NewRegistry(), Log: zerolog.Nop(),
-	})
+	r, metrics := records.New(), prometheus.NewRegistry()
+	j, err := records.NewJournal(r, records.JournalOptions{Conn: nc, ServerName: "example.com", Metrics: metrics, Log: zerolog.Nop()})
 	if err != nil {
 		return o, err
 	}
-	s.onClose(func() error { j.Close(); return nil })
+	s.onClose(func() error { j.Close(); return reportLost(metrics) })
 	j.Configure(config.Decisions{Stream: true, Keep: time.Hour, MaxBytes: 256 << 20, NoOpinion: 1})
 	return bus.Options{Observe: r.Observe}, nil
+}
+
+// reportLost says how many records the stream lacks: the row promises something of those that are kept.
+func reportLost(metrics *prometheus.Registry) error {
+	families, err := metrics.Gather()
+	for _, f := range families {
+		if n := f.GetMetric()[0].GetCounter().GetValue(); f.GetName() == "modulebus_decisions_lost_total" && n > 0 {
+			fmt.Fprintf(os.Stderr, "%.0f records were lost\n", n)
+		}
+	}
+	return err
 }
 
 // askShadowed is an ask of one module beside another one in shadow, against an ask of the first alone.
