@@ -38,12 +38,18 @@ func TestCostsOfPython(t *testing.T) {
 	if os.Getenv("MODULEBUS_COSTS") == "" {
 		t.Skip("make bench-python measures this, for some minutes")
 	}
-	c := costs{t, []string{"| what | ours | the peer | ratio (quartiles) | bar |", "|---|---|---|---|---|"}}
-	c.memory()
-	c.asks()
-	c.starts()
-	c.bodies()
-	t.Logf("\n%s", strings.Join(c.lines, "\n"))
+	lines := []string{"| what | ours | the peer | ratio (quartiles) | bar |", "|---|---|---|---|---|"}
+	for _, part := range []struct {
+		name    string
+		measure func(*costs)
+	}{{"memory", (*costs).memory}, {"asks", (*costs).asks}, {"starts", (*costs).starts}, {"bodies", (*costs).bodies}} {
+		t.Run(part.name, func(t *testing.T) {
+			c := costs{T: t}
+			part.measure(&c)
+			lines = append(lines, c.lines...)
+		})
+	}
+	t.Logf("\n%s", strings.Join(lines, "\n"))
 }
 
 // costs is a table that grows.

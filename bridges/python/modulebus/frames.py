@@ -93,7 +93,7 @@ Incoming = Request | Data | End | Accept | Credit | Reset | Ping
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self.data = data
         self.at = 2
 
@@ -114,7 +114,7 @@ class _Reader:
         if size > len(self.data) - self.at:
             raise MalformedFrame("a string is cut")
         self.at += size
-        return self.data[self.at - size : self.at]
+        return bytes(self.data[self.at - size : self.at])
 
     def string(self) -> str:
         return self.octets().decode("latin-1")
@@ -138,10 +138,10 @@ class _Reader:
         return self.data[self.at - 1] == 1
 
     def rest(self) -> bytes:
-        return self.data[self.at :]
+        return bytes(memoryview(self.data)[self.at :])
 
 
-def decode(data: bytes) -> Incoming:
+def decode(data: bytes | bytearray) -> Incoming:
     """Reads a frame that a gateway sends. Raises MalformedFrame."""
     if len(data) < 2:
         raise MalformedFrame("shorter than a prelude")
@@ -206,8 +206,9 @@ def info(status: int, fields: Fields) -> bytes:
     return bytes([_INFO, 0]) + _uint(status) + _fields(fields)
 
 
-def data(last: bool, offset: int, body: bytes) -> bytes:
-    return bytes([_DATA, last]) + _uint(offset) + body
+def data_head(last: bool, offset: int) -> bytes:
+    """Writes what is before the bytes of a data frame."""
+    return bytes([_DATA, last]) + _uint(offset)
 
 
 def end(offset: int, trailers: Fields) -> bytes:

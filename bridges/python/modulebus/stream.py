@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import Protocol
 
 from . import frames
 
@@ -14,8 +15,10 @@ CHUNK = (32 << 10) - 64  # bytes of a body in one frame
 WINDOW = 256 << 10
 """How many bytes of a request's body may be under way. Beyond: the gateway waits for credit."""
 
-Send = Callable[[str, str, bytes], Awaitable[None]]
-"""Sends a frame: on a channel, "c" or "b", with this stream's token as the reply subject ("" for none)."""
+class Send(Protocol):
+    """Sends a frame, in pieces: on a channel, "c" or "b", with this stream's token as the reply subject ("" for none)."""
+
+    def __call__(self, channel: str, token: str, *frame: bytes | memoryview) -> Awaitable[None]: ...
 
 
 class StreamEnded(Exception):
@@ -36,6 +39,7 @@ class Stream:
         self.ended = False  # the gateway has sent all
         self.trailers: frames.Fields = []
         self._credit = window
+        self.chunk, self.window = CHUNK, WINDOW
         self.sent = 0
         self.done = False  # all was sent
         self._accepted = False
@@ -113,24 +117,24 @@ class Stream:
             await self.wait()
         piece = self._queue.pop(0)
         self._consumed += len(piece)
-        if not self.ended and self.granted - self._consumed <= WINDOW // 2:
-            await self.accept(self._consumed + WINDOW)
+        if not self.ended and self.granted - self._consumed <= self.window // 2:
+            await self.accept(self._consumed + self.window)
         return piece, bool(self._queue) or not self.ended
 
     async def write(self, body: bytes, last: bool) -> None:
         """Sends a piece of a body, as fast as there is credit. Raises StreamEnded."""
-        at = 0
+        at, view = 0, memoryview(body)
         while at < len(body):
             while not self.failed and self._credit <= self.sent:
                 await self.wait()
             if self._failure is not None:
                 raise StreamEnded(self._failure)
-            size = min(CHUNK, len(body) - at, self._credit - self.sent)
+            size = min(self.chunk, len(body) - at, self._credit - self.sent)
             self.done = last and at + size == len(body)
-            frame = frames.data(self.done, self.sent, body[at : at + size])
+            head, piece = frames.data_head(self.done, self.sent), view[at : at + size]
             self.sent += size
             at += size
-            await self._send("b", self.token, frame)
+            await self._send("b", self.token, head, piece)
         if last:
             await self.finish([])
 

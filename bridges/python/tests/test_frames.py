@@ -38,7 +38,7 @@ def test_response_of_the_protocol_page_is_written() -> None:
 
 
 def test_data_and_end_are_read_as_they_are_written() -> None:
-    assert frames.decode(frames.data(True, 300, b"x")) == frames.Data(True, 300, b"x")
+    assert frames.decode(frames.data_head(True, 300) + b"x") == frames.Data(True, 300, b"x")
     assert frames.decode(frames.end(5, [(b"a-b", b"c")])) == frames.End(5, [(b"A-B", b"c")])
     assert frames.decode(frames.credit(1 << 40)) == frames.Credit(1 << 40)
     reset = frames.Reset(frames.REFUSED, 503, "busy", retryable=True)

@@ -47,23 +47,35 @@ class Everything:
         return Refusal("M_FORBIDDEN", "admins stay out") if info.userinfo and info.userinfo.is_admin else None
 
 
+def said(text: str) -> None:
+    logging.getLogger("everything").warning(text)
+
+
 async def hello(request: Request) -> Response:
     return JSONResponse({"hello": request.query_params.get("name"), "proto": request.headers["x-forwarded-proto"]})
 
 
 async def download(request: Request) -> Response:
     async def pieces() -> Any:
-        for _ in range(256):
-            yield bytes(131_072)
+        try:
+            for _ in range(256):
+                yield bytes(131_072)
+        finally:
+            said("download ended")
 
     return StreamingResponse(pieces(), headers={"x-kind": "zeros"})
 
 
 async def upload(request: Request) -> Response:
     digest, size = hashlib.sha256(), 0
-    async for piece in request.stream():
-        digest.update(piece)
-        size += len(piece)
+    try:
+        async for piece in request.stream():
+            if not size:
+                said("upload began")
+            digest.update(piece)
+            size += len(piece)
+    finally:
+        said("upload ended")
     return JSONResponse({"size": size, "sha256": digest.hexdigest()})
 
 
@@ -74,7 +86,7 @@ async def events(request: Request) -> Response:
                 yield f"data: {i}\n\n"
                 await asyncio.sleep(0.01)
         finally:
-            logging.getLogger("everything").warning("events ended")
+            said("events ended")
 
     return StreamingResponse(pieces(), media_type="text/event-stream")
 
