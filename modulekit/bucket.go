@@ -21,16 +21,16 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// storeTimeout is how long one use of a store may take whose context ends later.
+// storeTimeout is how long one use of a store may take, unless its context ends earlier.
 const storeTimeout = 10 * time.Second
 
-// bucket is a JetStream key-value bucket that busd makes. It needs no consumers, which a module's permissions do not
-// allow, and is opened again when it is gone: NATS was restarted, and busd makes another.
+// bucket is a JetStream key-value bucket that busd makes. It uses no consumers, because a module's permissions do not
+// allow them. When the bucket is gone, because NATS was restarted, it is opened again, and busd makes another.
 type bucket struct {
 	nc      *nats.Conn
-	subject string                 // where busd is asked for it
+	subject string                 // where busd is asked to make it
 	lease   bool                   // which of the module's two it is
-	told    func(at string) string // where changes of the store are told
+	told    func(at string) string // the subject on which changes of the store are published
 
 	mu       sync.Mutex
 	stream   jetstream.Stream // nil until it is opened
@@ -69,7 +69,7 @@ func (b *bucket) open(ctx context.Context) (jetstream.Stream, error) {
 	return b.stream, nil
 }
 
-// make has busd make the bucket.
+// make asks busd to make the bucket.
 func (b *bucket) make(ctx context.Context) (name string, err error) {
 	made := &rosterv1.Bucket{}
 	if err := request(ctx, b.nc, b.subject, &rosterv1.OpenBucket{Lease: b.lease}, made); err != nil {
@@ -81,14 +81,14 @@ func (b *bucket) make(ctx context.Context) (name string, err error) {
 	return made.GetName(), nil
 }
 
-// forget has the bucket opened again at its next use.
+// forget makes the next use open the bucket again.
 func (b *bucket) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stream = nil
 }
 
-// use does something with the stream, once more with a bucket made anew if it is gone.
+// use calls do with the stream. If the bucket is gone, it makes a new one and calls do again.
 func (b *bucket) use(ctx context.Context, do func(context.Context, jetstream.Stream) error) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -113,7 +113,7 @@ func gone(err error) bool {
 		errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders)
 }
 
-// prefix is what the subjects of keys begin with.
+// prefix is the beginning of the subjects of keys.
 func prefix(s jetstream.Stream) string {
 	return "$KV." + strings.TrimPrefix(s.CachedInfo().Config.Name, "KV_") + "."
 }
@@ -133,7 +133,7 @@ func (b *bucket) Get(ctx context.Context, key string) (kitopts.Entry, error) {
 	return e, err
 }
 
-// last is Get that returns deletions, too.
+// last is Get, and returns deletions too.
 func (b *bucket) last(ctx context.Context, key string) (e kitopts.Entry, err error) {
 	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
 		m, err := s.GetLastMsgForSubject(ctx, prefix(s)+key)
@@ -156,7 +156,7 @@ func entryOf(key string, m *jetstream.RawStreamMsg) kitopts.Entry {
 	return e
 }
 
-// Write implements [kitopts.Bucket]. A key that was deleted counts as one that is not there.
+// Write implements [kitopts.Bucket]. A deleted key counts as one that does not exist.
 func (b *bucket) Write(ctx context.Context, key string, w kitopts.Write) (uint64, error) {
 	revision, err := b.publish(ctx, key, w)
 	if !errors.Is(err, ErrConflict) || *w.After != 0 {
@@ -171,7 +171,7 @@ func (b *bucket) Write(ctx context.Context, key string, w kitopts.Write) (uint64
 }
 
 func (b *bucket) publish(ctx context.Context, key string, w kitopts.Write) (revision uint64, err error) {
-	const attempts, wait = 1, 50 * time.Millisecond // beside those of use
+	const attempts, wait = 1, 50 * time.Millisecond // use tries again, too
 	opts := []jetstream.PublishOpt{jetstream.WithRetryAttempts(attempts), jetstream.WithRetryWait(wait)}
 	if w.After != nil {
 		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(*w.After))
@@ -257,7 +257,7 @@ func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (e
 }
 
 func listedEntry(prefix string, m *nats.Msg) kitopts.Entry {
-	sequence, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64) // Both are what the server wrote.
+	sequence, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64) // The server wrote both.
 	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
 	key := strings.TrimPrefix(m.Header.Get("Nats-Subject"), prefix)
 	return entryOf(key, &jetstream.RawStreamMsg{Sequence: sequence, Time: at, Header: m.Header, Data: m.Data})
@@ -301,7 +301,8 @@ func (b *bucket) Watch(ctx context.Context, changed func(key string)) error {
 	return nil
 }
 
-// relist reports, until ctx ends, that any key may have changed when NATS was away or the bucket was made anew.
+// relist reports that any key may have changed, each time that NATS was away or the bucket was made anew, until ctx
+// ends.
 func (b *bucket) relist(ctx context.Context, sub *nats.Subscription, changed func(key string)) {
 	defer b.addWatcher(changed)()
 	defer func() { _ = sub.Unsubscribe() }() // It fails only when the connection is closed.
@@ -334,7 +335,7 @@ func (b *bucket) addWatcher(changed func(key string)) (remove func()) {
 	}
 }
 
-// request asks busd.
+// request sends busd a request and waits for the reply.
 func request(ctx context.Context, nc *nats.Conn, subject string, req, reply proto.Message) error {
 	data, err := wire.Encode(req, wire.Binary)
 	if err != nil {

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// ConfigError is what ParseConfig returns for a configuration that is refused. The operator is told the module, the path
+// ConfigError is the error with which ParseConfig refuses a configuration. The operator is told the module, the path
 // and the reason. A configuration may hold secrets, so Reason must not repeat values.
 type ConfigError struct {
-	// Path is where in the module's config, such as "deny[0]"; empty for the whole of it.
+	// Path is a place in the module's config, such as "deny[0]"; empty for all of it.
 	Path string
 
 	// Reason says what is wrong there, and what to do.
@@ -49,7 +49,7 @@ func configError(err error) *ConfigError {
 	case errors.As(err, &config):
 		return config
 	case errors.As(err, &mistyped):
-		kind, _, _ := strings.Cut(mistyped.Value, " ") // A number that does not fit comes with its value.
+		kind, _, _ := strings.Cut(mistyped.Value, " ") // For a number that does not fit, Value ends with the number.
 		return &ConfigError{mistyped.Field, fmt.Sprintf("must be of type %s, not %s", mistyped.Type, kind)}
 	}
 	if key, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {

@@ -10,8 +10,8 @@ import (
 	"github.com/modulebus/modulebus/internal/credentials"
 )
 
-// checkCredentials says what is wrong with the credentials file, before NATS does it in other words. A file that others can
-// read is used, and the log warns.
+// checkCredentials returns what is wrong with the credentials file, more clearly than NATS would. A file that other
+// users can read is used, and the log warns of it.
 func (s *settings) checkCredentials() error {
 	if s.credentials == "" {
 		return nil

@@ -15,15 +15,17 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// reader takes records of decisions.
+// reader is the module's function that reads records of decisions.
 type reader func(context.Context, *decision.Batch) error
 
-// ReadDecisions has read called with the records of all decisions of the homeserver, from now on: for what reports them, or
-// counts them. The operator must grant the scope decisions.read to the module, else nothing comes.
+// ReadDecisions makes the kit call read with the records of all later decisions of the homeserver, so that the module
+// can report or count them. The operator must grant the module the scope decisions.read; without it, read is never
+// called.
 //
-// Each batch goes to one worker, and the next one when read has returned; it has 30 seconds. A module that is slower than
-// decisions are made misses some, and Lost of the next batch says how many. Nothing comes twice. Where several busd serve the
-// homeserver, each hands over its own, and read may be called concurrently. Errors and panics of read are logged.
+// Each batch goes to one worker. read has 30 seconds for it, and the next batch comes when read has returned. A module
+// that is slower than decisions are made misses some, and Lost of the next batch says how many. No record comes twice.
+// If several busd serve the homeserver, each sends its own records, and read may be called concurrently. Errors and
+// panics of read are logged.
 //
 // It may only be called while the module is constructed, and once.
 func (api *ModuleAPI) ReadDecisions(read func(context.Context, *decision.Batch) error) {
@@ -33,13 +35,13 @@ func (api *ModuleAPI) ReadDecisions(read func(context.Context, *decision.Batch) 
 	api.read = read
 }
 
-// handOver calls the module.
+// handOver calls the module's function with a batch.
 func (r reader) handOver(ctx context.Context, b *decision.Batch, log *zerolog.Logger) (err error) {
 	defer responder.Recover(&err, log, "ReadDecisions", "", nil)
 	return r(ctx, b)
 }
 
-// readDecisions takes a batch from busd.
+// readDecisions answers busd's message with a batch.
 func (w *worker) readDecisions(read reader, m *nats.Msg) responder.Answer {
 	b := &decision.Batch{}
 	if err := json.Unmarshal(m.Data, b); err != nil {
@@ -54,7 +56,7 @@ func (w *worker) readDecisions(read reader, m *nats.Msg) responder.Answer {
 	return responder.Answer{}
 }
 
-// readsDecisions listens for batches.
+// readsDecisions adds the subject of batches to those that the instance listens to.
 func (i *instance) readsDecisions(server subjects.Server) {
 	if i.api.read != nil {
 		i.queue(server.Decisions(i.api.options.Module), target{name: "decisions", read: i.api.read})

@@ -12,7 +12,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// answering is the module with answers beside those that New registers.
+// answering returns the module with more callbacks than New registers.
 func (m Module[C]) answering(answers map[*subjects.Declaration]kitopts.Answer) Module[C] {
 	construct := m.New
 	m.New = func(c C, api *ModuleAPI) error {
@@ -24,7 +24,7 @@ func (m Module[C]) answering(answers map[*subjects.Declaration]kitopts.Answer) M
 	return m
 }
 
-// detach constructs a module that is on no bus, and hands it over.
+// detach constructs a module that is not connected to a bus, and passes it to the test.
 func detach[C any](m Module[C], o Options, internal kitopts.Module) error {
 	i, err := build(m, o, internal.Host, &rosterv1.Entry{Config: internal.Config})
 	if err == nil {

@@ -15,32 +15,32 @@ const pieceSize = 128 << 10
 // ErrNoContent is the error of reading a file whose content the homeserver did not give.
 var ErrNoContent = errors.New("modulekit: the homeserver gave no content for the file")
 
-// ahead is how many pieces of a file are asked for at once, behind one that was as large as was asked: in the time in which one
-// comes, the others are on their way.
+// ahead is how many pieces of a file are asked for at once, after a first piece that was as large as asked. While one
+// piece is read, the others are on their way.
 const ahead = 4
 
-// OpenFile returns a reader of the file that a request is about. Each Read fetches what it needs from the homeserver, and
-// blocks until that is there or ctx ends. What is behind the first 128 KiB comes past NATS where the homeserver is on this machine
-// (see ADR 72), and else up to four pieces at once. The content can be read until the request is answered. The reader is for
-// one goroutine.
+// OpenFile returns a reader of the file that a request is about. Each Read fetches what it needs from the homeserver,
+// and blocks until that has arrived or ctx ends. After the first 128 KiB, the content comes without NATS if the
+// homeserver is on this machine (see ADR 72), and otherwise in up to four pieces at once. The content can be read until
+// the request is answered. The reader may be used by one goroutine at a time.
 func (api *ModuleAPI) OpenFile(ctx context.Context, w *callbacksv1.FileWrapper) io.Reader {
 	return &fileReader{ctx: ctx, host: api.host, subject: w.GetSubject(), size: pieceSize}
 }
 
 type fileReader struct {
-	ctx     context.Context //nolint:containedctx // A reader has nowhere else to take it from.
+	ctx     context.Context //nolint:containedctx // Read has no parameter for it.
 	host    kitopts.Host
 	subject string
 	size    int            // of pieces, as the homeserver gives them
 	offset  int64          // of the next piece that is read
-	asked   []<-chan piece // what was asked for from there on
+	asked   []<-chan piece // the pieces that were asked for, from there on
 	more    int            // how many pieces are asked for at once; 0 for one
-	near    *nearFile      // nil where it is read over NATS
-	piece   []byte         // what has come and was not read yet
+	near    *nearFile      // nil if it is read over NATS
+	piece   []byte         // what has arrived and is not read yet
 	err     error
 }
 
-// piece is some of a file, or why there is none.
+// piece is a part of a file, or the error of fetching it.
 type piece struct {
 	data []byte
 	err  error
@@ -74,7 +74,7 @@ func (r *fileReader) next() ([]byte, error) {
 		return nil, got.err
 	case n == 0:
 		return nil, io.EOF
-	case n < r.size: // What was asked for after it begins too late, unless the file ends.
+	case n < r.size: // The pieces that were asked for after it begin too late, unless the file ends here.
 		r.asked, r.size, r.more = nil, n, 1
 	default:
 		r.more = ahead
@@ -83,9 +83,9 @@ func (r *fileReader) next() ([]byte, error) {
 	return got.data, nil
 }
 
-// nearby returns what comes next past NATS. It fails where nothing does: what is left comes over NATS.
+// nearby returns the next bytes of the file without NATS. If it fails, the rest of the file is read over NATS.
 func (r *fileReader) nearby() ([]byte, error) {
-	if r.offset == pieceSize { // The file is not a small one.
+	if r.offset == pieceSize { // The file is larger than one piece.
 		r.near = reachFile(r.ctx, r.subject, r.offset)
 	}
 	if r.near == nil {
@@ -101,14 +101,14 @@ func (r *fileReader) nearby() ([]byte, error) {
 
 var errNotNear = errors.New("modulekit: the file does not come past NATS")
 
-// ask asks for the next piece, and for some more where the file seems to go on.
+// ask asks for the next piece, and for more pieces if the file seems to go on.
 func (r *fileReader) ask() {
 	for len(r.asked) < max(1, r.more) {
 		r.asked = append(r.asked, r.fetch(r.offset+int64(len(r.asked)*r.size)))
 	}
 }
 
-// fetch asks for one piece. Its goroutine ends with the answer, or with ctx, whether or not somebody still reads.
+// fetch asks for one piece. Its goroutine ends with the answer or with ctx, even if the reader is not used any more.
 func (r *fileReader) fetch(offset int64) <-chan piece {
 	came := make(chan piece, 1)
 	size := uint32(r.size)

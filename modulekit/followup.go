@@ -13,8 +13,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// follow waits for one kind of follow-up, so that the module is always told: by the homeserver, or in its place when
-// nothing was heard in time. A nil follow does nothing.
+// follow waits for one kind of follow-up, so that the module always hears the end of what it answered: from the
+// homeserver, or, if the homeserver says nothing in time, from follow. A nil follow does nothing.
 type follow struct {
 	api *ModuleAPI
 	up  handler
@@ -24,7 +24,7 @@ type follow struct {
 	closed  bool
 }
 
-// linkFollowUps gives callbacks and their follow-ups what they share, where the module registered both.
+// linkFollowUps gives each callback and its follow-up a common follow, if the module registered both.
 func (api *ModuleAPI) linkFollowUps() {
 	follows := map[*subjects.Declaration]*follow{}
 	for d, h := range api.handlers {
@@ -45,18 +45,17 @@ func (api *ModuleAPI) linkFollowUps() {
 	}
 }
 
-// stopFollowUps ends all waiting: the worker ends, and what it knew of them with it. What the module is being told already
-// goes on.
+// stopFollowUps ends all waiting, because the worker ends. A follow-up that the module is being told already goes on.
 func (api *ModuleAPI) stopFollowUps() {
 	for _, h := range api.handlers {
 		h.follow.close()
 	}
 }
 
-// teller has the module told of something when there is room for it, or calls refused, which must not block.
+// teller calls tell when the module has room for it, or calls refused, which must not block.
 type teller func(tell func(context.Context), refused func())
 
-// tellAtOnce is the teller of a module that is on no bus.
+// tellAtOnce is the teller of a module that is not connected to a bus.
 func tellAtOnce(tell func(context.Context), _ func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -68,11 +67,12 @@ const (
 	// lost.
 	maxPending = 4096
 
-	patience = 10 * time.Second       // for the module to take in that a follow-up was lost
-	tryAgain = 100 * time.Millisecond // until a module that was busy is told
+	patience = 10 * time.Second       // for the module to handle a lost follow-up
+	tryAgain = 100 * time.Millisecond // until a busy module is told again
 )
 
-// adoptFollowUps waits for what the instance before this one waited for: follow-ups come here from now on.
+// adoptFollowUps waits for the follow-ups that the previous instance waited for. They come to this instance from now
+// on.
 func (api *ModuleAPI) adoptFollowUps(old *ModuleAPI) {
 	for _, h := range old.handlers {
 		for _, token := range h.follow.close() {
@@ -81,7 +81,7 @@ func (api *ModuleAPI) adoptFollowUps(old *ModuleAPI) {
 	}
 }
 
-// close ends all waiting, and returns what was waited for.
+// close ends all waiting, and returns the tokens that were waited for.
 func (f *follow) close() (tokens []string) {
 	if f == nil {
 		return nil
@@ -97,8 +97,8 @@ func (f *follow) close() (tokens []string) {
 	return tokens
 }
 
-// expect returns an answer that will be followed up with what that takes, and starts to wait for it. The answer may be one
-// that the module gives again and again, so it is only read.
+// expect returns the answer with the token and the worker that the follow-up must name, and begins to wait for the
+// follow-up. The module may give the same answer many times, so the answer is copied, not changed.
 func (f *follow) expect(callback *subjects.Declaration, answer proto.Message) proto.Message {
 	d := declared.Of(callback)
 	if f == nil || d.FromWorker == nil || answer == nil || !answer.ProtoReflect().IsValid() || proto.Size(answer) == 0 {
@@ -126,7 +126,7 @@ func (f *follow) wait(token string) {
 	if f.closed || len(f.pending) >= maxPending {
 		return
 	}
-	if before := f.pending[token]; before != nil { // A token of the module's that it gave before.
+	if before := f.pending[token]; before != nil { // The module chose the token, and has used it before.
 		before.Stop()
 	}
 	within := time.Duration(f.up.callback.Options.GetWithinMs()) * time.Millisecond
@@ -152,14 +152,14 @@ func (f *follow) take(token string) (waiting bool) {
 	return waiting
 }
 
-// lost tells the module that a follow-up did not come. A module that is busy is told later.
+// lost tells the module that a follow-up did not come. A busy module is told later.
 func (f *follow) lost(token string) {
 	if f.take(token) {
 		f.api.tell(func(ctx context.Context) { f.report(ctx, token) }, func() { f.later(token) })
 	}
 }
 
-// later is lost, after a while.
+// later calls lost again after tryAgain.
 func (f *follow) later(token string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

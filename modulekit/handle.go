@@ -14,7 +14,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// handle is the one path that every request for a callback takes: bytes in, bytes out, or a failure.
+// handle handles every request for a callback: it decodes it, calls the module, and returns the encoded answer, or a
+// failure.
 func (h handler) handle(ctx context.Context, data []byte, in wire.Mapping, log *zerolog.Logger) (reply []byte, failed *wire.Failure) {
 	req := h.callback.NewRequest()
 	if err := wire.Decode(data, in, req); err != nil {
@@ -36,7 +37,7 @@ func (h handler) handle(ctx context.Context, data []byte, in wire.Mapping, log *
 	return reply, nil
 }
 
-// answer calls the module. A panic goes no further, and what it was about stays in the module's own log.
+// answer calls the module. A panic becomes a failure, and its value and stack stay in the module's own log.
 func (h handler) answer(ctx context.Context, req proto.Message, log *zerolog.Logger) (proto.Message, *wire.Failure) {
 	answer, err := h.guarded(ctx, req, log)
 	if err != nil {
@@ -50,14 +51,14 @@ func (h handler) guarded(ctx context.Context, req proto.Message, log *zerolog.Lo
 	return h.call(ctx, req)
 }
 
-// failure is what an error becomes, without the secrets of the request.
+// failure makes a failure of the module's error, without the secrets of the request.
 func (h handler) failure(ctx context.Context, err error, req proto.Message, log *zerolog.Logger) *wire.Failure {
 	if _, ok := errors.AsType[*responder.PanicError](err); ok {
 		return &wire.Failure{Kind: rosterv1.FailureKind_PANIC, Text: "see the module's log"}
 	}
 	text := redact.Text(err.Error(), req)
 	level := zerolog.WarnLevel
-	if errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) { // Nobody waits for it any more.
+	if errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled) { // The answer is no longer wanted.
 		level = zerolog.DebugLevel
 	}
 	log.WithLevel(level).Str("callback", h.callback.FullName()).Str(zerolog.ErrorFieldName, text).Msg("callback failed")
@@ -72,7 +73,7 @@ type handler struct {
 	callback *subjects.Declaration
 	call     func(context.Context, proto.Message) (proto.Message, error) // nil for a callback that the module leaves out
 	needs    *rosterv1.Needs                                             // nil for none
-	follow   *follow                                                     // nil where nothing is followed up
+	follow   *follow                                                     // nil without a follow-up
 }
 
 func bind[Request, Reply proto.Message](

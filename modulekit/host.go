@@ -20,7 +20,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// host is what a module on NATS reaches. It implements [kitopts.Host].
+// host is the homeserver and busd as a module on NATS reaches them. It implements [kitopts.Host].
 type host struct {
 	nc     *nats.Conn
 	server subjects.Server
@@ -59,7 +59,7 @@ func (h *host) call(ctx context.Context, m *subjects.Method, data []byte) (proto
 		text := "no homeserver serves the Module API: is homeserver.url set in busd.yaml?"
 		return nil, &MatrixError{Status: http.StatusServiceUnavailable, Errcode: matrix.Unknown, Text: text}
 	case err != nil:
-		_ = h.nc.Publish(h.server.APICancel(h.module), []byte(name)) // The deadline covers what is lost.
+		_ = h.nc.Publish(h.server.APICancel(h.module), []byte(name)) // If it is lost, the deadline ends the call.
 		return nil, err
 	}
 	if e := wire.MatrixErrorOf(msg); e != nil {
@@ -69,9 +69,9 @@ func (h *host) call(ctx context.Context, m *subjects.Method, data []byte) (proto
 	return reply, wire.DecodeMessage(msg, reply)
 }
 
-// left is the time that ctx has, in milliseconds.
+// left is how long ctx still lasts, in milliseconds.
 func left(ctx context.Context) string {
-	deadline, _ := ctx.Deadline() // It has one.
+	deadline, _ := ctx.Deadline() // It always has one.
 	return strconv.FormatUint(uint64(max(1, wire.Milliseconds(time.Until(deadline)))), 10)
 }
 
@@ -83,7 +83,7 @@ func (h *host) Bucket(ctx context.Context) (kitopts.Bucket, error) {
 
 const busyPause = 5 * time.Millisecond // before a homeserver that is busy is asked for a piece again
 
-// ReadFile implements [kitopts.Host]. It asks again as long as the homeserver is busy.
+// ReadFile implements [kitopts.Host]. While the homeserver is busy, it asks again.
 func (h *host) ReadFile(ctx context.Context, subject string, offset int64, length uint32) ([]byte, error) {
 	req, err := wire.Encode(&rosterv1.ReadFile{Offset: offset, Length: length}, wire.Binary)
 	if err != nil {

@@ -26,7 +26,7 @@ type instance struct {
 	targets map[string]target // by subject
 }
 
-// target is what one subject leads to: a callback, or a web resource.
+// target is the callback or the web resource that one subject is for.
 type target struct {
 	name    string // the callback's full name, or the path
 	handler handler
@@ -106,7 +106,7 @@ func (i *instance) queue(subject string, t target) {
 	i.targets[subject] = t
 }
 
-// timeoutOf is how long the module may take for a callback; the entry says so for all of them.
+// timeoutOf is how long the module may take for a callback, by its entry.
 func timeoutOf(entry *rosterv1.Entry, d *subjects.Declaration) time.Duration {
 	ms, ok := entry.GetTimeoutsMs()[d.FullName()]
 	if !ok {
@@ -115,7 +115,7 @@ func timeoutOf(entry *rosterv1.Entry, d *subjects.Declaration) time.Duration {
 	return wire.FromMilliseconds(ms)
 }
 
-// parse returns a [*ConfigError] for any configuration that is refused, be it by a panic.
+// parse returns a [*ConfigError] for any configuration that is refused, even if ParseConfig panics.
 func parse[C any](m Module[C], raw json.RawMessage, log *zerolog.Logger) (C, error) {
 	if len(raw) == 0 {
 		raw = json.RawMessage("{}")

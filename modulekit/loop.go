@@ -17,9 +17,9 @@ import (
 // time.
 const LeaderLease = 15 * time.Second
 
-const renewals = 3 // in the time of a lease
+const renewals = 3 // per lease
 
-// loopTime is how long a looping background call may go on after its context has ended. Beyond: nothing waits for it any more, it runs
+// loopTime is how long the worker waits for a looping background call whose context has ended. Beyond: the call runs on
 // beside what comes next, and the log says so.
 const loopTime = 2 * time.Second
 
@@ -53,7 +53,7 @@ func (api *ModuleAPI) loop(l loop) {
 	api.loops = append(api.loops, l)
 }
 
-// startLoops runs the loops of an instance until the returned function is called, which waits for them a while.
+// startLoops runs the loops of an instance until stop is called. stop waits for them, at most loopTime.
 func (api *ModuleAPI) startLoops(ctx context.Context, c *candidate) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var owned sync.WaitGroup
@@ -105,7 +105,7 @@ func (l loop) guarded(ctx context.Context, log *zerolog.Logger) (err error) {
 // lead waits to lead, runs the loops as long as this worker does, and waits again.
 func (api *ModuleAPI) lead(ctx context.Context, c *candidate, loops []loop) {
 	select {
-	case c.turn <- struct{}{}: // Loops of an earlier configuration may still be running: one leads, here as elsewhere.
+	case c.turn <- struct{}{}: // Loops of an earlier configuration may still be running: only one set of loops leads, in this process too.
 	case <-ctx.Done():
 		return
 	}
@@ -125,7 +125,7 @@ func (api *ModuleAPI) lead(ctx context.Context, c *candidate, loops []loop) {
 	}
 }
 
-// runLed runs the loops until ctx ends or this worker leads no more.
+// runLed runs the loops until ctx ends or this worker no longer leads.
 func (api *ModuleAPI) runLed(ctx context.Context, c *candidate, loops []loop) {
 	ctx, cancel := context.WithCancel(ctx)
 	var owned sync.WaitGroup
@@ -134,7 +134,7 @@ func (api *ModuleAPI) runLed(ctx context.Context, c *candidate, loops []loop) {
 	}
 	for ctx.Err() == nil && c.leads() {
 		pause(ctx, c.lease/renewals)
-		_ = c.stand(ctx) // What cannot be renewed runs out.
+		_ = c.stand(ctx) // A lease that cannot be renewed expires.
 	}
 	cancel()
 	owned.Wait()
@@ -149,14 +149,14 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// candidate is a worker that leads if it can. The lease is a key that the server forgets when it is not renewed.
+// candidate is a worker that tries to lead. The lease is a key that the server deletes when it is not renewed in time.
 type candidate struct {
 	worker   string
-	turn     chan struct{} // has a place for the one that stands
+	turn     chan struct{} // has a place for the one set of loops that leads
 	lease    time.Duration
 	bucket   kitopts.Bucket
 	revision uint64    // of the lease, 0 if this worker does not have it
-	until    time.Time // as this worker's own clock has it, and earlier than the server's
+	until    time.Time // end of the lease by this worker's clock, earlier than by the server's
 }
 
 func newCandidate(worker string, lease time.Duration, b kitopts.Bucket) *candidate {
@@ -167,8 +167,8 @@ const leader = "leader"
 
 func (c *candidate) leads() bool { return time.Now().Before(c.until) }
 
-// stand takes the lease if it is free, and renews it if this worker has it. When the bucket was made anew, the lease that
-// this worker had is not there any more, and is taken again the next time.
+// stand takes the lease if it is free, and renews it if this worker has it. If the bucket was made anew, this worker's
+// lease is gone, and the next call takes it again.
 func (c *candidate) stand(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.lease/renewals)
 	defer cancel()
@@ -178,14 +178,14 @@ func (c *candidate) stand(ctx context.Context) error {
 	switch {
 	case err == nil:
 		c.revision, c.until = revision, until
-	case errors.Is(err, ErrConflict): // Another leads, or this worker's lease is gone.
+	case errors.Is(err, ErrConflict): // Another worker leads, or this worker's lease is gone.
 		c.revision = 0
 		return nil
 	}
 	return err
 }
 
-// resign gives the lease back, so that another worker need not wait for its end.
+// resign returns the lease, so that another worker need not wait for it to expire.
 func (c *candidate) resign() {
 	if c.revision == 0 {
 		return
@@ -194,5 +194,5 @@ func (c *candidate) resign() {
 	defer cancel()
 	had := c.revision
 	c.revision, c.until = 0, time.Time{}
-	_, _ = c.bucket.Write(ctx, leader, kitopts.Write{Delete: true, After: &had}) // It runs out by itself.
+	_, _ = c.bucket.Write(ctx, leader, kitopts.Write{Delete: true, After: &had}) // If this fails, the lease expires.
 }

@@ -42,10 +42,11 @@ const (
 //	--nats-key     MODULEBUS_NATS_KEY     a PEM file with its key
 //	--log-level    MODULEBUS_LOG_LEVEL    default info
 //
-// SIGTERM and SIGINT drain the module. A second SIGINT ends it at once, and so does another SIGTERM a second or more after
-// the first; one within a second is ignored. So does the time: what still holds up the process 12 s after the first, in NATS or in the
-// module, is cut off. The exit status is 0 when the module drained, 143 when it was ended before, 78 when its configuration was
-// refused, 2 when its flags are wrong, and 1 otherwise, such as when the connection to NATS ended for good. Logs go to stderr.
+// SIGTERM and SIGINT drain the module. A second SIGINT ends it at once, and so does another SIGTERM a second or more
+// after the first; one within a second is ignored. 12 s after the first signal the process ends in any case, whatever
+// still holds it up. The exit status is 0 when the module drained, 143 when it was ended before, 78 when its
+// configuration was refused, 2 when its flags are wrong, and 1 otherwise, such as when the connection to NATS ended for
+// good. Logs go to stderr.
 func Main[Config any](m Module[Config]) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -54,11 +55,11 @@ func Main[Config any](m Module[Config]) {
 	os.Exit(execute(ctx, m, os.Args[1:], os.Getenv, os.Stderr))
 }
 
-// sameBreath is how long another SIGTERM means what the first did: timeout(1) and service managers send it twice.
+// sameBreath is how long after the first SIGTERM another one is ignored: timeout(1) and service managers send it twice.
 const sameBreath = time.Second
 
-// lastTime is how long after the first signal a module may go on: its drain, and two seconds to end the rest. Beyond: it is ended,
-// whatever holds it up, since nobody else may be there to do it.
+// lastTime is how long after the first signal a module may run: its drain, and two seconds to end the rest. Beyond: the
+// process exits, because no supervisor may be there to end it.
 const lastTime = drainTimeout + 2*time.Second
 
 // obey drains at the first signal, and ends at a later one, or when draining takes too long.
@@ -79,7 +80,7 @@ func obey(signals <-chan os.Signal, drain, end func()) {
 	}
 }
 
-// settings are what Main is told.
+// settings are what Main's flags and environment variables say.
 type settings struct {
 	nats, credentials, ca, cert, key, level string
 	options                                 Options
@@ -112,14 +113,14 @@ func execute[C any](ctx context.Context, m Module[C], args []string, env func(st
 // flushTime is how long the last spans may take to be sent. Beyond: they are lost.
 const flushTime = 2 * time.Second
 
-// flush has a provider of spans send the last ones.
+// flush makes a provider of spans send the last ones.
 func flush(p trace.TracerProvider) {
 	if sdk, ok := p.(interface {
 		Shutdown(ctx context.Context) error
 	}); ok {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 		defer cancel()
-		_ = sdk.Shutdown(ctx) // OpenTelemetry's own error handler hears of it.
+		_ = sdk.Shutdown(ctx) // OpenTelemetry's error handler reports it.
 	}
 }
 
@@ -141,7 +142,7 @@ func parseFlags(args []string, env func(string) string, stderr io.Writer) (*sett
 		{&s.level, "log-level", "MODULEBUS_LOG_LEVEL", "info", "trace, debug, info, warn or error"},
 	} {
 		flags.StringVar(f.to, f.name, f.value, f.use+" ($"+f.variable+")")
-		*f.to = cmp.Or(env(f.variable), f.value) // Not as the default, which is printed: it may hold a password.
+		*f.to = cmp.Or(env(f.variable), f.value) // Not the flag's default, which is printed: the variable may hold a password.
 	}
 	if err := flags.Parse(args); err != nil {
 		flags.SetOutput(stderr)
@@ -171,7 +172,8 @@ func (s *settings) check(stderr io.Writer) error {
 	return nil
 }
 
-// isURL reports whether each of the URLs can be read, because errors about one that cannot would repeat its password.
+// isURL reports whether each URL of the list can be parsed. It is checked first because nats.go's error would repeat
+// the URL's password.
 func isURL(list string) bool {
 	for server := range strings.SplitSeq(list, ",") {
 		server = strings.TrimSpace(server)
@@ -224,7 +226,7 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 	}
 }
 
-// permanent reports whether trying again is no use.
+// permanent reports whether trying again is useless.
 func permanent(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, os.ErrNotExist)
 }

@@ -21,16 +21,16 @@ const (
 	retry       = time.Second     // between questions that found no busd, or no entry
 )
 
-// membership is what a worker has to do with busd: its entry, joining, and leaving.
+// membership is a worker's relation to busd: it gets its entry, joins, and leaves.
 type membership struct {
 	*worker
 	changes   chan *nats.Msg
 	sub       *nats.Subscription
 	connected chan nats.Status // tells when the connection is there again
 	service   micro.Service
-	refused   *rosterv1.ConfigError // the latest configuration's, when it was not taken
-	said      string                // what was last logged about busd, so that it is not said twice
-	problems  []string              // what busd last did not accept, likewise
+	refused   *rosterv1.ConfigError // why the latest configuration was refused; nil if it was not
+	said      string                // what was last logged about busd, so that it is not logged twice
+	problems  []string              // what busd last did not accept, for the same reason
 	stale     bool                  // the entry may have changed while NATS was away
 }
 
@@ -62,7 +62,7 @@ func (m *membership) close() {
 	}
 }
 
-// awaitEntry waits until busd is there and lists the module. When ctx ends, so does the wait, and the error is its own.
+// awaitEntry waits until busd answers and lists the module, or returns ctx's error when ctx ends.
 func (m *membership) awaitEntry(ctx context.Context) (*rosterv1.Entry, error) {
 	for {
 		entry := &rosterv1.Entry{}
@@ -80,7 +80,7 @@ func (m *membership) awaitEntry(ctx context.Context) (*rosterv1.Entry, error) {
 	}
 }
 
-// say logs once what the module waits for.
+// say logs what the module waits for, once.
 func (m *membership) say(err error, listed bool) {
 	text := ""
 	switch {
@@ -114,7 +114,7 @@ func configErrorOf(err error) *rosterv1.ConfigError {
 // shortest is the least time between two joins, whatever the entry says.
 const shortest = 500 * time.Millisecond
 
-// run joins, joins again as long as ctx lasts, and takes over what changes.
+// run joins, again and again until ctx ends, and applies changes of the entry.
 func (m *membership) run(ctx context.Context, entry *rosterv1.Entry) {
 	every := max(wire.FromMilliseconds(entry.GetJoinEveryMs()), shortest)
 	for {
@@ -133,7 +133,7 @@ func (m *membership) run(ctx context.Context, entry *rosterv1.Entry) {
 				m.change(changed)
 			}
 		case <-m.connected:
-			m.refusals.forget() // NATS has subscribed again what there is, and says so again.
+			m.refusals.forget() // The client has subscribed again, and NATS reports refused subscriptions again.
 			m.stale = true
 		case <-m.refusals.news:
 		case <-time.After(pause):
@@ -141,7 +141,7 @@ func (m *membership) run(ctx context.Context, entry *rosterv1.Entry) {
 	}
 }
 
-// catchUp takes over what changed while NATS was away.
+// catchUp applies changes of the entry that were made while NATS was away.
 func (m *membership) catchUp(ctx context.Context) {
 	entry := &rosterv1.Entry{}
 	if m.ask(ctx, m.server.Entry(m.options.Module), nil, entry) == nil {
@@ -150,7 +150,7 @@ func (m *membership) catchUp(ctx context.Context) {
 	}
 }
 
-// join reports whether busd answered.
+// join joins, and reports whether busd answered.
 func (m *membership) join(ctx context.Context) bool {
 	join := proto.CloneOf(m.instance.Load().join)
 	join.ConfigError = m.refused
@@ -170,10 +170,10 @@ func (m *membership) join(ctx context.Context) bool {
 	return err == nil
 }
 
-// change takes over a new entry. A configuration that is refused leaves the running instance as it is.
+// change applies a new entry. If the configuration is refused, the running instance stays.
 func (m *membership) change(entry *rosterv1.Entry) {
 	if !entry.GetListed() {
-		return // The next join says what is to be said.
+		return // The next join logs it.
 	}
 	old := m.instance.Load()
 	next := newInstance(old.api, m.version, entry)
@@ -194,7 +194,7 @@ func (m *membership) change(entry *rosterv1.Entry) {
 
 func (m *membership) leave() {
 	if !m.nc.IsConnected() {
-		return // It is known.
+		return // It is logged already.
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), busdTimeout)
 	defer cancel()

@@ -42,16 +42,17 @@ type Module[Config any] struct {
 	// old one, when the operator changes the configuration.
 	New func(config Config, api *ModuleAPI) error
 
-	// TracerProvider gets a span for each question that the module answers, for each call of the Module API that it makes, and
-	// for each request for its web resources: parts of the trace that the homeserver, or busd, has begun. Contexts carry the
-	// trace without a provider, too. [Main] calls its Shutdown, as that of OpenTelemetry's SDK has one, when the module has
-	// drained. Default: none. Package modulekit/traces has one that goes by the variables OTEL_….
+	// TracerProvider gets a span for each question that the module answers, for each call of the Module API that it makes,
+	// and for each request for its web resources: parts of the trace that the homeserver, or busd, has begun. Contexts
+	// carry the trace without a provider, too. If it has a method Shutdown, as OpenTelemetry's SDK has, [Main] calls it
+	// when the module has drained. Default: none. Package modulekit/traces has one that is configured by the variables
+	// OTEL_….
 	TracerProvider trace.TracerProvider
 }
 
 const drainTimeout = 10 * time.Second
 
-// Options are the options of [Run]. ServerName and Module are required.
+// Options configure [Run]. ServerName and Module are required.
 type Options struct {
 	// ServerName is the homeserver's, such as example.com.
 	ServerName string

@@ -18,10 +18,10 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// ModuleAPI connects a module with its homeserver. New gets it, and registers the module's callbacks, web resources and loops
-// with it; the methods for that may be called only by the goroutine of New, until New returns. All other methods may be called
-// at any time, concurrently. Those that call the homeserver block until it has answered or ctx ends, 60 s at most; where the
-// homeserver, or busd, answered with an error, theirs wraps a [*MatrixError].
+// ModuleAPI connects a module with its homeserver. New gets it, and registers the module's callbacks, web resources and
+// loops with it; the methods for that may be called only by the goroutine of New, until New returns. All other methods
+// may be called at any time, concurrently. Those that call the homeserver block until it has answered or ctx ends, 60 s
+// at most. If the homeserver, or busd, answers with an error, the method's error wraps a [*MatrixError].
 type ModuleAPI struct {
 	options  Options
 	host     kitopts.Host
@@ -41,7 +41,7 @@ func (api *ModuleAPI) ServerName() string { return api.options.ServerName }
 // Name is the module's, as the operator's roster has it.
 func (api *ModuleAPI) Name() string { return api.options.Module }
 
-// Worker names this process among the module's workers. Another start has another name.
+// Worker names this process among the module's workers. By default, each start has another name.
 func (api *ModuleAPI) Worker() string { return api.options.Worker }
 
 // Log is the module's logger. Do not log secrets: passwords, tokens, addresses.
@@ -67,7 +67,7 @@ func (api *ModuleAPI) RegisterWebResource(path string, h http.Handler) {
 
 func (api *ModuleAPI) problem(err error) { api.problems = append(api.problems, err) }
 
-// register takes the callbacks of a category that are implemented.
+// register registers the callbacks of a category that the module implements.
 func (api *ModuleAPI) register(c *subjects.Category, handlers []handler) {
 	implemented := 0
 	for _, h := range handlers {
@@ -99,8 +99,8 @@ func newAPI(o Options, h kitopts.Host) *ModuleAPI {
 // MatrixError is the error of a call of the Module API that the homeserver, or busd, answered with an error.
 type MatrixError = matrix.Error
 
-// callHomeserver is the one path that every method of the Module API takes. It blocks until the reply is there or ctx ends,
-// [wire.CallTimeout] at most. It may be called concurrently, from inside callbacks and web resources, too.
+// callHomeserver makes the calls of every method of the Module API. It blocks until the reply has arrived or ctx ends,
+// at most [wire.CallTimeout]. It may be called concurrently, and from callbacks and web resources.
 func callHomeserver[Request, Reply proto.Message](
 	ctx context.Context, api *ModuleAPI, m subjects.APIMethod[Request, Reply], req Request,
 ) (Reply, error) {

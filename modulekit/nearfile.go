@@ -10,20 +10,22 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/nearby"
 )
 
-// nearFile is the rest of a file that comes past NATS, from a homeserver on this machine. See package bus for the other side.
+// nearFile reads the rest of a file without NATS, from a homeserver on this machine. The other side is nearFiles in
+// package bus.
 type nearFile struct {
 	line  *nearby.Line
 	stop  func() bool
-	frame []byte // that was read last
+	frame []byte // the one that was read last
 }
 
-// reachFile returns the file from an offset on; nil where it cannot be had so. It is closed with ctx, or at its end.
+// reachFile returns the file from an offset on; nil if it cannot be read in this way. The file is closed when ctx ends,
+// or at its end.
 func reachFile(ctx context.Context, subject string, offset int64) *nearFile {
 	tokens := strings.Split(subject, ".")
 	if len(tokens) < 2 {
 		return nil
 	}
-	line, err := nearby.Reach(tokens[len(tokens)-2], subject) // The one before the last names the homeserver's process.
+	line, err := nearby.Reach(tokens[len(tokens)-2], subject) // The token before the last names the homeserver's process.
 	if err != nil {
 		return nil
 	}
@@ -40,7 +42,8 @@ func (f *nearFile) close() {
 	f.line.Close()
 }
 
-// next returns what comes next, until it is called again. Any error but [io.EOF] says that more of the file is to be had over NATS.
+// next returns the next bytes, which are valid until it is called again. On any error but [io.EOF], the rest of the
+// file must be read over NATS.
 func (f *nearFile) next() ([]byte, error) {
 	flow.Release(f.frame)
 	var err error

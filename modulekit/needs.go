@@ -26,7 +26,7 @@ type Keyed[Request, Reply proto.Message] struct {
 	Func func(context.Context, Request) (Reply, error)
 }
 
-// bindKeyed is bind for callbacks that are registered by key. The first of two functions with one key counts.
+// bindKeyed is bind for callbacks that are registered by key. Of several functions with the same key, the first counts.
 func bindKeyed[Request, Reply proto.Message](cb subjects.Callback[Request, Reply], all []Keyed[Request, Reply]) handler {
 	if len(all) == 0 {
 		return handler{callback: cb.Declaration}
@@ -60,9 +60,10 @@ type StateFilter struct {
 	all bool
 }
 
-// AllState selects every state event of a room. A large room has hundreds of thousands, of about a kilobyte each, which travel
-// with each question; the worker reads what is larger than a message in pieces, which counts against the callback's timeout.
-// Better name the types that the module needs, or fetch them when it does, with [ModuleAPI.GetRoomState]. See ADR 32.
+// AllState selects every state event of a room. A large room has hundreds of thousands, of about a kilobyte each, and
+// they travel with each question. The worker reads a question that is larger than a message in pieces, which counts
+// against the callback's timeout. It is better to name the types that the module needs, or to fetch them when they are
+// needed, with [ModuleAPI.GetRoomState]. See ADR 32.
 func AllState() StateFilter { return StateFilter{all: true} }
 
 // NeedState selects the state events that the module gets in the requests of a callback; without it, the module gets none. The
@@ -80,7 +81,7 @@ func (api *ModuleAPI) NeedState(cb subjects.AnyCallback, filters ...StateFilter)
 	api.state[subjects.DeclarationOf(cb)] = state
 }
 
-// checkState finds what NeedState was called for in vain.
+// checkState reports calls of NeedState for callbacks that are not registered.
 func (api *ModuleAPI) checkState() {
 	for _, d := range slices.SortedFunc(maps.Keys(api.state), func(a, b *subjects.Declaration) int { return cmp.Compare(a.FullName(), b.FullName()) }) {
 		switch {
@@ -92,7 +93,7 @@ func (api *ModuleAPI) checkState() {
 	}
 }
 
-// needsOf is what the module needs to be asked a callback; nil for nothing in particular.
+// needsOf is what the module needs in requests of a callback; nil if it needs nothing.
 func (api *ModuleAPI) needsOf(d *subjects.Declaration, h handler) *rosterv1.Needs {
 	state := api.state[d]
 	if state == nil {

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// maxQuestion is how large a question may be that is read in pieces, in bytes. Beyond: it is malformed.
+	// maxQuestion is how large a question that is read in pieces may be, in bytes. Beyond: it is malformed.
 	maxQuestion = 256 << 20
 
 	// piecesAtOnce is how many pieces of one question are asked for at once.
 	piecesAtOnce = 8
 )
 
-// question returns the payload of a question, and reads one in pieces that is larger than a message. See ADR 32.
+// question returns the payload of a question. It reads a question that is larger than a message in pieces. See ADR 32.
 func (w *worker) question(ctx context.Context, m *nats.Msg) ([]byte, *wire.Failure) {
 	subject := wire.Header(m, wire.HeaderQuestion)
 	if subject == "" {
@@ -42,7 +42,7 @@ func (w *worker) question(ctx context.Context, m *nats.Msg) ([]byte, *wire.Failu
 	return question, nil
 }
 
-// pull fills a buffer with what there is to read at a subject, several pieces at once.
+// pull fills a buffer with the question that can be read at a subject, several pieces at once.
 func (w *worker) pull(ctx context.Context, subject string, into []byte) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -70,7 +70,7 @@ func (w *worker) pull(ctx context.Context, subject string, into []byte) error {
 
 var errShort = errors.New("it is shorter than was said")
 
-// pullPiece fills a buffer from an offset on.
+// pullPiece fills a buffer with the part of the question that begins at an offset.
 func (w *worker) pullPiece(ctx context.Context, subject string, offset int64, into []byte) error {
 	for len(into) > 0 {
 		piece, err := w.host.ReadFile(ctx, subject, offset, uint32(len(into)))

@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// refusals are the subscriptions that NATS refused since it was last connected. It says so asynchronously, and the client
-// library's subscription looks as if all were well.
+// refusals are the subscriptions that NATS has refused since the connection was last made. NATS refuses asynchronously,
+// and the client library's subscription does not show it.
 type refusals struct {
 	nc     *nats.Conn
 	before nats.ErrHandler
@@ -28,14 +28,14 @@ func hearRefusals(nc *nats.Conn) *refusals {
 	return r
 }
 
-// close has the connection tell others only. What set a handler on top of this one keeps it.
+// close restores the connection's error handler, unless another one was set in the meantime.
 func (r *refusals) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 }
 
-// violation is how the server refuses a subscription.
+// violation matches the error with which the server refuses a subscription.
 var violation = regexp.MustCompile(`(?i)permissions violation for subscription to "([^"]+)"`)
 
 func (r *refusals) hear(nc *nats.Conn, sub *nats.Subscription, err error) {
@@ -58,7 +58,7 @@ func (r *refusals) hear(nc *nats.Conn, sub *nats.Subscription, err error) {
 	}
 }
 
-// forget is called when the connection is there again: the server says anew what it refuses.
+// forget is called when the connection is there again: the server then reports again what it refuses.
 func (r *refusals) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

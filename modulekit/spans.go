@@ -9,8 +9,8 @@ import (
 	"github.com/modulebus/modulebus/internal/spans"
 )
 
-// spanned is a handler of a web resource whose requests are part of the trace that their header names, with a span of the
-// worker's own where anybody wants spans.
+// spanned returns a handler of a web resource that continues the trace which the request's header names, with a span of
+// its own if the module makes spans.
 func (api *ModuleAPI) spanned(path string, h http.Handler) http.Handler {
 	if api.spans == nil {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, spans.ReceivedHTTP(r)) })

@@ -147,7 +147,7 @@ func (s *Store) Watch(ctx context.Context) iter.Seq[Entry] {
 	}
 }
 
-// checkKey refuses what would not be one key of this store.
+// checkKey returns an error for a text that is no key.
 func checkKey(key string) error {
 	legal := func(r rune) bool {
 		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_/=.", r)

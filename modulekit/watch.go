@@ -13,9 +13,9 @@ import (
 type watch struct {
 	store *Store
 	dirty *dirty
-	seen  map[string]uint64 // revision by key, of those that were yielded and not deleted
+	seen  map[string]uint64 // revision by key, for keys that were yielded and not deleted
 	yield func(Entry) bool
-	done  bool // the reader has enough
+	done  bool // the reader wants no more
 }
 
 func (w *watch) run(ctx context.Context) {
@@ -39,7 +39,7 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// try reports whether all is well; if not, it says so and waits.
+// try reports whether err is nil. If not, it logs the error and waits.
 func (w *watch) try(ctx context.Context, err error) (ok bool) {
 	if err == nil || ctx.Err() != nil {
 		return err == nil
@@ -67,14 +67,14 @@ func (w *watch) look(ctx context.Context, keys []string, all bool) error {
 	return nil
 }
 
-// get waits less than others do: what NATS lost on its way is asked for again.
+// get gets a key with a shorter timeout than usual, because a lost message is asked for again.
 func (w *watch) get(ctx context.Context, key string) (kitopts.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, retry)
 	defer cancel()
 	return w.store.bucket.Get(ctx, key)
 }
 
-// list yields what is there and was not yielded, and that what was yielded is gone.
+// list yields the entries that were not yielded yet, and a deletion for each key that was yielded and is gone.
 func (w *watch) list(ctx context.Context) error {
 	last, err := w.store.bucket.Last(ctx)
 	if err != nil {
@@ -95,7 +95,7 @@ func (w *watch) list(ctx context.Context) error {
 	return nil
 }
 
-// tell yields an entry that was not yielded. A revision that is smaller is one of a store that was made anew.
+// tell yields an entry unless it was yielded before. A smaller revision is that of a store that was made anew.
 func (w *watch) tell(e Entry) {
 	if w.done || w.seen[e.Key] == e.Revision {
 		return
@@ -112,10 +112,10 @@ func (w *watch) gone(key string) {
 	w.done = !w.yield(Entry{Key: key, Deleted: true})
 }
 
-// maxDirty is how many keys are remembered to be looked at one by one. Beyond: the whole store is listed.
+// maxDirty is how many keys are remembered in order to look at them one by one. Beyond: the whole store is listed.
 const maxDirty = 1024
 
-// dirty is the keys that a watch has to look at.
+// dirty is the set of keys that a watch must look at.
 type dirty struct {
 	wake chan struct{}
 
@@ -126,17 +126,16 @@ type dirty struct {
 	unsettled map[string]*settling // by key
 }
 
-// settling is a key that is looked at again and again for a while: a hint can be heard before the write that it is about
-// can be read.
+// settling is a key that is looked at several times: a hint can arrive before the write that it announces can be read.
 type settling struct {
 	stage int
 	timer *time.Timer
 }
 
-// settleAfter is when a key is looked at again after a hint, each time since the last look.
+// settleAfter is how long after the last look a key is looked at again, for each look after a hint.
 var settleAfter = []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second}
 
-// hint marks a key now, and some times later. It does not block.
+// hint marks a key now, and again after each pause of settleAfter. It does not block.
 func (d *dirty) hint(key string) {
 	d.mark(key)
 	d.mu.Lock()
@@ -183,7 +182,7 @@ func newDirty() *dirty {
 	return &dirty{wake: make(chan struct{}, 1), keys: map[string]bool{}, unsettled: map[string]*settling{}}
 }
 
-// mark remembers a key, or, if it is empty, all of them. It does not block.
+// mark remembers a key, or all keys if it is empty. It does not block.
 func (d *dirty) mark(key string) {
 	d.mu.Lock()
 	if key == "" || len(d.keys) >= maxDirty {

@@ -40,7 +40,7 @@ func (s *web) open(w *worker) error {
 	return nil
 }
 
-// retain takes no more requests but those for the subjects.
+// retain takes requests for the given subjects only.
 func (s *web) retain(subjects ...string) {
 	if s.requests != nil {
 		s.requests.Retain(subjects...)
@@ -53,7 +53,7 @@ func (s *web) close() {
 	}
 }
 
-// serve answers one request with the handler that the instance of now has.
+// serve answers one request with the handler of the present instance.
 func (s *web) serve(m *nats.Msg) {
 	h := s.owner.instance.Load().targets[m.Subject].web
 	if h == nil {
@@ -80,7 +80,7 @@ func (s *web) panicked(r *http.Request, v any, stack []byte) {
 	s.owner.options.Log.Error().Str("panic", redact.Request(fmt.Sprint(v), r)).Bytes("stack", stack).Msg("web resource panicked")
 }
 
-// drain waits for requests and connections under way until then, and ends the rest. No more requests may come.
+// drain waits for requests and connections under way, and ends the rest at until. No more requests may come.
 func (s *web) drain(until time.Time) {
 	if s.transport == nil {
 		return
@@ -90,10 +90,10 @@ func (s *web) drain(until time.Time) {
 		s.tunnel.GoAway()
 		within(ended, time.Second)
 	}
-	_ = s.transport.Flush(time.Second) // What did not get away now is lost, and looks lost.
+	_ = s.transport.Flush(time.Second) // Frames that are not sent by now are lost, and the gateway notices.
 }
 
-// quiet waits until what handlers have hijacked is closed. It reports whether it is.
+// quiet waits until all hijacked connections are closed, and reports whether they are.
 func (s *web) quiet(until time.Time) bool {
 	const often = 20 * time.Millisecond
 	ticker := time.NewTicker(often)

@@ -28,7 +28,7 @@ type worker struct {
 	questions *responder.Responder
 	host      *host
 	web       web
-	requests  context.Context //nolint:containedctx // Every request's is derived from it.
+	requests  context.Context //nolint:containedctx // The context of every request is derived from it.
 	candidate *candidate      // for loops that one worker runs
 	refusals  *refusals       // of subscriptions, by NATS
 	stopLoops func()          // of the instance
@@ -42,7 +42,7 @@ func newWorker(nc *nats.Conn, o Options, version string, s *spans.Maker) *worker
 	}
 }
 
-// run lives the life of a module until ctx ends, or NATS does.
+// run runs the module until ctx ends, or until the connection is closed for good.
 func (w *worker) run(ctx context.Context) error {
 	w.refusals = hearRefusals(w.nc)
 	defer w.refusals.close()
@@ -68,7 +68,7 @@ func (w *worker) run(ctx context.Context) error {
 	return err
 }
 
-// lost is why the connection will not come back.
+// lost returns why the connection will not come back.
 func (w *worker) lost() error {
 	err := fmt.Errorf("modulekit: NATS: %w", nats.ErrConnectionClosed)
 	if last := w.nc.LastError(); last != nil {
@@ -103,12 +103,12 @@ func (w *worker) live(ctx context.Context) error {
 	if err == nil {
 		m.run(ctx, entry)
 	}
-	err = errors.Join(err, w.drain(m, cancel)) //nolint:contextcheck // ctx has ended, and that is why it drains.
+	err = errors.Join(err, w.drain(m, cancel)) //nolint:contextcheck // It drains because ctx has ended.
 	w.web.close()
 	return err
 }
 
-// tell is the [teller] of a module on NATS: what a module is told counts as a request does.
+// tell is the [teller] of a module on NATS. It counts as a request, against Concurrency.
 func (w *worker) tell(tell func(context.Context), refused func()) {
 	w.questions.Do(func() {
 		ctx := w.questions.Begin("", patience)
@@ -128,7 +128,7 @@ func (w *worker) start(i *instance) error {
 	return w.swap(i)
 }
 
-// own is where this worker alone is asked.
+// own is the wildcard subject on which this worker alone is asked.
 func (w *worker) own() string { return w.server.WorkerAny(w.options.Module, w.options.Worker) }
 
 // swap makes the instance the one that is asked. It subscribes what the new one registered before it unsubscribes what
@@ -152,7 +152,7 @@ func (w *worker) swap(i *instance) error {
 	return w.nc.Flush()
 }
 
-// unserved is what of the instance NATS does not let this worker hear, by callback or path, and why.
+// unserved returns the callbacks and paths of the instance that NATS does not let this worker serve, and why.
 func (w *worker) unserved() map[string]string {
 	unserved := map[string]string{}
 	i := w.instance.Load()
@@ -178,8 +178,9 @@ func (w *worker) subscribe(subject string, t target) error {
 	return nil
 }
 
-// serve answers one request. One for a callback that this worker does not register is left to another, as if it were busy: it
-// was asked by name, and others of the module may be of another version.
+// serve answers one request. If this worker does not register the callback, it answers as if it were busy, so that
+// another worker gets the request: the worker was asked by name, and other workers of the module may be of another
+// version.
 func (w *worker) serve(m *nats.Msg) responder.Answer {
 	t := w.instance.Load().targets[m.Subject]
 	if t.read != nil {
@@ -206,7 +207,7 @@ func (w *worker) serve(m *nats.Msg) responder.Answer {
 	return responder.Answer{Header: in.Header(), Data: reply}
 }
 
-// spell reports a failure of the worker, such as too many requests, as an answer.
+// spell makes an answer of a failure of the worker, such as too many requests.
 func spell(t responder.Trouble) responder.Answer {
 	f := wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: t.Text}
 	switch t.Cause {
@@ -219,13 +220,13 @@ func spell(t responder.Trouble) responder.Answer {
 	return responder.Answer{Header: f.Header()}
 }
 
-// drain stops taking requests, says so, and waits for those under way. A request that NATS has already sent
-// to this worker is under way, too: no other worker gets it.
+// drain takes no more requests, tells busd so, and waits for the requests under way. A request that NATS has already
+// sent to this worker is under way, too: no other worker gets it.
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	until := time.Now().Add(w.options.DrainTimeout)
 	w.questions.Retain()
 	w.web.retain()
-	_ = w.flush(busdTimeout) // Now all of them have arrived.
+	_ = w.flush(busdTimeout) // Now all requests have arrived.
 	m.leave()
 	w.stopLoops()
 	if i := w.instance.Load(); i != nil {
@@ -234,7 +235,7 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	ended := w.questions.Stop()
 	w.web.drain(until)
 	if !within(ended, time.Until(until)) {
-		cancel() // Handlers see their contexts end, and have a last second.
+		cancel() // The handlers' contexts end, and they have one more second.
 		if !within(ended, time.Second) {
 			return fmt.Errorf("modulekit: requests of module %s were still under way %v after it was told to stop", w.options.Module, w.options.DrainTimeout)
 		}
@@ -245,8 +246,8 @@ func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	return nil
 }
 
-// flush waits until NATS has everything that was sent, and has delivered everything for this worker. It returns at once
-// without a connection.
+// flush waits until NATS has received everything that was sent, and has delivered everything for this worker. Without a
+// connection it returns at once.
 func (w *worker) flush(most time.Duration) error {
 	if !w.nc.IsConnected() {
 		return nil

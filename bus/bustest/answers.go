@@ -14,14 +14,16 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Use has a homeserver do, once, what a callback is about, with the client that it is given: serve an event to a client, or create a
-// room, for example. It returns what came of it, as a text that is the same for the same, or what the user is told.
+// Use makes a homeserver do once what a callback is about, such as serving an event to a client, or creating a room.
+// The homeserver must ask with the given client. Use returns the result as a text, the same text for the same result,
+// or the error that the user is told.
 type Use func(ctx context.Context, modules *bus.Client) (made string, err error)
 
-// Answers holds a homeserver to what it owes a callback whose answers it uses, above all those that merge the answers of all modules or
-// hand one module's on to the next (MERGE and FOLD): it asks once, with a request that says something; what modules say together
-// shows, as if one had said all of it; and where a module fails, or nobody can be asked, its policy holds. first and second are
-// answers that differ, of which each changes what comes of it. Each situation is a test of its own.
+// Answers tests a homeserver's use of a callback whose answers change what it does, above all a callback that merges
+// the answers of all modules, or passes one module's answer to the next (MERGE and FOLD). The homeserver must ask once,
+// with a request that is not empty; answers of several modules must have the same effect as one module that gives all
+// of them; and if a module fails, or no module can be asked, the module's policy must apply. first and second are two
+// different answers, each of which must change the result. Each situation is a test of its own.
 func Answers[Request, Reply proto.Message](t *testing.T, cb subjects.Callback[Request, Reply], do Use, first, second Reply) {
 	t.Helper()
 	for _, u := range uses(cb, first, second) {
@@ -34,15 +36,15 @@ func Answers[Request, Reply proto.Message](t *testing.T, cb subjects.Callback[Re
 	}
 }
 
-// use is a situation in which the homeserver is tried.
+// use is a situation in which the homeserver is tested.
 type use struct {
 	name    string
 	scripts []Script
-	closed  bool                                    // the client is
-	like    func(testing.TB, proto.Message) *Script // one module whose answer has to come to the same; nil for none
+	closed  bool                                    // the client is closed
+	like    func(testing.TB, proto.Message) *Script // one module whose answer must give the same result; nil for none
 	fails   bool
-	differs bool // from what comes of it where there is no module
-	once    bool // modules are asked so often
+	differs bool // the result must differ from the result without modules
+	once    bool // modules must be asked exactly once
 
 	heard *heard
 }
@@ -59,7 +61,7 @@ func (h *heard) note(req proto.Message) {
 	h.requests = append(h.requests, proto.Clone(req))
 }
 
-// first is what they were asked first, and how often.
+// first returns the first request, and how many there were.
 func (h *heard) first() (req proto.Message, times int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -102,7 +104,7 @@ func uses[Request, Reply proto.Message](cb subjects.Callback[Request, Reply], fi
 	}
 }
 
-// try has the homeserver do it, and says what is wrong with what came of it.
+// try runs the homeserver, and says what is wrong with the result; empty if nothing is.
 func (u use) try(tb testing.TB, do Use) (wrong string) {
 	tb.Helper()
 	alone, err := do(tb.Context(), New(tb))
@@ -130,7 +132,7 @@ func (u use) try(tb testing.TB, do Use) (wrong string) {
 	return u.compare(tb, do, made)
 }
 
-// counted says what is wrong with how modules were asked.
+// counted says what is wrong with how often, and with what, modules were asked.
 func (u use) counted() string {
 	if !u.once {
 		return ""
@@ -144,7 +146,7 @@ func (u use) counted() string {
 	return ""
 }
 
-// compare wants the same to come of one module that says it all.
+// compare says how the result differs from that of one module which gives all the answers.
 func (u use) compare(tb testing.TB, do Use, made string) string {
 	tb.Helper()
 	if u.like == nil {

@@ -6,9 +6,9 @@
 //
 // Everything but the network is real: order, rules, failure policies and deadlines.
 //
-// Three suites hold a homeserver to what it owes modules: [Gate] for a callback that can refuse, [Answers] for one whose answers are used,
-// merged or handed on, and [Calls] for its Module API. For homeservers that ask over HTTP, in any
-// language, testdata/http-door.json has what busd answers, and what that means.
+// Three suites test a homeserver: [Gate] tests a callback that can refuse, [Answers] one whose answers are used, merged
+// or passed on, and [Calls] the Module API. For homeservers that ask over HTTP, in any language,
+// testdata/http-door.json lists what busd can answer, and what each answer means.
 package bustest
 
 import (

@@ -16,10 +16,10 @@ import (
 // callTime is how long a method may take once its context has ended. Beyond: the suite says so.
 const callTime = 30 * time.Second
 
-// Calls holds a homeserver's implementation of the Module API to what it owes modules, method by method: an empty request, which names
-// nobody, is answered, or refused with a [bus.MatrixError], since any other error tells a module nothing; nothing panics; and a call
-// ends when its context does, since the module waits no longer. Methods that the homeserver does not have are refused, too. Calls are
-// real: give it the homeserver of a test.
+// Calls tests each method of a homeserver's implementation of the Module API. An empty request, which names no user or
+// room, must be answered, or refused with a [bus.MatrixError], because any other error tells a module nothing; the
+// method must not panic; and a call must end when its context does, because the module no longer waits. Methods that
+// the homeserver does not implement must be refused, too. The calls are real: pass a homeserver that is made for tests.
 func Calls(t *testing.T, api bus.ModuleAPI) {
 	t.Helper()
 	for m := range reflect.TypeFor[bus.ModuleAPI]().Methods() {
@@ -36,7 +36,7 @@ func Calls(t *testing.T, api bus.ModuleAPI) {
 	}
 }
 
-// answered makes a call with an empty request, and says what is wrong with what comes of it.
+// answered makes a call with an empty request, and returns what is wrong with the result.
 func answered(ctx context.Context, method reflect.Value) error {
 	reply, err := call(ctx, method)
 	var told *bus.MatrixError
@@ -51,12 +51,12 @@ func answered(ctx context.Context, method reflect.Value) error {
 	return nil
 }
 
-// ends makes a call that is over, and wants it to return.
+// ends makes a call whose context has ended, and returns an error if the call does not end.
 func ends(ctx context.Context, method reflect.Value) error {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()
 	done := make(chan struct{})
-	go func() { defer close(done); _, _ = call(ctx, method) }() // What it says is nobody's any more.
+	go func() { defer close(done); _, _ = call(ctx, method) }() // The result does not matter.
 	select {
 	case <-done:
 		return nil

@@ -15,16 +15,18 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Homeserver has a homeserver do, once, what a callback is about, as one of its users would: create a room, for example. It uses the
-// client that it is given. It returns nil when it was done, and else what the user is told.
+// Homeserver makes a homeserver do once what a callback is about, as a user would: create a room, for example. The
+// homeserver must ask with the given client. Homeserver returns nil if it was done, and otherwise the error that the
+// user is told.
 type Homeserver func(ctx context.Context, modules *bus.Client) error
 
-// Errcode is the error code with which a homeserver's error refuses something; empty where it is another error.
+// Errcode returns the Matrix error code of an error that refuses something; empty for any other error.
 type Errcode func(error) string
 
-// Gate holds a homeserver to what it owes a callback that can refuse: it asks once, with a request that says something; goes on where no
-// module has an opinion; tells the user a refusal with the module's error code; and where a module fails, or nobody can be asked,
-// does neither go on nor pretend that somebody has refused. Each situation is a test of its own, and has a client of its own.
+// Gate tests a homeserver's use of a callback that can refuse. The homeserver must ask once, with a request that is not
+// empty; go on if no module has an opinion; and tell the user of a refusal with the module's error code. If a module
+// fails, or no module can be asked, it must neither go on nor claim that a module refused. Each situation is a test of
+// its own, and has a client of its own.
 func Gate[Request, Reply proto.Message](t *testing.T, cb subjects.Callback[Request, Reply], do Homeserver, code Errcode) {
 	t.Helper()
 	if !cb.CanRefuse() {
@@ -40,10 +42,10 @@ func Gate[Request, Reply proto.Message](t *testing.T, cb subjects.Callback[Reque
 	}
 }
 
-// outcome is what a homeserver has to do.
+// outcome is what the homeserver must do.
 type outcome struct {
-	refused string // with this error code
-	failed  bool   // with an error that refuses nothing; else it goes on
+	refused string // it must refuse with this error code
+	failed  bool   // it must fail with an error that refuses nothing
 }
 
 func (o outcome) String() string {
@@ -56,19 +58,19 @@ func (o outcome) String() string {
 	return "goes on"
 }
 
-// situation is one in which the homeserver is tried.
+// situation is a situation in which the homeserver is tested.
 type situation struct {
 	name    string
 	scripts []Script
-	closed  bool // the client is
+	closed  bool // the client is closed
 	want    outcome
-	asked   *atomic.Int32 // nil where nobody is asked
-	empty   *atomic.Bool  // a request said nothing
+	asked   *atomic.Int32 // counts requests; nil if no module is asked
+	empty   *atomic.Bool  // a request was empty
 }
 
 const limited = "M_LIMIT_EXCEEDED"
 
-// situations are all of them, for one callback.
+// situations returns all situations for one callback.
 func situations[Request, Reply proto.Message](cb subjects.Callback[Request, Reply]) []situation {
 	var silent Reply
 	refusing := cb.Refused(&callbacksv1.Refusal{Errcode: limited, Error: "a module says so"}).(Reply)
@@ -100,7 +102,7 @@ func situations[Request, Reply proto.Message](cb subjects.Callback[Request, Repl
 	}
 }
 
-// try has the homeserver do it, and says what is wrong with what it did.
+// try runs the homeserver, and says what is wrong with what it did; empty if nothing is.
 func (s situation) try(tb testing.TB, do Homeserver, code Errcode) (wrong string) {
 	tb.Helper()
 	modules := New(tb, s.scripts...)

@@ -19,13 +19,13 @@ type bucket struct {
 }
 
 type watcher struct {
-	ctx     context.Context //nolint:containedctx // It says how long the watcher watches.
+	ctx     context.Context //nolint:containedctx // The watcher watches until it ends.
 	changed func(key string)
 }
 
 func newBucket() *bucket { return &bucket{entries: map[string][]kitopts.Entry{}} }
 
-// Store returns the module's store, for the test to write and to read. It exists before the module opens it.
+// Store returns the module's store, so that the test can read and write it. It exists before the module opens it.
 func (h *Homeserver) Store() *Store { return &Store{h.host.bucket} }
 
 // Store is a module's store as a test sees it.
@@ -33,7 +33,7 @@ type Store struct{ bucket *bucket }
 
 // Put sets the value of a key.
 func (s *Store) Put(key, value string) {
-	_, _ = s.bucket.Write(context.Background(), key, kitopts.Write{Value: []byte(value)}) // Whatever it was.
+	_, _ = s.bucket.Write(context.Background(), key, kitopts.Write{Value: []byte(value)}) // It replaces any value, so there is no conflict.
 }
 
 // Get returns the value of a key, and whether there is one.

@@ -9,7 +9,7 @@ import (
 	"github.com/modulebus/modulebus/internal/kitopts"
 )
 
-// clock is the time of the module's looping background calls. It stands still but for [Homeserver.Advance].
+// clock is the time of the module's looping background calls. Only [Homeserver.Advance] moves it.
 type clock struct {
 	mu     sync.Mutex
 	now    time.Duration // since the start
@@ -29,8 +29,9 @@ func (c *clock) start(loops []kitopts.Loop) {
 	}
 }
 
-// Advance lets time pass for the module's looping background calls, and for nothing else: it makes those that are due
-// meanwhile, in order and one after the other, and returns when they have. Errors and panics are logged, as on a bus.
+// Advance lets time pass for the module's looping background calls, and for nothing else. It makes the calls that are
+// due in that time, in order and one after the other, and returns when they have returned. Errors and panics are
+// logged, as on a bus.
 func (h *Homeserver) Advance(ctx context.Context, d time.Duration) {
 	h.clock.mu.Lock()
 	defer h.clock.mu.Unlock()
@@ -45,15 +46,15 @@ func (h *Homeserver) Advance(ctx context.Context, d time.Duration) {
 	h.clock.now = end
 }
 
-// Lead says whether the worker under test is the one that leads, on which [modulekit.ModuleAPI.LoopingBackgroundCall]
-// calls. It does from the start.
+// Lead sets whether the worker under test is the one that leads, and so makes the calls of
+// [modulekit.ModuleAPI.LoopingBackgroundCall]. At the start it leads.
 func (h *Homeserver) Lead(leads bool) {
 	h.clock.mu.Lock()
 	defer h.clock.mu.Unlock()
 	h.clock.follow = !leads
 }
 
-// next returns the loop that is due first, until the end; nil if none is.
+// next returns the loop that is due first; nil if none is due before end.
 func (c *clock) next(end time.Duration) *looping {
 	if len(c.loops) == 0 {
 		return nil

@@ -19,18 +19,19 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// host is what the module under test reaches.
+// host is the scripted homeserver and busd as the module under test reaches them.
 type host struct {
 	script Script
 	bucket *bucket
 
 	mu    sync.Mutex
-	files []io.ReaderAt // their subjects are their places
+	files []io.ReaderAt // a file's subject is its index
 }
 
 func newHost(s Script) *host { return &host{script: s, bucket: newBucket()} }
 
-// Call implements [kitopts.Host]. Both messages travel as bytes, so that nobody can change what is the other's.
+// Call implements [kitopts.Host]. Both messages are encoded and decoded, so that the module and the script share no
+// memory.
 func (h *host) Call(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error) {
 	sent := m.NewRequest()
 	if err := through(req, sent); err != nil {
@@ -56,7 +57,7 @@ func through(from, to proto.Message) error {
 	return wire.Decode(data, wire.Binary, to)
 }
 
-// scripted calls a function of the script.
+// scripted answers a call of the module with a function of the script.
 func scripted[Request, Reply proto.Message](
 	ctx context.Context, m *subjects.Method, req proto.Message, f func(context.Context, Request) (Reply, error),
 ) (proto.Message, error) {

@@ -1,5 +1,5 @@
-// Package modulekittest runs a module against a scripted homeserver, without a network: the test asks it what it
-// registered, answers its calls of the Module API, and lets its background calls happen.
+// Package modulekittest runs a module against a scripted homeserver, without a network. The test asks the callbacks
+// that the module registered, answers its calls of the Module API, and advances the time of its background calls.
 //
 //	hs := modulekittest.Start(t, modulekit.Module[config]{New: newGate}, `{"deny": ["@evil:example.com"]}`)
 //	answer, err := hs.SpamChecker.UserMayCreateRoom(t.Context(), &callbacksv1.UserMayCreateRoomRequest{UserId: "@evil:example.com"})
@@ -30,7 +30,7 @@ import (
 type Homeserver struct {
 	Categories
 
-	// Web serves the module's web resources: the one with the longest path that fits, as busd does.
+	// Web serves the module's web resources. As in busd, the longest path that fits counts.
 	Web http.Handler
 
 	module kitopts.Constructed
@@ -53,8 +53,8 @@ type Script struct {
 	NoStore bool
 }
 
-// Start parses the config, a JSON object, and constructs the module; it ends the test if either fails. At most one script
-// may be given; without one, the zero Script counts.
+// Start parses the config, a JSON object, and constructs the module. If either fails, the test fails at once. At most
+// one script may be given; without one, the zero Script is used.
 func Start[Config any](tb testing.TB, m modulekit.Module[Config], config string, script ...Script) *Homeserver {
 	tb.Helper()
 	h, err := TryStart(tb, m, config, script...)
@@ -102,8 +102,8 @@ func construct[Config any](
 // Callbacks returns the callbacks that the module registered.
 func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callbacks }
 
-// HandDecisions hands records to the module, as busd does to one with the scope decisions.read, and returns its error; an
-// error, too, for a module that reads no decisions.
+// HandDecisions passes records to the module's function for [modulekit.ModuleAPI.ReadDecisions], and returns its error.
+// It returns an error if the module reads no decisions.
 func (h *Homeserver) HandDecisions(ctx context.Context, records ...decision.Record) error {
 	if h.module.Read == nil {
 		return errors.New("modulekittest: the module reads no decisions")

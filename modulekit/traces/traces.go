@@ -1,4 +1,4 @@
-// Package traces has a module's spans sent to a collector of OpenTelemetry, by OTLP:
+// Package traces sends a module's spans to an OpenTelemetry collector, by OTLP:
 //
 //	modulekit.Main(modulekit.Module[Config]{New: …, TracerProvider: traces.Provider("gate")})
 //
@@ -14,14 +14,16 @@ import (
 	"github.com/modulebus/modulebus/internal/otlp"
 )
 
-// Provider returns a provider for [modulekit.Module] that sends spans as the standard variables say: OTEL_EXPORTER_OTLP_ENDPOINT
-// and its kin, OTEL_TRACES_EXPORTER (otlp or none), OTEL_TRACES_SAMPLER, OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED. It is nil
-// where they ask for no spans, as where none is set. The service has that name unless OTEL_SERVICE_NAME has another.
+// Provider returns a provider for [modulekit.Module] that sends spans as the standard variables say:
+// OTEL_EXPORTER_OTLP_ENDPOINT and those related to it, OTEL_TRACES_EXPORTER (otlp or none), OTEL_TRACES_SAMPLER,
+// OTEL_RESOURCE_ATTRIBUTES, OTEL_SDK_DISABLED. If none is set, or if they ask for no spans, it returns nil.
+// OTEL_SERVICE_NAME replaces the given name of the service.
 //
-// It does not block, and a collector that is away costs spans and nothing else. What is wrong with variables, or on the way to the
-// collector, goes to OpenTelemetry's error handler, which writes to stderr unless otel.SetErrorHandler has been called.
+// It does not block. While the collector cannot be reached, spans are lost, and nothing else happens. Errors in the
+// variables, or of sending, go to OpenTelemetry's error handler, which writes to stderr unless otel.SetErrorHandler has
+// set another.
 //
-// A module that busd runs gets those of busd's variables that its entry in busd.yaml names with environment.
+// A module that busd runs gets the variables of busd that its entry in busd.yaml lists under environment.
 //
 // [modulekit.Module]: https://pkg.go.dev/github.com/modulebus/modulebus/modulekit#Module
 func Provider(service string) trace.TracerProvider {
