@@ -28,7 +28,8 @@ func hearRefusals(nc *nats.Conn) *refusals {
 	return r
 }
 
-// close restores the connection's error handler, unless another one was set in the meantime.
+// close ends the listening. The connection's error handler stays, because another one may have been set that calls it,
+// and only passes errors on.
 func (r *refusals) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,14 +17,13 @@ import (
 )
 
 const (
-	look     = 20 * time.Millisecond // between looks at who is ready
-	remind   = 10 * time.Second      // between words in the log about who is not
+	look     = 20 * time.Millisecond // between checks whether modules are ready
+	remind   = 10 * time.Second      // between log lines about modules that are not
 	patience = 5 * time.Second       // for modules that busd does not run
 )
 
-// announce says once how the start went: when all modules are ready, with all the workers that busd runs of them, or
-// those that are not have failed, or are others' to start and have not come; or at once, if those that start are not waited
-// for any more.
+// announce announces the result of the start once. It waits until each module is ready with all the workers that busd
+// runs, or has failed, or, if busd does not run it, has not joined in time. If late is true, it does not wait.
 func (d *daemon) announce(ctx context.Context, late bool) {
 	start := time.Now()
 	ticker := time.NewTicker(look)
@@ -45,7 +44,7 @@ func (d *daemon) announce(ctx context.Context, late bool) {
 	}
 }
 
-// say says how it went, to whoever started busd and to whoever reads its log.
+// say writes the result of the start to Announce and to the log.
 func (d *daemon) say(missing []roster.Status) {
 	how := "ready"
 	if len(missing) > 0 {
@@ -64,11 +63,11 @@ func (d *daemon) say(missing []roster.Status) {
 		}
 	}
 	if d.Announce != nil {
-		_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // Nobody may be reading.
+		_, _ = fmt.Fprintln(d.Announce, d.line(missing)) // The reader may be gone.
 	}
 }
 
-// remind tells the log every ten seconds which modules have no worker that has joined, until ctx ends.
+// remind logs every ten seconds which modules have no worker yet, until ctx ends.
 func (d *daemon) remind(ctx context.Context) {
 	ticker := time.NewTicker(remind)
 	defer ticker.Stop()
@@ -84,7 +83,7 @@ func (d *daemon) remind(ctx context.Context) {
 	}
 }
 
-// awaited are the listed modules without a worker.
+// awaited returns the listed modules without a worker.
 func awaited(all []roster.Status) (some []roster.Status) {
 	for _, m := range all {
 		if m.State != roster.Unlisted && m.Workers == 0 {
@@ -94,7 +93,7 @@ func awaited(all []roster.Status) (some []roster.Status) {
 	return some
 }
 
-// incomplete are the modules that are not ready, or not yet with all their workers.
+// incomplete returns the modules that are not ready, or do not have all their workers yet.
 func incomplete(all []roster.Status) (some []roster.Status) {
 	for _, m := range all {
 		if m.State != roster.Unlisted && (!m.Well() || m.Workers < m.Processes) {
@@ -104,7 +103,7 @@ func incomplete(all []roster.Status) (some []roster.Status) {
 	return some
 }
 
-// settled reports whether there is nothing more to wait for.
+// settled reports whether waiting longer for the missing modules is useless.
 func settled(missing []roster.Status, waited time.Duration) bool {
 	for _, m := range missing {
 		switch {
@@ -117,7 +116,7 @@ func settled(missing []roster.Status, waited time.Duration) bool {
 	return true
 }
 
-// line is the one line.
+// line is the announcement: the state, the addresses, and commands to try.
 func (d *daemon) line(missing []roster.Status) string {
 	how := "ready"
 	if len(missing) > 0 {
@@ -126,7 +125,7 @@ func (d *daemon) line(missing []roster.Status) string {
 	return fmt.Sprintf("busd: %s: HTTP at %s, NATS at %s; try: %s and: %s", how, d.url(), d.broker.URL, d.tryAsk(), d.tryWeb())
 }
 
-// url is where the HTTP door is, from this machine.
+// url is the HTTP door's URL on this machine.
 func (d *daemon) url() string {
 	listen := d.http.Addr()
 	if host, port, err := net.SplitHostPort(listen); err == nil && net.ParseIP(host).IsUnspecified() {
@@ -156,8 +155,8 @@ func describe(missing []roster.Status) string {
 	return strings.Join(all, ", ")
 }
 
-// tryAsk is a command that asks a callback which a module wants, and which a user ID is enough for; where there is none, it
-// shows the modules.
+// tryAsk is a shell command that asks a callback which a module wants and whose request needs only a user ID. If there
+// is none, the command shows the modules.
 func (d *daemon) tryAsk() string {
 	for _, m := range d.client.Roster().GetModules() {
 		for _, i := range m.GetCallbacks() {
@@ -196,7 +195,8 @@ func (d *daemon) authorization() string {
 // quote makes a text one word of a shell command.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// tryWeb is a command that gets the first web resource of a module. One that says hello is told whom to.
+// tryWeb is a shell command that gets the first web resource of a module. A resource whose path ends with hello gets a
+// name.
 func (d *daemon) tryWeb() string {
 	for _, m := range d.client.Roster().GetModules() {
 		if paths := m.GetWebResources(); len(paths) > 0 {

@@ -15,8 +15,8 @@ type server struct {
 	cancel context.CancelFunc
 }
 
-// applyServers is apply for modules that are antispam servers. One that is asked differently takes part anew before the old
-// one is stopped, so that no question is lost.
+// applyServers is apply for modules that are antispam servers. If the entry of one changes, the new one takes part
+// before the old one is stopped, so that no question is lost.
 func (m *modules) applyServers(list []config.Module) (restarted []string) {
 	old := m.servers
 	m.servers = map[string]server{}
@@ -44,7 +44,7 @@ func (m *modules) applyServers(list []config.Module) (restarted []string) {
 	return restarted
 }
 
-// serve has the server take part. Why it cannot is its module's last error.
+// serve makes the server take part as a module. If it cannot, the reason is the module's last error.
 func (m *modules) serve(c config.Module) server {
 	ctx, cancel := context.WithCancel(m.ctx)
 	unless := func(tell func(module, why string, now time.Time)) func(string) {
@@ -71,11 +71,11 @@ func (m *modules) serve(c config.Module) server {
 	return server{c.Antispam, cancel}
 }
 
-// serverPause is how long it takes until an antispam server is tried again that could not take part.
+// serverPause is how long busd waits before it tries again an antispam server that could not take part.
 const serverPause = time.Second
 
-// whenItCan makes the server as soon as the files that its entry names can be read: they may come later. It says why it cannot,
-// once for each reason, and returns nil when the context has ended.
+// whenItCan makes the server as soon as the files that its entry names can be read: they may be written later. It calls
+// cannot once for each new reason why it cannot, and returns nil when ctx has ended.
 func whenItCan(ctx context.Context, o antispam.Options, cannot func(why string)) *antispam.Server {
 	for said := ""; ; {
 		s, err := antispam.New(o)

@@ -14,7 +14,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/policyserver"
 )
 
-// doors are the ways in over HTTP. A new front door is a folder of its own, and a line here.
+// doors are the front doors over HTTP. A new one is a folder in door, and a line here.
 func (d *daemon) doors() []door.Served {
 	operators := operatordoor.New(operatordoor.Options{
 		Client: d.client, Roster: d.roster, Metrics: d.metrics, Processes: d.modules, Records: d.records, ConfigStatus: d.reloads.Status,
@@ -40,7 +40,8 @@ func (d *daemon) doors() []door.Served {
 	return doors
 }
 
-// openDoors opens all doors that turn asks away by themselves until busd has begun: all but that over NATS, which begin opens.
+// openDoors opens all doors but the one over NATS, which begin opens: these turn asks away themselves until busd has
+// begun.
 func (d *daemon) openDoors() error {
 	doors := d.doors()
 	for _, one := range doors {
@@ -56,7 +57,7 @@ func (d *daemon) openDoors() error {
 	return d.openDoor(d.http)
 }
 
-// openDoor opens one more door, to be drained and closed.
+// openDoor opens a door, which is drained and closed at the end.
 func (d *daemon) openDoor(one door.Door) error {
 	if err := one.Open(); err != nil {
 		return err
@@ -65,7 +66,7 @@ func (d *daemon) openDoor(one door.Door) error {
 	return nil
 }
 
-// hostOf is a URL without its path: there the homeserver has the rest of its APIs. It is empty without a URL.
+// hostOf returns a URL without its path, which is the base of the homeserver's other APIs; empty without a URL.
 func hostOf(homeserver string) string {
 	u, err := url.Parse(homeserver)
 	if err != nil || u.Host == "" {

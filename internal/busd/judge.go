@@ -13,18 +13,18 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
-// Verdict is what a module says of its configuration.
+// Verdict is a module's judgement of its configuration.
 type Verdict struct {
-	// Wrong is why the module refused its configuration or did not come so far as to judge it. Empty: it joined.
+	// Wrong is why the module refused its configuration, or why it ended before it judged it; empty if it joined.
 	Wrong string
 
-	// Skipped tells that busd does not run the module, so nobody was asked.
+	// Skipped tells that busd does not run the module, so it was not asked.
 	Skipped bool
 }
 
-// Judge starts one worker of each module that busd runs, beside a NATS server of its own and without a homeserver, and
-// returns what became of each, in the order of the list. It blocks until all have joined or failed, or ctx ends; then the
-// workers are stopped.
+// Judge starts one worker of each module that busd runs, with a separate NATS server and without a homeserver, and
+// returns a verdict for each, in the order of the list. It blocks until all have joined or failed, or ctx ends, and
+// then stops the workers.
 func Judge(ctx context.Context, conf *config.Config, log zerolog.Logger) ([]Verdict, error) {
 	alone := apart(conf)
 	d := &daemon{
@@ -41,7 +41,7 @@ func Judge(ctx context.Context, conf *config.Config, log zerolog.Logger) ([]Verd
 	return verdicts(conf, d.roster.Modules()), nil
 }
 
-// apart is the configuration without what others would notice.
+// apart returns the configuration without anything that would be noticed outside of this process.
 func apart(c *config.Config) *config.Config {
 	alone := &config.Config{
 		ServerName: c.ServerName, Budget: c.Budget,

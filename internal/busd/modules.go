@@ -20,17 +20,17 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
-// modules are those that busd runs.
+// modules are the modules that busd runs.
 type modules struct {
 	daemon  *daemon
 	mu      sync.Mutex // guards groups and servers
 	groups  map[string]*group
 	servers map[string]server
-	ctx     context.Context //nolint:containedctx // of all processes: it ends when they shall
+	ctx     context.Context //nolint:containedctx // of all processes: they stop when it ends
 	cancel  context.CancelFunc
 	owned   sync.WaitGroup
 
-	patience time.Duration // for a worker that replaces another
+	patience time.Duration // how long a worker that replaces another may take to join
 }
 
 // group is one module's processes.
@@ -46,8 +46,8 @@ func newModules(d *daemon) *modules {
 	return &modules{daemon: d, groups: map[string]*group{}, ctx: ctx, cancel: cancel, patience: cmp.Or(d.JoinPatience, joinPatience)}
 }
 
-// apply starts what the list has anew, stops what it has no more, and replaces what is run differently. It returns the last
-// ones' names. What has to go answers until nobody asks it any more.
+// apply starts the modules that are new in the list, stops those that are no longer in it, and replaces those that are
+// run differently, whose names it returns. A module that is stopped answers until it is no longer asked.
 func (m *modules) apply(list []config.Module) (restarted []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,10 +81,10 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 	return restarted
 }
 
-// retire stops what is not listed any more when asks that began before are over, here and at other homeservers.
+// retire stops a module that is no longer listed when the asks that began before are over, here and in other processes.
 func (m *modules) retire(stop context.CancelFunc) { time.AfterFunc(m.daemon.config.Budget, stop) }
 
-// succeed stops a group when all workers of the next one have joined. As long as they have not, it goes on.
+// succeed stops the old group when all workers of the next one have joined. Until then, the old group goes on.
 func (m *modules) succeed(old, next *group) {
 	name, workers := next.config.Name, next.config.Workers
 	missing := func(p supervise.Process) bool { return !m.hasJoined(name, p.ID) }
@@ -99,14 +99,14 @@ func (m *modules) succeed(old, next *group) {
 	})
 }
 
-// late says that the processes that shall replace those of a module do not join.
+// late logs that the processes which are to replace those of a module do not join.
 func (m *modules) late(name string) {
 	const why = "what busd.yaml says now runs, but has not joined in time: the workers from before go on, and are stopped when it has"
 	m.daemon.Log.Warn().Str("module", name).Msg(why)
 	m.daemon.roster.Crashed(name, why, time.Now())
 }
 
-// runs reports whether the group's processes are those that c wants.
+// runs reports whether the group's processes are run as c says.
 func (g *group) runs(c config.Module) bool {
 	return slices.Equal(c.Run, g.config.Run) && c.Workers == g.config.Workers && slices.Equal(c.Environment, g.config.Environment)
 }
@@ -130,7 +130,7 @@ func (m *modules) Restart(ctx context.Context, name string) error {
 	return nil
 }
 
-// instead is what to do about a module that busd cannot restart.
+// instead says what to do about a module that busd cannot restart.
 func (m *modules) instead(name string) string {
 	var listed []string
 	for _, s := range m.daemon.roster.Modules() {
@@ -156,7 +156,8 @@ func (m *modules) joined(ctx context.Context, module, worker string) error {
 	return nil
 }
 
-// await waits until the roster is so, for as long as a worker that replaces another may take to join. It reports whether it is.
+// await waits until holds is true of the roster, for at most as long as a worker that replaces another may take to
+// join. It reports whether it is true.
 func (m *modules) await(ctx context.Context, holds func() bool) bool {
 	const pause = 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, m.patience)
@@ -179,7 +180,7 @@ func (m *modules) hasJoined(module, worker string) bool {
 	})
 }
 
-// Processes returns what busd runs of the module.
+// Processes returns the module's processes that busd runs.
 func (m *modules) Processes(name string) []supervise.Process {
 	m.mu.Lock()
 	g := m.groups[name]
@@ -211,11 +212,11 @@ func (m *modules) start(c config.Module) *group {
 	return g
 }
 
-// environment is what the module's processes are told. They start also without credentials that could not be written: NATS
-// turns them away, and the log says why.
+// environment returns the environment of the module's processes. If their credentials cannot be written, they are
+// started all the same: NATS refuses them, and the log says why.
 func (m *modules) environment(c config.Module) []string {
 	env := supervise.Environment(os.Environ(), c.Environment)
-	if n := m.daemon.config.NATS; n.URL != "" && n.TLS.CA != "" { // The server inside has a way in without TLS for them.
+	if n := m.daemon.config.NATS; n.URL != "" && n.TLS.CA != "" { // The embedded server has a port without TLS for them.
 		env = append(env, "MODULEBUS_NATS_CA="+n.TLS.CA)
 	}
 	env = append(env,
@@ -233,7 +234,7 @@ func (m *modules) environment(c config.Module) []string {
 	return env
 }
 
-// exited takes a worker out of the roster as soon as it is known to be dead.
+// exited removes a worker from the roster as soon as it is known to be dead.
 func (m *modules) exited(module string, e supervise.Exit) {
 	now := time.Now()
 	m.daemon.roster.Leave(module, e.ID, now)
@@ -243,7 +244,7 @@ func (m *modules) exited(module string, e supervise.Exit) {
 	m.daemon.service.Wake()
 }
 
-// stop drains the processes, and returns when none is left.
+// stop drains the processes, and returns when all have ended.
 func (m *modules) stop() {
 	m.cancel()
 	m.owned.Wait()

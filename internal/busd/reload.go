@@ -14,20 +14,21 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 )
 
-// Reload is a configuration that was read while busd ran: Config, or why there is none.
+// Reload is a configuration that was read while busd runs, or the error of reading it.
 type Reload struct {
 	Config *config.Config
 	Err    error
 }
 
-// A configuration that is good, and that cannot be taken over yet, is tried again after retryFirst, and then after twice as long
-// each time, up to retryRarest.
+// A valid configuration that cannot be applied yet is tried again after retryFirst, and then after twice as long each
+// time, up to retryRarest.
 const (
 	retryFirst  = time.Second
 	retryRarest = time.Minute
 )
 
-// reloads remembers whether what runs is what the file says. What is not the last status is the daemon's own goroutine's.
+// reloads remembers whether the running configuration is the file's. All fields but last are used by the daemon's own
+// goroutine only.
 type reloads struct {
 	last      atomic.Pointer[operatordoor.ConfigStatus]
 	succeeded prometheus.Gauge
@@ -35,8 +36,8 @@ type reloads struct {
 	stale     prometheus.Gauge
 	retries   prometheus.Counter
 
-	held  *config.Config // what is tried again; nil for nothing
-	pause time.Duration  // until then
+	held  *config.Config // the configuration that is tried again; nil for none
+	pause time.Duration  // until it is tried again
 	retry <-chan time.Time
 }
 
@@ -60,7 +61,7 @@ func newReloads(metrics prometheus.Registerer) *reloads {
 	return r
 }
 
-// refuse notes why a changed configuration does not hold.
+// refuse notes why a changed configuration is not used.
 func (r *reloads) refuse(why error) {
 	s := r.Status()
 	s.Error, s.RefusedAt, s.RetryAt = why.Error(), time.Now(), time.Time{}
@@ -70,7 +71,8 @@ func (r *reloads) refuse(why error) {
 	r.note(s)
 }
 
-// hold has a configuration tried again after a while, which grows each time. It reports whether it is another one than before.
+// hold makes a configuration be tried again after a pause, which grows each time. It reports whether it is another one
+// than before.
 func (r *reloads) hold(c *config.Config) (another bool) {
 	another = r.held != c
 	r.held, r.pause = c, min(2*r.pause, retryRarest)
@@ -81,10 +83,10 @@ func (r *reloads) hold(c *config.Config) (another bool) {
 	return another
 }
 
-// drop has nothing tried again.
+// drop ends the retries.
 func (r *reloads) drop() { r.held, r.retry = nil, nil }
 
-// Status is what is known of the last reload.
+// Status returns the state of the last reload.
 func (r *reloads) Status() operatordoor.ConfigStatus { return *r.last.Load() }
 
 func (r *reloads) note(s operatordoor.ConfigStatus) {
@@ -101,8 +103,8 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// reload takes over what can be changed while running: the list of modules, the budget, and how is evaluated. A mistake in the
-// file waits for the file to change; what else is in the way is tried again.
+// reload applies what can be changed while busd runs: the list of modules, the budget, the evaluation and the tokens.
+// After a mistake in the file, it waits for the file to change; after any other failure, it tries again.
 func (d *daemon) reload(ctx context.Context, r Reload) {
 	if r.Err != nil {
 		d.reloads.drop()
@@ -126,13 +128,14 @@ func (d *daemon) reload(ctx context.Context, r Reload) {
 	d.reloads.note(status)
 }
 
-// tryAgain is reload of what could not be taken over before.
+// tryAgain is reload of a configuration that could not be applied before.
 func (d *daemon) tryAgain(ctx context.Context) {
 	d.reloads.retries.Inc()
 	d.reload(ctx, Reload{Config: d.reloads.held})
 }
 
-// make makes what a configuration needs and busd does not have yet. It blocks for ten seconds at most, or until ctx ends.
+// make makes what a configuration needs and busd does not have yet, such as streams. It blocks for at most ten seconds,
+// or until ctx ends.
 func (d *daemon) make(ctx context.Context, c *config.Config) error {
 	if err := d.news.Prepare(ctx, c.Modules); err != nil {
 		return err
@@ -140,12 +143,13 @@ func (d *daemon) make(ctx context.Context, c *config.Config) error {
 	return d.retoken(c.HTTP)
 }
 
-// retoken takes over which tokens there are. Of an unchanged list, files are read when they change.
+// retoken replaces the tokens if their list has changed. The files of an unchanged list are read again when they
+// change.
 func (d *daemon) retoken(c config.HTTP) error {
 	if reflect.DeepEqual(c.AllTokens(), d.config.HTTP.AllTokens()) {
 		return nil
 	}
-	c.Listen = d.config.HTTP.Listen // As it is until the restart.
+	c.Listen = d.config.HTTP.Listen // It stays as it is until a restart.
 	if len(c.AllTokens()) == 0 && !c.Local() {
 		return errors.New("http.token_file: is missing, and other machines reach " + c.Listen + " until busd is restarted")
 	}
@@ -156,7 +160,7 @@ func (d *daemon) retoken(c config.HTTP) error {
 	return nil
 }
 
-// needsRestart names the keys that differ, and are read at the start only.
+// needsRestart returns the changed keys that are read at the start only.
 func (d *daemon) needsRestart(c *config.Config) (keys []string) {
 	for _, k := range []struct {
 		name     string
@@ -187,7 +191,7 @@ func (d *daemon) take(c *config.Config) *operatordoor.Changed {
 	changed := d.roster.Configure(c.Modules, c.Budget, time.Now())
 	d.news.Configure(c.Modules)
 	restarted := d.modules.apply(c.Modules)
-	d.config.Budget = c.Budget // Asks that began before have the earlier one.
+	d.config.Budget = c.Budget // Asks that began before keep the old one.
 	d.service.Changed(changed)
 	diff := &operatordoor.Changed{
 		Added: added, Removed: without(was, now), Restarted: restarted, Changed: without(otherwise, restarted), Reordered: reordered(was, now),
@@ -204,7 +208,7 @@ func names(modules []config.Module) (names []string) {
 	return names
 }
 
-// differing names the modules of both lists whose entries are not the same.
+// differing names the modules that are in both lists with different entries.
 func differing(was, now []config.Module) (names []string) {
 	for _, m := range now {
 		i := slices.IndexFunc(was, func(o config.Module) bool { return o.Name == m.Name })
@@ -220,7 +224,7 @@ func reordered(was, now []string) bool {
 	return !slices.Equal(without(was, without(was, now)), without(now, without(now, was)))
 }
 
-// without returns those of list that are not in the other.
+// without returns the items of list that are not in other.
 func without(list, other []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(name string) bool { return slices.Contains(other, name) })
 }

@@ -26,19 +26,19 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/statedir"
 )
 
-// Options say how to run.
+// Options configure [Run].
 type Options struct {
-	// Config is what the operator wants. Run does not change it. Required.
+	// Config is the operator's configuration. Run does not change it. Required.
 	Config *config.Config
 
-	// Reload brings later configurations, or why one could not be read. What of them needs a restart is left as it was,
-	// and the log says so. Default: none come.
+	// Reload delivers later configurations, or the errors of reading them. Keys that need a restart stay as they were, and
+	// the log says so. Default: none.
 	Reload <-chan Reload
 
-	// Announce gets the one line that says that all is ready, or what is not. Default: nobody does.
+	// Announce gets one line that says that busd is ready, or which modules are not. Default: none.
 	Announce io.Writer
 
-	// Supervisor is told what state busd is in, as assignments of sd_notify(3), one a line. Default: nobody is.
+	// Supervisor is called with busd's state, as assignments of sd_notify(3), one a line. Default: none.
 	Supervisor func(state string)
 
 	// TracerProvider gets spans of what is asked and called: see [bus.Options]. Default: there are none.
@@ -47,10 +47,11 @@ type Options struct {
 	// Conn is the connection to NATS. It stays the caller's. Default: a new one to what Config.NATS says.
 	Conn *nats.Conn
 
-	// JoinPatience is how long a worker that replaces another may take to join until that is trouble. Default: a minute.
+	// JoinPatience is how long a worker that replaces another may take to join before it counts as failed. Default: a
+	// minute.
 	JoinPatience time.Duration
 
-	// Log gets what happens, and what the modules that busd runs write.
+	// Log gets busd's log, and what the modules that busd runs write.
 	Log zerolog.Logger
 }
 
@@ -60,9 +61,9 @@ const drainTimeout = 15 * time.Second
 // daemon is one run of busd.
 type daemon struct {
 	Options
-	config    config.Config // as it holds now
+	config    config.Config // the present one
 	metrics   *prometheus.Registry
-	asked     *prometheus.Registry // the part of metrics that counts asks
+	asked     *prometheus.Registry // the metrics of asks
 	reloads   *reloads
 	life      *door.Life
 	state     *statedir.Dir
@@ -83,11 +84,11 @@ type daemon struct {
 	open      []door.Door
 	failed    chan error
 	closers   []func()
-	call      bus.CallFunc // of the homeserver's Module API; nil where there is none over HTTP
+	call      bus.CallFunc // calls the homeserver's Module API; nil if it has none over HTTP
 }
 
-// Run runs busd until ctx ends, and drains it then: it takes no more asks, finishes those under way, and stops the
-// modules that it runs. It returns nil after a drain, and else why it could not start or go on.
+// Run runs busd until ctx ends. Then it drains: it takes no more asks, finishes those under way, and stops the modules
+// that it runs. It returns nil after a drain, and otherwise why it could not start or go on.
 //
 //nolint:contextcheck // ctx says when to stop; what is opened lives until it is stopped.
 func Run(ctx context.Context, o Options) error {
@@ -142,7 +143,7 @@ func (d *daemon) close() {
 	}
 }
 
-// drain has all doors turn new asks away and finish what is under way; then close stops them, and the modules.
+// drain makes all doors turn new asks away and finish those under way. After it, close stops the doors and the modules.
 func (d *daemon) drain() {
 	d.Log.Info().Msg("draining")
 	d.Supervisor("STOPPING=1\nSTATUS=draining")

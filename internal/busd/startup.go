@@ -32,21 +32,22 @@ import (
 )
 
 const (
-	// joinTime is how long modules that run already have to join a busd that starts. Beyond: it goes on without them.
+	// joinTime is how long busd waits at its start for modules that run already to join. Beyond: it goes on without them.
 	joinTime = time.Second
 
-	// startTime is how long modules that busd runs have to join. Beyond: asks are answered without them, under their on_failure.
+	// startTime is how long busd waits at its start for the modules that it runs to join. Beyond: asks are answered
+	// without them, under their on_failure.
 	startTime = time.Minute
 
-	// failingTime is how long a module that is asked no more counts as failing.
+	// failingTime is how long a failed module that is not asked again counts as failing.
 	failingTime = time.Minute
 
-	// rosterTime is how long the first roster may take over NATS. Beyond: busd ends with an error.
+	// rosterTime is how long the first roster may take to arrive over NATS. Beyond: busd ends with an error.
 	rosterTime = 5 * time.Second
 )
 
-// prepare opens all that does not depend on modules, each on what came before. Modules may join then, and operators see
-// how far they are; asks are turned away.
+// prepare opens everything that does not depend on modules, in the order of their dependencies. Afterwards modules may
+// join, and operators can see their progress; asks are turned away.
 func (d *daemon) prepare() error {
 	for _, step := range []func() error{
 		d.openState, d.openBroker, d.openJournal, d.openAdmission, d.openNews, d.openRoster, d.openModules, d.openClient, d.tellNews,
@@ -60,8 +61,8 @@ func (d *daemon) prepare() error {
 	return nil
 }
 
-// start runs the modules and, on a goroutine, begins to answer when it is known what they want to be asked (ADR 13), and
-// announces it. The function that it returns ends that, if it has not come so far, and may be called again.
+// start starts the modules. On a goroutine it waits until it is known what they want to be asked (ADR 13), begins to
+// answer, and announces that. stop ends the waiting; it may be called more than once.
 func (d *daemon) start(ctx context.Context) (stop func()) {
 	d.modules.apply(d.config.Modules) //nolint:contextcheck // They live until d is closed.
 	ctx, cancel := context.WithCancel(ctx)
@@ -81,8 +82,8 @@ func (d *daemon) start(ctx context.Context) (stop func()) {
 	return func() { cancel(); starting.Wait() }
 }
 
-// awaitModules returns when the modules that busd runs have said what they want to be asked, or have had their time; then
-// it was late.
+// awaitModules waits until the modules that busd runs have said what they want to be asked. It reports late if some
+// have not by the end of startTime.
 func (d *daemon) awaitModules(ctx context.Context) (late bool) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -90,12 +91,12 @@ func (d *daemon) awaitModules(ctx context.Context) (late bool) {
 	return ctx.Err() != nil
 }
 
-// begin lets homeservers ask.
+// begin makes busd answer homeservers.
 func (d *daemon) begin() error {
 	d.service.Open()
 	ctx, cancel := context.WithTimeout(context.Background(), rosterTime)
 	defer cancel()
-	known := d.roster.Snapshot().GetRevision() // An earlier one may lack what was awaited.
+	known := d.roster.Snapshot().GetRevision() // An earlier roster may lack modules that were waited for.
 	if _, err := d.client.AwaitRoster(ctx, known-1); err != nil {
 		return fmt.Errorf("the roster does not arrive over NATS: %w", err)
 	}
@@ -112,7 +113,7 @@ func newMetrics() *prometheus.Registry {
 	return r
 }
 
-// openState takes the folder for what must outlive busd, before anything in it is touched.
+// openState locks the state folder before anything in it is used.
 func (d *daemon) openState() (err error) {
 	if d.config.StateDir == "" {
 		d.Log.Warn().Msg("there is no folder for state: what modules store and register is forgotten when busd ends; set state_dir")
@@ -127,7 +128,8 @@ func (d *daemon) openState() (err error) {
 	return nil
 }
 
-// storeDir is the folder for what modules store in the embedded NATS server. It has a lock of its own: another busd may name it.
+// storeDir returns the folder for what modules store in the embedded NATS server. It has its own lock, because another
+// busd may be configured with the same folder.
 func (d *daemon) storeDir() (string, error) {
 	if d.config.NATS.URL != "" {
 		return "", nil
@@ -163,7 +165,7 @@ func (d *daemon) openBroker() error {
 	return nil
 }
 
-// openJournal has records of decisions written to JetStream, where the operator wants that, and handed to modules that may read
+// openJournal makes records of decisions be written to JetStream, if configured, and be sent to modules that may read
 // them.
 func (d *daemon) openJournal() (err error) {
 	d.records = records.New()
@@ -181,7 +183,7 @@ func (d *daemon) openJournal() (err error) {
 	return nil
 }
 
-// mayRead are the modules that are handed records of decisions.
+// mayRead returns the modules that get records of decisions.
 func mayRead(all []config.Module) (names []string) {
 	for _, m := range all {
 		if slices.Contains(m.Grants, subjects.ReadDecisions) {
@@ -191,7 +193,7 @@ func mayRead(all []config.Module) (names []string) {
 	return names
 }
 
-// openAdmission lets modules into NATS.
+// openAdmission makes NATS accept modules.
 func (d *daemon) openAdmission() (err error) {
 	d.modules = newModules(d)
 	d.admission, err = admission.Open(admission.Options{
@@ -203,13 +205,13 @@ func (d *daemon) openAdmission() (err error) {
 	return err
 }
 
-// replace has the workers of a module take over its new credentials, if busd runs any.
+// replace restarts the workers of a module so that they use its new credentials, if busd runs the module.
 func (d *daemon) replace(ctx context.Context, module string) (ran bool, err error) {
 	err = d.modules.Restart(ctx, module)
 	return !errors.Is(err, errNotOurs), err
 }
 
-// openNews has NATS ready to keep news before anybody is told to keep any.
+// openNews prepares NATS to store news before homeservers are told to store any.
 func (d *daemon) openNews() (err error) {
 	d.news, err = news.New(news.Options{
 		Conn: d.broker.Conn, ServerName: d.config.ServerName, Replicas: d.config.NATS.Replicas, Alone: d.config.NATS.URL == "" && d.Conn == nil,
@@ -222,7 +224,7 @@ func (d *daemon) openNews() (err error) {
 	return d.news.Prepare(context.Background(), d.config.Modules)
 }
 
-// tellNews has modules told what is kept for them, until busd ends.
+// tellNews delivers stored news to modules until busd ends.
 func (d *daemon) tellNews() error {
 	d.onClose(d.news.Close)
 	d.roster.WatchNews(d.waiting)
@@ -230,7 +232,7 @@ func (d *daemon) tellNews() error {
 	return nil
 }
 
-// waiting is the news that modules have not handled, by module.
+// waiting returns how much news modules have not handled, by module.
 func (d *daemon) waiting() map[string]roster.News {
 	all := map[string]roster.News{}
 	for module, b := range d.news.Backlogs() {
@@ -239,7 +241,7 @@ func (d *daemon) waiting() map[string]roster.News {
 	return all
 }
 
-// openRoster lets modules join, and gives those that run already the time to do so.
+// openRoster lets modules join, and gives those that run already time to do so.
 func (d *daemon) openRoster() error {
 	d.roster = roster.New()
 	d.roster.Evaluate(d.config.Sequential)
@@ -265,7 +267,7 @@ func (d *daemon) openRoster() error {
 	return nil
 }
 
-// openStores has modules' buckets made when they ask.
+// openStores makes modules' buckets when they ask.
 func (d *daemon) openStores() error {
 	listed := func(module string) bool { return d.roster.Entry(module, time.Now()).GetListed() }
 	s, err := store.Serve(store.Options{
@@ -279,7 +281,7 @@ func (d *daemon) openStores() error {
 	return d.metrics.Register(store.Collector(d.broker.Conn))
 }
 
-// recall takes what modules registered earlier from the file of the last run, and from another busd.
+// recall returns what modules registered earlier, from the file of the last run and from another busd.
 func (d *daemon) recall() (*roster.Memory, error) {
 	memory, err := roster.OpenMemory(d.state.Path(""), d.config.ServerName)
 	if err != nil {
@@ -290,8 +292,8 @@ func (d *daemon) recall() (*roster.Memory, error) {
 	return memory, nil
 }
 
-// expects is what modules that busd does not run must have done before it answers. On an external NATS they are there all
-// the time, so it is enough to know what they want to be asked. From the NATS inside they were cut off when busd stopped.
+// expects returns what modules that busd does not run must have done before it answers. On an external NATS they stay
+// connected, so it is enough to know what they want to be asked. The embedded NATS disconnected them when busd stopped.
 func (d *daemon) expects() roster.Expectation {
 	if d.config.NATS.URL == "" && d.Conn == nil {
 		return roster.Joined
@@ -300,7 +302,7 @@ func (d *daemon) expects() roster.Expectation {
 }
 
 func (d *daemon) openModules() error {
-	d.onClose(d.modules.stop) // After what is closed later: workers that end say so.
+	d.onClose(d.modules.stop) // Closed before the roster: workers that end say so.
 	return nil
 }
 
@@ -320,19 +322,19 @@ func (d *daemon) openClient() (err error) {
 	return err
 }
 
-// failing is what fails when modules are asked here, by module.
+// failing returns the callbacks that modules failed to answer this busd, by module.
 func (d *daemon) failing() map[string][]roster.Failing {
 	all := map[string][]roster.Failing{}
 	for _, f := range d.client.Failing() {
 		all[f.Module] = append(all[f.Module], roster.Failing{
 			Callback: f.Callback.FullName(), Failure: wire.KindName(f.Kind), At: f.At, InARow: f.InARow, Open: f.Open,
-			Recent: time.Since(f.At) < failingTime, // Who is asked no more may be well again.
+			Recent: time.Since(f.At) < failingTime, // A module that is not asked any more may be well again.
 		})
 	}
 	return all
 }
 
-// openModuleAPI forwards modules' calls, unless the homeserver is a Go program, or another busd does.
+// openModuleAPI begins to forward modules' calls, unless the homeserver is a Go program or another busd does it.
 func (d *daemon) openModuleAPI() error {
 	if d.config.Homeserver.URL == "" {
 		return nil

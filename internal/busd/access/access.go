@@ -1,5 +1,5 @@
-// Package access says what a request at busd's HTTP door may do. It is the one place that does: whoever serves a path of
-// busd's own names the scope that it needs, and asks here.
+// Package access decides what a request at busd's HTTP door may do. No other package does: the handler of each of
+// busd's own paths names the scope that it needs, and asks this package.
 //
 //	guard, err := access.NewGuard(config.HTTP, log)
 //	…
@@ -41,17 +41,17 @@ const (
 	// Read is for dashboards and people who look: modules, metrics, and what was asked and decided.
 	Read
 
-	// Change is what else operators do, such as restarting a module.
+	// Change is for what else operators do, such as restarting a module.
 	Change
 
 	// Admin is everything.
 	Admin = Ask | Read | Change
 )
 
-// scopes are those of config.
+// scopes are the scopes by their names in the configuration.
 var scopes = map[string]Scope{config.ScopeAsk: Ask, config.ScopeRead: Read, config.ScopeAdmin: Admin}
 
-// String names the scopes that a token may have which gives s.
+// String names the scopes of tokens that give s.
 func (s Scope) String() string {
 	switch {
 	case s&Change != 0:
@@ -78,10 +78,10 @@ type Guard struct {
 // state is what the configuration says.
 type state struct {
 	keys  []*renewed.Value[key]
-	local bool // only this machine reaches the door
+	local bool // the door listens on loopback, so only this machine reaches it
 }
 
-// key is a token, and what it gives.
+// key is a token's digest, and the scopes that it gives.
 type key struct {
 	digest [sha256.Size]byte
 	scope  Scope
@@ -93,7 +93,7 @@ func NewGuard(serverName string, c config.HTTP, log zerolog.Logger) (*Guard, err
 	return g, g.Configure(c)
 }
 
-// Configure takes over other tokens. After an error, those of before hold.
+// Configure replaces the tokens. After an error, the earlier ones stay.
 func (g *Guard) Configure(c config.HTTP) error {
 	s := &state{local: c.Local()}
 	for _, t := range c.AllTokens() {
@@ -127,7 +127,8 @@ func openKey(t config.Token, log zerolog.Logger) (*renewed.Value[key], error) {
 	}, t.File)
 }
 
-// hashed begins a file that holds the SHA-256 of a token in its place, in hexadecimal, so that who reads the file cannot ask.
+// hashed is the prefix of a file that holds the SHA-256 of a token instead of the token, in hexadecimal, so that
+// reading the file does not give access.
 const hashed = "sha256:"
 
 func parseKey(token []byte) (k key, err error) {
@@ -141,8 +142,8 @@ func parseKey(token []byte) (k key, err error) {
 	return k, nil
 }
 
-// Denies says why a request may not do what needs the scope, and returns nil if it may. Where there are no tokens, every
-// request may do everything that comes under a name of this machine's own: the configuration has it so only on loopback.
+// Denies returns why a request may not do what needs the scope; nil if it may. Without tokens, every request to one of
+// this machine's own names may do everything: the configuration allows that on loopback only.
 func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	s := g.state.Load()
 	switch {
@@ -159,7 +160,7 @@ func (g *Guard) Denies(r *http.Request, need Scope) *Denial {
 	return s.lacks(sha256.Sum256([]byte(token)), need)
 }
 
-// lacks says why the token with that digest does not give what is needed, and returns nil if it does.
+// lacks returns why the token with the digest does not give the needed scope; nil if it does.
 func (s *state) lacks(token [sha256.Size]byte, need Scope) *Denial {
 	has := s.scopeOf(token)
 	switch {
@@ -173,8 +174,8 @@ func (s *state) lacks(token [sha256.Size]byte, need Scope) *Denial {
 	return nil
 }
 
-// DeniesDetails is Denies for what is open on loopback even where there are tokens: metrics and how modules are, which
-// monitoring on the same machine reads.
+// DeniesDetails is Denies for metrics and the state of modules. On loopback they are open even if there are tokens, for
+// monitoring on the same machine.
 func (g *Guard) DeniesDetails(r *http.Request) *Denial {
 	if g.state.Load().local && g.stranger(r) == nil {
 		return nil
@@ -182,7 +183,7 @@ func (g *Guard) DeniesDetails(r *http.Request) *Denial {
 	return g.Denies(r, Read)
 }
 
-// scopeOf is what a token gives, [Public] for one that nobody knows. It takes the same time whichever token it is.
+// scopeOf returns what a token gives; [Public] for an unknown token. It takes the same time for every token.
 func (s *state) scopeOf(token [sha256.Size]byte) (found Scope) {
 	for _, value := range s.keys {
 		k := value.Value()
@@ -192,9 +193,9 @@ func (s *state) scopeOf(token [sha256.Size]byte) (found Scope) {
 	return found
 }
 
-// shown is the token of a request. People who look with a browser give it as the password that the browser asks for (RFC 7617);
-// that counts for reading only, and for no script but the page's, since a browser sends it along with whatever another page makes it
-// ask for.
+// shown returns the token of a request. People with a browser may give it as the password that the browser asks for
+// (RFC 7617). A password counts for reading only, and for no script but the page's own, because a browser also sends it
+// with requests that another page causes.
 func (g *Guard) shown(r *http.Request, need Scope) (token string, ok bool) {
 	if _, password, basic := r.BasicAuth(); basic && need == Read && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return password, !g.scripted(r)
@@ -203,7 +204,8 @@ func (g *Guard) shown(r *http.Request, need Scope) (token string, ok bool) {
 	return token, ok && strings.EqualFold(scheme, "Bearer")
 }
 
-// Challenge says how to show a token, for a response of status 401 to something that needs the scope.
+// Challenge adds the header that says how to show a token, for a response of status 401 to a request that needs the
+// scope.
 func Challenge(h http.Header, need Scope) {
 	h.Add("WWW-Authenticate", "Bearer")
 	if need == Read {

@@ -9,7 +9,7 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-// unnamed is the denial of a request that needs no token, and comes under a name that anybody's page could have.
+// unnamed is the denial of a request that needs no token but is for a name that any web page could have.
 var unnamed = &Denial{
 	Status: http.StatusForbidden, Errcode: matrix.Forbidden,
 	Text: "without a token, this is answered only at an address such as http://127.0.0.1:8010, at names without a dot such as localhost, and at " +
@@ -17,11 +17,12 @@ var unnamed = &Denial{
 		"(DNS rebinding). Use one of those, have the proxy before busd send one, or set http.token_file",
 }
 
-// stranger says why a request that shows no token must not be answered, and returns nil if it may be: if it comes under a name that
-// nobody elsewhere can have lead here, which is an address, a name that nobody can register (without a dot, or below localhost or
-// internal, such as host.docker.internal, by which a container reaches its host), or one of the homeserver's
-// domain. A browser takes a page of evil.example for the same origin as whatever that name leads to a moment later, so that neither
-// Origin nor Sec-Fetch-Site tell (ADR 79). Programs that show no name are no browsers.
+// stranger returns why a request without a token must not be answered; nil if it may be. It may be if its host is a
+// name that no outsider can point to this machine: an address, a name that cannot be registered (one without a dot, or
+// below localhost or internal, such as host.docker.internal, by which a container reaches its host), or a name in the
+// homeserver's domain. The reason is DNS rebinding: a page of evil.example has the same origin as any machine that the
+// name is later made to point to, so neither Origin nor Sec-Fetch-Site shows the difference (ADR 79). Programs that
+// send no host are no browsers.
 func (g *Guard) stranger(r *http.Request) *Denial {
 	host := hostname(r.Host)
 	_, err := netip.ParseAddr(host)
@@ -31,7 +32,7 @@ func (g *Guard) stranger(r *http.Request) *Denial {
 	return unnamed
 }
 
-// under reports whether a name is that of a domain, or of something in it.
+// under reports whether a name is a domain or lies below it.
 func under(name, domain string) bool { return name == domain || strings.HasSuffix(name, "."+domain) }
 
 // hostname is a host without its port, in lower case.

@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// PagePath is where the page for people is: a browser sends the cookie there, and to no module's page.
+	// PagePath is the path of the operators' page. A browser sends the cookie there, and to no module's page.
 	PagePath = "/_modulebus/"
 
 	// sessionTime is how long a browser stays signed in.
 	sessionTime = 12 * time.Hour
 
-	// maxSessions is how many browsers may be signed in. Beyond: the one that would end first is signed out.
+	// maxSessions is how many browsers may be signed in. Beyond: the one whose session would end first is signed out.
 	maxSessions = 256
 )
 
-// sessions are the browsers that have shown a token that may read. Only digests of what the browser holds are kept.
+// sessions are the browsers that have shown a token for reading. Only digests of their cookies are kept.
 type sessions struct {
-	cookie string // its name: another one for each busd and each run of it, since browsers tell no ports of a host apart
-	key    string // what the script of the page knows, and no other script
+	cookie string // its name: different for each busd and each run of it, because browsers send a cookie to all ports of a host
+	key    string // a secret of the page's own script
 	tries  *tries
 	mu     sync.Mutex
 	all    map[[sha256.Size]byte]session
@@ -35,14 +35,14 @@ func newSessions() sessions {
 	return sessions{cookie: "modulebus_" + rand.Text()[:8], key: rand.Text(), tries: newTries(), all: map[[sha256.Size]byte]session{}}
 }
 
-// session is good as long as its token is.
+// session is valid as long as its token is.
 type session struct {
 	token [sha256.Size]byte
 	until time.Time
 }
 
-// SignIn lets a browser look at the page from now on, if the token may read, and has it told so by a cookie that no script can
-// read and that no other site's page makes it send. Who has tried too many tokens has to wait.
+// SignIn lets a browser read the page from now on, if the token may read. It sets a cookie that no script can read and
+// that the browser does not send for another site's page. An address that has tried too many tokens must wait.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) *Denial {
 	if denial := g.sessions.tries.denies(r.RemoteAddr); denial != nil {
 		return denial
@@ -66,7 +66,7 @@ func (g *Guard) SignOut(w http.ResponseWriter, r *http.Request) {
 	g.setCookie(w, r, "", -1)
 }
 
-// Signed reports whether the request is of a browser that signed in to this busd, whether or not it still may read.
+// Signed reports whether the request comes from a browser that signed in to this busd, even if it may no longer read.
 func (g *Guard) Signed(r *http.Request) bool {
 	_, err := r.Cookie(g.sessions.cookie)
 	return err == nil && len(g.state.Load().keys) > 0
@@ -82,12 +82,13 @@ func (g *Guard) setCookie(w http.ResponseWriter, r *http.Request, value string, 
 // PageKey is the name of the parameter with what [Guard.Key] returns.
 const PageKey = "key"
 
-// Key is what the script of the page has to send with its requests, as a parameter of the query. Scripts of other pages under the
-// same name and port, which modules may have, cannot know it, since they can read no page that has it.
+// Key is a secret that the page's script must send with its requests, as a parameter of the query. Scripts of other
+// pages at the same name and port, which modules may serve, cannot know it, because they cannot read a page that
+// contains it.
 func (g *Guard) Key() string { return g.sessions.key }
 
-// scripted reports whether a browser says that a script asks, or a page that shows this in a frame, which its script can read, and not a
-// person who opens a page; and it is not the page's own script.
+// scripted reports whether, by the browser's word, the request comes from a script other than the page's own, or from a
+// page that shows this one in a frame, which a script could read; and not from a person who opens the page.
 func (g *Guard) scripted(r *http.Request) bool {
 	mode, dest := r.Header.Get("Sec-Fetch-Mode"), r.Header.Get("Sec-Fetch-Dest")
 	if mode == "" || mode == "navigate" && (dest == "" || dest == "document") {
@@ -96,7 +97,7 @@ func (g *Guard) scripted(r *http.Request) bool {
 	return subtle.ConstantTimeCompare([]byte(r.URL.Query().Get(PageKey)), []byte(g.sessions.key)) == 0
 }
 
-// DeniesPage is Denies for the page, which a browser that is signed in may read, too.
+// DeniesPage is Denies for the page. A browser that is signed in may read it, too.
 func (g *Guard) DeniesPage(r *http.Request) *Denial {
 	c, err := r.Cookie(g.sessions.cookie)
 	s := g.state.Load()
@@ -129,7 +130,7 @@ func (s *sessions) add(id [sha256.Size]byte, one session) {
 	s.all[id] = one
 }
 
-// first is the session that ends first.
+// first returns the session that ends first.
 func (s *sessions) first() (id [sha256.Size]byte) {
 	var until time.Time
 	for k, one := range s.all {

@@ -10,18 +10,19 @@ import (
 )
 
 const (
-	// maxTries is how many tokens somebody may try to sign in with, one after the other. Beyond: one each six seconds.
+	// maxTries is how many tokens an address may try to sign in with at once. Beyond: one every six seconds.
 	maxTries = 10
 
-	// tryTime is how long it takes until a try counts no more.
+	// tryTime is how long it takes until a try no longer counts.
 	tryTime = 6 * time.Second
 
-	// triers is how many addresses are told apart. Beyond: some wait for one another.
+	// triers is how many addresses are counted apart. Beyond: some addresses share a count.
 	triers = 1024
 )
 
-// tries counts what addresses have tried, so that nobody finds a token by guessing. Its memory does not grow with the number of addresses: where an
-// address counts follows from a hash that nobody can predict. What it holds is when an address will have no try to wait for.
+// tries counts the tries of addresses, so that a token cannot be guessed. Its memory does not grow with the number of
+// addresses: a hash that cannot be predicted assigns each address to one of a fixed number of places. A place holds the
+// time at which its tries no longer count.
 type tries struct {
 	seed maphash.Seed
 	mu   sync.Mutex
@@ -30,7 +31,7 @@ type tries struct {
 
 func newTries() *tries { return &tries{seed: maphash.MakeSeed()} }
 
-// denies counts a try, and says why it is not made, or returns nil.
+// denies counts a try, and returns why it is refused; nil if it is not.
 func (t *tries) denies(addr string) *Denial {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,14 +46,14 @@ func (t *tries) denies(addr string) *Denial {
 	return nil
 }
 
-// forgive forgets the tries of who knew a token.
+// forgive forgets the tries of an address that knew a token.
 func (t *tries) forgive(addr string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.free[t.place(addr)] = time.Time{}
 }
 
-// place is where an address counts: of IPv6, what one customer of a provider has.
+// place returns the place of an address. For IPv6, all addresses of one customer's network share a place.
 func (t *tries) place(addr string) uint64 {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -29,14 +29,15 @@ import (
 )
 
 const (
-	// admitTime is how long NATS may take to be told. Beyond: it is tried again in a second, and the log says so.
+	// admitTime is how long NATS may take to accept a list of users. Beyond: it is sent again in a second, and the log
+	// says so.
 	admitTime = 5 * time.Second
 
-	// look is how often the record of users with credentials is looked at: "busd credentials" changes it.
+	// look is how often the record of users with credentials is read, because "busd credentials" changes it.
 	look = time.Second
 )
 
-// Options say whom to let in where.
+// Options configure [Open].
 type Options struct {
 	// Broker is NATS. Required.
 	Broker *broker.Broker
@@ -47,14 +48,14 @@ type Options struct {
 	// Dir is a folder of busd's own for the credentials of modules that it runs. It is made if it is not there. Required.
 	Dir string
 
-	// Listed are the modules on the roster at first.
+	// Listed are the modules on the roster at the start.
 	Listed []string
 
-	// Replace has the workers of a module that busd runs take over new credentials, one after the other. It reports false if
-	// busd runs none. Required.
+	// Replace replaces the workers of a module that busd runs, one after the other, so that they use new credentials. It
+	// reports false if busd does not run the module. Required.
 	Replace func(ctx context.Context, module string) (ran bool, err error)
 
-	// Connections is how many there may be with the credentials of one module. Default: 4096.
+	// Connections is how many connections may use the credentials of one module. Default: 4096.
 	Connections int
 
 	// Log is told which connections were refused, and why.
@@ -64,15 +65,15 @@ type Options struct {
 // Admission decides which users may connect to the NATS of a bus. Its methods may be called concurrently.
 type Admission struct {
 	Options
-	refused zerolog.Logger // of what others do, a few times a second at most
+	refused zerolog.Logger // for what clients cause; limited to a few lines a second
 	telling sync.Mutex     // held while NATS is told
 	mu      sync.Mutex     // guards what follows
 	listed  []string
-	leaving map[string]time.Time // until when modules that were listed are let in, for what they were asked
-	warned  map[string]bool      // connections that show a wrong name, by what they show
+	leaving map[string]time.Time // until when modules that are no longer listed are let in, so that they can still answer
+	warned  map[string]bool      // wrong names that connections showed, and that are logged
 	crowds  map[string]int       // connections of modules, by the public key of their credentials
 	subs    []*nats.Subscription
-	again   chan struct{} // NATS is to be told again
+	again   chan struct{} // tells run to send NATS the list again
 	cancel  context.CancelFunc
 	owned   sync.WaitGroup
 }
@@ -97,7 +98,7 @@ func Open(o Options) (*Admission, error) {
 	return a, nil
 }
 
-// enlist records all modules at once, before the credentials of each are wanted.
+// enlist records all modules at once, before their credentials are made one by one.
 func enlist(keys *identity.Keys, modules []string) error {
 	users := make([]identity.User, len(modules))
 	for i, name := range modules {
@@ -115,8 +116,9 @@ func (a *Admission) Close() {
 	a.owned.Wait()
 }
 
-// List has the modules on the roster let in at once, and others turned away when the budget is over, so that they answer what
-// they were asked. It blocks until NATS knows, five seconds at most; if it does not know by then, it is told again.
+// List lets the modules on the roster in at once, and turns others away when the budget is over, so that they can
+// answer what they were asked. It blocks until NATS has accepted that, for five seconds at most; after that, it is sent
+// again.
 func (a *Admission) List(modules []string, budget time.Duration) {
 	a.mu.Lock()
 	for _, name := range a.listed {
@@ -135,12 +137,12 @@ func (a *Admission) List(modules []string, budget time.Duration) {
 func (a *Admission) tellAgain() {
 	select {
 	case a.again <- struct{}{}:
-	default: // It is already going to be told.
+	default: // It is about to be sent already.
 	}
 }
 
-// Credentials writes the credentials of a module to a file for the processes that busd runs, and returns its path; empty
-// where NATS wants none of ours.
+// Credentials writes the credentials of a module to a file for the processes that busd runs, and returns its path. The
+// path is empty if NATS has users of its own.
 func (a *Admission) Credentials(module string) (path string, err error) {
 	if !a.Broker.Guarded() {
 		return "", nil
@@ -156,7 +158,7 @@ func (a *Admission) Credentials(module string) (path string, err error) {
 	return path, replace(path, text)
 }
 
-// fileName is a name that no file system finds too long.
+// fileName is a name for the module's file that is short enough for any file system.
 func fileName(module string) string {
 	const longest = 200
 	name := subjects.Token(module)
@@ -187,12 +189,12 @@ func replace(path string, text []byte) error {
 	return nil
 }
 
-// run keeps NATS told.
+// run sends NATS the list of users whenever it changes.
 func (a *Admission) run(ctx context.Context) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	r := rotations{admission: a, tried: map[identity.User]int{}}
-	version := "" // What NATS was told at its start may be older than the record.
+	version := "" // The list that NATS got at its start may be older than the record.
 	for told := true; ; {
 		select {
 		case <-ctx.Done():

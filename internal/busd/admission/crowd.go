@@ -4,8 +4,8 @@ import (
 	"context"
 )
 
-// maxConnections is how many connections there may be with the credentials of one module, of which each worker has two.
-// Beyond: the latest are disconnected, and the log says whose they are.
+// maxConnections is how many connections may use the credentials of one module; each worker has two. Beyond: the latest
+// are disconnected, and the log says whose they are.
 const maxConnections = 4096
 
 // arrived counts a connection of a user, and reports whether there is room for it.
@@ -16,7 +16,7 @@ func (a *Admission) arrived(e event) bool {
 	return a.crowds[e.key()] <= a.Connections
 }
 
-// disconnected takes note that somebody is gone.
+// disconnected counts a connection that has ended.
 func (a *Admission) disconnected(e event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -34,8 +34,8 @@ func (a *Admission) crowded(e event, module string) {
 	a.kick(e)
 }
 
-// recount asks NATS how many connections there are where there seem to be too many: a server that has crashed does not say who
-// was connected to it.
+// recount asks NATS how many connections a user has if there seem to be too many: a server that crashed does not report
+// the end of its connections.
 func (a *Admission) recount(ctx context.Context) {
 	for _, key := range a.full() {
 		n, err := connectedAs(ctx, a.Broker.System, key)

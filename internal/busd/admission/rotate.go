@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	// overlap is how long credentials that were replaced are accepted at most. Beyond: whoever still uses them is disconnected.
+	// overlap is how long replaced credentials are accepted at most. Beyond: clients that still use them are disconnected.
 	overlap = time.Hour
 
 	// answerTime is how long the servers of a cluster have to list their connections.
 	answerTime = 500 * time.Millisecond
 )
 
-// rotations retire credentials that were replaced, as soon as nobody uses them.
+// rotations retire replaced credentials as soon as no client uses them.
 type rotations struct {
 	admission *Admission
-	tried     map[identity.User]int // for which generation workers were replaced
+	tried     map[identity.User]int // the generation for which a user's workers were replaced
 }
 
-// step goes on with what is under way, and reports whether something was retired.
+// step continues the rotations that are under way, and reports whether credentials were retired.
 func (r *rotations) step(ctx context.Context) (retired bool) {
 	pending, err := r.admission.Keys.Rotating()
 	if err != nil {
@@ -40,7 +40,7 @@ func (r *rotations) step(ctx context.Context) (retired bool) {
 	return retired
 }
 
-// replaced reports whether busd runs the module, and its workers have the new credentials now.
+// replaced replaces the module's workers if busd runs them, and reports whether they have the new credentials now.
 func (r *rotations) replaced(ctx context.Context, p identity.Rotation) bool {
 	module, ok := p.User.Module()
 	if !ok || r.tried[p.User] == p.Current {
@@ -68,7 +68,7 @@ func (r *rotations) retire(u identity.User) bool {
 	return true
 }
 
-// inUse reports whether somebody is connected with credentials that were replaced, as far as the servers say.
+// inUse reports whether, by the servers' answers, a client is connected with the replaced credentials.
 func (r *rotations) inUse(ctx context.Context, p identity.Rotation) bool {
 	for _, key := range p.Old {
 		if n, err := connectedAs(ctx, r.admission.Broker.System, key); n > 0 || err != nil {

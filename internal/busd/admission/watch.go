@@ -15,7 +15,7 @@ import (
 // maxWarned is how many wrong names are remembered, so that each is logged once. Beyond: they are not logged.
 const maxWarned = 1024
 
-// event is what a server says of a client, in the system account.
+// event is a server's report of a client, in the system account.
 type event struct {
 	Server struct {
 		ID string `json:"id"`
@@ -41,7 +41,7 @@ func (a *Admission) listen() error {
 	} {
 		sub, err := a.Broker.System.Subscribe(subject, func(m *nats.Msg) {
 			var e event
-			if json.Unmarshal(m.Data, &e) == nil { // A server of another version may say something else.
+			if json.Unmarshal(m.Data, &e) == nil { // A server of another version may send something else.
 				handle(e)
 			}
 		})
@@ -67,7 +67,7 @@ func (a *Admission) connected(e event) {
 		return
 	}
 	if !slices.Contains(listed, module) {
-		a.tellAgain() // Now that this module is known to have credentials.
+		a.tellAgain() // The module is now known to have credentials.
 		return
 	}
 	other := shownAs(e.Client.Name, module, listed)
@@ -129,7 +129,7 @@ func userOf(e event) (identity.User, bool) {
 	return identity.Named(claims.Name), true
 }
 
-// shownAs returns the other listed module that a client of this module calls itself; empty if it does not. Workers call
+// shownAs returns the other listed module whose name a client of this module uses; empty if it uses none. Workers call
 // themselves module/worker.
 func shownAs(shown, module string, listed []string) string {
 	is := func(name string) bool { return shown == name || strings.HasPrefix(shown, name+"/") }
@@ -140,7 +140,7 @@ func shownAs(shown, module string, listed []string) string {
 	return listed[i]
 }
 
-// first reports whether it is called with this for the first time.
+// first reports whether it is called with the text for the first time.
 func (a *Admission) first(what string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -151,7 +151,7 @@ func (a *Admission) first(what string) bool {
 	return true
 }
 
-// shorten keeps what others call themselves from filling the log.
+// shorten cuts the name that a client gives itself, so that it cannot fill the log.
 func shorten(text string) string {
 	const longest = 128
 	return text[:min(len(text), longest)]

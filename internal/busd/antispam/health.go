@@ -16,11 +16,11 @@ const (
 	pingTime = 5 * time.Second
 
 	wellEvery   = 15 * time.Second // between pings of a server that is well
-	unwellEvery = 2 * time.Second  // and of one that is not
+	unwellEvery = 2 * time.Second  // between pings of one that is not
 	idLength    = 8                // of pings
 )
 
-// watch looks after the server until ctx ends.
+// watch pings the server until ctx ends, and reports its health.
 func (s *Server) watch(ctx context.Context) {
 	for last := "-"; ; {
 		why := s.ping(ctx)
@@ -43,7 +43,7 @@ func (s *Server) watch(ctx context.Context) {
 	}
 }
 
-// ping returns why the server cannot do what it is for, or nothing. One that does not know pings may be well.
+// ping returns why the server does not work; empty if it does. A server without pings counts as well.
 func (s *Server) ping(ctx context.Context) (why string) {
 	ctx, cancel := context.WithTimeout(ctx, pingTime)
 	defer cancel()

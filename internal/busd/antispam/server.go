@@ -1,6 +1,6 @@
-// Package antispam has a server of the HTTP antispam protocol, such as Meowlnir or Draupnir, take part as a module: busd is
-// the module's worker, and passes on what it is asked. So the server has an order, deadlines, a breaker and records as any
-// module has.
+// Package antispam lets a server of the HTTP antispam protocol, such as Meowlnir or Draupnir, take part as a module.
+// busd is the module's worker, and passes questions on to the server. So the server has an order, deadlines, a breaker
+// and records, as any module has.
 //
 //	server, err := antispam.New(antispam.Options{Module: entry, ServerName: name, Conn: nc, Health: health, Log: log})
 //	if err != nil {
@@ -40,14 +40,15 @@ const (
 	// maxHeader is the size of a reply's header in bytes. Beyond: the server has failed.
 	maxHeader = 64 << 10
 
-	// concurrency is how many questions a server is asked at once, and how many it is told. Beyond: busd answers busy, and
-	// what would be told is dropped, and logged.
+	// concurrency is how many questions a server is asked at once, and how many events it is told of at once. Beyond: busd
+	// answers a question busy, and drops and logs what it would tell.
 	concurrency = 256
 
-	// toldTime is how long a server may take for what it is told (async), as in synapse-http-antispam. Beyond: logged.
+	// toldTime is how long a server may take for what it is only told (async), as in synapse-http-antispam. Beyond:
+	// logged.
 	toldTime = time.Minute
 
-	// drainTime is how long what a server is told may go on when busd ends. Beyond: it is broken off.
+	// drainTime is how long telling a server may go on when busd ends. Beyond: it is broken off.
 	drainTime = 5 * time.Second
 
 	idleFor = 90 * time.Second // until an unused connection is closed
@@ -56,17 +57,17 @@ const (
 	userAgent = "Synapse/1.163.2"
 )
 
-// Options say what the server is asked, and on whose behalf. All are required.
+// Options configure a [Server]. All are required.
 type Options struct {
-	// Module is its entry, with Antispam.
+	// Module is the server's entry, with Antispam.
 	Module config.Module
 
 	ServerName string
 
-	// Conn is a connection that may do what the module may. It stays the caller's.
+	// Conn is a connection with the module's permissions. It stays the caller's.
 	Conn *nats.Conn
 
-	// Health is told why the server cannot do what it is for, and "" when it can, each time that this is looked at.
+	// Health is called after each ping, with the reason why the server does not work, or "" if it does.
 	Health func(why string)
 
 	Log zerolog.Logger
@@ -77,11 +78,11 @@ type Server struct {
 	Options
 	token *renewed.Value[string] // nil for none
 	http  *http.Client
-	told  chan struct{} // has a place for each question that the server is being told
+	told  chan struct{} // has a place for each event that the server is being told of
 	owned sync.WaitGroup
 }
 
-// New returns the server, and asks it nothing yet. The error is that of the token's file.
+// New returns the server, and asks it nothing yet. It fails if the token's file cannot be read.
 func New(o Options) (*Server, error) {
 	s := &Server{Options: o, told: make(chan struct{}, concurrency), http: &http.Client{
 		Transport: &http.Transport{
@@ -110,7 +111,7 @@ func readToken(file string) (string, error) {
 	return string(token), nil
 }
 
-// Run has the server take part until ctx ends, and drains it then. It returns an error when NATS is gone for good.
+// Run makes the server take part until ctx ends, and then drains it. It returns an error when NATS is gone for good.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.http.CloseIdleConnections()
 	looking, stop := context.WithCancel(ctx)
@@ -159,7 +160,7 @@ func (s *Server) ask(ctx context.Context, d *subjects.Declaration, req proto.Mes
 	return d.Refused(refusal), nil
 }
 
-// tell asks in the background. Only that it could not even begin is a failure.
+// tell asks in the background. It fails only if it cannot begin.
 func (s *Server) tell(ctx context.Context, d *subjects.Declaration, req proto.Message) error {
 	select {
 	case s.told <- struct{}{}:
@@ -177,7 +178,7 @@ func (s *Server) tell(ctx context.Context, d *subjects.Declaration, req proto.Me
 	return nil
 }
 
-// errTooLarge says that a reply is none.
+// errTooLarge is the error of a reply that is too large to be read.
 var errTooLarge = fmt.Errorf("the server's reply is larger than %d bytes", maxReply)
 
 // post asks as synapse-http-antispam does, with the same headers. Package net/http adds Accept-Encoding, and reads what is compressed.
@@ -189,7 +190,7 @@ func (s *Server) post(ctx context.Context, name string, body []byte) (status int
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", userAgent)
-	r.Header["Idempotency-Key"] = nil // It is not sent; it lets net/http try again where the server had closed an idle connection.
+	r.Header["Idempotency-Key"] = nil // It is not sent. It lets net/http try again if the server had closed an idle connection.
 	if s.token != nil {
 		r.Header.Set("Authorization", "Bearer "+s.token.Value())
 	}
@@ -208,7 +209,7 @@ func (s *Server) post(ctx context.Context, name string, body []byte) (status int
 	return rsp.StatusCode, reply, nil
 }
 
-// unreachable tells what came of it in the fewest words.
+// unreachable shortens the error of a request.
 func unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("the server did not answer in time: %w", ctx.Err())

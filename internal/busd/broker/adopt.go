@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 )
 
-// adopt gives the account what a server without users kept in the folder, or one with keys that were lost: JetStream has a
-// folder for each account. It touches nothing when the account has a folder already, or when there are several.
+// adopt renames the folder in which an earlier server kept JetStream's data, one without users or one whose keys were
+// lost, to the account's: JetStream has a folder for each account. If the account has a folder already, or if there are
+// several folders, it changes nothing.
 func adopt(storeDir, account, system string) error {
 	root := filepath.Join(storeDir, "jetstream")
 	entries, err := os.ReadDir(root)

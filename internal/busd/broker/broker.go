@@ -21,21 +21,22 @@ import (
 // reconnectWait is the time between attempts while NATS is away. They go on for ever.
 const reconnectWait = 200 * time.Millisecond
 
-// Options say which NATS there is.
+// Options configure [Open].
 type Options struct {
-	// NATS is what the operator wants. Required.
+	// NATS is the operator's configuration of NATS. Required.
 	NATS config.NATS
 
 	// Keys are those of the bus's users. Required.
 	Keys *identity.Keys
 
-	// Listed are the modules on the roster at first: see [Broker.Admit].
+	// Listed are the modules on the roster at the start: see [Broker.Admit].
 	Listed []string
 
-	// StoreDir is the folder for what the embedded server keeps. It must be this process's alone. Required for that.
+	// StoreDir is the folder in which the embedded server stores data. Only this process may use it. Required for an
+	// embedded server.
 	StoreDir string
 
-	// Log is told when NATS goes and comes, and what the embedded server says.
+	// Log gets a line when the connection to NATS is lost or comes back, and the embedded server's log.
 	Log zerolog.Logger
 }
 
@@ -47,14 +48,14 @@ type Broker struct {
 	// URL is where modules that busd runs find NATS. There is no password in it.
 	URL string
 
-	// System is a connection to NATS's system account; nil where NATS does not know the bus's users, but others, or none:
-	// see [Broker.Guarded].
+	// System is a connection to NATS's system account. It is nil if NATS does not know the bus's users: see
+	// [Broker.Guarded].
 	System *nats.Conn
 
 	keys   *identity.Keys
 	server *server.Server // nil when NATS is external
-	relay  *relay         // nil where modules reach the server's own port
-	lent   bool           // Conn is somebody else's
+	relay  *relay         // nil if modules reach the server's own port
+	lent   bool           // Conn is the caller's
 	lost   chan error
 	ended  chan struct{} // closed by end
 	end    func()
@@ -92,11 +93,11 @@ func newBroker() *Broker {
 	return &Broker{lost: make(chan error, 2), ended: ended, end: sync.OnceFunc(func() { close(ended) })}
 }
 
-// Lost brings why NATS will not come back, if that happens before Close: busd can do nothing any more then. While NATS is
-// only away, nothing comes.
+// Lost returns a channel that gets an error if NATS is gone for good before Close. While NATS is only away, it gets
+// nothing.
 func (b *Broker) Lost() <-chan error { return b.lost }
 
-// watch has somebody listen to the last thing that a connection, and a server, have to say.
+// watch begins to wait for the end of the connections and the server.
 func (b *Broker) watch() {
 	closed := b.Conn.StatusChanged(nats.CLOSED)
 	b.owned.Go(func() {
@@ -118,14 +119,15 @@ func (b *Broker) watch() {
 
 func (b *Broker) lose(err error) {
 	select {
-	case <-b.ended: // Close wanted it.
+	case <-b.ended: // Close was called.
 	default:
 		b.lost <- err
 	}
 }
 
-// options of busd's connections; file is what busd logs in with, empty for its own keys. A refused login does not end them: NATS
-// may learn its users only after its start, and the file is read again each time.
+// options are those of busd's connections. file is the credentials file that busd logs in with; empty for its own keys.
+// A refused login does not end a connection: NATS may learn its users after its start, and the file is read again each
+// time.
 func options(log zerolog.Logger, file string) []nats.Option {
 	r := &refusals{log: log, file: file}
 	return []nats.Option{
@@ -144,7 +146,7 @@ func options(log zerolog.Logger, file string) []nats.Option {
 	}
 }
 
-// shown is a list of URLs without what is secret in them; what is no URL is empty.
+// shown returns a list of URLs without their secrets. What is no URL becomes empty.
 func shown(list string) string {
 	var hosts []string
 	for one := range strings.SplitSeq(list, ",") {

@@ -19,14 +19,14 @@ import (
 // startTime is how long the embedded server may take to start. Beyond: busd ends with an error.
 const startTime = 10 * time.Second
 
-// syncInterval is how often what JetStream has written is made to reach the disk: so much of it is lost with the machine's power.
-// NATS itself would wait two minutes.
+// syncInterval is how often JetStream's writes are synced to the disk. A power failure loses the writes of at most this
+// time. NATS's own default is two minutes.
 const syncInterval = time.Second
 
 // tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Beyond: its connection is closed.
 const tlsTime = 5
 
-// logBurst is how many lines of the embedded server's log are passed on each second: whoever is refused something can cause one.
+// logBurst is how many lines of the embedded server's log are passed on each second: each refused client can cause one.
 // Beyond: they are dropped.
 const logBurst = 50
 
@@ -87,7 +87,8 @@ func serverOptions(o Options) (*server.Options, error) {
 	return options, secure(options, o.NATS.TLS, o.Log)
 }
 
-// secure has the server speak TLS, if there is a certificate, and ask clients for theirs, if there is an authority.
+// secure makes the server use TLS, if there is a certificate, and demand clients' certificates, if there is an
+// authority.
 func secure(o *server.Options, c config.TLS, log zerolog.Logger) (err error) {
 	if c.Cert == "" {
 		return nil
@@ -138,7 +139,7 @@ func clientURL(s *server.Server) string {
 	return "nats://" + addr.String()
 }
 
-// serverLog passes on what the embedded server says. Its routine news is for debugging.
+// serverLog passes the embedded server's log on. Notices become debug lines.
 type serverLog struct {
 	log    zerolog.Logger
 	failed chan<- string
@@ -148,7 +149,7 @@ func (l serverLog) say(level zerolog.Level, format string, v []any) {
 	l.log.WithLevel(level).Str("from", "nats-server").Msg(sprintf(format, v))
 }
 
-// sprintf leaves text alone that was formatted already: subjects have percent signs in them.
+// sprintf formats a text, unless it is formatted already: subjects contain percent signs.
 func sprintf(format string, v []any) string {
 	if len(v) == 0 {
 		return format
@@ -171,7 +172,7 @@ func (l serverLog) Debugf(format string, v ...any) { l.say(zerolog.TraceLevel, f
 // Tracef implements server.Logger.
 func (l serverLog) Tracef(format string, v ...any) { l.say(zerolog.TraceLevel, format, v) }
 
-// Fatalf implements server.Logger. The server expects to be ended by it; here its start fails instead.
+// Fatalf implements server.Logger. The server expects it to end the process; here the server's start fails instead.
 func (l serverLog) Fatalf(format string, v ...any) {
 	select {
 	case l.failed <- sprintf(format, v):

@@ -16,7 +16,7 @@ import (
 // probeTime is how long Probe waits for one node. Beyond: the node counts as unreachable.
 const probeTime = 2 * time.Second
 
-// connect connects to the external NATS: as one of the bus's users, if it knows them, and else as it is told to.
+// connect connects to the external NATS: as one of the bus's users if NATS knows them, and otherwise as configured.
 func (b *Broker) connect(o Options) (err error) {
 	b.URL = shown(o.NATS.URL)
 	if b.ours(o.NATS) && b.enter(o.NATS.URL, append(options(o.Log, ""), secured(o.NATS)...)) == nil {
@@ -38,7 +38,8 @@ func (b *Broker) connect(o Options) (err error) {
 	return nil
 }
 
-// ours reports whether busd is to show credentials of its own keys: when it is told no others, or those.
+// ours reports whether busd logs in with its own keys: if no credentials are configured, or if the configured ones are
+// of its own keys.
 func (b *Broker) ours(c config.NATS) bool {
 	if c.Credentials == "" {
 		return !strings.Contains(c.URL, "@")
@@ -47,7 +48,7 @@ func (b *Broker) ours(c config.NATS) bool {
 	return err == nil && b.keys.Made(text)
 }
 
-// login says who busd is.
+// login returns the options with which busd logs in.
 func login(c config.NATS) (opts []nats.Option) {
 	if c.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(c.Credentials))
@@ -55,7 +56,7 @@ func login(c config.NATS) (opts []nats.Option) {
 	return append(opts, secured(c)...)
 }
 
-// secured says how busd speaks TLS.
+// secured returns the options for TLS.
 func secured(c config.NATS) (opts []nats.Option) {
 	if c.TLS.CA != "" {
 		opts = append(opts, nats.RootCAs(c.TLS.CA))
@@ -66,9 +67,9 @@ func secured(c config.NATS) (opts []nats.Option) {
 	return opts
 }
 
-// Probe tries each node of an external NATS by itself, and returns what is wrong with those that do not let busd in: a
-// connection that one node accepts is refused when it moves to another. It blocks for two seconds for each node at most.
-// What it returns holds no password.
+// Probe tries each node of an external NATS, and returns what is wrong with the nodes that do not let busd in: a
+// connection that one node accepts would fail when it moves to such a node. It blocks at most two seconds for each
+// node. The errors hold no password.
 func Probe(c config.NATS) (problems []error) {
 	for one := range strings.SplitSeq(c.URL, ",") {
 		opts := append(options(zerolog.Nop(), c.Credentials), login(c)...)

@@ -7,8 +7,9 @@ import (
 	"net/url"
 )
 
-// Trouble is what the server inside says is wrong with it, such as a stream that met a full disk and stores nothing more until the
-// server is started again; empty when it is well, and of an external NATS, whose operators ask it themselves.
+// Trouble returns what the embedded server reports to be wrong with itself, such as a stream that met a full disk and
+// stores nothing more until the server is restarted. It is empty if nothing is wrong, and for an external NATS, which
+// its operators monitor themselves.
 func (b *Broker) Trouble() string {
 	if b.server == nil {
 		return ""
@@ -25,7 +26,7 @@ func (b *Broker) Trouble() string {
 	return health.Error
 }
 
-// answer is one that stays in memory.
+// answer is an HTTP response that is kept in memory.
 type answer struct {
 	header http.Header
 	body   bytes.Buffer

@@ -10,13 +10,13 @@ import (
 	"github.com/modulebus/modulebus/internal/credentials"
 )
 
-// fileOf is nats.credentials.
+// fileOf is the file that nats.credentials names.
 func fileOf(path string) credentials.File {
 	return credentials.File{Path: path, Remedy: "have whoever runs NATS make one that counts, and put it in its place"}
 }
 
-// checked says what is wrong with nats.credentials, if busd is to log in with it. A file that others can read is used, and the log
-// warns.
+// checked returns what is wrong with the file of nats.credentials; nil if busd logs in with its own keys. A file that
+// other users can read is used, and the log warns of it.
 func checked(path string, log zerolog.Logger) error {
 	if path == "" {
 		return nil
@@ -30,7 +30,7 @@ func checked(path string, log zerolog.Logger) error {
 	return nil
 }
 
-// explained says what to do when NATS turns busd away, which logs in with that file, or with its own keys.
+// explained adds what to do to the error of a refused login with the file, or, if path is empty, with busd's own keys.
 func explained(err error, path string) error {
 	if path == "" {
 		return fmt.Errorf("nats.url: %w: give its servers what \"busd nats-config\" prints, or name what they know in nats.credentials", err)
@@ -41,8 +41,8 @@ func explained(err error, path string) error {
 	return fmt.Errorf("nats.credentials: %w: NATS does not take %s: was it made for this NATS, and is it revoked there?", err, path)
 }
 
-// refusals logs what is wrong with a connection. That NATS turns busd away is logged once, until it lets busd in again: busd tries
-// several times a second.
+// refusals logs the errors of a connection. A refused login is logged once until NATS lets busd in again, because busd
+// tries several times a second.
 type refusals struct {
 	log  zerolog.Logger
 	file string

@@ -13,9 +13,10 @@ import (
 // acceptPause is how long the relay waits when it cannot accept a connection.
 const acceptPause = 10 * time.Millisecond
 
-// relay lets modules that busd runs into an embedded server that speaks TLS with everybody else. They would have to know its
-// certificate's name and authority, and perhaps have certificates of their own, which no program in every language does;
-// so there is a port on loopback without TLS for them. They show their credentials there as others do.
+// relay is a port on loopback without TLS, for modules that busd runs beside an embedded server that uses TLS with all
+// other clients. Without it, those modules would have to know the certificate's name and authority, and perhaps have
+// certificates of their own, which cannot be arranged for programs in any language. They show their credentials at the
+// relay, as all clients do.
 type relay struct {
 	server   *server.Server
 	listener net.Listener
@@ -46,7 +47,7 @@ func (r *relay) accept() {
 			return
 		}
 		if err != nil {
-			time.Sleep(acceptPause) // Of files there may be too many now, and fewer later.
+			time.Sleep(acceptPause) // Too many files may be open now, and fewer later.
 			continue
 		}
 		inside, err := r.server.InProcessConn()

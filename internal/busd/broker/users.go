@@ -11,15 +11,16 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/identity"
 )
 
-// inboxPrefix is where busd's own requests are answered. A homeserver may listen to all of _INBOX.
+// inboxPrefix begins the subjects on which busd's requests are answered. It is not _INBOX, because a homeserver may
+// listen to all of that.
 const inboxPrefix = "_INBOX_BUSD"
 
-// Guarded reports whether NATS lets in only whom busd's keys vouch for, so that modules need credentials: always for the
-// server inside, and for an external one that has what `busd nats-config` prints.
+// Guarded reports whether NATS accepts only users that are signed with busd's keys, so that modules need credentials:
+// always for the embedded server, and for an external one that is configured with what `busd nats-config` prints.
 func (b *Broker) Guarded() bool { return b.System != nil }
 
-// Admit has NATS let in the modules that are listed, and turn away all others, and credentials that were replaced: they are
-// disconnected. It does nothing where NATS has users of its own, and blocks until NATS has taken it, or ctx ends.
+// Admit makes NATS accept the listed modules, and disconnect all others and clients with retired credentials. It does
+// nothing if NATS has users of its own. It blocks until NATS has accepted the change, or ctx ends.
 func (b *Broker) Admit(ctx context.Context, listed []string) error {
 	if !b.Guarded() {
 		return nil
@@ -34,7 +35,7 @@ func (b *Broker) Admit(ctx context.Context, listed []string) error {
 	return identity.Push(ctx, b.System, account)
 }
 
-// enter connects busd as the users that it is: in the account of the bus, and in NATS's system account.
+// enter makes busd's two connections: one to the account of the bus, and one to NATS's system account.
 func (b *Broker) enter(url string, opts []nats.Option) (err error) {
 	if b.Conn, err = b.dial(url, identity.Busd, append(opts, nats.CustomInboxPrefix(inboxPrefix))); err != nil {
 		return err
@@ -57,10 +58,10 @@ func (b *Broker) leave() {
 	b.Conn, b.System = nil, nil
 }
 
-// errUnknown says that NATS takes any credentials for those of anybody.
+// errUnknown is the error of a NATS that lets clients in without checking busd's credentials.
 var errUnknown = errors.New("NATS does not know the users of this bus")
 
-// known asks NATS who it takes busd for: a server that lets in everybody looks at no credentials.
+// known asks NATS which user busd is, because a server that lets every client in does not look at credentials.
 func (b *Broker) known() error {
 	system, err := b.keys.SystemAccount()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package certs makes TLS of PEM files, for doors and for clients. Files are read again when they change, so that a certificate
-// is replaced without a restart: connections that come after it see the new one.
+// Package certs makes TLS configurations from PEM files, for doors and for clients. Files are read again when they
+// change, so a certificate can be replaced without a restart: later connections use the new one.
 package certs
 
 import (
@@ -17,9 +17,9 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/renewed"
 )
 
-// Server returns what a listener shows: the certificate and, if there is an authority, the demand for clients' certificates
-// that it signed. It returns nil if the configuration names no certificate. An error begins with key, the configuration's
-// for c. Protocols are those of ALPN; none is fine.
+// Server returns the TLS configuration of a listener. It has the certificate and, if there is an authority, demands
+// clients' certificates that the authority signed. It is nil if the configuration names no certificate. An error begins
+// with key, which is c's key in the configuration. protocols are those of ALPN; there may be none.
 func Server(c config.TLS, key string, log zerolog.Logger, protocols ...string) (*tls.Config, error) {
 	if c.Cert == "" {
 		return nil, nil
@@ -33,18 +33,18 @@ func Server(c config.TLS, key string, log zerolog.Logger, protocols ...string) (
 	if err != nil {
 		return nil, err
 	}
-	outer := made.Value().Clone() // For who looks at what a server wants.
+	outer := made.Value().Clone() // For callers that look at what the server demands.
 	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return made.Value(), nil }
 	return outer, nil
 }
 
-// Dialer connects with TLS as the files say at that moment.
+// Dialer connects with TLS, each time with the present content of the files.
 type Dialer struct {
 	made *renewed.Value[*tls.Config]
 }
 
-// Client returns a dialer that trusts the authority (the system's, if there is none) and shows the certificate, if there is
-// one. An error begins with key, the configuration's for c.
+// Client returns a dialer that trusts the configured authority, or the system's if there is none, and shows the
+// certificate, if there is one. An error begins with key, which is c's key in the configuration.
 func Client(c config.TLS, key string, log zerolog.Logger) (*Dialer, error) {
 	made, err := open(c, key, log, func(t *tls.Config, authority *x509.CertPool) { t.RootCAs = authority })
 	return &Dialer{made}, err
@@ -83,7 +83,7 @@ func files(c config.TLS) (files []string) {
 	return files
 }
 
-// pool is nil without a file.
+// pool reads the authorities in a file; nil without a file.
 func pool(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
@@ -99,8 +99,8 @@ func pool(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Only returns TLS for a client that trusts the certificate in the file and no other, whatever host it is for: a command on
-// the machine of the server reads the server's own file.
+// Only returns the TLS configuration of a client that trusts only the certificate in the file, for any host. It is for
+// a command on the server's machine, which reads the server's own file.
 func Only(file string) (*tls.Config, error) {
 	pool, err := pool(file)
 	if err != nil {

@@ -20,7 +20,8 @@ type field struct {
 	value json.RawMessage
 }
 
-// parseEntry reads an object that has a level of zerolog's and a message. Any other line is none.
+// parseEntry reads a JSON object that has a message and a level that zerolog knows. It reports false for any other
+// line.
 func parseEntry(line []byte) (entry, bool) {
 	e := entry{level: zerolog.Disabled}
 	if line[0] != '{' {
@@ -66,7 +67,7 @@ var levels = map[string]zerolog.Level{
 	"panic": zerolog.PanicLevel,
 }
 
-// eachField gives take the fields of the object that is all of line, in their order.
+// eachField calls take with each field of a line that is one JSON object, in order.
 func eachField(line []byte, take func(field) error) error {
 	d := json.NewDecoder(bytes.NewReader(line))
 	if _, err := d.Token(); err != nil { // "{"
@@ -103,7 +104,7 @@ func end(d *json.Decoder) error {
 	return nil
 }
 
-// log writes the entry at its own level. A worker's fatal is not this process's.
+// log writes the entry at its own level. An entry at level fatal or panic does not end this process.
 func (e entry) log(log zerolog.Logger) {
 	ev := log.WithLevel(e.level)
 	for _, f := range e.fields {

@@ -15,7 +15,7 @@ import (
 // MaxLine is how many bytes of one line of a module's output reach the log. Beyond: it is cut, and marked so.
 const MaxLine = 64 << 10
 
-// Options say what becomes of the lines. Log and Stream are required.
+// Options configure a [Relay]. Log and Stream are required.
 type Options struct {
 	Log    zerolog.Logger
 	Stream string        // stdout or stderr, for lines that are no entries of a log
@@ -55,7 +55,7 @@ func (r *Relay) Close(deadline time.Time) {
 	_ = r.from.Close()
 }
 
-// take logs a line. An empty one says nothing.
+// take logs a line, unless it is empty.
 func (r *Relay) take(line []byte, cut bool) {
 	line = bytes.TrimRight(valid(line), " \t\r")
 	if len(line) == 0 {

@@ -11,8 +11,8 @@ import (
 // maxWords is the bytes that are kept of what a worker wrote last. Beyond: the earlier part is forgotten.
 const maxWords = 1 << 10
 
-// Words are what a process said on stderr that may explain its end. The zero value is ready. A nil *Words hears nothing.
-// Its methods may be called from any goroutine.
+// Words remember what a process wrote to stderr that may explain its end. The zero value is ready. A nil *Words
+// remembers nothing. Its methods may be called from any goroutine.
 type Words struct {
 	mu    sync.Mutex
 	why   string // the last complaint, or the panic
@@ -41,7 +41,7 @@ func (w *Words) hearLine(line string) {
 	w.final = strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")
 }
 
-// isGoRun recognizes what `go run` says of any program that fails: it explains nothing.
+// isGoRun recognizes the line that `go run` writes for any program that fails. It explains nothing.
 func isGoRun(line string) bool { return strings.HasPrefix(line, "exit status ") }
 
 // hearEntry hears an entry that is at least an error.
@@ -56,7 +56,7 @@ func (w *Words) hearEntry(e entry) {
 	}
 }
 
-// complaint is the message and, where zerolog's Err left one, the error.
+// complaint is the message and, if the entry has a field for it, the error.
 func (e entry) complaint() string {
 	for _, f := range e.fields {
 		var text string

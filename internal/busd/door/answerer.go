@@ -27,29 +27,30 @@ import (
 // MaxAsks is how many asks one busd works on at once over NATS and, again, over HTTP. Beyond: answered 503.
 const MaxAsks = 1024
 
-// Answerer answers asks, whichever door they come through. Its methods may be called concurrently. As a collector, it has how many
-// were not taken.
+// Answerer answers the asks of all doors. Its methods may be called concurrently. It is also a Prometheus collector, of
+// asks that were refused.
 type Answerer struct {
 	prometheus.Collector
 
 	client  *bus.Client
-	places  chan struct{}          // has an entry for each ask over HTTP that is under way
+	places  chan struct{}          // holds one entry for each ask over HTTP that is under way
 	untaken *prometheus.CounterVec // by status
 	log     zerolog.Logger
 }
 
-// NewAnswerer returns an answerer that asks the modules that the client knows.
+// NewAnswerer returns an answerer that asks the client's modules.
 func NewAnswerer(c *bus.Client, log zerolog.Logger) *Answerer {
 	untaken := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "modulebus", Name: "asks_not_taken_total", Help: "Asks that busd answered with an error of their own, by its status.",
 	}, []string{"status"})
-	for _, status := range []string{"400", "404", "408", "413", "503"} { // An alert needs them before there is one.
+	for _, status := range []string{"400", "404", "408", "413", "503"} { // An alert needs the series before the first count.
 		untaken.WithLabelValues(status)
 	}
 	return &Answerer{untaken, c, make(chan struct{}, MaxAsks), untaken, log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second})}
 }
 
-// Note counts and logs an ask that has no decision because of what was asked, or of how much. One whose module failed has a record.
+// Note counts and logs an ask that was refused because of its request, or because busd is busy. An ask that a module
+// failed (502) is not: it has a record.
 func (a *Answerer) Note(p *Problem) {
 	if p.Status != http.StatusBadGateway {
 		a.untaken.WithLabelValues(strconv.Itoa(p.Status)).Inc()
@@ -64,13 +65,13 @@ func (a *Answerer) Ask(ctx context.Context, d *subjects.Declaration, req proto.M
 	switch {
 	case err != nil:
 		return decision, problemOf(err)
-	case decision.RosterRevision == 0: // Nobody knows yet what modules want. In protobuf this would be zero bytes, too.
+	case decision.RosterRevision == 0: // It is not known yet what modules want. The decision would be zero bytes in protobuf, like silence.
 		return decision, NewProblem(http.StatusServiceUnavailable, matrix.Unknown, "there is no roster yet")
 	}
 	return decision, nil
 }
 
-// Take takes the place of one ask over HTTP, until release is called. It reports whether there was one.
+// Take takes a place for an ask over HTTP, until release is called. It reports false if there is none.
 func (a *Answerer) Take() (release func(), ok bool) {
 	select {
 	case a.places <- struct{}{}:
@@ -80,7 +81,7 @@ func (a *Answerer) Take() (release func(), ok bool) {
 	}
 }
 
-// Answer is Ask in our own mappings: the decision is in that of the request.
+// Answer is Ask for an encoded request. The decision has the same encoding.
 func (a *Answerer) Answer(ctx context.Context, name string, body []byte, in wire.Mapping) ([]byte, *Problem) {
 	callback, p := find(name)
 	if p != nil {
@@ -103,7 +104,7 @@ func (a *Answerer) Answer(ctx context.Context, name string, body []byte, in wire
 	return out, nil
 }
 
-// find takes a full name only: the category is part of the address.
+// find finds a callback by its full name; the category is part of it.
 func find(name string) (*subjects.Declaration, *Problem) {
 	if d, ok := subjects.Find(name); ok && d.FullName() == name {
 		return d, nil
@@ -142,8 +143,9 @@ func decode(body []byte, in wire.Mapping, req proto.Message) *Problem {
 	return NewProblem(http.StatusBadRequest, matrix.BadJSON, err.Error())
 }
 
-// lacksAll reports whether a request has no field at all and must have one: one that is not optional, a list, or JSON, which is {}
-// where it is empty. A body that was lost on its way, and a message of another callback, are such requests in protobuf. See ADR 66.
+// lacksAll reports whether a request has no field at all although it must have one: a field that is not optional, not a
+// list, and not JSON, which is {} when empty. In protobuf, a body that was lost on its way, and a message of another
+// callback, look like this. See ADR 66.
 func lacksAll(req proto.Message) (lacks bool) {
 	m := req.ProtoReflect()
 	fields := m.Descriptor().Fields()

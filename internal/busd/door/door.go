@@ -1,22 +1,22 @@
-// Package door is how homeservers ask: over HTTP and over NATS.
+// Package door has what all front doors share. A front door is a way in which homeservers ask, such as HTTP or NATS.
 //
-// A [Door] only translates. What an ask means is the [Answerer]'s to say, which all doors share, so that one question gets
-// one decision whichever door it comes through. Each door is a folder of its own here, and a line in the list of doors in
-// internal/busd/doors.go. One that is reached over HTTP is a [Served]: the server in httpdoor answers its routes.
+// A [Door] only translates. All doors share the [Answerer], so that the same question gets the same decision through
+// every door. Each door is a folder of its own here, and a line in the list of doors in internal/busd/doors.go. A door
+// that is reached over HTTP is a [Served]: the server in httpdoor answers its routes.
 package door
 
 import "context"
 
-// Door is one way in for homeservers. Its methods are called in this order, once each, by one goroutine.
+// Door is one way in which homeservers ask. Its methods are called in this order, once each, by one goroutine.
 type Door interface {
-	// Open begins to listen. An error says that nothing was begun, and what the operator can do.
+	// Open begins to listen. If it fails, nothing was begun, and the error says what the operator can do.
 	Open() error
 
 	// Drain turns new asks away and finishes those under way, until ctx ends. It is not called on a door that did not open.
 	Drain(ctx context.Context)
 
-	// Close ends what Drain has left, and returns when nothing of the door is left. It may be called on a door that did not
-	// open.
+	// Close ends what Drain has left under way, and returns when nothing of the door runs any more. It may be called on a
+	// door that did not open.
 	Close()
 }
 

@@ -9,12 +9,13 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-// Life is how far busd has come, for doors to go by. Its methods may be called concurrently. See [NewLife].
+// Life tells doors whether busd is starting, serving or draining. Its methods may be called concurrently. See
+// [NewLife].
 type Life struct{ begun, draining Phase }
 
 // Phase is a context that ends when the phase begins.
 type Phase struct {
-	context.Context //nolint:containedctx // It is what happens to busd, not to a call.
+	context.Context //nolint:containedctx // It belongs to busd's life, not to a call.
 	begin           context.CancelFunc
 }
 
@@ -27,7 +28,7 @@ func NewPhase() Phase {
 // Begin begins the phase. It may be called again.
 func (p Phase) Begin() { p.begin() }
 
-// NewLife returns the life of a busd that has just been started.
+// NewLife returns the life of a busd that is starting.
 func NewLife() *Life { return &Life{NewPhase(), NewPhase()} }
 
 // Begin says that it is known what modules want to be asked: from now on, asks are answered.
@@ -45,12 +46,12 @@ func (l *Life) Draining() bool { return l.draining.Err() != nil }
 // beginTime is how long a request waits for a busd that is starting. Beyond: answered 503.
 const beginTime = 500 * time.Millisecond
 
-// AwaitBegin reports whether busd has begun, now or within [beginTime].
+// AwaitBegin waits until busd has begun, at most [beginTime], and reports whether it has.
 func (l *Life) AwaitBegin(ctx context.Context) bool {
 	return l.AwaitBeginUntil(Until{ctx, time.Now().Add(beginTime)})
 }
 
-// AwaitBeginUntil reports whether busd has begun, now or before its context or its time is over.
+// AwaitBeginUntil waits until busd has begun or end is over, and reports whether it has begun.
 func (l *Life) AwaitBeginUntil(end Until) bool {
 	if l.Begun() {
 		return true
@@ -65,8 +66,9 @@ func (l *Life) AwaitBeginUntil(end Until) bool {
 	return l.Begun()
 }
 
-// Until is a context that has a deadline and no timer, for an ask, which has a timer of its own: with many asks at a time, what
-// costs is that each enters the one context that ends when busd closes.
+// Until is a context that has a deadline but no timer, for an ask, which has its own timer. With
+// [context.WithDeadline], many asks at a time would be slow, because each would register with the one context that ends
+// when busd closes.
 type Until struct {
 	context.Context           //nolint:containedctx // It is a context.
 	Time            time.Time // when it ends
@@ -75,15 +77,15 @@ type Until struct {
 // Deadline implements [context.Context].
 func (u Until) Deadline() (time.Time, bool) { return u.Time, true }
 
-// UntilDrain returns ctx that ends when draining begins, too: nobody waits for news then.
+// UntilDrain returns a context that ends with ctx or when draining begins, for requests that only wait for news.
 func (l *Life) UntilDrain(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(l.draining, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-// Wait returns the context of a request that waits for something: for as long as its query says, or for unsaid, and for most at most.
-// It ends when busd drains, too. Release must be called, unless there is a problem.
+// Wait returns the context of a request that waits for something. It lasts as long as the request's query says, by
+// default unsaid, and at most most; it also ends when busd drains. Release must be called, unless there is a problem.
 func (l *Life) Wait(r *http.Request, unsaid, most time.Duration) (ctx context.Context, release func(), _ *Problem) {
 	wait, p := waitOf(r, unsaid, most)
 	if p != nil {

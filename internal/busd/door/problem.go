@@ -14,19 +14,19 @@ import (
 
 type matrixError = matrix.Error
 
-// Problem is why an ask got no decision: a Matrix error, and which module failed how, if one did.
+// Problem is why an ask has no decision: a Matrix error and, if a module failed, which one and how.
 type Problem struct {
 	matrixError
 	Module, Failure string
 	DecisionID      string // of the record of the ask; empty where it has none
 }
 
-// NewProblem returns one that no module is the reason of.
+// NewProblem returns a problem that no module caused.
 func NewProblem(status int, errcode, text string) *Problem {
 	return &Problem{matrixError: matrixError{Status: status, Errcode: errcode, Text: text}}
 }
 
-// problemOf says what an error of [bus.Client.Ask] means to the homeserver that asked.
+// problemOf makes a problem of an error of [bus.Client.Ask].
 func problemOf(err error) *Problem {
 	if f, ok := errors.AsType[*bus.Error](err); ok {
 		p := NewProblem(http.StatusBadGateway, matrix.Unknown, f.Error())
@@ -36,10 +36,10 @@ func problemOf(err error) *Problem {
 	return NewProblem(http.StatusServiceUnavailable, matrix.Unknown, err.Error())
 }
 
-// Header is that of an answer over NATS.
+// Header is the header of an answer over NATS.
 func (p *Problem) Header() nats.Header { return wire.MatrixErrorHeader(&p.matrixError) }
 
-// Body is a JSON object: that of the Matrix error, and what else is known.
+// Body is the Matrix error as a JSON object, with the module and its failure, if known.
 func (p *Problem) Body() []byte {
 	e := p.Complete()
 	data, _ := json.Marshal(struct { // It is made of strings.
@@ -52,7 +52,7 @@ func (p *Problem) Body() []byte {
 	return data
 }
 
-// retryAfter is what clients are told that find busd starting, busy or draining, in seconds.
+// retryAfter tells clients when to try again if busd is starting, busy or draining, in seconds.
 const retryAfter = "1"
 
 // WriteTo answers an HTTP request with the problem.

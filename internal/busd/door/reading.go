@@ -15,19 +15,21 @@ const (
 	// BodyTime is how long a caller may take to send its question. Beyond: answered 408.
 	BodyTime = 30 * time.Second
 
-	// drainBodyTime is how long a caller may still take for its question when busd begins to drain. Beyond: answered 408.
+	// drainBodyTime is how much longer a caller may take to send its question when busd begins to drain. Beyond: answered
+	// 408.
 	drainBodyTime = 2 * time.Second
 )
 
-// LimitReading has the request's body come within a time, or soon if busd drains. It holds until the next request.
+// LimitReading sets a deadline for reading the request's body, which is earlier if busd drains. It lasts until the next
+// request on the connection.
 func (l *Life) LimitReading(w http.ResponseWriter, most time.Duration) (stop func() bool) {
 	control := http.NewResponseController(w)
-	by := func(most time.Duration) { _ = control.SetReadDeadline(time.Now().Add(most)) } // Where it cannot be set, the server's own limits hold.
+	by := func(most time.Duration) { _ = control.SetReadDeadline(time.Now().Add(most)) } // If it cannot be set, the server's own limits apply.
 	by(most)
 	return context.AfterFunc(l.draining, func() { by(drainBodyTime) })
 }
 
-// Cut says why a body was not read to its end within the time that it had; nil if it was.
+// Cut returns the problem of a body that was not read to its end; nil if there was no error.
 func Cut(err error, most time.Duration) *Problem {
 	var large *http.MaxBytesError
 	switch {

@@ -7,28 +7,29 @@ import (
 	"github.com/modulebus/modulebus/internal/webpath"
 )
 
-// Route is a path of busd's own over HTTP, and what answers there.
+// Route is one of busd's own paths over HTTP, and its handler.
 type Route struct {
 	In      webpath.Prefix
 	Path    string       // below In, as [http.ServeMux] has it
-	Tree    bool         // all below it is the route's, however it is written: [http.ServeMux] redirects what it would write otherwise
-	Method  string       // the only one; empty for any
-	Needs   access.Scope // what a token has to give
-	Open    string       // why it needs no token; empty where it needs one
-	Local   bool         // needs none on loopback: monitoring on the same machine reads it
-	Always  bool         // is answered while busd drains, too
-	Endless bool         // answers as long as the client stays, so that there is no answer without it
-	Traced  bool         // leads to asks, and is part of a trace
-	Started bool         // is answered only when it is known what modules want to be asked
+	Tree    bool         // the route has all paths below it, also unclean ones, which [http.ServeMux] would redirect
+	Method  string       // the only method; empty for any
+	Needs   access.Scope // the scope that a token must have
+	Open    string       // why it needs no token; empty if it needs one
+	Local   bool         // it needs no token on loopback, for monitoring on the same machine
+	Always  bool         // it is also answered while busd drains
+	Endless bool         // the response lasts as long as the client stays
+	Traced  bool         // it leads to asks, and is part of a trace
+	Started bool         // it is answered only when it is known what modules want to be asked
 
-	// Deny answers those that may not, of paths for people: a browser that is signed in may read them. Default: a Matrix error does.
+	// Deny answers a request without permission. It is for pages, which a browser that is signed in may read. Default: a
+	// Matrix error is the answer.
 	Deny func(w http.ResponseWriter, r *http.Request, denial *access.Denial)
 
 	Handler http.HandlerFunc
 }
 
-// Methods are those that the route answers: HEAD like GET, as every client may expect (RFC 9110, section 9.3.2); net/http leaves
-// out the body. It is nil for any.
+// Methods are the methods that the route answers; nil for any. A route for GET also answers HEAD, as clients may expect
+// (RFC 9110, section 9.3.2); net/http leaves out the body.
 func (r Route) Methods() []string {
 	switch {
 	case r.Method == "":
@@ -47,7 +48,7 @@ func (r Route) Pattern() string {
 	return r.In.Path(r.Path)
 }
 
-// Takes reports whether a path belongs to a route with a tree.
+// Takes reports whether a path belongs to the route, which must be a Tree.
 func (r Route) Takes(path string) bool {
 	parent := r.In.Path(r.Path)
 	return r.Tree && webpath.Below(path, parent) && path != parent

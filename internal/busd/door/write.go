@@ -28,12 +28,12 @@ func Write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	_, _ = w.Write(body) // It fails only when the client is gone.
 }
 
-// TurnAway answers an HTTP request that may come again later.
+// TurnAway answers an HTTP request with 503, and says when to try again.
 func TurnAway(w http.ResponseWriter, text string) {
 	NewProblem(http.StatusServiceUnavailable, matrix.Unknown, text).WriteTo(w)
 }
 
-// marshalPlain is [json.Marshal] that leaves <, > and & as they are.
+// marshalPlain is [json.Marshal] without the escapes for <, > and &.
 func marshalPlain(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

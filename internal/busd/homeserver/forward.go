@@ -1,4 +1,4 @@
-// Package homeserver passes calls of the Module API on to a homeserver that is not a Go program.
+// Package homeserver forwards calls of the Module API over HTTP, to a homeserver that is not a Go program.
 package homeserver
 
 import (
@@ -39,9 +39,9 @@ type Forwarder struct {
 	conns *http.Transport
 }
 
-// New returns a forwarder to the homeserver that the configuration names. It reads the files with the token and with
-// certificates, and reads them again when they change. Each call makes a span with the provider, if there is one. It does not connect
-// yet. Close must be called.
+// New returns a forwarder to the configured homeserver. It reads the files with the token and the certificates, and
+// reads them again when they change. Each call makes a span with the provider, if there is one. New does not connect.
+// Close must be called.
 func New(c config.Homeserver, tracing trace.TracerProvider, log zerolog.Logger) (*Forwarder, error) {
 	dialer, err := certs.Client(c.TLS, "homeserver.tls", log)
 	if err != nil {
@@ -57,7 +57,7 @@ func New(c config.Homeserver, tracing trace.TracerProvider, log zerolog.Logger) 
 	return f, err
 }
 
-// spanned is a transport that makes a span of each request, where anybody wants spans.
+// spanned returns a transport that makes a span of each request, if there is a provider.
 func spanned(tracing trace.TracerProvider, t http.RoundTripper) http.RoundTripper {
 	if tracing == nil {
 		return t
@@ -86,7 +86,7 @@ func (f *Forwarder) Call(ctx context.Context, m *subjects.Method, req proto.Mess
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
-	case err != nil: // It may name the address, which is the operator's business alone.
+	case err != nil: // The error may name the homeserver's address, which only the operator should see.
 		return nil, badGateway("the homeserver cannot be reached at homeserver.url")
 	case status != http.StatusOK:
 		return nil, matrix.ParseError(status, out)

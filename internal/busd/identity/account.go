@@ -10,7 +10,8 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-// Trust configures a server to accept the users of the bus alone. listed are the modules on the roster; others are refused.
+// Trust configures a server to accept only the users of the bus. listed are the modules on the roster; others are
+// refused.
 func (k *Keys) Trust(o *server.Options, listed []string) error {
 	operator, err := k.Operator()
 	if err != nil {
@@ -29,7 +30,7 @@ func (k *Keys) Trust(o *server.Options, listed []string) error {
 	return errors.Join(resolver.Store(system.ID, system.Token), resolver.Store(account.ID, account.Token))
 }
 
-// Operator returns what servers trust.
+// Operator returns the claims of the operator that servers trust.
 func (k *Keys) Operator() (*jwt.OperatorClaims, error) {
 	public, err := k.operator.PublicKey()
 	if err != nil {
@@ -40,7 +41,7 @@ func (k *Keys) Operator() (*jwt.OperatorClaims, error) {
 	if claims.SystemAccount, err = k.system.PublicKey(); err != nil {
 		return nil, err
 	}
-	_, err = claims.Encode(k.operator) // Which fills in who issued it, and when.
+	_, err = claims.Encode(k.operator) // Encode fills in the issuer and the time.
 	return claims, err
 }
 
@@ -70,7 +71,7 @@ func (k *Keys) Account(listed []string) (Account, error) {
 	})
 }
 
-// revoke marks each user that was made and is not to come in.
+// revoke marks the users that were made and are no longer accepted.
 func (k *Keys) revoke(c *jwt.AccountClaims, r record, listed []string) error {
 	may := map[User]bool{Homeserver: true, Admin: true, Busd: true}
 	for _, name := range listed {

@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 )
 
-// serverConfig is what each server of a cluster has to know. The folder of the resolver is where it keeps what busd
-// tells it later.
+// serverConfig is the configuration of each server of a cluster. The resolver's folder is where it keeps later versions
+// of the account, which busd sends.
 //
 //nolint:lll // It is the text of a file.
 var serverConfig = template.Must(template.New("").Parse(`# Who may connect to modulebus of {{.ServerName}}: for the configuration of each server of your NATS.
@@ -22,7 +22,7 @@ resolver_preload: {
 }
 `))
 
-// ServerConfig returns what an external NATS needs in its configuration, as text for it.
+// ServerConfig returns what an external NATS needs in its configuration file.
 func (k *Keys) ServerConfig(listed []string) (string, error) {
 	operator, err := k.Operator()
 	if err != nil {
@@ -48,5 +48,5 @@ func (k *Keys) ServerConfig(listed []string) (string, error) {
 	return text.String(), err
 }
 
-// Claims returns what the account's text says.
+// Claims decodes the account's token.
 func (a Account) Claims() (*jwt.AccountClaims, error) { return jwt.DecodeAccountClaims(a.Token) }

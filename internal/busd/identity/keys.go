@@ -13,7 +13,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// In is the folder of the keys in state_dir.
+// In returns the folder of the keys in state_dir.
 func In(stateDir string) string { return filepath.Join(stateDir, "keys") }
 
 // Keys are the keys of one bus, and the record of which users were made with them. The methods may be called
@@ -25,12 +25,12 @@ type Keys struct {
 	operator, account, system nkeys.KeyPair
 
 	mu      sync.Mutex // guards what follows
-	known   record     // what was read last
-	version string     // of the file, then
+	known   record     // as read last
+	version string     // of the file when it was read
 }
 
-// Open reads the keys in a folder, or makes them, and the folder, where there are none. Whoever reads it can be any
-// module, so it is this user's alone (0700).
+// Open reads the keys in a folder, or makes them and the folder if there are none. Whoever reads the folder can
+// impersonate any module, so only this user may (0700).
 func Open(dir, serverName string) (*Keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder for keys: %w", err)
@@ -87,7 +87,7 @@ func readKey(file string) (nkeys.KeyPair, error) {
 	return pair, nil
 }
 
-// writeNew writes a file that is whole or not there, and never one that is there already.
+// writeNew writes a file that does not exist yet. Other processes see it complete or not at all.
 func writeNew(file string, data []byte) error {
 	temp, err := os.CreateTemp(filepath.Dir(file), ".new-*") // With mode 0600.
 	if err != nil {

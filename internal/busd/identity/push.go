@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// updateSubject is where the servers' resolvers take the text of an account, in the system account.
+// updateSubject is the subject in the system account on which the servers' resolvers accept an account's token.
 const updateSubject = "$SYS.REQ.CLAIMS.UPDATE"
 
 // Tell updates the account on a server that was made with [Keys.Trust]. Users that the account revokes are disconnected.
@@ -27,8 +27,8 @@ func Tell(s *server.Server, a Account) error {
 	return nil
 }
 
-// Push updates the account on an external NATS. Users that it revokes are disconnected. The connection is one of
-// [System]. It waits for one server to take it until ctx ends; that server tells the others.
+// Push updates the account on an external NATS. Users that it revokes are disconnected. The connection must be one of
+// [System]. It waits until one server has accepted the account, or ctx ends; that server tells the others.
 func Push(ctx context.Context, system *nats.Conn, a Account) error {
 	m, err := system.RequestWithContext(ctx, updateSubject, []byte(a.Token))
 	if err != nil {

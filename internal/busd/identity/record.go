@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// generations of a user's key that were given out. Those before Oldest are turned away.
+// generations are the generations of a user's key that were issued. Those before Oldest are refused.
 type generations struct {
 	Oldest  int       `json:"oldest"`
 	Current int       `json:"current"`
 	Rotated time.Time `json:"rotated,omitzero"` // when the current one was made
 }
 
-// record is which users were made, by id.
+// record lists the users that were made, by id.
 type record map[string]generations
 
-// Credentials returns a credentials file of a user, with the same key until [Keys.Rotate]. The text says when it was made.
+// Credentials returns a credentials file of a user. The key stays the same until [Keys.Rotate]; the text contains the
+// time at which it was made.
 func (k *Keys) Credentials(u User) ([]byte, error) {
 	g, err := k.update(u, func(g generations) generations { return g })
 	if err != nil {
@@ -31,8 +32,8 @@ func (k *Keys) Credentials(u User) ([]byte, error) {
 	return k.credentials(u, g.Current)
 }
 
-// Enlist records that users are about to be given credentials, all at once: to record each by itself takes as many waits for the
-// disk.
+// Enlist records users that are about to get credentials, all at once: recording each by itself would wait for the disk
+// each time.
 func (k *Keys) Enlist(users ...User) error {
 	return k.change(func(r record) {
 		for _, u := range users {
@@ -43,8 +44,8 @@ func (k *Keys) Enlist(users ...User) error {
 	})
 }
 
-// Rotate returns a new credentials file for a user. The one before goes on being accepted until [Keys.Retire], so that
-// workers can change over one by one.
+// Rotate returns a new credentials file for a user. The old one is accepted until [Keys.Retire], so that workers can be
+// replaced one by one.
 func (k *Keys) Rotate(u User) ([]byte, error) {
 	g, err := k.update(u, func(g generations) generations { return generations{g.Oldest, g.Current + 1, time.Now()} })
 	if err != nil {
@@ -53,7 +54,7 @@ func (k *Keys) Rotate(u User) ([]byte, error) {
 	return k.credentials(u, g.Current)
 }
 
-// Retire has all but the latest credentials of a user turned away, from the next [Keys.Account] on.
+// Retire makes later results of [Keys.Account] refuse all but the latest credentials of a user.
 func (k *Keys) Retire(u User) error {
 	_, err := k.update(u, func(g generations) generations { return generations{g.Current, g.Current, g.Rotated} })
 	return err
@@ -96,14 +97,14 @@ func (k *Keys) Version() string {
 	if err != nil {
 		return ""
 	}
-	var inode uint64 // The clock of a file system has ticks, and each record is another file.
+	var inode uint64 // A file system's clock is coarse, but each record is another file.
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		inode = s.Ino
 	}
 	return fmt.Sprint(info.ModTime().UnixNano(), info.Size(), inode)
 }
 
-// update changes what is recorded of a user, while no other process does.
+// update changes a user's part of the record, while no other process does.
 func (k *Keys) update(u User, change func(generations) generations) (g generations, err error) {
 	err = k.change(func(r record) {
 		g = change(r[u.id])
@@ -112,7 +113,7 @@ func (k *Keys) update(u User, change func(generations) generations) (g generatio
 	return g, err
 }
 
-// change changes the record, while no other process does. What is as it was is not written.
+// change changes the record, while no other process does. An unchanged record is not written.
 func (k *Keys) change(change func(record)) error {
 	unlock, err := lock(filepath.Join(k.dir, "users.lock"))
 	if err != nil {
@@ -132,11 +133,11 @@ func (k *Keys) change(change func(record)) error {
 
 func (k *Keys) file() string { return filepath.Join(k.dir, "users.json") }
 
-// record returns what is recorded, which is not to be changed. The file is read when it is another one than before.
+// record returns the record, which must not be changed. It reads the file if it is another one than before.
 func (k *Keys) record() (record, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	version := k.Version() // Before it is read: what changes meanwhile is seen next time.
+	version := k.Version() // Taken before the file is read, so that a change in between is seen next time.
 	if version != "" && version == k.version {
 		return k.known, nil
 	}
@@ -181,7 +182,7 @@ func (k *Keys) write(r record) error {
 	return os.Rename(temp.Name(), k.file())
 }
 
-// lock waits for a file to be this process's alone.
+// lock waits until this process has the lock of a file.
 func lock(file string) (unlock func(), err error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

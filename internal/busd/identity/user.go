@@ -18,14 +18,14 @@ import (
 // for each callback, one for each web resource, and some for each watch of its store.
 const maxSubscriptions = 2048
 
-// answerTime is how long a user may take to answer what it was asked, which is longer than a timeout in busd.yaml should be. Beyond:
-// NATS refuses the answer, and the question runs into its timeout.
+// answerTime is how long a user may take to answer a question. It is longer than any sensible timeout in busd.yaml.
+// Beyond: NATS refuses the answer, and the question runs into its timeout.
 const answerTime = 24 * time.Hour
 
 // User is the identity of a connection to NATS: a module, or one of the users below. Make one with [Module] or [Named].
 type User struct{ id string }
 
-// Module is the module of that name; all its workers are this user.
+// Module returns the user of a module. All its workers are this user.
 func Module(name string) User { return User{modulePrefix + name} }
 
 // These users are not modules.
@@ -33,18 +33,18 @@ var (
 	Homeserver = User{"homeserver"} // asks, and serves the Module API
 	Admin      = User{"admin"}      // may do everything on the bus: for the nats command, and for backups
 	Busd       = User{"busd"}       // may do everything on the bus
-	System     = User{"system"}     // is of the system account: busd tells servers whom to turn away
+	System     = User{"system"}     // of the system account: busd uses it to tell servers which users to refuse
 )
 
 const modulePrefix = "module "
 
-// Named returns the user that a server shows by this name.
+// Named returns the user with the name that a server shows.
 func Named(id string) User { return User{id} }
 
 // Module returns the name of the module that the user is.
 func (u User) Module() (name string, ok bool) { return strings.CutPrefix(u.id, modulePrefix) }
 
-// Made reports whether a credentials file is of a user of this bus.
+// Made reports whether a credentials file is one of a user of this bus.
 func (k *Keys) Made(credentials []byte) bool {
 	token, err := jwt.ParseDecoratedJWT(credentials)
 	if err != nil {
@@ -54,16 +54,16 @@ func (k *Keys) Made(credentials []byte) bool {
 	return err == nil && k.Issued(claims)
 }
 
-// Issued reports whether this bus signed what a user shows.
+// Issued reports whether this bus signed the claims.
 func (k *Keys) Issued(claims *jwt.UserClaims) bool {
 	public, err := k.account.PublicKey()
 	return err == nil && claims.Issuer == public
 }
 
-// String is how the user is shown.
+// String is the user's name as servers show it.
 func (u User) String() string { return u.id }
 
-// Login returns what a connection of ours to NATS shows.
+// Login returns the option with which busd's own connections log in as a user.
 func (k *Keys) Login(u User) (nats.Option, error) {
 	text, err := k.Credentials(u)
 	if err != nil {
@@ -89,7 +89,7 @@ func (k *Keys) key(u User, generation int) (nkeys.KeyPair, error) {
 	return nkeys.FromRawSeed(nkeys.PrefixByteUser, derived)
 }
 
-// public returns the name that servers know a generation of a user by.
+// public returns the public key by which servers know a generation of a user.
 func (k *Keys) public(u User, generation int) (string, error) {
 	pair, err := k.key(u, generation)
 	if err != nil {
@@ -106,7 +106,7 @@ func (k *Keys) signer(u User) nkeys.KeyPair {
 	return k.account
 }
 
-// credentials are the text of a NATS credentials file for a generation of a user.
+// credentials returns the text of a NATS credentials file for a generation of a user.
 func (k *Keys) credentials(u User, generation int) ([]byte, error) {
 	pair, err := k.key(u, generation)
 	if err != nil {
@@ -133,7 +133,7 @@ func (k *Keys) credentials(u User, generation int) ([]byte, error) {
 	return jwt.FormatUserConfig(token, seed)
 }
 
-// permissions are empty for users that may do everything in their account.
+// permissions returns what a user may do; empty for users that may do everything in their account.
 func (k *Keys) permissions(u User) (p jwt.Permissions) {
 	var may subjects.Permissions
 	if name, ok := u.Module(); ok {
@@ -144,7 +144,7 @@ func (k *Keys) permissions(u User) (p jwt.Permissions) {
 		return p
 	}
 	p.Pub.Allow.Add(may.Publish...)
-	p.Sub.Allow = may.Subscribe // Add would take the queue groups for something else.
+	p.Sub.Allow = may.Subscribe // Add would not accept the queue groups.
 	p.Resp = &jwt.ResponsePermission{MaxMsgs: 1, Expires: answerTime}
 	return p
 }

@@ -2,8 +2,8 @@
 // none stays a zombie. A module that starts something in the background and leaves it is common, and enough zombies fill a
 // container's limit of processes.
 //
-// It runs the program itself as a child, and does nothing else. So nobody's child is waited for by somebody else, which in
-// one process could not be ruled out between a fork and the moment at which its parent knows the number.
+// It runs the program itself as a child, and does nothing else. In one process, the code that waits for any child could
+// take the end of a process away from the code that started it, in the moment before that code knows the process ID.
 package pid1
 
 import (
@@ -54,7 +54,7 @@ func start(args []string) (*os.Process, error) {
 	})
 }
 
-// reap waits for all children that have ended, and reports whether the one with that number is among them, and how it ended.
+// reap waits for all children that have ended, and reports whether the given child is among them, and how it ended.
 func reap(child int) (status syscall.WaitStatus, ended bool) {
 	for {
 		var s syscall.WaitStatus

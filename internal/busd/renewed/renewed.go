@@ -1,5 +1,6 @@
-// Package renewed keeps what was made from files as new as the files: tokens, certificates and authorities are replaced
-// while busd runs, without a restart and without a signal, as cert-manager, certbot and Kubernetes replace them.
+// Package renewed makes values from files, and makes them again when the files change. So tokens, certificates and
+// authorities can be replaced while busd runs, without a restart and without a signal, as cert-manager, certbot and
+// Kubernetes do.
 //
 //	token, err := renewed.Open(log, readToken, "http.token")
 //	if err != nil {
@@ -7,7 +8,7 @@
 //	}
 //	token.Value() // what the file holds now, or within a second
 //
-// No goroutine watches: whoever asks for the value looks at the files, at most once in [LookEvery].
+// No goroutine watches the files: the call for the value looks at them, at most once in [LookEvery].
 package renewed
 
 import (
@@ -19,7 +20,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// LookEvery is how old a look at the files may be.
+// LookEvery is how old the last look at the files may be.
 const LookEvery = time.Second
 
 // Value is made from files, and made again when one of them changes. Its methods may be called concurrently.
@@ -34,17 +35,17 @@ type Value[T any] struct {
 	looked time.Time
 }
 
-// Open makes the value from the files. An error is that of read. Later errors of read are logged, once for each change, and
-// the value stays as it was.
+// Open makes the value from the files, with read, whose error it returns. Later errors of read are logged, once for
+// each change of the files, and the value stays as it was.
 func Open[T any](log zerolog.Logger, read func() (T, error), files ...string) (*Value[T], error) {
 	v := &Value[T]{read: read, files: files, log: log, looked: time.Now()}
-	v.seen = v.look() // Before it is read: what changes meanwhile is seen at the next look.
+	v.seen = v.look() // Looked at before reading, so that a change in between is seen at the next look.
 	var err error
 	v.value, err = read()
 	return v, err
 }
 
-// Value returns what the files say, at most [LookEvery] ago. It reads them when they have changed.
+// Value returns the value of the files as they were at most [LookEvery] ago. It reads them if they have changed.
 func (v *Value[T]) Value() T {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package replay decides recorded asks again, under another configuration. It is pure: nobody is asked.
+// Package replay decides recorded asks again, under another configuration. It is pure: no module is asked.
 //
-// The law: under the configuration that held when a record was made, the decision is the one that was recorded. What
-// another configuration would have needed to know and the record does not have is not guessed: [Verdict.Unknown] says it.
+// The law: under the configuration with which a record was made, the decision is the recorded one. If another
+// configuration needs an answer that the record does not have, it is not guessed: [Verdict.Unknown] says so.
 package replay

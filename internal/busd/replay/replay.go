@@ -13,19 +13,19 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Verdict is what comes of a recorded ask.
+// Verdict is the decision of a recorded ask.
 type Verdict struct {
 	Outcome   string `json:"outcome,omitempty"`
 	DecidedBy string `json:"decided_by,omitempty"`
 	ByPolicy  bool   `json:"by_policy,omitempty"`
 
-	// By are the modules that the decision is made of, where it is not one module's; or the one whose failure ended it.
+	// By are the modules that made the decision, or the module whose failure ended the ask.
 	By []string `json:"by,omitempty"`
 
-	// MS is how long it takes.
+	// MS is how long the ask takes.
 	MS decision.Milliseconds `json:"ms"`
 
-	// Unknown is why it cannot be told; then nothing else is.
+	// Unknown is why the decision cannot be known. If it is set, the other fields are not.
 	Unknown string `json:"unknown,omitempty"`
 }
 
@@ -34,7 +34,7 @@ func (v *Verdict) Same(other *Verdict) bool {
 	return v.Outcome == other.Outcome && v.DecidedBy == other.DecidedBy && v.ByPolicy == other.ByPolicy && slices.Equal(v.By, other.By)
 }
 
-// Recorded is the verdict that a record has.
+// Recorded returns the verdict that was recorded.
 func Recorded(r *decision.Record) Verdict {
 	v := Verdict{Outcome: r.Outcome, DecidedBy: r.DecidedBy, ByPolicy: r.ByPolicy, MS: r.MS}
 	for _, m := range r.Modules {
@@ -47,8 +47,8 @@ func Recorded(r *decision.Record) Verdict {
 	return v
 }
 
-// Decided reports whether a record can be decided again: whether modules decided it, and neither its caller, who went
-// away, nor busd, which could not ask.
+// Decided reports whether a record can be decided again. It cannot if the ask ended because its caller went away, or
+// because busd could not ask.
 func Decided(r *decision.Record) bool {
 	if r.Outcome == decision.Cancelled {
 		return false
@@ -57,7 +57,7 @@ func Decided(r *decision.Record) bool {
 	return r.Outcome != decision.Failed || len(v.By) > 0
 }
 
-// Under decides a record again as a configuration wants it.
+// Under decides a record again under a configuration.
 func Under(r *decision.Record, c *config.Config) Verdict {
 	d, ok := subjects.Find(r.Callback)
 	if !ok {
@@ -79,7 +79,7 @@ func Under(r *decision.Record, c *config.Config) Verdict {
 	return w.decide()
 }
 
-// policyOf is what a failure means where the ask was about something of that origin.
+// policyOf returns the failure policy for an ask of an origin.
 func policyOf(t *config.Terms, origin string) callbacksv1.OnFailure {
 	switch origin {
 	case "federated":
@@ -90,10 +90,10 @@ func policyOf(t *config.Terms, origin string) callbacksv1.OnFailure {
 	return t.OnFailure
 }
 
-// milliseconds is a time as a roster has it.
+// milliseconds rounds a time as a roster does.
 func milliseconds(d time.Duration) time.Duration { return wire.FromMilliseconds(wire.Milliseconds(d)) }
 
-// WithShadow decides a record again as if a module that was in shadow had counted. Of what it does not say, all is as it was.
+// WithShadow decides a record again as if a module that was in shadow had counted. Everything else stays as it was.
 func WithShadow(r *decision.Record, module string) Verdict {
 	d, ok := subjects.Find(r.Callback)
 	if !ok {
@@ -112,7 +112,8 @@ var policies = map[string]callbacksv1.OnFailure{
 	"skip": callbacksv1.OnFailure_SKIP, "refuse": callbacksv1.OnFailure_REFUSE, "fail": callbacksv1.OnFailure_FAIL,
 }
 
-// wasParallel reports whether the modules were asked at once, as far as one can tell: one alone was, too.
+// wasParallel reports whether the modules were asked at the same time, as far as the record shows. It does for a single
+// module, too.
 func wasParallel(r *decision.Record, d *subjects.Declaration) bool {
 	for _, m := range r.Modules {
 		if !m.Shadow && m.AskedAtMS != nil && *m.AskedAtMS > 0 {
@@ -122,8 +123,8 @@ func wasParallel(r *decision.Record, d *subjects.Declaration) bool {
 	return combine.Parallel(d.Options)
 }
 
-// Names are the modules of a configuration that have no part in any of the records, in its order: what they would have
-// said, nobody knows.
+// Names returns the modules of a configuration that are in none of the records, in its order. What they would have
+// answered is not known.
 func Names(c *config.Config, seen map[string]bool) (unseen []string) {
 	for _, m := range c.Modules {
 		if !seen[m.Name] {

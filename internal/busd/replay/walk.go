@@ -13,14 +13,14 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// step is a module that is asked again, and what holds for it.
+// step is a module that is asked again, with its terms.
 type step struct {
 	part    *decision.Module
 	timeout time.Duration
 	policy  callbacksv1.OnFailure
 }
 
-// walk is the way of a recorded ask through modules.
+// walk goes through the modules of a recorded ask.
 type walk struct {
 	record   *decision.Record
 	callback *subjects.Declaration
@@ -29,9 +29,9 @@ type walk struct {
 	parallel bool
 
 	walk     combine.Walk
-	faithful bool          // so far, all is as it was
-	clock    time.Duration // when the last of those that count had spoken
-	answered []string      // modules before, with an answer
+	faithful bool          // everything so far is as it was recorded
+	clock    time.Duration // when the last module that counts had answered
+	answered []string      // earlier modules that gave an answer
 }
 
 // grain is how exact the times of a record are.
@@ -58,7 +58,7 @@ func (w *walk) decide() Verdict {
 	return w.verdict()
 }
 
-// stood is the module that was in that place.
+// stood returns the module that was recorded in a place.
 func (w *walk) stood(place int) string {
 	for _, m := range w.record.Modules {
 		if m.Shadow {
@@ -72,7 +72,7 @@ func (w *walk) stood(place int) string {
 	return ""
 }
 
-// again is what the module says when it is asked again, and whether that is unknown.
+// again returns what the module says when it is asked again, or why that is not known.
 func (w *walk) again(s *step) (said combine.Outcome, why string) {
 	at := w.askedAt(s)
 	given := min(w.budget-at, s.timeout)
@@ -91,7 +91,7 @@ func (w *walk) again(s *step) (said combine.Outcome, why string) {
 	return w.recorded(s), ""
 }
 
-// askedAt is when the module is asked: when it was, as long as all is as it was.
+// askedAt returns when the module is asked: at the recorded time, as long as everything is as recorded.
 func (w *walk) askedAt(s *step) time.Duration {
 	switch {
 	case w.faithful && s.part.AskedAtMS != nil:
@@ -102,7 +102,7 @@ func (w *walk) askedAt(s *step) time.Duration {
 	return w.clock
 }
 
-// late is what becomes of a module that had timed out. With more time it might have answered.
+// late returns the outcome of a module that had timed out. With more time it might have answered.
 func (w *walk) late(s *step, at, given time.Duration) (_ combine.Outcome, why string) {
 	m := s.part
 	switch {
@@ -119,15 +119,15 @@ func (w *walk) timeout(s *step, at, given time.Duration) combine.Outcome {
 	return w.failure(rosterv1.FailureKind_TIMEOUT, s.policy)
 }
 
-// advance notes that a module that counts has spoken.
+// advance notes that a module that counts has answered.
 func (w *walk) advance(to time.Duration) { w.clock = max(w.clock, to) }
 
-// recorded is what the module said then. What an answer held, the record need not know: one answer is as good as another.
+// recorded returns what the module said. A record does not hold the answer itself, so another answer stands for it.
 func (w *walk) recorded(s *step) combine.Outcome {
 	m := s.part
 	switch m.Said {
 	case decision.Failure:
-		if m.Failure == "absent" && m.GivenMS == 0 && m.Policy == "skip" { // Nobody knew whether it wanted to be asked.
+		if m.Failure == "absent" && m.GivenMS == 0 && m.Policy == "skip" { // It was not known whether it wanted to be asked.
 			return w.failure(kinds[m.Failure], callbacksv1.OnFailure_SKIP)
 		}
 		return w.failure(kinds[m.Failure], s.policy)
@@ -159,7 +159,7 @@ func (w *walk) failure(kind rosterv1.FailureKind, policy callbacksv1.OnFailure) 
 	return o
 }
 
-// answeredBefore are the modules before it whose answers it had before it then.
+// answeredBefore returns the earlier modules whose answers the module was given.
 func (w *walk) answeredBefore(m *decision.Module) (before []string) {
 	for i := range w.record.Modules {
 		other := &w.record.Modules[i]

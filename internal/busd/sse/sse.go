@@ -1,4 +1,4 @@
-// Package sse writes server-sent events (HTML, section 9.2): to programs that follow decisions, and to the page.
+// Package sse writes server-sent events (HTML, section 9.2), for programs that follow decisions, and for the page.
 package sse
 
 import (
@@ -9,18 +9,18 @@ import (
 )
 
 const (
-	// Beat is how often a stream without events says that it is still there.
+	// Beat is how often a stream without events sends a sign of life.
 	Beat = 15 * time.Second
 
-	// takeTime is how long a reader of a stream may take nothing. Beyond: the stream is cut.
+	// takeTime is how long a reader may accept nothing of a stream. Beyond: the stream is cut.
 	takeTime = 30 * time.Second
 )
 
-// breaks are what clients take for the end of a line: a carriage return in data must not begin a field.
+// breaks matches what clients treat as the end of a line: a carriage return in data must not begin a field.
 var breaks = regexp.MustCompile(`\r\n|\r|\n`)
 
-// Writer writes events to one client. A client that takes nothing for half a minute gets an error from the next write, and the
-// connection is of no more use. It is for one goroutine.
+// Writer writes events to one client. If the client accepts nothing for half a minute, the write fails, and the
+// connection cannot be used any more. It may be used by one goroutine at a time.
 type Writer struct {
 	out     http.ResponseWriter
 	control *http.ResponseController
@@ -31,12 +31,12 @@ type Writer struct {
 func Begin(out http.ResponseWriter) (*Writer, error) {
 	out.Header().Set("Content-Type", "text/event-stream")
 	out.Header().Set("Cache-Control", "no-store")
-	out.Header().Set("X-Accel-Buffering", "no") // nginx would hold it back.
+	out.Header().Set("X-Accel-Buffering", "no") // nginx would buffer it.
 	w := &Writer{out: out, control: http.NewResponseController(out)}
 	return w, w.control.Flush()
 }
 
-// Add adds an event to those that [Writer.Send] sends. An empty name is that of a message, and an empty ID changes nothing of the
+// Add adds an event to those that [Writer.Send] sends. An empty name means a "message" event, and an empty ID keeps the
 // last one.
 func (w *Writer) Add(event, id string, data []byte) {
 	if event != "" {
@@ -51,15 +51,15 @@ func (w *Writer) Add(event, id string, data []byte) {
 	w.buffer.WriteByte('\n')
 }
 
-// AddBeat adds what no client takes for an event.
+// AddBeat adds a comment, which clients do not treat as an event.
 func (w *Writer) AddBeat() { w.buffer.WriteString(":\n\n") }
 
-// Send sends what was added. It blocks while the client takes nothing, for half a minute at most.
+// Send sends what was added. It blocks while the client accepts nothing, at most half a minute.
 func (w *Writer) Send() error {
 	if w.buffer.Len() == 0 {
 		return nil
 	}
-	_ = w.control.SetWriteDeadline(time.Now().Add(takeTime)) // Where it cannot be set, the connection's own limits hold.
+	_ = w.control.SetWriteDeadline(time.Now().Add(takeTime)) // If it cannot be set, the connection's own limits apply.
 	_, err := w.buffer.WriteTo(w.out)
 	if err != nil {
 		return err

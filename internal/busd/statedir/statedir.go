@@ -1,4 +1,4 @@
-// Package statedir keeps a folder to one busd at a time.
+// Package statedir locks a folder, so that one busd at a time uses it.
 //
 //	dir, err := statedir.Open("/var/lib/modulebus")
 //	if err != nil {
@@ -6,8 +6,8 @@
 //	}
 //	defer dir.Close()
 //
-// The lock is the kernel's (flock), so it ends with the process that holds it, however that ends: a busd that was killed
-// leaves nothing to clean up. See ADR 18.
+// The lock is the kernel's (flock), so it ends with the process that holds it: a busd that was killed leaves nothing to
+// clean up. See ADR 18.
 package statedir
 
 import (
@@ -22,19 +22,19 @@ import (
 	"syscall"
 )
 
-// lockName is the file whose lock is the folder's. It holds the process ID of the busd that has it, for people.
+// lockName is the file that is locked. It contains the process ID of the busd that holds the lock, for people.
 const lockName = "busd.lock"
 
-// Dir is a folder that this process alone uses. Its methods must not be called concurrently with Close.
+// Dir is a folder that only this process uses. Its methods must not be called concurrently with Close.
 type Dir struct {
 	path string
 	lock *os.File
-	temp bool // goes with busd
+	temp bool // Close removes it
 }
 
-// Open makes the folder if there is none, for this user alone (0700), and locks it. It touches nothing in it before it has
-// the lock, and does not wait for it: a folder that another busd uses is an error at once, which names its process. Close
-// must be called.
+// Open locks the folder. If there is none, it makes one for this user alone (0700). It does not touch the folder's
+// content before it has the lock, and does not wait for the lock: if another busd uses the folder, it returns an error
+// that names its process. Close must be called.
 func Open(path string) (*Dir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -53,7 +53,8 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// Temporary returns a new folder that is gone after Close. It removes those that busds of this user left which were killed.
+// Temporary returns a new folder that Close removes. It also removes the temporary folders of this user's busds that
+// were killed.
 func Temporary() (*Dir, error) {
 	sweep(os.TempDir())
 	path, err := os.MkdirTemp("", temporary)
@@ -67,12 +68,13 @@ func Temporary() (*Dir, error) {
 	return d, nil
 }
 
-// temporary begins the names of folders for one run.
+// temporary is the prefix of the names of temporary folders.
 const temporary = "busd-"
 
-// sweep removes the folders for one run whose busd is surely dead: they are this user's, and signed, and their lock is free.
+// sweep removes the temporary folders whose busd is certainly dead: they are this user's, a busd has signed them, and
+// their lock is free.
 func sweep(dir string) {
-	paths, _ := filepath.Glob(filepath.Join(dir, temporary+"*")) // The pattern is right.
+	paths, _ := filepath.Glob(filepath.Join(dir, temporary+"*")) // The pattern is valid.
 	for _, path := range paths {
 		if info, err := os.Lstat(path); err == nil && info.IsDir() && stranger(info) == 0 && abandoned(path) {
 			_ = os.RemoveAll(path) // What is left of it is the system's to clean.
@@ -80,7 +82,7 @@ func sweep(dir string) {
 	}
 }
 
-// abandoned reports whether a busd had the folder, and has it no more. One that starts signs when it has the lock.
+// abandoned reports whether a busd used the folder and no longer does. A busd signs the folder when it has the lock.
 func abandoned(path string) bool {
 	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -90,10 +92,10 @@ func abandoned(path string) bool {
 	return holder(f) != "" && flock(f) == nil
 }
 
-// Path is where a thing of that name is in the folder.
+// Path returns the path of a file in the folder.
 func (d *Dir) Path(name string) string { return filepath.Join(d.path, name) }
 
-// Close gives the folder up.
+// Close releases the folder.
 func (d *Dir) Close() {
 	if d.temp {
 		_ = os.RemoveAll(d.path) // What is left of it is the system's to clean.
@@ -101,7 +103,7 @@ func (d *Dir) Close() {
 	_ = d.lock.Close() // The lock goes with its last descriptor.
 }
 
-// private has nobody else read the folder, which holds keys and what modules store.
+// private makes the folder readable by this user only, because it holds keys and what modules store.
 func private(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -121,7 +123,8 @@ func private(path string) error {
 	return nil
 }
 
-// stranger is the user whose the folder is, if that is neither this one nor root, who reads everything; 0 if it is.
+// stranger returns the owner of the folder if it is neither this user nor root, who can read everything anyway;
+// otherwise 0.
 func stranger(info fs.FileInfo) int {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int(owner.Uid) == os.Geteuid() {
@@ -157,7 +160,7 @@ func flock(f *os.File) error {
 	}
 }
 
-// holder says whose lock it is, as far as can be told: " (pid 4711)".
+// holder says which process holds the lock, if it is known: " (pid 4711)".
 func holder(f *os.File) string {
 	const longest = 20
 	text, err := io.ReadAll(io.LimitReader(f, longest))
@@ -168,7 +171,7 @@ func holder(f *os.File) string {
 	return fmt.Sprintf(" (pid %d)", pid)
 }
 
-// sign writes who holds the lock.
+// sign writes this process's ID to the lock's file.
 func sign(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
 		return err
@@ -177,8 +180,8 @@ func sign(f *os.File) error {
 	return err
 }
 
-// Explain says of an error of the file system what could not be done in a folder, and what an operator can do about it. The error is
-// wrapped.
+// Explain wraps an error of the file system: it says what could not be done in a folder, and what an operator can do
+// about it.
 func Explain(path, what string, err error) error {
 	if cause, ok := errors.AsType[*fs.PathError](err); ok { // Its path is part of ours.
 		err = cause.Err

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// healthTime is how long JetStream may take to say how it is. Beyond: it counts as down.
+// healthTime is how long JetStream may take to report its state. Beyond: it counts as down.
 const healthTime = time.Second
 
 var (
@@ -45,7 +45,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, bytes)
 }
 
-// account is what JetStream says of the account of the bus, nil if it says nothing.
+// account returns JetStream's information on the account of the bus; nil if it does not answer.
 func (c collector) account() *jetstream.AccountInfo {
 	js, err := jetstream.New(c.nc)
 	if err != nil {

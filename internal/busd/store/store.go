@@ -1,5 +1,5 @@
-// Package store makes the JetStream buckets of modules. A module that could make streams itself could make one over the
-// subjects of others, so busd does it, when a worker asks.
+// Package store makes the JetStream buckets of modules when their workers ask. Modules may not make streams themselves,
+// because a module could make one that captures the subjects of others.
 package store
 
 import (
@@ -21,10 +21,10 @@ import (
 const (
 	maxOpening  = 32               // modules whose buckets are made at once. Beyond: the worker is told to ask again.
 	makeTimeout = 10 * time.Second // for JetStream to make a bucket
-	flushTime   = 2 * time.Second  // for NATS to take what there is when the service closes
+	flushTime   = 2 * time.Second  // for NATS to accept the last answers when the service closes
 )
 
-// Options say whose buckets are made where.
+// Options configure [Serve].
 type Options struct {
 	// Conn is the connection to NATS, which stays the caller's. Required.
 	Conn *nats.Conn
@@ -35,14 +35,14 @@ type Options struct {
 	// Listed reports whether the roster lists a module. Only those get buckets. Required.
 	Listed func(module string) bool
 
-	// Durable says that JetStream's folder outlives busd.
+	// Durable tells that JetStream's folder outlives busd.
 	Durable bool
 
-	// Log is told of buckets that cannot be made, and once of each module whose store is not durable.
+	// Log gets a line for each bucket that cannot be made, and one for each module whose store is not durable.
 	Log *zerolog.Logger
 }
 
-// Service makes buckets. Of several busd of a homeserver, one answers a worker.
+// Service makes buckets. If a homeserver has several busd, one of them answers a worker.
 type Service struct {
 	options   Options
 	server    subjects.Server
@@ -61,7 +61,7 @@ func Serve(o Options) (*Service, error) {
 	return s, o.Conn.Flush()
 }
 
-// Close stops answering, and waits for what is being made.
+// Close stops answering, and waits for buckets that are being made.
 func (s *Service) Close() { <-s.responder.Drain(flushTime) }
 
 func spell(t responder.Trouble) responder.Answer {
@@ -76,7 +76,7 @@ func failure(kind rosterv1.FailureKind, text string) responder.Answer {
 }
 
 func (s *Service) serve(m *nats.Msg) responder.Answer {
-	module, _ := subjects.ModuleOf(m.Subject) // The subscription lets nothing else through; no name is no module's.
+	module, _ := subjects.ModuleOf(m.Subject) // The subscription has no other subjects. An empty name is no module's.
 	ctx := s.responder.Begin("", makeTimeout)
 	defer ctx.End()
 	in, req := wire.MappingOf(m), &rosterv1.OpenBucket{}
@@ -132,7 +132,7 @@ func Disabled(err error) bool {
 		errors.Is(err, nats.ErrNoResponders)
 }
 
-// open makes the bucket if it is not there, on as many servers of a cluster as make it safe.
+// open makes the bucket if it does not exist, replicated on three servers of a cluster if there are enough.
 func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
 	js, err := jetstream.New(s.options.Conn)
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
 	})
 }
 
-// Replicated has something made in JetStream with three replicas, or with one where there are too few servers for three.
+// Replicated calls create with three replicas, and again with one if there are too few servers.
 func Replicated(create func(replicas int) error) error {
 	const safe = 3
 	err := create(safe)

@@ -2,10 +2,10 @@ package store
 
 import "sync"
 
-// warned is the modules that were warned of. There are no more of them than the roster lists.
+// warned are the modules that the log warned of, at most as many as the roster lists.
 type warned struct{ modules sync.Map }
 
-// first reports whether a module was not warned of before.
+// first reports whether it is called for the module for the first time.
 func (w *warned) first(module string) bool {
 	_, before := w.modules.LoadOrStore(module, true)
 	return !before

@@ -14,10 +14,10 @@ const (
 	lingerTime = time.Second           // for output that a process outside the group holds open
 )
 
-// clear ends whatever the process left of its group, and then its output. It may be called when wait has returned.
+// clear ends what is left of the process's group, and then its output. It may be called when wait has returned.
 //
-// The group's number is free for others once its last member is gone, so nothing is sent to a group that was seen gone;
-// numbers are given out in turn, and do not come round between a look and a signal.
+// When the last member of a group is gone, its number may be used again, so no signal is sent to a group that was seen
+// to be gone. Numbers are assigned in turn, so one is not used again between a look and a signal.
 func (p *process) clear(log zerolog.Logger) error {
 	defer p.closeInput()
 	if gone(p.pid()) {
@@ -37,7 +37,7 @@ func (p *process) clear(log zerolog.Logger) error {
 	return err
 }
 
-// goneBy waits until the group is gone, and reports whether it was so by the deadline.
+// goneBy waits until the group is gone or the deadline has passed, and reports whether it is gone.
 func goneBy(group int, deadline time.Time) bool {
 	tick := time.NewTicker(pollTime)
 	defer tick.Stop()

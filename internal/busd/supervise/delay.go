@@ -2,14 +2,14 @@ package supervise
 
 import "time"
 
-// delays is how long to wait before a restart.
+// delays computes how long to wait before a restart.
 type delays struct {
 	first, most, steady time.Duration
 }
 
-// after returns the delay after a process that was up for so long, and how many crashes in a row that makes; before it
-// there were crashes. The delay doubles with each crash up to the most; of it, spread in [0, 1) decides on the upper
-// half, so that workers that fell together do not rise together.
+// after returns the delay after a process that ran for up, and the number of crashes in a row, given the number before
+// it. The delay doubles with each crash, up to the maximum. spread, in [0, 1), chooses a delay in the upper half of
+// that, so that workers that crashed together do not start together.
 func (d delays) after(crashes int, up time.Duration, spread float64) (time.Duration, int) {
 	if up >= d.steady {
 		crashes = 0

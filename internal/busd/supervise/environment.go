@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// inherited are the variables that every worker gets: what programs need to find files, other programs, the network and
-// the operator's language. What is secret, and what is meant for this process alone, is not among them. See ADR 26.
+// inherited are the variables of busd that every worker gets: those with which programs find files, other programs, the
+// network and the operator's language. Secrets, and variables that are meant for busd alone, are not among them. See
+// ADR 26.
 var inherited = strings.Fields(`
 	PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TMPDIR TERM
 	XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR
@@ -16,7 +17,7 @@ var inherited = strings.Fields(`
 	GOPATH GOPRIVATE GOPROXY GORACE GOROOT GOSUMDB GOTMPDIR GOTOOLCHAIN GOTRACEBACK GOWORK CGO_ENABLED CC CXX
 	LD_LIBRARY_PATH NODE_PATH NODE_EXTRA_CA_CERTS VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE`)
 
-// Environment returns those of environ that every worker gets, and those that are named.
+// Environment returns the variables of environ that every worker gets, and the named ones.
 func Environment(environ, named []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")

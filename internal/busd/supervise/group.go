@@ -18,11 +18,11 @@ const (
 	WorkerEnv = "MODULEBUS_WORKER"
 )
 
-// Options says what to run and how. Command must be set; every other zero value is a default.
+// Options says what to run and how. Command is required; every other zero value means a default.
 type Options struct {
 	Module  string   // in logs and errors; the log's own context should not name it again
 	Command []string // the program and its arguments; a relative path with a slash in it counts from Dir
-	Env     []string // all of its environment, but for WorkerEnv: NAME=value, the last of a name counts; see Environment
+	Env     []string // its environment, without WorkerEnv: NAME=value; the last value of a name counts; see Environment
 	Dir     string   // where it runs; default: this process's working directory
 	Workers int      // how many processes; default 1
 
@@ -31,12 +31,12 @@ type Options struct {
 	MaxDelay time.Duration // before any restart, at most; default 30s
 	Steady   time.Duration // a worker that was up this long starts the delays anew; default 30s
 
-	// WorkerID names the process about to be started; it reaches it as MODULEBUS_WORKER. Called once for each start,
-	// for several workers at a time. Default: no id, and the log says the ordinal.
+	// WorkerID returns the name of a process that is about to be started, which gets it as MODULEBUS_WORKER. It is called
+	// once for each start, and may be called concurrently. Default: no name; the log has the ordinal.
 	WorkerID func(ordinal int) string
 
-	// Started and Exited are called for each process: for the processes of one place in order, except during Restart, and
-	// for several places at a time. The worker's life stands still until they return. Either may be nil.
+	// Started and Exited are called for each process: in order for the processes of one place, except during Restart, and
+	// concurrently for several places. The worker's place waits until they return. Either may be nil.
 	Started func(Worker)
 	Exited  func(Exit)
 
@@ -58,13 +58,14 @@ type Exit struct {
 	Status int           // exit status; -1: ended by a signal, or could not be started
 	Err    error         // what went wrong, for the operator; nil: it stopped in time when asked to
 	Said   string        // the last complaint on its stderr, at most 1 KiB: the module's own words, with whatever is in them
-	Next   Next          // what becomes of its place
+	Next   Next          // what happens to its place
 	Delay  time.Duration // from At to the next start; only if Next is Restarts
 
-	orderly bool // as a process ends that was asked to, by whoever
+	orderly bool // it ended as a process does that was asked to
 }
 
-// Reason is Err and what the process said last, on one line: for the operator, as it may hold what the module says.
+// Reason is Err and what the process said last, on one line. It is for operators only, because a module may write
+// anything.
 func (e Exit) Reason() string {
 	if e.Err == nil || e.Said == "" {
 		return fmt.Sprint(e.Err)
@@ -72,10 +73,10 @@ func (e Exit) Reason() string {
 	return fmt.Sprintf("%v: %s", e.Err, e.Said)
 }
 
-// Next is what becomes of a worker's place when its process has ended.
+// Next is what happens to a worker's place when its process has ended.
 type Next int
 
-// What may become of it.
+// What may happen to it.
 const (
 	Restarts     Next = iota // a process is started after Exit.Delay, or at once by Reconfigure
 	AwaitsConfig             // a process is started by Reconfigure
@@ -96,7 +97,7 @@ type Group struct {
 	mu         sync.Mutex      // guards the rest
 	ctx        context.Context //nolint:containedctx // Run's, for workers that Restart begins
 	workers    []*worker       // by ordinal
-	ended      bool            // no worker is begun any more
+	ended      bool            // no worker is started any more
 	left       []error         // what could not be ended
 	owned      sync.WaitGroup
 }
@@ -117,9 +118,9 @@ func setDefault[T int | time.Duration](v *T, d T) {
 	}
 }
 
-// Run starts the workers and keeps them running until ctx ends; then it stops them and returns, after the drain time
-// and three seconds at most, unless the kernel cannot end a process, or the log does not take its last lines. It
-// returns nil when nothing is left of them. A group is run once.
+// Run starts the workers and keeps them running until ctx ends. Then it stops them and returns, at most the drain time
+// and three seconds later, unless the kernel cannot end a process, or the log blocks. It returns nil when nothing is
+// left of them. A group can be run once.
 func (g *Group) Run(ctx context.Context) error {
 	if len(g.opts.Command) == 0 {
 		return fmt.Errorf("%s: nothing to run: the command is empty", g.opts.Module)
@@ -158,7 +159,7 @@ func (g *Group) begin(ordinal int) *worker {
 	return w
 }
 
-// Reconfigure says that the module's configuration has changed: workers that refused it, and workers that wait to be
-// restarted, are started at once. A worker that runs is left alone, but is started again at once should it refuse yet.
-// It does not block.
+// Reconfigure tells the group that the module's configuration has changed: workers that refused it, and workers that
+// wait to be restarted, are started at once. A running worker is left alone; if it then refuses the configuration, it
+// is started again at once. It does not block.
 func (g *Group) Reconfigure() { g.changes.tell() }

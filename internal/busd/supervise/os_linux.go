@@ -13,12 +13,12 @@ func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 }
 
-// running reports whether a process of the group is more than a zombie. In a container whose first process does not
-// reap, a zombie stays for ever.
+// running reports whether a process of the group is not a zombie. In a container whose first process does not reap,
+// zombies stay for ever.
 func running(group int) bool {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(stats) == 0 {
-		return true // no /proc; the group has members, or nobody would ask
+		return true // Without /proc, the group counts as running: it is asked only of groups with members.
 	}
 	for _, name := range stats {
 		stat, err := os.ReadFile(name)

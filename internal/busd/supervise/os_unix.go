@@ -4,8 +4,8 @@ package supervise
 
 import "syscall"
 
-// attributes make a process lead its own group. It outlives this process, should that be killed.
+// attributes make a process lead its own group. If this process is killed, the group goes on.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// running is asked of groups that have members; that one may be a zombie matters in containers, which are Linux.
+// running is called for groups that have members. Zombies among them matter in containers only, which are Linux.
 func running(int) bool { return true }

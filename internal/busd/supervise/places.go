@@ -2,12 +2,12 @@ package supervise
 
 import "time"
 
-// Process is what fills one place of a group.
+// Process is the process in one place of a group.
 type Process struct {
-	Worker            // that runs, or ran last
+	Worker            // the one that runs, or ran last
 	Started time.Time // when it was started; zero: no process runs
 	Ends    int       // how many processes ended here without being asked to
-	Last    *Exit     // of those the last; nil: there was none
+	Last    *Exit     // the last of those; nil: there was none
 }
 
 func (p *Process) exited(e Exit) {
@@ -18,7 +18,7 @@ func (p *Process) exited(e Exit) {
 	}
 }
 
-// Processes returns what fills the places of the group, by ordinal.
+// Processes returns the processes of the group, by ordinal.
 func (g *Group) Processes() []Process {
 	g.mu.Lock()
 	defer g.mu.Unlock()

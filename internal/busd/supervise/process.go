@@ -13,7 +13,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/childlog"
 )
 
-// process is one started worker: a process, the group that it leads, and where its output goes.
+// process is a started worker: the process, the group that it leads, and its output.
 type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr *childlog.Relay
@@ -23,7 +23,7 @@ type process struct {
 	asked          time.Time // when the group got SIGTERM; zero: it did not
 }
 
-// start starts the process, to be asked to stop when ctx ends. The caller's thread must live as long as the process.
+// start starts the process, which is asked to stop when ctx ends. The caller's thread must live as long as the process.
 func start(ctx context.Context, o *Options, id string, log zerolog.Logger) (*process, error) {
 	p := &process{cmd: o.command(ctx, id), module: o.Module, drain: o.Drain, heard: new(childlog.Words)}
 	p.cmd.Cancel = p.terminate
@@ -66,13 +66,14 @@ func (p *process) open(log zerolog.Logger) error {
 	return nil
 }
 
-// closeOutput closes this side's copies of what the child writes to, so that the last writer's end is the end.
+// closeOutput closes this process's copies of the child's ends of the pipes, so that the pipes end with their last
+// writer.
 func closeOutput(cmd *exec.Cmd) {
 	cmd.Stdout.(*os.File).Close()
 	cmd.Stderr.(*os.File).Close()
 }
 
-// closeInput reads what is left to read.
+// closeInput reads the rest of the output, and closes it.
 func (p *process) closeInput() {
 	deadline := time.Now().Add(lingerTime)
 	p.stdout.Close(deadline)
@@ -81,11 +82,11 @@ func (p *process) closeInput() {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// wait returns when the process has ended, of itself or because ctx did; in that case after the drain time at most.
-// How it ended is in cmd.ProcessState.
+// wait returns when the process has ended, by itself or because ctx ended; then after at most the drain time.
+// cmd.ProcessState says how it ended.
 func (p *process) wait() { _ = p.cmd.Wait() }
 
-// terminate asks the group to stop. It is called by exec until wait returns, and then by clear, and acts once.
+// terminate asks the group to stop, once. Package exec calls it until wait returns, and clear calls it after that.
 func (p *process) terminate() error {
 	if !p.asked.IsZero() {
 		return nil

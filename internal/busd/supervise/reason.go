@@ -24,7 +24,7 @@ func (p *process) exit(who Worker, stopping bool) Exit {
 	return e
 }
 
-// why says what is wrong with how the process ended; nothing when it did as it was asked.
+// why says what is wrong with how the process ended; empty if it did what it was asked.
 func (p *process) why(status int, stopping bool) string {
 	sig := signalOf(p.cmd.ProcessState)
 	switch {
@@ -50,13 +50,13 @@ func signalOf(s *os.ProcessState) syscall.Signal {
 	return s.Sys().(syscall.WaitStatus).Signal()
 }
 
-// cannotStart turns the error of a start into what is wrong, where, and what to do.
+// cannotStart makes an error of a failed start that says what is wrong, where, and what to do.
 func (o *Options) cannotStart(ordinal int, err error) error {
 	return fmt.Errorf("%s: worker %d: cannot start %q in %s: %w; %s",
 		o.Module, ordinal, o.Command[0], o.dir(), cause(err), o.advice(err))
 }
 
-// cause leaves out what the message says anyway.
+// cause removes what the message says anyway from an error.
 func cause(err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err

@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// Restart replaces the workers, one after the other: beside each, a new process is started, and when ready says that it
-// does the work, the old one is stopped, which drains. So there is a worker at all times, also where there is only one.
+// Restart replaces the workers, one after the other. Beside each, a new process is started; when ready says that the
+// new one works, the old one is stopped, and drains. So a worker runs at all times, even if there is only one.
 //
-// ready returns when the worker can be asked, or why not. It is called on a goroutine of its own, and its context ends
-// when the process does. When a new process ends, or is not ready, it is stopped, the old one stays, and the error says
-// why and how many are new; the workers after it are not touched. One Restart works at a time. It blocks until all is done,
-// or until ctx has ended and what the last step began is over.
+// ready returns nil when the worker can be asked, or why it cannot. It is called on its own goroutine, and its context
+// ends when the process does. If a new process ends or is not ready, it is stopped, the old one stays, and the workers
+// after it are not replaced; the error says why, and how many were replaced. One Restart works at a time. It blocks
+// until all workers are replaced, or until ctx has ended and the last step is over.
 func (g *Group) Restart(ctx context.Context, ready func(context.Context, Worker) error) error {
 	select {
 	case g.restarting <- struct{}{}:
@@ -37,7 +37,7 @@ var (
 )
 
 func (g *Group) replace(ctx context.Context, n int, ready func(context.Context, Worker) error) error {
-	old, next, err := g.successor(n) //nolint:contextcheck // The worker lives as long as the group, not as the wish.
+	old, next, err := g.successor(n) //nolint:contextcheck // The worker lives as long as the group, not as this call.
 	if err != nil {
 		return err
 	}

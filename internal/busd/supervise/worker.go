@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// settleTime is how long an exit waits for the last words on stderr, which a child may hold open.
+// settleTime is how long an exit waits for the last lines on stderr, which a child may hold open.
 const settleTime = time.Second
 
 // worker is one place in a group, filled by one process after another.
@@ -21,11 +21,11 @@ type worker struct {
 	delays  delays
 	ordinal int
 	crashes int             // in a row
-	changed <-chan struct{} // closed when there is no more reason to rest
+	changed <-chan struct{} // closed by Reconfigure, which ends a rest
 
 	cancel context.CancelFunc
-	up     chan Worker   // has the first process that was started
-	down   chan Exit     // has the first that ended
+	up     chan Worker   // gets the first process that was started
+	down   chan Exit     // gets the first exit
 	done   chan struct{} // closed when nothing is left of it
 
 	mu      sync.Mutex
@@ -45,10 +45,10 @@ func newWorker(g *Group, ordinal int) *worker {
 	}
 }
 
-// run returns, when ctx has ended, what could not be removed of the last process.
+// run fills the place until ctx ends. It returns an error if the last process could not be ended completely.
 func (w *worker) run(ctx context.Context) (left error) {
 	for ctx.Err() == nil {
-		w.changed = w.changes.wait() // from before the start: whoever refuses may not have known of a change since
+		w.changed = w.changes.wait() // Before the start, because the process may refuse a configuration that has changed since.
 		var exit Exit
 		exit, left = w.live(ctx)
 		w.rest(ctx, exit)
@@ -95,7 +95,7 @@ func (w *worker) started(who Worker, log zerolog.Logger) {
 	offer(w.up, who)
 }
 
-// unstarted tells of a command that could not be started, unless it is because the group is stopping.
+// unstarted reports a command that could not be started, unless the group is stopping.
 func (w *worker) unstarted(ctx context.Context, who Worker, err error, log zerolog.Logger) Exit {
 	if ctx.Err() != nil {
 		return Exit{Next: Stops}
@@ -127,7 +127,7 @@ func (w *worker) decide(ctx context.Context, e *Exit, up time.Duration) {
 	}
 }
 
-// offer gives v to c, which has room for the first.
+// offer sends v to c without blocking; c has room for the first.
 func offer[T any](c chan T, v T) {
 	select {
 	case c <- v:
@@ -135,7 +135,8 @@ func offer[T any](c chan T, v T) {
 	}
 }
 
-// logExit warns of what nobody can have wanted. Somebody may stop a worker by hand to have it started again.
+// logExit logs an exit, as a warning unless it was orderly: an operator may stop a worker by hand so that it is started
+// again.
 func (w *worker) logExit(log zerolog.Logger, e Exit) {
 	level := zerolog.WarnLevel
 	switch {

@@ -1,4 +1,4 @@
-// Package synapse makes entries of busd.yaml of the modules in a homeserver.yaml.
+// Package synapse turns the modules in a homeserver.yaml into entries for busd.yaml.
 package synapse
 
 import (
@@ -25,14 +25,15 @@ type Entry struct {
 	// Class is its dotted name, such as package.Class. Never empty.
 	Class string
 
-	// Section is the key of homeserver.yaml that it is below, where it has an interface older than modules; else empty.
+	// Section is the key of homeserver.yaml that the module is below if it has an interface older than modules; otherwise
+	// empty.
 	Section string
 
-	// Config is what it is configured with; nil for nothing. Aliases and anchors are resolved.
+	// Config is the module's configuration; nil if it has none. Aliases and anchors are resolved.
 	Config *yaml.Node
 }
 
-// Name is a name for the module in busd.yaml, made of its package's.
+// Name returns a name for the module in busd.yaml, made from its package's name.
 func (e Entry) Name() string {
 	top, _, _ := strings.Cut(e.Class, ".")
 	return strings.ReplaceAll(strings.Trim(top, "_"), "_", "-")
@@ -41,10 +42,10 @@ func (e Entry) Name() string {
 // Homeserver is what a homeserver.yaml says of modules.
 type Homeserver struct {
 	Modules []Entry
-	Bridged bool // one of its modules is the bridge, which is none of Modules
+	Bridged bool // the bridge is among its modules; Modules does not contain it
 }
 
-// The sections of the interfaces before modules.
+// The sections of interfaces that are older than modules.
 const (
 	spamChecker    = "spam_checker"
 	eventRules     = "third_party_event_rules"
@@ -61,7 +62,7 @@ const (
 	ldapInSynapse = "synapse.util.ldap_auth_provider.LdapAuthProvider"
 )
 
-// Read reads a homeserver.yaml. The error says where what is wrong.
+// Read reads a homeserver.yaml. The error says where and what is wrong.
 func Read(r io.Reader) (Homeserver, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -84,7 +85,7 @@ func Read(r io.Reader) (Homeserver, error) {
 	return homeserver(document.Content[0])
 }
 
-// notYAML says where the file is none, and repeats nothing of it: there may be a password.
+// notYAML says where the file is not YAML. It repeats nothing of the file, which may contain a password.
 func notYAML(err error) error {
 	if found, ok := errors.AsType[*yaml.LoadError](err); ok {
 		return fmt.Errorf("line %d: this is not YAML", max(1, found.Mark.Line))
@@ -113,7 +114,7 @@ func homeserver(root *yaml.Node) (h Homeserver, err error) {
 	return h, nil
 }
 
-// list are the entries of one section.
+// list holds the entries of one section.
 type list struct {
 	key     string // in homeserver.yaml
 	section string // as entries have it
@@ -121,7 +122,7 @@ type list struct {
 	wrong   error
 }
 
-// lists are those of a homeserver.yaml, in the order in which Synapse loads them.
+// lists returns the lists of a homeserver.yaml, in the order in which Synapse loads them.
 func lists(root *yaml.Node) []list {
 	all := []list{
 		listOf("", modulesKey, get(root, modulesKey), false),
@@ -141,7 +142,7 @@ func lists(root *yaml.Node) []list {
 	return append(all, listOf(passwords, passwords, get(root, passwords), false))
 }
 
-// listOf are the entries below a key. Some keys have taken one entry instead of a list.
+// listOf returns the entries below a key. Some keys accept one entry instead of a list.
 func listOf(section, key string, n *yaml.Node, single bool) list {
 	switch {
 	case n == nil || n.Tag == "!!null" || len(n.Content) == 0 && n.Kind != yaml.ScalarNode:
@@ -171,7 +172,7 @@ func (h *Homeserver) add(section string, n *yaml.Node) error {
 	return nil
 }
 
-// get returns the value of a key, the last if there are several, as Synapse has it; nil if there is none.
+// get returns the value of a key; nil if there is none. As in Synapse, the last of several counts.
 func get(mapping *yaml.Node, key string) (found *yaml.Node) {
 	if mapping.Kind != yaml.MappingNode {
 		return nil
@@ -187,8 +188,8 @@ func get(mapping *yaml.Node, key string) (found *yaml.Node) {
 	return found
 }
 
-// resolved returns a copy that stands by itself: anchors may be elsewhere in the file. It takes what it copies off left, and
-// ends when nothing is: an alias may stand in what it names.
+// resolved returns a copy in which aliases are replaced by what they name. It subtracts each copied value from left,
+// and stops at zero, because an alias may contain itself.
 func resolved(n *yaml.Node, left *int) *yaml.Node {
 	for n.Kind == yaml.AliasNode && *left > 0 {
 		n, *left = n.Alias, *left-1

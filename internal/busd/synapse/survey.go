@@ -13,17 +13,17 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Survey is what the source of a module says.
+// Survey is what the source of a module shows.
 type Survey struct {
 	Module     string   `json:"module"`
 	Version    string   `json:"version"`    // of its package, where it is known
-	Uses       []Use    `json:"uses"`       // of what is only in Synapse's process
+	Uses       []Use    `json:"uses"`       // places that use what exists only in Synapse's process
 	Attributes []string `json:"attributes"` // all names of methods, and more
 	Callbacks  []string `json:"callbacks"`  // that it registers by name
 	Registers  bool     `json:"registers"`  // callbacks or a web resource, as far as its Python says
 	Pages      []string `json:"pages"`      // paths of web resources
 	Missing    []string `json:"missing"`    // packages that it imports and that are not there
-	Problem    string   `json:"problem"`    // why there was nothing to read
+	Problem    string   `json:"problem"`    // why the source could not be read
 }
 
 // Use is a place in a module's source.
@@ -33,7 +33,8 @@ type Use struct {
 	Line int    `json:"line"`
 }
 
-// Look reads the sources of modules in the environment of a Python, in the order of classes. It runs nothing of theirs.
+// Look reads the sources of modules in a Python's environment, and returns surveys in the order of classes. It does not
+// run the modules.
 func Look(ctx context.Context, interpreter string, classes []string) ([]Survey, error) {
 	c := exec.CommandContext(ctx, interpreter, append([]string{"-c", python.Survey, ofOthers()}, classes...)...)
 	var stderr bytes.Buffer
@@ -49,7 +50,8 @@ func Look(ctx context.Context, interpreter string, classes []string) ([]Survey, 
 	return all, nil
 }
 
-// ofOthers are the methods of the Module API that are not of Synapse's ModuleApi, as modules' sources have them.
+// ofOthers lists the methods of the Module API that Synapse's ModuleApi does not have, by the names that modules'
+// sources use.
 func ofOthers() string {
 	var names []string
 	for _, m := range subjects.Methods() {
@@ -65,10 +67,10 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// register is Synapse's old method that the kit composes of two.
+// register maps Synapse's old method to the two of which the kit composes it.
 var register = map[string][]string{"register": {"register_user", "register_device"}}
 
-// Grants are the scopes that the module needs, in the order in which they are declared.
+// Grants returns the scopes that the module needs, in the order of their declaration.
 func (s Survey) Grants() (grants []string) {
 	needed := map[string]bool{}
 	for _, name := range s.Attributes {
@@ -86,7 +88,7 @@ func (s Survey) Grants() (grants []string) {
 	return grants
 }
 
-// unknown are the callbacks that no Synapse asks: a fork's.
+// unknown returns the callbacks that Synapse does not have, such as a fork's.
 func (s Survey) unknown() (names []string) {
 	for _, name := range s.Callbacks {
 		known := slices.ContainsFunc(subjects.Categories(), func(c *subjects.Category) bool {
@@ -100,7 +102,7 @@ func (s Survey) unknown() (names []string) {
 	return names
 }
 
-// tolerated are the names that the module's command has to be told to tolerate.
+// tolerated returns the names that the module's command must be told to tolerate.
 func (s Survey) tolerated() string {
 	var names []string
 	for _, u := range s.Uses {

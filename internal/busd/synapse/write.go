@@ -41,7 +41,7 @@ func unique(names map[string]int, name string) string {
 	return name
 }
 
-// entry writes one. What cannot run is a comment, so that the rest can be used as it is.
+// entry writes one entry. An entry that cannot run is written as a comment, so that the rest can be used unchanged.
 func entry(out *strings.Builder, e Entry, s Survey, name, command string) error {
 	for _, remark := range s.remarks(e, command) {
 		fmt.Fprintf(out, "  # %s\n", remark)
@@ -91,10 +91,10 @@ func flow(texts []string) *yaml.Node {
 	return n
 }
 
-// shown is how many places are named that keep a module in Synapse's process.
+// shown is how many of the places that keep a module in Synapse's process are named.
 const shown = 3
 
-// remarks say whether the module can run, and what to look after.
+// remarks says whether the module can run, and what the operator must check.
 func (s Survey) remarks(e Entry, command string) (all []string) {
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	title := strings.TrimSpace(s.Module + " " + s.Version)

@@ -1,4 +1,4 @@
-// Package certstest has an authority for tests, and the certificates that it issues.
+// Package certstest issues certificates for tests.
 package certstest
 
 import (
@@ -26,7 +26,7 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// New returns an authority that nobody trusts yet.
+// New returns a new authority.
 func New(t *testing.T) *Authority {
 	t.Helper()
 	a := &Authority{t: t, File: filepath.Join(t.TempDir(), "ca.pem"), key: newKey(t)}
@@ -35,7 +35,7 @@ func New(t *testing.T) *Authority {
 	return a
 }
 
-// Issue returns files with a certificate for that host's name, or address, and its key. Servers and clients may show it.
+// Issue returns files with a certificate for a host's name or address, and its key. Servers and clients may use it.
 func (a *Authority) Issue(host string) (cert, key string) {
 	a.t.Helper()
 	dir := a.t.TempDir()

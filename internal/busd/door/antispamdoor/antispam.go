@@ -38,10 +38,10 @@ const (
 	maxBody = 1 << 20
 )
 
-// ping is what the protocol has beside callbacks.
+// ping is the protocol's one request that is no callback.
 const ping = "ping"
 
-// Options say what is behind the door. All are required.
+// Options configure the door. All are required.
 type Options struct {
 	// ServerName is the homeserver's, as the configuration has it.
 	ServerName string
@@ -56,7 +56,7 @@ type Door struct {
 	door.Stateless
 	Options
 	closed    door.Phase             // begins with Close: asks that still run end
-	unheardOf atomic.Pointer[string] // the last callback that nobody here knows
+	unheardOf atomic.Pointer[string] // the last unknown callback
 }
 
 // New returns the door, closed.
@@ -65,9 +65,9 @@ func New(o Options) *Door { return &Door{Options: o, closed: door.NewPhase()} }
 // Close implements [door.Door].
 func (d *Door) Close() { d.closed.Begin() }
 
-// Routes implements [door.Served]: where homeservers find the protocol, busd's own path, Meowlnir's and Draupnir's, so that a homeserver
-// whose configuration is made for one of those needs another host alone. What follows may have more segments (Meowlnir's has a
-// room); the last one is the callback.
+// Routes implements [door.Served]. The protocol is served at busd's own path and at Meowlnir's and Draupnir's, so that
+// in the configuration of a homeserver that used one of those, only the host changes. More segments may follow
+// (Meowlnir's has a room); the last one is the callback.
 func (d *Door) Routes() []door.Route {
 	at := func(in webpath.Prefix, path string) door.Route {
 		return door.Route{In: in, Path: path, Tree: true, Method: http.MethodPost, Needs: access.Ask, Always: true, Traced: true, Handler: d.serve}
@@ -75,10 +75,11 @@ func (d *Door) Routes() []door.Route {
 	return []door.Route{at(webpath.Bus, "/antispam"), at(webpath.Meowlnir, ""), at(webpath.Draupnir, "")}
 }
 
-// serve answers homeservers that ask in the HTTP antispam protocol. Its clients take every error for a refusal, and a
-// connection that is refused for a failure: so while busd drains, it answers for as long as it listens.
+// serve answers a request of the HTTP antispam protocol. Clients treat every error as a refusal, and a refused
+// connection as a failure, so busd goes on answering while it drains, until it stops listening.
 func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
-	// A client that has closed its half of the connection still waits.
+	// A client that has closed its half of the connection still waits for the answer, so the request's cancellation is
+	// ignored.
 	ctx := door.Until{Context: spans.Keep(d.closed, r.Context()), Time: time.Now().Add(answerTime)}
 	if d.Life.Draining() {
 		w.Header().Set("Connection", "close")
@@ -95,7 +96,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reply is a body of the protocol that is no error of busd's.
+// reply is a response that is not an error of busd.
 type reply struct {
 	json    []byte
 	refused bool
@@ -122,8 +123,8 @@ func (d *Door) answer(ctx door.Until, w http.ResponseWriter, r *http.Request) (r
 	return d.ask(ctx, callback, req)
 }
 
-// passOver lets go on what a later version of the protocol may ask. Each name is logged once; the last one is remembered, so
-// that callers cannot fill memory.
+// passOver lets an unknown callback pass, because a later version of the protocol may have it. It logs a name if it
+// differs from the last one; only the last one is remembered, so that callers cannot fill memory.
 func (d *Door) passOver(name string) {
 	if last := d.unheardOf.Swap(&name); last == nil || *last != name {
 		d.Log.Warn().Str("callback", wire.OneLine(name)).Msg("the antispam protocol has no such callback that busd knows: what it is about goes on")
@@ -143,7 +144,7 @@ func (d *Door) body(w http.ResponseWriter, r *http.Request) ([]byte, *door.Probl
 	return body, door.Cut(err, bodyTime)
 }
 
-// readWhole reads a body into as much memory as it says it needs.
+// readWhole reads a body into a buffer of the announced length.
 func readWhole(body io.Reader, length int64) ([]byte, error) {
 	if length < 0 || length > maxBody {
 		return io.ReadAll(body)
@@ -153,7 +154,7 @@ func readWhole(body io.Reader, length int64) ([]byte, error) {
 	return whole, err
 }
 
-// pong echoes the ID, whatever it is.
+// pong answers a ping with its ID.
 func pong(body []byte) (reply, *door.Problem) {
 	var ping struct {
 		ID json.RawMessage `json:"id"`
@@ -174,7 +175,7 @@ func undecoded(err error) *door.Problem {
 	return door.NewProblem(http.StatusBadRequest, matrix.BadJSON, err.Error())
 }
 
-// ask asks the modules. That busd starts is waited for: clients of this protocol do not come back.
+// ask asks the modules. It waits for a busd that is starting, because clients of this protocol do not try again.
 func (d *Door) ask(ctx door.Until, callback *subjects.Declaration, req proto.Message) (reply, *door.Problem) {
 	release, ok := d.Answerer.Take()
 	if !ok {
@@ -186,7 +187,7 @@ func (d *Door) ask(ctx door.Until, callback *subjects.Declaration, req proto.Mes
 	}
 	decision, p := d.Answerer.Ask(ctx, callback, req)
 	switch {
-	case p != nil && p.Module != "": // The operator wants that to fail.
+	case p != nil && p.Module != "": // A module failed whose policy is fail.
 		return reply{}, undecided(p.Status)
 	case p != nil:
 		return d.failure(callback, req, p.Status)
@@ -200,8 +201,8 @@ func (d *Door) ask(ctx door.Until, callback *subjects.Declaration, req proto.Mes
 	return reply{antispam.Refused(answer.GetRefusal()), true}, nil
 }
 
-// failure is the answer when no module can be asked: an event of another server goes on where it would if one module
-// failed, because to its homeserver an error is a refusal, and a refused event is lost for ever.
+// failure is the answer when no module can be asked. An event of another server is treated by the default policy for a
+// failed module: the homeserver would treat an error as a refusal, and a refused event is lost for ever.
 func (d *Door) failure(callback *subjects.Declaration, req proto.Message, status int) (reply, *door.Problem) {
 	server := antispam.SenderServer(req)
 	if server != "" && server != d.ServerName && callback.Options.GetOnFailureFederated() == callbacksv1.OnFailure_SKIP {
@@ -210,7 +211,7 @@ func (d *Door) failure(callback *subjects.Declaration, req proto.Message, status
 	return reply{}, undecided(status)
 }
 
-// undecided says nothing of modules: homeservers show this error to users.
+// undecided is an error that does not mention modules, because homeservers show it to users.
 func undecided(status int) *door.Problem {
 	return door.NewProblem(status, matrix.Unknown, "The spam checker cannot decide at the moment. Try again later.")
 }

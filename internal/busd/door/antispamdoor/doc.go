@@ -1,2 +1,3 @@
-// Package antispamdoor is how homeservers ask that speak the HTTP antispam protocol: those with synapse-http-antispam or Draupnir's module.
+// Package antispamdoor is the front door for homeservers that use the HTTP antispam protocol: those with
+// synapse-http-antispam or Draupnir's module.
 package antispamdoor

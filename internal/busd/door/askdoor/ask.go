@@ -20,29 +20,29 @@ import (
 )
 
 const (
-	// maxBody is the size of a question over HTTP in bytes. What one module gets of it is bounded by max_payload of NATS, too: if
-	// that is exceeded, the module has failed, under its own on_failure, and the others are asked all the same.
-	// Beyond: answered 413, M_TOO_LARGE.
+	// maxBody is the size of a question over HTTP in bytes. NATS's max_payload also limits what one module gets of it:
+	// beyond that, the module has failed, under its own on_failure, and the others are asked all the same. Beyond:
+	// answered 413, M_TOO_LARGE.
 	maxBody = 128 << 20
 
-	// largeBody is the size of a question in bytes that is not large, and of one that comes with a file.
-	// Beyond: it is read when one of few places is free; with a file it is answered 413, M_TOO_LARGE.
+	// largeBody is the size in bytes up to which a question is not large, and the most that a question with a file may
+	// have. Beyond: it is read when one of few places is free; with a file it is answered 413, M_TOO_LARGE.
 	largeBody = 1 << 20
 
-	// maxLargeBodies is how many large questions are read and asked at once. Beyond: they wait for as long as a body may take,
-	// and are answered 503 then.
+	// maxLargeBodies is how many large questions are read and asked at once. Beyond: they wait for as long as a body may
+	// take to arrive, and are then answered 503.
 	maxLargeBodies = 4
 
 	// hugeBody is the size in bytes beyond which a question is huge.
 	hugeBody = 64 << 20
 
-	// maxHugeBodies is how many huge questions are read and asked at once. Beyond: they wait as large ones do.
+	// maxHugeBodies is how many huge questions are read and asked at once. Beyond: they wait like large ones.
 	maxHugeBodies = 1
 
 	protobufType = "application/x-protobuf"
 )
 
-// Options say what is behind the door. All are required.
+// Options configure the door. All are required.
 type Options struct {
 	// ServerName is the homeserver's, as the configuration has it.
 	ServerName string
@@ -59,7 +59,7 @@ type Door struct {
 	Options
 	tiers    []tier                 // of questions that are being read or asked, by size
 	closed   door.Phase             // begins with Close: asks that still run end
-	stranger atomic.Pointer[string] // the name of the last homeserver that is called otherwise
+	stranger atomic.Pointer[string] // the last name of a homeserver that differed from ServerName
 }
 
 // New returns the door, closed.
@@ -78,7 +78,7 @@ func (d *Door) Routes() []door.Route {
 
 var mediaTypes = map[wire.Mapping]string{wire.JSON: wire.JSONType, wire.Binary: protobufType}
 
-// mappingOf takes everything for JSON that does not say otherwise: curl calls it a form.
+// mappingOf returns the encoding of a media type. Everything but protobuf's is JSON: curl calls its body a form.
 func mappingOf(mediaType string) wire.Mapping { return wire.Mapping(mediaType != protobufType) }
 
 func (d *Door) ask(w http.ResponseWriter, r *http.Request) {
@@ -132,17 +132,17 @@ func mediaType(r *http.Request) string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
-// tier is a size of questions, of which some are read at a time.
+// tier is a size of questions. Of each tier, only some questions are read at a time.
 type tier struct {
 	most   int           // bytes
-	places chan struct{} // nil where there is room for all
+	places chan struct{} // nil for no limit
 }
 
 func newTiers() []tier {
 	return []tier{{largeBody, nil}, {hugeBody, make(chan struct{}, maxLargeBodies)}, {maxBody, make(chan struct{}, maxHugeBodies)}}
 }
 
-// readBody returns the question. A large one has its places until release, which is never nil.
+// readBody returns the question. A large one holds its places until release is called; release is never nil.
 func (d *Door) readBody(ctx context.Context, w http.ResponseWriter, r *http.Request) (body []byte, release func(), _ *door.Problem) {
 	var held []chan struct{}
 	release = func() {
@@ -167,7 +167,7 @@ func (d *Door) readBody(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	return body, release, nil // Not reached: the last tier is the limit.
 }
 
-// place takes a place as soon as there is one, and reports whether there was one in time.
+// place waits for a place and takes it. It reports false if ctx ends first.
 func place(ctx context.Context, places chan struct{}) bool {
 	ctx, cancel := context.WithTimeout(ctx, door.BodyTime)
 	defer cancel()
@@ -179,9 +179,9 @@ func place(ctx context.Context, places chan struct{}) bool {
 	}
 }
 
-// deadline is the caller's own, if it sent one. Otherwise an ask goes on until there is a decision, for as long as the
-// operator's budget says at most: a caller that has closed its half of the connection has not hung up, and to the server both
-// look the same.
+// deadline returns a context with the caller's deadline, if it sent one. The context does not end with the connection:
+// a caller that has closed its half of the connection may still wait for the answer, and the server cannot tell that
+// from hanging up. So an ask goes on until there is a decision, at most for the operator's budget.
 func (d *Door) deadline(r *http.Request) (context.Context, context.CancelFunc, *door.Problem) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
 	stop := context.AfterFunc(d.closed, cancel)

@@ -1,2 +1,2 @@
-// Package askdoor is how homeservers ask over HTTP, and hear what modules want to be asked.
+// Package askdoor is the front door over HTTP: homeservers ask there, and learn what modules want to be asked.
 package askdoor

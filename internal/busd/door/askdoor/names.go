@@ -2,8 +2,9 @@ package askdoor
 
 import "net/http"
 
-// compareNames logs that a homeserver is called otherwise than busd's configuration says: modules would take its users
-// for strangers. Each name that differs is logged once. The last one is remembered, so that callers cannot fill memory.
+// compareNames logs a homeserver's name that differs from busd's configuration, because modules would treat its users
+// as users of another server. Only the last name is remembered, so that callers cannot fill memory; a name is logged if
+// it differs from that.
 func (d *Door) compareNames(r *http.Request) {
 	theirs := r.URL.Query().Get("server_name")
 	if theirs == "" || theirs == d.ServerName {

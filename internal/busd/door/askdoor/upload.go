@@ -23,16 +23,16 @@ const (
 	// maxFile is how much of a file modules may read, in bytes. Beyond: their read fails.
 	maxFile = 1 << 30
 
-	// fileTime is how long a homeserver may take to send the question and what modules read of the file. Beyond: their read
-	// fails.
+	// fileTime is how long a homeserver may take to send the question, and the part of the file that modules read. Beyond:
+	// their read fails.
 	fileTime = time.Minute
 )
 
-// errFileTooLarge is what a module gets that reads past [maxFile].
+// errFileTooLarge is the error of a module's read beyond [maxFile].
 var errFileTooLarge = errors.New("the file is larger than busd passes on")
 
-// upload is an ask with a file: multipart/form-data, first a part "request", which is the message, and then a part "file".
-// Of the file, no more is taken in than modules read, so that one nobody reads costs nothing.
+// upload is an ask with a file: multipart/form-data with a part "request", which is the message, and then a part
+// "file". busd reads only as much of the file as modules do, so a file that no module reads costs nothing.
 type upload struct {
 	request []byte
 	in      wire.Mapping
@@ -89,14 +89,14 @@ func (d *Door) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Req
 	file := &spool{source: u.file}
 	defer file.close()
 	out, p := d.answer(bus.WithFile(ctx, file, -1), name, u.request, u.in)
-	if !file.ended() { // A read that is under way must not keep the decision back; the connection is of no use then.
+	if !file.ended() { // A read that is under way must not delay the decision. The connection cannot be used again.
 		w.Header().Set("Connection", "close")
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
 	}
 	return out, u.in, p
 }
 
-// spool is a stream that can be read anywhere: what has been taken in so far is in a temporary file.
+// spool lets a stream be read at any offset: what has been read from it so far is in a temporary file.
 type spool struct {
 	mu     sync.Mutex
 	source io.Reader
@@ -106,10 +106,10 @@ type spool struct {
 	whole  atomic.Bool
 }
 
-// ended reports whether all of the source has been taken in.
+// ended reports whether all of the source has been read.
 func (s *spool) ended() bool { return s.whole.Load() }
 
-// ReadAt implements [io.ReaderAt]. It takes in as much of the source as it needs.
+// ReadAt implements [io.ReaderAt]. It reads as much of the source as it needs.
 func (s *spool) ReadAt(p []byte, offset int64) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

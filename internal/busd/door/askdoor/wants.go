@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// pollTime is how long GET wants waits for news, unless the caller says how long. Common proxies cut what takes longer than
-	// 30 s. Beyond: answered with what is known already.
+	// pollTime is how long GET wants waits for a change, unless the caller says how long. Common proxies cut a request
+	// that takes longer than 30 s. Beyond: answered with what is known already.
 	pollTime = 25 * time.Second
 
 	// maxPollTime is how long GET wants waits at most, whatever the caller says. Beyond: answered with what is known already.
@@ -46,7 +46,7 @@ func (d *Door) wants(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		defer release()
-		roster, _ = d.Client.AwaitRoster(ctx, after) // Without a newer one, the one there is.
+		roster, _ = d.Client.AwaitRoster(ctx, after) // If there is no newer roster in time, the present one.
 	}
 	answer := map[string]any{"roster_revision": roster.GetRevision(), "server_name": d.ServerName, "callbacks": wanted(roster), "state": d.state(roster)}
 	for name, keys := range keysOf(roster) {
@@ -72,8 +72,8 @@ func (d *Door) state(roster *rosterv1.Roster) map[string]json.RawMessage {
 	return all
 }
 
-// keysOf tells what modules registered for of the fields that are keys, under the plural of a field's name: login_types
-// has the fields of each login type.
+// keysOf returns the keys that modules registered for, by the plural of the key field's name: login_types has the
+// fields of each login type.
 func keysOf(roster *rosterv1.Roster) map[string]map[string][]string {
 	all := map[string]map[string][]string{}
 	for _, i := range rosterwire.Interests(roster) {
@@ -92,8 +92,8 @@ func keysOf(roster *rosterv1.Roster) map[string]map[string][]string {
 	return all
 }
 
-// keysIn are the keys that a module registered for. One that is named, and has not said which, counts for every key; of
-// those, homeservers are told the usual one.
+// keysIn returns the keys that a module registered for. A module that is known by name only, and has not said which
+// keys it wants, counts for every key; homeservers are told the usual one.
 func keysIn(i *rosterv1.Interest, d *declared.View) []*rosterv1.Key {
 	if usual := usualOf(d.Key); i.GetNamed() && usual != "" {
 		return []*rosterv1.Key{{Value: usual, Fields: []string{usualOf(d.Keyed)}}}

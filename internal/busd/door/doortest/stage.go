@@ -1,5 +1,5 @@
-// Package doortest is what tests of doors have behind the door: a module on a real NATS, a roster, a client and what busd's HTTP server
-// needs.
+// Package doortest provides what tests of doors need behind a door: a module on a real NATS, a roster, a client, and
+// what busd's HTTP server needs.
 package doortest
 
 import (
@@ -49,7 +49,7 @@ func Main(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
 }
 
-// What tests go by.
+// What tests share.
 const (
 	ServerName = "example.com"
 	CreatePath = "/_modulebus/v1/ask/spam_checker/user_may_create_room"
@@ -76,7 +76,7 @@ type Stage struct {
 	hold     chan struct{} // questions about @slow are answered when it is closed
 }
 
-// New has the module refuse @evil, fail for @error, and take its time for @slow.
+// New returns a stage whose module refuses @evil, fails for @error, and answers for @slow only after Release.
 func New(t *testing.T) *Stage {
 	t.Helper()
 	home := natstest.InProcess(t)
@@ -109,7 +109,7 @@ func New(t *testing.T) *Stage {
 	return s
 }
 
-// Configure takes over another list of modules, in YAML.
+// Configure replaces the list of modules, in YAML.
 func (s *Stage) Configure(modules string) {
 	s.T.Helper()
 	c, err := config.Parse("busd.yaml", fmt.Appendf(nil, "server_name: %s\nbudget: 2m\nmodules: [%s]\n", ServerName, modules))
@@ -163,7 +163,8 @@ type HTTP struct {
 	Browser *http.Client
 }
 
-// Serve opens an HTTP door with all that ask over HTTP, and that of operators. Where c says nothing, it listens on loopback.
+// Serve opens an HTTP door with all doors for asks over HTTP, and the operators' door. If c does not say where, it
+// listens on loopback.
 func (s *Stage) Serve(c config.HTTP) *HTTP {
 	s.T.Helper()
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:0")
@@ -207,7 +208,7 @@ func (s *Stage) Options(c config.HTTP) httpdoor.Options {
 	}
 }
 
-// processes are those of a module "gate" that has one.
+// processes has one process, of the module "gate".
 type processes struct{}
 
 // Processes implements [operatordoor.Processes].
@@ -285,7 +286,7 @@ func Errcode(t *testing.T, body []byte) string {
 	return e.Errcode
 }
 
-// Wants sees to the status and the error code of a response.
+// Wants fails the test unless the response has the status and the error code.
 func Wants(t *testing.T, rsp *http.Response, body []byte, status int, code string) {
 	t.Helper()
 	if rsp.StatusCode != status {

@@ -13,7 +13,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// cuts counts the connections of clients that are closed because nothing came for too long. net/http closes them without a word.
+// cuts counts the connections that are closed because a client sent nothing for too long. net/http closes them without
+// a log line.
 type cuts struct {
 	counter *prometheus.CounterVec // by reason
 	log     zerolog.Logger
@@ -23,13 +24,13 @@ func newCuts(log zerolog.Logger) *cuts {
 	counter := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "modulebus", Name: "connections_cut_total", Help: "Connections that were closed because nothing came, by what was waited for.",
 	}, []string{"reason"})
-	for _, reason := range []string{"header", "idle"} { // An alert needs them before there is one.
+	for _, reason := range []string{"header", "idle"} { // An alert needs the series before the first count.
 		counter.WithLabelValues(reason)
 	}
 	return &cuts{counter, log.Sample(&zerolog.BurstSampler{Burst: 1, Period: 10 * time.Second})}
 }
 
-// over returns a listener whose connections are looked at.
+// over returns a listener whose connections are watched.
 func (c *cuts) over(l net.Listener) net.Listener { return watchedListener{l, c} }
 
 type watchedListener struct {
@@ -49,15 +50,16 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	return w, nil
 }
 
-// watched is a connection of a client. What else net/http and the tunnel do with TCP's is done as before.
+// watched is a client's connection that notices a read's deadline. It keeps the methods of a TCP connection, which
+// net/http and the tunnel use.
 type watched struct {
 	*net.TCPConn
 	cuts    *cuts
-	reading atomic.Bool // a header, and not within a request
+	reading atomic.Bool // it waits for or reads a request's header
 	idle    atomic.Bool // nothing of the next header has come
 }
 
-// turn says what the connection does now.
+// turn notes the connection's new state.
 func turn(c net.Conn, s http.ConnState) {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
@@ -68,7 +70,8 @@ func turn(c net.Conn, s http.ConnState) {
 	}
 }
 
-// Read implements [net.Conn]. A deadline that passes within a request is not counted: net/http ends reads of its own so.
+// Read implements [net.Conn]. A deadline that passes within a request is not counted: net/http uses deadlines to end
+// its own reads.
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.TCPConn.Read(p)
 	switch {

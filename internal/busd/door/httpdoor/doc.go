@@ -1,3 +1,3 @@
-// Package httpdoor is busd's HTTP server. It answers the routes of the doors that are reached over HTTP, each request with the
-// token that its route needs, and hands all other paths to modules.
+// Package httpdoor is busd's HTTP server. It serves the routes of the doors that are reached over HTTP, checks the
+// token that each route needs, and passes all other paths to modules.
 package httpdoor

@@ -40,36 +40,37 @@ const (
 	// turnAwayTime is how long a draining busd answers clients that go on asking with 503. Beyond: it stops listening.
 	turnAwayTime = 5 * time.Second
 
-	quietTime  = 50 * time.Millisecond // between looks at whether requests still come while busd drains
-	quietTicks = 5                     // looks that saw none, until nobody seems to be left
+	quietTime  = 50 * time.Millisecond // between checks whether requests still arrive while busd drains
+	quietTicks = 5                     // checks without a request after which no client seems to be left
 )
 
-// Options say what is behind the door. All but Doors, Failed and TracerProvider are required.
+// Options configure the door. All but Doors, Failed and TracerProvider are required.
 type Options struct {
 	Config config.HTTP
 
-	// Doors are those that are reached here. Default: there are none.
+	// Doors are the doors whose routes are served. Default: none.
 	Doors []door.Served
 
-	// Client passes on what is for modules' web resources.
+	// Client passes requests on to modules' web resources.
 	Client *bus.Client
 
 	Life *door.Life
 
-	// Guard says who may do what.
+	// Guard checks tokens.
 	Guard *access.Guard
 
 	// TracerProvider gets a span for each request that leads to asks, or to a module's web resource. Default: there are none.
 	TracerProvider trace.TracerProvider
 
-	// Failed is told why the door has stopped listening, when nobody wanted it to. Default: nobody is.
+	// Failed is called with the reason when the door stops listening without having been told to. Default: none.
 	Failed func(error)
 
 	Log zerolog.Logger
 }
 
-// Door is busd's HTTP server: for the doors that are reached over HTTP, and for visitors of modules' web resources. It implements
-// [door.Door]. Draining begins with the Drain of its Life. As a collector, it has how many connections were cut.
+// Door is busd's HTTP server: for the doors that are reached over HTTP, and for visitors of modules' web resources. It
+// implements [door.Door]. Draining begins with the Drain of its Life. It is also a Prometheus collector, of connections
+// that were cut.
 type Door struct {
 	Options
 	prometheus.Collector
@@ -119,8 +120,8 @@ func (d *Door) serve() {
 // Addr is where the open door listens.
 func (d *Door) Addr() string { return d.listener.Addr().String() }
 
-// Drain implements [door.Door]. It turns new requests away until they stop coming, so that clients learn of it from an answer
-// and not from a connection that breaks, and finishes what is under way.
+// Drain implements [door.Door]. It answers new requests 503 until no more arrive, so that clients get an answer and not
+// a broken connection, and finishes the requests under way.
 func (d *Door) Drain(ctx context.Context) {
 	d.awaitQuiet()
 	if err := d.server.Shutdown(ctx); err != nil {
@@ -136,7 +137,7 @@ func (d *Door) Close() {
 	}
 }
 
-// awaitQuiet returns when no request has been turned away for a while: a short one where no client is connected.
+// awaitQuiet returns when no request has been turned away for a while, which is short if no client is connected.
 func (d *Door) awaitQuiet() {
 	ticker := time.NewTicker(quietTime)
 	defer ticker.Stop()
@@ -173,7 +174,7 @@ func (l httpLog) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Routes implements [door.Served]: those of all doors, and what is there where none of them answers.
+// Routes implements [door.Served]: the routes of all doors, and those for the rest of busd's own paths.
 func (d *Door) Routes() []door.Route {
 	routes := []door.Route{
 		{In: webpath.Root, Path: "{$}", Open: "says what busd is", Always: true, Handler: pointer},
@@ -186,7 +187,7 @@ func (d *Door) Routes() []door.Route {
 	return routes
 }
 
-// pointer is for people who look what is here.
+// pointer answers people who open the door's root.
 func pointer(w http.ResponseWriter, _ *http.Request) {
 	door.Write(w, http.StatusOK, "text/plain; charset=utf-8", []byte(`This is busd, the bus between a Matrix homeserver and its modules.
 

@@ -11,7 +11,7 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-// router hands requests to the routes of the doors, and all others to modules.
+// router passes requests to the routes of the doors, and all others to modules.
 type router struct {
 	own     []webpath.Prefix
 	trees   []tree
@@ -19,14 +19,14 @@ type router struct {
 	modules http.Handler
 }
 
-// tree is a route to which all below its path belongs.
+// tree is a route for all paths below its own.
 type tree struct {
 	door.Route
 	handler http.Handler
 }
 
 func (d *Door) newRouter() *router {
-	// Not through the mux, which redirects paths that it would write otherwise.
+	// Not through the mux, which redirects paths that are not clean.
 	modules := d.open(d.started(d.spanned("web resources", d.visitor, d.Client.Handler())))
 	to := &router{mux: http.NewServeMux(), modules: modules}
 	for _, r := range d.Routes() {
@@ -56,7 +56,7 @@ func (to *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// guarded wants what the route wants, before its handler sees the request.
+// guarded checks what the route demands before its handler gets the request.
 func (d *Door) guarded(r door.Route) http.Handler {
 	next := http.Handler(r.Handler)
 	switch {
@@ -91,8 +91,8 @@ func (d *Door) open(next http.Handler) http.Handler {
 	})
 }
 
-// started turns requests away while it is not known yet what modules want to be asked: without that, all is allowed. It
-// waits a moment first, so that the usual start, which is quick, costs no client an error.
+// started turns requests away while it is not known yet what modules want to be asked, because everything would be
+// allowed then. It waits a moment first, so that clients get no error during the usual quick start.
 func (d *Door) started(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !d.Life.AwaitBegin(r.Context()) {
@@ -114,9 +114,9 @@ func only(methods []string, next http.Handler) http.Handler {
 	})
 }
 
-// allowed wants a token with the scope, if there are tokens, and no page of somebody else's behind the request: a browser on
-// a machine whose busd has no tokens would do what any page wants. What is read cannot be looked into by a page that opens it in a window,
-// such as a module's at the same name and port, where a browser that keeps a password shows it.
+// allowed demands a token with the scope, if there are tokens, and refuses requests that another site's page causes:
+// otherwise any page could use busd through a browser on a machine whose busd has no tokens. A page that opens the
+// response in a window, such as a module's page at the same name and port, cannot look into it.
 func (d *Door) allowed(to door.Route, next http.Handler) http.Handler {
 	foreign := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -11,10 +11,10 @@ import (
 	"github.com/modulebus/modulebus/internal/spans"
 )
 
-// spanned has requests be part of the trace that their senders name, and makes a span of each where anybody wants spans. What comes
-// from foreign senders begins a trace of its own, here and in what it is passed on to: anybody could have busd and modules keep
-// whatever they like, and say what it belongs to. A span has the path as routes have it: in the path of a request, in its header and
-// in its sender's address are users.
+// spanned makes a span of each request, if busd makes spans, as a part of the trace that the sender names. A request
+// from a foreign sender begins a new trace, here and in what it is passed on to: otherwise any visitor could decide
+// which traces busd and modules keep, and what they belong to. A span has the route's path and not the request's,
+// because the request's path, its header and its sender's address tell of users.
 func (d *Door) spanned(name string, foreign func(*http.Request) bool, next http.Handler) http.Handler {
 	maker := spans.New(d.TracerProvider, "busd/door")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,10 +33,10 @@ func (d *Door) spanned(name string, foreign func(*http.Request) bool, next http.
 	})
 }
 
-// answered is a response that knows its status.
+// answered is a response that remembers its status.
 type answered struct {
 	http.ResponseWriter
-	status int // 0 as long as there is none
+	status int // 0 before it is written
 }
 
 // WriteHeader implements [http.ResponseWriter].
@@ -58,7 +58,7 @@ func (a *answered) Write(p []byte) (int, error) {
 // Unwrap is for [http.ResponseController].
 func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// tell says of a span how the request was answered.
+// tell writes to a span how the request was answered.
 func (a *answered) tell(s spans.Span) {
 	s.Answered(a.status)
 	if a.status >= http.StatusInternalServerError {
@@ -66,7 +66,7 @@ func (a *answered) tell(s spans.Span) {
 	}
 }
 
-// visitor reports whether a request comes from anybody: not from a proxy that the operator trusts.
+// visitor reports whether a request comes from outside, and not from a proxy that the operator trusts.
 func (d *Door) visitor(r *http.Request) bool {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err != nil || !slices.ContainsFunc(d.Config.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })

@@ -1,2 +1,2 @@
-// Package natsdoor is how homeservers ask over NATS.
+// Package natsdoor is the front door over NATS.
 package natsdoor

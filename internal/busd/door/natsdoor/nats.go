@@ -18,10 +18,12 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// flushTime is how long NATS may take to accept, or to bring, what there is when the door closes. Beyond: it is not waited for.
+// flushTime is how long NATS may take to accept answers, or to deliver asks, when the door closes. Beyond: they are
+// lost.
 const flushTime = 2 * time.Second
 
-// Door answers homeservers that ask over NATS. Of several busd, one answers. It implements [door.Door].
+// Door answers homeservers that ask over NATS. If several busd share NATS, one of them answers each ask. It implements
+// [door.Door].
 type Door struct {
 	answerer *door.Answerer
 	nc       *nats.Conn
@@ -30,7 +32,7 @@ type Door struct {
 	asks     *responder.Responder // nil until Open
 }
 
-// New returns the door for the homeserver with that name. The connection stays the caller's.
+// New returns the door for the named homeserver. The connection stays the caller's.
 func New(nc *nats.Conn, serverName string, a *door.Answerer, log zerolog.Logger) *Door {
 	return &Door{answerer: a, nc: nc, subject: subjects.For(serverName).AskAny(), log: log}
 }
@@ -44,7 +46,8 @@ func (d *Door) Open() error {
 	return d.nc.Flush()
 }
 
-// Drain implements [door.Door]. An ask that NATS gave to this busd before it knew is under way, too: nobody else gets it.
+// Drain implements [door.Door]. An ask that NATS has already sent to this busd is under way, too: no other busd gets
+// it.
 func (d *Door) Drain(ctx context.Context) {
 	select {
 	case <-d.asks.Drain(flushTime):
@@ -64,7 +67,7 @@ func (d *Door) Close() {
 func (d *Door) serve(m *nats.Msg) responder.Answer {
 	ctx := d.asks.Begin("", timeoutOf(m))
 	defer ctx.End()
-	name, _ := subjects.CallbackOf(m.Subject) // The subscription lets nothing else through; no name is no callback's.
+	name, _ := subjects.CallbackOf(m.Subject) // The subscription has no other subjects. An empty name is no callback's.
 	in := wire.MappingOf(m)
 	out, p := d.answerer.Answer(spans.Received(ctx, m), name, m.Data, in)
 	if p != nil {
@@ -73,7 +76,7 @@ func (d *Door) serve(m *nats.Msg) responder.Answer {
 	return responder.Answer{Header: in.Header(), Data: out}
 }
 
-// timeoutOf is the time that the homeserver leaves, 0 if it does not say.
+// timeoutOf is the time that the homeserver allows; 0 if it does not say.
 func timeoutOf(m *nats.Msg) time.Duration {
 	if wire.Header(m, wire.HeaderTimeout) == "" {
 		return 0
@@ -81,7 +84,7 @@ func timeoutOf(m *nats.Msg) time.Duration {
 	return max(wire.Timeout(m, math.MaxInt64), time.Millisecond)
 }
 
-// spell reports what went wrong between the homeserver and an answer.
+// spell is the answer to an ask that was not handled, and logs why.
 func (d *Door) spell(t responder.Trouble) responder.Answer {
 	p := door.NewProblem(http.StatusInternalServerError, matrix.Unknown, t.Text)
 	switch t.Cause {

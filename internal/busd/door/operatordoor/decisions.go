@@ -21,25 +21,26 @@ import (
 )
 
 const (
-	// maxDecisions is how many records GET decisions answers. Beyond: those are answered that are newest.
+	// maxDecisions is how many records GET decisions returns. Beyond: the newest are returned.
 	maxDecisions = 10000
 
 	defaultDecisions = 100
 )
 
-// DecisionList is what GET /_modulebus/v1/decisions answers.
+// DecisionList is the response of GET /_modulebus/v1/decisions.
 type DecisionList struct {
 	Decisions []decision.Record `json:"decisions"` // the newest first
 }
 
-// Lost is what a reader of the stream is told that was too slow.
+// Lost is what the stream tells a reader that was too slow.
 type Lost struct {
 	Lost uint64 `json:"lost"` // records that it missed
 }
 
 var outcomes = []string{decision.NoOpinion, decision.Answered, decision.Refused, decision.Failed, decision.Cancelled}
 
-// filterOf reads the filter from the query. A module that the roster does not have may be in records of earlier.
+// filterOf reads the filter from the query. A module that is not on the roster is accepted, because older records may
+// name it.
 func filterOf(q url.Values) (f decision.Filter, _ *door.Problem) {
 	f.Module, f.Outcomes, f.Failing = q.Get("module"), q["outcome"], q.Get("failing") == "true"
 	for _, o := range f.Outcomes {
@@ -119,8 +120,8 @@ func (d *Door) decision(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// decisionStream sends records as server-sent events: those since a time first, where one is given, and then those to
-// come, unless follow is false, and as long as the token may read.
+// decisionStream sends records as server-sent events: if a time is given, first the records since then, and then later
+// ones, unless follow is false. It ends when the token may no longer read.
 func (d *Door) decisionStream(w http.ResponseWriter, r *http.Request) {
 	f, p := filterOf(r.URL.Query())
 	if p != nil {
@@ -140,7 +141,7 @@ func (d *Door) decisionStream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reader reads the records since a time, if one is given, and those to come.
+// reader returns a reader of the records since a time, if one is given, and of later ones.
 func (d *Door) reader(ctx context.Context, f decision.Filter) (*records.Reader, error) {
 	if f.Since.IsZero() {
 		return d.Records.Follow(f), nil
@@ -186,7 +187,7 @@ func (s *sender) sendAll(found []decision.Record, lost uint64) error {
 	return s.Send()
 }
 
-// await waits for the next record, and says from time to time that there is none.
+// await waits for the next record, and meanwhile keeps the stream alive.
 func (s *sender) await(ctx context.Context, reader *records.Reader) error {
 	waiting, cancel := context.WithTimeout(ctx, sse.Beat)
 	defer cancel()

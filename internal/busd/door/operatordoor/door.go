@@ -1,4 +1,4 @@
-// Package operatordoor is for operators and their tools: how modules are, what was decided, whether busd is well, its metrics, and
+// Package operatordoor serves operators and their tools: the state of modules, decisions, health, metrics, and
 // restarting a module.
 package operatordoor
 
@@ -16,13 +16,13 @@ import (
 	"github.com/modulebus/modulebus/internal/webpath"
 )
 
-// Options say what is behind the door. All but Trouble are required.
+// Options configure the door. All but Trouble are required.
 type Options struct {
 	Client  *bus.Client
 	Roster  *roster.Roster
 	Metrics prometheus.Gatherer
 
-	// Processes are those that busd runs of modules.
+	// Processes are the processes of modules that busd runs.
 	Processes Processes
 
 	// Records has the records of decisions.
@@ -39,7 +39,7 @@ type Options struct {
 	// Alive reports whether busd can do its work.
 	Alive func() bool
 
-	// Trouble is what is wrong with NATS although it is there; empty for nothing. Default: nothing is known.
+	// Trouble returns what is wrong with NATS although it can be reached; empty if nothing is. Default: nothing.
 	Trouble func() string
 }
 

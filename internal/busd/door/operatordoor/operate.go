@@ -11,9 +11,9 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-// Processes are those of the modules that busd runs.
+// Processes are the processes of the modules that busd runs.
 type Processes interface {
-	// Processes returns what runs of a module; nothing for one that busd does not run.
+	// Processes returns the processes of a module; none if busd does not run it.
 	Processes(module string) []supervise.Process
 
 	// Restart replaces a module's processes, one after the other, without a moment in which there is none. It blocks
@@ -23,24 +23,24 @@ type Processes interface {
 
 // ConfigStatus says whether what runs is what the configuration file says.
 type ConfigStatus struct {
-	TakenAt    time.Time `json:"taken_at"`              // when the configuration that holds was taken over
-	Error      string    `json:"error,omitempty"`       // what is wrong with the file, when it was read since and is not good
+	TakenAt    time.Time `json:"taken_at"`              // when the present configuration was applied
+	Error      string    `json:"error,omitempty"`       // what is wrong with the file that was read last
 	RefusedAt  time.Time `json:"refused_at,omitzero"`   // when that was
-	RetryAt    time.Time `json:"retry_at,omitzero"`     // when it is tried again by itself; absent where the file is what is wrong
-	RestartFor []string  `json:"restart_for,omitempty"` // keys that changed and are read at the start only
-	Changed    *Changed  `json:"changed,omitempty"`     // what the last reload that was taken over changed; absent before the first
+	RetryAt    time.Time `json:"retry_at,omitzero"`     // when it is tried again by itself; absent if the file must be changed
+	RestartFor []string  `json:"restart_for,omitempty"` // changed keys that are read at the start only
+	Changed    *Changed  `json:"changed,omitempty"`     // what the last applied reload changed; absent before the first
 }
 
 // Changed are the modules that a reload changed.
 type Changed struct {
 	Added     []string `json:"added,omitempty"`
 	Removed   []string `json:"removed,omitempty"`
-	Restarted []string `json:"restarted,omitempty"` // because they are run otherwise
-	Changed   []string `json:"changed,omitempty"`   // their entries say something else, and they run on
-	Reordered bool     `json:"reordered,omitempty"` // those that were there are asked in another order
+	Restarted []string `json:"restarted,omitempty"` // because they are run differently
+	Changed   []string `json:"changed,omitempty"`   // their entries changed, and they run on
+	Reordered bool     `json:"reordered,omitempty"` // the modules in both lists are asked in another order
 }
 
-// ModuleList is what GET /_modulebus/v1/modules answers.
+// ModuleList is the response of GET /_modulebus/v1/modules.
 type ModuleList struct {
 	RosterRevision uint64         `json:"roster_revision"`
 	Config         ConfigStatus   `json:"config"`
@@ -53,7 +53,7 @@ type ModuleStatus struct {
 	Processes []Process `json:"processes,omitempty"`
 }
 
-// Process returns the process of a worker, nil if busd does not run it.
+// Process returns the process of a worker; nil if busd does not run it.
 func (m *ModuleStatus) Process(worker string) *Process {
 	for i := range m.Processes {
 		if m.Processes[i].Worker == worker {
@@ -73,7 +73,7 @@ type Process struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
 
-// Status returns how all modules are.
+// Status returns the state of all modules.
 func (d *Door) Status() []ModuleStatus {
 	all := []ModuleStatus{}
 	for _, s := range d.Roster.Modules() {
@@ -100,7 +100,7 @@ func processOf(p supervise.Process) Process {
 // maxRestartTime is how long workers may be replaced, whatever the caller says. Beyond: those after the last stay as they are.
 const maxRestartTime = time.Hour
 
-// restart answers when all workers of the module are replaced, one was not, or the caller has waited long enough.
+// restart answers when all workers of the module are replaced, when one was not, or when the caller's time is over.
 func (d *Door) restart(w http.ResponseWriter, r *http.Request) {
 	ctx, release, p := d.Life.Wait(r, maxRestartTime, maxRestartTime)
 	if p != nil {
@@ -110,7 +110,7 @@ func (d *Door) restart(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	module := r.PathValue("module")
 	switch err := d.Processes.Restart(ctx, module); {
-	case r.Context().Err() != nil: // Nobody reads it.
+	case r.Context().Err() != nil: // The caller is gone.
 	case err != nil && d.Life.Draining():
 		door.TurnAway(w, "busd is shutting down: "+err.Error())
 	case err != nil:

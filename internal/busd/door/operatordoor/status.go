@@ -9,12 +9,12 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
-// rosterLag is how long a status waits for asks to go by what it says. Beyond: NATS is slow or away, and the status is told
-// all the same.
+// rosterLag is how long a status waits until asks use the roster that it shows. Beyond: NATS is slow or away, and the
+// status is returned all the same.
 const rosterLag = 2 * time.Second
 
-// followed returns when asks go by a roster at least as late as the one here, so that whoever reads that a module is ready
-// may ask it at once. Before busd has begun nothing can be asked, and it does not wait.
+// followed waits until asks use a roster at least as late as busd's own, so that a client that reads that a module is
+// ready can ask it at once. Before busd has begun nothing can be asked, so it does not wait.
 func (d *Door) followed(ctx context.Context) {
 	if !d.Life.Begun() {
 		return
@@ -30,7 +30,7 @@ func (d *Door) modules(w http.ResponseWriter, r *http.Request) {
 	door.WriteJSON(w, http.StatusOK, ModuleList{d.Client.Roster().GetRevision(), d.ConfigStatus(), status})
 }
 
-// health says whether this process can do its work: it has NATS.
+// health says whether this process can work, which it can if it has NATS.
 func (d *Door) health(w http.ResponseWriter, _ *http.Request) {
 	if !d.Alive() {
 		door.WriteJSON(w, http.StatusServiceUnavailable, map[string]any{"healthy": false, "error": "NATS is away"})
@@ -39,8 +39,8 @@ func (d *Door) health(w http.ResponseWriter, _ *http.Request) {
 	door.WriteJSON(w, http.StatusOK, map[string]any{"healthy": true})
 }
 
-// ready says whether homeservers should ask here: not while busd starts, a module of the roster is missing, or busd
-// drains.
+// ready says whether homeservers should ask this busd. They should not while it starts, drains, or misses a module of
+// the roster.
 func (d *Door) ready(w http.ResponseWriter, r *http.Request) {
 	modules := d.Roster.Modules()
 	missing := notReady(modules)
@@ -55,28 +55,28 @@ func (d *Door) ready(w http.ResponseWriter, r *http.Request) {
 	door.WriteJSON(w, status, answer)
 }
 
-// detail adds to the answer of ready what is for operators. Some of it is no reason not to ask here.
+// detail adds details for operators to the answer of ready. Some of them are no reason not to ask this busd.
 func (d *Door) detail(answer map[string]any, modules []roster.Status) {
 	if answer["ready"] == false {
 		answer["not_ready"] = append([]roster.Status{}, notReady(modules)...)
 	}
 	if some := troubled(modules); len(some) > 0 {
-		answer["troubled"] = some // They do what they are for: such as one that refused a new config, and goes on with the old.
+		answer["troubled"] = some // They work all the same, such as one that refused a new config and goes on with the old one.
 	}
 	if d.Trouble != nil {
 		if text := d.Trouble(); text != "" {
-			answer["nats_error"] = text // Who asks is answered: what cannot be stored is a failure of the module that it is for.
+			answer["nats_error"] = text // Asks are still answered: news that cannot be stored is a failure of its module.
 		}
 	}
 	if others := d.Roster.Others(); len(others.Differing) > 0 {
-		answer["other_lists"] = others.Differing // So it is while a change comes to one busd after the other.
+		answer["other_lists"] = others.Differing // They differ while a change reaches one busd after the other.
 	}
 	if problem := d.ConfigStatus().Error; problem != "" {
-		answer["config_error"] = problem // What ran before the change still does.
+		answer["config_error"] = problem // The configuration before the change still runs.
 	}
 }
 
-// troubled are the modules with which something is wrong although they are ready.
+// troubled returns the modules that are ready although something is wrong with them.
 func troubled(all []roster.Status) (some []roster.Status) {
 	for _, m := range all {
 		if m.Well() && m.Troubled() {

@@ -1,2 +1,3 @@
-// Package policydoor is how servers of the federation ask whether an event is spam: as they ask a policy server (MSC4284).
+// Package policydoor is the front door for servers of the federation, which ask whether an event is spam as they ask a
+// policy server (MSC4284).
 package policydoor

@@ -26,7 +26,8 @@ const (
 	signBodyTime = 5 * time.Second
 )
 
-// Ask is how a policy server asks: as all doors do, about something of an origin of its own.
+// Ask returns the function with which a policy server asks modules: as all doors do, with the origin
+// [bus.OriginPolicyServer].
 func Ask(a *door.Answerer, life *door.Life) policyserver.Ask {
 	all := subjects.All()
 	callback := all[slices.IndexFunc(all, func(d *subjects.Declaration) bool { return d.Options.GetPolicyServer() })]
@@ -52,12 +53,12 @@ func Ask(a *door.Answerer, life *door.Life) policyserver.Ask {
 	}
 }
 
-// Options say what is behind the door. All are required.
+// Options configure the door. All are required.
 type Options struct {
-	// KeyFile has the key that events are signed with. One that is not there is made.
+	// KeyFile holds the key that events are signed with. If it does not exist, it is made.
 	KeyFile string
 
-	// Server says how events are judged. Its Key and Ask are set by the door.
+	// Server are the options of the policy server. The door sets Key and Ask.
 	Server policyserver.Options
 
 	Answerer *door.Answerer
@@ -92,7 +93,8 @@ func (d *Door) Close() {
 	}
 }
 
-// Routes implements [door.Served]. They are answered until the door closes: a server that is turned away takes that for an answer.
+// Routes implements [door.Served]. They are answered until the door closes, because a server would treat a 503 as an
+// answer.
 func (d *Door) Routes() []door.Route {
 	sign := func(path string) door.Route {
 		return door.Route{

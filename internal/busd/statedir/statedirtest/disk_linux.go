@@ -1,4 +1,4 @@
-// Package statedirtest has disks, for tests, that fill up or become read-only.
+// Package statedirtest makes file systems for tests that fill up or become read-only.
 package statedirtest
 
 import (
@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Disk returns a folder that is a file system of 64 KiB, gone when the test ends. Only root can make one: without, the test is
-// skipped.
+// Disk returns a folder that is a file system of 64 KiB, until the test ends. Only root can make one; for other users
+// the test is skipped.
 func Disk(tb testing.TB) string {
 	tb.Helper()
 	dir := tb.TempDir()
@@ -22,7 +22,7 @@ func Disk(tb testing.TB) string {
 	return dir
 }
 
-// Remount mounts a disk again while it is in use: with [syscall.MS_RDONLY] so that it can only be read, with 0 for writing.
+// Remount mounts a disk again while it is in use: with [syscall.MS_RDONLY] for reading only, with 0 for writing, too.
 func Remount(tb testing.TB, dir string, flags uintptr) {
 	tb.Helper()
 	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|flags, ""); err != nil {
