@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/matrix-org/dendrite/setup/config"
 	"github.com/modulebus/modulebus/subjects"
+	"maunium.net/go/mautrix"
+	matrixevent "maunium.net/go/mautrix/event"
+	mid "maunium.net/go/mautrix/id"
 )
 
 // refused is what a client sees when the module of the tests refuses.
@@ -33,35 +35,39 @@ func TestClientsSeeWhatModulesSay(t *testing.T) {
 	s := found(t, gated, g.module())
 	s.knows(subjects.UserMayCreateRoom)
 	alice, bob, shy := s.register("alice"), s.register("bob"), s.register("shy")
-	room := alice.createRoom(fields{"preset": "public_chat", "name": "Lobby", "topic": "all things"})
+	room := alice.createRoom(mautrix.ReqCreateRoom{Preset: "public_chat", Name: "Lobby", Topic: "all things"})
 	failed := fields{"errcode": "M_UNKNOWN", "error": "Internal server error"}
+	bobsName, ctx := mautrix.UserIdentifier{Type: mautrix.IdentifierTypeUser, User: "bob"}, t.Context()
 
 	t.Run("user_may_create_room", func(t *testing.T) {
-		wants(t, 403, refused("user_may_create_room"))(alice.try("POST", v3+"/createRoom", fields{"name": "evil"}))
-		wants(t, 500, failed)(alice.try("POST", v3+"/createRoom", fields{"name": "broken"}))
+		wants(t, 403, refused("user_may_create_room"))(saw(alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{Name: "evil"})))
+		wants(t, 500, failed)(saw(alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{Name: "broken"})))
 		g.wasAsked(t, "user_may_create_room", alice.id)
 	})
 	t.Run("on_create_room", func(t *testing.T) {
-		wants(t, 451, refused("on_create_room"))(alice.try("POST", v3+"/createRoom", fields{"topic": "nothing here"}))
-		named := alice.createRoom(fields{"topic": "name me"})
-		if got := alice.does("GET", v3+"/rooms/"+named+"/state/m.room.name", nil)["name"]; got != "Named by a module" {
-			t.Errorf("the room is called %v", got)
+		wants(t, 451, refused("on_create_room"))(saw(alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{Topic: "nothing here"})))
+		named := alice.createRoom(mautrix.ReqCreateRoom{Topic: "name me"})
+		var got matrixevent.RoomNameEventContent
+		if err := alice.StateEvent(ctx, named, matrixevent.StateRoomName, "", &got); err != nil || got.Name != "Named by a module" {
+			t.Errorf("the room is called %v, %v", got.Name, err)
 		}
 		g.wasAsked(t, "on_create_room", alice.id, "name me")
 	})
 	t.Run("user_may_join_room", func(t *testing.T) {
 		unwelcome := s.register("unwelcome")
-		wants(t, 403, refused("user_may_join_room"))(unwelcome.try("POST", v3+"/join/"+room, fields{}))
-		bob.does("POST", v3+"/join/"+room, fields{})
-		g.wasAsked(t, "user_may_join_room", bob.id, room)
+		wants(t, 403, refused("user_may_join_room"))(saw(unwelcome.JoinRoom(ctx, string(room), nil)))
+		bob.join(string(room))
+		g.wasAsked(t, "user_may_join_room", bob.id, string(room))
 	})
 	t.Run("user_may_invite", func(t *testing.T) {
-		private := alice.createRoom(fields{"preset": "private_chat"})
-		wants(t, 403, refused("user_may_invite"))(alice.try("POST", v3+"/rooms/"+private+"/invite", fields{"user_id": "@evil:" + s.name}))
-		alice.does("POST", v3+"/rooms/"+private+"/invite", fields{"user_id": shy.id})
-		wants(t, 403, refused("user_may_invite"))(alice.try("POST", v3+"/createRoom", fields{"invite": []string{"@evil:" + s.name}}))
-		shy.does("POST", v3+"/join/"+private, fields{})
-		g.wasAsked(t, "user_may_join_room", shy.id, private, `"isInvited":`+"true")
+		private := alice.createRoom(mautrix.ReqCreateRoom{Preset: "private_chat"})
+		wants(t, 403, refused("user_may_invite"))(alice.invite(private, "@evil:"+s.name))
+		if status, answer := alice.invite(private, shy.id); status != 200 {
+			t.Errorf("%d %v", status, answer)
+		}
+		wants(t, 403, refused("user_may_invite"))(saw(alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{Invite: []mid.UserID{mid.UserID("@evil:" + s.name)}})))
+		shy.join(string(private))
+		g.wasAsked(t, "user_may_join_room", shy.id, string(private), `"isInvited":`+"true")
 	})
 	t.Run("check_event_for_spam", func(t *testing.T) {
 		wants(t, 403, refused("check_event_for_spam"))(alice.message(room, "evil things"))
@@ -79,26 +85,28 @@ func TestClientsSeeWhatModulesSay(t *testing.T) {
 		if status != 200 {
 			t.Fatalf("%d %v", status, answer)
 		}
-		event := alice.does("GET", v3+"/rooms/"+room+"/event/"+url.PathEscape(answer["event_id"].(string)), nil)
-		if got := event["content"].(map[string]any)["body"]; got != "a kind word" {
+		sent := of[*matrixevent.Event](t)(alice.GetEvent(ctx, room, mid.EventID(answer["event_id"].(string))))
+		if got := sent.Content.Raw["body"]; got != "a kind word" {
 			t.Errorf("the event that the client was told of says %v", got)
 		}
 		g.wasAsked(t, "check_event_allowed", "an unkind word", "m.room.topic")
 	})
 	t.Run("user_may_send_state_event", func(t *testing.T) {
-		wants(t, 403, refused("user_may_send_state_event"))(alice.try("PUT", v3+"/rooms/"+room+"/state/org.example.evil/", fields{"a": 1}))
+		wants(t, 403, refused("user_may_send_state_event"))(saw(alice.SendStateEvent(ctx, room, matrixevent.NewEventType("org.example.evil"), "", fields{"a": 1})))
 	})
 	t.Run("user_may_create_room_alias", func(t *testing.T) {
-		alias := func(name string) string { return v3 + "/directory/room/" + url.PathEscape("#"+name+":"+s.name) }
-		wants(t, 403, refused("user_may_create_room_alias"))(alice.try("PUT", alias("evil"), fields{"room_id": room}))
-		alice.does("PUT", alias("good"), fields{"room_id": room})
-		wants(t, 403, refused("user_may_create_room_alias"))(alice.try("POST", v3+"/createRoom", fields{"room_alias_name": "evil_too"}))
+		alias := func(name string) (int, fields) {
+			return saw(alice.CreateAlias(ctx, mid.NewRoomAlias(name, s.name), room))
+		}
+		wants(t, 403, refused("user_may_create_room_alias"))(alias("evil"))
+		wants(t, 200, fields{})(alias("good"))
+		wants(t, 403, refused("user_may_create_room_alias"))(saw(alice.CreateRoom(ctx, &mautrix.ReqCreateRoom{RoomAliasName: "evil_too"})))
 	})
 	t.Run("user_may_publish_room", func(t *testing.T) {
-		own := shy.createRoom(fields{"preset": "public_chat"})
-		wants(t, 403, refused("user_may_publish_room"))(shy.try("PUT", v3+"/directory/list/room/"+own, fields{"visibility": "public"}))
-		alice.does("PUT", v3+"/directory/list/room/"+room, fields{"visibility": "public"})
-		wants(t, 403, refused("user_may_publish_room"))(shy.try("POST", v3+"/createRoom", fields{"visibility": "public"}))
+		own := shy.createRoom(mautrix.ReqCreateRoom{Preset: "public_chat"})
+		wants(t, 403, refused("user_may_publish_room"))(shy.try("PUT", v3+"/directory/list/room/"+string(own), fields{"visibility": "public"}))
+		alice.does("PUT", v3+"/directory/list/room/"+string(room), fields{"visibility": "public"})
+		wants(t, 403, refused("user_may_publish_room"))(saw(shy.CreateRoom(ctx, &mautrix.ReqCreateRoom{Visibility: "public"})))
 	})
 	t.Run("check_registration_for_spam", func(t *testing.T) {
 		wants(t, 429, fields{"errcode": "M_UNKNOWN", "error": "Rate limited"})(s.tryRegister("evilguy"))
@@ -106,42 +114,46 @@ func TestClientsSeeWhatModulesSay(t *testing.T) {
 	})
 	t.Run("on_user_registration", func(t *testing.T) { g.wasAsked(t, "on_user_registration", alice.id) })
 	t.Run("check_login_for_spam", func(t *testing.T) {
-		login := fields{
-			"type": "m.login.password", "identifier": fields{"type": "m.id.user", "user": "bob"}, "password": "a long password",
-			"initial_device_display_name": "evil device",
+		login := func(device string) (int, fields) {
+			return saw(s.nobody().Login(ctx, &mautrix.ReqLogin{
+				Type: mautrix.AuthTypePassword, Identifier: bobsName, Password: "a long password", InitialDeviceDisplayName: device,
+			}))
 		}
-		wants(t, 403, refused("check_login_for_spam"))(user{site: s}.try("POST", v3+"/login", login))
-		login["initial_device_display_name"] = "phone"
-		user{site: s}.does("POST", v3+"/login", login)
+		wants(t, 403, refused("check_login_for_spam"))(login("evil device"))
+		if status, answer := login("phone"); status != 200 {
+			t.Errorf("%d %v", status, answer)
+		}
 		g.wasAsked(t, "check_login_for_spam", bob.id, "phone")
 		g.wasAsked(t, "on_user_login", bob.id)
 	})
 	t.Run("is_user_expired", func(t *testing.T) {
 		old := s.register("oldie")
 		want := fields{"errcode": "ORG_MATRIX_EXPIRED_ACCOUNT", "error": "User account has expired"}
-		wants(t, 403, want)(old.try("GET", v3+"/account/whoami", nil))
-		old.does("POST", v3+"/logout", fields{})
+		wants(t, 403, want)(saw(old.Whoami(ctx)))
+		of[*mautrix.RespLogout](t)(old.Logout(ctx))
 	})
 	t.Run("auth_checkers", func(t *testing.T) {
-		login := func(kind, key, secret string) fields {
-			return fields{"type": kind, "identifier": fields{"type": "m.id.user", "user": "bob"}, key: secret}
+		password := func(secret string) (int, fields) {
+			return saw(s.nobody().Login(ctx, &mautrix.ReqLogin{Type: mautrix.AuthTypePassword, Identifier: bobsName, Password: secret}))
 		}
-		in := user{site: s}.does("POST", v3+"/login", login("m.login.password", "password", "open sesame"))
-		if in["user_id"] != bob.id {
-			t.Errorf("logged in as %v", in)
+		ticket := func(secret string) (int, fields) { // The client has no fields of others.
+			return s.nobody().try("POST", v3+"/login", fields{"type": "org.example.ticket", "identifier": bobsName, "ticket": secret})
+		}
+		if status, in := password("open sesame"); status != 200 || in["user_id"] != bob.id {
+			t.Errorf("%d, logged in as %v", status, in)
 		}
 		g.wasAsked(t, "on_auth_checkers_login", bob.id)
-		if status, _ := (user{site: s}).try("POST", v3+"/login", login("m.login.password", "password", "a wrong one")); status != 403 {
+		if status, _ := password("a wrong one"); status != 403 {
 			t.Errorf("a wrong password: %d", status)
 		}
-		if in := (user{site: s}).does("POST", v3+"/login", login("org.example.ticket", "ticket", "sesame")); in["user_id"] != bob.id {
-			t.Errorf("logged in as %v", in)
+		if status, in := ticket("sesame"); status != 200 || in["user_id"] != bob.id {
+			t.Errorf("%d, logged in as %v", status, in)
 		}
-		if status, _ := (user{site: s}).try("POST", v3+"/login", login("org.example.ticket", "ticket", "mustard")); status != 403 {
+		if status, _ := ticket("mustard"); status != 403 {
 			t.Errorf("a wrong ticket: %d", status)
 		}
-		flows := user{site: s}.does("GET", v3+"/login", nil)["flows"]
-		if want := []any{map[string]any{"type": "m.login.password"}, map[string]any{"type": "org.example.ticket"}}; !cmp.Equal(flows, want) {
+		flows := of[*mautrix.RespLoginFlows](t)(s.nobody().GetLoginFlows(ctx)).Flows
+		if want := []mautrix.LoginFlow{{Type: mautrix.AuthTypePassword}, {Type: "org.example.ticket"}}; !cmp.Equal(flows, want) {
 			t.Errorf("flows %v; want %v", flows, want)
 		}
 	})
@@ -153,11 +165,11 @@ func TestClientsSeeWhatModulesSay(t *testing.T) {
 	})
 	t.Run("a page", func(t *testing.T) {
 		for path, want := range map[string]string{"/_synapse/client/gate?name=alice": "a page for alice", "/gate": "another page"} {
-			if status, answer := (user{site: s}).try("GET", path, nil); status != 200 || answer["text"] != want {
+			if status, answer := s.nobody().try("GET", path, nil); status != 200 || answer["text"] != want {
 				t.Errorf("%s: %d %v", path, status, answer)
 			}
 		}
-		if status, _ := (user{site: s}).try("GET", "/nothing", nil); status != 404 {
+		if status, _ := s.nobody().try("GET", "/nothing", nil); status != 404 {
 			t.Errorf("a path that nobody has: %d", status)
 		}
 	})
@@ -168,24 +180,26 @@ func TestOtherServersSeeWhatModulesSay(t *testing.T) {
 	here := found(t, gated, g.module())
 	here.knows(subjects.ShouldDropFederatedEvent)
 	there := found(t, "  []\n", newGate().module())
-	alice, carol := here.register("alice"), there.register("carol")
-	room := alice.createRoom(fields{"preset": "public_chat"})
-	carol.does("POST", v3+"/join/"+room+"?server_name="+here.name, fields{})
+	alice, carol, ctx := here.register("alice"), there.register("carol"), t.Context()
+	room := alice.createRoom(mautrix.ReqCreateRoom{Preset: "public_chat"})
+	carol.join(string(room), here.name)
 
 	t.Run("federated_user_may_invite", func(t *testing.T) {
-		far := carol.createRoom(fields{"preset": "private_chat", "name": "evil den"})
-		if status, answer := carol.try("POST", v3+"/rooms/"+far+"/invite", fields{"user_id": alice.id}); status == 200 {
+		far := carol.createRoom(mautrix.ReqCreateRoom{Preset: "private_chat", Name: "evil den"})
+		if status, answer := carol.invite(far, alice.id); status == 200 {
 			t.Errorf("the invite was taken: %v", answer)
 		}
-		g.wasAsked(t, "federated_user_may_invite", far, carol.id)
-		if !g.heard("should_drop_federated_event", far) {
+		g.wasAsked(t, "federated_user_may_invite", string(far), carol.id)
+		if !g.heard("should_drop_federated_event", string(far)) {
 			t.Error("should_drop_federated_event was not asked about the invite")
 		}
-		nice := carol.createRoom(fields{"preset": "private_chat"})
-		carol.does("POST", v3+"/rooms/"+nice+"/invite", fields{"user_id": alice.id})
-		g.wasAsked(t, "user_may_invite", nice, carol.id, alice.id)
-		alice.does("POST", v3+"/join/"+nice, fields{})
-		g.wasAsked(t, "user_may_join_room", nice, alice.id, "true")
+		nice := carol.createRoom(mautrix.ReqCreateRoom{Preset: "private_chat"})
+		if status, answer := carol.invite(nice, alice.id); status != 200 {
+			t.Errorf("%d %v", status, answer)
+		}
+		g.wasAsked(t, "user_may_invite", string(nice), carol.id, alice.id)
+		alice.join(string(nice))
+		g.wasAsked(t, "user_may_join_room", string(nice), alice.id, "true")
 	})
 	t.Run("messages", func(t *testing.T) {
 		for _, text := range []string{"first", "an evil one", "a dropped one", "last"} {
@@ -204,14 +218,13 @@ func TestOtherServersSeeWhatModulesSay(t *testing.T) {
 		}
 	})
 	t.Run("a join through another server", func(t *testing.T) {
-		den := carol.createRoom(fields{"preset": "public_chat", "room_alias_name": "den"})
-		joined := alice.does("POST", v3+"/join/"+url.PathEscape("#den:"+there.name), fields{})
-		if joined["room_id"] != den {
+		den := carol.createRoom(mautrix.ReqCreateRoom{Preset: "public_chat", RoomAliasName: "den"})
+		if joined := alice.join("#den:" + there.name); joined != den {
 			t.Errorf("joined %v; want %v", joined, den)
 		}
-		g.wasAsked(t, "user_may_join_room", alice.id, den)
+		g.wasAsked(t, "user_may_join_room", alice.id, string(den))
 		unwelcome := here.register("unwelcome")
-		wants(t, 403, refused("user_may_join_room"))(unwelcome.try("POST", v3+"/join/"+url.PathEscape("#den:"+there.name), fields{}))
+		wants(t, 403, refused("user_may_join_room"))(saw(unwelcome.JoinRoom(ctx, "#den:"+there.name, nil)))
 	})
 }
 
@@ -244,8 +257,8 @@ func TestModulesJoinTheNATSThatDendriteRuns(t *testing.T) {
 	s := serve(t, listener, name, d, <-opened)
 	s.knows(subjects.UserMayCreateRoom)
 	alice := s.register("alice")
-	wants(t, 403, refused("user_may_create_room"))(alice.try("POST", v3+"/createRoom", fields{"name": "evil"}))
-	alice.message(alice.createRoom(fields{}), "hello")
+	wants(t, 403, refused("user_may_create_room"))(saw(alice.CreateRoom(t.Context(), &mautrix.ReqCreateRoom{Name: "evil"})))
+	alice.message(alice.createRoom(mautrix.ReqCreateRoom{}), "hello")
 	eventually(t, "the module has heard of a message", func() bool { return g.heard("on_new_event", "hello") })
 }
 

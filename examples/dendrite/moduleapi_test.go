@@ -9,10 +9,11 @@ import (
 	"github.com/modulebus/modulebus/modulekit"
 	moduleapi "github.com/modulebus/modulebus/schemas/moduleapi/v1"
 	"github.com/modulebus/modulebus/subjects"
+	"maunium.net/go/mautrix"
 )
 
 // of is the answer of a call that must go well.
-func of[T any](t *testing.T) func(T, error) T {
+func of[T any](t testing.TB) func(T, error) T {
 	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
@@ -38,7 +39,7 @@ func TestModulesCallDendrite(t *testing.T) {
 	s := found(t, gated, g.module())
 	s.knows(subjects.UserMayCreateRoom)
 	alice, bob := s.register("alice"), s.register("bob")
-	room := alice.createRoom(fields{"preset": "public_chat", "topic": "all things"})
+	room := alice.createRoom(mautrix.ReqCreateRoom{Preset: "public_chat", Topic: "all things"})
 	api, ctx := g.api, t.Context()
 
 	t.Run("properties", func(t *testing.T) {
@@ -82,14 +83,15 @@ func TestModulesCallDendrite(t *testing.T) {
 			t.Errorf("a second one: %s", got)
 		}
 		in := of[*moduleapi.RegisterDeviceResponse](t)(api.RegisterDevice(ctx, &moduleapi.RegisterDeviceRequest{UserId: made.GetUserId()}))
-		if got := (user{site: s, token: in.GetAccessToken()}).does("GET", v3+"/account/whoami", nil)["user_id"]; got != made.GetUserId() {
+		if got := of[*mautrix.RespWhoami](t)(s.client("", in.GetAccessToken()).Whoami(ctx)).UserID; string(got) != made.GetUserId() {
 			t.Errorf("the device is of %v", got)
 		}
 	})
 	t.Run("create_login_token", func(t *testing.T) {
 		made := of[*moduleapi.CreateLoginTokenResponse](t)(api.CreateLoginToken(ctx, &moduleapi.CreateLoginTokenRequest{UserId: bob.id}))
-		if in := (user{site: s}).does("POST", v3+"/login", fields{"type": "m.login.token", "token": made.GetToken()}); in["user_id"] != bob.id {
-			t.Errorf("logged in as %v", in)
+		in := of[*mautrix.RespLogin](t)(s.nobody().Login(ctx, &mautrix.ReqLogin{Type: mautrix.AuthTypeToken, Token: made.GetToken()}))
+		if string(in.UserID) != bob.id {
+			t.Errorf("logged in as %v", in.UserID)
 		}
 	})
 	t.Run("create_and_send_event_into_room", func(t *testing.T) {
@@ -114,22 +116,22 @@ func TestModulesCallDendrite(t *testing.T) {
 	})
 	t.Run("rooms", func(t *testing.T) {
 		topic := &moduleapi.StateEventType{Type: "m.room.topic"}
-		state := of[*moduleapi.GetRoomStateResponse](t)(api.GetRoomState(ctx, &moduleapi.GetRoomStateRequest{RoomId: room, EventFilter: []*moduleapi.StateEventType{topic}}))
+		state := of[*moduleapi.GetRoomStateResponse](t)(api.GetRoomState(ctx, &moduleapi.GetRoomStateRequest{RoomId: string(room), EventFilter: []*moduleapi.StateEventType{topic}}))
 		if len(state.GetState()) != 1 || !strings.Contains(string(state.GetState()[0].GetEvent().GetJson()), "all things") {
 			t.Errorf("%v", state)
 		}
-		all := of[*moduleapi.GetRoomStateResponse](t)(api.GetRoomState(ctx, &moduleapi.GetRoomStateRequest{RoomId: room}))
+		all := of[*moduleapi.GetRoomStateResponse](t)(api.GetRoomState(ctx, &moduleapi.GetRoomStateRequest{RoomId: string(room)}))
 		if len(all.GetState()) < 5 {
 			t.Errorf("%d events are all of the state", len(all.GetState()))
 		}
 		joined := of[*moduleapi.UpdateRoomMembershipResponse](t)(api.UpdateRoomMembership(ctx, &moduleapi.UpdateRoomMembershipRequest{
-			Sender: bob.id, Target: bob.id, RoomId: room, NewMembership: "join",
+			Sender: bob.id, Target: bob.id, RoomId: string(room), NewMembership: "join",
 		}))
 		if !strings.Contains(string(joined.GetEvent().GetJson()), bob.id) {
 			t.Errorf("%s", joined.GetEvent().GetJson())
 		}
 		of[*moduleapi.UpdateRoomMembershipResponse](t)(api.UpdateRoomMembership(ctx, &moduleapi.UpdateRoomMembershipRequest{
-			Sender: alice.id, Target: bob.id, RoomId: room, NewMembership: "ban",
+			Sender: alice.id, Target: bob.id, RoomId: string(room), NewMembership: "ban",
 		}))
 		if status, answer := bob.message(room, "hello?"); status != 403 {
 			t.Errorf("banned, and yet: %d %v", status, answer)
@@ -146,19 +148,20 @@ func TestModulesCallDendrite(t *testing.T) {
 			t.Errorf("what the module itself refuses: %s", got)
 		}
 		public := func() bool {
-			return of[*moduleapi.RoomIsInPublicRoomListResponse](t)(api.RoomIsInPublicRoomList(ctx, &moduleapi.RoomIsInPublicRoomListRequest{RoomId: room})).GetIsPublic()
+			return of[*moduleapi.RoomIsInPublicRoomListResponse](t)(api.RoomIsInPublicRoomList(ctx, &moduleapi.RoomIsInPublicRoomListRequest{RoomId: string(room)})).GetIsPublic()
 		}
-		of[*moduleapi.AddRoomToPublicRoomListResponse](t)(api.AddRoomToPublicRoomList(ctx, &moduleapi.AddRoomToPublicRoomListRequest{RoomId: room}))
+		of[*moduleapi.AddRoomToPublicRoomListResponse](t)(api.AddRoomToPublicRoomList(ctx, &moduleapi.AddRoomToPublicRoomListRequest{RoomId: string(room)}))
 		added := public()
-		of[*moduleapi.RemoveRoomFromPublicRoomListResponse](t)(api.RemoveRoomFromPublicRoomList(ctx, &moduleapi.RemoveRoomFromPublicRoomListRequest{RoomId: room}))
+		of[*moduleapi.RemoveRoomFromPublicRoomListResponse](t)(api.RemoveRoomFromPublicRoomList(ctx, &moduleapi.RemoveRoomFromPublicRoomListRequest{RoomId: string(room)}))
 		if !added || public() {
 			t.Errorf("in the list after adding: %v, after removing: %v", added, public())
 		}
 	})
 	t.Run("account data", func(t *testing.T) {
 		of[*moduleapi.PutGlobalResponse](t)(api.PutGlobal(ctx, &moduleapi.PutGlobalRequest{UserId: alice.id, DataType: "org.example.a", NewData: []byte(`{"b":1}`)}))
-		if got := alice.does("GET", v3+"/user/"+alice.id+"/account_data/org.example.a", nil)["b"]; got != 1.0 {
-			t.Errorf("alice has %v", got)
+		var has fields
+		if err := alice.GetAccountData(ctx, "org.example.a", &has); err != nil || has["b"] != 1.0 {
+			t.Errorf("alice has %v, %v", has, err)
 		}
 		got := of[*moduleapi.GetGlobalResponse](t)(api.GetGlobal(ctx, &moduleapi.GetGlobalRequest{UserId: alice.id, DataType: "org.example.a"}))
 		if string(got.GetData()) != `{"b":1}` {

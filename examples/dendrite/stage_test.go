@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,9 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 	"github.com/nats-io/nats.go"
 	"github.com/sirupsen/logrus"
+	"maunium.net/go/mautrix"
+	matrixevent "maunium.net/go/mautrix/event"
+	mid "maunium.net/go/mautrix/id"
 )
 
 // root is the folder of modulebus, whose busd is run.
@@ -37,8 +41,12 @@ const patience = 2 * time.Minute
 
 var programs string
 
+// dendritesSay is what went wrong in one of this process.
+var dendritesSay transcript
+
 func TestMain(m *testing.M) {
-	logrus.SetOutput(io.Discard)
+	logrus.SetOutput(&dendritesSay)
+	logrus.SetLevel(logrus.ErrorLevel)
 	var err error
 	if programs, err = os.MkdirTemp("", "dendrite-"); err != nil {
 		panic(err)
@@ -245,6 +253,11 @@ func serve(t testing.TB, l net.Listener, name string, d *daemon, h *homeserver) 
 		t.FailNow()
 	}
 	t.Cleanup(h.close)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Dendrite said\n%s", &dendritesSay)
+		}
+	})
 	server := httptest.NewUnstartedServer(h)
 	_ = server.Listener.Close()
 	server.Listener = l
@@ -266,20 +279,48 @@ func (s *site) knows(cb subjects.AnyCallback) {
 	})
 }
 
-// user is a client, with or without a token.
+// user is somebody with a client, with or without a token.
 type user struct {
 	*site
+	*mautrix.Client
 
 	id, token string
 }
 
-var client = &http.Client{Transport: &http.Transport{
+var browser = &http.Client{Transport: &http.Transport{
 	MaxIdleConnsPerHost: 2 * senders, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 }} // Certificates are self-signed.
 
+// client is that of a user.
+func (s *site) client(id, token string) user {
+	s.Helper()
+	c, err := mautrix.NewClient(s.server.URL, mid.UserID(id), token)
+	if err != nil {
+		s.Fatal(err)
+	}
+	c.Client, c.UserAgent = browser, "a client"
+	return user{s, c, id, token}
+}
+
+func (s *site) nobody() user { return s.client("", "") }
+
 type fields map[string]any
 
-// try is what a client gets for a request.
+// saw is what a client got for a request: a status, and the body that belongs to it.
+func saw[T any](answer T, err error) (int, fields) {
+	status, from := http.StatusOK, any(answer)
+	if e, ok := errors.AsType[mautrix.HTTPError](err); ok && e.RespError != nil {
+		status, from = e.RespError.StatusCode, e.RespError.ExtraData
+	} else if err != nil {
+		return 0, fields{"error": err.Error()}
+	}
+	data, _ := json.Marshal(from) // It came as JSON.
+	var body fields
+	_ = json.Unmarshal(data, &body)
+	return status, body
+}
+
+// try is what a user gets for a request that the client has no method for.
 func (u user) try(method, path string, body any) (int, fields) {
 	u.Helper()
 	data, err := json.Marshal(body)
@@ -294,7 +335,7 @@ func (u user) try(method, path string, body any) (int, fields) {
 	if u.token != "" {
 		req.Header.Set("Authorization", "Bearer "+u.token)
 	}
-	rsp, err := client.Do(req)
+	rsp, err := browser.Do(req)
 	if err != nil {
 		u.Fatal(err)
 	}
@@ -329,41 +370,38 @@ func (s *site) register(localpart string) user {
 	if status != http.StatusOK {
 		s.Fatalf("registering %s: %d %v", localpart, status, a)
 	}
-	return user{s, a["user_id"].(string), a["access_token"].(string)}
+	return s.client(a["user_id"].(string), a["access_token"].(string))
 }
 
 func (s *site) tryRegister(localpart string) (int, fields) {
 	s.Helper()
-	return user{site: s}.try("POST", v3+"/register", fields{
-		"username": localpart, "password": "a long password", "auth": fields{"type": "m.login.dummy"},
-	})
+	return saw(s.nobody().RegisterDummy(s.Context(), &mautrix.ReqRegister[any]{Username: localpart, Password: "a long password"}))
 }
 
-func (u user) createRoom(config fields) string {
+func (u user) createRoom(config mautrix.ReqCreateRoom) mid.RoomID {
 	u.Helper()
-	return u.does("POST", v3+"/createRoom", config)["room_id"].(string)
+	return of[*mautrix.RespCreateRoom](u.TB)(u.CreateRoom(u.TB.Context(), &config)).RoomID
 }
 
-var transactions struct {
-	sync.Mutex
-	n int
-}
-
-func (u user) message(room, text string) (int, fields) {
+func (u user) join(room string, via ...string) mid.RoomID {
 	u.Helper()
-	transactions.Lock()
-	transactions.n++
-	n := transactions.n
-	transactions.Unlock()
-	return u.try("PUT", fmt.Sprintf("%s/rooms/%s/send/m.room.message/%d", v3, room, n), fields{"msgtype": "m.text", "body": text})
+	return of[*mautrix.RespJoinRoom](u.TB)(u.JoinRoom(u.TB.Context(), room, &mautrix.ReqJoinRoom{Via: via})).RoomID
+}
+
+func (u user) invite(room mid.RoomID, who string) (int, fields) {
+	return saw(u.InviteUser(u.TB.Context(), room, &mautrix.ReqInviteUser{UserID: mid.UserID(who)}))
+}
+
+func (u user) message(room mid.RoomID, text string) (int, fields) {
+	return saw(u.SendText(u.TB.Context(), room, text))
 }
 
 // bodies are the texts of the messages that the user sees in a room, the last one first.
-func (u user) bodies(room string) (texts []any) {
+func (u user) bodies(room mid.RoomID) (texts []any) {
 	u.Helper()
-	for _, e := range u.does("GET", v3+"/rooms/"+room+"/messages?dir=b&limit=50", nil)["chunk"].([]any) {
-		if e := e.(map[string]any); e["type"] == "m.room.message" {
-			texts = append(texts, e["content"].(map[string]any)["body"])
+	for _, e := range of[*mautrix.RespMessages](u.TB)(u.Messages(u.TB.Context(), room, "", "", mautrix.DirectionBackward, nil, 50)).Chunk {
+		if e.Type == matrixevent.EventMessage {
+			texts = append(texts, e.Content.Raw["body"])
 		}
 	}
 	return texts
