@@ -41,6 +41,9 @@ func refusesConfig(ctx context.Context, s *stage) error {
 	}
 	for _, bad := range s.wrong() {
 		refused, err := s.judged(ctx, bad)
+		if refused && err == nil {
+			s.refused = bad
+		}
 		if refused || err != nil {
 			return err
 		}
@@ -83,4 +86,32 @@ func (s *stage) endedRefused(ctx context.Context) error {
 		return errors.New("it refuses its configuration; busd starts it again and again, because " + s.process.how())
 	}
 	return nil
+}
+
+// refusesChange gives a module that runs what it has refused at its start.
+func refusesChange(ctx context.Context, s *stage) error {
+	if s.refused == nil {
+		return skip("no configuration is known that it refuses")
+	}
+	s.busd.configure(s.Config)
+	count := s.busd.count()
+	if err := s.start(); err != nil {
+		return err
+	}
+	defer func() { s.process.end() }() // Of the process that is there then.
+	if err := s.awaitJoin(ctx, count); err != nil {
+		return err
+	}
+	want, running := s.busd.configure(s.refused), s.process
+	err := s.after(ctx, "its configuration changed to one that it refuses when it starts, and its joins do not say so",
+		func(j joined) bool { return j.GetConfigError() != nil || j.GetConfigRevision() == want })
+	switch {
+	case err != nil:
+		return err
+	case s.busd.last().GetConfigError() == nil:
+		return errors.New("it says that it runs with a configuration that it refuses when it starts: it has taken over the revision alone")
+	case s.process == running:
+		return s.alive(ctx)
+	}
+	return nil // It has made room for another one, which refuses it.
 }

@@ -34,6 +34,7 @@ type module struct {
 	subs    []*nats.Subscription
 	entry   map[string]json.RawMessage
 	joined  bool
+	wrong   bool // the configuration that it was told last
 }
 
 var callbacks = []string{
@@ -114,8 +115,9 @@ func (m *module) round() time.Duration {
 	return 400 * time.Millisecond
 }
 
-// judge refuses a configuration with anything in it.
+// judge refuses a configuration with anything in it. A module that runs goes on with the old one, and says so when it joins.
 func (m *module) judge() {
+	m.wrong = string(m.entry["config"]) != "{}" && m.breaks != "refuses-change"
 	if string(m.entry["config"]) == "{}" || len(m.subs) > 0 {
 		return
 	}
@@ -141,10 +143,14 @@ func (m *module) register() {
 	if m.breaks == "needs" {
 		keyed = subjects.UserMayCreateRoom.FullName()
 	}
-	_, err := m.busd(m.at.Join(m.name), map[string]any{
+	join := map[string]any{
 		"worker": m.worker, "callbacks": callbacks, "json": true, "config_revision": revision, "version": "1", "pulls": true,
 		"needs": map[string]any{keyed: map[string]any{"keys": []any{map[string]any{"value": "m.login.password", "fields": []string{"password"}}}}},
-	})
+	}
+	if m.wrong {
+		join["config_error"] = map[string]string{"path": "key", "error": "is not known"}
+	}
+	_, err := m.busd(m.at.Join(m.name), join)
 	m.joined = err == nil
 	m.listen()
 }

@@ -75,6 +75,7 @@ var rules = []rule{
 	{"drains", "Loses no question when it gets SIGTERM", life, false, drains},
 	{"leaves", "Says that it leaves, and ends with status 0", life, true, leaves},
 	{"refuses-config", "Says what is wrong with its configuration, and ends with status 78", life, true, refusesConfig},
+	{"refuses-change", "Says that it refuses a configuration that changed, and goes on with the old one", life, true, refusesChange},
 	{"stays", "Ends only when it is told to", life, true, stays},
 	{"permissions", "Keeps within its permissions", permissions, true, keepsPermissions},
 }

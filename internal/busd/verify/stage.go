@@ -55,11 +55,12 @@ type stage struct {
 	server     subjects.Server
 	file       string // with the module's credentials
 	process    *process
-	ended      []string      // how processes ended that were not asked to
-	gaveUp     string        // why nothing more can be asked
-	patience   time.Duration // for a module to join
-	drained    bool          // it ended in time when it was asked to
-	web        *web          // made when the first page is asked for
+	ended      []string        // how processes ended that were not asked to
+	gaveUp     string          // why nothing more can be asked
+	refused    json.RawMessage // a configuration that it refuses when it starts; nil while none is known
+	patience   time.Duration   // for a module to join
+	drained    bool            // it ended in time when it was asked to
+	web        *web            // made when the first page is asked for
 	closers    []func()
 }
 

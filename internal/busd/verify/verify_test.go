@@ -35,7 +35,7 @@ const patience = 5 * time.Second
 
 // steps are the rules that have to be looked at before one of them can be.
 func steps(rule string) []string {
-	return []string{"starts", "joins", rule, map[string]string{"stays": "malformed"}[rule]}
+	return []string{"starts", "joins", rule, map[string]string{"stays": "malformed", "refuses-change": "refuses-config"}[rule]}
 }
 
 func find(t *testing.T, r *verify.Report, rule string) verify.Result {
