@@ -11,8 +11,9 @@ import (
 
 // server is an antispam server that takes part as a module.
 type server struct {
-	config config.Antispam
-	cancel context.CancelFunc
+	config  config.Antispam
+	workers int
+	cancel  context.CancelFunc
 }
 
 // applyServers is apply for modules that are antispam servers. If the entry of one changes, the new one takes part
@@ -25,7 +26,7 @@ func (m *modules) applyServers(list []config.Module) (restarted []string) {
 			continue
 		}
 		s, known := old[c.Name]
-		if known && reflect.DeepEqual(s.config, c.Antispam) {
+		if known && reflect.DeepEqual(s.config, c.Antispam) && s.workers == c.AntispamWorkers() {
 			delete(old, c.Name)
 		} else {
 			s = m.serve(c)
@@ -68,7 +69,7 @@ func (m *modules) serve(c config.Module) server {
 			ended(err.Error())
 		}
 	})
-	return server{c.Antispam, cancel}
+	return server{c.Antispam, c.AntispamWorkers(), cancel}
 }
 
 // serverPause is how long busd waits before it tries again an antispam server that could not take part.

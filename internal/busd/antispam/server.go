@@ -118,13 +118,25 @@ func (s *Server) Run(ctx context.Context) error {
 	s.owned.Go(func() { s.watch(looking) })
 	telling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	err := modulekit.Run(kitopts.With(ctx, kitopts.Module{Answers: s.answers(telling)}), s.Conn, modulekit.Module[struct{}]{
-		New: func(struct{}, *modulekit.ModuleAPI) error { return nil },
-	}, modulekit.Options{ServerName: s.ServerName, Module: s.Module.Name, Concurrency: concurrency, Log: &s.Log})
+	workers := make(chan error)
+	for range s.Module.AntispamWorkers() {
+		go func() { workers <- s.work(ctx, telling) }()
+	}
+	var err error
+	for range s.Module.AntispamWorkers() {
+		err = errors.Join(err, <-workers)
+	}
 	stop()
 	defer time.AfterFunc(drainTime, cancel).Stop()
 	s.owned.Wait()
 	return err
+}
+
+// work is one worker of the module.
+func (s *Server) work(ctx, telling context.Context) error {
+	return modulekit.Run(kitopts.With(ctx, kitopts.Module{Answers: s.answers(telling)}), s.Conn, modulekit.Module[struct{}]{
+		New: func(struct{}, *modulekit.ModuleAPI) error { return nil },
+	}, modulekit.Options{ServerName: s.ServerName, Module: s.Module.Name, Concurrency: concurrency, Log: &s.Log})
 }
 
 func (s *Server) answers(telling context.Context) map[*subjects.Declaration]kitopts.Answer {

@@ -79,6 +79,18 @@ func (m *Module) checkAntispam(found object) {
 	}
 }
 
+// AntispamWorkers is how many workers the module has that is an antispam server: two where it may be asked again ([Module.Hedge]), and else one.
+func (m *Module) AntispamWorkers() int {
+	hedged := func(name string) bool {
+		d, ok := antispam.Find(name)
+		return ok && m.TermsOf(d).Hedge > 0
+	}
+	if slices.ContainsFunc(m.Antispam.Callbacks, hedged) {
+		return 2
+	}
+	return 1
+}
+
 // want has a callback named that the entry says nothing else of.
 func (m *Module) want(callback string) {
 	if m.Callbacks == nil {
