@@ -1,6 +1,7 @@
 package subjects
 
 import (
+	"reflect"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -37,7 +38,7 @@ type Declaration struct {
 
 	index          int // in all
 	full, rpc      string
-	request, reply protoreflect.MessageType
+	request, reply func() proto.Message
 	refusal        protoreflect.FieldDescriptor // of the reply, or nil
 }
 
@@ -98,10 +99,10 @@ func (d *Declaration) FollowedBy() *Declaration {
 }
 
 // NewRequest returns an empty request.
-func (d *Declaration) NewRequest() proto.Message { return d.request.New().Interface() }
+func (d *Declaration) NewRequest() proto.Message { return d.request() }
 
 // NewReply returns an empty reply.
-func (d *Declaration) NewReply() proto.Message { return d.reply.New().Interface() }
+func (d *Declaration) NewReply() proto.Message { return d.reply() }
 
 // CanRefuse reports whether an answer can be a refusal.
 func (d *Declaration) CanRefuse() bool { return d.refusal != nil }
@@ -113,9 +114,9 @@ func (d *Declaration) KnowsOrigin() bool {
 
 // Refused returns a reply that refuses. It panics if the callback cannot; see [Declaration.CanRefuse].
 func (d *Declaration) Refused(r *callbacksv1.Refusal) proto.Message {
-	reply := d.reply.New()
-	reply.Set(d.refusal, protoreflect.ValueOfMessage(r.ProtoReflect()))
-	return reply.Interface()
+	reply := d.reply()
+	reply.ProtoReflect().Set(d.refusal, protoreflect.ValueOfMessage(r.ProtoReflect()))
+	return reply
 }
 
 func category(name string, s protoreflect.ServiceDescriptor) *Category {
@@ -124,8 +125,6 @@ func category(name string, s protoreflect.ServiceDescriptor) *Category {
 }
 
 func declare[Request, Reply proto.Message](c *Category, name string, method int) Callback[Request, Reply] {
-	var request Request
-	var reply Reply
 	m := c.service.Methods().Get(method)
 	d := &Declaration{
 		index:    len(all),
@@ -134,11 +133,17 @@ func declare[Request, Reply proto.Message](c *Category, name string, method int)
 		Options:  proto.GetExtension(m.Options(), callbacksv1.E_Callback).(*callbacksv1.CallbackOptions),
 		full:     c.Name + "." + name,
 		rpc:      string(m.Name()),
-		request:  request.ProtoReflect().Type(),
-		reply:    reply.ProtoReflect().Type(),
+		request:  maker[Request](),
+		reply:    maker[Reply](),
 		refusal:  m.Output().Fields().ByName("refusal"),
 	}
 	c.Callbacks = append(c.Callbacks, d)
 	all = append(all, d)
 	return Callback[Request, Reply]{d}
+}
+
+// maker returns a function that makes messages of a type, as new does, which costs less than to go through the type's description.
+func maker[Message proto.Message]() func() proto.Message {
+	of := reflect.TypeFor[Message]().Elem()
+	return func() proto.Message { return reflect.New(of).Interface().(Message) }
 }

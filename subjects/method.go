@@ -18,7 +18,7 @@ type Method struct {
 	// Options are the options of the declaration.
 	Options *moduleapiv1.MethodOptions
 
-	request, reply protoreflect.MessageType
+	request, reply func() proto.Message
 }
 
 // APIMethod is a method together with the types of its messages.
@@ -57,20 +57,18 @@ func Scopes() []string {
 }
 
 // NewRequest returns an empty request.
-func (m *Method) NewRequest() proto.Message { return m.request.New().Interface() }
+func (m *Method) NewRequest() proto.Message { return m.request() }
 
 // NewReply returns an empty reply.
-func (m *Method) NewReply() proto.Message { return m.reply.New().Interface() }
+func (m *Method) NewReply() proto.Message { return m.reply() }
 
 func declareMethod[Request, Reply proto.Message](s protoreflect.ServiceDescriptor, name string, i int) APIMethod[Request, Reply] {
-	var request Request
-	var reply Reply
 	d := s.Methods().Get(i)
 	m := &Method{
 		Name:    name,
 		Options: proto.GetExtension(d.Options(), moduleapiv1.E_Method).(*moduleapiv1.MethodOptions),
-		request: request.ProtoReflect().Type(),
-		reply:   reply.ProtoReflect().Type(),
+		request: maker[Request](),
+		reply:   maker[Reply](),
 	}
 	methods = append(methods, m)
 	return APIMethod[Request, Reply]{m}
