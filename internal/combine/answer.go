@@ -41,13 +41,13 @@ type facts struct {
 	lists   bool                           // whether there are any, in which a module may have said something twice
 }
 
-var known sync.Map // protoreflect.FullName → *facts; as many as message types
+var known sync.Map // protoreflect.MessageDescriptor → *facts; as many as message types
 
 func factsOf(answer proto.Message) *facts {
 	md := answer.ProtoReflect().Descriptor()
-	f, ok := known.Load(md.FullName())
+	f, ok := known.Load(md)
 	if !ok {
-		f, _ = known.LoadOrStore(md.FullName(), learn(md))
+		f, _ = known.LoadOrStore(md, learn(md))
 	}
 	return f.(*facts)
 }

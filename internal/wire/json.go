@@ -220,15 +220,15 @@ func isRaw(f protoreflect.FieldDescriptor) bool {
 	return f.Options() != nil && proto.GetExtension(f.Options(), callbacksv1.E_RawJson).(bool)
 }
 
-var raws sync.Map // protoreflect.FullName → bool; as many as there are message types
+var raws sync.Map // protoreflect.MessageDescriptor → bool; as many as there are message types
 
 // holdsRaw reports whether a message of this type can hold raw JSON at any depth.
 func holdsRaw(md protoreflect.MessageDescriptor) bool {
-	if known, ok := raws.Load(md.FullName()); ok {
+	if known, ok := raws.Load(md); ok {
 		return known.(bool)
 	}
 	holds := searchRaw(md, map[protoreflect.FullName]bool{})
-	raws.Store(md.FullName(), holds)
+	raws.Store(md, holds)
 	return holds
 }
 

@@ -115,14 +115,14 @@ func wantedRaw(f protoreflect.FieldDescriptor, raw []byte) string {
 	return ""
 }
 
-var rawByMessage sync.Map // protoreflect.FullName → *rawFields; as many as there are message types
+var rawByMessage sync.Map // protoreflect.MessageDescriptor → *rawFields; as many as there are message types
 
 func rawFieldsOf(md protoreflect.MessageDescriptor) *rawFields {
-	if known, ok := rawByMessage.Load(md.FullName()); ok {
+	if known, ok := rawByMessage.Load(md); ok {
 		return known.(*rawFields)
 	}
 	s := survey(md, map[protoreflect.FullName]*rawFields{})
-	rawByMessage.Store(md.FullName(), s)
+	rawByMessage.Store(md, s)
 	return s
 }
 
