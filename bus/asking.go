@@ -28,6 +28,7 @@ type asking struct {
 	attempts []attempt // by step
 	replies  chan reply
 	timer    *time.Timer // puts a tick among the replies
+	ticks    time.Time   // when the timer fires; zero while it is not set
 	buffer   []byte
 	lent     bool // modules may be reading the buffer
 	encoded  encoded
@@ -78,22 +79,22 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 		a.until = deadline
 	}
 	a.attempts = a.attempts[:len(a.steps)]
-	for i := range a.attempts {
-		a.attempts[i] = attempt{asking: a, step: &a.steps[i], index: i}
+	for i := range a.attempts { // They are zero: end clears them.
+		t := &a.attempts[i]
+		t.asking, t.step, t.index = a, &a.steps[i], i
 	}
 }
 
 // end returns the asking to the pool. No reply can reach it afterwards. Requests whose answers are no longer wanted
 // are cancelled.
 func (a *asking) end() {
-	a.timer.Stop()
 	for i := range a.attempts {
 		a.attempts[i].abandon()
 		a.attempts[i].finish()
 	}
 	for len(a.replies) > 0 {
 		if r := <-a.replies; r.place == tick {
-			a.ticked.Store(false) // Only together with its tick: another tick may be on its way.
+			a.tickCame() // Only together with its tick: another tick may be on its way.
 		}
 	}
 	a.nudged.Store(false)
@@ -151,7 +152,7 @@ func (a *asking) hear(r reply) {
 		a.nudged.Store(false)
 		a.nudge()
 	case tick:
-		a.ticked.Store(false)
+		a.tickCame()
 		a.hearAll()
 		a.look(time.Now())
 	default:
@@ -177,8 +178,23 @@ func (a *asking) advance() {
 		a.attempts[i].ask(req, now)
 	}
 	if !a.walk.Done() {
-		a.timer.Reset(time.Until(a.next()))
+		a.tickBy(a.next())
 	}
+}
+
+// tickBy makes sure that a tick comes at that time or earlier. It sets the timer only where the tick would come too late: most asks end
+// long before their deadline, so the timer of one ask may still run in a later ask, which gets an early tick and then sets its own.
+func (a *asking) tickBy(at time.Time) {
+	if a.ticks.IsZero() || at.Before(a.ticks) {
+		a.ticks = at
+		a.timer.Reset(time.Until(at))
+	}
+}
+
+// tickCame notes that a tick has come.
+func (a *asking) tickCame() {
+	a.ticked.Store(false)
+	a.ticks = time.Time{}
 }
 
 // next is when the asking must act although no reply has come.
