@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -52,8 +53,8 @@ func AppendQuestion(frame []byte, q Question) []byte {
 	return appendBytes(frame, q.Data)
 }
 
-// Questions returns the questions of a payload, and the number of the first. They have the payload's memory.
-func Questions(frame []byte) (first uint64, all []Question, err error) {
+// Questions returns the questions of a payload, in the capacity of space, and the number of the first. They have the payload's memory.
+func Questions(space []Question, frame []byte) (first uint64, all []Question, err error) {
 	if len(frame) < headSize || frame[0] != mark {
 		return 0, nil, ErrMalformed
 	}
@@ -62,9 +63,9 @@ func Questions(frame []byte) (first uint64, all []Question, err error) {
 	if !ok {
 		return 0, nil, ErrMalformed
 	}
-	all = make([]Question, n)
-	for i := range all {
-		all[i] = r.question()
+	all = slices.Grow(space[:0], n)
+	for range n {
+		all = append(all, r.question())
 	}
 	return binary.BigEndian.Uint64(frame[1:]), all, nil
 }
@@ -98,17 +99,17 @@ func AppendAnswer(frame []byte, a Answer) []byte {
 // of them counts. A module may send them unasked, so what it takes to read them is bounded.
 const mostAnswers = 6554
 
-// Answers returns the answers of a payload. They have its memory. A failure never has an empty code, so that none is taken for
-// silence.
-func Answers(frame []byte) (all []Answer, err error) {
+// Answers returns the answers of a payload, in the capacity of space. They have the payload's memory. A failure never has an empty code, so
+// that none is taken for silence.
+func Answers(space []Answer, frame []byte) (all []Answer, err error) {
 	r := reader{rest: frame}
 	n, ok := r.count(mostAnswers, func(r *reader) { r.answer() })
 	if !ok {
 		return nil, ErrMalformed
 	}
-	all = make([]Answer, n)
-	for i := range all {
-		all[i] = r.answer()
+	all = slices.Grow(space[:0], n)
+	for range n {
+		all = append(all, r.answer())
 	}
 	return all, nil
 }

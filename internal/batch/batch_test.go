@@ -37,7 +37,7 @@ func TestQuestionsAreReadAsWritten(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		first, all := rapid.Uint64().Draw(t, "first"), questions().Draw(t, "questions")
-		gotFirst, got, err := batch.Questions(frameOf(first, all))
+		gotFirst, got, err := batch.Questions(nil, frameOf(first, all))
 		if err != nil || gotFirst != first || !slices.EqualFunc(got, all, sameQuestion) {
 			t.Errorf("got %d %v, %v; want %d %v", gotFirst, got, err, first, all)
 		}
@@ -56,7 +56,7 @@ func TestQuestionsCannotBeTakenForOne(t *testing.T) {
 
 func TestQuestionsPastTheMostAreRefused(t *testing.T) {
 	t.Parallel()
-	if _, _, err := batch.Questions(frameOf(0, make([]batch.Question, batch.Most+1))); err == nil {
+	if _, _, err := batch.Questions(nil, frameOf(0, make([]batch.Question, batch.Most+1))); err == nil {
 		t.Error("more questions than a message may have were read")
 	}
 }
@@ -64,10 +64,10 @@ func TestQuestionsPastTheMostAreRefused(t *testing.T) {
 func TestAnswersPastTheMostAreRefused(t *testing.T) {
 	t.Parallel()
 	filled := answersFrame(make([]batch.Answer, (64<<10)/len(answersFrame(make([]batch.Answer, 1)))+1))
-	if _, err := batch.Answers(filled); err != nil {
+	if _, err := batch.Answers(nil, filled); err != nil {
 		t.Error("a message that a worker has filled:", err)
 	}
-	if _, err := batch.Answers(append(filled, filled...)); err == nil {
+	if _, err := batch.Answers(nil, append(filled, filled...)); err == nil {
 		t.Error("more answers than fit a worker's message were read")
 	}
 }
@@ -99,7 +99,7 @@ func TestAnswersAreReadAsWritten(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		all := answers().Draw(t, "answers")
-		got, err := batch.Answers(answersFrame(all))
+		got, err := batch.Answers(nil, answersFrame(all))
 		if err != nil || !slices.EqualFunc(got, all, sameAnswer) {
 			t.Errorf("got %v, %v; want %v", got, err, all)
 		}
@@ -108,7 +108,7 @@ func TestAnswersAreReadAsWritten(t *testing.T) {
 
 func TestFailureIsNeverReadAsSilence(t *testing.T) {
 	t.Parallel()
-	got, err := batch.Answers(batch.AppendAnswer(nil, batch.Answer{Number: 7, Failed: true}))
+	got, err := batch.Answers(nil, batch.AppendAnswer(nil, batch.Answer{Number: 7, Failed: true}))
 	if err != nil || len(got) != 1 || !got[0].Failed || got[0].Code == "" {
 		t.Errorf("a failure without a word was read as %v, %v", got, err)
 	}
@@ -120,7 +120,7 @@ func TestAnswersThatAreCutAreRefusedOrFewer(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := answers().Draw(t, "answers")
 		frame := answersFrame(all)
-		got, err := batch.Answers(frame[:rapid.IntRange(0, len(frame)).Draw(t, "cut at")])
+		got, err := batch.Answers(nil, frame[:rapid.IntRange(0, len(frame)).Draw(t, "cut at")])
 		if err == nil && !slices.EqualFunc(got, all[:len(got)], sameAnswer) {
 			t.Errorf("got %v of %v", got, all)
 		}
@@ -131,11 +131,11 @@ func FuzzQuestions(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(frameOf(1, []batch.Question{{Timeout: time.Second, Data: []byte("a")}, {}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		first, all, err := batch.Questions(data)
+		first, all, err := batch.Questions(nil, data)
 		if err != nil {
 			return
 		}
-		again, same, err := batch.Questions(frameOf(first, all))
+		again, same, err := batch.Questions(nil, frameOf(first, all))
 		if err != nil || again != first || !slices.EqualFunc(all, same, sameQuestion) {
 			t.Errorf("%x was read as %v, and that as %v, %v", data, all, same, err)
 		}
@@ -146,11 +146,11 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(answersFrame([]batch.Answer{{Number: 1, Data: []byte("a")}, {Number: 2, Failed: true, Code: "busy", Text: "later"}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		all, err := batch.Answers(data)
+		all, err := batch.Answers(nil, data)
 		if err != nil {
 			return
 		}
-		same, err := batch.Answers(answersFrame(all))
+		same, err := batch.Answers(nil, answersFrame(all))
 		if err != nil || !slices.EqualFunc(all, same, sameAnswer) {
 			t.Errorf("%x was read as %v, and that as %v, %v", data, all, same, err)
 		}

@@ -29,6 +29,8 @@ type Mux struct {
 	out    *outbox
 	closed atomic.Bool
 	shards [16]shard
+
+	answers []batch.Answer // memory of the last message's, for the goroutine that receives them
 }
 
 type shard struct {

@@ -23,7 +23,7 @@ func contents(p parcel) [][]byte {
 	if p.count == 1 {
 		return [][]byte{p.request.Data}
 	}
-	_, questions, err := batch.Questions(p.frame)
+	_, questions, err := batch.Questions(nil, p.frame)
 	if err != nil {
 		return nil
 	}

@@ -120,18 +120,35 @@ func (m *Mux) publishBatch(b *Batch, first Ticket, frame []byte) {
 // receiveAnswers takes in what workers answer to batches. An answer counts only where the worker that was asked gives it, and the
 // subject says of which module that is.
 func (m *Mux) receiveAnswers(msg *nats.Msg) {
-	all, err := batch.Answers(msg.Data)
+	all, err := batch.Answers(m.answers, msg.Data)
 	if err != nil {
 		return // Its questions have no answer.
 	}
-	replies := make([]nats.Msg, len(all))
+	m.answers = all
+	defer clear(all)       // They have the message's memory.
+	var replies []nats.Msg // in one piece of memory
 	for i, a := range all {
-		replies[i].Data = a.Data
-		if a.Failed {
-			replies[i].Header = nats.Header{wire.HeaderErrorCode: {a.Code}, wire.HeaderError: {a.Text}}
+		reply := silence
+		if a.Failed || len(a.Data) > 0 {
+			if replies == nil {
+				replies = make([]nats.Msg, len(all)-i)
+			}
+			reply, replies = &replies[0], replies[1:]
+			reply.Data, reply.Header = a.Data, headerOf(a)
 		}
-		m.giveBatched(Ticket(a.Number), &replies[i], msg.Subject)
+		m.giveBatched(Ticket(a.Number), reply, msg.Subject)
 	}
+}
+
+// silence is the reply of all that have no opinion. Replies are only read.
+var silence = &nats.Msg{}
+
+// headerOf returns the headers that a failure would have by itself; nil for an answer.
+func headerOf(a batch.Answer) nats.Header {
+	if !a.Failed {
+		return nil
+	}
+	return nats.Header{wire.HeaderErrorCode: {a.Code}, wire.HeaderError: {a.Text}}
 }
 
 // returned has the questions of a batch sent again, those that have no answer, because nobody has taken it.

@@ -43,7 +43,7 @@ func (s *batched) prove() {
 	r := newReceiver()
 	s.send(r, 0, natsrequest.Request{Subject: subject, Batch: s.Batch})
 	probe := await(s.T, s.questions)
-	first, all, err := batch.Questions(probe.Data)
+	first, all, err := batch.Questions(nil, probe.Data)
 	if err != nil || len(all) > 0 || wire.Header(probe, wire.HeaderBatch) != s.Answers {
 		s.Fatalf("the mux tries the way with %d questions, %v, %v", len(all), probe.Header, err)
 	}
@@ -88,7 +88,7 @@ func (s *batched) ask(to natsrequest.Receiver, texts ...string) (tickets []natsr
 func (s *batched) taken(want int) (m *nats.Msg, first uint64) {
 	s.Helper()
 	m = await(s.T, s.questions)
-	first, all, err := batch.Questions(m.Data)
+	first, all, err := batch.Questions(nil, m.Data)
 	if err != nil || len(all) != want {
 		s.Fatalf("%d questions travel together, not %d: %v", len(all), want, err)
 	}

@@ -2,6 +2,7 @@ package responder
 
 import (
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -12,12 +13,30 @@ import (
 
 // batch is the requests of one message. Goroutines take them one by one; none takes a request that another has.
 type batch struct {
-	answers string // where they are answered
-	first   uint64 // the number of the first
-	most    int    // bytes that a message may have
-	all     []nats.Msg
-	taken   atomic.Int64
-	standby atomic.Bool // a goroutine has been started that has taken none yet
+	answers   string // where they are answered
+	first     uint64 // the number of the first
+	most      int    // bytes that a message may have
+	questions []wirebatch.Question
+	all       []nats.Msg
+	taken     atomic.Int64
+	standby   atomic.Bool  // a goroutine has been started that has taken none yet
+	holders   atomic.Int32 // goroutines that may take one
+}
+
+// batches have the memory of those that are over.
+var batches = sync.Pool{New: func() any { return &batch{} }}
+
+// release gives the memory of a batch back when the last goroutine that took requests of it is done with them. What serves a request keeps
+// nothing of its message.
+func (b *batch) release() {
+	if b.holders.Add(-1) > 0 {
+		return
+	}
+	clear(b.questions)
+	clear(b.all)
+	b.answers, b.questions, b.all = "", b.questions[:0], b.all[:0]
+	b.taken.Store(0)
+	batches.Put(b)
 }
 
 // request is one request, of a batch or by itself.
@@ -37,23 +56,22 @@ func (b *batch) next() (r request, more bool) {
 	return request{&b.all[i], b, i}, i+1 < len(b.all)
 }
 
-// messages are the questions, each as the message that it would be by itself.
-func messages(of *nats.Msg, questions []wirebatch.Question) []nats.Msg {
-	names := make([]byte, 0, len(questions)*(len(of.Reply)+len("-255")))
-	all := make([]nats.Msg, len(questions))
-	for i, q := range questions {
+// spread makes of each question the message that it would be by itself.
+func (b *batch) spread(of *nats.Msg) {
+	names := make([]byte, 0, len(b.questions)*(len(of.Reply)+len("-255")))
+	for i, q := range b.questions {
 		names = wirebatch.AppendName(append(names, of.Reply...), i)
-		all[i] = nats.Msg{Subject: of.Subject, Sub: of.Sub, Data: q.Data}
+		m := nats.Msg{Subject: of.Subject, Sub: of.Sub, Data: q.Data}
 		if q.Timeout > 0 {
-			all[i].Header = nats.Header{wire.HeaderTimeout: {strconv.FormatUint(uint64(wire.Milliseconds(q.Timeout)), 10)}}
+			m.Header = nats.Header{wire.HeaderTimeout: {strconv.FormatUint(uint64(wire.Milliseconds(q.Timeout)), 10)}}
 		}
+		b.all = append(b.all, m)
 	}
 	named, at := string(names), 0 // All names in one piece of memory.
-	for i := range all {
+	for i := range b.all {
 		size := len(of.Reply) + len(wirebatch.NameMark) + digits(i)
-		all[i].Reply, at = named[at:at+size], at+size
+		b.all[i].Reply, at = named[at:at+size], at+size
 	}
-	return all
 }
 
 func digits(n int) (count int) {

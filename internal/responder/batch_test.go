@@ -95,7 +95,7 @@ func (s *stage) take(n int) map[int]batch.Answer {
 	for len(got) < n {
 		select {
 		case m := <-s.answers:
-			all, err := batch.Answers(m.Data)
+			all, err := batch.Answers(nil, m.Data)
 			if err != nil {
 				s.Fatal(err)
 			}

@@ -110,12 +110,14 @@ func (p *pool) take(m *nats.Msg) {
 // takeAll serves the requests of a batch, one after the other. Before each of them it sees to it that another goroutine is there
 // to go on with the rest, so that none waits for one that takes long.
 func (p *pool) takeAll(b *batch) {
+	defer b.release()
 	for {
 		r, more := b.next()
 		if r.Msg == nil {
 			return
 		}
 		if more && b.standby.CompareAndSwap(false, true) {
+			b.holders.Add(1)
 			p.owned.Go(func() {
 				b.standby.Store(false)
 				p.takeAll(b)

@@ -292,15 +292,19 @@ func (r *Responder) unpack(m *nats.Msg) *batch {
 	if answers == "" {
 		return nil
 	}
-	first, questions, err := wirebatch.Questions(m.Data)
+	b := batches.Get().(*batch)
+	b.holders.Store(1)
+	first, questions, err := wirebatch.Questions(b.questions, m.Data)
 	if err != nil || !r.options.Answers(answers) || !subjects.MayReply(m.Subject, m.Reply) {
 		r.replyAlone(m, r.options.Spell(Trouble{Busy, "a batch that cannot be answered"}))
-		return &batch{}
+		return b
 	}
 	if len(questions) == 0 { // Somebody finds out whether answers come through.
 		r.answers.add(answers, wirebatch.Answer{Number: first}, maxAnswers)
 	}
-	return &batch{answers: answers, first: first, most: int(r.nc.MaxPayload()), all: messages(m, questions)}
+	b.answers, b.first, b.most, b.questions = answers, first, int(r.nc.MaxPayload()), questions
+	b.spread(m)
+	return b
 }
 
 // replyTogether answers a request of a batch, with others that are answered at about the same time.
