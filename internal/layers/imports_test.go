@@ -72,7 +72,7 @@ var house = map[string]row{
 	"internal/tunnel":               {tests: "internal/tunnel/ internal/webpath"},
 	"internal/tunnel/frame":         {tests: "internal/tunnel/"},
 	"internal/tunnel/flow":          {own: "internal/tunnel/frame"},
-	"internal/tunnel/gateway":       {own: "matrix internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
+	"internal/tunnel/gateway":       {own: "matrix internal/proxied internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
 	"internal/tunnel/worker":        {own: "internal/tunnel/frame internal/tunnel/flow", tests: "internal/tunnel/ internal/webpath"},
 	"internal/tunnel/nearby":        {own: "internal/tunnel/flow"},
 	"internal/tunnel/natstransport": {own: "internal/tunnel/frame internal/tunnel/flow internal/tunnel/nearby internal/webpath internal/wire subjects " + schemas, others: nats},
@@ -92,6 +92,7 @@ var house = map[string]row{
 	},
 	"bus/bustest": {own: "bus internal/busopts internal/natsrequest internal/wire subjects " + schemas, others: protobuf + " " + nats},
 
+	"internal/proxied": {},
 	"internal/kitopts": {own: "decision subjects " + schemas, others: protobuf},
 	"modulekit": {
 		own:    "decision internal/credentials internal/declared internal/kitopts internal/redact internal/responder internal/spans internal/tunnel/ internal/webpath internal/wire matrix subjects " + schemas,
@@ -105,7 +106,7 @@ var house = map[string]row{
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/rosterwire internal/wire subjects " + schemas,
 		others: anything,
 	},
-	"internal/busd/access":                {own: "matrix internal/busd/config internal/busd/renewed", others: anything},
+	"internal/busd/access":                {own: "matrix internal/busd/config internal/busd/renewed internal/proxied", others: anything},
 	"internal/busd/renewed":               {others: logger},
 	"internal/busd/statedir":              {},
 	"internal/busd/statedir/statedirtest": {},

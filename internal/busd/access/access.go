@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -77,8 +78,9 @@ type Guard struct {
 
 // state is what the configuration says.
 type state struct {
-	keys  []*renewed.Value[key]
-	local bool // the door listens on loopback, so only this machine reaches it
+	keys    []*renewed.Value[key]
+	local   bool           // the door listens on loopback, so only this machine reaches it
+	proxies []netip.Prefix // that say themselves where a request comes from
 }
 
 // key is a token's digest, and the scopes that it gives.
@@ -95,7 +97,7 @@ func NewGuard(serverName string, c config.HTTP, log zerolog.Logger) (*Guard, err
 
 // Configure replaces the tokens. After an error, the earlier ones stay.
 func (g *Guard) Configure(c config.HTTP) error {
-	s := &state{local: c.Local()}
+	s := &state{local: c.Local(), proxies: c.TrustedProxies}
 	for _, t := range c.AllTokens() {
 		k, err := openKey(t, g.log)
 		if err != nil {

@@ -44,14 +44,16 @@ type session struct {
 // SignIn lets a browser read the page from now on, if the token may read. It sets a cookie that no script can read and
 // that the browser does not send for another site's page. An address that has tried too many tokens must wait.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) *Denial {
-	if denial := g.sessions.tries.denies(r.RemoteAddr); denial != nil {
+	s := g.state.Load()
+	from := s.origin(r)
+	if denial := g.sessions.tries.denies(from); denial != nil {
 		return denial
 	}
 	digest := sha256.Sum256([]byte(token))
-	if denial := g.state.Load().lacks(digest, Read); denial != nil {
+	if denial := s.lacks(digest, Read); denial != nil {
 		return denial
 	}
-	g.sessions.tries.forgive(r.RemoteAddr)
+	g.sessions.tries.forgive(from)
 	id := rand.Text()
 	g.sessions.add(sha256.Sum256([]byte(id)), session{digest, time.Now().Add(sessionTime)})
 	g.setCookie(w, r, id, int(sessionTime/time.Second))

@@ -2,11 +2,13 @@ package access
 
 import (
 	"hash/maphash"
-	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/modulebus/modulebus/internal/proxied"
 )
 
 const (
@@ -32,7 +34,7 @@ type tries struct {
 func newTries() *tries { return &tries{seed: maphash.MakeSeed()} }
 
 // denies counts a try, and returns why it is refused; nil if it is not.
-func (t *tries) denies(addr string) *Denial {
+func (t *tries) denies(addr netip.Addr) *Denial {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, free := time.Now(), &t.free[t.place(addr)]
@@ -47,22 +49,29 @@ func (t *tries) denies(addr string) *Denial {
 }
 
 // forgive forgets the tries of an address that knew a token.
-func (t *tries) forgive(addr string) {
+func (t *tries) forgive(addr netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.free[t.place(addr)] = time.Time{}
 }
 
+// origin is the address that tries to sign in: what a trusted proxy says of its visitor, and else who connects.
+func (s *state) origin(r *http.Request) netip.Addr {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil { // All that have no address are one.
+		return netip.Addr{}
+	}
+	from, _ = proxied.Origin(from, strings.FieldsFunc(strings.Join(r.Header.Values("X-Forwarded-For"), ","), separates), s.proxies)
+	return from.Addr()
+}
+
+func separates(c rune) bool { return c == ',' || c == ' ' || c == '\t' }
+
 // place returns the place of an address. For IPv6, all addresses of one customer's network share a place.
-func (t *tries) place(addr string) uint64 {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		host = addr
+func (t *tries) place(addr netip.Addr) uint64 {
+	addr = addr.Unmap().WithZone("")
+	if network, err := addr.Prefix(64); err == nil && addr.Is6() {
+		addr = network.Addr()
 	}
-	if ip, err := netip.ParseAddr(host); err == nil && ip.Is6() && !ip.Is4In6() {
-		if network, err := ip.Prefix(64); err == nil {
-			host = network.String()
-		}
-	}
-	return maphash.String(t.seed, host) % triers
+	return maphash.Comparable(t.seed, addr) % triers
 }

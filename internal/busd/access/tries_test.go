@@ -3,11 +3,13 @@ package access_test
 import (
 	"fmt"
 	"net/http/httptest"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/access"
+	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
 // try signs in from an address.
@@ -61,5 +63,32 @@ func TestBusdOnOneHostKeepTheirBrowsersApart(t *testing.T) {
 	r.AddCookie(second)
 	if first.Name == second.Name || one.DeniesPage(r) != nil || other.DeniesPage(r) != nil {
 		t.Errorf("with %s and %s: %v, %v", first.Name, second.Name, one.DeniesPage(r), other.DeniesPage(r))
+	}
+}
+
+// TestVisitorsOfAProxyAreToldApart has somebody guess through a trusted proxy, and say that it is for others, beside an operator.
+func TestVisitorsOfAProxyAreToldApart(t *testing.T) {
+	t.Parallel()
+	file := write(t, "token", "looks")
+	g := guard(t, config.HTTP{TokenFile: file, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
+	through := func(peer, forwarded, token string) string {
+		r := request("POST", "")
+		r.RemoteAddr = peer
+		r.Header.Set("X-Forwarded-For", forwarded)
+		return denied(g.SignIn(httptest.NewRecorder(), r, token))
+	}
+	for i := range 10 {
+		through("127.0.0.1:1", fmt.Sprintf("198.51.100.%d, 203.0.113.7", i), "guessed")
+		through("203.0.113.8:1", fmt.Sprintf("198.51.100.%d", i), "guessed") // It is no proxy that is trusted.
+	}
+	for name, got := range map[string]string{
+		"who guessed": through("127.0.0.1:1", "203.0.113.7", "looks"), "who is no proxy": through("203.0.113.8:1", "198.51.100.1", "looks"),
+	} {
+		if got != "M_LIMIT_EXCEEDED" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := through("127.0.0.1:1", "198.51.100.1", "looks"); got != "" {
+		t.Errorf("the operator: %q", got)
 	}
 }

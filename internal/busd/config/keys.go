@@ -97,7 +97,7 @@ func httpKeys(h *HTTP) []key {
 		},
 		{
 			"trusted_proxies", none, "addresses and networks, such as `127.0.0.1` and `10.0.0.0/8`, of reverse proxies (and of a Synapse that " +
-				"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count; what anybody else sends under these names is replaced",
+				"passes requests on) whose `X-Forwarded-For`, `-Host` and `-Proto` count, also for tries to sign in to the page; what anybody else sends under these names is replaced",
 			networks(&h.TrustedProxies),
 		},
 		{"tls", "", "", tlsSection(&h.TLS, none, "authorities that clients' certificates must come from; without it, clients need no certificate", "the certificate that the door shows; with it, the door speaks TLS")},

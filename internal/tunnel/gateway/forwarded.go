@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/modulebus/modulebus/internal/proxied"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
@@ -51,34 +52,9 @@ func origin(head *frame.Request, trusted []netip.Prefix) (hops int) {
 	if err != nil || len(trusted) == 0 {
 		return 0
 	}
-	chain := values(head.Fields, "X-Forwarded-For")
-	for trusts(trusted, from.Addr()) {
-		hops++
-		if hops > len(chain) {
-			break
-		}
-		before, ok := address(chain[len(chain)-hops])
-		if !ok {
-			break
-		}
-		from = before
-	}
+	from, hops = proxied.Origin(from, values(head.Fields, "X-Forwarded-For"), trusted)
 	head.RemoteAddr = from.String()
 	return hops
-}
-
-// trusts reports whether the address is a trusted proxy's, over whichever interface it comes.
-func trusts(trusted []netip.Prefix, a netip.Addr) bool {
-	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })
-}
-
-// address reads an element of X-Forwarded-For, which may have a port. Without one it is 0.
-func address(s string) (netip.AddrPort, bool) {
-	if a, err := netip.ParseAddrPort(s); err == nil {
-		return a, true
-	}
-	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	return netip.AddrPortFrom(a, 0), err == nil
 }
 
 // claims are what proxies say of a request.
