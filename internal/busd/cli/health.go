@@ -4,12 +4,10 @@ import (
 	"net/http"
 
 	"github.com/spf13/cobra"
-
-	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
 func newHealth() *cobra.Command {
-	r := &remote{scope: config.ScopeRead}
+	r := &remote{}
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Say with the exit status whether a running busd answers",

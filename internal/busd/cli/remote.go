@@ -27,7 +27,7 @@ const maxAnswer = 64 << 20
 type remote struct {
 	url, tokenFile, config string
 	cert                   string // file with the one certificate to trust; empty for what the system trusts
-	scope                  string // of the token that the command needs
+	scope                  string // of the token that the command needs; empty if it needs none
 	timeout                time.Duration
 }
 
@@ -74,7 +74,7 @@ func (r *remote) fromConfig() error {
 	if c.HTTP.TLS.Cert != "" {
 		r.url, r.cert = "https://"+net.JoinHostPort(host, port), c.HTTP.TLS.Cert
 	}
-	if r.tokenFile == "" {
+	if r.tokenFile == "" && r.scope != "" {
 		r.tokenFile = cmp.Or(c.HTTP.TokenFileFor(r.scope), c.HTTP.TokenFileFor(config.ScopeAdmin))
 	}
 	return nil
