@@ -21,6 +21,7 @@ type reply struct {
 // pass writes the response. An error after its head means that it is not whole.
 func (p *reply) pass() error {
 	p.q.upload.settle()
+	p.r.Fields = scoped(p.r.Fields, p.q.report.To.Path)
 	p.q.out.head(p.r)
 	p.q.report.Status, p.q.report.Outcome = p.r.Status, OK
 	trailers, err := p.body()
