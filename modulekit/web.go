@@ -2,12 +2,11 @@ package modulekit
 
 import (
 	"fmt"
-	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/modulebus/modulebus/internal/redact"
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
@@ -76,8 +75,14 @@ func addressOf(m *nats.Msg) flow.Address {
 	return flow.Address{Process: process, Token: token}
 }
 
-func (s *web) panicked(r *http.Request, v any, stack []byte) {
-	s.owner.options.Log.Error().Str("panic", redact.Request(fmt.Sprint(v), r)).Bytes("stack", stack).Msg("web resource panicked")
+// panicked logs what a page panicked with by its type, and where, and not its text, which may repeat what a visitor sent: no schema says what is
+// secret there. What Go itself raises is logged as it is, since it quotes no values. See ADR 89.
+func (s *web) panicked(v any, stack []byte) {
+	what := fmt.Sprintf("%T", v)
+	if raised, ok := v.(runtime.Error); ok {
+		what = raised.Error()
+	}
+	s.owner.options.Log.Error().Str("panic", what).Bytes("stack", stack).Msg("web resource panicked")
 }
 
 // drain waits for requests and connections under way, and ends the rest at until. No more requests may come.

@@ -118,7 +118,10 @@ func TestPageThatPanicsBreaksOff(t *testing.T) {
 	if err == nil || rsp != nil && rsp.StatusCode != http.StatusOK {
 		t.Errorf("after the head: %v, %s looks whole", rsp, out)
 	}
-	testbed.Eventually(t, "the module's log tells of two panics", func() bool { return w.Stderr.Count("web resource panicked", "told to") == 2 })
+	testbed.Eventually(t, "the module's log tells of two panics", func() bool { return w.Stderr.Count("web resource panicked", `"panic":"string"`) == 2 })
+	if w.Stderr.Count("told to") > 0 {
+		t.Error("the module's log has what the page panicked with")
+	}
 	if rsp, out := d.Request("GET", "/f/", nil); rsp.StatusCode != http.StatusOK {
 		t.Errorf("the worker did not survive: %s %s", rsp.Status, out)
 	}

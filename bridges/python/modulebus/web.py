@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 import urllib.parse
 from typing import Any
 
@@ -183,10 +184,11 @@ class Exchange:
         except asyncio.CancelledError:
             await asyncio.shield(self.reset(frames.Reset(frames.GOING_AWAY, 503, "stops")))
             raise
-        except Exception:
+        except Exception as error:
             if self.stream.failed and not self._over:
                 return  # Nobody is there to be told; frameworks raise an error of their own then.
-            logger.exception("web resource failed")
+            where = "".join(traceback.format_tb(error.__traceback__)).rstrip()  # What it says may be what a visitor sent: ADR 89.
+            logger.error("web resource failed: %s\n%s", type(error).__name__, where)
             if not self._over:
                 await self.reset(frames.Reset(frames.PANIC, text="failed"))
         finally:

@@ -46,4 +46,4 @@ async def test_client_that_goes_away_is_no_failure_of_the_module(application: An
         await asyncio.sleep(0)
     exchange.stream.fail("the client is gone")
     await running
-    assert len([r for r in caplog.records if r.getMessage() == "web resource failed"]) == logged
+    assert len([r for r in caplog.records if r.getMessage().startswith("web resource failed: Disconnected\n")]) == logged

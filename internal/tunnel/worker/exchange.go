@@ -118,7 +118,7 @@ func (x *exchange) run(h http.Handler, r *http.Request) (failed *frame.Reset) {
 		}
 		failed = caught(v)
 		if failed.Code == frame.CodePanic {
-			x.worker.opts.OnPanic(r, v, debug.Stack())
+			x.worker.opts.OnPanic(v, debug.Stack())
 		}
 	}()
 	h.ServeHTTP(&x.w, r)

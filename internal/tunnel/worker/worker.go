@@ -19,9 +19,9 @@ type Options struct {
 	// Silence is how long nothing may be heard of a gateway before its streams end. Default: 20 s.
 	Silence time.Duration
 
-	// OnPanic is told what a handler panicked with at which request, and the stack, but not of [http.ErrAbortHandler]. It may be called
+	// OnPanic is told what a handler panicked with, and the stack, but not of [http.ErrAbortHandler]. It may be called
 	// concurrently. Default: nobody is told.
-	OnPanic func(r *http.Request, v any, stack []byte)
+	OnPanic func(v any, stack []byte)
 }
 
 // Worker answers requests that come as frames with handlers. Its methods may be called concurrently.
@@ -38,7 +38,7 @@ func New(t flow.Transport, opts Options) *Worker {
 	opts.AcceptAfter = cmp.Or(opts.AcceptAfter, 50*time.Millisecond)
 	opts.Silence = cmp.Or(opts.Silence, 20*time.Second)
 	if opts.OnPanic == nil {
-		opts.OnPanic = func(*http.Request, any, []byte) {}
+		opts.OnPanic = func(any, []byte) {}
 	}
 	return &Worker{transport: t, opts: opts, streams: flow.NewTable[*exchange]()}
 }

@@ -65,7 +65,7 @@ func TestPanicIsReportedWithItsStack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []any
-			told := func(_ *http.Request, v any, stack []byte) {
+			told := func(v any, stack []byte) {
 				got = append(got, v)
 				if !strings.Contains(string(stack), "tunneltest/http.go") {
 					t.Errorf("stack without the handler:\n%s", stack)
@@ -150,7 +150,7 @@ func (*answers) MaxFrame() int { return tunneltest.FrameLimit }
 func (*answers) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
 
 // answerOf is the frame with which a worker answers another.
-func answerOf(ctx context.Context, h http.Handler, frame []byte, told func(*http.Request, any, []byte)) []byte {
+func answerOf(ctx context.Context, h http.Handler, frame []byte, told func(any, []byte)) []byte {
 	a := &answers{}
 	w := worker.New(a, worker.Options{OnPanic: told})
 	w.Serve(ctx, h, flow.Address{Process: "gateway", Token: "t"}, frame)

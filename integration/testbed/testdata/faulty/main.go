@@ -112,7 +112,8 @@ func (m module) userMayInvite(
 func (m module) serve(w http.ResponseWriter, r *http.Request) {
 	switch path.Base(r.URL.Path) {
 	case "panic":
-		panic(fmt.Sprintf("asked %s by %s with %v", r.URL, r.RemoteAddr, r.Header))
+		body, _ := io.ReadAll(r.Body) // What there is.
+		panic(fmt.Sprintf("asked %s by %s with %v and %s", r.URL, r.RemoteAddr, r.Header, body))
 	case "abort":
 		panic(http.ErrAbortHandler)
 	case "hang":
