@@ -18,15 +18,39 @@ func TestSecurityPageNamesTestsThatExist(t *testing.T) {
 	}
 	there := tests(t)
 	for item := range strings.SplitSeq(string(page), "\n- ") {
-		text, _, _ := strings.Cut(item, "\n\n")
-		named := regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`").FindAllStringSubmatch(text, -1)
-		if len(named) == 0 && !strings.HasPrefix(text, "# ") {
-			t.Errorf("no test holds this: %s", text)
+		if text, _, _ := strings.Cut(item, "\n\n"); !strings.HasPrefix(text, "# ") {
+			isHeld(t, text, there)
 		}
-		for _, name := range named {
-			if !there[name[1]] {
-				t.Errorf("there is no test %s", name[1])
-			}
+	}
+}
+
+// TestEachAttackNamesTestsThatExist holds each row of the table of attacks to a test.
+func TestEachAttackNamesTestsThatExist(t *testing.T) {
+	t.Parallel()
+	there, rows := tests(t), 0
+	for line := range strings.Lines(read(t, "docs/attacks.md")) {
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| Attack ") {
+			isHeld(t, line, there)
+			rows++
+		}
+	}
+	if rows < 20 {
+		t.Errorf("the table has %d rows", rows)
+	}
+}
+
+var namedTest = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`")
+
+// isHeld wants a text to name tests, and all of them to exist.
+func isHeld(t *testing.T, text string, there map[string]bool) {
+	t.Helper()
+	named := namedTest.FindAllStringSubmatch(text, -1)
+	if len(named) == 0 {
+		t.Errorf("no test holds this: %s", text)
+	}
+	for _, name := range named {
+		if !there[name[1]] {
+			t.Errorf("there is no test %s", name[1])
 		}
 	}
 }

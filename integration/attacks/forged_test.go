@@ -68,7 +68,7 @@ func callsWhatItWasGranted(t *testing.T, d *testbed.Daemon) {
 	}
 	var others []attack
 	for _, m := range subjects.Methods() {
-		others = append(others, attack{"call " + m.Name + " as the victim", publish(bus.API(m, victim))})
+		others = append(others, attack{callAPI, "call " + m.Name + " as the victim", publish(bus.API(m, victim))})
 	}
 	refused(t, func(o ...nats.Option) *nats.Conn { return d.ConnectWith(file, o...) }, others)
 }
