@@ -96,6 +96,9 @@ func runNATS(port string) int {
 		return fail(err)
 	}
 	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		return 1
+	}
 	<-ctx.Done()
 	s.Shutdown()
 	return 0

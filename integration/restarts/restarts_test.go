@@ -2,6 +2,7 @@ package restarts_test
 
 import (
 	"flag"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -138,7 +139,10 @@ func round(t *testing.T, rt *rapid.T, all *tally) {
 	}
 	s := newStage(t, external, busds)
 	defer s.close()
-	s.await("busd knows all modules", func() bool { return !s.guesses.Load() })
+	s.await("busd knows all modules", func() bool {
+		s.startAll()
+		return !s.guesses.Load()
+	})
 	for range rapid.IntRange(1, 6).Draw(rt, "steps") {
 		steps[rapid.SampledFrom(names).Draw(rt, "step")](rt, s)
 		<-time.After(time.Duration(rapid.IntRange(0, 400).Draw(rt, "pause")) * time.Millisecond) // Faults meet, or do not.
@@ -165,19 +169,28 @@ func (s *stage) recover() {
 	s.resume()
 	s.configure()
 	for _, d := range s.busds {
+		s.await("all modules are ready again", func() bool {
+			s.startAll()
+			status, _ := s.get(d.url + "/readyz")
+			return status == 200
+		})
+	}
+}
+
+// startAll starts what does not run, as an operator's supervisor would. A worker may have met the configuration that it refuses; busd
+// and NATS may have found that a connection of another round has their port, while they did not run.
+func (s *stage) startAll() {
+	if s.nats != nil && !s.nats.runs() {
+		s.startNATS()
+	}
+	for _, d := range s.busds {
 		if !d.runs() {
 			s.startBusd(d)
 		}
 	}
 	for _, m := range modules {
-		if m.workers > 0 {
+		if m.workers > 0 && !slices.ContainsFunc(s.workers[m.name], (*process).runs) {
 			s.startWorker(m.name)
 		}
-	}
-	for _, d := range s.busds {
-		s.await("all modules are ready again", func() bool {
-			status, _ := s.get(d.url + "/readyz")
-			return status == 200
-		})
 	}
 }
