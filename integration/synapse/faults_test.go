@@ -236,6 +236,7 @@ type senders struct {
 	mu                    sync.Mutex
 	answered, interrupted int
 	accepted              map[string][]string // events by text
+	longest               time.Duration       // that a request took
 }
 
 func (st *stage) load(t *testing.T, n int, unreachable bool) *senders {
@@ -267,7 +268,9 @@ func (s *senders) run(ctx context.Context, t *testing.T, i int) {
 
 func (s *senders) send(ctx context.Context, t *testing.T, text string) {
 	for {
+		began := time.Now()
 		r, err := s.user.sends(ctx, s.room, text)
+		s.held(time.Since(began))
 		if ctx.Err() != nil {
 			t.Errorf("%q has no verdict, but %v (%v)", text, r, err)
 			return
@@ -280,6 +283,12 @@ func (s *senders) send(ctx context.Context, t *testing.T, text string) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+func (s *senders) held(took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.longest = max(s.longest, took)
 }
 
 // note says whether that is a verdict. A message that the module refuses is never accepted, whatever is broken.

@@ -151,3 +151,77 @@ func TestSynapseHoldsARequestNoLongerThanItsTimeout(t *testing.T) { //nolint:par
 	}
 	hangs.CloseClientConnections()
 }
+
+// TestSynapseHoldsARequestForItsTimeoutAndAFifth has a busd that answers, and slowly, and a client do what takes Synapse more than
+// ten questions. When answers have held the request for its time, it goes on while they are quick, and fails with the first that is
+// not; nothing passes for it, though the operator's word is skip. See ADR 76.
+func TestSynapseHoldsARequestForItsTimeoutAndAFifth(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
+	const (
+		timeout     = 5 * time.Second
+		slow, quick = 1200 * time.Millisecond, 300 * time.Millisecond // more than a fifth, and less
+		most        = int64(timeout/slow) + 1
+	)
+	var asked, slowFor atomic.Int64
+	busd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/_modulebus/v1/ask/"):
+			_, _ = io.Copy(io.Discard, r.Body) // Only then does the server see that the client has gone.
+			takes := quick
+			if asked.Add(1) <= slowFor.Load() {
+				takes = slow
+			}
+			select {
+			case <-time.After(takes):
+			case <-r.Context().Done():
+			}
+			_, _ = io.WriteString(w, `{"failures":[],"roster_revision":1}`)
+		case r.URL.Query().Has("after"):
+			<-r.Context().Done()
+		default:
+			_, _ = io.WriteString(w, `{"roster_revision":1,"callbacks":{"spam_checker":["user_may_create_room"],"third_party_rules":["check_event_allowed"]}}`)
+		}
+	}))
+	t.Cleanup(busd.Close)
+	st := &stage{s: prepareSynapse(t)}
+	st.s.configure(t, fmt.Sprintf(`
+  - module: modulebus_synapse.ModuleBus
+    config: {url: %q, timeout: %s, on_failure: {user_may_create_room: skip, check_event_allowed: skip}}`, busd.URL, timeout), "")
+	st.s.start(t)
+	alice := st.s.register(t, "alice", false)
+	create := func(slowOnes int64) (reply, int64, time.Duration) {
+		asked.Store(0)
+		slowFor.Store(slowOnes)
+		began := time.Now()
+		r := alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{"name": "held", "topic": "long"})
+		return r, asked.Load(), time.Since(began)
+	}
+	r, all, took := create(3)
+	t.Logf("%d questions, the first three slow: held for %v", all, took.Round(time.Millisecond))
+	if r.status != http.StatusOK || 3*slow+time.Duration(all-3)*quick < timeout {
+		t.Errorf("after %d questions the client saw %s", all, r)
+	}
+	r, all, took = create(1000)
+	t.Logf("slow questions: %d asked, held for %v", all, took.Round(time.Millisecond))
+	if r.String() != broken || all > most {
+		t.Errorf("of slow questions %d were asked, and the client saw %s", all, r)
+	}
+	busd.CloseClientConnections()
+}
+
+// TestSynapseClientsGetErrorsWhileBusdStaysAway has busd away under many clients for longer than the bridge waits. Each request is
+// answered with an error, and nothing that the module would have refused gets through.
+func TestSynapseClientsGetErrorsWhileBusdStaysAway(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
+	st, startBusd := spamStage(t, `nats: {listen: "127.0.0.1:0"}`)
+	s := st.load(t, 50, false)
+	s.until(t, "clients are answered", &s.answered)
+	st.d.Stop()
+	for range 4 {
+		s.until(t, "clients get errors", &s.interrupted)
+	}
+	st.d = startBusd()
+	s.until(t, "clients are answered after it", &s.answered)
+	close(s.stop)
+	s.group.Wait()
+	t.Logf("%d requests got an error, the longest after %v", s.interrupted, s.longest.Round(time.Millisecond))
+	st.holds(t, "busd stayed away", s.room, s.accepted)
+}
