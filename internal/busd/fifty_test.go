@@ -3,6 +3,7 @@ package busd_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,12 +18,17 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// many are modules that go on while busd is away, and join when they are told that their entry has changed.
-func many(t *testing.T, nc *nats.Conn, names []string) {
+// many are modules that go on while busd is away, and join when they are told that their entry has changed. How often they did is
+// counted.
+func many(t *testing.T, nc *nats.Conn, names []string) (joins *atomic.Int64) {
 	t.Helper()
 	server := subjects.For(serverName)
 	data, _ := proto.Marshal(&rosterv1.Join{Worker: "w", Callbacks: []string{subjects.UserMayCreateRoom.FullName()}})
-	join := func(name string) { _ = nc.PublishRequest(server.Join(name), nats.NewInbox(), data) }
+	joins = &atomic.Int64{}
+	join := func(name string) {
+		joins.Add(1)
+		_ = nc.PublishRequest(server.Join(name), nats.NewInbox(), data)
+	}
 	refusal, _ := proto.Marshal(&callbacksv1.UserMayCreateRoomResponse{Refusal: &callbacksv1.Refusal{Errcode: "ORG.LAST"}})
 	for i, name := range names {
 		answer := func(m *nats.Msg) {
@@ -47,10 +53,11 @@ func many(t *testing.T, nc *nats.Conn, names []string) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	return joins
 }
 
-// A busd that starts without a memory lets nobody through before it knows what fifty modules of an external NATS want. How long that
-// takes is in the log.
+// A busd that starts without a memory lets nobody through before it knows what fifty modules of an external NATS want. It knows after
+// it has told each of them once, and each has joined once. How long that takes is in the log.
 func TestBusdThatStartsAgainLetsNobodyThrough(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
@@ -65,8 +72,8 @@ func TestBusdThatStartsAgainLetsNobodyThrough(t *testing.T) {
 		c.NATS.Listen, c.NATS.URL, c.NATS.MaxPayload = "", home.URL(), 0
 		return c
 	}
-	many(t, natstest.Connect(t, home), names)
-	for range 2 {
+	joins := many(t, natstest.Connect(t, home), names)
+	for starts := range int64(2) {
 		began := time.Now()
 		r := serve(t, external())
 		waittest.Until(t, "all are asked", func() bool {
@@ -78,6 +85,9 @@ func TestBusdThatStartsAgainLetsNobodyThrough(t *testing.T) {
 			return refused && strings.Contains(out, `"failures":[]`)
 		})
 		t.Logf("all fifty were asked %v after the start", time.Since(began))
+		if n := joins.Load(); n != (starts+1)*int64(len(names)) {
+			t.Errorf("after %d starts, %d modules have joined %d times", starts+1, len(names), n)
+		}
 		if err := r.stop(); err != nil {
 			t.Fatal(err)
 		}
