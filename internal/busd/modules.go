@@ -39,6 +39,7 @@ type group struct {
 	*supervise.Group
 	ctx    context.Context //nolint:containedctx // of its processes
 	cancel context.CancelFunc
+	before *group // which goes on until this one has joined; nil for none
 }
 
 func newModules(d *daemon) *modules {
@@ -84,19 +85,31 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 // retire stops a module that is no longer listed when the asks that began before are over, here and in other processes.
 func (m *modules) retire(stop context.CancelFunc) { time.AfterFunc(m.daemon.config.Budget, stop) }
 
-// succeed stops the old group when all workers of the next one have joined. Until then, the old group goes on.
+// succeed stops the old group when all workers of the next one have joined. Until then, the old group goes on. An old group that is
+// itself still awaited is stopped at once, and the group that it was to replace goes on. So at most two groups run.
 func (m *modules) succeed(old, next *group) {
-	name, workers := next.config.Name, next.config.Workers
-	missing := func(p supervise.Process) bool { return !m.hasJoined(name, p.ID) }
+	next.before = cmp.Or(old.before, old)
+	if next.before != old {
+		old.before = nil
+		old.cancel()
+	}
 	m.owned.Go(func() {
-		defer old.cancel()
-		for !m.await(next.ctx, func() bool {
-			all := next.Processes()
-			return len(all) == workers && !slices.ContainsFunc(all, missing)
-		}) && next.ctx.Err() == nil {
-			m.late(name)
+		for !m.await(next.ctx, func() bool { return m.allJoined(next) }) && next.ctx.Err() == nil {
+			m.late(next.config.Name)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if next.before != nil {
+			next.before.cancel()
+			next.before = nil
 		}
 	})
+}
+
+func (m *modules) allJoined(g *group) bool {
+	all := g.Processes()
+	missing := func(p supervise.Process) bool { return !m.hasJoined(g.config.Name, p.ID) }
+	return len(all) == g.config.Workers && !slices.ContainsFunc(all, missing)
 }
 
 // late logs that the processes which are to replace those of a module do not join.

@@ -1,6 +1,7 @@
 package busd_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -190,6 +191,27 @@ func TestReloadIsReported(t *testing.T) {
 	other.ServerName = "other.org"
 	r.reload <- busd.Reload{Config: other}
 	waittest.Until(t, "what needs a restart is shown", func() bool { return len(r.modules().Config.RestartFor) == 1 })
+}
+
+// What is written wrong again and again runs once: its processes go when the next are started, and those that answer go on.
+func TestReloadsThatBringNoWorkerDoNotAddUp(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	wrong := func(i int) string { return entry("gate", "hangs", fmt.Sprintf("    environment: [TRY%d]\n", i)) }
+	r := serve(t, parse(t, dir, "modules:\n"+entry("gate", "runs")))
+	for i := range 3 {
+		r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+wrong(i))}
+		waittest.Until(t, "its worker is started", func() bool { return r.log.Count("worker started") == i+2 })
+	}
+	waittest.Until(t, "what never joined has ended", func() bool { return r.log.Count("worker ended") == 2 })
+	if out := r.create("evil"); !strings.Contains(out, "M_FORBIDDEN") {
+		t.Errorf("the workers from before answer %s", out)
+	}
+	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("gate", "runs", "    environment: [GOOD]\n"))}
+	waittest.Until(t, "only the last ones are left", func() bool { return r.log.Count("worker ended") == 4 })
+	if out := r.create("evil"); !strings.Contains(out, "M_FORBIDDEN") {
+		t.Errorf("the new workers answer %s", out)
+	}
 }
 
 func TestStartThatFailsSaysWhy(t *testing.T) {
