@@ -150,7 +150,7 @@ class Door:
             answered = True
         except (Unreachable, CancelledError) as e:
             answered = None if isinstance(e, Held) else isinstance(e, CancelledError) or e.outage
-            budget.waited += self.reactor.seconds() - began
+            budget.missed(began, self.reactor.seconds())
             raise
         finally:
             if bounded:

@@ -26,6 +26,7 @@ class Budget:
     _over: float = 0.0  # Seconds of questions that are over.
     _pending: int = 0
     _since: float = 0.0  # When the first of those that are pending began.
+    _missed: list[tuple[float, float]] = attr.Factory(list)  # What was waited for answers that did not come, from when to when.
 
     def begin(self, now: float) -> None:
         self._since = self._since if self._pending else now
@@ -35,6 +36,15 @@ class Budget:
         self._pending -= 1
         if not self._pending:
             self._over += now - self._since
+
+    def missed(self, began: float, now: float) -> None:
+        """Counts the wait for an answer that did not come. What was waited for several at the same time counts once."""
+        while self._missed and self._missed[-1][1] > began:
+            start, end = self._missed.pop()
+            self.waited -= end - start
+            began = min(began, start)
+        self._missed.append((began, now))
+        self.waited += now - began
 
     def answered(self, now: float) -> float:
         """Seconds for which answers that came held it."""

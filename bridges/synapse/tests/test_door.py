@@ -13,7 +13,7 @@ from typing import Any
 from modulebus_synapse import door as door_module
 from modulebus_synapse.config import Config
 from modulebus_synapse.door import Door, Failed, Held, Question, Refused, Unreachable
-from modulebus_synapse.patience import Budgets
+from modulebus_synapse.patience import Budget, Budgets
 from synapse.logging.context import SENTINEL_CONTEXT, ContextRequest, LoggingContext, current_context, run_in_background
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
@@ -558,11 +558,17 @@ class DoorTest(TestCase):
     def test_what_a_request_waited_is_forgotten_with_it(self) -> None:
         budgets = Budgets()
         with LoggingContext(name="r", server_name="localhost", request=a_request()):
-            budgets.current().waited += 1
-            budgets.current().waited += 0.5
+            budgets.current().missed(0, 1)
+            budgets.current().missed(1, 1.5)
             self.assertEqual(budgets.current().waited, 1.5)
         gc.collect()
         self.assertEqual(budgets._budgets, {})
+
+    def test_what_was_waited_for_at_the_same_time_counts_once(self) -> None:
+        budget = Budget(users=True)
+        for began, now, waited in ((0, 2, 2), (0, 2, 2), (1, 3, 3), (5, 6, 4), (4, 7, 6), (2, 8, 8), (8, 9, 9)):
+            budget.missed(began, now)
+            self.assertEqual(budget.waited, waited)
 
     def slow(self, *takes: float) -> tuple[Door, Frozen, list[float]]:
         """A busd whose answers take so many seconds, one after the other, for a bridge that waits for two."""
