@@ -55,6 +55,8 @@ def header(msg: Msg, name: str) -> str:
     headers = msg.headers
     if not headers:
         return ""
+    if headers == JSON:  # The usual question.
+        return JSON.get(name, "")
     if (value := headers.get(name)) is not None:
         return str(value)
     wanted = name.lower()
@@ -164,9 +166,10 @@ class Link:
 
     async def question(self, msg: Msg) -> bytes:
         """Returns the payload of a question, and reads one in pieces that is larger than a message. Raises Failure."""
-        subject, size = header(msg, "Modulebus-Question"), header(msg, "Modulebus-Question-Size")
+        subject = header(msg, "Modulebus-Question")
         if not subject:
             return bytes(msg.data)
+        size = header(msg, "Modulebus-Question-Size")
         if not size.isdecimal() or int(size) > MAX_QUESTION:
             raise Failure(f"a question may take {MAX_QUESTION} bytes")
         question = bytearray()

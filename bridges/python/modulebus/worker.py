@@ -360,7 +360,7 @@ class Worker:
         name, limit = handler.callback.full_name, Limit(seconds)
         request = None
         try:
-            request = handler.read(json.loads(await self.link.question(msg) or b"{}"))
+            request = handler.read(json.loads((await self.link.question(msg)).decode() or "{}"))
             answer = await contained(handler.function(request))
             return wire.dumps(handler.write(answer, self.link.subjects.worker)), wire.JSON
         except (Malformed, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -21,13 +21,12 @@ from synapse.module_api.errors import SynapseError
 from synapse.storage.databases.main import DataStore
 from synapse.types import UserID
 from twisted.internet import defer
-from twisted.python import failure
 
 from .. import table
 from ..answers import Failure, MatrixError, NoHomeserver
 from ..homeserver import Homeserver, Loop
 from ..module import ALL_STATE, Needs
-from . import values, verdicts
+from . import eager, values, verdicts
 from .host import Host
 
 logger = logging.getLogger("modulebus")
@@ -298,10 +297,10 @@ class ModuleApi(real.ModuleApi):
                 result = function(*arguments)
                 return await result if inspect.isawaitable(result) or isinstance(result, defer.Deferred) else result
 
-        running = defer.ensureDeferred(inside())
-        if running.called and not running.paused and not isinstance(running.result, (failure.Failure, defer.Deferred)):
-            return running.result  # It waited for nothing.
-        return await running.asFuture(asyncio.get_running_loop())
+        running = eager.begin(inside())
+        if isinstance(running, eager.Done):
+            return running.result
+        return await defer.ensureDeferred(running).asFuture(asyncio.get_running_loop())
 
     async def remote(self, awaitable: Awaitable[Any]) -> Any:
         """Awaits asyncio's from Twisted code."""
@@ -347,11 +346,13 @@ class Remote:
 
 
 def _seen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function whose parameters are counted already: Synapse's own counts them for each question."""
+    """Returns a function whose parameters are counted already, and whose coroutine has begun: Synapse's own counts them for each
+    question, and makes two Deferreds of a coroutine."""
 
     @functools.wraps(function)
     def seen(*arguments: Any) -> Any:
-        return function(*arguments)
+        result = function(*arguments)
+        return eager.begin(result) if asyncio.iscoroutine(result) else result
 
     seen.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return seen
