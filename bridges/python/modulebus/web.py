@@ -143,7 +143,8 @@ class Exchange:
         self._request: frames.Request
         self._status = 0  # until the application began to respond
         self._fields: frames.Fields = []
-        self._length = -1
+        self._length = -1  # unknown
+        self._handed = 0  # bytes of the body that the application has handed over
         self._began = False  # the head was sent
         self._sent = False  # the application has handed over all of the body
         self._trailing: frames.Fields | None = None  # what is there of the trailers that follow the body; None where none do
@@ -329,6 +330,8 @@ class Exchange:
             raise RuntimeError("a body after the response has ended")
         if self._bodiless:
             body = b""
+        else:
+            self._measure(len(body), more)
         last, self._sent = not more and self._trailing is None, not more
         if not self._began and last and len(body) <= min(INLINE, self.web.link.client.max_payload // 2):
             await self._whole(body)
@@ -343,6 +346,12 @@ class Exchange:
         await self.stream.write(body, last)
         if last:
             self._end()
+
+    def _measure(self, size: int, more: bool) -> None:
+        """Raises RuntimeError for a body that is not as long as its Content-Length says: no client would take it for whole."""
+        self._handed += size
+        if self._length >= 0 and (self._handed > self._length or self._handed < self._length and not more):
+            raise RuntimeError(f"a body of {self._handed} bytes, and a Content-Length of {self._length}")
 
     async def trailers(self, fields: frames.Fields, more: bool) -> None:
         """Sends the fields after a body, once all are there. A response that has no body has no trailers either."""

@@ -47,3 +47,22 @@ async def test_client_that_goes_away_is_no_failure_of_the_module(application: An
     exchange.stream.fail("the client is gone")
     await running
     assert len([r for r in caplog.records if r.getMessage().startswith("web resource failed: Disconnected\n")]) == logged
+
+
+@pytest.mark.parametrize("declared", [5, 400_000])
+@pytest.mark.parametrize(("sent", "fails"), [((0,), False), ((0, 0), False), ((1,), True), ((0, 1), True), ((-1,), True), ((-1, 0), True)])
+async def test_body_that_is_not_as_long_as_declared_is_the_applications_failure(declared: int, sent: tuple[int, ...], fails: bool) -> None:
+    """Each piece but the first is as long as it says, the first so much longer than declared."""
+    raised: list[Exception] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(declared).encode())]})
+        try:
+            for i, size in enumerate((declared + sent[0], *sent[1:])):
+                await send({"type": "http.response.body", "body": bytes(size), "more_body": i + 1 < len(sent)})
+        except RuntimeError as error:
+            raised.append(error)
+
+    exchange = Exchange(Web(Link(cast(Client, Wire()), Subjects("example.com", "m", "w")), 1), "g.c.t")
+    await exchange.run(frames.Request(True, False, False, 0, 1 << 20, 0, "", "http", "GET", "h", "/", [], [], b""), application)
+    assert [str(declared) in str(error) for error in raised] == [True] * fails
