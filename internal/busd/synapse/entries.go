@@ -156,7 +156,7 @@ func listOf(section, key string, n *yaml.Node, single bool) list {
 }
 
 func (h *Homeserver) add(section string, n *yaml.Node) error {
-	class := get(n, "module")
+	class := merged(n, "module")
 	if class == nil || class.Kind != yaml.ScalarNode || class.Value == "" {
 		return fmt.Errorf("line %d: module is missing (a class, such as package.Class)", n.Line)
 	}
@@ -168,7 +168,7 @@ func (h *Homeserver) add(section string, n *yaml.Node) error {
 	if name == ldapInSynapse {
 		name = ldapProvider
 	}
-	h.Modules = append(h.Modules, Entry{Class: name, Section: section, Config: get(n, "config")})
+	h.Modules = append(h.Modules, Entry{Class: name, Section: section, Config: merged(n, "config")})
 	return nil
 }
 
@@ -186,6 +186,26 @@ func get(mapping *yaml.Node, key string) (found *yaml.Node) {
 		found = found.Alias
 	}
 	return found
+}
+
+// merged is get for a mapping that may have others merged into it, with <<. Aliases must be resolved.
+func merged(mapping *yaml.Node, key string) *yaml.Node {
+	if found := get(mapping, key); found != nil {
+		return found
+	}
+	others := get(mapping, "<<")
+	switch {
+	case others == nil:
+		return nil
+	case others.Kind != yaml.SequenceNode:
+		return merged(others, key)
+	}
+	for _, other := range others.Content { // The first that has it counts.
+		if found := merged(other, key); found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // resolved returns a copy in which aliases are replaced by what they name. It subtracts each copied value from left,

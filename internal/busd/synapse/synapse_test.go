@@ -117,6 +117,26 @@ modules:
 	}
 }
 
+func TestReadTakesWhatIsMergedIntoAnEntry(t *testing.T) {
+	t.Parallel()
+	h := read(t, `
+gate: &gate {module: my_gate.Gate, config: {a: 1}}
+defaults: &defaults {module: my_gate.Other, config: {b: 2}}
+modules:
+  - <<: *gate
+  - {<<: [{config: {c: 3}}, *defaults]}
+  - {<<: *gate, config: {d: 4}}
+  - *defaults
+`)
+	var got []string
+	for _, e := range h.Modules {
+		got = append(got, e.Class+" "+e.Config.Content[0].Value)
+	}
+	if diff := cmp.Diff([]string{"my_gate.Gate a", "my_gate.Other c", "my_gate.Gate d", "my_gate.Other b"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestEntriesOfNoModulesAreAnEmptyList(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "server_name: x\n", "modules:\n", "modules: []\n"} {
