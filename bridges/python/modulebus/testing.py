@@ -102,6 +102,8 @@ class Bench:
 
         What the callback raises is raised. KeyError: the module has no such callback.
         """
+        if callback not in self._handlers:
+            raise KeyError(f"the module has no callback {callback}: it has {', '.join(sorted(self._handlers)) or 'none'}")
         handler = self._handlers[callback]
         request = handler.request(**fields) if request is None else request
         asked = handler.read(json.loads(dumps(values.write(handler.callback.request, request))))

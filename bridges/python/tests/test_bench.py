@@ -139,3 +139,8 @@ def test_category_that_is_all_or_nothing_is_not_registered_in_part() -> None:
 
     with pytest.raises(TypeError, match="get_interested_users is missing"):
         Bench(Half)
+
+
+async def test_bench_says_which_callbacks_there_are() -> None:
+    with pytest.raises(KeyError, match="no callback user_may_create_rom: it has .*user_may_create_room"):
+        await Bench(Gate, {}).ask("user_may_create_rom")
