@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,11 @@ import (
 // that there is to answer and to fail, and looks for them in all that busd says about it.
 func TestDeclaredSecretsAreNeverSaid(t *testing.T) {
 	t.Parallel()
-	d := testbed.Serve(t, "modules:\n  - {module: gossip, timeout: 300ms}\ndecisions: {requests: true}\n", "--log-level", "trace")
+	spans := collectSpans(t)
+	d := testbed.Prepare(t, "modules:\n  - {module: gossip, timeout: 300ms}\ndecisions: {requests: true}\n", "--log-level", "trace")
+	d.With("OTEL_EXPORTER_OTLP_ENDPOINT="+spans.URL, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf", "OTEL_TRACES_SAMPLER=always_on", "OTEL_BSP_MAX_QUEUE_SIZE=100000")
+	d.Start()
+	d.Announced()
 	g := gossipAt(t, d)
 	var said sync.Map // what HTTP answered, by what was asked
 	for _, mood := range moods {
@@ -51,6 +56,7 @@ func TestDeclaredSecretsAreNeverSaid(t *testing.T) {
 	said.Store("the records", string(records))
 	d.Stop()
 	said.Store("the log", string(d.Stderr.Bytes()))
+	said.Store("the spans", spans.said())
 	for _, q := range g.questions {
 		said.Range(func(where, text any) bool {
 			q.unsaid(t, where.(string), text.(string))
@@ -58,7 +64,34 @@ func TestDeclaredSecretsAreNeverSaid(t *testing.T) {
 		})
 	}
 	contains(t, "the log", string(d.Stderr.Bytes()), "module failed")
+	contains(t, "the spans", spans.said(), "user_may_create_room", "panic")
 	contains(t, "the records", string(records), "[redacted]", "open-", `"failure":"panic"`, `"said":"refusal"`)
+}
+
+// collector keeps what it is sent of spans, as protobuf has it: texts as they are.
+type collector struct {
+	*httptest.Server
+
+	mu   sync.Mutex
+	sent bytes.Buffer
+}
+
+func collectSpans(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, _ = c.sent.ReadFrom(r.Body) // What is lacking is not looked for.
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *collector) said() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sent.String()
 }
 
 // question is one callback, and what is asked.
