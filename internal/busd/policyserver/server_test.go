@@ -172,6 +172,7 @@ func TestServerGivesModulesNoWorkForBadInput(t *testing.T) {
 		"for another path":            {change(of(good), func(r *Request) { r.URI = "/_matrix/federation/v1/send/1" }), 401, unauthorized},
 		"another method":              {change(of(good), func(r *Request) { r.Method = "PUT" }), 401, unauthorized},
 		"a changed body":              {change(of(good), func(r *Request) { r.Body = bytes.Replace(r.Body, []byte("hello"), []byte("hullo"), 1) }), 401, unauthorized},
+		"a changed body with spaces":  {change(of(good), func(r *Request) { r.Body = bytes.Replace(r.Body, []byte(`"hello"`), []byte(` "hullo"`), 1) }), 401, unauthorized},
 		"keys that cannot be fetched": {asks(policyservertest.New("unknown.example"), []byte(signed)), 401, unauthorized},
 
 		"no JSON":              {raw(`hello`), 401, unauthorized}, // Nobody can sign it.
