@@ -34,7 +34,7 @@ func starts(ctx context.Context, s *stage) error {
 }
 
 func joins(ctx context.Context, s *stage) error {
-	if s.process == nil || s.process.over() {
+	if entries, _ := s.busd.counts(); s.process == nil || s.process.over() || entries == 0 {
 		return skip(s.gaveUp)
 	}
 	if s.busd.count() == 0 {

@@ -113,8 +113,13 @@ type tail struct {
 	end []byte
 }
 
-// maxTail bounds what is kept of a module's output, in bytes. Beyond: the first of it is forgotten.
-const maxTail = 2048
+const (
+	// maxTail bounds what is kept of a module's output, in bytes. Beyond: the first of it is forgotten.
+	maxTail = 2048
+
+	// maxLines is how many lines of that are shown. Beyond: the last ones.
+	maxLines = 12
+)
 
 // Write implements [io.Writer].
 func (t *tail) Write(p []byte) (int, error) {
@@ -131,5 +136,6 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.end))
+	lines := strings.Split(strings.TrimSpace(string(t.end)), "\n")
+	return strings.Join(lines[max(0, len(lines)-maxLines):], "\n")
 }

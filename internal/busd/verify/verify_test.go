@@ -131,6 +131,15 @@ func TestVerifySaysThatACommandDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestVerifyShowsTheEndOfWhatAModuleSays(t *testing.T) {
+	t.Parallel()
+	o := verify.Options{Command: []string{"sh", "-c", "yes | head -c 100000; echo the end; exit 3"}}
+	r := find(t, verify.Only(t, o, patience, "starts", "joins"), "starts")
+	if lines := strings.Count(r.Why, "\n"); lines > 12 || !strings.HasSuffix(r.Why, "the end") || !strings.Contains(r.Why, "exit status 3") {
+		t.Errorf("%d lines: %s", lines, r.Why)
+	}
+}
+
 func TestRulesLinkToSectionsThatThereAre(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/protocol.md")
