@@ -287,7 +287,7 @@ type user struct {
 	id, token string
 }
 
-var browser = &http.Client{Transport: &http.Transport{
+var browser = &http.Client{Timeout: patience, Transport: &http.Transport{
 	MaxIdleConnsPerHost: 2 * senders, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 }} // Certificates are self-signed.
 
