@@ -15,13 +15,14 @@ synapse() {
 		signing_key_path: $dir/signing.key
 		media_store_path: $dir/media
 		database: {name: sqlite3, args: {database: $dir/homeserver.db}}
-		listeners: [{port: $port, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [client]}]}]
+		listeners: [{port: $port, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [client, media]}]}]
 		trusted_key_servers: []
 		registration_shared_secret: secret
 		report_stats: false
 		bcrypt_rounds: 4
 		rc_message: {per_second: 1000, burst_count: 1000}
 		rc_login: {address: {per_second: 1000, burst_count: 1000}, account: {per_second: 1000, burst_count: 1000}}
+		user_directory: {search_all_users: true}
 		modules: [{module: module.Module, config: {}}]
 	END
 	"$python" -m synapse.app.homeserver -c "$dir/homeserver.yaml" --generate-keys >"$dir/log" 2>&1
