@@ -60,7 +60,8 @@ func (c SpamChecker) UserMayPublishRoom(ctx context.Context, req *callbacksv1.Us
 
 // CheckUsernameForSpam is asked about each user that a search of the user directory found.
 //
-// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown.
+// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown. Synapse
+// fills a page of results first and then hides users, so that a page may be short or empty; there is no next page.
 func (c SpamChecker) CheckUsernameForSpam(ctx context.Context, req *callbacksv1.CheckUsernameForSpamRequest) (Decision[*callbacksv1.CheckUsernameForSpamResponse], error) {
 	return ask(ctx, c.client, subjects.CheckUsernameForSpam, req)
 }
@@ -76,7 +77,11 @@ func (c SpamChecker) CheckRegistrationForSpam(ctx context.Context, req *callback
 // CheckMediaFileForSpam is asked when a file was uploaded, downloaded from another server or made (a thumbnail, a
 // URL preview), before it is kept.
 //
-// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
+// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content". Synapse asks about an image
+// and then about each of its thumbnails: a module that decides by the original can be silent about those. After a
+// refused thumbnail, it makes no further ones, and the image stays. Where a client asked for a media ID before it
+// uploaded, a refused file leaves the ID as if nothing had been sent yet: downloads of it wait, and by default the fifth
+// such file within a day stops further uploads of this kind.
 func (c SpamChecker) CheckMediaFileForSpam(ctx context.Context, req *callbacksv1.CheckMediaFileForSpamRequest) (Decision[*callbacksv1.CheckMediaFileForSpamResponse], error) {
 	return ask(ctx, c.client, subjects.CheckMediaFileForSpam, req)
 }

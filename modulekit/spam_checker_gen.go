@@ -55,7 +55,8 @@ type SpamCheckerCallbacks struct {
 
 	// CheckUsernameForSpam is asked about each user that a search of the user directory found.
 	//
-	// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown.
+	// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown. Synapse
+	// fills a page of results first and then hides users, so that a page may be short or empty; there is no next page.
 	CheckUsernameForSpam func(context.Context, *callbacksv1.CheckUsernameForSpamRequest) (*callbacksv1.CheckUsernameForSpamResponse, error)
 
 	// CheckRegistrationForSpam is asked before an account is created.
@@ -67,7 +68,11 @@ type SpamCheckerCallbacks struct {
 	// CheckMediaFileForSpam is asked when a file was uploaded, downloaded from another server or made (a thumbnail, a
 	// URL preview), before it is kept.
 	//
-	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
+	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content". Synapse asks about an image
+	// and then about each of its thumbnails: a module that decides by the original can be silent about those. After a
+	// refused thumbnail, it makes no further ones, and the image stays. Where a client asked for a media ID before it
+	// uploaded, a refused file leaves the ID as if nothing had been sent yet: downloads of it wait, and by default the fifth
+	// such file within a day stops further uploads of this kind.
 	CheckMediaFileForSpam func(context.Context, *callbacksv1.CheckMediaFileForSpamRequest) (*callbacksv1.CheckMediaFileForSpamResponse, error)
 
 	// ShouldDropFederatedEvent is asked about each event that arrives over federation, before any other check, and

@@ -46,7 +46,8 @@ var (
 
 	// CheckUsernameForSpam is asked about each user that a search of the user directory found.
 	//
-	// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown.
+	// An empty answer shows the user to the searcher. A refusal hides the user; its errcode and error are not shown. Synapse
+	// fills a page of results first and then hides users, so that a page may be short or empty; there is no next page.
 	CheckUsernameForSpam = declare[*callbacksv1.CheckUsernameForSpamRequest, *callbacksv1.CheckUsernameForSpamResponse](SpamChecker, "check_username_for_spam", 5)
 
 	// CheckRegistrationForSpam is asked before an account is created.
@@ -58,7 +59,11 @@ var (
 	// CheckMediaFileForSpam is asked when a file was uploaded, downloaded from another server or made (a thumbnail, a
 	// URL preview), before it is kept.
 	//
-	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content".
+	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content". Synapse asks about an image
+	// and then about each of its thumbnails: a module that decides by the original can be silent about those. After a
+	// refused thumbnail, it makes no further ones, and the image stays. Where a client asked for a media ID before it
+	// uploaded, a refused file leaves the ID as if nothing had been sent yet: downloads of it wait, and by default the fifth
+	// such file within a day stops further uploads of this kind.
 	CheckMediaFileForSpam = declare[*callbacksv1.CheckMediaFileForSpamRequest, *callbacksv1.CheckMediaFileForSpamResponse](SpamChecker, "check_media_file_for_spam", 7)
 
 	// ShouldDropFederatedEvent is asked about each event that arrives over federation, before any other check, and
