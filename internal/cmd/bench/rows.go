@@ -44,7 +44,7 @@ func rows() []row {
 		versus{what: by(128, "ask whose record goes to JetStream, against one without a record"), bar: atMost(1.1), open: askObserved(128, inStream)},
 		versus{what: by(1, "ask beside a module in shadow, against one without"), bar: atMost(1.05), open: askShadowed(1)},
 		versus{what: by(8, "ask while a roster of 200 modules is reloaded, against while it stays"), bar: atMost(2), tail: 2, open: askReloaded(8)},
-		resident{},
+		untraced{}, resident{},
 	)
 	all = append(all, hedging{})
 	for _, n := range []int{16, 128} {

@@ -15,6 +15,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 	"github.com/nats-io/nats-server/v2/server"
@@ -151,6 +152,47 @@ func (h *homeserver) reloading(s *stage, asks side) side {
 		}
 		return asks.do(ctx)
 	}}
+}
+
+// untraced is the row of what an ask does for traces where nobody wants any: it looks whether its caller is part of one.
+type untraced struct{}
+
+func (untraced) name() string { return "what an ask does for traces that are off, 128 callers" }
+
+func (u untraced) measure(ctx context.Context, o options) (_ string, err error) {
+	s, err := newStage()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	h, err := newHomeserver(s, "example.com", "module")
+	if err != nil {
+		return "", err
+	}
+	if err := h.module("module", answering(abstain)); err != nil {
+		return "", err
+	}
+	asks := side{128, ask(h, nil)}
+	if _, err := asks.round(ctx, o.round); err != nil { // It warms up.
+		return "", err
+	}
+	whole, err := asks.round(ctx, o.round*time.Duration(o.rounds))
+	const often = 100_000
+	best := time.Hour
+	for range o.rounds {
+		start := time.Now()
+		for range often {
+			if carried := spans.Carried(ctx); carried.Parent != "" {
+				return "", errors.New("the caller is traced")
+			}
+		}
+		best = min(best, time.Since(start))
+	}
+	const bar = 1.02
+	each := float64(best) / often
+	ratio := 1 + each/(float64(whole.cpu)-each)
+	return fmt.Sprintf("| %s, against the rest of it | %.1f ns | %s CPU | %.3f | ≤ %.2f × CPU | %s |",
+		u.name(), each, span(whole.cpu), ratio, bar, verdict(ratio <= bar)), err
 }
 
 // resident is the row of what a busd with NATS inside has in memory that nobody asks.
