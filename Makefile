@@ -119,6 +119,16 @@ traced: $(CACHE)/venv/ready $(CACHE)/jaeger/ready ## a request to a real Synapse
 	MODULEBUS_JAEGER=$(CACHE)/jaeger MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
 		go test -count=1 -tags integration -run '^TestAskIsPartOfTheTraceOfSynapsesRequest$$' $(TESTFLAGS) ./integration/synapse
 
+OLDER ?= $(shell git rev-list --max-count=300 HEAD | tail -n 1)
+
+.PHONY: upgraded
+upgraded: $(CACHE)/venv/ready ## clients of a real Synapse while busd is upgraded from an older commit, OLDER, to this one
+	rm -rf $(CACHE)/older && mkdir -p $(CACHE)/older/source
+	git archive $(OLDER) | tar -x -C $(CACHE)/older/source
+	go build -C $(CACHE)/older/source -buildvcs=false -o $(CACHE)/older/busd ./cmd/busd
+	MODULEBUS_OLDER_BUSD=$(CACHE)/older/busd MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -count=1 -v -tags integration -run '^TestSynapseClientsDoNotFeelARestartOfBusd$$' $(TESTFLAGS) ./integration/synapse
+
 news: ## 100,000 pieces of news under faults, counted, and a day without the module: some minutes
 	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNews(Outlives|ThatADisk)' $(TESTFLAGS) ./integration/news
 	MODULEBUS_NEWS=100000 go test -count=1 -timeout 30m -v -run '^TestNewsReachesAModuleThatWasAwayForHours$$' $(TESTFLAGS) ./internal/busd/news

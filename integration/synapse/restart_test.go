@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,10 +22,28 @@ import (
 	"github.com/modulebus/modulebus/internal/natstest"
 )
 
-// TestSynapseClientsDoNotFeelARestartOfBusd has busd drain and start again under many clients. Their requests wait for it,
-// within the bridge's timeout.
+// olderBusd is a program: the busd that is upgraded, as make upgraded builds it from an older commit.
+var olderBusd = os.Getenv("MODULEBUS_OLDER_BUSD")
+
+// downgrade has the older busd take the place of the one that runs, if there is an older one.
+func (st *stage) downgrade(t *testing.T) {
+	t.Helper()
+	if olderBusd == "" {
+		return
+	}
+	_, version, _ := testbed.Execute(t, olderBusd, "version").Run()
+	t.Logf("upgrading from %s", version)
+	st.d.Stop()
+	d := &testbed.Daemon{Process: testbed.Execute(t, olderBusd, "serve", "--config", st.d.File), Caller: testbed.Call(t, ""), File: st.d.File}
+	d.Start()
+	st.d = d.Announced()
+}
+
+// TestSynapseClientsDoNotFeelARestartOfBusd has busd drain and start again under many clients, as an upgrade does. Their requests wait
+// for it, within the bridge's timeout.
 func TestSynapseClientsDoNotFeelARestartOfBusd(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
 	st, startBusd := spamStage(t, `nats: {listen: "127.0.0.1:0"}`)
+	st.downgrade(t)
 	s := st.load(t, 50, false)
 	s.until(t, "clients are answered", &s.answered)
 	began := time.Now()
