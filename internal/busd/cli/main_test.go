@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,9 +30,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// settings have users in them, with commas between them. Those that are slow are denied after a while.
 type settings struct {
 	Deny string `json:"deny"`
+	Slow string `json:"slow"`
 }
+
+// slowTime is how long an answer about users that are slow takes.
+const slowTime = 5 * time.Second
 
 func newGate(s settings, api *modulekit.ModuleAPI) error {
 	api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{UserMayCreateRoom: s.userMayCreateRoom})
@@ -39,9 +45,19 @@ func newGate(s settings, api *modulekit.ModuleAPI) error {
 }
 
 func (s settings) userMayCreateRoom(
-	_ context.Context, req *callbacksv1.UserMayCreateRoomRequest,
+	ctx context.Context, req *callbacksv1.UserMayCreateRoomRequest,
 ) (*callbacksv1.UserMayCreateRoomResponse, error) {
-	if req.GetUserId() == s.Deny {
+	has := func(list string) bool {
+		return list != "" && slices.Contains(strings.Split(list, ","), req.GetUserId())
+	}
+	if has(s.Slow) {
+		select {
+		case <-time.After(slowTime):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if has(s.Slow) || has(s.Deny) {
 		return &callbacksv1.UserMayCreateRoomResponse{Refusal: modulekit.Refuse("M_FORBIDDEN", "no")}, nil
 	}
 	return nil, nil

@@ -1,6 +1,7 @@
 package records_test
 
 import (
+	"cmp"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
@@ -145,6 +147,9 @@ func TestOneOfManySilentRecordsIsWritten(t *testing.T) {
 	some := all
 	some.NoOpinion = 100
 	k := keep(t, nc, some)
+	if got := k.Kept(); !strings.HasSuffix(got, "those of the last 1h in JetStream, but of those in which no module said anything one in 100") {
+		t.Error(got)
+	}
 	for range 250 {
 		observe(t, k.Recorder, 2, silent)
 	}
@@ -291,6 +296,45 @@ func TestStreamIsAsLargeAndAsOldAsIsWantedNow(t *testing.T) {
 	if got := recorded(t, nc); got != 2 {
 		t.Errorf("%d are written, with those from when no stream was wanted", got)
 	}
+}
+
+// TestStreamThatIsFullKeepsTheNewest has more records than max_bytes has room for.
+func TestStreamThatIsFullKeepsTheNewest(t *testing.T) {
+	t.Parallel()
+	nc, small := jetStream(t), all
+	small.MaxBytes = 64 << 10
+	k := keep(t, nc, small)
+	first, last := "", ""
+	for first == "" || stream(t, nc).State.FirstSeq <= 1 {
+		last = observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Modules[0].Text, tr.Modules[0].Failure = nuid.Next(), 1 })
+		first = cmp.Or(first, last)
+		eventually(t, "there is a stream", func() bool { return stream(t, nc) != nil })
+	}
+	k.Close()
+	after := keep(t, nc, small)
+	if _, found := find(t, after.Recorder, last); !found || k.measured("modulebus_decisions_lost_total") != 0 {
+		t.Errorf("the last is found: %v; lost: %v", found, k.measured("modulebus_decisions_lost_total"))
+	}
+	if _, found := find(t, after.Recorder, first); found || stream(t, nc).State.Bytes > uint64(small.MaxBytes) {
+		t.Errorf("the first is found: %v, in %d bytes", found, stream(t, nc).State.Bytes)
+	}
+}
+
+// TestStreamThatHasNoRoomIsSaid has JetStream have less room than decisions.max_bytes, until the operator says less.
+func TestStreamThatHasNoRoomIsSaid(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 20})
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+	k := keep(t, nc, all)
+	id := observe(t, k.Recorder, 1)
+	eventually(t, "the log says so", func() bool { return k.log.has("JetStream has no room for decisions.max_bytes: make room, or say less") })
+	if _, found := find(t, k.Recorder, id); !found || k.measured("modulebus_decisions_stream_up") != 0 {
+		t.Errorf("found %v, up %v", found, k.measured("modulebus_decisions_stream_up"))
+	}
+	less := all
+	less.MaxBytes = 512 << 10
+	k.Configure(less)
+	eventually(t, "it is written", func() bool { return recorded(t, nc) == 1 })
 }
 
 // TestRecordsThatFillAMessageAreWritten has records of about the size that NATS takes, headers and all.

@@ -87,3 +87,23 @@ func TestReplayUnderAnotherConfiguration(t *testing.T) {
 		t.Errorf("an unknown callback: %+v", got)
 	}
 }
+
+// A clock that jumps changes the times of records, and nothing that replay says of them.
+func TestReplayGoesByHowLongThingsTookAndNoClock(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse("busd.yaml", []byte("server_name: x\nmodules: [{module: b, timeout: 100ms, on_failure: skip}, {module: a}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := decision.Record{
+		Callback: "spam_checker.user_may_create_room", BudgetMS: decision.In(config.DefaultBudget),
+		Modules: []decision.Module{asked("a", decision.Refusal), asked("b", decision.Refusal)},
+	}
+	want := replay.Verdict{Outcome: "refused", DecidedBy: "a", MS: 300}
+	for _, year := range []int{1970, 2026, 2999} {
+		r.Time = decision.Time{Time: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+		if got := replay.Under(&r, c); !got.Same(&want) || got.MS != want.MS {
+			t.Errorf("in %d: %+v, want %+v", year, got, want)
+		}
+	}
+}
