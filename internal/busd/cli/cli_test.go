@@ -159,7 +159,7 @@ func TestCommandLine(t *testing.T) {
 		"help":                        {[]string{}, 0, []string{"serve", "check", "ask", "modules", "restart", "callbacks", "version", "BUSD_URL"}, nil},
 		"an unknown command":          {[]string{"frobnicate"}, 2, nil, []string{`busd: unknown command "frobnicate"; see busd --help`}},
 		"an unknown flag":             {[]string{"modules", "--frobnicate"}, 2, nil, []string{"busd: unknown flag: --frobnicate; see busd modules --help"}},
-		"too many arguments":          {[]string{"modules", "a"}, 2, nil, []string{"busd: ", "see busd modules --help"}},
+		"too many arguments":          {[]string{"modules", "a"}, 2, nil, []string{`busd: busd modules does not take "a": busd modules [flags]; see busd modules --help`}},
 		"version":                     {[]string{"version"}, 0, []string{"busd ", "commit ", "go1.", "wire 1"}, nil},
 		"--version":                   {[]string{"--version"}, 0, []string{"busd ", "commit ", "go1.", "wire 1"}, nil},
 		"check of no file":            {[]string{"check", good + ".not"}, 2, nil, []string{"busd: there is no " + good + ".not"}},
@@ -167,7 +167,7 @@ func TestCommandLine(t *testing.T) {
 		"serve of no file":            {[]string{"serve", "-c", good + ".not"}, 2, nil, []string{"busd: there is no"}},
 		"serve at no level":           {[]string{"serve", "--log-level", "loud"}, 2, nil, []string{"busd: --log-level", "debug"}},
 		"serve in no format":          {[]string{"serve", "--log-format", "xml"}, 2, nil, []string{"busd: --log-format", "console"}},
-		"ask of nothing":              {[]string{"ask"}, 2, nil, []string{"see busd ask --help"}},
+		"ask of nothing":              {[]string{"ask"}, 2, nil, []string{"busd: busd ask lacks an argument: busd ask CATEGORY.CALLBACK", "see busd ask --help"}},
 		"a URL without a scheme":      {[]string{"modules", "--url", "127.0.0.1:8010"}, 2, nil, []string{"busd: --url", "must begin with http://"}},
 		"nobody there":                {[]string{"modules", "--url", "http://127.0.0.1:1"}, 1, nil, []string{"busd: cannot reach busd", "--url"}},
 		"no token file":               {[]string{"modules", "--token-file", good + ".not"}, 2, nil, []string{"busd: --token-file: open"}},
@@ -314,9 +314,10 @@ func TestTailFollowsUntilItIsInterrupted(t *testing.T) {
 // TestShadowAndReplayPredictWhatThenHappens tries a change in both ways, makes it, and looks.
 func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 	t.Parallel()
-	next := strings.ReplaceAll(gate(`{deny: "@new:example.com"}`), "module: gate", "module: next")
-	old := gate(`{deny: "@evil:example.com"}`)
-	s := start(t, next+"    shadow: true\n"+old)
+	const timeout, budget = "    timeout: 30s\n", "budget: 50s\n"
+	next := strings.ReplaceAll(gate(`{deny: "@new:example.com"}`), "module: gate", "module: next") + timeout
+	old := gate(`{deny: "@evil:example.com"}`) + timeout
+	s := start(t, next+"    shadow: true\n"+old+budget)
 	users := []string{"@new:example.com", "@evil:example.com", "@alice:example.com"}
 	ask := func() (decided []string) {
 		for _, user := range users {
@@ -337,6 +338,11 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 	run(t, "modules", "--url", s.url).wants(t, 0, []string{"ready, in shadow"}, nil)
 	run(t, "ask", "user_may_create_room", "--explain", "--url", s.url).wants(t, 0, []string{"no: it is in shadow"}, nil)
 
+	for late := time.Now().Add(patience); strings.Count(run(t, "tail", "--since", "1h", "--json", "--url", s.url).out, "\n") < 4; {
+		if time.Now().After(late) {
+			t.Fatal("there are no records of all asks, which come when the module in shadow has spoken")
+		}
+	}
 	shadow := run(t, "shadow", "next", "--url", s.url)
 	shadow.wants(t, 0, []string{"spam_checker.user_may_create_room", "was no opinion, would be refused by next"}, nil)
 	if strings.Count(shadow.out, "would be") != 1 {
@@ -348,7 +354,7 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 
 	same, text := run(t, "replay", "--since", "1h", "--config", s.file, "--url", s.url), base(t)
 	same.wants(t, 0, []string{"4 records: 0 differ, 0 unknown"}, nil)
-	counting, without := write(t, text+next+old), write(t, text+next+"    shadow: true\n")
+	counting, without := write(t, text+next+old+budget), write(t, text+next+"    shadow: true\n"+budget)
 	run(t, "replay", "--since", "1h", "--config", counting, "--url", s.url).
 		wants(t, 3, []string{"was no opinion, would be refused by next", "4 records: 1 differ"}, nil)
 	run(t, "replay", "--since", "1h", "--config", without, "--url", s.url).

@@ -122,8 +122,11 @@ func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (
 // arguments wants a number of arguments between least and most.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if err := cobra.RangeArgs(least, most)(c, args); err != nil {
-			return usagef("%w; see %s --help", err, c.CommandPath())
+		switch {
+		case len(args) < least:
+			return usagef("%s lacks an argument: %s; see %s --help", c.CommandPath(), c.UseLine(), c.CommandPath())
+		case len(args) > most:
+			return usagef("%s does not take %q: %s; see %s --help", c.CommandPath(), args[most], c.UseLine(), c.CommandPath())
 		}
 		return nil
 	}

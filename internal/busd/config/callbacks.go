@@ -79,7 +79,7 @@ func hedge(d *subjects.Declaration, timeout func() time.Duration) func(*time.Dur
 			of.read(v)
 			v.finally(func() {
 				if *dst > 0 && *dst >= timeout() {
-					v.fail("must be less than the timeout, which is %s", showTime(timeout()))
+					v.fail("must be less than the timeout, which is %s", ShowTime(timeout()))
 				}
 			})
 		}

@@ -204,11 +204,11 @@ func duration(dst *time.Duration, usual time.Duration) slot {
 				v.fail("must be more than 0, not %s", quote(v.node.Value))
 				return
 			case d < usual:
-				v.warn("%s is very short%s", showTime(d), v.unitless())
+				v.warn("%s is very short%s", ShowTime(d), v.unitless())
 			}
 			*dst = d
 		},
-		show: func() string { return showTime(*dst) },
+		show: func() string { return ShowTime(*dst) },
 	}
 }
 
@@ -222,7 +222,7 @@ func answerable(dst *time.Duration) slot {
 		of.read(v)
 		if *dst > answerTime {
 			v.warn("%s is longer than NATS lets a module take: an answer after %s is refused there, and the question waits in vain (try %[2]s at most)",
-				showTime(*dst), showTime(answerTime))
+				ShowTime(*dst), ShowTime(answerTime))
 		}
 	}
 	return slot{read: read, show: of.show}
@@ -432,8 +432,8 @@ func showURLs(s string) string {
 	return showText(strings.Join(list, ","))
 }
 
-// showTime leaves out the zeros that Go writes after whole minutes and hours.
-func showTime(d time.Duration) string {
+// ShowTime is a duration as an operator writes it: without the zeros that Go writes after whole minutes and hours. It is empty for none.
+func ShowTime(d time.Duration) string {
 	if d == 0 {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/replay"
 	"github.com/modulebus/modulebus/internal/spans"
 )
@@ -112,7 +113,7 @@ func (r *Recorder) Find(ctx context.Context, id string) (_ decision.Record, foun
 func (r *Recorder) Kept() string {
 	text := fmt.Sprintf("busd keeps the last %d, in memory", maxRecords)
 	if c := r.journal.wanted(); c != nil {
-		text += fmt.Sprintf(", and those of the last %s in JetStream", c.Keep)
+		text += fmt.Sprintf(", and those of the last %s in JetStream", config.ShowTime(c.Keep))
 		if c.NoOpinion > 1 {
 			text += fmt.Sprintf(", but of those in which no module said anything one in %d", c.NoOpinion)
 		}
