@@ -50,7 +50,7 @@ func BenchmarkManyModulesConnect(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				r := h.start(b, dir)
-				<-r.said // It is open for modules, too.
+				r.announced(b) // It is open for modules, too.
 				logins := h.logins(b, dir)
 				before := heap()
 				b.StartTimer()
@@ -156,6 +156,16 @@ func (m *measured) answers(b *testing.B, url string) {
 		if time.Now().After(deadline) {
 			b.Fatal("busd does not answer: ", err)
 		}
+	}
+}
+
+// announced waits until busd says that it is up.
+func (m *measured) announced(b *testing.B) {
+	b.Helper()
+	select {
+	case <-m.said:
+	case err := <-m.done:
+		b.Fatal("busd has ended: ", err)
 	}
 }
 
