@@ -31,7 +31,7 @@ func rows() []row {
 		versus{what: by(1, "ask of ten modules that take 5 ms, against one such module"), bar: atMost(1.3), open: askTen},
 		versus{what: by(1, "ask of ten modules without an opinion, against ten bare requests at once"), bar: atMost(1.5), open: askFan(10)},
 		versus{what: "ask about 100 events at once, no opinion on any, against 100 asks", bar: atLeast(20), open: askBatch(false)},
-		versus{what: "ask about 100 events at once, a field for each, against 100 asks", bar: atLeast(20), open: askBatch(true)},
+		versus{what: "ask about 100 events at once, a field for each, against 100 asks", bar: atLeast(30), open: askBatch(true)},
 		versus{what: by(128, "ask with a roster of 1,000 modules, against a roster of one"), bar: atMost(1.1), open: askThousand(128)},
 		versus{what: by(1, "piece of news stored for a module, against telling the module"), bar: atMost(4), open: storeNews(1, false)},
 		versus{what: by(128, "piece of news stored for a module, against telling the module"), bar: atLeast(0.3), open: storeNews(128, false)},
@@ -44,8 +44,9 @@ func rows() []row {
 		versus{what: by(128, "ask whose record goes to JetStream, against one without a record"), bar: atMost(1.1), open: askObserved(128, inStream)},
 		versus{what: by(1, "ask beside a module in shadow, against one without"), bar: atMost(1.05), open: askShadowed(1)},
 		versus{what: by(8, "ask while a roster of 200 modules is reloaded, against while it stays"), bar: atMost(2), tail: 2, open: askReloaded(8)},
-		untraced{}, resident{},
+		untraced{},
 	)
+	all = append(all, residents()...)
 	all = append(all, hedging{})
 	for _, n := range []int{16, 128} {
 		what := by(n, "GET of a web resource, against httputil.ReverseProxy")
@@ -54,7 +55,7 @@ func rows() []row {
 	secured := by(16, "GET of a web resource over TLS to NATS, against httputil.ReverseProxy over TLS to the module")
 	all = append(all,
 		versus{what: "file of 8 MiB read by check_media_file_for_spam, against a file server over HTTP", bar: atLeast(1), open: readingMedia},
-		versus{what: secured, bar: atLeast(1), open: getSecured(16)},
+		versus{what: secured, bar: atLeast(1.3), open: getSecured(16)},
 		bulk{what: "response of 1 GiB of a web resource, against httputil.ReverseProxy"},
 		bulk{what: "request of 1 GiB to a web resource, against httputil.ReverseProxy", upload: true},
 		bulk{what: "response of 1 GiB of a web resource, NATS inside the gateway as in busd, against httputil.ReverseProxy", inside: true},

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -193,53 +190,4 @@ func (u untraced) measure(ctx context.Context, o options) (_ string, err error) 
 	ratio := 1 + each/(float64(whole.cpu)-each)
 	return fmt.Sprintf("| %s, against the rest of it | %.1f ns | %s CPU | %.3f | ≤ %.2f × CPU | %s |",
 		u.name(), each, span(whole.cpu), ratio, bar, verdict(ratio <= bar)), err
-}
-
-// resident is the row of what a busd with NATS inside has in memory that nobody asks.
-type resident struct{}
-
-func (resident) name() string { return "memory of a busd that nobody asks (VmRSS)" }
-
-func (r resident) measure(ctx context.Context, _ options) (_ string, err error) {
-	const mebibytes = 48
-	dir, err := os.MkdirTemp("", "bench-resident-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	busd, file := filepath.Join(dir, "busd"), filepath.Join(dir, "busd.yaml")
-	build := exec.CommandContext(ctx, "go", "build", "-o", busd, "./cmd/busd")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	text := "server_name: example.com\nstate_dir: " + dir + "/state\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules: []\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return "", err
-	}
-	used, err := idleMemory(ctx, busd, file)
-	return fmt.Sprintf("| %s | %.1f MiB | | | ≤ %d MiB | %s |", r.name(), used, mebibytes, verdict(used <= mebibytes)), err
-}
-
-const settled = 5 * time.Second // after which a busd that was started is idle
-
-// idleMemory is that of a busd some time after it has started, in MiB.
-func idleMemory(ctx context.Context, busd, file string) (used float64, err error) {
-	command := exec.CommandContext(ctx, busd, "serve", "--config", file)
-	if err := command.Start(); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, command.Process.Signal(os.Interrupt), command.Wait()) }()
-	time.Sleep(settled)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if kilobytes, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			_, err := fmt.Sscan(kilobytes, &used)
-			return used / 1024, err
-		}
-	}
-	return 0, errors.New("there is no VmRSS")
 }

@@ -118,40 +118,48 @@ func (r idle) measure(ctx context.Context, o options) (_ string, err error) {
 
 // each opens the streams, without HTTP in front: that costs what it costs.
 func (idle) each(ctx context.Context, gateway http.Handler, n int) (float64, error) {
+	before := memory()
+	leave, err := listen(ctx, gateway, idlePath, n)
+	defer leave()
+	return (memory() - before) / float64(n), err
+}
+
+// listen opens streams of a page, each of which has said something when it returns, until leave is called.
+func listen(ctx context.Context, gateway http.Handler, path string, n int) (leave func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	before := memory()
+	leave = func() { cancel(); running.Wait() }
 	began := make(chan struct{}, n)
 	for range n {
 		running.Go(func() {
 			defer func() { _ = recover() }() // It panics when the client leaves.
-			gateway.ServeHTTP(&listener{httptest.NewRecorder().Header(), began}, httptest.NewRequest(http.MethodGet, idlePath, nil).WithContext(ctx))
+			l := &listener{header: http.Header{}, began: func() { began <- struct{}{} }}
+			gateway.ServeHTTP(l, httptest.NewRequest(http.MethodGet, path, nil).WithContext(ctx))
 		})
 	}
 	for range n {
 		select {
 		case <-began:
 		case <-time.After(patience):
-			return 0, errors.New("not all streams began")
+			return leave, errors.New("not all streams began")
 		}
 	}
-	return (memory() - before) / float64(n), nil
+	return leave, nil
 }
 
 // listener is a client that says when it heard something.
 type listener struct {
 	header http.Header
-	began  chan<- struct{}
+	began  func()
+	once   sync.Once
 }
 
 func (l *listener) Header() http.Header { return l.header }
 func (l *listener) WriteHeader(int)     {}
 func (l *listener) Flush()              {}
 func (l *listener) Write(p []byte) (int, error) {
-	if strings.HasPrefix(string(p), "data") {
-		l.began <- struct{}{}
+	if strings.Contains(string(p), "data:") {
+		l.once.Do(l.began)
 	}
 	return len(p), nil
 }
