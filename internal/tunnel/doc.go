@@ -1,5 +1,5 @@
-// Package tunnel is the overview of how HTTP requests and responses are carried as message frames. A truncated message is
-// never mistaken for a complete one. It has no code; its rooms have:
+// Package tunnel is the overview of how HTTP requests and responses are carried as message frames. A truncated message
+// is never mistaken for a complete one. It has no code; the code is in these packages:
 //
 //   - [github.com/modulebus/modulebus/internal/tunnel/frame]: the frames and their bytes
 //   - [github.com/modulebus/modulebus/internal/tunnel/flow]: what both ends of a stream have, with credit and memory
@@ -9,11 +9,11 @@
 //   - [github.com/modulebus/modulebus/internal/tunnel/nearby]: how large bodies travel between processes of one machine
 //
 // The law: a client cannot tell a handler behind the tunnel from the same handler mounted directly, except that
-// hop-by-hop fields stay at the hop, X-Forwarded-* are set, and a response of up to 32 KiB states its Content-Length where
-// net/http would fall back to chunks.
+// hop-by-hop fields are not passed on, X-Forwarded-* are set, and a response of up to 32 KiB states its Content-Length
+// where net/http would use chunks.
 //
-// A small request is one frame, and so is a small response. Everything else is a stream: each side has said how much it
-// takes (credit), and each part of a body says where in the body it belongs.
+// A small request is one frame, and so is a small response. Everything else is a stream: each side says how much it
+// accepts (credit), and each part of a body says where in the body it belongs.
 //
 // # Order
 //
@@ -24,11 +24,11 @@
 //
 // A response is complete, or the client sees that it is not: an error instead of it, or a connection that breaks. Every
 // error made by the gateway rather than by the module carries [gateway.ErrorHeader], and a module cannot forge it: the
-// prefix [frame.ReservedPrefix] is stripped in both directions. Another worker is asked where that cannot do the work
-// twice, or does no harm.
+// prefix [frame.ReservedPrefix] is stripped in both directions. Another worker is asked only if the first has certainly
+// not begun, or if doing the work twice does no harm.
 //
 // # Memory
 //
-// What may be under way to a process is bounded for all streams together, whatever their number and however slow their
-// readers. A stream that is idle holds no buffer.
+// The bytes that may be under way to a process are bounded for all streams together, whatever their number and however
+// slow their readers. An idle stream holds no buffer.
 package tunnel

@@ -57,8 +57,8 @@ The exit status is 0 for any decision, a refusal and no opinion among them, and 
 	return c
 }
 
-// fullName takes a callback's name without its category, too. One with a category that is not known here may be known to
-// the busd that is asked.
+// fullName returns a callback's full name; the name may lack its category. A full name that is not known here is kept,
+// because the busd that is asked may know it.
 func fullName(name string) (string, error) {
 	if d, ok := subjects.Find(name); ok {
 		return d.FullName(), nil
@@ -79,7 +79,7 @@ func requestBody(args []string, stdin io.Reader) ([]byte, error) {
 	return []byte(args[0]), nil
 }
 
-// instead adds to what busd refused what can be written instead.
+// instead adds to busd's refusal what the operator can write instead.
 func instead(name string, err error) error {
 	no, ok := errors.AsType[*refusal](err)
 	d, found := subjects.Find(name)
@@ -94,7 +94,7 @@ func instead(name string, err error) error {
 	return fmt.Errorf("%w; %s has the fields %s: see busd callbacks %s", err, d.Name, strings.Join(names, ", "), d.Name)
 }
 
-// summarize says in a line what was decided.
+// summarize writes the decision in one line.
 func summarize(w io.Writer, decision []byte, took time.Duration) {
 	var d struct {
 		Answer    json.RawMessage `json:"answer"`
@@ -121,7 +121,7 @@ func summarize(w io.Writer, decision []byte, took time.Duration) {
 	fmt.Fprintf(w, "busd: %s, in %s\n", strings.Join(what, "; "), took.Round(10*time.Microsecond))
 }
 
-// completeCallbacks completes the names of callbacks, with and without category.
+// completeCallbacks completes the names of callbacks, with or without category.
 func completeCallbacks(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -34,7 +34,7 @@ type callbackJSON struct {
 	Request            []fieldJSON            `json:"request"`
 	Reply              []fieldJSON            `json:"reply"`
 	Types              map[string][]fieldJSON `json:"types,omitempty"` // of the fields, by name
-	order              []string               // of Types, as they are met
+	order              []string               // the names in Types, in order of first use
 }
 
 type fieldJSON struct {
@@ -115,7 +115,7 @@ func describe(d *subjects.Declaration) callbackJSON {
 	return c
 }
 
-// fields describes fields, and the types that they have.
+// fields describes fields, and adds their types to Types.
 func (c *callbackJSON) fields(all protoreflect.FieldDescriptors) []fieldJSON {
 	list := []fieldJSON{}
 	for i := range all.Len() {
@@ -129,7 +129,7 @@ func (c *callbackJSON) fields(all protoreflect.FieldDescriptors) []fieldJSON {
 	return list
 }
 
-// typed describes a message of ours, once.
+// typed adds a message of ours to Types, once.
 func (c *callbackJSON) typed(m protoreflect.MessageDescriptor) {
 	if m == nil || strings.HasPrefix(string(m.FullName()), "google.") {
 		return
@@ -139,13 +139,13 @@ func (c *callbackJSON) typed(m protoreflect.MessageDescriptor) {
 		return
 	}
 	c.order = append(c.order, name)
-	c.Types[name] = nil // Of a type that has itself in it, this is enough.
+	c.Types[name] = nil // This ends the recursion of a type that contains itself.
 	c.Types[name] = c.fields(m.Fields())
 }
 
 var rpc = regexp.MustCompile(`((?:[ \t]*//.*\n)+)[ \t]*rpc ([A-Za-z0-9]+)\(`)
 
-// comments are what the declarations say of each callback, by its name without underscores.
+// comments are the declarations' comments, by a callback's name without underscores.
 var comments = func() map[string]string {
 	found := map[string]string{}
 	files, _ := fs.Glob(schemas.Files, "callbacks/v1/*.proto") // The pattern is good.
@@ -158,7 +158,7 @@ var comments = func() map[string]string {
 	return found
 }()
 
-// comment returns what the declaration says of the callback: when it is asked, and what answers mean.
+// comment returns the callback's comment in its declaration: when it is asked, and what answers mean.
 func comment(d *subjects.Declaration) string {
 	var lines []string
 	for line := range strings.Lines(comments[strings.ReplaceAll(d.Name, "_", "")]) {
@@ -187,7 +187,7 @@ func (c callbackJSON) policy() string {
 	return fmt.Sprintf("%s (federated: %s)", c.OnFailure, c.OnFailureFederated)
 }
 
-// delivery is how an operator has news of the callback delivered at least once.
+// delivery says how an operator has the callback's news delivered at least once.
 func (c callbackJSON) delivery() string {
 	if c.AtLeastOnce {
 		return "of a module holds for it"

@@ -79,7 +79,7 @@ func (k *check) run(ctx context.Context, out, warnings io.Writer) error {
 	return conf.Describe(out)
 }
 
-// judge has the modules that busd would run judge their configuration.
+// judge makes the modules that busd would run judge their configuration.
 func judge(ctx context.Context, conf *config.Config, warnings io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, judgeTime)
 	defer cancel()

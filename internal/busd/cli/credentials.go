@@ -52,7 +52,7 @@ Keep the file from others: whoever reads it is that module.
 	return c
 }
 
-// chosen is whose credentials are wanted.
+// chosen returns the user whose credentials are wanted.
 func chosen(conf *config.Config, args []string, homeserver, admin bool) (identity.User, error) {
 	switch {
 	case homeserver && !admin && len(args) == 0:
@@ -79,7 +79,7 @@ func credentials(conf *config.Config, u identity.User, rotate bool) ([]byte, err
 	return keys.Credentials(u)
 }
 
-// openKeys opens those of the busd that has the configuration, or makes them for it.
+// openKeys opens the keys of the busd with this configuration, or makes them.
 func openKeys(conf *config.Config) (*identity.Keys, error) {
 	if conf.StateDir == "" {
 		return nil, usagef("there is no folder with keys: set state_dir in the configuration")

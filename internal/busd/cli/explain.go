@@ -51,10 +51,10 @@ The exit status is 1 when there is no such record, or no more.`,
 	return c
 }
 
-// shadowTime is how long a record may take to come, after the answer: modules in shadow are waited for by nobody else.
+// shadowTime is how long after its answer an ask's record may take to appear: it waits for the modules in shadow.
 const shadowTime = 10 * time.Second
 
-// explainAsked explains the decision of an ask. Its record comes when the modules in shadow, if any, have said something.
+// explainAsked explains the decision of an ask. Its record appears when the modules in shadow, if any, have answered.
 func (r *remote) explainAsked(ctx context.Context, w io.Writer, answer []byte) error {
 	var asked struct {
 		ID string `json:"decision_id"`
@@ -69,7 +69,7 @@ func (r *remote) explainAsked(ctx context.Context, w io.Writer, answer []byte) e
 	return printRecord(w, record)
 }
 
-// recordOf returns the record of an ask that is over, and waits so long for it.
+// recordOf returns the record of an ask that is over. It waits for the record, at most for most.
 func (r *remote) recordOf(ctx context.Context, id string, most time.Duration) (*decision.Record, error) {
 	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()

@@ -67,7 +67,7 @@ func (i *imports) command() string {
 	return filepath.Join(filepath.Dir(i.python), moduleCommand)
 }
 
-// look reads the modules. Without a Python that was asked for, each is one that could not be read.
+// look reads the modules' sources. Without a Python, every module counts as one that could not be read.
 func (i *imports) look(ctx context.Context, modules []synapse.Entry, warnings io.Writer) ([]synapse.Survey, error) {
 	classes := make([]string, len(modules))
 	surveys := make([]synapse.Survey, len(modules))

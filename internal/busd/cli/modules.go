@@ -58,7 +58,7 @@ func parseModules(raw []byte) (list operatordoor.ModuleList, err error) {
 	return list, nil
 }
 
-// warnOfConfig tells whether what runs is not what the file says.
+// warnOfConfig warns if the running configuration is not the file's.
 func warnOfConfig(w io.Writer, s operatordoor.ConfigStatus) {
 	if s.Error != "" {
 		fmt.Fprintf(w, "busd: the configuration file is not good, so the one of %s holds:\n%s\n", s.TakenAt.Format(time.DateTime), s.Error)
@@ -79,7 +79,7 @@ func printModules(w io.Writer, list []operatordoor.ModuleStatus, now time.Time) 
 	return t.Flush()
 }
 
-// backlog is how much news waits for the module, and for how long.
+// backlog says how much news waits for the module, and for how long.
 func backlog(n *roster.News, now time.Time) string {
 	switch {
 	case n == nil:
@@ -90,7 +90,7 @@ func backlog(n *roster.News, now time.Time) string {
 	return fmt.Sprintf("%d, oldest %s", n.Waiting, ago(now, n.Oldest))
 }
 
-// state is the module's, and what is known of it beyond that in a word.
+// state is the module's state, with a word for what else is known.
 func state(m operatordoor.ModuleStatus) string {
 	switch {
 	case m.Shadow:
@@ -133,7 +133,7 @@ func printWorkers(w io.Writer, list []operatordoor.ModuleStatus, now time.Time) 
 	return t.Flush()
 }
 
-// processColumns are those of a process that busd runs, or of a worker that somebody else does.
+// processColumns are the columns of a process that busd runs; nil is a worker that busd does not run.
 func processColumns(p *operatordoor.Process, now time.Time) string {
 	if p == nil {
 		return "-\t-\t-\t-"
@@ -148,7 +148,7 @@ func processColumns(p *operatordoor.Process, now time.Time) string {
 	return fmt.Sprintf("%s\t%s\t%d\t%s", pid, ago(now, p.StartedAt), p.Restarts, last)
 }
 
-// ago is how long something has been so, in one unit or two.
+// ago is the time since a moment, in one or two units.
 func ago(now, since time.Time) string {
 	d := now.Sub(since)
 	switch {
@@ -171,7 +171,7 @@ func dash(s string) string {
 	return s
 }
 
-// completeModules completes modules: those of the busd that runs, else those of the configuration.
+// completeModules completes the names of modules: those of the running busd, or else those in the configuration.
 func (r *remote) completeModules(c *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

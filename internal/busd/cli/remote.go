@@ -20,13 +20,13 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// maxAnswer is the bytes that a command reads of an answer of busd. Beyond: the command fails.
+// maxAnswer is how many bytes of busd's answer a command reads. Beyond: the command fails.
 const maxAnswer = 64 << 20
 
 // remote is a running busd, and how to ask it.
 type remote struct {
 	url, tokenFile, config string
-	cert                   string // file with the one certificate to trust; empty for what the system trusts
+	cert                   string // file with the one certificate to trust; empty for the system's authorities
 	scope                  string // of the token that the command needs; empty if it needs none
 	timeout                time.Duration
 }
@@ -38,7 +38,7 @@ func (r *remote) flags(c *cobra.Command) {
 	configFlag(c, &r.config, "")
 }
 
-// resolve fills in what the configuration says, if one is named, and what was not said.
+// resolve fills in the fields that no flag has set, from the configuration if one is named, or with defaults.
 func (r *remote) resolve() error {
 	if r.config != "" && r.url == "" {
 		if err := r.fromConfig(); err != nil {
@@ -80,7 +80,7 @@ func (r *remote) fromConfig() error {
 	return nil
 }
 
-// refusal is what busd answered instead of 200.
+// refusal is an answer of busd with another status than 200.
 type refusal struct {
 	Status  int    `json:"-"`
 	Errcode string `json:"errcode"`
@@ -96,7 +96,7 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("%d %s: %s", r.Status, http.StatusText(r.Status), bytes.TrimSpace(r.raw))
 }
 
-// do returns the body of a 200, and else an error with what the body says: a *[refusal].
+// do returns the body of a response of status 200. For any other status, the error is a *[refusal].
 func (r *remote) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
@@ -108,7 +108,7 @@ func (r *remote) do(ctx context.Context, method, path string, body []byte) ([]by
 	return readAnswer(rsp)
 }
 
-// request returns a response that is a 200, and else an error with what the body says: a *[refusal].
+// request returns a response of status 200. For any other status, the error is a *[refusal].
 func (r *remote) request(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	if err := r.resolve(); err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 		return nil, err
 	}
 	no := &refusal{Status: rsp.StatusCode, raw: out}
-	_ = json.Unmarshal(out, no) // What is no JSON is shown as it is.
+	_ = json.Unmarshal(out, no) // A body that is no JSON is shown unchanged.
 	return nil, no
 }
 

@@ -33,22 +33,22 @@ type replaying struct {
 	out     io.Writer
 	seen    map[string]bool // modules
 	sums    sums
-	wait    time.Duration // for the record of what was asked again
-	missed  int           // records of what was asked again that could not be read
+	wait    time.Duration // how long to wait for the record of an ask of this run
+	missed  int           // asks of this run whose records could not be read
 	unknown tally
-	secrets tally           // of callbacks that were asked without them
+	secrets tally           // callbacks that were asked without the secrets of their requests
 	own     map[string]bool // records of asks of this run that it has not read yet
 }
 
-// sums are how many records there were.
+// sums counts records by result.
 type sums struct {
 	Records   int `json:"records"`
 	Differ    int `json:"differ"`
-	Unknown   int `json:"unknown"`   // what they would need is not in the record
+	Unknown   int `json:"unknown"`   // the record lacks what the decision needs
 	Undecided int `json:"undecided"` // modules did not decide them
 }
 
-// difference is what a record became.
+// difference is a record whose decision has changed.
 type difference struct {
 	ID       string         `json:"id"`
 	Callback string         `json:"callback"`
@@ -82,13 +82,13 @@ The exit status is 3 when a decision differs.`,
 	return c
 }
 
-// errDiffers is not said, because the output says it.
+// errDiffers is not printed, because the output says it.
 var errDiffers = errors.New("decisions differ")
 
 func (r *replaying) run(ctx context.Context, out, complain io.Writer) (err error) {
 	r.out, r.seen, r.unknown, r.secrets = out, map[string]bool{}, tally{}, tally{}
 	if r.ask {
-		r.scope = config.ScopeAdmin // It asks and it reads.
+		r.scope = config.ScopeAdmin // It asks and reads.
 	} else if r.config, err = readConfig(r.remote.file()); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (r *replaying) run(ctx context.Context, out, complain io.Writer) (err error
 	return r.sum(complain)
 }
 
-// each has every record decided again.
+// each decides every record again.
 func (r *replaying) each(ctx context.Context, complain io.Writer) error {
 	again := func(record *decision.Record, _ []byte) error { return r.again(ctx, record) }
 	r.own = map[string]bool{}
@@ -139,7 +139,7 @@ func readRecords(file string, each func(*decision.Record, []byte) error) error {
 
 // again decides one record again.
 func (r *replaying) again(ctx context.Context, record *decision.Record) error {
-	if r.own[record.ID] { // Else it would never end.
+	if r.own[record.ID] { // Otherwise the run would never end.
 		delete(r.own, record.ID)
 		return nil
 	}
@@ -182,7 +182,7 @@ func (r *replaying) printJSON(v any) error {
 	return printLine(r.out, string(line))
 }
 
-// inWords is a verdict for people.
+// inWords describes a verdict to people.
 func inWords(v *replay.Verdict) string {
 	text := strings.ReplaceAll(v.Outcome, "_", " ")
 	switch {
@@ -196,7 +196,7 @@ func inWords(v *replay.Verdict) string {
 	return text
 }
 
-// sum says how many there were, and of what nothing could be said.
+// sum writes the sums, and what could not be decided again.
 func (r *replaying) sum(complain io.Writer) error {
 	if r.sums.Records == 0 {
 		fmt.Fprintln(complain, "busd: there are no such records, so nothing was decided again")
@@ -221,7 +221,7 @@ func (r *replaying) sum(complain io.Writer) error {
 	return err
 }
 
-// shadowQuery has all records of asks in which the module has a part.
+// shadowQuery selects all records that name the module.
 func shadowQuery(module, since string) url.Values {
 	return url.Values{"module": {module}, "since": {since}, "follow": {"false"}}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// verdict decides one record again: from what it has, or by asking.
+// verdict decides one record again: from the record itself, or by asking busd.
 func (r *replaying) verdict(ctx context.Context, record *decision.Record) (replay.Verdict, error) {
 	if !r.ask {
 		return replay.Under(record, r.config), nil
@@ -39,7 +39,7 @@ func (r *replaying) verdict(ctx context.Context, record *decision.Record) (repla
 	return r.askAgain(ctx, record)
 }
 
-// askAgain asks a recorded request of busd, whose record of it says what came of it.
+// askAgain sends a recorded request to busd again, and reads the result from the record of the new ask.
 func (r *replaying) askAgain(ctx context.Context, record *decision.Record) (v replay.Verdict, err error) {
 	out, err := r.do(ctx, http.MethodPost, "/_modulebus/v1/ask/"+strings.Replace(record.Callback, ".", "/", 1), record.Request)
 	if no, ok := errors.AsType[*refusal](err); ok {
@@ -78,13 +78,13 @@ func (r *replaying) askAgain(ctx context.Context, record *decision.Record) (v re
 
 const missed = "the record of what was asked again did not come, or was gone before it was read: too much else is asked of that busd"
 
-// patience is how long a record of what was asked again is waited for. Where many do not come, none is waited for long.
+// patience is how long to wait for the record of an ask of this run. It shrinks with each record that does not appear.
 func (r *replaying) patience() time.Duration { return max(r.wait>>r.missed, pollRecord) }
 
-// tally counts what is said of records.
+// tally counts texts.
 type tally map[string]int
 
-// maxTold is how many different texts are told. Beyond: they are counted together.
+// maxTold is how many different texts are printed. Beyond: they are counted together.
 const maxTold = 20
 
 func (t tally) add(text string) {
@@ -94,7 +94,7 @@ func (t tally) add(text string) {
 	t[text]++
 }
 
-// tell has a line for each text, the most frequent first.
+// tell writes a line for each text, the most frequent first.
 func (t tally) tell(w io.Writer, what string) {
 	byCount := func(a, b string) int { return cmp.Or(t[b]-t[a], strings.Compare(a, b)) }
 	for _, text := range slices.SortedFunc(maps.Keys(t), byCount) {

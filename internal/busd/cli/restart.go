@@ -17,7 +17,7 @@ const (
 	// restartTimeout is how long `busd restart` waits by default: a module with many workers takes a while.
 	restartTimeout = 10 * time.Minute
 
-	// stopTime is how long it waits beyond that: busd answers when the last worker that it stopped is gone.
+	// stopTime is how much longer the command waits: busd answers when the last worker that it stopped is gone.
 	stopTime = 20 * time.Second
 )
 

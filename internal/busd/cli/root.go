@@ -1,4 +1,4 @@
-// Package cli is the busd command: a file for each of its commands, this one for what they share, and remote.go for those
+// Package cli is the busd command. Each command has a file; root.go has what they share, and remote.go what those share
 // that ask a running busd.
 package cli
 
@@ -26,22 +26,22 @@ const (
 	exitIncorrect = 4 // of busd verify
 )
 
-// usageError is what the operator has to write differently.
+// usageError is an error in the command line or in a file that the operator wrote.
 type usageError struct{ error }
 
-// Unwrap returns what is behind it.
+// Unwrap returns the cause.
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Streams are where a command reads and writes.
+// Streams are a command's input and outputs.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
 }
 
-// Execute runs the command that args say, until it is done or ctx ends, and returns its exit status. stdout carries
-// answers only; errors and logs go to stderr. Each flag is also an environment variable, BUSD_ and its name.
+// Execute runs the command in args until it is done or ctx ends, and returns its exit status. Only answers go to
+// stdout; errors and logs go to stderr. Each flag is also an environment variable: BUSD_ and its name.
 func Execute(ctx context.Context, args []string, s Streams) int {
 	root := newRoot(s) //nolint:contextcheck // Commands get ctx when they run.
 	root.SetArgs(args)
@@ -62,7 +62,8 @@ func Execute(ctx context.Context, args []string, s Streams) int {
 	return exitFailed
 }
 
-// complaint is the error as it is printed. Mistakes in a file begin with the file, for editors to find.
+// complaint is the text that is printed for an error. A mistake in a file begins with the file's name and position, so
+// that editors find it.
 func complaint(err error) string {
 	if problems, ok := errors.AsType[config.Errors](err); ok {
 		return problems.Error()
@@ -70,7 +71,7 @@ func complaint(err error) string {
 	return "busd: " + err.Error()
 }
 
-// Command is the whole of busd's commands, for what is made from them: man pages and completions.
+// Command returns busd's command tree, from which man pages and completions are made.
 func Command() *cobra.Command { return newRoot(Streams{}) }
 
 func newRoot(s Streams) *cobra.Command {
@@ -80,7 +81,7 @@ func newRoot(s Streams) *cobra.Command {
 		Long: `Out-of-process modules for Matrix homeservers, over NATS.
 
 Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url is BUSD_URL.`,
-		Version:           "set", // The template below says it.
+		Version:           "set", // The template below prints the version.
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		Args:              known,
@@ -98,7 +99,7 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	return root
 }
 
-// known wants no arguments that are not commands.
+// known refuses arguments that are not commands.
 func known(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -119,7 +120,7 @@ func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (
 	return err
 }
 
-// arguments wants a number of arguments between least and most.
+// arguments demands a number of arguments between least and most.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
@@ -151,8 +152,8 @@ func readConfig(file string) (*config.Config, error) {
 	return c, nil
 }
 
-// words completes a flag with those words.
+// words completes a flag with the given words.
 func words(c *cobra.Command, flag string, words ...string) {
-	// It fails for flags that there are not.
+	// It fails only for flags that do not exist.
 	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }

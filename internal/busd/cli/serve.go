@@ -76,8 +76,8 @@ func serve(ctx context.Context, file string, conf *config.Config, log zerolog.Lo
 // lastSpansTime is how long a collector may take for the last spans. Beyond: they are lost.
 const lastSpansTime = 2 * time.Second
 
-// openTraces has spans sent as the variables OTEL_… say; tracing is nil where they ask for none. What is wrong with them is logged, and
-// costs nobody anything but spans.
+// openTraces begins to send spans as the variables OTEL_… say. tracing is nil if they ask for none. Errors in the
+// variables are logged, and cost only spans.
 func openTraces(ctx context.Context, log zerolog.Logger) (tracing trace.TracerProvider, closeTraces func()) {
 	seldom := log.Sample(&zerolog.BurstSampler{Burst: 1, Period: time.Minute})
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { seldom.Warn().Err(err).Msg("spans are lost") }))
@@ -91,14 +91,15 @@ func openTraces(ctx context.Context, log zerolog.Logger) (tracing trace.TracerPr
 	return sdk, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), lastSpansTime)
 		defer cancel()
-		_ = sdk.Shutdown(ctx) // The error handler hears of it.
+		_ = sdk.Shutdown(ctx) // OpenTelemetry's error handler reports it.
 	}
 }
 
-// breath is how long after a first SIGTERM a second one says the same: supervisors signal a process and then its group.
+// breath is how long after a first SIGTERM a second one is ignored: supervisors signal a process and then its group.
 const breath = 500 * time.Millisecond
 
-// untilSignal is ctx that SIGTERM or SIGINT ends. A second one has its usual effect, unless it is the same wish.
+// untilSignal returns a context that SIGTERM or SIGINT ends. A second signal has its usual effect, unless it is a
+// SIGTERM within breath of the first.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, done := make(chan os.Signal, 8), make(chan struct{})

@@ -15,15 +15,15 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/replay"
 )
 
-// shadowSums are what a module in shadow would have changed of one callback.
+// shadowSums counts what a module in shadow would have changed for one callback.
 type shadowSums struct {
 	Callback string                `json:"callback"`
 	Asks     int                   `json:"asks"`
-	Failed   int                   `json:"failed"`  // times that the module did
-	Unknown  int                   `json:"unknown"` // what would have come of it cannot be told
+	Failed   int                   `json:"failed"`  // how often the module failed
+	Unknown  int                   `json:"unknown"` // asks whose result with the module is not known
 	Differ   []difference          `json:"differ"`
-	Added    decision.Milliseconds `json:"added_ms"`     // to an ask, on average
-	AddedMax decision.Milliseconds `json:"added_max_ms"` // to one
+	Added    decision.Milliseconds `json:"added_ms"`     // how much longer an ask would take, on average
+	AddedMax decision.Milliseconds `json:"added_max_ms"` // at most
 
 	added decision.Milliseconds
 }
@@ -68,7 +68,7 @@ callback, and how much longer asks would have taken.`,
 	return c
 }
 
-// addShadow takes in one record.
+// addShadow adds one record to the sums.
 func addShadow(all map[string]*shadowSums, r *decision.Record, module string) {
 	m := r.Find(module)
 	if m == nil || !m.Shadow || !replay.Decided(r) {
@@ -93,7 +93,7 @@ func addShadow(all map[string]*shadowSums, r *decision.Record, module string) {
 	s.AddedMax = max(s.AddedMax, added)
 }
 
-// maxShown is how many decisions of a callback are shown that differ. Beyond: --json has them.
+// maxShown is how many differing decisions of a callback are shown. Beyond: --json has them.
 const maxShown = 20
 
 func printShadow(w io.Writer, list []*shadowSums) error {

@@ -20,7 +20,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 )
 
-// query is which records a command wants.
+// query selects the records that a command reads.
 type query struct {
 	since, module, callback string
 	refused, failed         bool
@@ -123,11 +123,11 @@ type event struct {
 // maxEvent is the bytes of one event that is read. Beyond: the command fails.
 const maxEvent = 1 << 20
 
-// errCut says that a stream ended which should go on.
+// errCut is the error of a stream that ended although it should go on.
 var errCut = errors.New("busd has ended the stream")
 
-// records has each record that the query wants handed on, in the order in which they were made, until there are no more
-// or ctx ends. Records that were lost are told of.
+// records calls each with every record that the query selects, in the order in which they were made, until there are no
+// more or ctx ends. It writes to complain how many records were lost.
 func (r *remote) records(ctx context.Context, v url.Values, complain io.Writer, each func(*decision.Record, []byte) error) error {
 	body, err := r.open(ctx, "/_modulebus/v1/decisions/stream?"+v.Encode())
 	if err != nil {
@@ -157,7 +157,7 @@ func (r *remote) records(ctx context.Context, v url.Values, complain io.Writer, 
 	})
 	switch {
 	case ctx.Err() != nil:
-		return nil // Whoever read has seen enough.
+		return nil // The reader of the output has closed it.
 	case err == nil && v.Get("follow") != "false":
 		return errCut
 	}
@@ -187,7 +187,7 @@ func events(body io.Reader, each func(event) error) error {
 	return lines.Err()
 }
 
-// open returns the body of a 200 that may take as long as it likes.
+// open returns the body of a response of status 200, without a time limit for reading it.
 func (r *remote) open(ctx context.Context, path string) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(r.timeout, cancel)

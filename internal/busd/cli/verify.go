@@ -12,7 +12,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/verify"
 )
 
-// errIncorrect says that a module breaks a rule. The report has said which.
+// errIncorrect is the error of a module that breaks a rule; the report says which.
 var errIncorrect = errors.New("the module breaks a rule")
 
 type verification struct {

@@ -16,17 +16,18 @@ import (
 
 const (
 	lookEvery = 250 * time.Millisecond // between looks at the file
-	stillness = 3 * time.Second        // that a changed file stays as it is before it counts: it may be half written
+	stillness = 3 * time.Second        // how long a changed file must stay the same before it counts: it may be half written
 )
 
-// watcher decides when what a file holds is to be taken over.
+// watcher decides when a changed file is to be applied.
 type watcher struct {
-	taken []byte    // what was taken over last, good or bad
+	taken []byte    // the content that counted last, valid or not
 	seen  []byte    // what it held at the last look
 	since time.Time // when it was first seen to hold that
 }
 
-// settled reports whether data, which the file holds now, has changed and stays as it is. Then it counts as taken over.
+// settled reports whether data, the file's present content, has changed and then stayed the same for long enough. If
+// so, it is remembered as the content that counts.
 func (w *watcher) settled(now time.Time, data []byte) bool {
 	if !bytes.Equal(data, w.seen) {
 		w.seen, w.since = data, now
@@ -39,8 +40,8 @@ func (w *watcher) settled(now time.Time, data []byte) bool {
 	return true
 }
 
-// watch brings a configuration when the file was changed and has settled, and at once when SIGHUP came. The second channel
-// is closed when the watch has ended, with ctx.
+// watch returns a channel that gets a configuration when the file has changed and settled, and at once after SIGHUP.
+// The second channel is closed when the watch has ended, with ctx.
 func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Reload, <-chan struct{}) {
 	out, done := make(chan busd.Reload), make(chan struct{})
 	hangup := make(chan os.Signal, 1)
@@ -74,7 +75,7 @@ func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Re
 	return out, done
 }
 
-// offer gives on what data says, or what is wrong with it.
+// offer sends the configuration in data, or what is wrong with it.
 func offer(ctx context.Context, file string, data []byte, out chan<- busd.Reload) {
 	c, err := config.Parse(file, data)
 	select {

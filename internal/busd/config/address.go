@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 )
 
-// Checks of text: each says what is wrong, or nothing. URLs are not repeated, as they may hold passwords.
+// Checks of text: each returns what is wrong; empty if nothing is. They do not repeat URLs, which may hold passwords.
 
 var dnsName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9.])?$`)
 
@@ -44,7 +44,7 @@ func loopback(listen string) bool {
 	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
-// serverGrammar is a server name's, but for what is inside the brackets of an IPv6 address.
+// serverGrammar is the grammar of a server name, except for the inside of the brackets of an IPv6 address.
 var serverGrammar = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+|\[([0-9A-Fa-f:.]{2,45})\])(?::[0-9]{1,5})?$`)
 
 // serverName checks a server name by the grammar in the appendices of the Matrix specification.
@@ -74,7 +74,7 @@ func httpURL(s string) string {
 	return ""
 }
 
-// antispamURL checks what callbacks' names are appended to.
+// antispamURL checks the URL to which callbacks' names are appended.
 func antispamURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
@@ -105,7 +105,7 @@ func network(s string) string {
 	return ""
 }
 
-// parseNetwork takes an address for the network that has it alone.
+// parseNetwork reads a network. An address is a network of one.
 func parseNetwork(s string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(s); err == nil {
 		return addr.Unmap().Prefix(addr.Unmap().BitLen())

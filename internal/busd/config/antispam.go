@@ -8,7 +8,7 @@ import (
 	"github.com/modulebus/modulebus/internal/antispam"
 )
 
-// antispamServer is the server that is a module.
+// antispamServer is the key for an antispam server that is the module.
 func antispamServer(m *Module) slot {
 	a := &m.Antispam
 	keys := []key{
@@ -57,7 +57,8 @@ func (a *Antispam) check(v value, found object) {
 	}
 }
 
-// checkAntispam has an entry be about a server or about a program, and has what the server is asked wanted from the start.
+// checkAntispam makes sure that an entry is about a server or about a program, not both. It names the callbacks that
+// the server is asked, so that they are wanted from the start.
 func (m *Module) checkAntispam(found object) {
 	if !found.has("antispam") {
 		return
@@ -91,7 +92,7 @@ func (m *Module) AntispamWorkers() int {
 	return 1
 }
 
-// want has a callback named that the entry says nothing else of.
+// want names a callback for which the entry has no settings.
 func (m *Module) want(callback string) {
 	if m.Callbacks == nil {
 		m.Callbacks = map[string]Override{}

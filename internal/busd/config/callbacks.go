@@ -9,7 +9,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// callbacks is what differs from the module for single callbacks.
+// callbacks is the key for settings of single callbacks.
 func callbacks(m *Module) slot {
 	return slot{
 		read: func(v value) {
@@ -34,7 +34,7 @@ func callbacks(m *Module) slot {
 	}
 }
 
-// eachCallback reads a mapping whose keys are callbacks. Both the callback and its value are read's.
+// eachCallback reads a mapping whose keys are callbacks, and calls read with each callback and its value.
 func (v value) eachCallback(read func(*subjects.Declaration, value)) {
 	given := map[*subjects.Declaration]bool{}
 	for _, p := range v.mapping() {
@@ -58,7 +58,7 @@ func callbackNames() (names []string) {
 	return names
 }
 
-// scope says what is wrong with a scope of the Module API.
+// scope returns what is wrong with a scope of the Module API; empty if nothing is.
 func scope(name string) string {
 	known := subjects.Scopes()
 	if slices.Contains(known, name) {
@@ -67,7 +67,8 @@ func scope(name string) string {
 	return quote(name) + " is no scope of the Module API (" + DidYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
 }
 
-// hedge is the time after which a second worker is asked, of the callback or, if it is nil, of a whole module. 0 is off.
+// hedge is the key for the time after which a second worker is asked: of the callback or, if d is nil, of a whole
+// module. 0 is off.
 func hedge(d *subjects.Declaration, timeout func() time.Duration) func(*time.Duration) slot {
 	return func(dst *time.Duration) slot {
 		of := duration(dst, 0)
@@ -87,7 +88,8 @@ func hedge(d *subjects.Declaration, timeout func() time.Duration) func(*time.Dur
 	}
 }
 
-// breaker is when the module is left alone: off, or a mapping whose keys are those of [DefaultBreaker] where they are not given.
+// breaker is the key for when the module is not asked for a while: off, or a mapping, in which missing keys mean those
+// of [DefaultBreaker].
 func breaker(dst *Breaker) slot {
 	keys := []key{
 		{"failures", "", "", count(&dst.Failures)},
@@ -106,10 +108,10 @@ func breaker(dst *Breaker) slot {
 	})
 }
 
-// evaluations are how the modules of a callback are asked. The first is the default.
+// evaluations are the ways in which the modules of a callback can be asked. The first is the default.
 var evaluations = []string{"speculative", "sequential"}
 
-// evaluate is what is evaluated sequentially: one word for everything, or a word by callback.
+// evaluate is the key for what is evaluated sequentially: one word for all callbacks, or a word for each.
 func evaluate(dst *[]string) slot {
 	return slot{
 		read: func(v value) {
@@ -141,7 +143,7 @@ func (v value) sequential() bool {
 	return how == evaluations[1]
 }
 
-// oneOf says what is wrong with a word that is none of those.
+// oneOf returns a check that refuses any other word than the given ones.
 func oneOf(words []string) func(string) string {
 	return func(s string) string {
 		if slices.Contains(words, s) {
@@ -161,7 +163,7 @@ func showEvaluate(sequential []string) string {
 	return "{" + strings.Join(sequential, ": sequential, ") + ": sequential}"
 }
 
-// policyOf is on_failure of the callback, or of a whole module if d is nil.
+// policyOf is the key on_failure, of the callback or, if d is nil, of a whole module.
 func policyOf(d *subjects.Declaration) func(*Policy) slot {
 	return func(p *Policy) slot {
 		keys := []key{

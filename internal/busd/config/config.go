@@ -8,14 +8,14 @@
 //
 // # Failure
 //
-// Reading is strict, and complete: each mistake of a file is one [Problem] with its line, its column and its path inside
-// the file, and [Errors] holds all of them. Only text that is not YAML at all ends at its first mistake. What stands in
-// the config of a module may be secret: no Problem and no description quotes it.
+// Reading is strict, and complete: each mistake of a file is one [Problem] with its line, its column and its path
+// inside the file, and [Errors] holds all of them. Only for text that is not YAML at all, reading ends at the first
+// mistake. The config of a module may be secret: no Problem and no description quotes it.
 //
 // # YAML
 //
-// Anchors, aliases and merge keys work. A key without a value counts as absent. A file is one document of at most 1 MiB,
-// and aliases may not blow it up to more than four times that.
+// Anchors, aliases and merge keys work. A key without a value counts as absent. A file is one document of at most 1
+// MiB; with its aliases followed, it may have at most four times that.
 //
 // A module's config is passed on as JSON. It means what it means to Synapse: plain yes, no, on and off are booleans.
 // Dates are passed on as they are written.
@@ -37,7 +37,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// What holds where the file says nothing.
+// Defaults.
 const (
 	DefaultNATSListen = "127.0.0.1:4222"
 	DefaultHTTPListen = "127.0.0.1:8010"
@@ -48,10 +48,10 @@ const (
 	DefaultDeliverFor = 7 * day
 )
 
-// Never is a timeout that does not come.
+// Never is a timeout that is off.
 const Never time.Duration = -1
 
-// DefaultWeb holds where the file says nothing.
+// DefaultWeb are the defaults of [Web].
 var DefaultWeb = Web{
 	AcceptTimeout: 2 * time.Second, ResponseTimeout: 90 * time.Second, IdleTimeout: Never, StallTimeout: time.Minute, TotalTimeout: Never,
 }
@@ -59,20 +59,20 @@ var DefaultWeb = Web{
 // DefaultBreaker holds where the file says nothing.
 var DefaultBreaker = Breaker{Failures: wire.DefaultBreakerFailures, Open: wire.DefaultBreakerOpen}
 
-// DefaultDecisions hold where the file says nothing.
+// DefaultDecisions are the defaults of [Decisions], if the file has decisions.
 var DefaultDecisions = Decisions{Keep: 24 * time.Hour, MaxBytes: 256 << 20, NoOpinion: 100}
 
-// Everything is what [Config.Sequential] says instead of the names of all callbacks.
+// Everything stands in [Config.Sequential] for the names of all callbacks.
 const Everything = "*"
 
-// Config is a busd.yaml as understood, with all defaults filled in. The paths of files in it start from the folder in
-// which the configuration file is, unless they are absolute.
+// Config is a busd.yaml as understood, with all defaults filled in. Relative paths of files in it start from the folder
+// of the configuration file.
 type Config struct {
-	// ServerName is the homeserver's, as it stands in user IDs. Never empty.
+	// ServerName is the homeserver's, as in user IDs. Never empty.
 	ServerName string
 
-	// StateDir is the folder for what must outlive busd. It need not exist. Empty only for a process without a home folder
-	// whose file names none.
+	// StateDir is the folder for what must outlive busd. It need not exist. It is empty only if the file names none and
+	// the process has no home folder.
 	StateDir string
 
 	// NATS is where the bus is.
@@ -87,7 +87,7 @@ type Config struct {
 	// PolicyServer says that busd answers as a policy server. Default nil: it does not.
 	PolicyServer *PolicyServer
 
-	// Decisions says what records of decisions hold, and where they are.
+	// Decisions says what records of decisions contain, and where they are kept.
 	Decisions Decisions
 
 	// Modules are the operator's, in the operator's order.
@@ -96,18 +96,18 @@ type Config struct {
 	// Budget bounds one ask of all modules. Default 5s.
 	Budget time.Duration
 
-	// Sequential names, in order, the callbacks whose modules are asked one after the other although all of them may be
-	// asked at once; or [Everything]. Default none.
+	// Sequential names, sorted, the callbacks whose modules are asked one after the other although they could be asked at
+	// once; or it is [Everything]. Default none.
 	Sequential []string
 
-	// Warnings are what the file may say and hardly means, in its order.
+	// Warnings are about settings that are allowed and probably mistakes, in the order of the file.
 	Warnings Errors
 
 	named  []named
 	places []Problem // of the modules, without text
 }
 
-// ProblemOf is what is wrong with the module of that index, which reading its entry did not show.
+// ProblemOf returns a problem at the place of the module with the index, for mistakes that reading did not find.
 func (c *Config) ProblemOf(module int, text string) Problem {
 	p := c.places[module]
 	p.Text = text
@@ -132,8 +132,8 @@ type NATS struct {
 	// MaxPayload is the largest message of the embedded server, in bytes. 0 if URL is set. Default 1 MiB.
 	MaxPayload int64
 
-	// Replicas is how many servers of an external cluster keep each piece of news. Default 0: three where there are as many,
-	// else one.
+	// Replicas is how many servers of an external cluster keep each piece of news. Default 0: three if there are that
+	// many, otherwise one.
 	Replicas int
 
 	// TLS is used towards the external cluster, or by the embedded server.
@@ -148,16 +148,16 @@ type HTTP struct {
 	// Listen is the address. Default 127.0.0.1:8010.
 	Listen string
 
-	// TokenFile is the path of the file with a token for everything. It is set, or Tokens are, unless Listen is loopback.
+	// TokenFile is the path of the file with a token for everything. Unless Listen is loopback, it or Tokens must be set.
 	TokenFile string
 
-	// Tokens are those that give less. Default none.
+	// Tokens are tokens that give less. Default none.
 	Tokens []Token
 
-	// TLS has the door speak TLS, if it has a Cert, and ask clients for theirs, if it has a CA.
+	// TLS makes the door use TLS, if it has a Cert, and demand clients' certificates, if it has a CA.
 	TLS TLS
 
-	// TrustedProxies say themselves where a request for a web resource comes from. Default none.
+	// TrustedProxies are the proxies whose word is taken for where a request for a web resource comes from. Default none.
 	TrustedProxies []netip.Prefix
 
 	// Web bounds requests for modules' web resources. Default [DefaultWeb].
@@ -176,14 +176,14 @@ type Token struct {
 	// File is the path of the file that holds it.
 	File string
 
-	// Scopes are what it gives. Not empty.
+	// Scopes are the scopes that it gives. Never empty.
 	Scopes []string
 
-	// Key is where the configuration names the file, for messages.
+	// Key is the configuration's key for the file, for messages.
 	Key string
 }
 
-// AllTokens are Tokens and the one of TokenFile.
+// AllTokens returns Tokens and the one of TokenFile.
 func (h *HTTP) AllTokens() []Token {
 	if h.TokenFile == "" {
 		return h.Tokens
@@ -191,7 +191,7 @@ func (h *HTTP) AllTokens() []Token {
 	return append([]Token{{h.TokenFile, []string{ScopeAdmin}, "http.token_file"}}, h.Tokens...)
 }
 
-// TokenFileFor is the first file with a token that gives the scope, empty if there is none.
+// TokenFileFor returns the first file with a token that gives the scope; empty if there is none.
 func (h *HTTP) TokenFileFor(scope string) string {
 	for _, t := range h.AllTokens() {
 		if slices.Contains(t.Scopes, scope) || slices.Contains(t.Scopes, ScopeAdmin) {
@@ -225,16 +225,17 @@ type Homeserver struct {
 	TLS TLS
 }
 
-// PolicyServer is the policy server of rooms that busd is.
+// PolicyServer configures busd as the policy server of rooms.
 type PolicyServer struct {
-	// KeyFile is the path of the file with its signing key, which need not exist. Default policy.key in StateDir; empty only
-	// where there is no StateDir.
+	// KeyFile is the path of the file with the signing key, which need not exist. Default policy.key in StateDir; empty
+	// only without a StateDir.
 	KeyFile string
 }
 
-// Decisions says what records of decisions hold, and where they are beside in memory.
+// Decisions says what records of decisions contain, and where they are kept besides the memory.
 type Decisions struct {
-	// Stream has them written to JetStream, too, as the fields below say. It is true where the file has decisions at all.
+	// Stream tells that records are also written to JetStream, as the fields below say. It is true if the file has
+	// decisions at all.
 	Stream bool
 
 	// Keep is how old a record in the stream may be. Beyond: it is removed. Default 24h.
@@ -243,10 +244,10 @@ type Decisions struct {
 	// MaxBytes is how large the stream may be. Beyond: the oldest records are removed. Default 256 MiB.
 	MaxBytes int64
 
-	// NoOpinion is of how many records in which no module said anything one goes to the stream. Default 100.
+	// NoOpinion is n if one of n records without any opinion goes to the stream. Default 100.
 	NoOpinion int
 
-	// Requests has records hold requests and answers, but for what is secret in them. Default false.
+	// Requests makes records contain requests and answers, without the secrets in them. Default false.
 	Requests bool
 }
 
@@ -258,18 +259,18 @@ type Module struct {
 	// Run is the program that busd starts and supervises, and its arguments. Default none: the module joins by itself.
 	Run []string
 
-	// Antispam is the antispam server that is the module, instead of a program. Default none.
+	// Antispam makes an antispam server the module, instead of a program. Default none.
 	Antispam Antispam
 
-	// Workers is how many of Run there are. Default 1.
+	// Workers is how many processes of Run there are. Default 1.
 	Workers int
 
-	// Environment names the variables of busd's environment that processes of Run get, beside those that all get. Default
-	// none.
+	// Environment names the variables of busd's environment that processes of Run get, besides those that every process
+	// gets. Default none.
 	Environment []string
 
-	// Config is what the module's ParseConfig gets: JSON, in the order of the file. Default {}, which also stands for
-	// null, false, 0 and whatever is empty, as in Synapse.
+	// Config is the JSON that the module's ParseConfig gets, in the order of the file. Default {}, which also replaces
+	// null, false, 0 and every empty value, as in Synapse.
 	Config json.RawMessage
 
 	// Timeout bounds each callback that Callbacks does not mention. Default 1s.
@@ -278,48 +279,49 @@ type Module struct {
 	// OnFailure holds for each callback that Callbacks does not mention. Default nil: the callback's own.
 	OnFailure *Policy
 
-	// Hedge is after which time without an answer a second worker is asked, too. Default 0: never.
+	// Hedge is the time without an answer after which a second worker is asked, too. Default 0: never.
 	Hedge time.Duration
 
 	// Breaker holds for each callback that Callbacks does not mention. Default [DefaultBreaker].
 	Breaker Breaker
 
-	// AtLeastOnce has news stored for the module and told until it is handled: that of callbacks which are declared worth it, unless
-	// Callbacks says otherwise. Default false. It means nothing in shadow.
+	// AtLeastOnce makes news be stored for the module and delivered until it is handled: the news of callbacks that are
+	// declared to be worth it, unless Callbacks says otherwise. Default false. It has no effect in shadow.
 	AtLeastOnce bool
 
-	// DeliverFor is how long news is told again, counted from when it was stored. Default 7 days.
+	// DeliverFor is how long news is delivered again, counted from when it was stored. Default 7 days.
 	DeliverFor time.Duration
 
-	// Grants are the scopes of the Module API that the module has beside those that each has. Default none.
+	// Grants are the scopes of the Module API that the module has besides those that every module has. Default none.
 	Grants []string
 
-	// Shadow has the module asked, without ever counting: what has no side effects, and what Callbacks names. Default false.
+	// Shadow makes the module be asked without its answers counting: callbacks without side effects, and those that
+	// Callbacks names. Default false.
 	Shadow bool
 
-	// Callbacks holds what differs, by the callback's full name. Default nil.
+	// Callbacks holds settings of single callbacks, by full name. Default nil.
 	Callbacks map[string]Override
 }
 
 // InBusd reports whether busd itself is, or starts, the module's workers.
 func (m *Module) InBusd() bool { return len(m.Run) > 0 || m.Antispam.BaseURL != "" }
 
-// Antispam is a server of the HTTP antispam protocol. It is one where BaseURL is not empty.
+// Antispam is a server of the HTTP antispam protocol. An empty BaseURL means none.
 type Antispam struct {
-	// BaseURL is what comes before a slash and a callback's name in the URLs that are asked.
+	// BaseURL is the URL to which a slash and a callback's name are appended.
 	BaseURL string
 
 	// TokenFile is the path of the file with the token to show there. Default none.
 	TokenFile string
 
-	// Callbacks are the names of those that the server is asked. Never empty.
+	// Callbacks are the names of the callbacks that the server is asked. Never empty.
 	Callbacks []string
 
-	// Async are those of Callbacks that the server is told, without waiting for what it makes of them. Default none.
+	// Async are those of Callbacks that the server is told of without waiting for its answer. Default none.
 	Async []string
 }
 
-// Override is what the operator wants of one module for one callback.
+// Override holds the operator's settings of one module for one callback.
 type Override struct {
 	// Timeout bounds the callback. Default 0: the module's.
 	Timeout time.Duration
@@ -327,21 +329,21 @@ type Override struct {
 	// OnFailure is the policy for the callback. Default nil: the module's.
 	OnFailure *Policy
 
-	// Hedge is that of the callback, which is speculative unless it is 0. Default nil: the module's.
+	// Hedge is the callback's; it is 0 unless the callback is speculative. Default nil: the module's.
 	Hedge *time.Duration
 
-	// Breaker is that of the callback. Default nil: the module's.
+	// Breaker is the callback's. Default nil: the module's.
 	Breaker *Breaker
 
-	// AtLeastOnce is whether news is stored and told until it is handled, of a callback that only tells. Default nil: the
+	// AtLeastOnce is whether the news of the callback is stored and delivered until it is handled. Default nil: the
 	// module's.
 	AtLeastOnce *bool
 
-	// DeliverFor is how long it is told again. Default 0: the module's.
+	// DeliverFor is how long news is delivered again. Default 0: the module's.
 	DeliverFor time.Duration
 }
 
-// Breaker says when a module that does not answer in time is left alone. The zero Breaker never does.
+// Breaker says when a module that does not answer in time is not asked for a while. The zero Breaker means never.
 type Breaker struct {
 	// Failures is how many timeouts in a row it takes. Default 5.
 	Failures int
@@ -350,30 +352,30 @@ type Breaker struct {
 	Open time.Duration
 }
 
-// Terms are what holds for one module and one callback: what the operator said, with every default filled in.
+// Terms are the settings for one module and one callback, with every default filled in.
 type Terms struct {
 	// Timeout bounds one question. Never 0.
 	Timeout time.Duration
 
-	// OnFailure is the policy for what comes from local users, or from nobody in particular. Never unspecified.
+	// OnFailure is the policy for requests of local users, or without a user. Never unspecified.
 	OnFailure callbacksv1.OnFailure
 
-	// OnFailureFederated is the policy for what comes from other servers. Never unspecified.
+	// OnFailureFederated is the policy for requests from other servers. Never unspecified.
 	OnFailureFederated callbacksv1.OnFailure
 
-	// OnFailurePolicy is the policy for what the policy server is asked about. Never unspecified.
+	// OnFailurePolicy is the policy for events that the policy server is asked about. Never unspecified.
 	OnFailurePolicy callbacksv1.OnFailure
 
 	// Hedge is the time after which a second worker is asked too. 0: never.
 	Hedge time.Duration
 
-	// Breaker says when the module is left alone.
+	// Breaker says when the module is not asked for a while.
 	Breaker Breaker
 
-	// AtLeastOnce is whether news is stored, and told until it is handled.
+	// AtLeastOnce is whether news is stored, and delivered until it is handled.
 	AtLeastOnce bool
 
-	// DeliverFor is how long. Never 0.
+	// DeliverFor is how long news is delivered again. Never 0.
 	DeliverFor time.Duration
 }
 
@@ -382,9 +384,9 @@ func (m *Module) KeepsNews() bool {
 	return slices.ContainsFunc(subjects.All(), func(d *subjects.Declaration) bool { return m.TermsOf(d).AtLeastOnce })
 }
 
-// TermsOf returns what holds for the callback. What the operator said of the whole module is left out where it cannot
-// hold: refuse where nothing can be refused, a difference of origins where none is known, and a hedge where asking twice
-// could do something twice or would come after the timeout.
+// TermsOf returns the settings for the callback. A setting of the whole module that cannot apply to the callback is
+// left out: refuse, if the callback has no refusal; a policy by origin, if its requests have none; and a hedge, if
+// asking twice could act twice or would come after the timeout.
 func (m *Module) TermsOf(d *subjects.Declaration) Terms {
 	o := m.Callbacks[d.FullName()]
 	t := Terms{Timeout: cmp.Or(o.Timeout, m.Timeout), Hedge: m.Hedge, Breaker: m.Breaker, DeliverFor: cmp.Or(o.DeliverFor, m.DeliverFor)}
@@ -408,7 +410,7 @@ func (m *Module) TermsOf(d *subjects.Declaration) Terms {
 	return t
 }
 
-// policyOf returns what the operator said that can hold for the callback.
+// policyOf returns the operator's policy, as far as it can apply to the callback.
 func (m *Module) policyOf(d *subjects.Declaration) Policy {
 	p := m.Callbacks[d.FullName()].OnFailure.or(m.OnFailure.or(Policy{}))
 	switch {

@@ -5,10 +5,10 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// deliveries are how news is delivered. The first is the default.
+// deliveries are the ways in which news can be delivered. The first is the default.
 var deliveries = []string{"at_most_once", "at_least_once"}
 
-// delivery is whether news is delivered at least once: of the callback or, if it is nil, of a whole module.
+// delivery is the key for whether news is delivered at least once: of the callback or, if d is nil, of a whole module.
 func delivery(d *subjects.Declaration) func(*bool) slot {
 	return func(dst *bool) slot {
 		return slot{
@@ -31,7 +31,8 @@ func delivery(d *subjects.Declaration) func(*bool) slot {
 	}
 }
 
-// undeliverable is why what the callback says cannot be told later. It is empty for whole modules.
+// undeliverable returns why the callback's requests cannot be delivered later; empty if they can, and for whole
+// modules.
 func undeliverable(d *subjects.Declaration) string {
 	switch {
 	case d == nil:
@@ -48,7 +49,7 @@ func undeliverable(d *subjects.Declaration) string {
 // maxReplicas bounds the servers of a cluster that keep a piece of news, as JetStream does. Beyond: it is a mistake in the file.
 const maxReplicas = 5
 
-// replicas is how many servers keep a thing. 0 leaves it to busd.
+// replicas is the key for how many servers keep a piece of news. 0 leaves it to busd.
 func replicas(dst *int) slot {
 	return slot{
 		read: func(v value) {

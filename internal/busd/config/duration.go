@@ -12,7 +12,7 @@ import (
 
 const day = 24 * time.Hour
 
-// units are Synapse's, as far as they are not also Go's.
+// units are Synapse's units that Go does not have.
 var units = map[byte]time.Duration{'d': day, 'w': 7 * day, 'y': 365 * day}
 
 var (
@@ -62,7 +62,7 @@ func multiply(number string, unit time.Duration) (time.Duration, error) {
 
 var numberAndWord = regexp.MustCompile(`^\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([A-Za-zµ]+)\.?\s*$`)
 
-// unitWords are how words for units begin, the longer ones first. Months are of no certain length.
+// unitWords are beginnings of words for units, longer ones first. Months are missing, because their length varies.
 var unitWords = [...]struct{ begins, unit string }{
 	{"mil", "ms"},
 	{"ms", "ms"},
@@ -78,7 +78,7 @@ var unitWords = [...]struct{ begins, unit string }{
 
 const anyDuration = "250ms, 5m or 1d"
 
-// likelyDuration guesses what text was meant to say.
+// likelyDuration guesses which duration was meant.
 func likelyDuration(text string) string {
 	parts := numberAndWord.FindStringSubmatch(text)
 	if parts == nil {

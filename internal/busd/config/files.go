@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// use is what a path in the file is for.
+// use is the purpose of a path in the file.
 type use int
 
 const (
 	plain   use = iota // a file that busd reads
-	secret             // a file that busd reads, and that nobody else should
-	made               // a secret that busd makes where there is none
+	secret             // a file that busd reads, and no other user should
+	made               // a secret that busd makes if there is none
 	folder             // a folder that busd writes to, and makes if need be
 	program            // and its arguments
 )
@@ -34,8 +34,8 @@ func (v value) names(u use, words ...string) {
 	}
 }
 
-// CheckFiles looks at the files and programs that the configuration names: problems are what busd could not work with,
-// warnings what is hardly meant. It opens files, but runs nothing.
+// CheckFiles looks at the files and programs that the configuration names. problems would keep busd from working;
+// warnings are probably mistakes. It opens files, but runs nothing.
 func (c *Config) CheckFiles() (problems, warnings Errors) {
 	for _, n := range c.named {
 		wrong, odd := n.look()
@@ -49,7 +49,7 @@ func (c *Config) CheckFiles() (problems, warnings Errors) {
 	return problems, warnings
 }
 
-// CheckKeyFile has the file with the policy server's key looked into, if the configuration names one.
+// CheckKeyFile calls check with the path of the policy server's key, if the configuration has a policy server.
 func (c *Config) CheckKeyFile(check func(path string) error) (problems Errors) {
 	for _, n := range c.named {
 		if n.use != made {
@@ -100,7 +100,7 @@ func lookAtFile(name string, u use) (wrong, odd string) {
 	return "", ""
 }
 
-// lookAtFolder wants a folder, or none whose parent could not have one.
+// lookAtFolder returns what is wrong with a folder: it is not one, or it does not exist and cannot be made.
 func lookAtFolder(name string) string {
 	info, err := os.Stat(name)
 	if err == nil && !info.IsDir() {
@@ -130,7 +130,7 @@ func lookAtProgram(command []string) string {
 	return ""
 }
 
-// reason leaves out the path, which is said anyway.
+// reason removes the path from an error, because the problem names it anyway.
 func reason(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err

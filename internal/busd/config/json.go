@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// config returns v as the JSON that a module gets. As in Synapse, what Python takes for false is an empty mapping.
+// config returns v as the JSON that a module gets. As in Synapse, a value that is false in Python becomes an empty
+// mapping.
 func (v value) config() json.RawMessage {
 	b := v.appendJSON(nil)
 	switch string(b) {
@@ -22,7 +23,7 @@ func (v value) config() json.RawMessage {
 	return b
 }
 
-// appendJSON appends v as JSON: in its order, and with its numbers as they are written where JSON writes them so, too.
+// appendJSON appends v as JSON, in the order of the file. A number keeps its spelling if JSON allows it.
 func (v value) appendJSON(b []byte) []byte {
 	ok := false
 	switch v.tag() {
@@ -90,7 +91,8 @@ func (v value) appendInteger(b []byte) ([]byte, bool) {
 	return n.Append(b, 10), true
 }
 
-// jsonFloat is a number that JSON writes as YAML 1.1 does, and that readers of JSON take for no integer.
+// jsonFloat matches a number whose spelling is a float in both YAML 1.1 and JSON, and that readers of JSON do not read
+// as an integer.
 var jsonFloat = regexp.MustCompile(`^-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?$`)
 
 func (v value) appendFloat(b []byte) ([]byte, bool) {
@@ -108,7 +110,7 @@ func (v value) appendFloat(b []byte) ([]byte, bool) {
 	return append(b, text...), true
 }
 
-// appendQuoted is [strconv.AppendQuote] for JSON, and leaves <, > and & alone.
+// appendQuoted is [strconv.AppendQuote] for JSON. It does not escape <, > and &.
 func appendQuoted(b []byte, s string) []byte {
 	buffer := bytes.NewBuffer(b)
 	encoder := json.NewEncoder(buffer)

@@ -10,16 +10,16 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// key is one key that a mapping of busd.yaml may have. What is read, what `busd check` prints and the tables of keys in
-// docs/operating.md all come from the keys below.
+// key is one key that a mapping of busd.yaml may have. Reading, the output of `busd check` and the tables of keys in
+// docs/operating.md all use the keys below.
 type key struct {
 	name    string
-	initial string // what holds without the key, for the page and for people; in Markdown
+	initial string // the default, for the page and for people; in Markdown
 	meaning string // for the page, in Markdown; "" for a mapping, of which the page has the keys
 	slot
 }
 
-// What the page says instead of a default.
+// What the page shows in place of a default.
 const (
 	required = "required"
 	none     = "none"
@@ -74,7 +74,7 @@ func natsKeys(n *NATS) []key {
 	}
 }
 
-// tlsSection is TLS of a listener or a client, where ca and cert mean that.
+// tlsSection is the key for TLS of a listener or a client; ca and cert are the meanings of these two keys.
 func tlsSection(t *TLS, initial, ca, cert string) slot {
 	return section([]key{
 		{"ca", initial, "PEM file: " + ca, path(&t.CA, plain)},
@@ -105,7 +105,7 @@ func httpKeys(h *HTTP) []key {
 	}
 }
 
-// webKeys bound the requests for modules' pages. See [bus.WebOptions].
+// webKeys are the limits of requests for modules' pages. See [bus.WebOptions].
 func webKeys(w *Web) []key {
 	limit := func(d *time.Duration) slot { return orOff(d, Never, duration(d, least)) }
 	return []key{
@@ -147,7 +147,7 @@ func decisionKeys(d *Decisions) []key {
 	}
 }
 
-// section is the mapping, whose being there means something: without it, no key of it is shown as set.
+// section is the mapping. Its presence has a meaning: without it, none of its keys is shown as set.
 func (d *Decisions) section() slot {
 	keys := decisionKeys(d)
 	for i, k := range keys {
@@ -161,7 +161,7 @@ func (d *Decisions) section() slot {
 	return section(keys, d.check)
 }
 
-// check notes that the file has decisions.
+// check sets Stream, because the file has decisions.
 func (d *Decisions) check(v value, found object) {
 	const little = 1 << 20
 	if d.Stream = v.tag() == tagMap; found.has("max_bytes") && d.MaxBytes < little {
@@ -228,7 +228,7 @@ func (m *Module) onlyRun(show func() string) func() string {
 	}
 }
 
-// overrideKeys are those of a callback in a module's list.
+// overrideKeys are the keys of a callback in a module's list.
 func overrideKeys(o *Override, d *subjects.Declaration, m *Module) []key {
 	timeout := func() time.Duration { return cmp.Or(o.Timeout, m.Timeout) }
 	return []key{
@@ -241,12 +241,12 @@ func overrideKeys(o *Override, d *subjects.Declaration, m *Module) []key {
 	}
 }
 
-// object is what a mapping has: no key whose value is null.
+// object holds the values of a mapping by key, without those that are null.
 type object map[string]value
 
 func (o object) has(key string) bool { _, ok := o[key]; return ok }
 
-// section is a mapping with those keys and no others, and what there is to say of several of them together.
+// section is a mapping with the given keys and no others. check looks at several keys together.
 func section(keys []key, check ...func(value, object)) slot {
 	return slot{
 		read: func(v value) {
@@ -259,7 +259,7 @@ func section(keys []key, check ...func(value, object)) slot {
 	}
 }
 
-// fields reads the mapping v, which may have those keys and no others.
+// fields reads the mapping v, which may have the given keys and no others.
 func (v value) fields(keys []key) object {
 	found := object{}
 	for _, p := range v.mapping() {
@@ -332,7 +332,7 @@ func (h *HTTP) check(_ value, found object) {
 	}
 }
 
-// tokens is a list of files with tokens, and what each is for.
+// tokens is a list of files with tokens and their scopes.
 func tokens(dst *[]Token) slot {
 	return slot{
 		read: func(v value) {
@@ -367,7 +367,7 @@ func tokenKeys(t *Token) []key {
 	}
 }
 
-// tokenScope says what is wrong with a scope of a token.
+// tokenScope returns what is wrong with a scope of a token; empty if nothing is.
 func tokenScope(name string) string {
 	known := []string{ScopeAsk, ScopeRead, ScopeAdmin}
 	if slices.Contains(known, name) {
@@ -376,7 +376,7 @@ func tokenScope(name string) string {
 	return quote(name) + " is no scope of a token (" + DidYouMean(name, known, "known here: "+strings.Join(known, ", ")) + ")"
 }
 
-// policyServer is whether busd is one. It is there even where it says nothing.
+// policyServer makes busd a policy server. The key counts even if its mapping is empty.
 func policyServer(c *Config) slot {
 	of := func(p *PolicyServer) slot {
 		keys := []key{{"key_file", "", "", path(&p.KeyFile, made)}}

@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// DidYouMean suggests the nearest candidate, or says otherwise if none is near.
+// DidYouMean returns a suggestion of the nearest candidate, or otherwise if none is near.
 func DidYouMean(name string, candidates []string, otherwise string) string {
 	if near := nearest(name, candidates); near != "" {
 		return "did you mean " + near + "?"
@@ -10,7 +10,7 @@ func DidYouMean(name string, candidates []string, otherwise string) string {
 	return otherwise
 }
 
-// nearest returns the candidate that a typing mistake turns into name, or nothing.
+// nearest returns the candidate that a typing mistake turns into name; empty if there is none.
 func nearest(name string, candidates []string) (near string) {
 	best := 1 + max(1, len(name)/3)
 	for _, c := range candidates {

@@ -21,7 +21,7 @@ const (
 	tagBinary = "!!binary"
 )
 
-// words are the plain scalars that mean something else than their text, and are no numbers.
+// words are the plain scalars that are neither text nor numbers.
 var words = func() map[string]string {
 	m := map[string]string{"": tagNull, "~": tagNull, "<<": tagMerge, "=": tagValue}
 	for _, w := range []string{"yes", "no", "true", "false", "on", "off", "null"} {
@@ -77,8 +77,8 @@ func boolean(s string) (truth, ok bool) {
 	return false, false
 }
 
-// integer returns the number that a scalar tagged as an integer stands for. PyYAML cannot read some of those that its
-// pattern lets through, such as 0x_.
+// integer returns the number of a scalar that is tagged as an integer. Like PyYAML, it cannot read some that match the
+// pattern, such as 0x_.
 func integer(s string) (*big.Int, bool) {
 	digits, negative := unsigned(s)
 	n, ok := magnitude(digits)
@@ -118,7 +118,7 @@ func sexagesimal(digits string) (*big.Int, bool) {
 	return n, true
 }
 
-// float returns the number that a scalar tagged as a float stands for, which may be infinite or none.
+// float returns the number of a scalar that is tagged as a float. It may be infinite or NaN.
 func float(s string) (f float64, ok bool) {
 	digits, negative := unsigned(strings.ToLower(s))
 	switch digits {

@@ -7,7 +7,7 @@ import (
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
-// Action is what follows when a module fails to answer, as the operator writes it.
+// Action is what a module's failure to answer means.
 type Action = callbacksv1.OnFailure
 
 // The actions. The zero value leaves the choice to the callback's own default.
@@ -36,11 +36,11 @@ func unless(a, other Action) Action {
 	return a
 }
 
-// Policy is what follows a failure, by the origin of what the module was asked about. They differ only if the operator
-// said so. PolicyServer is that of events that the policy server is asked about; where it is unset, Federated holds.
+// Policy is the action after a failure, by the origin of the request. The actions differ only if the operator said so.
+// PolicyServer is for events that the policy server is asked about; if it is unset, Federated applies.
 type Policy struct{ Local, Federated, PolicyServer Action }
 
-// or fills in what p, which may be nil, leaves open.
+// or fills in the actions that p, which may be nil, leaves unset.
 func (p *Policy) or(other Policy) Policy {
 	if p == nil {
 		return other
@@ -50,7 +50,7 @@ func (p *Policy) or(other Policy) Policy {
 	}
 }
 
-// keepsShut reports whether a failure stops what the module was asked about.
+// keepsShut reports whether a failure of the module stops the request.
 func (p *Policy) keepsShut() bool {
 	return p != nil && (p.Local > Skip || p.Federated > Skip || p.PolicyServer > Skip)
 }

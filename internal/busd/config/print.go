@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Describe writes the configuration as understood: every key that can be written, with what holds where the file says
-// nothing. It is a busd.yaml that means the same, but that a module's config is only counted, and URLs are without
+// Describe writes the configuration as understood: every key that can be written, with its value or default. The output
+// is a busd.yaml that means the same, except that only the size of a module's config is shown, and that URLs have no
 // passwords. Keys that are not set are comments.
 func (c *Config) Describe(w io.Writer) error {
 	_, err := io.WriteString(w, c.String())
@@ -51,7 +51,7 @@ func showEntries(b *strings.Builder, indent string, k key) {
 func (k key) line() string {
 	shown := k.show()
 	switch {
-	case shown == "" && strings.HasPrefix(k.initial, "`"): // What would hold does not count here.
+	case shown == "" && strings.HasPrefix(k.initial, "`"): // A default is not shown here.
 		return "# " + k.name + ": none"
 	case shown == "":
 		return "# " + k.name + ": " + strings.ReplaceAll(k.initial, "`", "")
@@ -61,7 +61,7 @@ func (k key) line() string {
 	return k.name + ": " + shown
 }
 
-// showFlow writes those keys that are set on one line.
+// showFlow writes the keys that are set on one line.
 func showFlow(keys []key) string {
 	var parts []string
 	for _, k := range keys {

@@ -51,10 +51,10 @@ func (e Errors) sort() {
 	})
 }
 
-// maxQuoted is the bytes of a value that a problem repeats. Beyond: it is cut.
+// maxQuoted is how many bytes of a value a problem repeats. Beyond: it is cut.
 const maxQuoted = 64
 
-// quote returns s as it may stand in a problem: on one line, and short.
+// quote returns s for use in a problem: on one line, and short.
 func quote(s string) string {
 	runes := []rune(s[:min(len(s), 4*maxQuoted)])
 	if len(runes) <= maxQuoted {

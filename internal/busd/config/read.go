@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 )
 
-// Read reads the file at path. The error is [Errors] for what is wrong inside the file, and else the operating system's.
+// Read reads the file at path. The error is [Errors] for mistakes in the file, or the operating system's if it cannot
+// be read.
 func Read(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -20,8 +21,8 @@ func Read(path string) (*Config, error) {
 	return Parse(path, data)
 }
 
-// Parse reads data as the file with that name, which stands in errors and says where relative paths start. The error is
-// always [Errors]. It opens no other file: [Config.CheckFiles] does.
+// Parse reads data as a file with the given name, which errors show, and whose folder relative paths start from. The
+// error is always [Errors]. It opens no file: [Config.CheckFiles] does.
 func Parse(name string, data []byte) (*Config, error) {
 	r := &reading{file: name, folder: filepath.Dir(name)}
 	c := &Config{
@@ -50,8 +51,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	return c, nil
 }
 
-// stateDir is where state is kept when the file does not say: systemd's folder for it, or the user's. It is "" for a
-// process without either.
+// stateDir is the default of state_dir: systemd's folder for state, or the user's; empty for a process without either.
 func stateDir(server string, getenv func(string) string) string {
 	if list := filepath.SplitList(getenv("STATE_DIRECTORY")); len(list) > 0 {
 		return list[0]

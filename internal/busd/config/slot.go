@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// slot is where the value of a key goes: how it is read, and how it is shown.
+// slot reads the value of a key into its place, and shows it.
 type slot struct {
 	read func(value)
 	show func() string // as it is written in busd.yaml; "" when there is nothing to show
@@ -22,7 +22,7 @@ type slot struct {
 	list func() [][]key
 }
 
-// text is text that no check has something to say about.
+// text is a text that passes all checks.
 func text(dst *string, checks ...func(string) string) slot {
 	return slot{
 		read: func(v value) {
@@ -42,7 +42,7 @@ func text(dst *string, checks ...func(string) string) slot {
 	}
 }
 
-// quotes is the advice for a text that YAML reads as another type.
+// quotes is the advice to quote a text that YAML reads as another type.
 func (v value) quotes() string {
 	if tag := v.tag(); slices.Contains([]string{tagInt, tagFloat, tagBool, tagDate}, tag) && v.node.Style == 0 {
 		return " (put it in quotes)"
@@ -79,7 +79,7 @@ func notEmpty(s string) string {
 	return ""
 }
 
-// list is a list of text, each of which check may object to.
+// list is a list of texts that pass check.
 func list(dst *[]string, check func(string) string) slot {
 	return slot{
 		read: func(v value) {
@@ -176,7 +176,7 @@ func (v value) integer() (int64, bool) {
 	return n.Int64(), true
 }
 
-// notInteger says what v is instead of a whole number.
+// notInteger describes v, which is not a whole number.
 func (v value) notInteger() string {
 	if tag := v.tag(); tag == tagInt || tag == tagFloat {
 		return quote(v.node.Value)
@@ -184,10 +184,10 @@ func (v value) notInteger() string {
 	return v.typeName()
 }
 
-// least is the shortest duration that is no surprise where modules or clients are waited for.
+// least is the shortest duration that is usual for waiting for modules or clients.
 const least = 10 * time.Millisecond
 
-// duration is a time of more than nothing. One below usual is warned about.
+// duration is a positive duration. A warning is given for one below usual.
 func duration(dst *time.Duration, usual time.Duration) slot {
 	return slot{
 		read: func(v value) {
@@ -212,7 +212,7 @@ func duration(dst *time.Duration, usual time.Duration) slot {
 	}
 }
 
-// answerTime is how long after a question NATS lets a module answer it: see the permissions in docs/protocol.md.
+// answerTime is how long after a question NATS lets a module answer: see the permissions in docs/protocol.md.
 const answerTime = 24 * time.Hour
 
 // answerable is a duration within which a module has to answer.
@@ -243,7 +243,7 @@ func (v value) duration() (time.Duration, error) {
 	return ParseDuration(v.node.Value)
 }
 
-// off is what switches a thing off. In YAML 1.1, it is a boolean.
+// off is the word that switches something off. In YAML 1.1, it is a boolean.
 const off = "off"
 
 func (v value) off() bool {
@@ -251,7 +251,7 @@ func (v value) off() bool {
 	return ok && !truth && v.tag() == tagBool || v.tag() == tagText && v.node.Value == off
 }
 
-// orOff reads what of reads, or off, which stands for none.
+// orOff reads what of reads, or the word off, which means none.
 func orOff[T comparable](dst *T, none T, of slot) slot {
 	return slot{
 		read: func(v value) {
@@ -270,7 +270,7 @@ func orOff[T comparable](dst *T, none T, of slot) slot {
 	}
 }
 
-// optional is of, where that the key is not there means something.
+// optional is of for a key whose absence has a meaning.
 func optional[T any](dst **T, of func(*T) slot) slot {
 	return slot{
 		read: func(v value) { *dst = new(T); of(*dst).read(v) },
@@ -298,7 +298,7 @@ func truth(dst *bool) slot {
 	}
 }
 
-// oneIn is one of so many, as a fraction.
+// oneIn is a fraction such as 1/100.
 func oneIn(dst *int) slot {
 	return slot{
 		read: func(v value) {
@@ -362,7 +362,7 @@ func showSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// settings is a module's config. It is shown only in size: it may be secret.
+// settings is a module's config. Only its size is shown, because it may be secret.
 func settings(dst *json.RawMessage) slot {
 	return slot{
 		read: func(v value) { *dst = v.config() },
@@ -391,7 +391,7 @@ func plural(n int, what string) string {
 
 var unquoted = regexp.MustCompile(`^[A-Za-z0-9_./+][A-Za-z0-9_./@+=:-]*$`)
 
-// showText writes text so that it is read as text again.
+// showText writes a text so that YAML reads it as text again.
 func showText(s string) string {
 	if s == "" || unquoted.MatchString(s) && !strings.HasSuffix(s, ":") && plainTag(s) == tagText {
 		return s

@@ -19,7 +19,7 @@ const (
 	maxProblems = 1000        // problems of a file that are reported. Beyond: the rest is left out.
 )
 
-// reading is what is found while a file is read.
+// reading collects what is found while a file is read.
 type reading struct {
 	file     string
 	folder   string // in which relative paths start
@@ -32,7 +32,7 @@ type reading struct {
 	last     []func()  // checks of what has been read
 }
 
-// value is a node of the file together with its place.
+// value is a node of the file, and its place.
 type value struct {
 	*reading
 	node  *yaml.Node // never an alias
@@ -62,24 +62,25 @@ func (v value) fail(format string, args ...any) {
 	}
 }
 
-// lacks reports that a key is missing, where the file uses the value: not at an anchor that others use, too.
+// lacks reports that a key is missing, at the place where the file uses the value, not at an anchor that other places
+// use, too.
 func (v value) lacks(key, hint string) { v.at(v.used, step(key)).fail("is missing %s", hint) }
 
-// warn reports what is allowed and hardly meant.
+// warn reports something that is allowed but probably a mistake.
 func (v value) warn(format string, args ...any) {
 	if len(v.warnings) < maxProblems {
 		v.warnings = append(v.warnings, v.problem(v.node, format, args...))
 	}
 }
 
-// finally has check run when all is read.
+// finally makes check run when the whole file is read.
 func (v value) finally(check func()) { v.last = append(v.last, check) }
 
 func (v value) problem(at *yaml.Node, format string, args ...any) Problem {
 	return Problem{v.file, at.Line, at.Column, v.path(), fmt.Sprintf(format, args...)}
 }
 
-// giveUp reports a last problem. From then on, lists and mappings read as empty, and what they hold as null.
+// giveUp reports a last problem. From then on, lists and mappings read as empty, and their values as null.
 func (v value) giveUp(format string, args ...any) {
 	if !v.gaveUp {
 		v.gaveUp = true
@@ -91,7 +92,7 @@ func (v value) at(n *yaml.Node, step string) value {
 	return value{reading: v.reading, node: n, used: n, up: &v, step: step, depth: v.depth + 1}
 }
 
-// child returns what n, which v holds, stands for.
+// child returns the value of n, a node in v; it follows an alias.
 func (v value) child(n *yaml.Node, step string) value {
 	c := v.at(n, step)
 	for c.node.Kind == yaml.AliasNode {
@@ -136,7 +137,7 @@ const (
 	tagList = "!!seq"
 )
 
-// types says what each tag is put on, and how to call that.
+// types has, for each tag, the kind of its nodes and a name for people.
 var types = map[string]struct {
 	kind yaml.Kind
 	name string
@@ -154,7 +155,7 @@ var types = map[string]struct {
 	tagBinary: {yaml.ScalarNode, "binary data"},
 }
 
-// tag returns one of those tags, or "" for a tag of the file's own.
+// tag returns one of the tags in types, or "" for a tag of the file's own.
 func (v value) tag() string {
 	tag := v.node.ShortTag()
 	if v.node.Kind == yaml.ScalarNode && v.node.Style == 0 {
@@ -166,7 +167,7 @@ func (v value) tag() string {
 	return ""
 }
 
-// typeName names what v is, for a person.
+// typeName names v's type, for people.
 func (v value) typeName() string {
 	if tag := v.tag(); tag != "" {
 		return types[tag].name
@@ -182,7 +183,7 @@ type pair struct {
 	key, value value
 }
 
-// mapping lists what v holds in the order of the file, then what is merged into it.
+// mapping lists the pairs of v in the order of the file, then those that are merged into it.
 func (v value) mapping() []pair {
 	if v.tag() != tagMap {
 		v.fail("must be a mapping, not %s", v.typeName())
@@ -228,7 +229,7 @@ func (m *mappingReader) put(p pair) {
 	m.pairs = append(m.pairs, p)
 }
 
-// merge adds what is not there yet. Of a list of mappings the first has precedence.
+// merge adds the pairs whose keys are not there yet. In a list of mappings, earlier ones have precedence.
 func (m *mappingReader) merge(v value) {
 	switch v.tag() {
 	case tagMap:

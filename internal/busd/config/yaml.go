@@ -14,7 +14,7 @@ import (
 // maxFile is the size of busd.yaml, in bytes. Beyond: the file is refused.
 const maxFile = 1 << 20
 
-// root reads data as one YAML document and returns what it holds. If there is nothing to go on with, ok is false.
+// root reads data as one YAML document and returns its content. ok is false if there is none.
 func (r *reading) root(data []byte) (root value, ok bool) {
 	root = value{reading: r, node: &yaml.Node{Kind: yaml.MappingNode, Tag: tagMap, Line: 1, Column: 1}}
 	root.used = root.node
@@ -61,8 +61,8 @@ func load(data []byte) (documents []*yaml.Node, _ error) {
 	return documents, err
 }
 
-// notYAML reports what the library found. Its texts for single characters and for aliases are replaced: operators meet
-// them where they forgot quotes, and an alias may be a password that begins with a star.
+// notYAML reports the library's error. Its texts for single characters and for aliases are replaced: operators see them
+// when they forget quotes, and an alias may be a password that begins with a star.
 func (v value) notYAML(data []byte, err error) {
 	var found *yaml.LoadError
 	if !errors.As(err, &found) {
@@ -85,7 +85,7 @@ func explain(data []byte, found *yaml.LoadError) string {
 	return "no value begins with this character (put text in quotes)"
 }
 
-// began tells where a construct began, if that is in another line than its mistake.
+// began says where a construct began, if that is on another line than the mistake.
 func began(found *yaml.LoadError) string {
 	if found.ContextMark.Line == 0 || found.ContextMark.Line == found.Mark.Line {
 		return ""

@@ -7,14 +7,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// arrivals are what comes out of a stream.
+// arrivals are the messages that come out of a stream.
 type arrivals struct {
 	messages chan jetstream.Msg
-	failed   chan error // has a place: why nothing comes any more
+	failed   chan error // gets the reason when no more messages come; has a place for it
 	stop     func()
 }
 
-// take begins to take news out, as much as the window lets through.
+// take begins to take news out of the stream, as much as the window allows.
 func take(ctx context.Context, c jetstream.Consumer) (*arrivals, error) {
 	iterator, err := c.Messages(jetstream.PullMaxMessages(prefetch), jetstream.PullExpiry(absence/2))
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// itemOf reads what was stored. What this version cannot read stands in no order, and fails when it is told.
+// itemOf reads a piece of stored news. A piece that this version cannot read has no order, and fails when it is
+// delivered.
 func (x *term) itemOf(m jetstream.Msg, meta *jetstream.MsgMetadata) *item {
 	n := &item{seq: meta.Sequence.Stream, stored: meta.Timestamp, data: m.Data(), ack: m.Reply(), key: strconv.FormatUint(meta.Sequence.Stream, 10)}
 	n.trace = wire.TraceContextOf(&nats.Msg{Header: m.Headers()})
@@ -36,13 +37,13 @@ func (x *term) itemOf(m jetstream.Msg, meta *jetstream.MsgMetadata) *item {
 	return n
 }
 
-// declaration is the callback's; nil where this version has none of that name.
+// declaration returns the callback's declaration; nil if this version does not know the callback.
 func (n *item) declaration() *subjects.Declaration {
 	d, _ := subjects.Find(n.callback)
 	return d
 }
 
-// content is the data of news, which may be in the stream alone.
+// content returns the data of a piece of news, which may have to be read from the stream.
 func (x *term) content(ctx context.Context, n *item) ([]byte, error) {
 	if !n.left {
 		return n.data, nil
@@ -56,7 +57,8 @@ func (x *term) content(ctx context.Context, n *item) ([]byte, error) {
 	return m.Data, nil
 }
 
-// tell asks the module, as it is asked anything, and returns why it has not handled the news.
+// tell delivers the news to the module as an ordinary question, and returns why the module has not handled it; nil if
+// it has.
 func (x *term) tell(ctx context.Context, n *item, data []byte) *wire.Failure {
 	d := n.declaration()
 	if d == nil {
@@ -79,7 +81,7 @@ func (x *term) tell(ctx context.Context, n *item, data []byte) *wire.Failure {
 	return discreet(d, data, failureOf(reply, err))
 }
 
-// question is what the module is asked, in the mapping that it wants.
+// question returns the question to the module, in the encoding that it wants.
 func (x *term) question(d *subjects.Declaration, data []byte) (*nats.Msg, *wire.Failure) {
 	in := wire.Mapping(x.roster.Load().GetJson())
 	data, failure := encoded(d, data, in)
@@ -94,15 +96,15 @@ func (x *term) question(d *subjects.Declaration, data []byte) (*nats.Msg, *wire.
 }
 
 const (
-	// headRoom is what headers of a question may take of a message, in bytes.
+	// headRoom is how many bytes of a message are kept for the headers of a question.
 	headRoom = 1 << 10
 
 	// maxPiece is how much of a question that is read in pieces comes at once, in bytes. Beyond: the piece is shorter than was asked.
 	maxPiece = 128 << 10
 )
 
-// lend has a question that is larger than a message read in pieces until end is called. What is stored fits one; in JSON it may have
-// grown.
+// lend lets the module read a question that is larger than a message in pieces, until end is called. Stored news fits a
+// message, but may not in JSON.
 func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
 	most := int(x.service.Conn.MaxPayload())
 	whole := q.Data
@@ -115,7 +117,7 @@ func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
 	}
 	subject := x.service.server.File(x.name, x.service.name, nuid.Next())
 	sub, err := x.service.Conn.Subscribe(subject, func(m *nats.Msg) {
-		if subjects.MayReply(m.Subject, m.Reply) { // What busd may send, the module that asks may not.
+		if subjects.MayReply(m.Subject, m.Reply) { // busd may publish to subjects that the module may not, so it answers only on one that the module may use.
 			_ = m.Respond(pieceOf(whole, m, min(most, maxPiece))) // It fails when the connection is closed.
 		}
 	})
@@ -128,7 +130,7 @@ func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
 	return func() { _ = sub.Unsubscribe() }, nil // It fails when the connection is closed.
 }
 
-// pieceOf is what a request to read asks for, at most so many bytes of it; nothing where it cannot be read.
+// pieceOf returns the piece that a request asks for, at most most bytes of it; nil if the request cannot be read.
 func pieceOf(whole []byte, m *nats.Msg, most int) []byte {
 	r := &rosterv1.ReadFile{}
 	if wire.DecodeMessage(m, r) != nil || r.GetOffset() < 0 || r.GetOffset() >= int64(len(whole)) {
@@ -138,19 +140,19 @@ func pieceOf(whole []byte, m *nats.Msg, most int) []byte {
 	return rest[:min(len(rest), int(r.GetLength()), most)]
 }
 
-// discreet is the failure without what is secret in the news, which modules may repeat in its text.
+// discreet returns the failure without the secrets of the news, which a module may have repeated in its text.
 func discreet(d *subjects.Declaration, data []byte, f *wire.Failure) *wire.Failure {
 	if f == nil || f.Text == "" {
 		return f
 	}
 	req := d.NewRequest()
 	if wire.Decode(data, wire.Binary, req) != nil {
-		return &wire.Failure{Kind: f.Kind, Text: "this busd cannot read the news"} // Nor say what of the text is secret.
+		return &wire.Failure{Kind: f.Kind, Text: "this busd cannot read the news"} // So it does not know what in the text is secret.
 	}
 	return &wire.Failure{Kind: f.Kind, Text: redact.Text(f.Text, req)}
 }
 
-// encoded is what was stored, in the mapping that the module wants.
+// encoded returns the stored news in the encoding that the module wants.
 func encoded(d *subjects.Declaration, data []byte, in wire.Mapping) ([]byte, *wire.Failure) {
 	if in == wire.Binary {
 		return data, nil
@@ -166,7 +168,7 @@ func encoded(d *subjects.Declaration, data []byte, in wire.Mapping) ([]byte, *wi
 	return data, nil
 }
 
-// failureOf is why a module has not handled what it was told; nil where it has, whatever it says.
+// failureOf returns why a module has not handled news, by its reply; nil if it has, whatever the reply says.
 func failureOf(reply *nats.Msg, err error) *wire.Failure {
 	switch {
 	case err == nil:

@@ -1,11 +1,11 @@
-// Package news tells modules, until they have handled it, what homeservers stored for them: the news that is delivered at
-// least once.
+// Package news delivers news at least once: it tells modules what homeservers stored for them until they have handled
+// it.
 //
-// Each module has a JetStream stream, into which whoever asks puts a request of a callback that only tells; the ask is over
-// when JetStream has it. One busd at a time takes a module's stream out, the one that has made its consumer, and tells the
-// module by ordinary questions; what was handled is removed. Modules need nothing for that, and may do nothing more. See ADR
-// 53.
+// Each module has a JetStream stream. A homeserver's client puts requests of callbacks that only tell into it; the ask
+// is over when JetStream has stored the request. One busd at a time, the one that has made the stream's consumer, takes
+// news out and tells the module by ordinary questions. Handled news is removed. Modules need no further permissions for
+// that. See ADR 53.
 //
-// What is in a stream is only ever removed when the module has handled it, or when it is older than the operator wants it to be
-// told, which is counted and logged. A full stream refuses what is new.
+// News is removed from a stream only when the module has handled it, or when it is older than deliver_for, which is
+// counted and logged. A full stream refuses new news.
 package news

@@ -18,14 +18,15 @@ import (
 )
 
 const (
-	// makeTimeout is how long JetStream may take to make the streams of all modules. Beyond: that is an error.
+	// makeTimeout is how long JetStream may take to make the streams of all modules. Beyond: it is an error.
 	makeTimeout = 10 * time.Second
 
-	// look is how often it is looked at how much there is, and whether another busd has left a module's news to this one.
+	// look is how often a busd looks how much news there is, and whether another busd has stopped delivering a module's
+	// news.
 	look = 2 * time.Second
 )
 
-// Options say where news is, and how modules are.
+// Options configure a [Service].
 type Options struct {
 	// Conn is the connection to NATS, which stays the caller's. Required.
 	Conn *nats.Conn
@@ -33,29 +34,30 @@ type Options struct {
 	// ServerName is the homeserver's. Required.
 	ServerName string
 
-	// Replicas is how many servers of a cluster keep each piece of news. Default: three where there are as many, else one.
+	// Replicas is how many servers of a cluster keep each piece of news. Default: three if there are that many, otherwise
+	// one.
 	Replicas int
 
-	// Alone says that no other busd uses this NATS.
+	// Alone tells that no other busd uses this NATS.
 	Alone bool
 
-	// Log is told of news that is given up, of modules that do not handle theirs, and of JetStream's errors.
+	// Log gets lines about news that is given up, modules that do not handle news, and JetStream's errors.
 	Log zerolog.Logger
 }
 
-// Roster brings a roster that is later than a revision, or ends with ctx: see [bus.Client.AwaitRoster].
+// Roster waits for a roster that is later than a revision, until ctx ends: see [bus.Client.AwaitRoster].
 type Roster func(ctx context.Context, after uint64) (*rosterv1.Roster, error)
 
 // Backlog is the news of one module that it has not handled.
 type Backlog struct {
 	News    uint64    // how many
 	Oldest  time.Time // when the first of them was stored; zero for none
-	Failure string    // why the last one that was told was not handled; empty since one was
-	Handled uint64    // since this busd started, by this busd
-	GivenUp uint64    // the same, of those that became too old
+	Failure string    // why the last delivered piece was not handled; empty if it was
+	Handled uint64    // how many were handled, through this busd and since its start
+	GivenUp uint64    // how many became too old, since its start
 }
 
-// Service keeps the news of modules, and tells it. Its methods may be called concurrently.
+// Service stores the news of modules, and delivers it. Its methods may be called concurrently.
 type Service struct {
 	Options
 	server subjects.Server
@@ -67,7 +69,7 @@ type Service struct {
 	roster  Roster
 }
 
-// New returns a service that keeps nobody's news. Close must be called.
+// New returns a service without modules. Close must be called.
 func New(o Options) (*Service, error) {
 	js, err := jetstream.New(o.Conn, jetstream.WithDefaultTimeout(makeTimeout))
 	if err != nil {
@@ -76,8 +78,8 @@ func New(o Options) (*Service, error) {
 	return &Service{Options: o, server: subjects.For(o.ServerName), js: js, name: nuid.Next(), tellers: map[string]*teller{}}, nil
 }
 
-// Prepare has JetStream ready for the news of the modules, before anybody is told to store it. Its errors, joined, say for each
-// module why it cannot be. It blocks for ten seconds at most, or until ctx ends.
+// Prepare makes the streams for the modules' news, before homeservers are told to store any. The error joins those of
+// all modules whose streams cannot be made. It blocks for at most ten seconds, or until ctx ends.
 func (s *Service) Prepare(ctx context.Context, modules []config.Module) error {
 	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
 	defer cancel()
@@ -91,7 +93,7 @@ func (s *Service) Prepare(ctx context.Context, modules []config.Module) error {
 	return errors.Join(problems...)
 }
 
-// Start has modules told. Until then their news is only kept.
+// Start begins to deliver news. Until then it is only stored.
 func (s *Service) Start(r Roster, modules []config.Module) {
 	s.mu.Lock()
 	s.roster = r
@@ -99,8 +101,8 @@ func (s *Service) Start(r Roster, modules []config.Module) {
 	s.Configure(modules)
 }
 
-// Configure takes over the operator's list. News that was stored for a module is told as long as the list has it, also when
-// nothing more is stored.
+// Configure applies the operator's list. Stored news of a module is delivered as long as the module is on the list,
+// even if no more is stored.
 func (s *Service) Configure(modules []config.Module) {
 	kept := s.kept()
 	s.mu.Lock()
@@ -120,7 +122,7 @@ func (s *Service) Configure(modules []config.Module) {
 	}
 }
 
-// kept are the streams with news that there are already, as far as JetStream says.
+// kept returns the streams with news that exist already, if JetStream answers.
 func (s *Service) kept() (names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), makeTimeout)
 	defer cancel()
@@ -131,7 +133,7 @@ func (s *Service) kept() (names []string) {
 	return names
 }
 
-// tell has the module told, by what the list says of it now.
+// tell begins to deliver the module's news, or applies its new entry.
 func (s *Service) tell(m config.Module) {
 	if t := s.tellers[m.Name]; t != nil {
 		t.module.Store(&m)
@@ -140,7 +142,7 @@ func (s *Service) tell(m config.Module) {
 	s.tellers[m.Name] = s.newTeller(m)
 }
 
-// Backlogs is what modules have not handled, by module. Modules for which nothing is or was kept are not there.
+// Backlogs returns what modules have not handled, by module. Modules for which nothing is or was stored are left out.
 func (s *Service) Backlogs() map[string]Backlog {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +153,8 @@ func (s *Service) Backlogs() map[string]Backlog {
 	return all
 }
 
-// Close stops telling, after what is being told, for five seconds at most. What is not handled by then is told again.
+// Close stops. It waits for deliveries under way, for five seconds at most. News that is not handled by then is
+// delivered again.
 func (s *Service) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

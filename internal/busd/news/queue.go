@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// firstDelay is how long news that was not handled waits before it is told again. Each further time it is twice as long.
+	// firstDelay is how long news that was not handled waits before it is delivered again. The delay doubles each time.
 	firstDelay = time.Second
 
-	// maxDelay is the longest such time. Beyond: it stays as long.
+	// maxDelay is the longest such delay. Beyond: it does not grow.
 	maxDelay = time.Minute
 )
 
-// delay is the time after so many failures in a row, from 1.
+// delay is the delay after a number of failures in a row, from 1.
 func delay(failures int) time.Duration {
 	if failures > 10 {
 		return maxDelay
@@ -27,39 +27,39 @@ func delay(failures int) time.Duration {
 type item struct {
 	seq      uint64 // in the stream
 	callback string
-	key      string // whose order it stands in
+	key      string // news of one key is delivered in order
 	stored   time.Time
-	data     []byte            // empty where it is elsewhere
+	data     []byte            // empty if left
 	left     bool              // its data is in the stream alone
-	ack      string            // where it is removed
-	trace    wire.TraceContext // in which it was stored
-	asked    time.Time         // when the module was last told
+	ack      string            // the subject that removes it
+	trace    wire.TraceContext // the trace in which it was stored
+	asked    time.Time         // when it was last delivered
 }
 
-// row is the news of one key, in the order in which it was stored. Only the first is told.
+// row is the news of one key, in the order in which it was stored. Only the first is delivered.
 type row struct {
 	items    []*item
 	failures int       // of the first
-	next     time.Time // when it is told again
+	next     time.Time // when the first is delivered again
 }
 
-// queue is the news that was taken out and is not handled yet. It is pure: times are given to it.
+// queue is the news that was taken out of the stream and is not handled yet. It is pure: the time is a parameter.
 type queue struct {
 	rows    map[string]*row
 	items   map[uint64]*item // by sequence
-	ready   []*row           // those whose first is to be told, the longest there first
+	ready   []*row           // those whose first is to be delivered, oldest first
 	waiting rows             // those whose first failed
-	out     int              // items being told
+	out     int              // items that are being delivered
 	held    int              // bytes of data
 
 	absences int       // in a row, of the module as a whole
-	until    time.Time // the module is left alone
-	answered time.Time // when it last said anything
+	until    time.Time // the module is not asked before that
+	answered time.Time // when it last answered anything
 }
 
 func newQueue() *queue { return &queue{rows: map[string]*row{}, items: map[uint64]*item{}} }
 
-// add puts news behind what there is of its key.
+// add appends news to the row of its key.
 func (q *queue) add(n *item) {
 	q.held += len(n.data)
 	q.items[n.seq] = n
@@ -72,10 +72,10 @@ func (q *queue) add(n *item) {
 	r.items = append(r.items, n)
 }
 
-// find returns the news with that sequence, if it is not handled yet.
+// find returns the news with a sequence; nil if it is handled.
 func (q *queue) find(seq uint64) *item { return q.items[seq] }
 
-// take returns what to tell now. While the module does not answer, that is one piece at a time, to see.
+// take returns news to deliver now. While the module does not answer, it returns one piece at a time, as a test.
 func (q *queue) take(now time.Time) *item {
 	for len(q.waiting) > 0 && !now.Before(q.waiting[0].next) {
 		q.ready = append(q.ready, heap.Pop(&q.waiting).(*row))
@@ -90,7 +90,7 @@ func (q *queue) take(now time.Time) *item {
 	return n
 }
 
-// next is when there may be something to tell that is not to be told now; zero for never.
+// next is when take may return something again; zero for never.
 func (q *queue) next() time.Time {
 	var at time.Time
 	switch {
@@ -105,7 +105,7 @@ func (q *queue) next() time.Time {
 	return at
 }
 
-// done takes out news that was told and is over with.
+// done removes news that is handled or given up.
 func (q *queue) done(n *item) {
 	q.out--
 	q.held -= len(n.data)
@@ -119,7 +119,7 @@ func (q *queue) done(n *item) {
 	q.ready = append(q.ready, r)
 }
 
-// failed has news told again later: the module has it and could not handle it.
+// failed makes news be delivered again later, because the module could not handle it.
 func (q *queue) failed(n *item, now time.Time) {
 	q.out--
 	r := q.rows[n.key]
@@ -128,7 +128,7 @@ func (q *queue) failed(n *item, now time.Time) {
 	heap.Push(&q.waiting, r)
 }
 
-// unheard has news told again as soon as the module answers anything.
+// unheard makes news be delivered again as soon as the module answers anything.
 func (q *queue) unheard(n *item) {
 	q.out--
 	q.ready = append(q.ready, q.rows[n.key])
@@ -137,8 +137,8 @@ func (q *queue) unheard(n *item) {
 // heard notes that the module answers.
 func (q *queue) heard(now time.Time) { q.answered, q.absences, q.until = now, 0, time.Time{} }
 
-// silent leaves the module alone for a while, because it did not answer what it was asked then. Several that were asked
-// together are one absence.
+// silent notes that the module did not answer a question that it was asked at asked, and does not ask it for a while.
+// Several unanswered questions that were asked together count as one absence.
 func (q *queue) silent(asked, now time.Time) {
 	if q.answered.After(asked) || now.Before(q.until) {
 		return
@@ -147,14 +147,14 @@ func (q *queue) silent(asked, now time.Time) {
 	q.until = now.Add(delay(q.absences))
 }
 
-// wake has everything told that waits: the module may be another.
+// wake makes all waiting news be delivered now, because the module may have been replaced.
 func (q *queue) wake() {
 	q.until = time.Time{}
 	q.ready = append(q.ready, q.waiting...)
 	q.waiting = nil
 }
 
-// rows is a heap by the time at which they are next.
+// rows is a heap, ordered by next.
 type rows []*row
 
 func (r rows) Len() int           { return len(r) }

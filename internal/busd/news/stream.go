@@ -11,11 +11,11 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/store"
 )
 
-// maxBacklog bounds the pieces of news that are kept for one module. Beyond: what is new is not stored, and the ask fails under the
-// module's policy.
+// maxBacklog bounds the pieces of news that are stored for one module. Beyond: new news is not stored, and the ask
+// fails under the module's policy.
 const maxBacklog = 10_000_000
 
-// open makes the stream of a module's news if it is not there. What is in it is never removed to make room.
+// open makes the stream of a module's news if it does not exist. Nothing in it is ever removed to make room.
 func (s *Service) open(ctx context.Context, module string) (jetstream.Stream, error) {
 	c := jetstream.StreamConfig{
 		Name: s.server.NewsStream(module), Subjects: []string{s.server.NewsAny(module)}, Description: "news of modulebus module " + module,
@@ -38,7 +38,7 @@ func (s *Service) open(ctx context.Context, module string) (jetstream.Stream, er
 	return stream, nil
 }
 
-// replicated has the stream made on as many servers as the operator says, or as is safe.
+// replicated calls create with the operator's number of servers, or with three or one.
 func (s *Service) replicated(create func(replicas int) error) error {
 	if s.Replicas != 0 {
 		return create(s.Replicas)
@@ -46,7 +46,7 @@ func (s *Service) replicated(create func(replicas int) error) error {
 	return store.Replicated(create)
 }
 
-// foreign is what of a stream shows that busd did not make it.
+// foreign says what shows that busd did not make a stream; empty if nothing does.
 func foreign(is, want jetstream.StreamConfig) string {
 	switch {
 	case !slices.Equal(is.Subjects, want.Subjects):

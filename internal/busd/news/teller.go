@@ -21,38 +21,42 @@ import (
 )
 
 const (
-	// window bounds the news of one module that is taken out and not handled. Beyond: what comes later waits in the stream, so
-	// that a module which refuses the news of one room for days stalls that of others only then.
+	// window bounds the news of one module that is taken out and not handled. Beyond: later news waits in the stream. So a
+	// module that refuses the news of one room for days stalls the news of other rooms only beyond that.
 	window = 8192
 
-	// prefetch bounds the messages that come from JetStream and are not looked at yet. Beyond: they wait there.
+	// prefetch bounds the messages from JetStream that are not looked at yet. Beyond: they wait there.
 	prefetch = 128
 
-	// mostHeld bounds the bytes of news of one module that are in memory. Beyond: a piece stays in the stream until it is told.
+	// mostHeld bounds the bytes of news of one module in memory. Beyond: a piece stays in the stream until it is
+	// delivered.
 	mostHeld = 16 << 20
 
-	// abreast bounds how much a module is told at once. Beyond: it waits.
+	// abreast bounds how many pieces a module is told at once. Beyond: they wait.
 	abreast = 64
 
-	// absence is how long a busd that tells a module may be silent before another takes its place.
+	// absence is how long a busd that delivers a module's news may be silent before another takes its place.
 	absence = 10 * time.Second
 
-	// ackWait is after how long JetStream brings again what was taken out and not acknowledged. That costs little: what is known is
-	// not told again.
+	// ackWait is how long JetStream waits before it sends unacknowledged news again. That costs little: known news is not
+	// delivered twice.
 	ackWait = 5 * time.Minute
 
-	// ackTime is how long JetStream may take to take an acknowledgement, and ackAgain after how long it is repeated where it did not.
+	// ackTime is how long JetStream may take to accept an acknowledgement, and ackAgain is the pause before it is
+	// repeated.
 	ackTime  = 5 * time.Second
 	ackAgain = 500 * time.Millisecond
 
-	// drainTime is how long what is being told may take when a busd stops. Beyond: it is told again by the next.
+	// drainTime is how long deliveries under way may take when a busd stops. Beyond: the next busd delivers the news
+	// again.
 	drainTime = 5 * time.Second
 )
 
-// consumer is the name of the one consumer of a stream. Whoever makes it tells the module; it goes when that busd does.
+// consumer is the name of the one consumer of a stream. The busd that makes it delivers the news; the consumer ends
+// with that busd.
 const consumer = "busd"
 
-// consumer is the one of this busd.
+// consumer is the configuration of this busd's consumer.
 func (s *Service) consumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: consumer, Description: s.name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: window,
@@ -60,13 +64,13 @@ func (s *Service) consumer() jetstream.ConsumerConfig {
 	}
 }
 
-// teller tells one module its news, when no other busd does.
+// teller delivers one module's news while no other busd does.
 type teller struct {
 	service *Service
 	name    string
-	module  atomic.Pointer[config.Module] // as the list has it now
+	module  atomic.Pointer[config.Module] // its present entry in the list
 	roster  atomic.Pointer[rosterv1.Module]
-	changed chan struct{} // has a place: the roster is another
+	changed chan struct{} // tells that the roster has changed; has a place
 	log     zerolog.Logger
 	blames  zerolog.Logger // of failures, a few times a second at most
 	cancel  context.CancelFunc
@@ -93,7 +97,7 @@ func (s *Service) newTeller(m config.Module) *teller {
 
 func (t *teller) stop() { t.cancel(); t.owned.Wait() }
 
-// follow keeps what the roster says of the module.
+// follow keeps the module's part of the roster up to date.
 func (t *teller) follow(ctx context.Context, roster Roster) {
 	for revision := uint64(0); ; {
 		r, err := roster(ctx, revision)
@@ -113,7 +117,7 @@ func (t *teller) follow(ctx context.Context, roster Roster) {
 	}
 }
 
-// run tells the module when nobody else does, and looks again when that ends.
+// run delivers the module's news whenever no other busd does, until ctx ends.
 func (t *teller) run(ctx context.Context) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -126,7 +130,7 @@ func (t *teller) run(ctx context.Context) {
 	}
 }
 
-// say logs what keeps the module's news from being told, once.
+// say logs what keeps the module's news from being delivered, once.
 func (t *teller) say(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -140,7 +144,7 @@ func (t *teller) say(err error) {
 	t.said = text
 }
 
-// lead tells the module its news for as long as this busd is the one that does. It returns nil when another is.
+// lead delivers the module's news for as long as this busd may. It returns nil when another busd does.
 func (t *teller) lead(ctx context.Context) error {
 	stream, err := t.service.open(ctx, t.name)
 	if err != nil {
@@ -148,12 +152,12 @@ func (t *teller) lead(ctx context.Context) error {
 	}
 	t.measure(ctx, stream)
 	if t.service.Alone {
-		_ = stream.DeleteConsumer(ctx, consumer) // An earlier run of this busd did not end well, or there is none.
+		_ = stream.DeleteConsumer(ctx, consumer) // Left by an earlier run of this busd that was killed, if there is one.
 	}
 	return t.take(ctx, stream)
 }
 
-// take makes the consumer, and tells the module what comes out of it. Where another busd has made it, that one tells.
+// take makes the consumer, and delivers what comes out of it. If another busd has made it, that one delivers.
 func (t *teller) take(ctx context.Context, stream jetstream.Stream) error {
 	c, err := stream.CreateConsumer(ctx, t.service.consumer())
 	switch {
@@ -172,40 +176,40 @@ func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	return nil // It ended because it was told to.
+	return nil // It was told to end.
 }
 
-// leave makes room for another busd at once, unless one has taken the place already.
+// leave lets another busd take over at once, unless one has already.
 func (t *teller) leave(stream jetstream.Stream) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	c, err := stream.Consumer(ctx, consumer)
 	if err == nil && c.CachedInfo().Config.Description == t.service.name {
-		_ = stream.DeleteConsumer(ctx, consumer) // It goes by itself.
+		_ = stream.DeleteConsumer(ctx, consumer) // If this fails, it ends by itself.
 	}
 }
 
-// told is what came of telling one piece of news.
+// told is the result of delivering one piece of news.
 type told struct {
 	item    *item
 	failure *wire.Failure
 }
 
-// term is the time for which one busd tells a module.
+// term is the time in which one busd delivers a module's news.
 type term struct {
 	*teller
 	stream  jetstream.Stream
 	queue   *queue
-	born    string // of the stream, in names of news
+	born    string // when the stream was made; part of the names of news
 	last    uint64 // sequence of the consumer
-	highest uint64 // sequence in the stream that was taken out
+	highest uint64 // the highest sequence in the stream that was taken out
 	results chan told
 	telling sync.WaitGroup
-	ctx     context.Context //nolint:containedctx // of what is being told
+	ctx     context.Context //nolint:containedctx // of deliveries
 }
 
-// serve takes news out of the stream and tells it, until ctx ends or something may have been missed: then all that was not
-// handled is taken out anew, so that its order holds.
+// serve takes news out of the stream and delivers it, until ctx ends or something may have been missed: then all
+// unhandled news is taken out again, to keep its order.
 func (t *teller) serve(ctx context.Context, stream jetstream.Stream, c jetstream.Consumer) error {
 	telling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -262,7 +266,7 @@ func (x *term) run(ctx context.Context, stream jetstream.Stream, in *arrivals, a
 	}
 }
 
-// drain takes in what is being told.
+// drain waits for deliveries under way.
 func (x *term) drain(cancel context.CancelFunc) {
 	timer := time.AfterFunc(drainTime, cancel)
 	defer timer.Stop()
@@ -272,7 +276,7 @@ func (x *term) drain(cancel context.CancelFunc) {
 	}
 }
 
-// arrive puts news into the queue. What was taken out before is only acknowledged again.
+// arrive puts news into the queue. News that was taken out before is only acknowledged again.
 func (x *term) arrive(m jetstream.Msg) error {
 	meta, err := m.Metadata()
 	if err != nil {
@@ -294,7 +298,7 @@ func (x *term) arrive(m jetstream.Msg) error {
 	return nil
 }
 
-// again takes in what JetStream brings a second time: it is waiting here, or its acknowledgement was lost.
+// again handles news that JetStream sends a second time: it is still in the queue, or its acknowledgement was lost.
 func (x *term) again(m jetstream.Msg, seq uint64) error {
 	if n := x.queue.find(seq); n != nil {
 		n.ack = m.Reply()
@@ -303,7 +307,7 @@ func (x *term) again(m jetstream.Msg, seq uint64) error {
 	return m.Ack()
 }
 
-// tellAll tells as much as may be told now.
+// tellAll begins to deliver as much as may be delivered now.
 func (x *term) tellAll(now time.Time) {
 	for x.queue.out < abreast {
 		n := x.queue.take(now)
@@ -314,17 +318,17 @@ func (x *term) tellAll(now time.Time) {
 			x.giveUp(n)
 			continue
 		}
-		ack := n.ack // It may come again meanwhile.
+		ack := n.ack // It may be sent again meanwhile, with another subject.
 		x.telling.Go(func() { x.results <- told{n, x.handle(n, ack)} })
 	}
 }
 
-// handle tells the module a piece of news, and removes it when the module has handled it. The next one of its key is told only
-// then: after a crash, a piece that was not removed is told again, and must not come after one that is newer.
+// handle delivers a piece of news, and removes it when the module has handled it. The next one of its key is delivered
+// only then: after a crash, a piece that was not removed is delivered again, and must not come after a newer one.
 func (x *term) handle(n *item, ack string) *wire.Failure {
 	data, err := x.content(x.ctx, n)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil // Somebody has removed it.
+		return nil // It was removed from the stream.
 	}
 	if err != nil {
 		return &wire.Failure{Kind: rosterv1.FailureKind_ERROR, Text: "JetStream does not give the news: " + wire.OneLine(err.Error())}
@@ -336,7 +340,7 @@ func (x *term) handle(n *item, ack string) *wire.Failure {
 	return f
 }
 
-// settle takes in what came of telling.
+// settle handles the result of a delivery.
 func (x *term) settle(r told, now time.Time) {
 	switch f := r.failure; {
 	case f == nil:
@@ -361,15 +365,15 @@ func (x *term) settle(r told, now time.Time) {
 	}
 }
 
-// deaf reports whether the module is there, and does not listen for a callback: other news it may handle.
+// deaf reports whether the module is there but does not listen for a callback. It may still handle other news.
 func deaf(m *rosterv1.Module, callback string) bool {
 	return len(m.GetWorkers()) > 0 && !slices.ContainsFunc(m.GetCallbacks(), func(i *rosterv1.Interest) bool {
 		return i.GetCallback() == callback && !i.GetNamed() && i.GetUnserved() == ""
 	})
 }
 
-// acknowledge removes news from the stream. A node of NATS that is lost may take an acknowledgement with it, so that it is
-// repeated until JetStream has taken it, or the term ends: whoever tells the module next tells it again then.
+// acknowledge removes news from the stream. A node of NATS that is lost may lose an acknowledgement, so it is repeated
+// until JetStream has accepted it, or the term ends; then the next busd delivers the news again.
 func (x *term) acknowledge(ack string) {
 	for x.acknowledged(ack) != nil && x.ctx.Err() == nil {
 		pause(x.ctx, ackAgain)
@@ -409,10 +413,10 @@ func (x *term) giveUp(n *item) {
 	x.note(func(b *Backlog) { b.GivenUp++ })
 	x.log.Error().Str("callback", n.callback).Time("stored", n.stored).Str("news", x.nameOf(n)).
 		Msg("gave up news that the module has not handled: it is older than deliver_for")
-	x.telling.Go(func() { x.acknowledge(n.ack) }) // It is in the queue no more.
+	x.telling.Go(func() { x.acknowledge(n.ack) }) // It is no longer in the queue.
 }
 
-// nameOf is the same whenever the piece of news is told, and is no other's.
+// nameOf names a piece of news: always the same for one piece, and different for each.
 func (x *term) nameOf(n *item) string { return fmt.Sprintf("%s-%d", x.born, n.seq) }
 
 func (t *teller) note(change func(*Backlog)) {
@@ -421,7 +425,7 @@ func (t *teller) note(change func(*Backlog)) {
 	change(&t.backlog)
 }
 
-// blame remembers why the module does not handle its news, and logs it when it is another reason than before.
+// blame remembers why the module does not handle its news, and logs the reason if it is a new one.
 func (t *teller) blame(n *item, f *wire.Failure) {
 	text := n.callback + ": " + f.Error()
 	t.mu.Lock()
@@ -432,13 +436,13 @@ func (t *teller) blame(n *item, f *wire.Failure) {
 	t.backlog.Failure = text
 }
 
-// measure looks at how much there is.
+// measure looks how much news is in the stream.
 func (t *teller) measure(ctx context.Context, stream jetstream.Stream) {
 	ctx, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
 	info, err := stream.Info(ctx)
 	if err != nil {
-		return // What was known is as good as anything.
+		return // The old figures stay.
 	}
 	t.note(func(b *Backlog) {
 		b.News, b.Oldest = info.State.Msgs, time.Time{}

@@ -11,37 +11,37 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
-// lookTime is how often it is looked at how modules are, however many browsers want to know.
+// lookTime is how often the state of modules is read, for all browsers together.
 const lookTime = time.Second
 
-// board is how everything is, as parts of the page: all browsers are shown the same. A part is made again only when what it shows
-// has changed. Its methods may be called concurrently.
+// board holds the parts of the page, which are the same for all browsers. A part is rendered again only when what it
+// shows has changed. Its methods may be called concurrently.
 type board struct {
 	page *Page
 
 	mu      sync.Mutex
 	looked  time.Time
 	version uint64 // grows with each change
-	listed  uint64 // version at which the modules became others, or came into another order
+	listed  uint64 // version at which the list of modules last changed
 	parts   []part // the head, and each module
 }
 
 // part is one element of the page.
 type part struct {
 	name    string
-	shows   []byte // what it shows, to compare by
+	shows   []byte // what it shows, for comparison
 	html    []byte
-	version uint64 // at which it came to show that
+	version uint64 // at which it was last rendered
 }
 
-// head is what the page says first.
+// head is the part at the top of the page.
 type head struct {
 	Config   operatordoor.ConfigStatus
 	Modules  int      // that are listed
-	Troubled []string // those of them with which something is wrong, or that do not answer yet
+	Troubled []string // modules with which something is wrong, or that do not answer yet
 }
 
-// Ready is what the page says first of all.
+// Ready reports whether no module is troubled.
 func (h *head) Ready() bool { return len(h.Troubled) == 0 }
 
 // all returns all parts, and their version.
@@ -52,11 +52,12 @@ func (b *board) all() (parts []part, version uint64) {
 	return slices.Clone(b.parts), b.version
 }
 
-// since returns the parts that are newer than a version, and the new version; all of them, where the list is newer.
+// since returns the parts that are newer than a version, and the present version; others tells that the list is newer,
+// so that all parts are returned.
 func (b *board) since(version uint64) (parts []part, now uint64, others bool) {
 	parts, now = b.all()
 	b.mu.Lock()
-	others = b.listed > version || version > now // That of another run of busd.
+	others = b.listed > version || version > now // A higher version is that of another run of busd.
 	b.mu.Unlock()
 	if !others {
 		parts = slices.DeleteFunc(parts, func(p part) bool { return p.version <= version })
@@ -87,7 +88,7 @@ func (b *board) look() {
 	}
 }
 
-// update makes a part again if it shows something else now.
+// update renders a part again if what it shows has changed.
 func (b *board) update(p *part, name, template string, v any) {
 	shows, err := json.Marshal(v)
 	if err == nil && p.name == name && bytes.Equal(p.shows, shows) {
@@ -101,7 +102,7 @@ func (b *board) update(p *part, name, template string, v any) {
 	*p = part{name, shows, html.Bytes(), b.version}
 }
 
-// look is how everything is now.
+// look reads the present state.
 func (p *Page) look() (*head, []module) {
 	h, modules := &head{Config: p.Config()}, []module{}
 	for _, s := range p.Modules() {

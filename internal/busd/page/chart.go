@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// chart is a small picture of the last minutes, and the same in words.
+// chart is a small picture of the last minutes, with a text that says the same.
 type chart struct {
 	Title string // what it shows, and of what
-	Text  string // the figures, for everybody
+	Text  string // the figures, for people who cannot see the picture
 	Path  string // of SVG, in a box of 90 by 24: a column for each step, the newest at the right
 }
 

@@ -14,18 +14,19 @@ import (
 )
 
 const (
-	// tickTime is how often a browser is sent what is new.
+	// tickTime is how often a browser is sent changes.
 	tickTime = 500 * time.Millisecond
 
-	// maxViewers is how many browsers may follow at a time. Beyond: answered 503, and the page is read as it is.
+	// maxViewers is how many browsers may follow at a time. Beyond: answered 503, and the page does not change by itself.
 	maxViewers = 64
 
-	// maxShown is how many decisions a browser is sent at a time. Beyond: it is sent the newest, and told how many it was not sent.
+	// maxShown is how many decisions a browser is sent at a time. Beyond: it is sent the newest, and the number of the
+	// others.
 	maxShown = 50
 )
 
-// live sends what changes on the page, as server-sent events, until the browser goes, busd drains or the browser may read no more. A
-// browser that takes too little is sent less, and told how many decisions it missed.
+// live sends the changes of the page as server-sent events, until the browser leaves, busd drains, or the browser may
+// no longer read. A browser that reads too slowly is sent less, and the number of decisions that it missed.
 func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 	select {
 	case p.viewers <- struct{}{}:
@@ -36,7 +37,7 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	version, _ := strconv.ParseUint(query.Get("version"), 10, 64) // A page that says none is sent everything.
+	version, _ := strconv.ParseUint(query.Get("version"), 10, 64) // Without a version, everything is sent.
 	after := cmp.Or(r.Header.Get("Last-Event-ID"), query.Get("after"))
 	out, err := sse.Begin(w)
 	if err != nil {
@@ -46,7 +47,7 @@ func (p *Page) live(w http.ResponseWriter, r *http.Request) {
 	v.run(r.Context(), func() bool { return p.Guard.DeniesPage(r) == nil })
 }
 
-// viewer is a browser that follows.
+// viewer is a browser that follows the page.
 type viewer struct {
 	*sse.Writer
 	page    *Page

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// step is how long one column of a chart stands for.
+	// step is the time that one column of a chart stands for.
 	step = 10 * time.Second
 
 	// columns is how many there are: a quarter of an hour.
@@ -23,9 +23,9 @@ const (
 // column is what a module did in one step.
 type column struct {
 	Answers, Failures uint64
-	Seconds           float64 // of all answers together
-	Slowest           float64 // seconds within which 99 of 100 answers came, as exactly as the metric has it
-	Slower            bool    // they took longer than that, which is all that the metric can tell
+	Seconds           float64 // sum of the times of all answers
+	Slowest           float64 // seconds within which 99 of 100 answers came: a bound of the metric's buckets
+	Slower            bool    // they took longer than Slowest, the metric's last bound
 }
 
 // total is what a module has done since busd started.
@@ -41,8 +41,8 @@ type bucket struct {
 	count uint64
 }
 
-// minutes are the last columns of each module that the metrics know: those that have been asked since busd started. Its
-// methods may be called concurrently.
+// minutes holds the last columns of each module in the metrics, which are those that have been asked since busd
+// started. Its methods may be called concurrently.
 type minutes struct {
 	mu     sync.Mutex
 	totals map[string]*total // nil before the first look
@@ -51,11 +51,11 @@ type minutes struct {
 
 func newMinutes() *minutes { return &minutes{past: map[string][]column{}} }
 
-// take looks at the metrics, and makes a column of what has been added.
+// take reads the metrics, and makes a column of the difference.
 func (m *minutes) take(metrics prometheus.Gatherer, log zerolog.Logger) {
 	families, err := metrics.Gather()
 	if err != nil {
-		log.Debug().Err(err).Msg("some metrics are missing in the charts") // What is there is used all the same.
+		log.Debug().Err(err).Msg("some metrics are missing in the charts") // The others are used all the same.
 	}
 	m.add(totalsOf(families))
 }
@@ -78,7 +78,7 @@ func (m *minutes) add(totals map[string]*total) {
 	m.totals = totals
 }
 
-// since is what has been added to an earlier total.
+// since returns the difference to an earlier total.
 func (t *total) since(before *total) column {
 	if before == nil {
 		before = &total{}
@@ -90,7 +90,8 @@ func (t *total) since(before *total) column {
 	return c
 }
 
-// slowest is the bound within which 99 of 100 of the added answers came, or the last one and that they were slower.
+// slowest returns the bound within which 99 of 100 of the added answers came; or the last bound, and that they were
+// slower.
 func (t *total) slowest(before *total, answers uint64) (bound float64, slower bool) {
 	for i, b := range t.buckets {
 		count := b.count

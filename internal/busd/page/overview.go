@@ -14,7 +14,7 @@ type front struct {
 	Modules []template.HTML
 	Version uint64 // of them
 	Records []decision.Record
-	Problem string // why there are not more records to show
+	Problem string // why no more records can be shown
 }
 
 func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
@@ -30,10 +30,10 @@ func (p *Page) overview(w http.ResponseWriter, r *http.Request) {
 	p.show(w, r, http.StatusOK, "overview.html", "Modules and decisions", f)
 }
 
-// markup is what a template has made already.
+// markup returns the part as rendered by its template.
 func (p *part) markup() template.HTML { return template.HTML(p.html) } //nolint:gosec // As it says.
 
-// explained is one decision, or why there is none to show.
+// explained is one decision, or the reason why none can be shown.
 type explained struct {
 	Wanted  string
 	Record  *decision.Record

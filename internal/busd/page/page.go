@@ -30,16 +30,16 @@ const (
 	shownRecords = 30
 )
 
-// Options say where what the page shows comes from. All are required.
+// Options configure the page. All are required.
 type Options struct {
 	// ServerName is the homeserver's.
 	ServerName string
 
-	// Modules returns how all modules are, and Config whether what runs is what the configuration file says.
+	// Modules returns the state of all modules. Config returns whether the running configuration is the file's.
 	Modules func() []operatordoor.ModuleStatus
 	Config  func() operatordoor.ConfigStatus
 
-	// Records has the decisions.
+	// Records has the records of decisions.
 	Records *records.Recorder
 
 	// Metrics count answers and failures of modules. They are read every ten seconds.
@@ -48,10 +48,10 @@ type Options struct {
 	// Guard says who may read.
 	Guard *access.Guard
 
-	// Life ends what browsers follow.
+	// Life ends live connections when busd drains.
 	Life *door.Life
 
-	// Log is told of what the page cannot show.
+	// Log gets a line for what the page cannot show.
 	Log zerolog.Logger
 }
 
@@ -61,7 +61,7 @@ type Page struct {
 	Options
 	minutes *minutes
 	board   board
-	viewers chan struct{} // has an entry for each browser that follows
+	viewers chan struct{} // holds one entry for each browser that follows
 	closed  door.Phase    // begins with Close: nothing is counted any more
 	counter sync.WaitGroup
 }
@@ -111,12 +111,12 @@ func (p *Page) Routes() []door.Route {
 	}
 }
 
-// untilDrain ends what a browser follows when busd drains, and what a browser sends too slowly.
+// untilDrain ends a request when busd drains, and limits the time for reading a form.
 func (p *Page) untilDrain(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, release := p.Life.UntilDrain(r.Context())
 		defer release()
-		if r.Method == http.MethodPost { // Else a browser that follows would be taken for one that sends too slowly.
+		if r.Method == http.MethodPost { // Otherwise the limit would end a live connection.
 			defer p.Life.LimitReading(w, door.BodyTime)()
 		}
 		next(w, r.WithContext(ctx))
@@ -170,15 +170,15 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, name, ti
 	_, _ = body.WriteTo(w) // It fails only when the client is gone.
 }
 
-// protect has the browser load nothing but the page's own script and style, show it in no frame, keep no copy, and tell
-// nobody where it is.
+// protect sets header fields with which the browser loads only the page's own script and style, shows the page in no
+// frame, keeps no copy, and sends no referrer.
 func protect(h http.Header, nonce string) {
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+nonce+"'; style-src 'nonce-"+nonce+"'; connect-src 'self'; "+
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "noopener-allow-popups") // Else a module's page of the same origin could open this one, and look into it.
+	h.Set("Cross-Origin-Opener-Policy", "noopener-allow-popups") // Otherwise a module's page of the same origin could open this one, and look into it.
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 }

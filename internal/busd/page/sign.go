@@ -9,15 +9,15 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/access"
 )
 
-// signing is what the form to sign in shows.
+// signing is the content of the form to sign in.
 type signing struct {
-	Problem string // why the last try was in vain
-	Wanted  string // the ID of the decision to explain then
+	Problem string // why the last try failed
+	Wanted  string // the ID of the decision to explain after signing in
 }
 
 // Deny asks a browser that may not read to sign in, and says why it may not.
 func (p *Page) Deny(w http.ResponseWriter, r *http.Request, denial *access.Denial) {
-	s := signing{Wanted: cmp.Or(r.URL.Query().Get("id"), r.PostForm.Get("id"))} // Nothing is read of who may not.
+	s := signing{Wanted: cmp.Or(r.URL.Query().Get("id"), r.PostForm.Get("id"))} // The body of a request without permission is not read.
 	if denial.Errcode != "M_MISSING_TOKEN" {
 		s.Problem = denial.Text
 	}

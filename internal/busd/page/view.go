@@ -10,7 +10,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
-// functions are what templates say things with.
+// functions are the templates' functions.
 var functions = template.FuncMap{
 	"when":    when,
 	"verdict": records.Verdict, "from": records.From, "said": records.Said, "counted": records.Counted,
@@ -23,8 +23,8 @@ var functions = template.FuncMap{
 type module struct {
 	operatordoor.ModuleStatus
 	Charts    []chart
-	Tone      string // how it is coloured: words say it, too
-	Condition string // its state in words, with what is known beyond it
+	Tone      string // its colour; Condition says the same in words
+	Condition string // its state in words, and what else is known
 }
 
 func newModule(s operatordoor.ModuleStatus, past []column) module {
@@ -64,14 +64,14 @@ func (m *module) condition() string {
 	return text
 }
 
-// worker is one worker, as far as somebody knows of it.
+// worker is one worker: what the roster and the supervisor know of it.
 type worker struct {
 	Name, Version         string
 	Joined                time.Time
 	*operatordoor.Process // nil if busd does not run it
 }
 
-// Hands are the module's workers, and the processes that are none yet.
+// Hands returns the module's workers, and the processes that have not joined yet.
 func (m *module) Hands() (all []worker) {
 	joined := map[string]bool{}
 	for _, w := range m.WorkerList {
@@ -92,7 +92,7 @@ type wanted struct {
 	Failing *roster.Failing // nil: it did not fail when it was last asked
 }
 
-// Wanted are the callbacks that the module is asked.
+// Wanted returns the callbacks that the module is asked.
 func (m *module) Wanted() (all []wanted) {
 	for _, name := range m.Callbacks {
 		w := wanted{Name: name}
@@ -106,7 +106,8 @@ func (m *module) Wanted() (all []wanted) {
 	return all
 }
 
-// when is a time that is true however long the part with it is kept. A browser's script says instead how long ago it was.
+// when shows an absolute time, which stays true however long the part is kept. The page's script shows how long ago it
+// was instead.
 func when(t time.Time) template.HTML {
 	if t.IsZero() {
 		return "–"

@@ -9,15 +9,15 @@ import (
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
-// ErrcodeField is where a refusal has the module's own errcode: homeservers differ in what they make of another one than
-// M_FORBIDDEN.
+// ErrcodeField is the field of a refusal with the module's own errcode. The refusal's errcode is always M_FORBIDDEN,
+// because homeservers treat others in different ways.
 const ErrcodeField = "org.modulebus.errcode"
 
-// Answer is what the server that asked is answered: an HTTP status and a JSON object.
+// Answer is the answer to the server that asked: an HTTP status and a JSON object.
 type Answer struct {
 	Status int
 	Body   []byte
-	kind   string // as metrics spell it
+	kind   string // its label in metrics
 }
 
 func answer(kind string, status int, body map[string]any) Answer {
@@ -46,7 +46,7 @@ func strange() Answer {
 	return problem("unknown_room", http.StatusNotFound, "M_NOT_FOUND", "this is not the policy server of that room")
 }
 
-// refused is 400 and M_FORBIDDEN, the only refusal that every homeserver takes for one.
+// refused is 400 with M_FORBIDDEN, the only answer that every homeserver treats as a refusal.
 func refused(text string) Answer {
 	return problem("refused", http.StatusBadRequest, matrix.Forbidden, text)
 }

@@ -15,14 +15,15 @@ import (
 const (
 	federationPort = 8448
 
-	// maxPlaces is how many places are tried at which a server may be. Beyond: they are not.
+	// maxPlaces is how many possible places of a server are tried. Beyond: they are not.
 	maxPlaces = 4
 )
 
-// place is where a server may be: an address to connect to, and the name that it answers to there.
+// place is a possible place of a server: an address to connect to, and the server's name there.
 type place struct{ address, host string }
 
-// client is one whose connections expect the certificate of the name, which is not the address where a SRV record led there.
+// client returns a client whose connections expect a certificate for the place's name, which differs from the address
+// if a SRV record led there.
 func (p place) client(c *http.Client) *http.Client {
 	name, _, err := net.SplitHostPort(p.host)
 	if err != nil {
@@ -37,7 +38,7 @@ func (p place) client(c *http.Client) *http.Client {
 	return &http.Client{Transport: t, CheckRedirect: c.CheckRedirect}
 }
 
-// find is the specification's way from a server name to a server: server-server API, "Resolving server names".
+// find resolves a server name as the specification says: server-server API, "Resolving server names".
 func (n *network) find(ctx context.Context, server spec.ServerName) ([]place, error) {
 	host, port, ok := spec.ParseAndValidateServerName(server)
 	if !ok {
@@ -73,12 +74,12 @@ func at(host string, port int, name string) place {
 	return place{net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(port)), name}
 }
 
-// wellKnown is whom the host names as its server; empty if it names none.
+// wellKnown returns the server name that the host delegates to; empty if it names none.
 func (n *network) wellKnown(ctx context.Context, host string) string {
 	var said struct {
 		Server string `json:"m.server"`
 	}
-	_ = get(ctx, &n.far, "https://"+host+"/.well-known/matrix/server", "", &said) // Then it names none.
+	_ = get(ctx, &n.far, "https://"+host+"/.well-known/matrix/server", "", &said) // If it fails, the host names none.
 	return said.Server
 }
 

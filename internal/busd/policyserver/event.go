@@ -19,20 +19,21 @@ import (
 // maxEvent is the size of an event in bytes of canonical JSON, without unsigned. Beyond: refused.
 const maxEvent = 65536
 
-// keysOfEvents are those that some room version gives a meaning to. Readers of JSON differ in which of Type and type they take.
+// keysOfEvents are the keys that have a meaning in some room version. Their spelling is checked, because readers of
+// JSON differ in whether Type is also type.
 var keysOfEvents = []string{
 	"auth_events", "content", "depth", "event_id", "hashes", "membership", "origin", "origin_server_ts", "prev_events", "prev_state",
 	"redacts", "room_id", "sender", "signatures", "state_key", "type", "unsigned",
 }
 
-// envelope is what is read of an event before its room version is known.
+// envelope holds the fields of an event that are read before its room version is known.
 type envelope struct {
 	roomID, kind string
-	ofRoom       bool   // the state key is there, and empty
-	version      string // that a create event says
+	ofRoom       bool   // the state key exists, and is empty
+	version      string // the room version that a create event says
 }
 
-// open reads an event as far as that is the same in all room versions.
+// open reads the fields of an event that are the same in all room versions.
 func open(body []byte) (envelope, error) {
 	var roomID, kind, stateKey, content, depth, sent gjson.Result
 	err := topLevel(body, map[string]*gjson.Result{
@@ -52,7 +53,7 @@ func open(body []byte) (envelope, error) {
 	case e.kind == "":
 		return envelope{}, errors.New("there is no type")
 	case e.roomID == "" && e.creates():
-		e.version = content.Get("room_version").Str // Empty is of no use, either.
+		e.version = content.Get("room_version").Str // Empty if it is no string.
 	case !strings.HasPrefix(e.roomID, "!") || len(e.roomID) > 255:
 		return envelope{}, errors.New("room_id is not that of a room")
 	}
@@ -61,17 +62,17 @@ func open(body []byte) (envelope, error) {
 
 func (e envelope) creates() bool { return e.kind == "m.room.create" && e.ofRoom }
 
-// textual reports whether fields are text or null, which they are where they are not there, too.
+// textual reports whether each field is a text, null or missing.
 func textual(fields ...gjson.Result) bool {
 	return !slices.ContainsFunc(fields, func(f gjson.Result) bool { return f.Type != gjson.String && f.Type != gjson.Null })
 }
 
-// natural reports whether fields are there, and whole numbers that are not negative.
+// natural reports whether each field exists and is a whole number of at least 0.
 func natural(fields ...gjson.Result) bool {
 	return !slices.ContainsFunc(fields, func(f gjson.Result) bool { return f.Type != gjson.Number || strings.ContainsAny(f.Raw, "-.eE") })
 }
 
-// topLevel reads fields of an object, each of whose keys is there once and spelled as it should be.
+// topLevel reads fields of an object. It fails if a key occurs twice, or in another spelling.
 func topLevel(body []byte, fields map[string]*gjson.Result) error {
 	object := gjson.ParseBytes(body)
 	if !gjson.ValidBytes(body) || !utf8.Valid(body) || !object.IsObject() {
@@ -96,7 +97,7 @@ func misspelled(name string) bool {
 	return !slices.Contains(keysOfEvents, name) && slices.ContainsFunc(keysOfEvents, func(known string) bool { return strings.EqualFold(name, known) })
 }
 
-// event is one that is what it says it is, but for its sender's signature.
+// event is an event that is checked, except for its sender's signature.
 type event struct {
 	id, roomID, sender string // sender is the server's name
 	version            gomatrixserverlib.RoomVersion
@@ -107,7 +108,7 @@ type event struct {
 	isPolicy           bool              // it names the room's policy server
 }
 
-// parse reads an event of a room version. Whatever the library makes of it, it does not panic.
+// parse reads an event of a room version. A panic of the library becomes an error.
 func parse(body []byte, version string) (e *event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -163,8 +164,9 @@ func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*eve
 	}, nil
 }
 
-// idOf is the event's ID: what it says where room versions have it say that, and else the hash of the redacted event. The library
-// makes the same of the whole event, from the beginning. Source: Matrix specification, room versions 3 and 4, "Event IDs".
+// idOf returns the event's ID: the one in the event, for room versions where events have one, and otherwise the hash of
+// the redacted event. The library would compute the same, but from the whole event again. Source: Matrix specification,
+// room versions 3 and 4, "Event IDs".
 func idOf(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion, sum [sha256.Size]byte) string {
 	switch v.EventIDFormat() {
 	case gomatrixserverlib.EventIDFormatV2:
@@ -175,8 +177,8 @@ func idOf(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion, sum [sha2
 	return pdu.EventID()
 }
 
-// identity is what two events have in common only if they are the same, whatever ID they claim and whoever else signed: the
-// redacted event has the content's hash.
+// identity is equal for two events only if they are the same event, whatever ID they claim and whoever else signed
+// them: the redacted event contains the content's hash.
 func (e *event) identity() identity { return identity{e.version, e.sum} }
 
 type identity struct {
@@ -184,10 +186,10 @@ type identity struct {
 	sum     [sha256.Size]byte
 }
 
-// signers are the keys with which the sender's server says that it signed.
+// signers returns the keys with which the sender's server claims to have signed.
 func (e *event) signers() []gomatrixserverlib.KeyID { return e.redacted.signers(e.sender) }
 
-// signedBy reports whether one of the keys signed the event, and was valid when that says it was made.
+// signedBy reports whether one of the keys signed the event, and was valid at the event's time.
 func (e *event) signedBy(keys serverKeys) bool {
 	return slices.ContainsFunc(e.signers(), func(keyID gomatrixserverlib.KeyID) bool {
 		key := keys.at(keyID, e.ts)

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// maxKeysBody is the size of a server's answer in bytes. Beyond: its keys could not be fetched.
+	// maxKeysBody is the size of a server's answer with keys in bytes. Beyond: fetching the keys has failed.
 	maxKeysBody = 64 << 10
 
 	dialTime  = 5 * time.Second
@@ -33,8 +33,8 @@ const (
 
 var errPrivate = errors.New("the server is on a network that is not public")
 
-// network fetches servers' keys: from the homeserver, which fetches those of others as a notary, and else from the server
-// itself, as the specification finds it.
+// network fetches servers' keys: from the homeserver, which fetches those of others as a notary, or else from the
+// server itself, which is resolved as the specification says.
 type network struct {
 	own        string // the server name
 	homeserver string // its URL for /_matrix/key; empty for none
@@ -43,8 +43,9 @@ type network struct {
 	resolver   net.Resolver
 }
 
-// newNetwork never connects to a network that is not public, but to the homeserver. To this machine itself it connects if
-// the server's own name is on it, and takes its certificates on trust: nobody is in between.
+// newNetwork returns a network that connects only to public addresses, and to the homeserver. If the server's own name
+// is on this machine, it connects to this machine instead, and does not check certificates there, because nobody is in
+// between.
 func newNetwork(own, homeserver string) *network {
 	n := &network{own: own, homeserver: homeserver}
 	n.near = http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleTime}, CheckRedirect: stay}
@@ -57,17 +58,17 @@ func newNetwork(own, homeserver string) *network {
 	return n
 }
 
-// stay follows no redirect: federation has none.
+// stay makes a client follow no redirects: federation has none.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// isLocal reports whether a server name is on this machine, so that those it meets are, too.
+// isLocal reports whether a server name is on this machine, as in tests, where the other servers are too.
 func isLocal(server string) bool {
 	host, _, _ := spec.ParseAndValidateServerName(spec.ServerName(server))
 	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// public lets a connection be made to public addresses alone; or, where all is local, to this machine alone.
+// public returns a check that allows connections to public addresses only; or, if local, to this machine only.
 func public(local bool) func(context.Context, string, string, syscall.RawConn) error {
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
@@ -81,7 +82,7 @@ func public(local bool) func(context.Context, string, string, syscall.RawConn) e
 	}
 }
 
-// reserved are networks that are not the internet, beside those that netip knows (RFC 6890, RFC 8215).
+// reserved are networks that are not public, besides those that netip knows (RFC 6890, RFC 8215).
 var reserved = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"),
@@ -121,7 +122,7 @@ func (n *network) Fetch(ctx context.Context, server string) (keys gomatrixserver
 	return direct, nil
 }
 
-// ask has the homeserver say what it knows or can fetch.
+// ask asks the homeserver for the keys that it knows or can fetch.
 func (n *network) ask(ctx context.Context, server string) (keys gomatrixserverlib.ServerKeys, err error) {
 	if server == n.own {
 		err = get(ctx, &n.near, n.homeserver+keyPath, "", &keys)
@@ -142,7 +143,7 @@ func (n *network) ask(ctx context.Context, server string) (keys gomatrixserverli
 	return newest(all.ServerKeys)
 }
 
-// newest is what holds longest: a notary may know an old answer, too.
+// newest returns the keys that are valid longest: a notary may return old answers, too.
 func newest(all []gomatrixserverlib.ServerKeys) (keys gomatrixserverlib.ServerKeys, err error) {
 	if len(all) == 0 {
 		return keys, errors.New("the homeserver does not know the server's keys")
@@ -155,7 +156,7 @@ func newest(all []gomatrixserverlib.ServerKeys) (keys gomatrixserverlib.ServerKe
 	return keys, nil
 }
 
-// direct asks the server itself, at each place where it may be.
+// direct asks the server itself, at each of its possible places.
 func (n *network) direct(ctx context.Context, server string) (keys gomatrixserverlib.ServerKeys, err error) {
 	places, err := n.find(ctx, spec.ServerName(server))
 	if err != nil {

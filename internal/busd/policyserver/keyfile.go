@@ -16,23 +16,24 @@ const (
 	algorithm  = "ed25519"
 	keyVersion = "policy_server"
 
-	// KeyID is the ID that the specification fixes for the key of a policy server.
+	// KeyID is the ID of a policy server's key, which the specification fixes.
 	KeyID = algorithm + ":" + keyVersion
 
-	// maxKeyFile is the size of a file with a key in bytes. Beyond: it is none, and busd does not start.
+	// maxKeyFile is the size of a file with a key in bytes. Beyond: busd does not start.
 	maxKeyFile = 4 << 10
 )
 
-// Key signs what passes.
+// Key signs the events that pass.
 type Key struct{ private ed25519.PrivateKey }
 
-// Public is the public half in unpadded base64, as the rooms' state has it.
+// Public returns the public half in unpadded base64, as in the rooms' state.
 func (k Key) Public() string {
 	return base64.RawStdEncoding.EncodeToString(k.private.Public().(ed25519.PublicKey))
 }
 
-// OpenKey reads the key in the file, in the format of Synapse's signing keys: "ed25519 policy_server <seed>". Where there is
-// no file, it makes a key and a file for this user alone. The error says what to do; it never quotes the file.
+// OpenKey reads the key in the file, in the format of Synapse's signing keys: "ed25519 policy_server <seed>". If there
+// is no file, it makes a key and a file that only this user can read. The error says what to do; it never quotes the
+// file.
 func OpenKey(path string) (Key, error) {
 	key, err := readKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -44,7 +45,7 @@ func OpenKey(path string) (Key, error) {
 	return readKey(path)
 }
 
-// CheckKey says what [OpenKey] would not take in the file. It is no error that there is none yet.
+// CheckKey returns the error that [OpenKey] would return for the file. A file that does not exist yet is no error.
 func CheckKey(path string) error {
 	if _, err := readKey(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -84,7 +85,7 @@ func parseKey(text string) (Key, error) {
 	return Key{ed25519.NewKeyFromSeed(seed)}, nil
 }
 
-// makeKey writes the file as a whole or not at all, and never over another.
+// makeKey makes the file with a new key. The file appears complete or not at all, and never replaces another.
 func makeKey(path string) (err error) {
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {

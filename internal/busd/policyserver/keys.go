@@ -11,22 +11,23 @@ import (
 )
 
 const (
-	// maxServers is how many servers' keys are remembered, and of how many others that they could not be fetched. Beyond: the
-	// one that was fetched first is fetched again.
+	// maxServers is how many servers' keys are remembered, and how many servers whose keys could not be fetched. Beyond:
+	// the oldest is forgotten, and fetched again when it is needed.
 	maxServers = 4096
 
-	// maxFetches is how many servers' keys are fetched at once, and as many again of servers that had none when they were last
-	// asked. Beyond: they wait for one another.
+	// maxFetches is how many servers' keys are fetched at once, and as many again of servers whose last fetch failed.
+	// Beyond: they wait for one another.
 	maxFetches = 64
 
-	// fetchTime is how long it may take to fetch a server's keys, also when nobody waits any more. Beyond: it has failed.
+	// fetchTime is how long fetching a server's keys may take, even if no request waits for it any more. Beyond: it has
+	// failed.
 	fetchTime = 5 * time.Second
 
-	keysFor    = time.Hour        // until keys are fetched again, unless they end before
+	keysFor    = time.Hour        // until keys are fetched again, unless they expire before
 	failureFor = 30 * time.Second // until keys are tried again that could not be fetched
-	refetchFor = time.Minute      // before which keys are not fetched again because one is missing
+	refetchFor = time.Minute      // the least time between fetches because a key is missing
 
-	// maxKeys is how many keys of one server are looked at. Beyond: its keys could not be fetched.
+	// maxKeys is how many keys one server may have. Beyond: fetching them has failed.
 	maxKeys = 64
 
 	// longestValid is how far ahead a server can say that its keys are valid (specification: room version 5).
@@ -40,7 +41,7 @@ type serverKeys struct {
 	err     error
 }
 
-// at returns the key of that ID, if it was valid then.
+// at returns the key with an ID if it was valid at a time; otherwise nil.
 func (k serverKeys) at(keyID gomatrixserverlib.KeyID, ts spec.Timestamp) ed25519.PublicKey {
 	key := gomatrixserverlib.ServerKeys{ServerKeyFields: k.ServerKeyFields}.PublicKey(keyID, ts)
 	if len(key) != ed25519.PublicKeySize {
@@ -65,18 +66,17 @@ func (k serverKeys) has(keyID gomatrixserverlib.KeyID) bool {
 	return now || old
 }
 
-// Fetcher fetches the keys of a server, as it publishes them. It may be called concurrently, and blocks until ctx ends at
-// the latest.
+// Fetcher fetches the keys that a server publishes. It may be called concurrently, and blocks at most until ctx ends.
 type Fetcher interface {
 	Fetch(ctx context.Context, server string) (gomatrixserverlib.ServerKeys, error)
 }
 
-// keyring remembers servers' keys. Anybody can name servers that do not answer: they are kept apart, so that they take no
-// place from servers that have keys, and push none of those out.
+// keyring remembers servers' keys. Servers that do not answer, which any request can name, are kept apart, so that they
+// take no place from servers with keys.
 type keyring struct {
 	known, strangers *memo[string, serverKeys]
 	fetcher          Fetcher
-	saw              func(server string, keys serverKeys) // is told of keys that were fetched
+	saw              func(server string, keys serverKeys) // is called with fetched keys
 }
 
 func newKeyring(f Fetcher, saw func(string, serverKeys)) keyring {
@@ -86,7 +86,7 @@ func newKeyring(f Fetcher, saw func(string, serverKeys)) keyring {
 	return keyring{apart(), apart(), f, saw}
 }
 
-// memoOf is where the server's keys are, or are to be.
+// memoOf returns the memo for the server's keys.
 func (r keyring) memoOf(server string) *memo[string, serverKeys] {
 	if r.known.has(server) {
 		return r.known
@@ -98,9 +98,9 @@ func (r keyring) get(ctx context.Context, server string) (serverKeys, error) {
 	return r.memoOf(server).get(ctx, server, r.fetch(server))
 }
 
-// begin has the server's keys fetched, unless they are remembered, and does not wait.
+// begin begins to fetch the server's keys, unless they are remembered, and does not wait.
 func (r keyring) begin(server string) {
-	_, _ = r.memoOf(server).entry(server, r.fetch(server)) // Whoever waits for them gets the error.
+	_, _ = r.memoOf(server).entry(server, r.fetch(server)) // A request that waits for them gets the error.
 }
 
 func (r keyring) fetch(server string) load[serverKeys] {
@@ -124,7 +124,7 @@ func (r keyring) close() {
 	r.strangers.close()
 }
 
-// checked believes keys that are signed with themselves.
+// checked returns the keys with which the answer itself is signed.
 func checked(server string, keys gomatrixserverlib.ServerKeys, err error, now time.Time) serverKeys {
 	if err != nil {
 		return serverKeys{err: err}
@@ -141,7 +141,7 @@ func checked(server string, keys gomatrixserverlib.ServerKeys, err error, now ti
 	return out
 }
 
-// of returns the server's keys, the one of that ID among them if the server has it.
+// of returns the server's keys. If the key with the ID is missing, it fetches them again.
 func (r keyring) of(ctx context.Context, server string, keyID gomatrixserverlib.KeyID) (serverKeys, error) {
 	keys, err := r.get(ctx, server)
 	if err == nil && keys.err == nil && !keys.has(keyID) && time.Since(keys.fetched) > refetchFor {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// maxWaiting is how many look-ups of one kind there are, those that wait among them. Beyond: what is looked up fails.
+// maxWaiting is how many look-ups of one kind may run or wait. Beyond: a look-up fails.
 const maxWaiting = 2048
 
 var (
@@ -16,11 +16,11 @@ var (
 	errEnded = errors.New("the policy server is closed")
 )
 
-// memo remembers what load returned for a key, for as long as load said, and loads once however many want it. Methods may
-// be called concurrently; close ends loads that are under way, and waits for them.
+// memo remembers what load returned for a key, for as long as load said. Concurrent calls for a key share one load.
+// Methods may be called concurrently; close ends loads under way, and waits for them.
 type memo[K comparable, V any] struct {
-	most   int           // entries. Beyond: the oldest goes
-	places chan struct{} // has one for each load at once. Beyond: they wait
+	most   int           // entries. Beyond: the oldest is removed
+	places chan struct{} // a place for each load at once. Beyond: they wait
 	time   time.Duration // of one load. Beyond: its context ends
 
 	mu      sync.Mutex
@@ -35,12 +35,12 @@ type memo[K comparable, V any] struct {
 
 type entry[K comparable, V any] struct {
 	key    K
-	loaded chan struct{} // closed when the rest is there
+	loaded chan struct{} // closed when the other fields are set
 	value  V
 	until  time.Time
 }
 
-// load finds out about a key, and says for how long that holds.
+// load returns the value of a key, and how long it may be remembered.
 type load[V any] = func(context.Context) (V, time.Duration)
 
 func newMemo[K comparable, V any](most, atOnce int, limit time.Duration) *memo[K, V] {
@@ -49,8 +49,8 @@ func newMemo[K comparable, V any](most, atOnce int, limit time.Duration) *memo[K
 	return m
 }
 
-// get returns what is remembered, or what load returns. It waits until ctx ends; a load goes on then, for whoever wants to
-// know next.
+// get returns the remembered value, or what load returns. It waits at most until ctx ends; the load then goes on, for
+// later calls.
 func (m *memo[K, V]) get(ctx context.Context, key K, f load[V]) (value V, err error) {
 	e, err := m.entry(key, f)
 	if err != nil {
@@ -64,7 +64,7 @@ func (m *memo[K, V]) get(ctx context.Context, key K, f load[V]) (value V, err er
 	}
 }
 
-// entry is what is remembered and holds, or is being loaded, now at the latest.
+// entry returns the entry of a key that is valid or being loaded. If there is none, it begins to load.
 func (m *memo[K, V]) entry(key K, f load[V]) (*entry[K, V], error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,7 +92,7 @@ func (e *entry[K, V]) holds(now time.Time) bool {
 	}
 }
 
-// begin has the key loaded. The caller has the lock.
+// begin begins to load a key. The caller holds the lock.
 func (m *memo[K, V]) begin(key K, f load[V]) *entry[K, V] {
 	e := &entry[K, V]{key: key, loaded: make(chan struct{})}
 	m.add(e)
@@ -101,7 +101,7 @@ func (m *memo[K, V]) begin(key K, f load[V]) *entry[K, V] {
 	return e
 }
 
-// add makes room for the entry. The caller has the lock.
+// add adds the entry, and makes room for it. The caller holds the lock.
 func (m *memo[K, V]) add(e *entry[K, V]) {
 	for m.order.Len() >= m.most {
 		m.drop(m.order.Front())
@@ -114,7 +114,7 @@ func (m *memo[K, V]) drop(at *list.Element) {
 }
 
 func (m *memo[K, V]) finish(e *entry[K, V], f load[V]) {
-	m.places <- struct{}{} // Those who have one give it back in time.
+	m.places <- struct{}{} // Each load returns its place within the time for one.
 	ctx, cancel := context.WithTimeout(m.ctx, m.time)
 	defer cancel()
 	value, keep := f(ctx)
@@ -126,7 +126,7 @@ func (m *memo[K, V]) finish(e *entry[K, V], f load[V]) {
 	close(e.loaded)
 }
 
-// set remembers a value that nobody has to load, for that long.
+// set remembers a value without a load, for the time keep.
 func (m *memo[K, V]) set(key K, value V, keep time.Duration) {
 	e := &entry[K, V]{key: key, loaded: make(chan struct{}), value: value, until: time.Now().Add(keep)}
 	close(e.loaded)
@@ -136,7 +136,7 @@ func (m *memo[K, V]) set(key K, value V, keep time.Duration) {
 	m.add(e)
 }
 
-// has reports whether something is remembered for the key, or being loaded, whether or not it holds.
+// has reports whether the key has an entry: a value, even an expired one, or a load under way.
 func (m *memo[K, V]) has(key K) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -144,14 +144,14 @@ func (m *memo[K, V]) has(key K) bool {
 	return ok
 }
 
-// forget has the key loaded when it is wanted next.
+// forget makes the next call load the key.
 func (m *memo[K, V]) forget(key K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.remove(key)
 }
 
-// remove drops the key, if it is there. The caller has the lock.
+// remove removes the key's entry, if there is one. The caller holds the lock.
 func (m *memo[K, V]) remove(key K) {
 	if at, ok := m.entries[key]; ok {
 		m.drop(at)

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// maxRooms is how many rooms are remembered. Beyond: the one that was looked up first is looked up again.
+	// maxRooms is how many rooms are remembered. Beyond: the oldest is forgotten.
 	maxRooms = 10000
 
 	// maxRoomCalls is how many rooms are looked up at once. Beyond: they wait.
 	maxRoomCalls = 64
 
-	// roomTime is how long the homeserver may take to tell of a room. Beyond: the event is refused.
+	// roomTime is how long the homeserver may take to answer about a room. Beyond: the event is refused.
 	roomTime = 5 * time.Second
 
 	roomFor    = 5 * time.Minute // until a room of ours is looked up again
 	strangeFor = 5 * time.Second // until a room that is not ours is
 )
 
-// room is what the homeserver knows of one.
+// room is what the homeserver knows of a room.
 type room struct {
 	version string // empty for a room that the homeserver does not know, or that another policy server is for
 	err     error  // why that is not known
@@ -60,7 +60,7 @@ func (s rooms) of(ctx context.Context, id string) (room, error) {
 	return r, r.err
 }
 
-// policyTypes are the events that name a room's policy server, the one that holds first.
+// policyTypes are the types of events that name a room's policy server, in order of precedence.
 var policyTypes = []string{"m.room.policy", "org.matrix.msc4284.policy"}
 
 func (s rooms) look(ctx context.Context, id string) room {
@@ -85,7 +85,8 @@ func (s rooms) look(ctx context.Context, id string) room {
 	return understand(s.server, state)
 }
 
-// understand takes a room for ours that names no policy server yet: who asks may know the event that does before we do.
+// understand reads a room's state. A room that names no policy server yet counts as ours, because the server that asks
+// may have received the event that names us before our homeserver did.
 func understand(server string, state *moduleapiv1.GetRoomStateResponse) room {
 	contents := map[string]json.RawMessage{}
 	for _, e := range state.GetState() {
@@ -110,7 +111,7 @@ func understand(server string, state *moduleapiv1.GetRoomStateResponse) room {
 	return room{version: versionOf(contents["m.room.create"])}
 }
 
-// versionOf is that of a room with this content of m.room.create; empty without.
+// versionOf returns the room version in the content of m.room.create; empty without content.
 func versionOf(create json.RawMessage) string {
 	var content struct {
 		RoomVersion string `json:"room_version"`
@@ -119,7 +120,7 @@ func versionOf(create json.RawMessage) string {
 		return ""
 	}
 	if content.RoomVersion == "" {
-		return "1" // What rooms were before they had versions.
+		return "1" // The version of rooms that are older than versions.
 	}
 	return content.RoomVersion
 }

@@ -21,8 +21,8 @@ const (
 	// MaxBody is the size of a request in bytes. An event is smaller, but may be written wastefully. Beyond: refused.
 	MaxBody = 2 * maxEvent
 
-	// verifyTime is how long it may take to find out that a request and its event are what they say. Beyond: answered 401 for
-	// keys of the server that asks, refused for what the event needs.
+	// verifyTime is how long it may take to verify a request and its event. Beyond: answered 401 if keys of the server
+	// that asks are missing, and refused if something about the event is.
 	verifyTime = 2 * time.Second
 
 	// askTime is how long modules have, beside budget. Beyond: they have failed, under their on_failure.
@@ -31,7 +31,7 @@ const (
 	// answerTime is how much longer than askTime the answer may take. Beyond: refused.
 	answerTime = 500 * time.Millisecond
 
-	// maxVerdicts is how many decisions are remembered. Beyond: the first of them is asked again.
+	// maxVerdicts is how many decisions are remembered. Beyond: the oldest is forgotten, and modules are asked again.
 	maxVerdicts = 10000
 
 	// maxAsks is how many events modules are asked about at once. Beyond: they wait.
@@ -46,11 +46,11 @@ const (
 // ErrFailed says that a module failed and that its on_failure is to fail.
 var ErrFailed = errors.New("a module failed")
 
-// Ask has modules asked about an event: a nil refusal lets it pass. An error that is [ErrFailed] is answered as a failure,
-// others as a refusal. It ends when ctx does, with what the modules' on_failure says.
+// Ask asks modules about an event; a nil refusal lets it pass. An error that is [ErrFailed] is answered as a failure,
+// any other as a refusal. When ctx ends, it returns what the modules' on_failure says.
 type Ask func(context.Context, *callbacksv1.Event) (*callbacksv1.Refusal, error)
 
-// Options say what is behind a policy server. ServerName, Key, Ask and Metrics are required.
+// Options configure a [Server]. ServerName, Key, Ask and Metrics are required.
 type Options struct {
 	// ServerName is the name that rooms know it under: that of the homeserver in front of it.
 	ServerName string
@@ -60,7 +60,7 @@ type Options struct {
 	// Fetcher fetches servers' keys. Default: from Homeserver, and else over the network.
 	Fetcher Fetcher
 
-	// Homeserver is the URL below which the homeserver has /_matrix/key. Default: it is not asked for keys.
+	// Homeserver is the URL below which the homeserver serves /_matrix/key. Default: it is not asked for keys.
 	Homeserver string
 
 	// Call calls the homeserver's Module API. Default: there is none, and no room is known.
@@ -82,7 +82,7 @@ type Server struct {
 	closers  []func()
 }
 
-// New returns a policy server. It connects to nobody yet. Close must be called.
+// New returns a policy server. It does not connect. Close must be called.
 func New(o Options) *Server {
 	s := &Server{
 		Options: o, rooms: newRooms(o.ServerName, o.Call),
@@ -152,7 +152,7 @@ func (s *Server) answer(ctx context.Context, r Request) Answer {
 	return v.answer
 }
 
-// authenticate checks that the request is from the server that it names.
+// authenticate checks that the request comes from the server that it names.
 func (s *Server) authenticate(ctx context.Context, r Request) error {
 	if len(r.Authorizations) != 1 {
 		return errHeader
@@ -178,7 +178,7 @@ func (s *Server) authenticate(ctx context.Context, r Request) error {
 	return nil
 }
 
-// verify returns the event if it is what it says it is and its room is ours, or else the answer.
+// verify returns the event if it is genuine and its room is ours, or else the answer to give.
 func (s *Server) verify(ctx context.Context, body []byte) (*event, Answer) {
 	if s.isShared() {
 		return nil, refused("the policy server has no key of its own")
@@ -208,7 +208,7 @@ func (s *Server) check(ctx context.Context, body []byte, version string) (*event
 		s.Log.Info().Err(err).Msg("an event cannot be read: it is refused")
 		return nil, refused(inShort(err))
 	}
-	if r, err := s.rooms.of(ctx, e.roomID); err != nil || r.version == "" { // It is known by now, but for a create event's.
+	if r, err := s.rooms.of(ctx, e.roomID); err != nil || r.version == "" { // The room is known by now, unless this is its create event.
 		return nil, strange()
 	}
 	signers := e.signers()
@@ -226,11 +226,11 @@ func (s *Server) check(ctx context.Context, body []byte, version string) (*event
 	return e, Answer{}
 }
 
-// verdict is what all servers are answered.
+// verdict is the decision on an event, which all servers get.
 type verdict struct{ answer Answer }
 
-// decide asks the modules. The event that names a room's policy server is not theirs to judge: without it, nobody could
-// change one that is out of order.
+// decide asks the modules. They are not asked about the event that names a room's policy server: otherwise a room could
+// not leave a broken one.
 func (s *Server) decide(ctx context.Context, e *event) (verdict, time.Duration) {
 	if e.isPolicy {
 		return verdict{s.signed(e)}, verdictFor
@@ -252,14 +252,14 @@ func (s *Server) signed(e *event) Answer {
 	return signedAs(s.ServerName, e.sign(s.Key.private))
 }
 
-// isShared reports whether the homeserver is known to sign with the same key: then a signature would prove nothing. It does
-// not wait to find out.
+// isShared reports whether the homeserver is known to sign with the same key: then a signature would prove nothing. It
+// does not block.
 func (s *Server) isShared() bool {
 	s.keys.begin(s.ServerName)
 	return s.shared.Load()
 }
 
-// compare looks whether the homeserver publishes our key.
+// compare notes whether the homeserver publishes our key.
 func (s *Server) compare(server string, keys serverKeys) {
 	if server == s.ServerName && keys.publishes(s.Key.private.Public().(ed25519.PublicKey)) {
 		s.Log.Error().Msg("the key of the policy server is the homeserver's own: events are refused; name another file as key_file")

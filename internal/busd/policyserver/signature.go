@@ -14,27 +14,27 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// maxDepth is how many objects and lists of a request may be inside one another. The library's canonical JSON takes time with
-// the square of that. Synapse reads fewer than 1000. Beyond: refused.
+// maxDepth is how deep objects and lists of a request may be nested. The time of the library's canonical JSON grows
+// with the square of the depth. Synapse itself reads fewer than 1000 levels. Beyond: refused.
 const maxDepth = 256
 
 var errDeep = errors.New("too much of it is inside something else")
 
-// signable is an object as its signatures are over it: canonical JSON without signatures and unsigned, which is made once for
-// all that verify, sign or compare it. Source: Matrix specification, Appendices, "Signing JSON".
+// signable is the signed form of an object: canonical JSON without signatures and unsigned. It is made once, to be
+// verified, signed and compared. Source: Matrix specification, Appendices, "Signing JSON".
 type signable struct {
 	text       []byte
 	signatures map[string]map[gomatrixserverlib.KeyID]spec.Base64Bytes
 }
 
-// newSignable takes an object that is known to be JSON.
+// newSignable makes the signed form of an object, which must be valid JSON.
 func newSignable(object []byte) (s signable, err error) {
 	rest := make([]byte, 0, len(object))
 	gjson.ParseBytes(object).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "signatures":
 			if json.Unmarshal([]byte(value.Raw), &s.signatures) != nil {
-				s.signatures = nil // What is no signature counts for none.
+				s.signatures = nil // Signatures that cannot be read count as none.
 			}
 		case "unsigned":
 		default:
@@ -69,12 +69,13 @@ func verified(key ed25519.PublicKey, text, signature []byte) bool {
 	return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, text, signature)
 }
 
-// errEscaped says what the library cannot write as canonical JSON: it leaves out the escapes that keys need there. What homeservers
-// sign is something else then.
+// errEscaped is the error for a key that the library cannot write as canonical JSON: it leaves out the escapes that
+// such a key needs, so homeservers sign other bytes.
 var errEscaped = errors.New("a key has a quotation mark, a backslash, a control character or half a character in it")
 
-// readable is an error about JSON that has more than [maxDepth] objects and lists inside one another, or a key that needs an escape. Those
-// who ask have it from users, so that what they are answered must not be that they are not who they say.
+// readable returns an error for JSON that is nested deeper than [maxDepth], or that has a key that needs an escape. The
+// server that asks has such JSON from its users, so it must be answered with a refusal, not as if its own signature
+// were wrong.
 func readable(text []byte) error {
 	for depth, i := 0, 0; i < len(text); i++ {
 		switch text[i] {
@@ -95,7 +96,7 @@ func readable(text []byte) error {
 	return nil
 }
 
-// pastString returns where a string ends that begins at i, and whether it has an escape.
+// pastString returns the end of the string that begins at i, and whether it has an escape.
 func pastString(text []byte, i int) (end int, escaped bool) {
 	for i++; i < len(text) && text[i] != '"'; i++ {
 		if text[i] == '\\' {
@@ -106,10 +107,11 @@ func pastString(text []byte, i int) (end int, escaped bool) {
 	return min(i+1, len(text)), escaped
 }
 
-// isKey reports whether a string was a key, by what is behind it.
+// isKey reports whether a string is a key, which it is if a colon follows.
 func isKey(rest []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":")) }
 
-// needsEscape reports whether a string with escapes needs one in canonical JSON, too. Encoders write other characters so, such as < and é.
+// needsEscape reports whether a string with escapes needs one in canonical JSON, too. Encoders also escape characters
+// that do not need it, such as < and é.
 func needsEscape(text []byte) bool {
 	var plain string
 	return json.Unmarshal(text, &plain) != nil || strings.ContainsFunc(plain, func(r rune) bool {

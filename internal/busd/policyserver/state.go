@@ -2,10 +2,10 @@ package policyserver
 
 import "encoding/json"
 
-// publicKeys are the key's public half, as the specification has it in several places.
+// publicKeys is the public half in the form that the specification uses in several places.
 func (k Key) publicKeys() map[string]string { return map[string]string{algorithm: k.Public()} }
 
-// StateEvent is the event to send into a room, so that its servers ask this policy server: indented JSON.
+// StateEvent returns the event that makes a room's servers ask this policy server, as indented JSON.
 func StateEvent(server string, k Key) ([]byte, error) {
 	type content struct {
 		Via        string            `json:"via"`

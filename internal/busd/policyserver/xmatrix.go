@@ -14,10 +14,10 @@ import (
 
 var errHeader = errors.New("the Authorization header is not that of X-Matrix: origin, key and sig are wanted, each once")
 
-// xMatrix is what an Authorization header of the scheme X-Matrix says.
+// xMatrix is an Authorization header of the scheme X-Matrix.
 type xMatrix struct{ origin, destination, key, sig string }
 
-// parseXMatrix reads the header as RFC 9110 has it: names in any case, values as tokens or in quotes.
+// parseXMatrix reads the header in the form of RFC 9110: names in any case, values as tokens or in quotes.
 func parseXMatrix(header string) (x xMatrix, err error) {
 	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
 	if !strings.EqualFold(scheme, "X-Matrix") {
@@ -43,7 +43,7 @@ func parseXMatrix(header string) (x xMatrix, err error) {
 	return x, nil
 }
 
-// parameter takes one name=value off the text.
+// parameter cuts one name=value off the beginning of the text.
 func parameter(text string) (name, value, rest string, err error) {
 	name, rest, found := strings.Cut(text, "=")
 	name, rest = strings.TrimRight(name, " \t"), strings.TrimLeft(rest, " \t")
@@ -61,7 +61,7 @@ func parameter(text string) (name, value, rest string, err error) {
 	return name, value, rest, err
 }
 
-// quoted takes the rest of a quoted string off the text, and what is behind it up to a comma.
+// quoted cuts the rest of a quoted string off the beginning of the text, and what follows up to a comma.
 func quoted(text string) (value, rest string, err error) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -102,7 +102,7 @@ func (x xMatrix) authorizes(r Request, destination string, keys serverKeys, now 
 	return x.verify(keys, now, message)
 }
 
-// signed is what the header's signature is over, in canonical JSON: content is the first of its keys.
+// signed returns the canonical JSON that the header's signature is over; content is the first of its keys.
 func (x xMatrix) signed(method, uri, destination string, content []byte) ([]byte, error) {
 	rest, err := json.Marshal(struct { // In the order of canonical JSON.
 		Destination string `json:"destination"`

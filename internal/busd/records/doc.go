@@ -1,5 +1,5 @@
-// Package records keeps the account of decisions: the last ones in memory, and more in JetStream where the operator wants it.
+// Package records keeps records of decisions: the last ones in memory, and more in JetStream if the operator wants it.
 //
-// A record costs an ask no more than a copy: [Recorder.Observe] puts the trace into a ring. Everything else is done by readers of
-// the ring, of which a [Journal] is one. A reader that is too slow for the ring loses records, and is told how many.
+// A record costs an ask only a copy: [Recorder.Observe] puts the trace into a ring. Readers of the ring do everything
+// else; a [Journal] is one of them. A reader that is too slow loses records, and is told how many.
 package records

@@ -17,8 +17,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// entry is a record as the ring has it: what a trace says, without what belongs to the ask. It is small, because to write it is
-// most of what a record costs an ask.
+// entry is a record in the ring: a trace's data without the ask's memory. It is small, because writing it is most of
+// what a record costs an ask.
 type entry struct {
 	number    uint64 // from 1; see [ids]
 	callback  *subjects.Declaration
@@ -40,7 +40,7 @@ type entry struct {
 // content is what was asked and decided, as JSON.
 type content struct{ request, answer []byte }
 
-// take copies what of the trace is kept. The memory of modules is the entry's own.
+// take copies what is kept of the trace. The entry has its own memory for modules.
 func (e *entry) take(number uint64, t *bus.Trace, c *content) {
 	e.number, e.content = number, c
 	e.callback, e.start, e.took, e.budget, e.byCaller = t.Callback, t.Start, t.Took, t.Budget, t.ByCaller
@@ -63,7 +63,7 @@ func (e *entry) keep(modules []bus.ModuleTrace) {
 	}
 }
 
-// copy makes the entry another one's copy, in memory of its own.
+// copy copies another entry into this one's own memory.
 func (e *entry) copy(from *entry) {
 	own := e.modules[:0]
 	*e = *from
@@ -71,13 +71,13 @@ func (e *entry) copy(from *entry) {
 	e.modules = own
 }
 
-// clone is a copy that shares nothing with the ring.
+// clone returns a copy that shares no memory with the ring.
 func (e *entry) clone() (c entry) {
 	c.copy(e)
 	return c
 }
 
-// record is the entry for people and programs.
+// record returns the entry as a [decision.Record].
 func (e *entry) record(i ids) (r decision.Record) {
 	r.Modules = make([]decision.Module, 0, len(e.modules))
 	e.into(&r, i)
@@ -123,17 +123,16 @@ func moduleOf(t *bus.ModuleTrace) decision.Module {
 	return m
 }
 
-// maxContent is how many bytes of a request, and of an answer, a record has, where the operator wants them.
-// Beyond: the record is kept without.
+// maxContent is how many bytes the request, and the answer, in a record may have. Beyond: the record is kept without.
 const maxContent = 64 << 10
 
-// contentOf is what of the request and the answer may be kept: nothing that is declared to be secret.
+// contentOf returns the request and the answer without the fields that are declared secret.
 func contentOf(t *bus.Trace) *content {
 	return &content{shown(t.Request), without(shown(t.Answer), t.Request)}
 }
 
-// without is JSON without the secrets of the request, which a module may have put into its answer; nothing where that is no
-// JSON any more.
+// without removes the secrets of the request from JSON, because a module may have put them into its answer. It returns
+// nil if the result is no JSON.
 func without(raw []byte, request proto.Message) []byte {
 	if text := redact.Text(string(raw), request); json.Valid([]byte(text)) {
 		return []byte(text)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ids names records. A name has the time of its record, so that a reader of a stream knows where to look for it, the
-// recorder's own token, and a number.
+// ids names records. A name consists of the record's time, so that a reader of a stream knows where to look for it, the
+// recorder's token, and a number.
 type ids struct{ token string }
 
 const (
@@ -23,7 +23,7 @@ const (
 
 func newIDs() ids { return ids{strings.ToLower(rand.Text()[:tokenLength])} }
 
-// of is the name of a record.
+// of returns the name of a record.
 func (i ids) of(at time.Time, number uint64) string {
 	var room [idLength]byte
 	ms := strconv.AppendInt(room[:0], at.UnixMilli(), idBase)
@@ -31,7 +31,7 @@ func (i ids) of(at time.Time, number uint64) string {
 	return string(strconv.AppendUint(append(append(id, ms...), i.token...), number, idBase))
 }
 
-// parse returns what a name says: when its record was made, and its number if it was made here.
+// parse reads a name: the time of the record and, if this recorder made it, its number.
 func (i ids) parse(id string) (at time.Time, number uint64, ours, ok bool) {
 	text, ok := strings.CutPrefix(id, idPrefix)
 	if !ok || len(text) <= timeLength+tokenLength {
@@ -45,7 +45,7 @@ func (i ids) parse(id string) (at time.Time, number uint64, ours, ok bool) {
 	return time.UnixMilli(ms), number, text[timeLength:timeLength+tokenLength] == i.token, err == nil
 }
 
-// ticket is where an ask finds what its record is called.
+// ticket receives the name of an ask's record.
 type ticket struct {
 	ids    ids
 	at     time.Time
@@ -54,8 +54,8 @@ type ticket struct {
 
 type ticketKey struct{}
 
-// Named returns a context for one ask, and what its record is called once it has ended; empty when it has none, because
-// no module was asked.
+// Named returns a context for one ask, and a function that returns the name of the ask's record after its end; empty if
+// it has none because no module was asked.
 func Named(ctx context.Context) (_ context.Context, id func() string) {
 	t := ticketOf(ctx)
 	if t == nil {

@@ -21,17 +21,17 @@ import (
 )
 
 const (
-	// apiTime is how long JetStream may take for one request. Beyond: writing is tried again, and whoever reads gets an error.
+	// apiTime is how long JetStream may take for one request. Beyond: writing is tried again, and reading fails.
 	apiTime = 5 * time.Second
 
-	// flushTime is how long records that are in memory alone are written when busd ends. Beyond: they are lost.
+	// flushTime is how long writing the last records may take when busd ends. Beyond: they are lost.
 	flushTime = 2 * time.Second
 
 	retryTime = time.Second     // between attempts to write
 	sameTime  = 2 * time.Minute // in which JetStream knows a message that it has, when it is written again
 )
 
-// JournalOptions say where records are kept. All are required.
+// JournalOptions configure a [Journal]. All are required.
 type JournalOptions struct {
 	// Conn is the connection to NATS, which stays the caller's.
 	Conn *nats.Conn
@@ -39,16 +39,17 @@ type JournalOptions struct {
 	// ServerName is the homeserver's.
 	ServerName string
 
-	// Metrics get how the stream is, and how many records it lacks.
+	// Metrics gets metrics of the stream's state, and of the records that it lacks.
 	Metrics prometheus.Registerer
 
-	// Log is told when records cannot be written, and when they can be again.
+	// Log gets a line when records cannot be written, and when they can be again.
 	Log zerolog.Logger
 }
 
-// Journal writes the records of a [Recorder] to a stream in JetStream, where they outlive busd, and has them read from there.
-// No ask waits for it: it reads the memory as everybody does, and what it is too slow for is missing in the stream, and
-// counted. While JetStream is away, records wait in memory, as many as fit. Its methods may be called concurrently.
+// Journal writes the records of a [Recorder] to a stream in JetStream, where they outlive busd, and reads them from
+// there. No ask waits for it: it reads the ring like any reader, and the records that it is too slow for are missing in
+// the stream, and counted. While JetStream is away, records wait in the ring, as many as fit. Its methods may be called
+// concurrently.
 type Journal struct {
 	JournalOptions
 	recorder *Recorder
@@ -56,14 +57,14 @@ type Journal struct {
 	js       jetstream.JetStream
 	lost     prometheus.Counter
 	up       prometheus.Gauge
-	kept     atomic.Pointer[config.Decisions] // nil: no stream is wanted
+	kept     atomic.Pointer[config.Decisions] // nil: no stream
 
 	mu     sync.Mutex // guards what follows
-	reader *Reader    // nil: nobody writes
+	reader *Reader    // the writer's; nil while nothing is written
 	stop   func()
 }
 
-// NewJournal returns a journal that writes nothing until [Journal.Configure] says so. Close must be called.
+// NewJournal returns a journal that writes nothing before [Journal.Configure]. Close must be called.
 func NewJournal(r *Recorder, o JournalOptions) (*Journal, error) {
 	js, err := jetstream.New(o.Conn, jetstream.WithPublishAsyncMaxPending(2*chunk), jetstream.WithPublishAsyncTimeout(apiTime))
 	if err != nil {
@@ -81,8 +82,8 @@ func NewJournal(r *Recorder, o JournalOptions) (*Journal, error) {
 	return j, errors.Join(o.Metrics.Register(j.lost), o.Metrics.Register(j.up), o.Metrics.Register(r.shadows))
 }
 
-// Configure takes over what the operator wants of records. It blocks for a moment, two seconds at most, where another stream
-// was wanted before.
+// Configure applies the operator's configuration of records. If it changes the stream, it blocks for at most two
+// seconds.
 func (j *Journal) Configure(c config.Decisions) {
 	j.recorder.KeepRequests(c.Requests)
 	j.mu.Lock()
@@ -125,7 +126,7 @@ func (j *Journal) Close() {
 	j.end()
 }
 
-// wanted is what the operator wants of the stream; nil for no stream, or without a journal.
+// wanted returns the configuration of the stream; nil for no stream, or without a journal.
 func (j *Journal) wanted() *config.Decisions {
 	if j == nil {
 		return nil
@@ -133,7 +134,7 @@ func (j *Journal) wanted() *config.Decisions {
 	return j.kept.Load()
 }
 
-// stream is the stream as it should be.
+// stream returns the stream's configuration as it should be.
 func (j *Journal) stream(c *config.Decisions) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: j.server.DecisionStream(), Description: "records of decisions of " + j.ServerName, Subjects: []string{j.server.Decision("*", "*")},
@@ -141,7 +142,7 @@ func (j *Journal) stream(c *config.Decisions) jetstream.StreamConfig {
 	}
 }
 
-// open makes the stream if it is not there, or has one that is there keep what is wanted now.
+// open makes the stream, or changes an existing one to the present configuration.
 func (j *Journal) open(ctx context.Context, c *config.Decisions) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
@@ -160,7 +161,8 @@ func (j *Journal) open(ctx context.Context, c *config.Decisions) error {
 	return j.adapt(ctx, s.CachedInfo().Config, want)
 }
 
-// adapt leaves alone what an operator may have changed: replicas, placement and the like.
+// adapt changes the limits of an existing stream. It leaves alone what an operator may have changed, such as replicas
+// and placement.
 func (j *Journal) adapt(ctx context.Context, is, want jetstream.StreamConfig) error {
 	if !slices.Equal(is.Subjects, want.Subjects) || is.Retention != want.Retention || is.Discard != want.Discard || is.Sealed {
 		return fmt.Errorf("stream %s was made by somebody else, for other subjects or to keep other things: remove it, "+
@@ -174,7 +176,7 @@ func (j *Journal) adapt(ctx context.Context, is, want jetstream.StreamConfig) er
 	return err
 }
 
-// explained is an error of JetStream in words that tell the operator what to do about it.
+// explained adds to an error of JetStream what the operator can do about it.
 func (j *Journal) explained(err error) error {
 	const noStorage, noResources, noMemory, taken = 10047, 10023, 10028, 10065
 	api, _ := errors.AsType[*jetstream.APIError](err)

@@ -14,19 +14,20 @@ import (
 const (
 	scanChunk   = 64               // messages of the stream that are read at once
 	firstWindow = 64               // messages that are looked at first for the newest records
-	idleTime    = time.Minute      // after which JetStream forgets a reader that has gone away
-	aheadTime   = time.Minute      // that the clock of a busd may go before JetStream's
-	laterTime   = 15 * time.Minute // in which a record is usually in the stream, from when its ask began
+	idleTime    = time.Minute      // after which JetStream forgets a reader that is gone
+	aheadTime   = time.Minute      // how far the clock of a busd may be ahead of JetStream's
+	laterTime   = 15 * time.Minute // from the beginning of an ask until its record is usually in the stream
 )
 
-// past is a reader of the stream as it is when the reader is made, in its order. It is for one goroutine at a time.
+// past reads the stream in order, up to its end at the time when the reader is made. It may be used by one goroutine at
+// a time.
 type past struct {
 	journal  *Journal
 	consumer jetstream.Consumer
 	left     uint64 // messages that are not read yet
 }
 
-// look returns a reader of what the configuration says of start and subjects.
+// look returns a reader with the start and the subjects of the configuration.
 func (j *Journal) look(ctx context.Context, c jetstream.ConsumerConfig) (*past, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
@@ -38,7 +39,7 @@ func (j *Journal) look(ctx context.Context, c jetstream.ConsumerConfig) (*past, 
 	return &past{j, consumer, consumer.CachedInfo().NumPending}, nil
 }
 
-// history returns a reader of the records that the filter may want.
+// history returns a reader of the records that may match the filter.
 func (j *Journal) history(ctx context.Context, f *decision.Filter) (*past, error) {
 	c := jetstream.ConsumerConfig{FilterSubjects: j.subjects(f)}
 	if !f.Since.IsZero() {
@@ -52,7 +53,7 @@ func (j *Journal) unreadable(err error) error {
 	return fmt.Errorf("records of decisions cannot be read from JetStream: %w", j.explained(err))
 }
 
-// subjects are where what the filter wants is.
+// subjects returns the subjects of records that may match the filter.
 func (j *Journal) subjects(f *decision.Filter) (all []string) {
 	callback := f.Callback
 	if callback == "" {
@@ -67,7 +68,7 @@ func (j *Journal) subjects(f *decision.Filter) (all []string) {
 	return all
 }
 
-// next returns some more messages; none when all are read.
+// next returns more messages; none when all are read.
 func (p *past) next(ctx context.Context) (found []jetstream.Msg, _ error) {
 	for p.left > 0 {
 		batch, err := p.consumer.FetchNoWait(scanChunk)
@@ -87,7 +88,8 @@ func (p *past) next(ctx context.Context) (found []jetstream.Msg, _ error) {
 	return nil, nil
 }
 
-// count notes how many are left: where none came, JetStream is asked, because some may have been removed meanwhile.
+// count notes how many messages are left. If none came, it asks JetStream, because some may have been removed
+// meanwhile.
 func (p *past) count(ctx context.Context, found []jetstream.Msg) error {
 	if len(found) > 0 {
 		about, err := found[len(found)-1].Metadata()
@@ -106,14 +108,14 @@ func (p *past) count(ctx context.Context, found []jetstream.Msg) error {
 	return nil
 }
 
-// close has JetStream forget the reader.
+// close makes JetStream forget the reader.
 func (p *past) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), apiTime)
 	defer cancel()
-	_ = p.journal.js.DeleteConsumer(ctx, p.journal.server.DecisionStream(), p.consumer.CachedInfo().Name) // Else it does so by itself.
+	_ = p.journal.js.DeleteConsumer(ctx, p.journal.server.DecisionStream(), p.consumer.CachedInfo().Name) // If this fails, JetStream does it by itself after idleTime.
 }
 
-// last returns the newest records that the filter wants, the newest first, at most so many, without those that are in memory.
+// last returns the newest records that match the filter and are not in memory, newest first, at most most.
 func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemory func(id string) bool) (found []decision.Record, _ error) {
 	asking, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
@@ -139,8 +141,8 @@ func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemo
 	return found[:min(len(found), most)], nil
 }
 
-// between returns the newest records of a part of the stream, so many if there are, and twice as many at most, and whether what
-// comes before is older than is wanted.
+// between returns the newest records of a part of the stream: most, if there are as many, and at most twice as many. It
+// also returns whether everything before that part is too old for the filter.
 func (j *Journal) between(
 	ctx context.Context, f *decision.Filter, low, high uint64, most int, inMemory func(string) bool,
 ) (found []decision.Record, older bool, _ error) {
@@ -170,7 +172,7 @@ func (j *Journal) between(
 	}
 }
 
-// newest lets go of the oldest records when there are twice as many as are wanted.
+// newest drops the oldest records when there are more than twice as many as wanted.
 func newest(found []decision.Record, most int) []decision.Record {
 	if len(found) <= 2*most {
 		return found
@@ -180,8 +182,8 @@ func newest(found []decision.Record, most int) []decision.Record {
 	return found[:n]
 }
 
-// find returns the record with that ID, whose ask began then: near that time first, and then everywhere, because clocks
-// jump.
+// find returns the record with an ID, whose ask began at a time. It looks near that time first, and then everywhere,
+// because clocks jump.
 func (j *Journal) find(ctx context.Context, id string, at time.Time) (r decision.Record, found bool, _ error) {
 	near := at.Add(-aheadTime)
 	start := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &near}
@@ -210,7 +212,8 @@ func (j *Journal) find(ctx context.Context, id string, at time.Time) (r decision
 	return decision.Record{}, false, nil
 }
 
-// search returns where in the stream the record with that ID is, up to a time if it is not zero; 0 if it is not there.
+// search returns the sequence in the stream of the record with an ID; 0 if it is not found. It stops at until, if that
+// is not zero.
 func (j *Journal) search(ctx context.Context, id string, c jetstream.ConsumerConfig, until time.Time) (sequence uint64, _ error) {
 	c.HeadersOnly = true
 	p, err := j.look(ctx, c)

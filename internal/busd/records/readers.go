@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	// handTime is how long a module may take for some records. Beyond: it is handed the next ones, and told that these may be
-	// lost.
+	// handTime is how long a module may take for a batch. Beyond: it is sent the next one, and told that these records may
+	// be lost.
 	handTime = 30 * time.Second
 
-	// spareBytes of a message are left for what stands around records: headers, and what is lost.
+	// spareBytes of a message are kept for what is sent beside records: headers, and the number of lost ones.
 	spareBytes = 1 << 10
 )
 
-// ReadersOptions say where modules are. All are required.
+// ReadersOptions configure [Readers]. All are required.
 type ReadersOptions struct {
 	// Conn is the connection to NATS, which stays the caller's.
 	Conn *nats.Conn
@@ -34,13 +34,13 @@ type ReadersOptions struct {
 	// ServerName is the homeserver's.
 	ServerName string
 
-	// Log is told of modules that cannot take what they are handed.
+	// Log gets a line for modules that do not accept records.
 	Log zerolog.Logger
 }
 
-// Readers hands the records of a [Recorder] to modules, from when they may read them on: to one worker of each, some at a
-// time, and the next ones when it has taken those. A module that is slower than records are made loses some, and is told
-// how many. Its methods may be called concurrently.
+// Readers sends the records of a [Recorder] to modules, from the time when they may read them. Each batch goes to one
+// worker of a module, and the next one when the worker has accepted it. A module that is slower than records are made
+// loses some, and is told how many. Its methods may be called concurrently.
 type Readers struct {
 	ReadersOptions
 	recorder *Recorder
@@ -56,7 +56,7 @@ func NewReaders(r *Recorder, o ReadersOptions) *Readers {
 	return &Readers{ReadersOptions: o, recorder: r, server: subjects.For(o.ServerName), running: map[string]context.CancelFunc{}}
 }
 
-// Configure takes over which modules may read.
+// Configure sets the modules that may read.
 func (r *Readers) Configure(modules []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,12 +82,12 @@ func (r *Readers) Close() {
 	r.owned.Wait()
 }
 
-// handing is what one module is handed.
+// handing sends records to one module.
 type handing struct {
 	*Readers
 	module string
 	reader *Reader
-	lost   uint64 // records that the module is to be told of
+	lost   uint64 // lost records of which the module is not told yet
 }
 
 func (h *handing) run(ctx context.Context) {
@@ -104,8 +104,7 @@ func (h *handing) run(ctx context.Context) {
 	}
 }
 
-// hand hands over as many of the records as fit into a message, and returns those that are left: all of them while no worker
-// is there.
+// hand sends as many of the records as fit into a message, and returns the others; all of them, if no worker is there.
 func (h *handing) hand(ctx context.Context, found []decision.Record) (left []decision.Record) {
 	batch := h.batch(found)
 	if len(batch.Decisions) == 0 {
@@ -125,13 +124,13 @@ func (h *handing) hand(ctx context.Context, found []decision.Record) (left []dec
 	return found[len(batch.Decisions):]
 }
 
-// batch has as many records as fit into a message.
+// batch returns a batch of as many records as fit into a message.
 func (h *handing) batch(found []decision.Record) decision.Batch {
 	b := decision.Batch{Decisions: found[:0:0], Lost: h.lost}
 	most := int(h.Conn.MaxPayload()) - spareBytes
 	room := most
 	for i := range found {
-		raw := encode(&found[i], most) // Not what is left: the record would lose what the next message has room for.
+		raw := encode(&found[i], most) // Not the room that is left in this message: the record would be cut although the next message has room for it.
 		if room -= len(raw) + 1; raw == nil || room < 0 {
 			break
 		}
@@ -140,7 +139,7 @@ func (h *handing) batch(found []decision.Record) decision.Batch {
 	return b
 }
 
-// request hands a batch to a worker, and returns when that has taken it.
+// request sends a batch to a worker, and returns when the worker has accepted it.
 func (h *handing) request(ctx context.Context, b decision.Batch) error {
 	data, err := json.Marshal(b)
 	if err != nil {

@@ -17,13 +17,14 @@ import (
 	"github.com/modulebus/modulebus/internal/spans"
 )
 
-// Recorder keeps records in memory, and reads those that a [Journal] has elsewhere, too. Its methods may be called concurrently.
+// Recorder keeps records in memory, and also reads those that a [Journal] keeps in JetStream. Its methods may be called
+// concurrently.
 type Recorder struct {
 	ids      ids
 	ring     *ring
 	numbers  atomic.Uint64
 	requests atomic.Bool
-	journal  *Journal               // nil: records are in memory alone
+	journal  *Journal               // nil: records are only in memory
 	shadows  *prometheus.CounterVec // module, callback, result
 }
 
@@ -36,11 +37,11 @@ func New() *Recorder {
 	return &Recorder{ids: newIDs(), ring: newRing(), shadows: shadows}
 }
 
-// KeepRequests has records from now on say what was asked and decided, or not.
+// KeepRequests sets whether later records contain requests and answers.
 func (r *Recorder) KeepRequests(wanted bool) { r.requests.Store(wanted) }
 
 // Observe records an ask. It is for [bus.Options], and does not block. An ask with modules in shadow is recorded when
-// they have said what they say.
+// those have answered.
 func (r *Recorder) Observe(t *bus.Trace) {
 	number := r.numbers.Add(1)
 	if t.TraceID.IsValid() {
@@ -66,14 +67,14 @@ func (r *Recorder) Observe(t *bus.Trace) {
 	})
 }
 
-// nameTo has the span of an ask say what its record is called, if anybody keeps the span.
+// nameTo writes the record's name to the ask's span, if the span is recorded.
 func (r *Recorder) nameTo(span trace.Span, t *bus.Trace, number uint64) {
 	if span.IsRecording() {
 		span.SetAttributes(spans.DecisionID.String(r.ids.of(t.Start, number)))
 	}
 }
 
-// compare counts what would have been decided if the modules in shadow had counted, each by itself.
+// compare counts, for each module in shadow, what would have been decided if it had counted.
 func (r *Recorder) compare(e *entry) {
 	record := e.record(r.ids)
 	if !replay.Decided(&record) {
@@ -94,7 +95,7 @@ func (r *Recorder) compare(e *entry) {
 	}
 }
 
-// Find returns the record with that ID, if it is still there. It blocks while JetStream is asked, if it is not in memory.
+// Find returns the record with an ID, if it still exists. If it is not in memory, Find blocks while it asks JetStream.
 func (r *Recorder) Find(ctx context.Context, id string) (_ decision.Record, found bool, _ error) {
 	at, number, ours, ok := r.ids.parse(id)
 	if !ok {
@@ -109,7 +110,7 @@ func (r *Recorder) Find(ctx context.Context, id string) (_ decision.Record, foun
 	return r.journal.find(ctx, id, at)
 }
 
-// Kept says which records there are.
+// Kept says, for people, which records there are.
 func (r *Recorder) Kept() string {
 	text := fmt.Sprintf("busd keeps the last %d, in memory", maxRecords)
 	if c := r.journal.wanted(); c != nil {
@@ -121,11 +122,11 @@ func (r *Recorder) Kept() string {
 	return text
 }
 
-// chunk is how many records are read at once, so that nobody holds the ring for long.
+// chunk is how many records are read at once, so that the ring is not locked for long.
 const chunk = 64
 
-// Last returns the records that the filter wants, the newest first, at most so many. It blocks while JetStream is asked, if
-// there are fewer in memory. With an error, which says that JetStream cannot be read, it returns those in memory.
+// Last returns the records that match the filter, newest first, at most most. If there are fewer in memory, it blocks
+// while it asks JetStream. If JetStream cannot be read, it returns the records in memory with an error.
 func (r *Recorder) Last(ctx context.Context, f decision.Filter, most int) ([]decision.Record, error) {
 	inMemory, _ := r.inMemory()
 	found := r.newest(&f, most)
@@ -137,11 +138,11 @@ func (r *Recorder) Last(ctx context.Context, f decision.Filter, most int) ([]dec
 		return found, err
 	}
 	found = append(found, older...)
-	slices.SortStableFunc(found, func(a, b decision.Record) int { return b.Time.Compare(a.Time.Time) }) // Other busd have written, too.
+	slices.SortStableFunc(found, func(a, b decision.Record) int { return b.Time.Compare(a.Time.Time) }) // Other busd write to the stream, too.
 	return found, nil
 }
 
-// newest returns those that are in memory.
+// newest returns the matching records in memory.
 func (r *Recorder) newest(f *decision.Filter, most int) []decision.Record {
 	found := []decision.Record{}
 	first, next := r.ring.bounds()
@@ -158,7 +159,8 @@ func (r *Recorder) newest(f *decision.Filter, most int) []decision.Record {
 	return found
 }
 
-// inMemory returns what reports whether a record is in memory as it is now, and the position of the oldest that is.
+// inMemory returns a function that reports whether a record is in memory at this moment, and the position of the oldest
+// record in memory.
 func (r *Recorder) inMemory() (is func(id string) bool, oldest uint64) {
 	numbers, oldest := r.ring.numbers()
 	there := map[uint64]bool{}
@@ -171,8 +173,8 @@ func (r *Recorder) inMemory() (is func(id string) bool, oldest uint64) {
 	}, oldest
 }
 
-// Reader reads records in the order in which they were made: first those that only JetStream has, if the reader is one of
-// history, and then those in memory. It is for one goroutine at a time. Close must be called.
+// Reader reads records in the order in which they were made: first, if it is made by History, those that only JetStream
+// has, and then those in memory. It may be used by one goroutine at a time. Close must be called.
 type Reader struct {
 	recorder *Recorder
 	filter   decision.Filter
@@ -181,17 +183,18 @@ type Reader struct {
 	entries  []entry
 
 	ctx      context.Context //nolint:containedctx // It is the reader's life.
-	past     *past           // nil: all that is read comes from memory
+	past     *past           // nil: it reads only the memory
 	inMemory func(id string) bool
 }
 
-// Follow returns a reader of the records that are made from now on.
+// Follow returns a reader of later records.
 func (r *Recorder) Follow(f decision.Filter) *Reader {
 	_, next := r.ring.bounds()
 	return &Reader{recorder: r, filter: f, position: next}
 }
 
-// FollowAfter returns a reader of the records after the one with that ID. Where there is no such record any more, it is Follow.
+// FollowAfter returns a reader of the records after the one with an ID. If that record does not exist any more, it is
+// the same as Follow.
 func (r *Recorder) FollowAfter(id string) *Reader {
 	reader := r.Follow(decision.Filter{})
 	if _, number, ours, ok := r.ids.parse(id); ok && ours {
@@ -200,8 +203,8 @@ func (r *Recorder) FollowAfter(id string) *Reader {
 	return reader
 }
 
-// History returns a reader of the records that there are, and of those to come. It is over with ctx. An error says that
-// JetStream, which has some of them, cannot be read.
+// History returns a reader of all existing and later records, until ctx ends. It fails if JetStream, which has some of
+// them, cannot be read.
 func (r *Recorder) History(ctx context.Context, f decision.Filter) (_ *Reader, err error) {
 	inMemory, oldest := r.inMemory()
 	reader := &Reader{recorder: r, filter: f, position: oldest, ctx: ctx, inMemory: inMemory}
@@ -211,8 +214,8 @@ func (r *Recorder) History(ctx context.Context, f decision.Filter) (_ *Reader, e
 	return reader, err
 }
 
-// Read returns some of the records that are there and were not read before, as far as the filter wants them; how many
-// the reader was too slow for; and whether there were none left to read.
+// Read returns some of the unread records that match the filter, how many records were lost because the reader is too
+// slow, and whether no more are left to read now.
 func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error) {
 	if r.past != nil {
 		found, err := r.readPast()
@@ -235,8 +238,8 @@ func (r *Reader) fetch() (lost uint64, end bool) {
 	return lost, len(r.entries) < chunk
 }
 
-// Newest is Read for a reader of memory that wants no more than so many, the newest ones. It passes over those before them, and
-// returns how many it has missed.
+// Newest is Read for a reader of the memory that wants only the newest records, at most most. It skips those before
+// them, and returns how many it skipped or lost.
 func (r *Reader) Newest(most int) (found []decision.Record, missed uint64) {
 	_, next := r.recorder.ring.bounds()
 	from := max(r.position, next-min(next, uint64(most)))
@@ -251,7 +254,7 @@ func (r *Reader) Newest(most int) (found []decision.Record, missed uint64) {
 	return found, missed
 }
 
-// readPast returns some of the records that JetStream has, and not the memory.
+// readPast returns some of the records that only JetStream has.
 func (r *Reader) readPast() (found []decision.Record, _ error) {
 	batch, err := r.past.next(r.ctx)
 	if err != nil {
@@ -271,7 +274,7 @@ func (r *Reader) readPast() (found []decision.Record, _ error) {
 	return found, nil
 }
 
-// Await returns when there is something to read, or ctx ends.
+// Await waits until there is something to read, or ctx ends.
 func (r *Reader) Await(ctx context.Context) { r.recorder.ring.await(ctx, r.position) }
 
 const (
@@ -287,7 +290,7 @@ func (r *Reader) gather(ctx context.Context) {
 	r.recorder.ring.await(ctx, r.position+enough-1)
 }
 
-// Close lets go of what the reader has in JetStream. It may be called again.
+// Close ends the reader, also in JetStream. It may be called again.
 func (r *Reader) Close() {
 	if r.past != nil {
 		r.past.close()

@@ -11,12 +11,13 @@ const (
 	// maxRecords is how many records are in memory. Beyond: the oldest is forgotten.
 	maxRecords = 4096
 
-	// maxParts is how many modules' parts all records in memory have together. Beyond: the oldest records are forgotten.
+	// maxParts is how many modules' parts all records in memory may have together. Beyond: the oldest records are
+	// forgotten.
 	maxParts = 32768
 )
 
-// ring has the last records. To put one there takes no memory, once the ring has been full, and waits for nobody who
-// reads. Its methods may be called concurrently.
+// ring holds the last records. Once the ring has been full, adding a record allocates no memory, and it never waits for
+// readers. Its methods may be called concurrently.
 type ring struct {
 	mu      sync.Mutex
 	entries []entry // by position, modulo their number
@@ -32,7 +33,7 @@ const nobody = math.MaxUint64
 
 func newRing() *ring { return &ring{awaited: nobody, more: make(chan struct{})} }
 
-// put has fill write the next entry.
+// put calls fill with the next entry, to be written.
 func (r *ring) put(parts int, fill func(*entry)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -54,7 +55,7 @@ func (r *ring) put(parts int, fill func(*entry)) {
 
 func (r *ring) at(position uint64) *entry { return &r.entries[position%maxRecords] }
 
-// forget takes the oldest out. What is left of it is a slice that the next one in its place uses, if it is a small one.
+// forget removes the oldest entry. It keeps the entry's slice for the next one in its place, if it is small.
 func (r *ring) forget() {
 	const few = 16
 	e := r.at(r.first)
@@ -66,8 +67,8 @@ func (r *ring) forget() {
 	r.first++
 }
 
-// read returns entries from a position on, at most so many, in the memory of some that are of no use any more, the position after
-// them, and how many are lost.
+// read returns entries from a position on, at most most, in the memory of used entries that are no longer needed, the
+// position after them, and how many are lost.
 func (r *ring) read(used []entry, from uint64, most int) (found []entry, next, lost uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +85,7 @@ func (r *ring) read(used []entry, from uint64, most int) (found []entry, next, l
 	return found, next, lost
 }
 
-// await returns when there is an entry at the position, or ctx ends.
+// await waits until there is an entry at the position, or ctx ends.
 func (r *ring) await(ctx context.Context, position uint64) {
 	for more := r.awaiting(position); more != nil && ctx.Err() == nil; more = r.awaiting(position) {
 		select {
@@ -105,14 +106,14 @@ func (r *ring) awaiting(position uint64) <-chan struct{} {
 	return r.more
 }
 
-// bounds are the positions of the oldest entry and of the next one to come.
+// bounds returns the positions of the oldest entry and of the next one.
 func (r *ring) bounds() (first, next uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.first, r.next
 }
 
-// numbers are those of all entries, and the position of the oldest.
+// numbers returns the numbers of all entries, and the position of the oldest.
 func (r *ring) numbers() (all []uint64, first uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,8 +124,8 @@ func (r *ring) numbers() (all []uint64, first uint64) {
 	return all, r.first
 }
 
-// after is the position behind the entry with that number; of one that is forgotten, it is that of the oldest, and how many are
-// lost between.
+// after returns the position after the entry with a number. If that entry is forgotten, it returns the position of the
+// oldest entry, and how many are lost in between.
 func (r *ring) after(number uint64) (position, lost uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,7 +142,7 @@ func (r *ring) after(number uint64) (position, lost uint64) {
 	return r.first, lost
 }
 
-// find returns the entry with that number.
+// find returns the entry with a number.
 func (r *ring) find(number uint64) (entry, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/modulebus/modulebus/decision"
 )
 
-// From is where the event of a record came from, in brackets; empty where nobody knows.
+// From is the origin of a record's event, in brackets; empty if it is not known.
 func From(r *decision.Record) string {
 	if r.Origin == "" {
 		return ""
@@ -15,7 +15,7 @@ func From(r *decision.Record) string {
 	return " (" + r.Origin + ")"
 }
 
-// Verdict is what came of the ask, in words.
+// Verdict is the result of the ask, in words.
 func Verdict(r *decision.Record) string {
 	text := strings.ReplaceAll(r.Outcome, "_", " ")
 	switch {

@@ -11,21 +11,21 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 )
 
-// writer writes records to the stream, one chunk after the other. What could not be written is tried again, with the same
-// IDs, so that JetStream has it once.
+// writer writes records to the stream, one chunk after the other. It tries failed writes again with the same IDs, so
+// that JetStream stores each record once.
 type writer struct {
 	*Journal
 	reader   *Reader
 	settings config.Decisions
-	opened   bool            // the stream is there, as far as is known
-	silent   int             // records in which no module said anything
+	opened   bool            // the stream exists, as far as is known
+	silent   int             // records without any opinion
 	pending  batches         // what is written next
 	fitted   int             // how many bytes of a message NATS took, at most, when they were put together
 	record   decision.Record // which is being taken
-	problem  string          // why nothing can be written, as the log was told
+	problem  string          // why nothing can be written, as logged
 }
 
-// run writes until ctx ends, and then what is left, for a moment.
+// run writes until ctx ends, and then writes the rest, for at most flushTime.
 func (w *writer) run(ctx context.Context) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -55,7 +55,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// take takes the next records out of memory, and reports whether there were any.
+// take reads the next records from memory, and reports whether there were any.
 func (w *writer) take() bool {
 	taken := 0
 	for end := false; !end && taken < enough; taken += len(w.reader.entries) {
@@ -71,7 +71,7 @@ func (w *writer) take() bool {
 	return taken > 0
 }
 
-// keeps reports whether a record goes to the stream: all but most of those in which nobody said anything.
+// keeps reports whether a record goes to the stream: of those without any opinion only one of many, and all others.
 func (w *writer) keeps(r *decision.Record) bool {
 	if !r.Silent() {
 		return true
@@ -80,7 +80,7 @@ func (w *writer) keeps(r *decision.Record) bool {
 	return (w.silent-1)%w.settings.NoOpinion == 0
 }
 
-// add has a record written next.
+// add adds a record to those that are written next.
 func (w *writer) add(r *decision.Record) {
 	w.fitted = max(w.fitted, w.most())
 	if !w.pending.add(r, w.most()) {
@@ -88,10 +88,10 @@ func (w *writer) add(r *decision.Record) {
 	}
 }
 
-// most is how many bytes of a record NATS takes now.
+// most is how many bytes a record may have for NATS now.
 func (w *writer) most() int { return int(w.Conn.MaxPayload()) - spareBytes }
 
-// fit makes smaller what is pending and too large: NATS may have come back with a smaller max_payload.
+// fit shortens pending messages that are too large, because NATS may have come back with a smaller max_payload.
 func (w *writer) fit() {
 	before, smaller := w.pending, w.most() < w.fitted
 	if w.fitted = w.most(); !smaller {
@@ -105,8 +105,8 @@ func (w *writer) fit() {
 	}
 }
 
-// encode is a record as JSON of at most so many bytes: without what was asked and answered, if it is too large with that, and
-// nil if it is too large without, too.
+// encode returns a record as JSON of at most most bytes. If it is too large, it leaves out the request and the answer;
+// if that is not enough, it returns nil.
 func encode(r *decision.Record, most int) []byte {
 	data, err := appendRecord(nil, r)
 	if len(data) > most {
@@ -119,7 +119,7 @@ func encode(r *decision.Record, most int) []byte {
 	return data
 }
 
-// write sees to the stream, and writes what is pending.
+// write makes the stream if necessary, and writes the pending records.
 func (w *writer) write(ctx context.Context) error {
 	if !w.opened {
 		if err := w.open(ctx, &w.settings); err != nil {
@@ -160,7 +160,7 @@ func (w *writer) publish(ctx context.Context) error {
 	return errs
 }
 
-// tell says once that nothing can be written, and once that it can be again.
+// tell logs once that records cannot be written, and once that they can be again.
 func (w *writer) tell(err error) {
 	switch {
 	case err == nil && w.problem != "":

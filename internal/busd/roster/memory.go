@@ -22,12 +22,12 @@ import (
 type Memory struct {
 	path    string
 	earlier *rosterv1.Roster
-	kept    *rosterv1.Roster // what the file has, without what comes and goes
+	kept    *rosterv1.Roster // the lasting part of the roster, as the file has it
 	writing chan error       // of a write that has not come back; nil when there is none
-	next    *rosterv1.Roster // what it writes
+	next    *rosterv1.Roster // the roster that it writes
 }
 
-// keepTime is how long a write may hold up the news of a roster. A disk that takes longer writes on in the background.
+// keepTime is how long a write may delay the publication of a roster. A slower write goes on in the background.
 const keepTime = time.Second
 
 // OpenMemory reads the file of a homeserver's roster in the folder, which must exist. Without a file, nothing is
@@ -52,8 +52,8 @@ func OpenMemory(folder, serverName string) (*Memory, error) {
 // Earlier is the roster that the file had when it was opened; empty when there was none.
 func (m *Memory) Earlier() *rosterv1.Roster { return m.earlier }
 
-// Keep writes the roster to the file, if what modules registered has changed, or the file is gone. It waits for the disk
-// for a second at most; a write that takes longer goes on, is not waited for again, and its error is that of a later Keep.
+// Keep writes the roster to the file, if what modules registered has changed, or the file is gone. It waits for the
+// disk for at most a second; a slower write goes on in the background, and a later Keep returns its error.
 func (m *Memory) Keep(r *rosterv1.Roster) error {
 	if m == nil {
 		return nil
@@ -73,7 +73,7 @@ func (m *Memory) Keep(r *rosterv1.Roster) error {
 
 var errSlow = errors.New("the disk of state_dir does not answer")
 
-// settle waits for the write that is under way, and takes in what came of it. A write that is done needs no time.
+// settle waits for the write under way, if there is one, and returns its error.
 func (m *Memory) settle(most time.Duration) error {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
@@ -104,7 +104,7 @@ func (m *Memory) has(r *rosterv1.Roster) bool {
 	return err == nil && m.kept != nil && proto.Equal(m.kept, lasting(r))
 }
 
-// lasting is a roster without what comes and goes.
+// lasting returns a roster without the parts that do not outlive busd, such as workers.
 func lasting(r *rosterv1.Roster) *rosterv1.Roster {
 	out := &rosterv1.Roster{}
 	for _, m := range rosterwire.Modules(r) {
@@ -115,7 +115,7 @@ func lasting(r *rosterv1.Roster) *rosterv1.Roster {
 	return out
 }
 
-// write puts the roster in the file's place when all of it is on the disk.
+// write writes the roster to a new file, which replaces the old one when it is on the disk completely.
 func write(path string, r *rosterv1.Roster) error {
 	data, err := wire.Encode(r, wire.JSON)
 	if err != nil {
@@ -140,7 +140,7 @@ func write(path string, r *rosterv1.Roster) error {
 	return syncFolder(folder)
 }
 
-// explained says what to do about an error of the disk.
+// explained adds to an error of the disk what the operator can do about it.
 func explained(path string, err error) error {
 	if err == nil {
 		return nil
@@ -148,7 +148,7 @@ func explained(path string, err error) error {
 	return statedir.Explain(filepath.Dir(path), "cannot write "+filepath.Base(path), err)
 }
 
-// syncFolder has the disk know of the new name, too.
+// syncFolder syncs the folder, so that the file's new name is on the disk, too.
 func syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

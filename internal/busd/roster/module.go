@@ -22,24 +22,24 @@ type module struct {
 	workers  map[string]*worker
 	asked    time.Time      // when it last wanted its entry, while it is not listed
 	heard    bool           // it has joined, here or at another busd, now or earlier
-	last     *rosterv1.Join // what its workers registered together; while there are none, what the last ones did
+	last     *rosterv1.Join // what its workers registered together; without workers, what the last ones registered
 	declined []string       // callbacks that the operator named and that it did not register when it last joined
 	refused  *rosterv1.ConfigError
 	crash    string            // why its last process ended
-	unwell   string            // why it cannot do what it is for, although a worker has joined
+	unwell   string            // why it does not work although a worker has joined
 	restarts int               // processes that ended, since busd started
-	lost     map[string]string // paths that are an earlier module's or lie below one of its, and whose
-	excess   string            // why not all of it is in the roster
+	lost     map[string]string // its paths that an earlier module has, or that lie below one, and that module's name
+	excess   string            // why a part of it is missing in the roster
 	failure  incident          // the last thing that went wrong
 	current  State
-	since    time.Time // when it came into its state
+	since    time.Time // when its state last changed
 }
 
 // worker is one that has joined.
 type worker struct {
-	registered  *rosterv1.Join // what of its join was accepted; workers that register the same share it
+	registered  *rosterv1.Join // the accepted part of its join; workers that register the same share it
 	version     string
-	unserved    map[string]string // what of it NATS does not let it be asked, and why
+	unserved    map[string]string // the parts that NATS does not let it serve, and why
 	since, seen time.Time
 }
 
@@ -53,8 +53,8 @@ func newModule(name string) *module {
 	return &module{Module: config.Module{Name: name}, workers: map[string]*worker{}, last: &rosterv1.Join{}}
 }
 
-// configure takes over what the operator says of it, and reports whether its entry has changed. A module that is there has
-// answered already to callbacks that are named now.
+// configure applies the operator's entry, and reports whether it has changed. A module that has joined has already
+// declined, or registered, the callbacks that the entry names.
 func (m *module) configure(c config.Module, now time.Time) (changed bool) {
 	before := m.entry()
 	m.Module = c
@@ -87,15 +87,15 @@ func (m *module) entry() *rosterv1.Entry {
 	return e
 }
 
-// revisionOf is the same for the same config, on every busd.
+// revisionOf returns the revision of a config, which is the same on every busd.
 func revisionOf(config []byte) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write(config) // It never fails.
 	return h.Sum64()
 }
 
-// join records what a worker registers, within the limits, and returns what is not accepted. A worker whose configuration was
-// refused before it registered anything does not count: what its module registered earlier stands.
+// join records what a worker registers, within the limits, and returns what is not accepted. A worker that refused its
+// configuration before it registered anything does not count: what its module registered earlier stays.
 func (m *module) join(j *rosterv1.Join, l limits, now time.Time) (problems []string) {
 	defer m.track(now)
 	if m.refuse(j.GetConfigError(), now); m.refused != nil && saysNothing(j) {
@@ -118,7 +118,7 @@ func (m *module) join(j *rosterv1.Join, l limits, now time.Time) (problems []str
 	return problems
 }
 
-// refuse records why a worker refuses its configuration; nil where it does not.
+// refuse records why a worker refuses its configuration; nil if it does not.
 func (m *module) refuse(e *rosterv1.ConfigError, now time.Time) {
 	m.refused = nil
 	if e != nil {
@@ -127,11 +127,12 @@ func (m *module) refuse(e *rosterv1.ConfigError, now time.Time) {
 	}
 }
 
-// register returns a worker with what of its join is accepted, and what is not. old is the worker as it was before, or nil.
+// register returns a worker with the accepted part of its join, and the problems with the rest. old is the worker as it
+// was before, or nil.
 func (m *module) register(j *rosterv1.Join, l limits, old *worker) (*worker, []string) {
 	registered, problems := accept(j, l)
 	w := &worker{version: version(j), unserved: unserved(j)}
-	delete(m.workers, j.GetWorker()) // What it registered before takes no room any more.
+	delete(m.workers, j.GetWorker()) // What it registered before no longer takes room.
 	if w.registered = m.share(registered, old); w.registered == nil {
 		w.registered = reduced(registered)
 		problems = append(problems, fmt.Sprintf("the workers of module %s register too many different things to remember: "+
@@ -140,7 +141,7 @@ func (m *module) register(j *rosterv1.Join, l limits, old *worker) (*worker, []s
 	return w, problems
 }
 
-// same reports whether the worker says the same as before.
+// same reports whether the worker registers the same as before.
 func (w *worker) same(old *worker) bool {
 	return w.registered == old.registered && w.version == old.version && maps.Equal(w.unserved, old.unserved)
 }
@@ -155,8 +156,8 @@ func (m *module) makeRoom(id string, most int) {
 	}))
 }
 
-// share returns what the worker registered before, or another worker registers already, if it is the same. It returns nil
-// when it is something else and would be too much to remember.
+// share returns the registration of this worker or of another that is equal to the join. If there is none, it returns
+// the join itself, or nil if that would be too much to remember.
 func (m *module) share(j *rosterv1.Join, before *worker) *rosterv1.Join {
 	if before != nil && proto.Equal(before.registered, j) {
 		return before.registered
@@ -177,7 +178,7 @@ func (m *module) share(j *rosterv1.Join, before *worker) *rosterv1.Join {
 	return j
 }
 
-// settle takes what the workers register, all of them together, for what the module registered.
+// settle makes the union of what the workers register what the module registered.
 func (m *module) settle() {
 	var all []*rosterv1.Join
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
@@ -192,7 +193,7 @@ func (m *module) settle() {
 	}
 }
 
-// latest is the worker that came last.
+// latest returns the worker that joined last.
 func (m *module) latest() (latest *worker) {
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		if w := m.workers[id]; latest == nil || w.since.After(latest.since) {
@@ -202,8 +203,8 @@ func (m *module) latest() (latest *worker) {
 	return latest
 }
 
-// named are the callbacks that the operator named, in order. To name one of several that are registered together is to
-// name them all.
+// named returns the callbacks that the operator named, sorted. To name one of several that must be registered together
+// is to name all of them.
 func (m *module) named() (names []string) {
 	for name := range m.Callbacks {
 		names = append(names, name)
@@ -217,15 +218,15 @@ func (m *module) named() (names []string) {
 	return slices.Compact(names)
 }
 
-// wanted are the callbacks that it is asked, in order: what it registered, and what the operator named as long as the
-// module has not declined it.
+// wanted returns the callbacks that the module is asked, sorted: those that it registered, and those that the operator
+// named, unless the module has declined them.
 func (m *module) wanted() []string {
 	named := slices.DeleteFunc(m.named(), func(name string) bool { return slices.Contains(m.declined, name) })
 	all := slices.Sorted(slices.Values(slices.Concat(m.last.GetCallbacks(), named)))
 	return slices.Compact(all)
 }
 
-// recall takes what it registered earlier from its part of a roster.
+// recall sets what it registered earlier, from its part of a roster.
 func (m *module) recall(e *rosterv1.Module) {
 	m.heard = m.heard || e.GetHeard() || registered(e)
 	j := &rosterv1.Join{
@@ -234,7 +235,7 @@ func (m *module) recall(e *rosterv1.Module) {
 	refused := map[string]string{}
 	for _, i := range e.GetCallbacks() {
 		if i.GetNamed() {
-			continue // It may be named no more.
+			continue // It may no longer be named.
 		}
 		j.Callbacks = append(j.Callbacks, i.GetCallback())
 		j.Needs[i.GetCallback()] = i.GetNeeds()
@@ -249,7 +250,7 @@ func (m *module) recall(e *rosterv1.Module) {
 	}
 }
 
-// known reports whether it has said what it is for, now or earlier.
+// known reports whether it has registered anything, now or earlier.
 func (m *module) known() bool {
 	return m.heard || !saysNothing(m.last) || len(m.declined) > 0
 }
@@ -257,13 +258,14 @@ func (m *module) known() bool {
 // unknown reports whether it is unknown what the module wants: neither the module nor the operator has said.
 func (m *module) unknown() bool { return !m.known() && len(m.Callbacks) == 0 }
 
-// skipped reports whether the operator wrote that all of the module's failures are skipped. Answers then need not report them.
+// skipped reports whether the operator wrote that all of the module's failures are skipped. Decisions then need not
+// report them.
 func (m *module) skipped() bool {
 	return m.OnFailure != nil && m.OnFailure.Local == config.Skip && m.OnFailure.Federated == config.Skip
 }
 
-// endsOften is how often each process of a module may end at its first start before busd answers without it. Beyond: the
-// module is asked nothing but what is named, and each answer says so.
+// endsOften is how often each process of a module may end at its first start before busd answers without it. Beyond:
+// the module is asked only the callbacks that are named, and each answer reports its failure.
 const endsOften = 5
 
 // starts reports whether it may still join for the first time although a process of it has ended.
@@ -275,7 +277,7 @@ func saysNothing(j *rosterv1.Join) bool {
 	return len(j.GetCallbacks())+len(j.GetWebResources()) == 0
 }
 
-// drop takes workers out.
+// drop removes workers.
 func (m *module) drop(gone func(id string) bool, now time.Time) {
 	before := len(m.workers)
 	maps.DeleteFunc(m.workers, func(id string, _ *worker) bool { return gone(id) })
@@ -285,7 +287,7 @@ func (m *module) drop(gone func(id string) bool, now time.Time) {
 	m.track(now)
 }
 
-// crashed takes in why its process ended, or that another has started.
+// crashed notes why its process ended; empty if another has started.
 func (m *module) crashed(why string, now time.Time) {
 	m.crash = why
 	if why != "" {

@@ -20,17 +20,18 @@ import (
 )
 
 const (
-	askOthersEvery = 5 * time.Second // which other busd there are
+	askOthersEvery = 5 * time.Second // between questions which other busd there are
 	othersTime     = time.Second     // for their answers
 
 	// maxOthers is how many other busd are counted. Beyond: they are not.
 	maxOthers = 256
 )
 
-// Others are the other busd of the homeserver that answer on this NATS. Those with another list are a mistake of the operator's,
-// or a change of the file that has not come everywhere yet: homeservers go by the roster that was told last. See ADR 35.
+// Others are the other busd of the homeserver that answer on this NATS. If one has another list, the operator has made
+// a mistake, or a change of the file has not reached all of them yet: homeservers use the roster that was published
+// last. See ADR 35.
 type Others struct {
-	Same      int       // with the list that this one has
+	Same      int       // how many have the same list
 	Differing []string  // those with another list, by name, in order
 	Since     time.Time // since when some differ
 }
@@ -42,8 +43,8 @@ func (r *Roster) Others() Others {
 	return r.others
 }
 
-// met records which other busd answered: by name, the revision of their lists. It returns the result, and whether the set of
-// differing busd has changed.
+// met records which other busd answered, with the revisions of their lists by name. It returns the result, and whether
+// the set of differing busd has changed.
 func (r *Roster) met(lists map[string]uint64, now time.Time) (is Others, news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,20 +66,20 @@ func (r *Roster) met(lists map[string]uint64, now time.Time) (is Others, news bo
 	return is, news
 }
 
-// listRevision is a hash of the list, the same on every busd of one version. What may differ between them, such as how each runs its
-// processes, is left out.
+// listRevision is a hash of the list, the same on every busd of one version. It leaves out what may differ between
+// them, such as how each runs its processes.
 func listRevision(modules []config.Module, budget time.Duration, sequential []string) uint64 {
 	h := sha256.New()
 	e := json.NewEncoder(h)
-	_ = e.Encode([]any{budget, sequential}) // A hash takes everything.
+	_ = e.Encode([]any{budget, sequential}) // A hash accepts everything.
 	for _, m := range modules {
 		m.Run, m.Workers, m.Environment, m.Antispam.TokenFile = nil, 0, nil, ""
-		_ = e.Encode(m) //nolint:musttag // Nobody reads it.
+		_ = e.Encode(m) //nolint:musttag // Only the hash reads it.
 	}
 	return binary.BigEndian.Uint64(h.Sum(nil))
 }
 
-// newName is a name for this busd: where it runs, and what no other process has.
+// newName makes a unique name for this busd, which contains the name of its machine.
 func newName() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -88,7 +89,7 @@ func newName() string {
 	return host + "/" + rand.Text()[:distinct]
 }
 
-// everything is what a busd has for a roster that asks which other busd there are.
+// everything is the revision in a request that only asks which other busd there are.
 const everything = math.MaxUint64
 
 // card is this busd's answer to such a request: its name and its list's revision.
@@ -98,7 +99,7 @@ func (s *Service) card() *rosterv1.Roster {
 	return &rosterv1.Roster{Busd: s.name, List: s.roster.list}
 }
 
-// meet asks again and again which other busd there are, until ctx ends.
+// meet asks regularly which other busd there are, until ctx ends.
 func (s *Service) meet(ctx context.Context) {
 	ticker := time.NewTicker(askOthersEvery)
 	defer ticker.Stop()
@@ -126,8 +127,8 @@ func (s *Service) report(is Others, news bool) {
 	}
 }
 
-// askOthers returns the lists of the other busd that answer, by name. A homeserver that asks for
-// a later roster never has everything.
+// askOthers returns the lists of the other busd that answer, by name. A homeserver never asks with the revision
+// everything.
 func (s *Service) askOthers(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, othersTime)
 	defer cancel()
@@ -148,7 +149,7 @@ func (s *Service) askOthers(ctx context.Context) (map[string]uint64, error) {
 				lists[name] = list
 			}
 		case <-ctx.Done():
-			return lists, nil // That is all of them.
+			return lists, nil // No more will come.
 		}
 	}
 	return lists, nil

@@ -15,14 +15,14 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// parts are the modules' parts of the roster. Of two modules with one path, the earlier has it. A module that finds no
-// room any more keeps what it is asked, and nothing of what takes room.
+// parts returns the modules' parts of the roster. Of two modules with the same path, the earlier one has it. A module
+// for which there is no more room keeps its callbacks, and nothing that takes room.
 func (r *Roster) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
 	owners, left := map[string]string{}, r.room
 	for _, m := range r.listed {
 		owners := owners
 		if m.Shadow {
-			owners = map[string]string{} // Its paths are nobody's.
+			owners = map[string]string{} // No module has its paths.
 		}
 		part := m.part(owners)
 		m.excess = ""
@@ -41,7 +41,8 @@ func (r *Roster) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
 	return all, shadows
 }
 
-// shadowed is what a module in shadow is asked: what has no side effects, and what the operator named.
+// shadowed returns the callbacks that a module in shadow is asked: those without side effects, and those that the
+// operator named.
 func (m *module) shadowed() (asked []string) {
 	for _, name := range m.wanted() {
 		d, _ := subjects.Find(name) // Only known ones are accepted, or can be named.
@@ -74,7 +75,7 @@ func (m *module) part(owners map[string]string) *rosterv1.Module {
 	return out
 }
 
-// interest is all that is said of one callback. Homeservers fill in nothing.
+// interest returns the module's settings for one callback, complete: homeservers fill in nothing.
 func (m *module) interest(callback string) *rosterv1.Interest {
 	d, _ := subjects.Find(callback) // Only known ones are accepted, or can be named.
 	t := m.TermsOf(d)
@@ -87,14 +88,15 @@ func (m *module) interest(callback string) *rosterv1.Interest {
 		Needs:              m.last.GetNeeds()[callback],
 		HedgeMs:            wire.Milliseconds(t.Hedge),
 		BreakerFailures:    uint32(t.Breaker.Failures),
-		BreakerOpenMs:      wire.Milliseconds(cmp.Or(t.Breaker.Open, config.DefaultBreaker.Open)), // for workers, where there is no breaker
+		BreakerOpenMs:      wire.Milliseconds(cmp.Or(t.Breaker.Open, config.DefaultBreaker.Open)), // also the pause of doubted workers, so it is set without a breaker too
 		Named:              !slices.Contains(m.last.GetCallbacks(), callback),
 		Unserved:           m.last.GetUnserved()[callback],
 		AtLeastOnce:        t.AtLeastOnce,
 	}
 }
 
-// bare is a module's part without what takes room. What it needs to be asked is missing, so it cannot be asked.
+// bare returns a module's part without what takes room. What it needs in requests is missing then, so it cannot be
+// asked.
 func bare(part *rosterv1.Module) *rosterv1.Module {
 	out := proto.CloneOf(part)
 	out.WebResources, out.Workers = nil, nil

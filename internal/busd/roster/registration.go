@@ -29,8 +29,8 @@ const (
 	// fit.
 	maxAllNeeds = 64 << 10
 
-	// maxModule bounds what the workers of one module register, where they differ, in bytes. Beyond: of what another worker
-	// registers, only the names of callbacks count, and the module is absent for those that need something.
+	// maxModule bounds, in bytes, what the workers of one module register if they differ. Beyond: only the names of
+	// callbacks that another worker registers count, and the module is absent for those that need something.
 	maxModule = 256 << 10
 
 	// maxRoster bounds the roster, in bytes. Beyond: a module that does not fit is absent.
@@ -55,7 +55,8 @@ const (
 // limits are those of one worker's registration.
 type limits struct{ workers, paths, needs, allNeeds int }
 
-// limitsOf returns what a module may register. A module that is not listed is only there to be reported.
+// limitsOf returns what a module may register. A module that is not listed may register little, because it is only
+// reported.
 func limitsOf(listed bool) limits {
 	if listed {
 		return limits{workers: maxWorkers, paths: maxPaths, needs: maxNeeds, allNeeds: maxAllNeeds}
@@ -115,7 +116,8 @@ func acceptPaths(out, j *rosterv1.Join, l limits) (problems []string) {
 
 var tooManyPaths = fmt.Sprintf("a module may have %d web resources, so only the first %d, in alphabetical order, are served", maxPaths, maxPaths)
 
-// reduced is what counts of a registration that is too much to remember: the names of its callbacks.
+// reduced returns the part of a registration that counts if all of it is too much to remember: the names of its
+// callbacks.
 func reduced(j *rosterv1.Join) *rosterv1.Join {
 	out := &rosterv1.Join{Callbacks: j.GetCallbacks(), Json: j.GetJson(), Pulls: j.GetPulls(), Batch: j.GetBatch(), Unserved: map[string]string{}}
 	for name := range j.GetNeeds() {
@@ -125,8 +127,9 @@ func reduced(j *rosterv1.Join) *rosterv1.Join {
 	return out
 }
 
-// unite returns the union of what workers register. Every worker can read JSON, so one that wants it decides. Questions are pulled
-// only where each worker can do that, and a batch is as large as the worker takes that takes the fewest.
+// unite returns the union of what workers register. If one worker wants JSON, all get it, because every worker can read
+// it. Questions are pulled only if every worker can do that, and a batch is as large as the smallest that a worker
+// accepts.
 func unite(all []*rosterv1.Join) *rosterv1.Join {
 	out := &rosterv1.Join{Pulls: true, Batch: math.MaxUint32, Needs: map[string]*rosterv1.Needs{}, Unserved: map[string]string{}}
 	for _, j := range all {
@@ -147,7 +150,7 @@ func unite(all []*rosterv1.Join) *rosterv1.Join {
 	return out
 }
 
-// uniteNeeds returns what either of two workers needs, which are not changed.
+// uniteNeeds returns the union of two workers' needs. It does not change them.
 func uniteNeeds(a, b *rosterv1.Needs) *rosterv1.Needs {
 	if a == nil || proto.Equal(a, b) {
 		return b
@@ -165,7 +168,7 @@ func uniteNeeds(a, b *rosterv1.Needs) *rosterv1.Needs {
 	return u
 }
 
-// pair leaves out the callbacks of a category that must be registered whole, and is not.
+// pair removes the callbacks of categories that must be registered as a whole and are not.
 func pair(j *rosterv1.Join) (problems []string) {
 	for _, c := range subjects.Categories() {
 		has := func(d *subjects.Declaration) bool { return slices.Contains(j.GetCallbacks(), d.FullName()) }
@@ -183,7 +186,7 @@ func version(j *rosterv1.Join) string {
 	return wire.OneLine(j.GetVersion()[:min(len(j.GetVersion()), maxVersion)])
 }
 
-// unserved is what a worker says that it cannot be asked of what it registered.
+// unserved returns the parts of its registration that a worker says it cannot serve.
 func unserved(j *rosterv1.Join) map[string]string {
 	out := map[string]string{}
 	for name, why := range j.GetUnserved() {

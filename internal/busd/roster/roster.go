@@ -18,11 +18,11 @@ const (
 	// JoinEvery is how often workers join again.
 	JoinEvery = wire.JoinEvery
 
-	// Lifetime is how long a worker counts as there after it last joined.
+	// Lifetime is how long a worker counts as present after it last joined.
 	Lifetime = 3 * JoinEvery
 )
 
-// Roster is the roster as it is. Its methods may be called concurrently.
+// Roster is the present roster. Its methods may be called concurrently.
 type Roster struct {
 	mu         sync.Mutex
 	budget     time.Duration
@@ -33,11 +33,11 @@ type Roster struct {
 	room       int // bytes that the modules' parts of the roster may take
 	failing    func() map[string][]Failing
 	news       func() map[string]News
-	list       uint64 // what the operator's list says: see listRevision
+	list       uint64 // the revision of the operator's list: see listRevision
 	others     Others
 }
 
-// New returns a roster with nobody listed.
+// New returns a roster without modules.
 func New() *Roster {
 	return &Roster{
 		unlisted: map[string]*module{}, roster: &rosterv1.Roster{}, room: maxRoster,
@@ -45,29 +45,30 @@ func New() *Roster {
 	}
 }
 
-// Evaluate takes over which callbacks are evaluated sequentially: see [config.Config]. It counts from the next Configure
-// on.
+// Evaluate sets which callbacks are evaluated sequentially: see [config.Config]. It takes effect with the next
+// Configure.
 func (r *Roster) Evaluate(sequential []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sequential = sequential
 }
 
-// Watch has the status of modules tell what fails when they are asked, by module: see [Failing].
+// Watch sets the function from which the status of modules gets what fails when they are asked, by module: see
+// [Failing].
 func (r *Roster) Watch(failing func() map[string][]Failing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failing = failing
 }
 
-// WatchNews has the status of modules tell what news is kept for them, by module.
+// WatchNews sets the function from which the status of modules gets what news is stored for them, by module.
 func (r *Roster) WatchNews(news func() map[string]News) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.news = news
 }
 
-// Configure takes over the operator's list. Workers that had joined stay joined, and what listed modules registered stays
+// Configure applies the operator's list. Workers that had joined stay joined, and what listed modules registered stays
 // known. It returns the modules that are new or whose entry has changed.
 func (r *Roster) Configure(modules []config.Module, budget time.Duration, now time.Time) (changed []string) {
 	r.mu.Lock()
@@ -95,7 +96,7 @@ func (r *Roster) Configure(modules []config.Module, budget time.Duration, now ti
 	return changed
 }
 
-// enlist returns a module that was not listed so far, with what is known of it.
+// enlist returns a module that is new in the list, with what is known of it.
 func (r *Roster) enlist(name string) *module {
 	m := r.unlisted[name]
 	delete(r.unlisted, name)
@@ -106,8 +107,8 @@ func (r *Roster) enlist(name string) *module {
 	return m
 }
 
-// delist reports a module that is no longer listed as unlisted, as long as it has workers. When the last one leaves, what it
-// registered is forgotten.
+// delist makes a module that is no longer listed be reported as unlisted, as long as it has workers. When the last one
+// leaves, what it registered is forgotten.
 func (r *Roster) delist(name string, m *module) {
 	if len(m.workers) > 0 && len(r.unlisted) < maxUnlisted {
 		m.Module = config.Module{Name: name}
@@ -116,8 +117,8 @@ func (r *Roster) delist(name string, m *module) {
 	}
 }
 
-// Recall takes from an earlier roster what listed modules registered that have not joined here yet. The earlier roster
-// is the one that this busd kept in its file, or another busd's. It is called after Configure.
+// Recall copies from an earlier roster what the listed modules registered that have not joined here yet. The earlier
+// roster is the one in this busd's file, or another busd's. It must be called after Configure.
 func (r *Roster) Recall(earlier *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,8 +133,8 @@ func (r *Roster) Recall(earlier *rosterv1.Roster, now time.Time) {
 	r.update(now)
 }
 
-// Learn takes from another busd's roster what listed modules registered of which nothing is known here. Where the other
-// knows less, this roster is made later than the other, so that homeservers do not go by the lesser one.
+// Learn copies from another busd's roster what the listed modules registered of which nothing is known here. If the
+// other roster knows less, this one is given a later revision, so that homeservers use this one.
 func (r *Roster) Learn(other *rosterv1.Roster, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -161,7 +162,7 @@ func registered(m *rosterv1.Module) bool {
 		slices.ContainsFunc(m.GetCallbacks(), func(i *rosterv1.Interest) bool { return !i.GetNamed() })
 }
 
-// Expectation says what is waited for when busd starts.
+// Expectation says what busd waits for when it starts.
 type Expectation int
 
 const (
@@ -173,8 +174,9 @@ const (
 	Known
 )
 
-// Expects reports whether a listed module has yet to do what is expected. A module whose configuration was refused is
-// expected to do nothing. Neither is one whose process ended, unless it is unknown what it wants: then its restart is awaited.
+// Expects reports whether a listed module has not yet done what is expected. Nothing is expected of a module that
+// refused its configuration, nor of one whose process ended, unless it is unknown what it wants: then busd waits for
+// its restart.
 func (r *Roster) Expects(e Expectation) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -232,7 +234,7 @@ func (r *Roster) guest(name string) *module {
 	return m
 }
 
-// Leave removes a worker that takes no more work, or is known to have died.
+// Leave removes a worker that takes no more work, or is known to be dead.
 func (r *Roster) Leave(name, worker string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -246,7 +248,7 @@ func (r *Roster) Leave(name, worker string, now time.Time) {
 	}
 }
 
-// Crashed says why a module's process ended; empty for a process that has started.
+// Crashed notes why a module's process ended; empty for a process that has started.
 func (r *Roster) Crashed(name, why string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -256,7 +258,7 @@ func (r *Roster) Crashed(name, why string, now time.Time) {
 	}
 }
 
-// Unwell says why a module that has joined cannot do what it is for; empty for one that can. It is asked all the same.
+// Unwell notes why a module that has joined does not work; empty if it does. It is asked all the same.
 func (r *Roster) Unwell(name, why string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -270,7 +272,7 @@ func (r *Roster) Unwell(name, why string, now time.Time) {
 	m.track(now)
 }
 
-// Expire takes out the workers that have not joined again in time.
+// Expire removes the workers that have not joined again in time.
 func (r *Roster) Expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -290,7 +292,7 @@ func (r *Roster) drop(m *module, gone func(id string) bool, now time.Time) {
 	}
 }
 
-// Snapshot returns the roster as it is. It is never changed.
+// Snapshot returns the present roster, which is never changed.
 func (r *Roster) Snapshot() *rosterv1.Roster {
 	r.mu.Lock()
 	defer r.mu.Unlock()

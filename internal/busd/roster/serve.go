@@ -21,8 +21,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Service is a roster on NATS: it answers modules and homeservers, and tells both of changes. As a collector, it has how many
-// messages of modules it did not take.
+// Service is a roster on NATS: it answers modules and homeservers, and tells both of changes. It is also a Prometheus
+// collector, of modules' messages that it refused.
 type Service struct {
 	prometheus.Collector
 
@@ -30,22 +30,22 @@ type Service struct {
 	nc       *nats.Conn
 	server   subjects.Server
 	log      zerolog.Logger
-	memory   *Memory              // nil: nothing is kept
-	unkept   string               // why the disk does not have the roster; empty where it has
+	memory   *Memory              // nil: the roster is not kept in a file
+	unkept   string               // why the roster is not on the disk; empty if it is
 	name     string               // of this busd, among all; also the sender of rosters in parts
-	others   rosterwire.Assembler // of the rosters that other busd tell, and this one
+	others   rosterwire.Assembler // of the rosters that all busd publish
 	subs     []*nats.Subscription
-	wake     chan struct{} // something may have changed
-	throttle *throttle     // of what modules say
-	pace     *rate.Limiter // of what homeservers are told
-	open     atomic.Bool   // whether homeservers are told
+	wake     chan struct{} // tells that something may have changed
+	throttle *throttle     // of modules' messages
+	pace     *rate.Limiter // of published rosters
+	open     atomic.Bool   // homeservers are told
 	mu       sync.Mutex
 	held     []func() // answers to workers that wait until homeservers are told
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 }
 
-// Options say how a roster is served.
+// Options configure [Prepare].
 type Options struct {
 	// Conn is the connection to NATS, which stays the caller's. Required.
 	Conn *nats.Conn
@@ -53,14 +53,14 @@ type Options struct {
 	// ServerName is the homeserver's. Required.
 	ServerName string
 
-	// Memory keeps what modules register. Default: it goes with the process.
+	// Memory keeps what modules register. Default: it is lost when the process ends.
 	Memory *Memory
 
-	// Log is told of what cannot be read, sent or kept, a few times a second at most.
+	// Log gets lines about what cannot be read, sent or kept, at most a few in a second.
 	Log zerolog.Logger
 }
 
-// Serve answers for the roster until Close, which must be called. Nothing is kept on disk.
+// Serve serves the roster until Close, which must be called. Nothing is kept on disk.
 func Serve(nc *nats.Conn, serverName string, r *Roster, log zerolog.Logger) (*Service, error) {
 	s, err := Prepare(r, Options{Conn: nc, ServerName: serverName, Log: log})
 	if err == nil {
@@ -69,13 +69,13 @@ func Serve(nc *nats.Conn, serverName string, r *Roster, log zerolog.Logger) (*Se
 	return s, err
 }
 
-// Prepare answers modules from now on, and homeservers from [Service.Open] on: modules can join before anybody is told
-// that there are none. Close must be called.
+// Prepare answers modules from now on, and homeservers from [Service.Open] on, so that modules can join before
+// homeservers are told that there are none. Close must be called.
 func Prepare(r *Roster, o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		roster: r, nc: o.Conn, server: subjects.For(o.ServerName), memory: o.Memory, name: newName(),
-		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Each message that is wrong is logged.
+		log:  o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}), // Every invalid message is logged.
 		wake: make(chan struct{}, 1), cancel: cancel, throttle: newThrottle(o.Log), pace: rate.NewLimiter(maxTold, maxToldAtOnce),
 	}
 	s.Collector = s.throttle.denied
@@ -123,7 +123,7 @@ func (s *Service) Open() {
 	s.Wake()
 }
 
-// AwaitModules gives modules time, until all of them have done what is expected, or ctx ends. See [Roster.Expects].
+// AwaitModules waits until all modules have done what is expected, or ctx ends. See [Roster.Expects].
 func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 	const pause = 5 * time.Millisecond
 	ticker := time.NewTicker(pause)
@@ -137,18 +137,19 @@ func (s *Service) AwaitModules(ctx context.Context, e Expectation) {
 	}
 }
 
-// Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not begin
-// as if none had. It returns at once when NATS says that there is none, and blocks for [RecallTime] at most.
+// Recall asks another busd of the homeserver, if there is one, what modules registered, so that the roster does not
+// begin as if none had. If NATS says that there is no other busd, it returns at once. It blocks for at most
+// [RecallTime].
 func Recall(nc *nats.Conn, serverName string, r *Roster) {
 	ctx, cancel := context.WithTimeout(context.Background(), RecallTime)
 	defer cancel()
 	earlier, err := rosterwire.Fetch(ctx, nc, subjects.For(serverName).Roster(), 0)
-	if err == nil && earlier != nil { // There is none, as a rule.
+	if err == nil && earlier != nil { // Usually there is none.
 		r.Recall(earlier, time.Now())
 	}
 }
 
-// RecallTime is how long another busd, which is there, may take to tell its roster.
+// RecallTime is how long another busd may take to send its roster.
 const RecallTime = 5 * time.Second
 
 // Close stops answering.
@@ -168,15 +169,15 @@ func (s *Service) Changed(modules []string) {
 	s.Wake()
 }
 
-// Wake has the roster told if it has changed. It does not block.
+// Wake makes the roster be published if it has changed. It does not block.
 func (s *Service) Wake() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // It is already going to be looked at.
+	default: // It will be looked at anyway.
 	}
 }
 
-// learn adds what another busd's roster knows and this one does not.
+// learn adds what only another busd's roster knows.
 func (s *Service) learn(m *nats.Msg) {
 	if other, err := s.others.Add(m.Data); err == nil && other != nil {
 		s.roster.Learn(other, time.Now())
@@ -184,7 +185,7 @@ func (s *Service) learn(m *nats.Msg) {
 	}
 }
 
-// run tells of each new roster, in order, and lets time pass.
+// run publishes each new roster, in order, and removes workers that have not joined again.
 func (s *Service) run(ctx context.Context) {
 	const second = time.Second
 	ticker := time.NewTicker(second)
@@ -201,12 +202,12 @@ func (s *Service) run(ctx context.Context) {
 		case <-s.wake:
 		}
 		if s.open.Load() && s.roster.Snapshot().GetRevision() != told {
-			_ = s.pace.Wait(ctx) // It fails when this is to end, which comes next.
+			_ = s.pace.Wait(ctx) // It fails only when ctx ends, which is checked next.
 		}
 		answers := s.release()
-		open := s.open.Load() // Before the roster, which has then all that had joined when it was opened.
+		open := s.open.Load() // Read before the roster is taken, which then contains all that had joined when it was opened.
 		roster := s.roster.Snapshot()
-		s.keep(roster) // Before it is told, so that whatever anybody was told is known after a crash.
+		s.keep(roster) // Before it is published, so that after a crash this busd knows what others know.
 		if open && roster.GetRevision() != told && s.send(s.server.RosterChanged(), roster) {
 			told = roster.GetRevision()
 		}
@@ -220,10 +221,11 @@ func (*Service) say(answers []func()) {
 	}
 }
 
-// maxHeld is how many answers to workers wait until homeservers are told. Beyond: they are answered before.
+// maxHeld is how many answers to workers wait until homeservers are told. Beyond: they are sent earlier.
 const maxHeld = 1024
 
-// hold answers a worker after homeservers have been told of its join, so that a worker that knows that it has joined is asked.
+// hold answers a worker after homeservers have been told of its join, so that a worker that knows that it has joined
+// can be asked.
 func (s *Service) hold(answer func()) {
 	s.mu.Lock()
 	full := len(s.held) >= maxHeld
@@ -237,7 +239,7 @@ func (s *Service) hold(answer func()) {
 	s.Wake()
 }
 
-// release returns the answers that wait.
+// release returns the waiting answers.
 func (s *Service) release() (answers []func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,8 +247,8 @@ func (s *Service) release() (answers []func()) {
 	return answers
 }
 
-// keep writes the roster to the disk, if it has changed or could not be written before. What the disk says is logged when it says
-// something else than before.
+// keep writes the roster to the disk, if it has changed or could not be written before. It logs an error of the disk
+// that differs from the last one.
 func (s *Service) keep(roster *rosterv1.Roster) {
 	problem := ""
 	if err := s.memory.Keep(roster); err != nil {
@@ -262,8 +264,8 @@ func (s *Service) keep(roster *rosterv1.Roster) {
 	s.unkept = problem
 }
 
-// answerRoster answers with an empty roster when the homeserver has the present one already, or is not to be told yet. Another
-// busd is told who this is.
+// answerRoster answers a request for the roster. The answer is empty if the homeserver has the present one already, or
+// is not to be told yet. Another busd gets this one's card.
 func (s *Service) answerRoster(m *nats.Msg) {
 	if m.Reply == "" || !subjects.MayReply(m.Subject, m.Reply) {
 		return
@@ -283,7 +285,8 @@ func (s *Service) answerRoster(m *nats.Msg) {
 	}
 }
 
-// send publishes a roster, in as many messages as it takes, and reports whether it could. While NATS is away, it cannot.
+// send publishes a roster, in as many messages as necessary, and reports whether it could. It cannot while NATS is
+// away.
 func (s *Service) send(subject string, roster *rosterv1.Roster) bool {
 	if !s.nc.IsConnected() {
 		return false
@@ -300,9 +303,9 @@ func (s *Service) send(subject string, roster *rosterv1.Roster) bool {
 	return err == nil
 }
 
-// answer replies in the mapping that it was asked in.
+// answer replies in the encoding of the request.
 func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (proto.Message, error)) {
-	module, _ := subjects.ModuleOf(m.Subject) // The subscription lets nothing else through.
+	module, _ := subjects.ModuleOf(m.Subject) // The subscription has no other subjects.
 	if !subjects.MayReply(m.Subject, m.Reply) {
 		s.log.Warn().Str("module", module).Msg("ignored a message of a module that wants its answer sent to somebody else")
 		return
@@ -322,7 +325,7 @@ func (s *Service) answer(m *nats.Msg, answer func(module string, m *nats.Msg) (p
 	})
 }
 
-// answerWith replies, or says why the message was not taken, if an answer is wanted.
+// answerWith replies, or says why the message was refused, if an answer is wanted.
 func (s *Service) answerWith(m *nats.Msg, reply proto.Message, why error) error {
 	switch {
 	case m.Reply == "":
@@ -333,17 +336,17 @@ func (s *Service) answerWith(m *nats.Msg, reply proto.Message, why error) error 
 	return s.reply(m.Reply, reply, wire.MappingOf(m))
 }
 
-// errTooOften is what a module is told that sends more than is taken of it.
+// errTooOften is the error for a module that sends too many messages.
 var errTooOften = fmt.Errorf("this module joins, leaves or asks for its entry more than %d times in a second: does it do so in a loop?", maxSaid)
 
-// turnDown answers a module that says too much.
+// turnDown refuses a message of a module that sends too many.
 func (s *Service) turnDown(m *nats.Msg) {
 	if m.Reply != "" {
-		_ = s.refuse(m, errTooOften, "429") // It fails as connections do; the module asks again.
+		_ = s.refuse(m, errTooOften, "429") // If it fails, the module asks again.
 	}
 }
 
-// refuse says as a NATS service error why a message was not taken.
+// refuse answers with a NATS service error that says why a message was refused.
 func (s *Service) refuse(m *nats.Msg, why error, code string) error {
 	header := nats.Header{wire.HeaderError: {wire.OneLine(why.Error())}, wire.HeaderErrorCode: {code}}
 	return s.nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: header})
@@ -375,7 +378,7 @@ func (s *Service) join(module string, m *nats.Msg) (proto.Message, error) {
 		return nil, err
 	case skipped == nil:
 		return s.roster.Join(module, join, time.Now()), nil
-	case saysNothing(join) && join.GetConfigError() == nil: // What was skipped may have been the callbacks. See ADR 66.
+	case saysNothing(join) && join.GetConfigError() == nil: // The unknown parts that were skipped may be the callbacks. See ADR 66.
 		return nil, fmt.Errorf("the join registers nothing that is known here: %w", skipped)
 	}
 	joined := s.roster.Join(module, join, time.Now())

@@ -9,33 +9,33 @@ import (
 	"time"
 )
 
-// State is how a module is.
+// State is the state of a module.
 type State string
 
 // The states of a module.
 const (
 	Ready    State = "ready"    // workers have joined
 	Starting State = "starting" // busd runs it, and no worker has joined yet
-	Absent   State = "absent"   // it is listed, and no worker is there
+	Absent   State = "absent"   // it is listed, and has no worker
 	Failed   State = "failed"   // its configuration was refused, its process ends again and again, or its server is down
 	Unlisted State = "unlisted" // it has joined, and the roster does not list it
 )
 
-// Status is how a module is, for people and programs to read.
+// Status describes a module's state to people and programs.
 type Status struct {
 	Name         string    `json:"name"`
 	Order        int       `json:"order"` // from 1, in the roster; 0 is unlisted
 	State        State     `json:"state"`
 	Shadow       bool      `json:"shadow,omitempty"` // it is asked, and never counts
-	Since        time.Time `json:"since,omitzero"`   // when it came into its state
+	Since        time.Time `json:"since,omitzero"`   // when its state last changed
 	Version      string    `json:"version,omitempty"`
 	Workers      int       `json:"workers"`
 	Processes    int       `json:"-"` // of the module that busd runs
 	Callbacks    []string  `json:"callbacks"`
 	WebResources []string  `json:"web_resources"`
 
-	// LastError is why it is not ready, or what is wrong with it although it is; else, with LastErrorOver, the last thing that went
-	// wrong. LastErrorAt is when that happened; absent for what is wrong all the time.
+	// LastError is why it is not ready, or what is wrong with it although it is. If LastErrorOver is set, it is the last
+	// thing that went wrong, and is over. LastErrorAt is when that happened; absent for a lasting problem.
 	LastError     string    `json:"last_error,omitempty"`
 	LastErrorAt   time.Time `json:"last_error_at,omitzero"`
 	LastErrorOver bool      `json:"last_error_over,omitempty"`
@@ -43,27 +43,27 @@ type Status struct {
 	// Problems are what is wrong now. A module with problems is not well, whatever its state.
 	Problems []string `json:"problems,omitempty"`
 
-	// Remembered tells that it has not joined since busd started: its callbacks are those that it registered before, or
+	// Remembered tells that it has not joined since busd started: its callbacks are those that it registered earlier, or
 	// that the operator named.
 	Remembered bool `json:"remembered,omitempty"`
 
-	// Unknown tells that it has never joined and that nothing is named under its callbacks: it is unknown what it wants, and it
+	// Unknown tells that it has never joined and that its entry names no callbacks: it is not known what it wants, and it
 	// is asked nothing.
 	Unknown bool `json:"unknown,omitempty"`
 
-	// Restarts counts the processes of it that ended without being asked to, since busd started.
+	// Restarts counts its processes that ended without being asked to, since busd started.
 	Restarts int `json:"restarts,omitempty"`
 
 	// WorkerList has each worker, by name.
 	WorkerList []Worker `json:"worker_list,omitempty"`
 
-	// Failing are the callbacks that failed when they were last asked.
+	// Failing are the callbacks that it failed to answer when it was last asked.
 	Failing []Failing `json:"failing,omitempty"`
 
-	// News is what is kept for it until it has handled it; nil where nothing is or was.
+	// News is what is stored for it until it has handled it; nil if nothing is or was.
 	News *News `json:"news,omitempty"`
 
-	unwell bool // it cannot do what it is for
+	unwell bool // it does not work
 }
 
 // Worker is one worker of a module.
@@ -73,24 +73,24 @@ type Worker struct {
 	Since   time.Time `json:"since"` // when it joined
 }
 
-// Failing is a callback of a module that failed when it was last asked. What the module said of it is in the log.
+// Failing is a callback that a module failed to answer when it was last asked. The log has the module's own words.
 type Failing struct {
 	Callback string    `json:"callback"`
 	Failure  string    `json:"failure"` // such as timeout
 	At       time.Time `json:"at"`
 	InARow   int       `json:"in_a_row"`     // failures since the last answer
-	Open     bool      `json:"breaker_open"` // whether it is left alone at the moment
-	Recent   bool      `json:"-"`            // whether it says how the module is now
+	Open     bool      `json:"breaker_open"` // it is not asked at the moment
+	Recent   bool      `json:"-"`            // the failure says something of the present state
 }
 
-// News is what is kept for a module that is told things at least once.
+// News is what is stored for a module to which news is delivered at least once.
 type News struct {
 	Waiting uint64    `json:"waiting"`           // how many pieces
 	Oldest  time.Time `json:"oldest,omitzero"`   // when the first of them was stored
-	Failure string    `json:"failure,omitempty"` // why the last one that was told was not handled
+	Failure string    `json:"failure,omitempty"` // why the last delivered piece was not handled
 }
 
-// addNews adds what is kept for the module. That it does not handle it is wrong with it, though it may do all else.
+// addNews adds the stored news. If the module does not handle it, that is a problem, although everything else may work.
 func (s *Status) addNews(news map[string]News) {
 	n, kept := news[s.Name]
 	if !kept {
@@ -102,8 +102,8 @@ func (s *Status) addNews(news map[string]News) {
 	}
 }
 
-// Well reports whether the module can do what it is for: its workers have joined, they can be asked what they registered,
-// and what they are asked does not fail all the time.
+// Well reports whether the module works: its workers have joined, they can be asked what they registered, and it does
+// not fail all the time.
 func (s *Status) Well() bool { return s.State == Ready && !s.unwell }
 
 // failsAllTheTime is how many failures in a row make a module unwell.
@@ -200,7 +200,7 @@ func (m *module) processes() int {
 	return m.Workers
 }
 
-// track notes when the module comes into another state.
+// track notes the time of a change of state.
 func (m *module) track(now time.Time) {
 	if s := m.state(); s != m.current {
 		m.current, m.since = s, now
@@ -242,7 +242,7 @@ func (m *module) refusal() string {
 	return fmt.Sprintf("config refused: %s: %s", m.refused.GetPath(), m.refused.GetError())
 }
 
-// problems are those of the module as a whole, as they are told to its workers, too.
+// problems returns the problems of the module as a whole, which its workers are told, too.
 func (m *module) problems() (problems []string) {
 	if m.excess != "" {
 		problems = append(problems, m.excess)
@@ -281,7 +281,7 @@ func (m *module) differ() bool {
 	return false
 }
 
-// unservable says of what the workers cannot be asked although they registered it: NATS does not let any of them.
+// unservable returns the parts of the registration that NATS does not let any worker serve.
 func (m *module) unservable() (problems []string) {
 	names := map[string]bool{}
 	for _, w := range m.workers {
@@ -297,7 +297,7 @@ func (m *module) unservable() (problems []string) {
 	return problems
 }
 
-// unservedBy is why no worker can be asked that, or nothing when one can.
+// unservedBy returns why no worker can serve a callback or path; empty if one can.
 func (m *module) unservedBy(name string) (why string) {
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		w := m.workers[id]

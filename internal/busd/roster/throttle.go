@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// maxSaid is how many messages about its workers each module may send in a second, where it sends so many all the time: each
-	// of its workers joins every five seconds. Beyond: they are answered 429 and change nothing; the log says
-	// whose they are, and modulebus_module_messages_not_taken_total counts them.
+	// maxSaid is how many messages about its workers each module may send per second in the long run; each worker joins
+	// every five seconds. Beyond: they are answered 429 and change nothing; the log names the module, and
+	// modulebus_module_messages_not_taken_total counts them.
 	maxSaid = 256
 
 	// maxSaidAtOnce is how many messages about its workers each module may send at once: four for each worker. Beyond: they are
 	// answered 429 and change nothing.
 	maxSaidAtOnce = 4 * maxWorkers
 
-	// maxVoices is for how many modules messages about workers are counted, each by itself. Beyond: those of further modules are
-	// counted together.
+	// maxVoices is for how many modules messages about workers are counted separately. Beyond: those of further modules
+	// are counted together.
 	maxVoices = 4096
 
-	// maxTold is how many rosters homeservers are told in a second, where there are new ones all the time. Beyond: several changes
-	// are told as one.
+	// maxTold is how many rosters per second homeservers are told in the long run. Beyond: several changes are told as
+	// one.
 	maxTold = 20
 
 	// maxToldAtOnce is how many rosters homeservers are told at once. Beyond: several changes are told as one.
@@ -35,17 +35,17 @@ const (
 	remindEvery = time.Minute
 )
 
-// throttle bounds how often each module may join, leave and ask for its entry: one that does so in a loop must not take the
-// time of the others, and of homeservers that go by the roster. Its methods may be called concurrently.
+// throttle bounds how often each module may join, leave and ask for its entry: a module that does so in a loop must not
+// slow down others, nor the homeservers that follow the roster. Its methods may be called concurrently.
 type throttle struct {
-	log    zerolog.Logger // told once a minute of each
+	log    zerolog.Logger // gets a line per minute and module
 	denied prometheus.Counter
 	mu     sync.Mutex
 	voices map[string]*voice // by module
-	looked time.Time         // when voices were looked at last, for those to forget
+	looked time.Time         // when voices to forget were last looked for
 }
 
-// voice is how much one module has said.
+// voice counts the messages of one module.
 type voice struct {
 	*rate.Limiter
 	warned time.Time
@@ -59,7 +59,7 @@ func newThrottle(log zerolog.Logger) *throttle {
 	return &throttle{log: log, denied: denied, voices: map[string]*voice{}}
 }
 
-// allows reports whether the module may say something now.
+// allows reports whether a message of the module is accepted now.
 func (t *throttle) allows(module string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -76,7 +76,7 @@ func (t *throttle) allows(module string, now time.Time) bool {
 	return allowed
 }
 
-// of is the voice of a module.
+// of returns the voice of a module.
 func (t *throttle) of(module string, now time.Time) *voice {
 	if t.voices[module] == nil && len(t.voices) >= maxVoices {
 		module = t.makeRoom(module, now)
@@ -89,8 +89,9 @@ func (t *throttle) of(module string, now time.Time) *voice {
 	return v
 }
 
-// makeRoom forgets modules that have been silent for long, and returns the name to count a further one by: its own, or that of
-// all for whom there is no room. It looks once a second, since whoever sends many names would have it look each time.
+// makeRoom forgets modules that have been silent for long, and returns the name under which another module is counted:
+// its own, or, if there is no room, a common one. It looks for silent modules at most once a second, because a client
+// that sends many names would otherwise make it look each time.
 func (t *throttle) makeRoom(module string, now time.Time) string {
 	if now.Sub(t.looked) >= time.Second {
 		t.looked = now

@@ -32,7 +32,7 @@ func answersByName(ctx context.Context, s *stage) error {
 	return s.answered(ctx, q)
 }
 
-// atOnce asks that many times at once, and returns how many were lost, and how many were busy.
+// atOnce asks n times at once, and returns how many questions were not answered, and how many were answered busy.
 func (s *stage) atOnce(ctx context.Context, q question, n int) (lost, busy int) {
 	replies := make(chan *nats.Msg, n)
 	for range n {
@@ -83,10 +83,10 @@ func busy(ctx context.Context, s *stage) error {
 	return s.answered(ctx, q)
 }
 
-// secret is what no failure may repeat.
+// secret is a text that no failure may repeat.
 const secret = "hunter2"
 
-// unreadable is a question that is none.
+// unreadable returns a question that cannot be decoded.
 func (s *stage) unreadable() (question, error) {
 	q, err := s.any()
 	q.data = []byte("\xff{" + secret)
@@ -157,7 +157,7 @@ func cancels(ctx context.Context, s *stage) error {
 	return s.free(ctx, q)
 }
 
-// free waits until a question is not answered with busy.
+// free waits until a question is not answered busy.
 func (s *stage) free(ctx context.Context, q question) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*answerTime)
 	defer cancel()

@@ -18,7 +18,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// The rules about what a module needs of requests, and what it asks its homeserver for.
+// Rules about what a module needs in requests, and what it asks its homeserver for.
 
 func needsInOrder(_ context.Context, s *stage) error {
 	j := s.busd.last()
@@ -41,7 +41,7 @@ func needsOf(j *rosterv1.Join, name string, needs *rosterv1.Needs) error {
 	case !slices.Contains(j.GetCallbacks(), name):
 		return errors.New("it does not register that callback")
 	case !known:
-		return nil // It may be one of tomorrow.
+		return nil // A later version may know it.
 	case needs.GetState() != nil && declared.Of(d).State == nil:
 		return errors.New("its request has no state")
 	case len(needs.GetKeys()) > 0 && declared.Of(d).Key == nil:
@@ -55,7 +55,7 @@ func needsOf(j *rosterv1.Join, name string, needs *rosterv1.Needs) error {
 	return nil
 }
 
-// askAll asks each callback at once, and returns those that were not answered. What they say counts for nothing.
+// askAll asks all callbacks at once, and returns those that were not answered. The answers do not matter.
 func (s *stage) askAll(ctx context.Context, with func(question) question) (lost []string) {
 	all := s.registered()
 	failed := make(chan string, len(all))
@@ -80,7 +80,7 @@ func (s *stage) askAll(ctx context.Context, with func(question) question) (lost 
 
 func asIs(q question) question { return q }
 
-// callsBack asks whatever the module registers, and reports whether it calls its homeserver.
+// callsBack asks everything that the module registers, and reports whether it calls its homeserver.
 func (s *stage) callsBack(ctx context.Context) bool {
 	s.askAll(ctx, asIs)
 	calls, _ := s.homeserver.called()
@@ -112,11 +112,11 @@ func asksBackRefused(ctx context.Context, s *stage) error {
 	return s.alive(ctx)
 }
 
-// hurried asks while the homeserver does not answer, with less time than the module has otherwise.
+// hurried asks, with less time than usual, while the homeserver does not answer.
 func (s *stage) hurried(ctx context.Context) error {
 	const short = "200"
 	if !s.callsBack(ctx) {
-		return nil // Nothing makes it take long.
+		return nil // The module does not wait for the homeserver.
 	}
 	s.busd.allow(ctx, s, 5*answerTime)
 	s.homeserver.be(silent)
@@ -130,7 +130,7 @@ func (s *stage) hurried(ctx context.Context) error {
 	return nil
 }
 
-// text of a file, in more pieces than one.
+// The content of a file, larger than one piece.
 var fileText = bytes.Repeat([]byte("modulebus "), 20_000)
 
 func readsFile(ctx context.Context, s *stage) error {
@@ -204,7 +204,7 @@ func followUps(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// followUp asks, and tells the worker how it ended, as its answer wants.
+// followUp asks, and sends the worker the follow-up that its answer wants.
 func (s *stage) followUp(ctx context.Context, d *subjects.Declaration) (wanted bool, err error) {
 	q := s.question(d)
 	m, err := s.ask(ctx, q)
@@ -238,7 +238,7 @@ func (s *stage) followUp(ctx context.Context, d *subjects.Declaration) (wanted b
 	return true, nil
 }
 
-// following is the request that follows up on an answer: it has what the answer has under the same name.
+// following returns the request that follows up on an answer: it copies the answer's fields of the same name.
 func following(d *subjects.Declaration, answer protoreflect.Message) proto.Message {
 	req := sample(d)
 	for _, f := range []protoreflect.Name{"worker", "token"} {

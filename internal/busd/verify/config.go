@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// wrong are configurations that a module may refuse: one with a key that nobody knows, and one for each key of what it gets in
-// which that key holds something else.
+// wrong returns configurations that a module may refuse: one with an unknown key, and, for each key of its
+// configuration, one in which that key has a value of another type.
 func (s *stage) wrong() (all []json.RawMessage) {
 	var good map[string]json.RawMessage
 	if json.Unmarshal(s.Config, &good) != nil {
@@ -51,7 +51,8 @@ func refusesConfig(ctx context.Context, s *stage) error {
 	return skip("it takes any configuration that was tried; give one of which it wants something with --module-config")
 }
 
-// judged starts the module with a configuration, and reports whether it refuses it. The error says what is wrong with how.
+// judged starts the module with a configuration, and reports whether it refuses it. The error says what is wrong with
+// the way in which it does.
 func (s *stage) judged(ctx context.Context, config json.RawMessage) (refused bool, err error) {
 	s.busd.configure(config)
 	count := s.busd.count()
@@ -73,7 +74,8 @@ func (s *stage) judged(ctx context.Context, config json.RawMessage) (refused boo
 	return true, s.endedRefused(ctx)
 }
 
-// endedRefused wants the process to end by itself, with the status of one that refuses its configuration.
+// endedRefused returns an error unless the process ends by itself, with the status of a module that refuses its
+// configuration.
 func (s *stage) endedRefused(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()

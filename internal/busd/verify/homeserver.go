@@ -23,7 +23,8 @@ const (
 	silent
 )
 
-// homeserver is one that modules ask back, and read files from. It answers with plausible values, unless a rule wants otherwise.
+// homeserver is a scripted homeserver, which modules call and read files from. It answers with plausible values, unless
+// a rule changes its manner.
 type homeserver struct {
 	nc     *nats.Conn
 	server subjects.Server
@@ -38,7 +39,7 @@ type homeserver struct {
 	put    int64   // the offset at which the last read was put off as busy; -1 for none
 }
 
-// fileClient is whose files are read, in their subjects.
+// fileClient is the client's name in the subjects of files.
 const fileClient = "verify"
 
 func openHomeserver(nc *nats.Conn, server subjects.Server) (*homeserver, error) {
@@ -61,14 +62,14 @@ func (h *homeserver) close() {
 	}
 }
 
-// be has calls treated in a manner from now on.
+// be sets the manner in which later calls are treated.
 func (h *homeserver) be(m manner) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.manner = m
 }
 
-// called is how many calls there were, and what was wrong with one.
+// called returns how many calls there were, and what was wrong with the first invalid one.
 func (h *homeserver) called() (calls int, wrong string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,7 +82,7 @@ func (h *homeserver) blame(format string, args ...any) {
 	}
 }
 
-// call answers one of the Module API.
+// call answers a call of the Module API.
 func (h *homeserver) call(m *nats.Msg) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -119,7 +120,7 @@ func refuse(m *nats.Msg, e *matrix.Error) {
 	_ = m.RespondMsg(&nats.Msg{Header: wire.MatrixErrorHeader(e), Data: e.Body()}) // It fails when the connection is closed.
 }
 
-// serve has content read at the subject that is returned, until forgotten.
+// serve makes content readable at the returned subject.
 func (h *homeserver) serve(name string, content []byte) (subject string) {
 	subject = h.server.File(moduleName, fileClient, name)
 	h.mu.Lock()
@@ -128,10 +129,10 @@ func (h *homeserver) serve(name string, content []byte) (subject string) {
 	return subject
 }
 
-// piece is how much of a file comes at once, which is less than modules ask for.
+// piece is how much of a file is sent at once, which is less than modules ask for.
 const piece = 48 << 10
 
-// read gives a piece of a file. The second piece is put off once.
+// read sends a piece of a file. It answers busy to the first request for the second piece.
 func (h *homeserver) read(m *nats.Msg) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,7 +152,7 @@ func (h *homeserver) read(m *nats.Msg) {
 	_ = m.Respond(content[from:min(from+min(int64(r.GetLength()), piece), int64(len(content)))])
 }
 
-// readIn says how a file was read: not at all, or what was wrong.
+// readIn returns what was wrong with how a file was read.
 func (h *homeserver) readIn() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -96,7 +96,7 @@ func quiet(_ context.Context, s *stage) error {
 	return nil
 }
 
-// after waits for a join that satisfies.
+// after waits for a join that satisfies is.
 func (s *stage) after(ctx context.Context, what string, is func(joined) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
@@ -111,7 +111,7 @@ func (s *stage) after(ctx context.Context, what string, is func(joined) bool) er
 			if !s.process.orderly() {
 				return errors.New(s.process.how())
 			}
-			if err := s.start(); err != nil { // It makes room for a process with the new configuration, as busd would let it.
+			if err := s.start(); err != nil { // The module ended so that a process with the new configuration is started, which busd would do.
 				return err
 			}
 		case <-ctx.Done():
@@ -130,7 +130,7 @@ func changed(ctx context.Context, s *stage) error {
 	return s.alive(ctx)
 }
 
-// alive asks anything that the module can be asked.
+// alive asks any question, and returns an error if it is not answered.
 func (s *stage) alive(ctx context.Context) error {
 	if len(s.registered()) == 0 {
 		return nil
@@ -192,7 +192,7 @@ func unique(ctx context.Context, s *stage) error {
 	}
 }
 
-// drains asks all the time while the module ends. What nobody listened for is not lost.
+// drains asks all the time while the module ends. A question for which no subscription was left does not count as lost.
 func drains(ctx context.Context, s *stage) error {
 	q, err := s.any()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// line is the way from the module to NATS. It can be cut.
+// line is the module's connection to NATS. It can be cut.
 type line struct {
 	listener net.Listener
 	to       string
@@ -49,7 +49,7 @@ func (l *line) accept() {
 }
 
 func (l *line) pass(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // However it ends, it is the end.
+	_, _ = io.Copy(to, from) // Any error ends the connection.
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range []net.Conn{to, from} {
@@ -58,7 +58,7 @@ func (l *line) pass(to, from net.Conn) {
 	}
 }
 
-// cut breaks what is open.
+// cut breaks open connections.
 func (l *line) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

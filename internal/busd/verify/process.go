@@ -15,12 +15,12 @@ import (
 // stopTime is how long a module may take to drain. Beyond: it is killed.
 const stopTime = 12 * time.Second
 
-// process is the module under way: a process and the group that it leads, since the command may only start the module.
+// process is the running module: a process and the group that it leads, because the command may only start the module.
 type process struct {
 	cmd   *exec.Cmd
 	last  *tail
 	done  chan struct{} // closed when it has ended
-	asked bool          // to stop
+	asked bool          // it was asked to stop
 }
 
 func startProcess(command, env []string, output io.Writer) (*process, error) {
@@ -62,14 +62,14 @@ func (p *process) stop() bool {
 	}
 }
 
-// end stops the module, and kills it where that takes too long.
+// end stops the module, and kills it if that takes too long.
 func (p *process) end() {
 	if !p.stop() {
 		p.kill()
 	}
 }
 
-// gone waits for what the command has left of its group.
+// gone waits for the end of the rest of the command's group.
 func (p *process) gone() bool {
 	for deadline := time.Now().Add(stopTime); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if errors.Is(syscall.Kill(-p.cmd.Process.Pid, 0), syscall.ESRCH) {
@@ -85,7 +85,8 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// orderly reports whether it ended as one that was asked to stop. A program that only starts the module may die of the signal.
+// orderly reports whether it ended as a process does that was asked to stop. A program that only starts the module may
+// die of the signal.
 func (p *process) orderly() bool {
 	state := p.cmd.ProcessState
 	return state.ExitCode() == 0 || state.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM
@@ -106,7 +107,7 @@ func (p *process) how() string {
 	return text
 }
 
-// tail passes on what a process writes, and keeps the end.
+// tail passes a process's output on, and keeps its end.
 type tail struct {
 	to  io.Writer
 	mu  sync.Mutex
@@ -114,7 +115,7 @@ type tail struct {
 }
 
 const (
-	// maxTail bounds what is kept of a module's output, in bytes. Beyond: the first of it is forgotten.
+	// maxTail bounds how many bytes of a module's output are kept. Beyond: the oldest are forgotten.
 	maxTail = 2048
 
 	// maxLines is how many lines of that are shown. Beyond: the last ones.
@@ -128,7 +129,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.end = append(t.end, p...)
 	t.end = t.end[max(0, len(t.end)-maxTail):]
 	if t.to != nil {
-		_, _ = t.to.Write(p) // Nobody may be reading.
+		_, _ = t.to.Write(p) // The reader may be gone.
 	}
 	return len(p), nil
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// errLost says that a question was never answered.
+// errLost is the error of a question that was not answered in time.
 var errLost = fmt.Errorf("no answer came within %v", answerTime)
 
-// question is one that the module is asked.
+// question is a question to the module.
 type question struct {
 	callback *subjects.Declaration
 	subject  string
@@ -25,8 +25,7 @@ type question struct {
 	in       wire.Mapping
 }
 
-// registered are the callbacks that the module says it has, as far as this version knows them, but for those that follow up on
-// an answer.
+// registered returns the callbacks that the module registers and this version knows, without follow-ups.
 func (s *stage) registered() (all []*subjects.Declaration) {
 	for _, name := range s.busd.last().GetCallbacks() {
 		if d, ok := subjects.Find(name); ok && !d.FollowUp() {
@@ -36,7 +35,7 @@ func (s *stage) registered() (all []*subjects.Declaration) {
 	return all
 }
 
-// first is a callback to ask when any will do.
+// first returns a callback for rules that can use any.
 func (s *stage) first() (*subjects.Declaration, error) {
 	all := s.registered()
 	if len(all) == 0 {
@@ -45,7 +44,7 @@ func (s *stage) first() (*subjects.Declaration, error) {
 	return all[0], nil
 }
 
-// question is a plausible one for the callback, as busd would put it.
+// question returns a plausible question for the callback, as busd would send it.
 func (s *stage) question(d *subjects.Declaration) question {
 	in := wire.Mapping(s.busd.last().GetJson())
 	data, _ := wire.Encode(sample(d), in) // A test encodes each sample.
@@ -56,7 +55,7 @@ func (s *stage) question(d *subjects.Declaration) question {
 	return question{d, s.server.Callback(d, moduleName), header, data, in}
 }
 
-// any is a question that any module has to answer.
+// any returns a question for rules that can use any.
 func (s *stage) any() (question, error) {
 	d, err := s.first()
 	if err != nil {
@@ -65,7 +64,7 @@ func (s *stage) any() (question, error) {
 	return s.question(d), nil
 }
 
-// ask asks, and waits for the reply as long as a module has, and a little longer.
+// ask asks, and waits for the reply a little longer than the module's timeout.
 func (s *stage) ask(ctx context.Context, q question) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime+answerTime/4)
 	defer cancel()
@@ -79,7 +78,7 @@ func (s *stage) ask(ctx context.Context, q question) (*nats.Msg, error) {
 	return m, err
 }
 
-// answered asks, and wants an answer, silence, or a failure that is no bug.
+// answered asks, and returns an error unless the reply is an answer, silence, or a failure that shows no bug.
 func (s *stage) answered(ctx context.Context, q question) error {
 	m, err := s.ask(ctx, q)
 	if err != nil {
@@ -88,7 +87,7 @@ func (s *stage) answered(ctx context.Context, q question) error {
 	return q.acceptable(m)
 }
 
-// acceptable says what is wrong with a reply.
+// acceptable returns what is wrong with a reply.
 func (q question) acceptable(m *nats.Msg) error {
 	f := wire.FailureOf(m)
 	switch {
@@ -102,7 +101,7 @@ func (q question) acceptable(m *nats.Msg) error {
 	return nil
 }
 
-// readable says what is wrong with an answer, or with silence.
+// readable returns what is wrong with an answer, or with silence.
 func (q question) readable(m *nats.Msg) error {
 	if len(m.Data) == 0 {
 		return nil
@@ -127,7 +126,7 @@ func spelled(in wire.Mapping) string {
 	return "protobuf, by its header"
 }
 
-// mentions says whether a failure's text repeats what it was asked.
+// mentions reports whether a failure's text repeats the secret.
 func mentions(m *nats.Msg, secret string) bool {
 	return strings.Contains(wire.Header(m, wire.HeaderError), secret)
 }

@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// maxRefusals bounds what is kept of what NATS refused the module. Beyond: the first of them say enough.
+// maxRefusals bounds how many of NATS's refusals are kept. Beyond: further ones are dropped.
 const maxRefusals = 16
 
-// refusals is the NATS server's log, of which it keeps what modules may not do.
+// refusals is the NATS server's log. It keeps the lines about what modules may not do.
 type refusals struct {
 	mu   sync.Mutex
 	list []string
@@ -33,7 +33,7 @@ func (r *refusals) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// withoutUser leaves out who it was: it is the module.
+// withoutUser removes the user from a log line: it is always the module.
 func withoutUser(text string) string {
 	before, after, _ := strings.Cut(text, `JWT User "`)
 	if _, rest, found := strings.Cut(after, `", `); found {

@@ -14,7 +14,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// Line is the result for people: one line, and one more where there is something to say.
+// Line is the result for people: one line, and a second one if there is more to say.
 func (r Result) Line() string {
 	mark := map[Verdict]string{Kept: "ok", Broken: "FAIL", Skipped: "skip"}[r.Verdict]
 	line := fmt.Sprintf("%-4s  %-16s  %s", mark, r.Rule, r.Sentence)
@@ -28,7 +28,7 @@ func (r Result) Line() string {
 	return line
 }
 
-// Summary says in a line how it went.
+// Summary is the report in one line.
 func (r *Report) Summary() string {
 	counts := map[Verdict]int{}
 	for _, result := range r.Results {

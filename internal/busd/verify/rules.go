@@ -12,12 +12,12 @@ import (
 	"github.com/modulebus/modulebus/internal/wire"
 )
 
-// rule is one thing that every module does.
+// rule is something that every module must do.
 type rule struct {
 	id       string
 	sentence string
 	anchor   string // of the section in docs/protocol.md
-	alone    bool   // it needs no module that has joined
+	alone    bool   // it needs no joined module
 	check    func(context.Context, *stage) error
 }
 
@@ -37,7 +37,7 @@ const (
 	news        = "news-that-must-arrive"
 )
 
-// rules are looked at in this order: each finds the module as the one before has left it.
+// rules are checked in this order: each finds the module as the one before has left it.
 var rules = []rule{
 	{"starts", "Starts, and asks busd for its entry until it is listed", life, true, starts},
 	{"joins", "Joins under the name of its worker, with what it registers", life, true, joins},

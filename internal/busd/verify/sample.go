@@ -12,11 +12,12 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// event is one as a homeserver has it.
+// event is an event as homeservers send it.
 const event = `{"type": "m.room.message", "room_id": "!verify:example.com", "sender": "@verify:example.com", "origin_server_ts": 1,
 "content": {"msgtype": "m.text", "body": "hello"}, "auth_events": [], "prev_events": [], "depth": 1, "hashes": {"sha256": ""}, "signatures": {}}`
 
-// sample is a request with plausible values in all fields, except those that say what a module may fetch.
+// sample returns a request with plausible values in all fields, except those that name something which the module may
+// fetch.
 func sample(d *subjects.Declaration) proto.Message {
 	req := d.NewRequest()
 	fill(req.ProtoReflect(), 0)
@@ -26,10 +27,10 @@ func sample(d *subjects.Declaration) proto.Message {
 	return req
 }
 
-// futureField is a field of tomorrow, in protobuf.
+// futureField is a field of a later version, in protobuf.
 var futureField = protowire.AppendVarint(protowire.AppendTag(nil, tomorrow, protowire.VarintType), 1)
 
-// depth is how far messages in messages are filled.
+// depth is how deep nested messages are filled.
 const depth = 3
 
 func fill(m protoreflect.Message, deep int) {
@@ -56,7 +57,7 @@ func fill(m protoreflect.Message, deep int) {
 	}
 }
 
-// value is what stands for a field, by its name where that says something.
+// value returns a plausible value for a field, chosen by its name or its type.
 func value(f protoreflect.FieldDescriptor) protoreflect.Value {
 	switch f.Kind() {
 	case protoreflect.StringKind:

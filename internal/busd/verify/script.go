@@ -16,31 +16,31 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// joined is one join that came.
+// joined is a join that has arrived.
 type joined struct {
 	*rosterv1.Join
 
 	at      time.Time
-	deaf    bool // nobody listened for questions when it came
+	deaf    bool // when it arrived, the worker did not listen for questions yet
 	revised uint64
 }
 
-// script is a busd that does what a rule wants.
+// script is a scripted busd.
 type script struct {
 	nc     *nats.Conn
 	server subjects.Server
 	subs   []*nats.Subscription
 
 	mu       sync.Mutex // guards what follows
-	mute     bool       // it is away: nothing is answered
+	mute     bool       // it answers nothing, as if it were away
 	listed   bool
 	revision uint64
 	config   json.RawMessage
-	timeout  time.Duration // that the entry gives the module
+	timeout  time.Duration // the timeout in the module's entry
 	entries  int
-	said     int // messages of the module, of any kind
+	said     int // messages from the module, of any kind
 	joins    []joined
-	leaves   []string // workers
+	leaves   []string // workers that have left
 	changed  chan struct{}
 }
 
@@ -64,7 +64,7 @@ func (b *script) close() {
 	}
 }
 
-// note changes what is known, and tells those who wait for it. It reports whether busd is there.
+// note calls change, wakes those who wait for a change, and reports whether busd is not mute.
 func (b *script) note(change func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,7 +78,7 @@ func (b *script) note(change func()) bool {
 	return true
 }
 
-// entry answers with one more field than there is in this version. The first time, the module is not listed yet.
+// entry answers with a field that this version does not have. The first time, the module is not listed yet.
 func (b *script) entry(m *nats.Msg) {
 	e := &rosterv1.Entry{}
 	if b.note(func() {
@@ -103,7 +103,7 @@ func (b *script) join(m *nats.Msg) {
 	}
 }
 
-// deaf reports whether nobody listens for what a worker registers, when it joins for the first time.
+// deaf reports whether a worker that joins for the first time does not listen for what it registers.
 func (b *script) deaf(j *rosterv1.Join) bool {
 	if slices.ContainsFunc(b.all(), func(o joined) bool { return o.GetWorker() == j.GetWorker() }) {
 		return false
@@ -111,7 +111,7 @@ func (b *script) deaf(j *rosterv1.Join) bool {
 	for _, name := range j.GetCallbacks() {
 		if d, ok := subjects.Find(name); ok {
 			_, err := b.nc.Request(b.server.Callback(d, moduleName), nil, answerTime)
-			return errors.Is(err, nats.ErrNoResponders) // What it answers to nothing is nobody's business.
+			return errors.Is(err, nats.ErrNoResponders) // The answer to an empty question does not matter.
 		}
 	}
 	return false
@@ -119,7 +119,7 @@ func (b *script) deaf(j *rosterv1.Join) bool {
 
 func (b *script) leave(m *nats.Msg) {
 	l := &rosterv1.Leave{}
-	_ = wire.DecodeMessage(m, l) // A leave that says nothing is noted, too.
+	_ = wire.DecodeMessage(m, l) // A leave that cannot be read is noted, too.
 	if b.note(func() { b.leaves = append(b.leaves, l.GetWorker()) }) {
 		b.reply(m, &rosterv1.Joined{Listed: true})
 	}
@@ -128,7 +128,7 @@ func (b *script) leave(m *nats.Msg) {
 // tomorrow is the number of a field that no message has.
 const tomorrow = 4000
 
-// reply answers in the mapping of the request, with a field of tomorrow.
+// reply answers in the encoding of the request, with a field of a later version.
 func (b *script) reply(m *nats.Msg, answer proto.Message) {
 	in := wire.MappingOf(m)
 	if in == wire.Binary {
@@ -144,7 +144,7 @@ func (b *script) reply(m *nats.Msg, answer proto.Message) {
 	_ = m.RespondMsg(&nats.Msg{Header: in.Header(), Data: data}) // It fails when the connection is closed.
 }
 
-// withField is a JSON object with a field of tomorrow.
+// withField adds a field of a later version to a JSON object.
 func withField(object []byte) []byte {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(object, &all) != nil || all == nil {
@@ -166,7 +166,7 @@ func (b *script) all() []joined {
 
 func (b *script) count() int { return len(b.all()) }
 
-// last is the join that came last.
+// last returns the last join.
 func (b *script) last() joined {
 	all := b.all()
 	if len(all) == 0 {
@@ -175,14 +175,14 @@ func (b *script) last() joined {
 	return all[len(all)-1]
 }
 
-// joinedAfter reports whether there are more joins, and returns what is closed at the next change.
+// joinedAfter reports whether there are more than count joins, and returns a channel that is closed at the next change.
 func (b *script) joinedAfter(count int) (bool, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.joins) > count, b.changed
 }
 
-// configure gives the module another configuration, and tells it so.
+// configure changes the module's configuration, and tells the module.
 func (b *script) configure(config json.RawMessage) (revision uint64) {
 	b.mu.Lock()
 	b.revision++
@@ -198,13 +198,13 @@ func (b *script) configure(config json.RawMessage) (revision uint64) {
 	return e.GetConfigRevision()
 }
 
-// allow gives the module another time for each question, and waits until it has been told.
+// allow changes the module's timeout for questions, and waits until the module has the new entry.
 func (b *script) allow(ctx context.Context, s *stage, d time.Duration) {
 	b.mu.Lock()
 	b.timeout = d
 	b.mu.Unlock()
-	for range 2 { // The first join may follow an entry of before.
-		_ = s.awaitJoin(ctx, b.count()) // A module that does not join again breaks other rules.
+	for range 2 { // The first join may follow the old entry.
+		_ = s.awaitJoin(ctx, b.count()) // A module that does not join again breaks another rule.
 	}
 }
 

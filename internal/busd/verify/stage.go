@@ -27,10 +27,10 @@ const (
 	serverName = "example.com"
 	moduleName = "verified"
 
-	// ruleTime is how long one rule may take. Beyond: it is broken.
+	// ruleTime is how long checking one rule may take. Beyond: the rule is broken.
 	ruleTime = 30 * time.Second
 
-	// joinTime is how long a module may take to join: it may be compiled first. Beyond: it never joins.
+	// joinTime is how long a module may take to join: it may be compiled first. Beyond: it counts as never joining.
 	joinTime = 20 * time.Second
 
 	// answerTime is how long a module has for one question.
@@ -55,11 +55,11 @@ type stage struct {
 	server     subjects.Server
 	file       string // with the module's credentials
 	process    *process
-	ended      []string        // how processes ended that were not asked to
+	ended      []string      // how processes ended that were not asked to end end
 	gaveUp     string          // why nothing more can be asked
 	refused    json.RawMessage // a configuration that it refuses when it starts; nil while none is known
-	patience   time.Duration   // for a module to join
-	drained    bool            // it ended in time when it was asked to
+	patience   time.Duration   // how long a module may take to join
+	drained    bool            // the module ended in time when it was asked to
 	web        *web            // made when the first page is asked for
 	closers    []func()
 }
@@ -92,7 +92,7 @@ func (s *stage) close() {
 	}
 }
 
-// openNATS starts the server that modules are let into, each with its permissions.
+// openNATS starts the NATS server, in which the module has a module's permissions.
 func (s *stage) openNATS() (err error) {
 	if s.dir, err = os.MkdirTemp("", "busd-verify-"); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (s *stage) openHomeserver() (err error) {
 	return err
 }
 
-// start starts a process of the module, as busd would.
+// start starts a process of the module as busd would.
 func (s *stage) start() (err error) {
 	s.process, err = s.launch(nuid.Next())
 	return err
@@ -173,7 +173,7 @@ func (s *stage) launch(worker string) (*process, error) {
 	return startProcess(s.Command, env, s.Output)
 }
 
-// awaitJoin waits for a join of the process that is the newest, after so many there were.
+// awaitJoin waits for a join of the newest process, after the given number of joins.
 func (s *stage) awaitJoin(ctx context.Context, after int) error {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()

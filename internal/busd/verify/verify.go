@@ -8,41 +8,41 @@ import (
 	"io"
 )
 
-// Options say what is verified.
+// Options configure [Run].
 type Options struct {
 	// Command is the module's program and its arguments. Required.
 	Command []string
 
-	// Config is what the module gets. Default {}.
+	// Config is the module's configuration. Default {}.
 	Config json.RawMessage
 
-	// Output gets what the module writes. Default: nobody does.
+	// Output gets the module's output. Default: it is dropped.
 	Output io.Writer
 
-	// Verified is told each result as it is there. Default: nobody is.
+	// Verified is called with each result as soon as it is known. Default: none.
 	Verified func(Result)
 }
 
-// Verdict is what was found of one rule.
+// Verdict is whether a module keeps a rule.
 type Verdict string
 
 // Verdicts.
 const (
 	Kept    Verdict = "kept"
 	Broken  Verdict = "broken"
-	Skipped Verdict = "skipped" // the module does nothing that the rule is about, or cannot be asked any more
+	Skipped Verdict = "skipped" // the rule does not apply to the module, or the module cannot be asked any more
 )
 
-// Result is what was found of one rule.
+// Result is the result for one rule.
 type Result struct {
 	Rule     string  `json:"rule"`
 	Sentence string  `json:"sentence"` // what every module does
-	Link     string  `json:"link"`     // where more is said
+	Link     string  `json:"link"`     // the section that explains it
 	Verdict  Verdict `json:"verdict"`
-	Why      string  `json:"why,omitempty"` // what was seen, or why nothing was
+	Why      string  `json:"why,omitempty"` // what was seen, or why the rule was skipped
 }
 
-// Report is what was found of a module.
+// Report is the result for a module.
 type Report struct {
 	Command []string `json:"command"`
 	Correct bool     `json:"correct"` // no rule is broken
@@ -52,13 +52,13 @@ type Report struct {
 // page is where the rules are explained.
 const page = "docs/protocol.md#"
 
-// skip is why a rule says nothing of this module.
+// skip is the reason why a rule is skipped.
 type skip string
 
 // Error implements error.
 func (s skip) Error() string { return string(s) }
 
-// noteEnd remembers how a process ended that was not asked to.
+// noteEnd remembers how a process ended that was not asked to end.
 func (s *stage) noteEnd() {
 	if s.process != nil && s.process.over() && !s.process.asked {
 		s.process.asked = true
@@ -66,8 +66,8 @@ func (s *stage) noteEnd() {
 	}
 }
 
-// Run starts the module and goes through the rules. It takes about ten seconds, more where the module is wrong, and ends with
-// ctx.
+// Run starts the module and checks the rules. It takes about ten seconds, longer if the module breaks rules, and ends
+// with ctx.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	s, err := open(o)
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *stage) verify(ctx context.Context, r rule) Result {
 	return result
 }
 
-// look looks at one rule, with a module that runs and has joined, unless the rule is about just that.
+// look checks one rule, with a module that runs and has joined, unless the rule is about joining itself.
 func (s *stage) look(ctx context.Context, r rule) error {
 	ctx, cancel := context.WithTimeout(ctx, ruleTime)
 	defer cancel()
@@ -121,7 +121,7 @@ func (s *stage) look(ctx context.Context, r rule) error {
 	return r.check(ctx, s)
 }
 
-// again starts the module once more where it has ended.
+// again starts the module again if it has ended.
 func (s *stage) again(ctx context.Context) error {
 	if s.process != nil && !s.process.over() {
 		return nil

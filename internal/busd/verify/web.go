@@ -26,7 +26,7 @@ type web struct {
 	at     string // host:port
 }
 
-// open serves the module's pages, the first time.
+// pages serves the module's pages. It does so at the first call.
 func (s *stage) pages(ctx context.Context) (*web, error) {
 	if len(s.busd.last().GetWebResources()) == 0 {
 		return nil, skip("it has no pages")
@@ -52,15 +52,15 @@ func (s *stage) pages(ctx context.Context) (*web, error) {
 		client: client, server: &http.Server{Handler: client.Handler(), ReadHeaderTimeout: ruleTime}, at: listener.Addr().String(),
 		http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 4 * answerTime, CheckRedirect: unfollowed},
 	}
-	s.onClose(func() { _ = s.web.server.Close() }) // It has no more requests.
+	s.onClose(func() { _ = s.web.server.Close() }) // It has no requests any more.
 	go func() { _ = s.web.server.Serve(listener) }()
 	return s.web, nil
 }
 
-// unfollowed has a redirection be an answer.
+// unfollowed makes a client return redirects instead of following them.
 func unfollowed(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// roster tells who has which pages.
+// roster answers with a roster that has the module's pages.
 func (s *stage) roster(m *nats.Msg) {
 	data, err := wire.Encode(&rosterv1.Roster{Revision: uint64(time.Now().UnixMilli()), Modules: []*rosterv1.Module{
 		{Name: moduleName, WebResources: s.busd.last().GetWebResources(), Heard: true},
@@ -93,7 +93,7 @@ func (s *stage) get(ctx context.Context, method string, body io.Reader) error {
 	return ofModule(method+" "+path, rsp.StatusCode, text)
 }
 
-// ofModule says what is wrong with a response that the gateway made, because the module made none.
+// ofModule returns an error for a response that the gateway made because the module made none.
 func ofModule(what string, status int, text []byte) error {
 	switch status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -109,7 +109,7 @@ func servesLarge(ctx context.Context, s *stage) error {
 	return s.get(ctx, http.MethodPost, bytes.NewReader(make([]byte, large)))
 }
 
-// servesStreamed sends more than a stream has room for at first, in two halves, and does not say how much it is.
+// servesStreamed sends a body of unknown length that is larger than a stream's first credit, in two halves.
 func servesStreamed(ctx context.Context, s *stage) error {
 	const half = 1 << 20
 	body, sending := io.Pipe()
@@ -125,7 +125,7 @@ func servesStreamed(ctx context.Context, s *stage) error {
 	return s.get(ctx, http.MethodPost, body)
 }
 
-// speak sends the beginning of a request on a connection of its own.
+// speak sends the beginning of a request on a new connection.
 func (s *stage) speak(ctx context.Context, head string) (net.Conn, error) {
 	w, err := s.pages(ctx)
 	if err != nil {

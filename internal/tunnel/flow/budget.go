@@ -6,8 +6,8 @@ import "sync"
 // number of streams and however slow their readers: each stream has a little of its own, and all streams share a pool. A
 // stream gets at most a quarter of what is left in the pool, so the pool is never exhausted by one.
 const (
-	// perStreamBytes is the credit in bytes that each stream has of its own. Beyond: it needs some of sharedBytes; a stream that
-	// gets none is slow, and not stuck.
+	// perStreamBytes is the credit in bytes that each stream has of its own. Beyond: it needs some of sharedBytes; without
+	// any it is slow, but not stuck.
 	perStreamBytes = 1 << 10
 
 	// MaxStreams is how many streams one process may have. Beyond: a request is answered 503.
@@ -30,10 +30,10 @@ const (
 type Budget struct {
 	mu      sync.Mutex
 	streams int
-	shared  int64 // taken of sharedBytes
+	shared  int64 // how much of sharedBytes is taken
 }
 
-// open takes what a new stream begins with.
+// open takes the first credit of a new stream.
 func (b *Budget) open() (credit int64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,7 +46,7 @@ func (b *Budget) open() (credit int64, ok bool) {
 	return perStreamBytes + extra, true
 }
 
-// extend changes what a stream has out from have to want, or to less where the pool does not allow that, but never below
+// extend changes a stream's credit from have to want, or to less if the pool does not allow that, but never below
 // least, which cannot be taken back.
 func (b *Budget) extend(have, least, want int64) int64 {
 	b.mu.Lock()
@@ -57,7 +57,7 @@ func (b *Budget) extend(have, least, want int64) int64 {
 	return got
 }
 
-// close gives back what a stream has out.
+// close returns a stream's credit.
 func (b *Budget) close(have int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

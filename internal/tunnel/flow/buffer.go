@@ -13,8 +13,8 @@ const (
 
 var buffers [mostBuffer + 1]sync.Pool // by size; of *[]byte
 
-// Buffer returns memory for a frame of n bytes that a gateway or a worker is going to receive. It is reused when the
-// frame was read, so that a long body leaves no garbage of its own length.
+// Buffer returns memory for a frame of n bytes that a gateway or a worker receives. The memory is reused after the
+// frame is read, so that a long body does not leave as much garbage.
 func Buffer(n int) []byte {
 	size := bits.Len(uint(max(n-1, 0)))
 	if size < leastBuffer || size > mostBuffer {
@@ -26,7 +26,7 @@ func Buffer(n int) []byte {
 	return make([]byte, n, 1<<size)
 }
 
-// Release takes back memory that nobody reads any more. Memory that is not from Buffer may be given, too.
+// Release takes back memory that is no longer read. The memory need not be from Buffer.
 func Release(b []byte) {
 	size := bits.Len(uint(cap(b))) - 1
 	if size < leastBuffer || size > mostBuffer || cap(b) != 1<<size {
@@ -38,10 +38,10 @@ func Release(b []byte) {
 // Part is a piece of a body.
 type Part struct {
 	Bytes []byte
-	frame []byte // that holds Bytes; released after them
+	frame []byte // the memory that contains Bytes; released after them
 }
 
-// Cut returns what is left behind the first n bytes, and releases the part's memory when nothing is left.
+// Cut returns the part without its first n bytes, and releases the memory if nothing is left.
 func (p Part) Cut(n int) Part {
 	p.Bytes = p.Bytes[n:]
 	if len(p.Bytes) > 0 {
@@ -51,5 +51,5 @@ func (p Part) Cut(n int) Part {
 	return Part{}
 }
 
-// Kept returns the part with memory that is never reused, because somebody may still hold Bytes.
+// Kept returns the part with memory that is never reused, because a caller may still hold Bytes.
 func (p Part) Kept() Part { return Part{Bytes: p.Bytes} }

@@ -7,8 +7,8 @@ const (
 	// sent as several frames.
 	chunkMax = 32<<10 - 64
 
-	// nearChunkMax is the bytes of a body in one Data frame on a line: what a process takes at once from another of its
-	// machine. Beyond: a write is sent as several frames.
+	// nearChunkMax is the bytes of a body in one Data frame on a line between processes of one machine. Beyond: a write is
+	// sent as several frames.
 	nearChunkMax = 256<<10 - 64
 
 	// NearMin is the length in bytes from which on a body is worth a line. Below: it goes over the transport.
@@ -17,12 +17,12 @@ const (
 	// inlineMax is the bytes of a body that goes in the same frame as its head. Beyond: it is streamed.
 	inlineMax = 32 << 10
 
-	// headRoom is left in a frame for what a Data frame has besides its bytes.
+	// headRoom is the room in a frame for what a Data frame has besides its bytes.
 	headRoom = 64
 )
 
-// Inline is the size of the largest body that goes with its head where frames have at most limit bytes.
+// Inline is the size of the largest body that is sent with its head, if frames have at most limit bytes.
 func Inline(limit int) int { return max(0, min(inlineMax, limit/2)) }
 
-// Room is what a buffer that [Stream.Write] sends has before its bytes.
+// Room is the number of bytes before the data in a buffer for [Stream.Write].
 const Room = frame.DataHeadSize

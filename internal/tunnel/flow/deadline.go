@@ -12,7 +12,8 @@ type Deadline struct {
 	passed chan struct{} // closed when it has passed
 }
 
-// Channel returns a channel that is closed when the deadline passes. A deadline that passed and was moved has another one.
+// Channel returns a channel that is closed when the deadline passes. After a deadline that has passed is moved, it
+// returns another one.
 func (d *Deadline) Channel() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -48,7 +49,7 @@ func (d *Deadline) Set(t time.Time) {
 	}
 }
 
-// IsClosed reports whether c was closed, of a channel on which nothing is sent.
+// IsClosed reports whether c is closed. Nothing must be sent on c.
 func IsClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

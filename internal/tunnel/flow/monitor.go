@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// ErrTimer is what a wait ends with when the timer in its limits fires.
+// ErrTimer is the error of a wait whose timer fires.
 var ErrTimer = errors.New("tunnel: time is up")
 
 // Limits say how long to wait. Each field may be nil.

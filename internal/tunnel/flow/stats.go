@@ -10,17 +10,17 @@ import (
 type Stats struct {
 	FramesIn, FramesOut, BytesIn, BytesOut atomic.Int64
 	CreditWait                             atomic.Int64 // nanoseconds spent waiting for credit
-	Open                                   atomic.Int64 // streams there are now
+	Open                                   atomic.Int64 // present number of streams
 	ResetsIn, ResetsOut                    Resets       // received, and sent
 }
 
-// Received counts a frame that came in.
+// Received counts a received frame.
 func (s *Stats) Received(frame []byte) {
 	s.FramesIn.Add(1)
 	s.BytesIn.Add(int64(len(frame)))
 }
 
-// Sent counts a frame that went out.
+// Sent counts a sent frame.
 func (s *Stats) Sent(frame []byte) {
 	s.FramesOut.Add(1)
 	s.BytesOut.Add(int64(len(frame)))

@@ -10,38 +10,39 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// Stream is what each end of a stream has: what has arrived and is not read yet, what may be sent, and how it ended. The
-// methods whose names begin with Receive take frames, and never block.
+// Stream is the state that each end of a stream has: the parts that have arrived and are not read yet, how much may be
+// sent, and how the stream ended. The methods whose names begin with Receive receive frames, and never block.
 type Stream struct {
 	Transport Transport // these four are set before use
 	Budget    *Budget
 	Stats     *Stats
-	Token     string // ours
+	Token     string // this end's
 
 	Monitor             // guards what follows
 	Peer        Address // where to send; empty while it is not known
-	Err         error   // why the stream ended before its time; the first reason stays
-	SendErr     error   // why the peer takes no more, although more of it may arrive
-	ReceivedLen uint64  // of the body that comes in
+	Err         error   // why the stream failed; the first reason stays
+	SendErr     error   // why the peer accepts no more, although more from it may arrive
+	ReceivedLen uint64  // bytes of the body that have arrived
 	Ended       bool    // the peer has sent all
 	Trailers    []frame.Field
 
-	line     Line // nil where bodies go over Transport
-	left     bool // no line is taken any more
+	line     Line // nil if bodies go over Transport
+	left     bool // no line is accepted any more
 	queue    []Part
 	consumed uint64
 	granted  uint64
-	window   int64 // what to grant beyond consumed
-	held     int64 // what the budget has lent
+	window   int64 // credit to grant beyond what is consumed
+	held     int64 // credit taken from the budget
 	lent     bool
 	credit   uint64
 	sent     uint64
 	done     bool   // all was sent
-	stuck    int    // how often the peer seemed to have lost something
-	seen     uint64 // ReceivedLen, when it first seemed so
+	stuck    int    // heartbeats in a row after which something seems to be lost
+	seen     uint64 // ReceivedLen at the first of them
 }
 
-// Fail ends the stream, unless it has ended. It reports whether it did. What came in before can still be read.
+// Fail ends the stream with an error, and reports false if it had ended already. Parts that have arrived can still be
+// read.
 func (s *Stream) Fail(err error) bool {
 	s.Lock()
 	defer s.Unlock()
@@ -53,8 +54,8 @@ func (s *Stream) Fail(err error) bool {
 	return true
 }
 
-// OpenCredit takes the first credit for the peer from the budget. Beyond [MaxStreams] there is none. It may be called
-// again, and then returns what is granted.
+// OpenCredit takes the first credit for the peer from the budget. Beyond [MaxStreams] there is none. If it is called
+// again, it returns the credit that was granted.
 func (s *Stream) OpenCredit() (credit uint64, ok bool) {
 	s.Lock()
 	defer s.Unlock()
@@ -66,7 +67,7 @@ func (s *Stream) OpenCredit() (credit uint64, ok bool) {
 	return s.granted, s.lent
 }
 
-// CloseCredit gives all credit back to the budget.
+// CloseCredit returns all credit to the budget.
 func (s *Stream) CloseCredit() {
 	s.Lock()
 	defer s.Unlock()
@@ -83,11 +84,11 @@ func (s *Stream) Receives() bool {
 	return s.lent
 }
 
-// Discard forgets what was not read. The lock must be held.
+// Discard drops the parts that are not read. The lock must be held.
 func (s *Stream) Discard() { s.queue = nil }
 
-// ReceiveData takes data, and the end with the last of it, so that whoever reads the one knows of the other. The stream
-// keeps raw, the memory that d is in. It returns why the stream must be reset, or 0.
+// ReceiveData receives a part of the body. A last part is also the end, so that its reader learns of both together. The
+// stream keeps raw, the memory that contains d. It returns the code with which the stream must be reset, or 0.
 func (s *Stream) ReceiveData(d *frame.Data, raw []byte) frame.Code {
 	s.Lock()
 	defer s.Unlock()
@@ -106,8 +107,8 @@ func (s *Stream) ReceiveData(d *frame.Data, raw []byte) frame.Code {
 	return 0
 }
 
-// smallPart is the size up to which parts are copied together, so that what is held is a small multiple of what was
-// granted, however small the peer's writes.
+// smallPart is the size up to which parts are copied together. So the memory that is held is a small multiple of the
+// credit, however small the peer's writes.
 const smallPart = 512
 
 func (s *Stream) enqueue(p Part) {
@@ -125,7 +126,8 @@ func (s *Stream) enqueue(p Part) {
 	s.queue = append(s.queue, p)
 }
 
-// ReceiveEnd takes the peer's end of a body that is offset bytes long. It returns why the stream must be reset, or 0.
+// ReceiveEnd receives the end of a body that is offset bytes long. It returns the code with which the stream must be
+// reset, or 0.
 func (s *Stream) ReceiveEnd(offset uint64, trailers []frame.Field) frame.Code {
 	s.Lock()
 	defer s.Unlock()
@@ -140,8 +142,8 @@ func (s *Stream) ReceiveEnd(offset uint64, trailers []frame.Field) frame.Code {
 	return 0
 }
 
-// Read waits for the next part of what comes in. It returns [io.EOF] after the last, and more is whether another part is
-// there already. What came in before the stream failed is read first.
+// Read waits for the next part of the body. It returns [io.EOF] after the last one; more tells whether another part has
+// already arrived. Parts that arrived before the stream failed are read first.
 func (s *Stream) Read(l Limits) (p Part, more bool, err error) {
 	s.Lock()
 	defer s.Unlock()
@@ -163,15 +165,15 @@ func (s *Stream) Read(l Limits) (p Part, more bool, err error) {
 	return p, len(s.queue) > 0 || s.Ended, nil
 }
 
-// Consumed says that n bytes that were read are not needed any more. It lets the peer send more when half of its window
-// is used up. A reader that keeps up gets a larger window.
+// Consumed tells that n bytes that were read are no longer needed. When half of the window is used up, the peer gets
+// more credit. A reader that keeps up gets a larger window.
 func (s *Stream) Consumed(n int) {
 	if credit, ok := s.regrant(n); ok {
 		s.Send(Control, &frame.Credit{Offset: credit})
 	}
 }
 
-// ConsumedLen is how many bytes were consumed.
+// ConsumedLen returns how many bytes were consumed.
 func (s *Stream) ConsumedLen() uint64 {
 	s.Lock()
 	defer s.Unlock()
@@ -195,7 +197,8 @@ func (s *Stream) regrant(n int) (uint64, bool) {
 	return s.granted, true
 }
 
-// ReceiveCredit takes the peer's word for how much of a body may be sent, counted from its beginning. It never falls.
+// ReceiveCredit receives how many bytes of the body the peer accepts, counted from its beginning. The number never
+// falls.
 func (s *Stream) ReceiveCredit(credit uint64) {
 	s.Lock()
 	defer s.Unlock()
@@ -205,15 +208,15 @@ func (s *Stream) ReceiveCredit(credit uint64) {
 	}
 }
 
-// CanSend reports whether n bytes can be sent without waiting, or nothing can any more.
+// CanSend reports whether n bytes can be sent without waiting, or whether nothing can be sent any more.
 func (s *Stream) CanSend(n int) bool {
 	s.Lock()
 	defer s.Unlock()
 	return s.sendErr() != nil || s.credit-s.sent >= uint64(n)
 }
 
-// AwaitCredit waits for the first credit, and sets touched, before the stream can fail, if there is some. It returns the
-// same.
+// AwaitCredit waits for the first credit. If there is some, it sets touched, before the stream can fail. It reports
+// whether there is some.
 func (s *Stream) AwaitCredit(l Limits, touched *atomic.Bool) bool {
 	s.Lock()
 	defer s.Unlock()
@@ -227,10 +230,10 @@ func (s *Stream) AwaitCredit(l Limits, touched *atomic.Bool) bool {
 	return wanted
 }
 
-// sendErr is why nothing can be sent. The lock is held.
+// sendErr returns why nothing can be sent. The lock is held.
 func (s *Stream) sendErr() error { return cmp.Or(s.Err, s.SendErr) }
 
-// reserve waits until there is credit, and takes it for n bytes at most.
+// reserve waits for credit, and takes it for at most n bytes.
 func (s *Stream) reserve(n int, l Limits) (offset uint64, got int, err error) {
 	s.Lock()
 	defer s.Unlock()
@@ -280,7 +283,7 @@ func (s *Stream) Write(buf []byte, last bool, l Limits) (n int, err error) {
 	return at - Room, nil
 }
 
-// chunk is how much of a body one frame carries now.
+// chunk is how many bytes of a body one frame carries now.
 func (s *Stream) chunk() int {
 	if s.Near() {
 		return nearChunkMax
@@ -288,7 +291,7 @@ func (s *Stream) chunk() int {
 	return max(1, min(chunkMax, s.Transport.MaxFrame()-headRoom))
 }
 
-// Chunk returns memory for one Data frame of the stream, the bytes of which begin at [Room]. It is to be given to [Release].
+// Chunk returns memory for one Data frame of the stream, whose data begins at [Room]. It must be given to [Release].
 func (s *Stream) Chunk() []byte {
 	if s.Near() {
 		return Buffer(Room + nearChunkMax)
@@ -303,8 +306,8 @@ func (s *Stream) Near() bool {
 	return s.line != nil
 }
 
-// Join lets bodies go over a line from now on, and reports whether that is possible: nothing was sent of one, there is no
-// line yet, and the stream was not left.
+// Join makes bodies go over a line from now on. It reports false if that is not possible, because a body has begun,
+// there is a line already, or the stream was left.
 func (s *Stream) Join(l Line) bool {
 	s.Lock()
 	defer s.Unlock()
@@ -315,8 +318,8 @@ func (s *Stream) Join(l Line) bool {
 	return true
 }
 
-// Unjoin has bodies go over the transport again, and reports whether that is possible: nothing was sent of one. Later, no line
-// is taken.
+// Unjoin makes bodies go over the transport again. It reports false if that is not possible, because a body has begun.
+// After it, no line is accepted.
 func (s *Stream) Unjoin() bool {
 	s.Lock()
 	defer s.Unlock()
@@ -327,7 +330,7 @@ func (s *Stream) Unjoin() bool {
 	return true
 }
 
-// Part gives up the line, if there is one, by the method that is called with it. Later, none is taken.
+// Part gives up the line, if there is one: it calls by with it. After it, no line is accepted.
 func (s *Stream) Part(by func(Line)) {
 	s.Lock()
 	defer s.Unlock()
@@ -337,7 +340,7 @@ func (s *Stream) Part(by func(Line)) {
 	s.left = true
 }
 
-// Finish sends that all was sent, unless the last of it said so.
+// Finish sends the end of the body, unless its last part said so.
 func (s *Stream) Finish(trailers []frame.Field) error {
 	sent, said := s.conclude()
 	if said {
@@ -346,7 +349,7 @@ func (s *Stream) Finish(trailers []frame.Field) error {
 	return s.Post(Bulk, frame.Append(nil, &frame.End{Offset: sent, Trailers: trailers}))
 }
 
-// conclude notes that all was sent. It returns how much that is, and whether it was noted before.
+// conclude notes that the whole body is sent. It returns its length, and whether that was noted before.
 func (s *Stream) conclude() (sent uint64, before bool) {
 	s.Lock()
 	defer s.Unlock()
@@ -354,7 +357,8 @@ func (s *Stream) conclude() (sent uint64, before bool) {
 	return s.sent, before
 }
 
-// Last returns the channel of what was sent last of a body, or Control: what is sent there does not overtake the body.
+// Last returns the channel on which the body was sent, or Control if none was: a frame on it does not overtake the
+// body.
 func (s *Stream) Last() Channel {
 	s.Lock()
 	defer s.Unlock()
@@ -364,11 +368,11 @@ func (s *Stream) Last() Channel {
 	return Bulk
 }
 
-// Send sends a frame that may get lost: a heartbeat repeats what it says, or shows that it is missing.
+// Send sends a frame that may be lost: a heartbeat repeats its content, or shows that it is missing.
 func (s *Stream) Send(by Channel, f frame.Frame) { _ = s.Post(by, frame.Append(nil, f)) }
 
-// Post sends the bytes of a frame. An error says that this was not possible; the stream has failed then. While the peer
-// is not known, nothing is sent.
+// Post sends the bytes of a frame. If that is not possible, it returns an error, and the stream has failed. While the
+// peer is not known, nothing is sent.
 func (s *Stream) Post(by Channel, raw []byte) error {
 	s.Lock()
 	peer, line := s.Peer, s.line
@@ -389,7 +393,7 @@ func (s *Stream) Post(by Channel, raw []byte) error {
 	return err
 }
 
-// State is what a heartbeat tells the peer of the stream that it knows by the token.
+// State returns what a heartbeat tells the peer of the stream; token is the peer's.
 func (s *Stream) State(token string) frame.State {
 	s.Lock()
 	defer s.Unlock()
@@ -400,8 +404,8 @@ func (s *Stream) State(token string) frame.State {
 	return frame.State{Token: token, Credit: s.granted, Sent: sent}
 }
 
-// ReceiveState takes what a heartbeat of the peer says. It reports whether something was certainly lost: nothing came in
-// from one heartbeat to the next although the peer says that it had sent it.
+// ReceiveState receives the content of the peer's heartbeat. It reports whether something was certainly lost: nothing
+// arrived from one heartbeat to the next although the peer says that it has sent it.
 func (s *Stream) ReceiveState(other frame.State) (lost bool) {
 	s.ReceiveCredit(other.Credit)
 	s.Lock()
@@ -417,7 +421,7 @@ func (s *Stream) ReceiveState(other frame.State) (lost bool) {
 	return s.stuck > 1
 }
 
-// Watch returns a channel that is closed at the next change, and whether the peer takes no more.
+// Watch returns a channel that is closed at the next change, and whether nothing can be sent any more.
 func (s *Stream) Watch() (changed <-chan struct{}, failed bool) {
 	s.Lock()
 	defer s.Unlock()

@@ -16,17 +16,17 @@ type call struct {
 	flow.Stream
 	g        *Gateway
 	to       webpath.Resource
-	group    *remote // in whose heartbeats it is; nil while no worker is known
+	group    *remote // the worker whose heartbeats list it; nil while no worker is known
 	closed   bool
-	reached  bool // a worker was heard of
+	reached  bool // a worker has accepted the request
 	left     bool // the client has closed its side
 	infos    []*frame.Info
 	response *frame.Response
 	parts    []byte      // of a response that is larger than a frame
-	pending  error       // what ends the stream when the response is there
-	parting  *time.Timer // fires when nothing more may be under way; nil until the worker has left
+	pending  error       // ends the stream when the response has arrived
+	parting  *time.Timer // fires when nothing more should be under way; nil until the worker has left
 	partedAt uint64      // ReceivedLen when parting was set
-	headless bool        // at the last heartbeat, data had come in and the head had not
+	headless bool        // at the last heartbeat, data had arrived and the head had not
 	frames   int
 	progress atomic.Int64 // when the last part of the request was sent, in Unix nanoseconds
 }
@@ -34,7 +34,7 @@ type call struct {
 // maxInfos is how many informational responses may wait for the client. Beyond: they are dropped, since they only inform.
 const maxInfos = 16
 
-// newCall makes a stream for the attempt, which frames can reach from now on.
+// newCall makes a stream for the attempt. Frames can reach it from now on.
 func newCall(g *Gateway, to webpath.Resource) (*call, error) {
 	s := &call{g: g, to: to, Stream: flow.Stream{
 		Transport: g.transport, Budget: &g.budget, Stats: &g.stats, Token: g.transport.Token(to),
@@ -47,7 +47,7 @@ func newCall(g *Gateway, to webpath.Resource) (*call, error) {
 	return s, nil
 }
 
-// close forgets the stream. Frames that still come are answered with a reset.
+// close forgets the stream. Later frames are answered with a reset.
 func (s *call) close() {
 	s.g.streams.Remove(s.Token)
 	s.g.stats.Open.Add(-1)
@@ -64,11 +64,11 @@ func (s *call) close() {
 	s.CloseCredit()
 }
 
-// receive takes a frame, and the memory that it was decoded from. It does not block.
+// receive receives a frame, and keeps the memory that it was decoded from. It does not block.
 func (s *call) receive(by flow.Channel, from flow.Address, f frame.Frame, raw []byte) {
 	ours, tell := s.fromOurs(from)
 	if !ours {
-		return // Another worker's: only one has the request.
+		return // It is from another worker: only one has the request.
 	}
 	if tell {
 		s.clientLeft()
@@ -101,7 +101,7 @@ func (s *call) receive(by flow.Channel, from flow.Address, f frame.Frame, raw []
 	}
 }
 
-// clientLeft lets the handler know that the client has closed its side, as soon as it is known where the handler is.
+// clientLeft tells the handler that the client has closed its side, as soon as it is known where the handler is.
 func (s *call) clientLeft() {
 	s.Lock()
 	s.left = true
@@ -109,8 +109,8 @@ func (s *call) clientLeft() {
 	s.resetBehind(frame.CodeLeft)
 }
 
-// fromOurs takes note of the worker, and reports whether it is the one that has the request, and whether it is still to
-// be told that the client left.
+// fromOurs notes the sender of a frame. It reports whether that is the worker that has the request, and whether the
+// worker must still be told that the client left.
 func (s *call) fromOurs(from flow.Address) (ours, tell bool) {
 	s.Lock()
 	defer s.Unlock()
@@ -144,7 +144,7 @@ func (s *call) respond(f *frame.Response) {
 	}
 }
 
-// assemble takes a part of a response.
+// assemble receives a part of a response.
 func (s *call) assemble(p *frame.Part) {
 	switch rsp, err := s.join(p); {
 	case err != nil:
@@ -154,7 +154,7 @@ func (s *call) assemble(p *frame.Part) {
 	}
 }
 
-// join returns the response when the part was the last of it.
+// join adds a part, and returns the response if it is complete.
 func (s *call) join(p *frame.Part) (*frame.Response, error) {
 	s.Lock()
 	defer s.Unlock()
@@ -176,9 +176,9 @@ func (s *call) join(p *frame.Part) (*frame.Response, error) {
 	return rsp, err
 }
 
-// endBehind ends the stream behind what the worker sent before it said so on the channel. On Control that may have
-// overtaken data, and on Bulk it may have overtaken the head: the stream ends when those are there. A head that never
-// comes is a loss, which heartbeats show.
+// endBehind ends the stream after everything that the worker sent before the frame that ends it. On Control that frame
+// may have overtaken data, and on Bulk it may have overtaken the head: the stream ends when those have arrived. A head
+// that never arrives is a loss, which heartbeats show.
 func (s *call) endBehind(by flow.Channel, err error) {
 	s.Lock()
 	headless := s.response == nil && (s.ReceivedLen > 0 || by == flow.Bulk)
@@ -199,7 +199,7 @@ func (s *call) endBehind(by flow.Channel, err error) {
 // the response is cut.
 const partingTime = 250 * time.Millisecond
 
-// leave says that the worker takes no more, and sends no more than what is under way. The lock is held.
+// leave notes that the worker accepts no more, and that only what is under way will still arrive. The lock is held.
 func (s *call) leave(err error) {
 	if s.SendErr != nil {
 		return
@@ -209,7 +209,7 @@ func (s *call) leave(err error) {
 	s.Wake()
 }
 
-// part ends the stream of a worker that has left, unless data has come in since it was last looked at.
+// part ends the stream of a worker that has left, unless data has arrived since the last look.
 func (s *call) part() {
 	s.Lock()
 	defer s.Unlock()
@@ -225,8 +225,8 @@ func (s *call) part() {
 	s.Wake()
 }
 
-// heartbeat takes what the worker's heartbeat says of the stream, and reports whether something was certainly lost; a
-// head, too, which is sent before the data that came in.
+// heartbeat receives what the worker's heartbeat says of the stream, and reports whether something was certainly lost.
+// That includes the head, if data that was sent after it has arrived.
 func (s *call) heartbeat(other frame.State) (lost bool) {
 	lost = s.ReceiveState(other)
 	s.Lock()
@@ -245,7 +245,7 @@ func (s *call) inform(f *frame.Info) {
 	}
 }
 
-// at is where the worker is.
+// at returns the worker's address.
 func (s *call) at() flow.Address {
 	s.Lock()
 	defer s.Unlock()
@@ -255,7 +255,7 @@ func (s *call) at() flow.Address {
 // lose ends the stream with an error.
 func (s *call) lose(err error) { s.Fail(err) }
 
-// unheard ends the stream because nobody is where the worker was. Before a worker was heard of, nobody got the request.
+// unheard ends the stream because the worker is gone. If no worker has accepted the request, none received it.
 func (s *call) unheard() {
 	s.Lock()
 	reached, began := s.reached, s.response != nil
@@ -270,10 +270,10 @@ func (s *call) unheard() {
 	}
 }
 
-// reset tells the worker that the rest is not wanted.
+// reset tells the worker that the rest of the response is not wanted.
 func (s *call) reset(c frame.Code) { s.resetBy(flow.Control, c) }
 
-// resetBehind is reset behind what was sent of the request's body, so that its handler gets all of that.
+// resetBehind is reset, but does not overtake the request's body, so that the handler gets all that was sent of it.
 func (s *call) resetBehind(c frame.Code) { s.resetBy(s.Last(), c) }
 
 func (s *call) resetBy(by flow.Channel, c frame.Code) {
@@ -281,14 +281,14 @@ func (s *call) resetBy(by flow.Channel, c frame.Code) {
 	s.Send(by, frame.NewReset(c, c.String()))
 }
 
-// event is what a request waits for before its response.
+// event is something that happens before the response is complete.
 type event struct {
 	info     *frame.Info
 	response *frame.Response
-	reached  bool // for the first time
+	reached  bool // a worker has accepted the request, for the first time
 }
 
-// event waits for the next event; met says that the worker was heard of before.
+// event waits for the next event. met tells that a worker has accepted the request before.
 func (s *call) event(l flow.Limits, met bool) (e event, err error) {
 	s.Lock()
 	defer s.Unlock()
@@ -311,12 +311,12 @@ func (s *call) event(l flow.Limits, met bool) (e event, err error) {
 	}
 }
 
-// fast reports whether one frame came in, and it was all.
+// fast reports whether the response was a single frame.
 func (s *call) fast() bool {
 	s.Lock()
 	defer s.Unlock()
 	return s.frames == 1 && s.Ended
 }
 
-// lastSent is when the last part of the request was sent.
+// lastSent returns when the last part of the request was sent.
 func (s *call) lastSent() time.Time { return time.Unix(0, s.progress.Load()) }

@@ -10,7 +10,7 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// client is what the response is written to.
+// client writes a response to the client.
 type client struct {
 	w        http.ResponseWriter
 	stall    time.Duration
@@ -19,7 +19,7 @@ type client struct {
 	began    bool      // the head was sent
 }
 
-// errWrite is the cause of each error of writing to the client.
+// errWrite is wrapped by each error of writing to the client.
 var errWrite = errors.New("tunnel: client gone")
 
 func writeError(err error) error {
@@ -40,12 +40,12 @@ func (c *client) inform(i *frame.Info) {
 	clear(h)
 }
 
-// head writes the head. The trailers that are there already are set before it, so that the server chooses a framing
-// that can carry them.
+// head writes the head. It first sets the trailers that have arrived already, so that the server chooses a framing that
+// can carry them.
 func (c *client) head(rsp *frame.Response) {
 	c.began = true
 	h := c.w.Header()
-	h["Content-Type"] = nil // The module's worker has sniffed, or was told not to.
+	h["Content-Type"] = nil // The module's worker has already sniffed the type, or was told not to.
 	frame.AddFields(h, frame.EndToEnd(rsp.Fields))
 	h.Del("Content-Length")
 	if rsp.ContentLength >= 0 {
@@ -55,10 +55,10 @@ func (c *client) head(rsp *frame.Response) {
 	c.w.WriteHeader(rsp.Status)
 }
 
-// buffered is what net/http's server takes without waiting for the client.
+// buffered is how many bytes net/http's server accepts without waiting for the client.
 const buffered = 2 << 10
 
-// write writes to the client, which has the stall timeout to take it.
+// write writes to the client, which must accept it within the stall timeout.
 func (c *client) write(b []byte) error {
 	if len(b) > buffered {
 		c.limit()
@@ -76,7 +76,7 @@ func (c *client) flush() error {
 	return writeError(err)
 }
 
-// limit moves the deadline for writes on, not more often than needed.
+// limit extends the deadline for writes, no more often than needed.
 func (c *client) limit() {
 	if c.stall <= 0 {
 		return
@@ -86,17 +86,17 @@ func (c *client) limit() {
 		return
 	}
 	c.limited = now
-	_ = http.NewResponseController(c.w).SetWriteDeadline(now.Add(c.stall)) // A writer without has no client that stalls.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(now.Add(c.stall)) // A writer without deadlines has no client that stalls.
 }
 
-// release takes the deadline back: the connection may serve other requests.
+// release removes the deadline, because the connection may serve other requests.
 func (c *client) release() {
 	if !c.limited.IsZero() {
 		_ = http.NewResponseController(c.w).SetWriteDeadline(time.Time{}) // As in limit.
 	}
 }
 
-// trailers stand alone in the header, so that a name in both sections is not sent twice.
+// trailers sets the trailers, and removes all else from the header, so that a name in both sections is not sent twice.
 func (c *client) trailers(fields []frame.Field) {
 	if len(fields) > 0 {
 		clear(c.w.Header())
@@ -112,8 +112,8 @@ func addTrailers(h http.Header, trailers []frame.Field) {
 	}
 }
 
-// abort breaks the connection, so that no client takes what it got for all of it. It does not return. HTTP/1.0 knows
-// the end of a response by the end of the connection, so that must be a reset.
+// abort breaks the connection, so that the client does not mistake a truncated response for a complete one. It does not
+// return. In HTTP/1.0 the end of the connection is the end of the response, so the connection is reset.
 func (c *client) abort(r *http.Request) {
 	if c.began && !r.ProtoAtLeast(1, 1) {
 		if conn, _, err := http.NewResponseController(c.w).Hijack(); err == nil {
@@ -130,7 +130,7 @@ func closeWithReset(conn net.Conn) {
 		inner = t.NetConn()
 	}
 	if t, ok := inner.(interface{ SetLinger(sec int) error }); ok {
-		_ = t.SetLinger(0) // Then the close is an ordinary one.
+		_ = t.SetLinger(0) // If it fails, the close is an ordinary one.
 	}
 	_ = inner.Close()
 }

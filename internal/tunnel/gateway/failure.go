@@ -12,10 +12,11 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-// ErrorHeader is set to "tunnel" on every answer that the gateway made itself, and on no answer of a module.
+// ErrorHeader is a field that the gateway sets to "tunnel" in every answer of its own, and that no answer of a module
+// has.
 const ErrorHeader = frame.ReservedPrefix + "Error"
 
-// errGone says that the client left: there is nobody to answer.
+// errGone is the error of a request whose client has left, so that it cannot be answered.
 var errGone = fmt.Errorf("tunnel: client gone: %w", context.Canceled)
 
 const (
@@ -24,14 +25,14 @@ const (
 	retryAfter = 1 // seconds
 )
 
-// Outcome is what came of a request, for metrics.
+// Outcome is the result of a request, for metrics.
 type Outcome string
 
 // The outcomes there are.
 const (
 	OK              Outcome = "ok"
 	ClientGone      Outcome = "client_gone"      // the client left
-	ClientStalled   Outcome = "client_stalled"   // the client took nothing for too long
+	ClientStalled   Outcome = "client_stalled"   // the client accepted nothing for too long
 	BadRequest      Outcome = "bad_request"      // what the gateway refused itself: 400, 413, 431
 	NoResponders    Outcome = "no_responders"    // there is no worker
 	Refused         Outcome = "refused"          // the workers have too much to do, or the gateway has
@@ -45,7 +46,7 @@ const (
 	BadResponse     Outcome = "bad_response"     // what came cannot be passed on
 )
 
-// failure is an answer of the gateway's own, as long as there was no other.
+// failure is an answer of the gateway itself, for a request without a response.
 type failure struct {
 	outcome Outcome
 	status  int
@@ -77,7 +78,7 @@ func (f *failure) writeTo(w http.ResponseWriter, text string) {
 	_, _ = w.Write(e.Body())
 }
 
-// failureOf says what an error means to the client.
+// failureOf returns the answer for an error.
 func failureOf(err error) *failure {
 	var f *failure
 	switch {
@@ -103,7 +104,7 @@ func tooBusy() *failure {
 	return &failure{Refused, http.StatusServiceUnavailable, unknown, "is behind a gateway with too many requests under way", true, nil}
 }
 
-// resetFailure takes the worker's word for the status, as far as it blames nobody but the server's side.
+// resetFailure returns the answer for a reset. It has the worker's status if that is a 5xx.
 func resetFailure(r *frame.Reset) *failure {
 	status := http.StatusBadGateway
 	if r.Status >= 500 && r.Status <= 599 {

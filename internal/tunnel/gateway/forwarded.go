@@ -9,13 +9,14 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// resolve makes the head say who the client is and how it came: RemoteAddr, Scheme and the fields X-Forwarded-For, -Host
+// resolve sets the client's address and scheme in the head: RemoteAddr, Scheme and the fields X-Forwarded-For, -Host
 // and -Proto, one of each.
 //
-// A trusted proxy's word is taken for the hop before it, and what it does not say is what the gateway saw. The fields are
-// lists to which each proxy appends, so they are read from the right, as far as the addresses are those of trusted
-// proxies; what is left of that anybody may have written. A proxy that is not trusted is the client, and its X-Forwarded-*
-// fields are dropped. Forwarded (RFC 7239) is always dropped: most proxies pass on what their client says under it.
+// A trusted proxy is believed about the hop before it; for what it does not say, the gateway uses what it saw itself.
+// The fields are lists to which each proxy appends, so they are read from the right, as far as the addresses are those
+// of trusted proxies; any client may have written what is left of that. A proxy that is not trusted counts as the
+// client, and its X-Forwarded-* fields are dropped. Forwarded (RFC 7239) is always dropped, because most proxies pass
+// on what their client sends under it.
 func resolve(head *frame.Request, trusted []netip.Prefix) {
 	hops := origin(head, trusted)
 	said := claims{fields: head.Fields, hops: hops}
@@ -35,7 +36,7 @@ func resolve(head *frame.Request, trusted []netip.Prefix) {
 	}
 }
 
-// schemeOf is http or https where a proxy says so in other words: Traefik says ws and wss of a WebSocket.
+// schemeOf returns http or https for a proxy's word for the scheme: Traefik says ws and wss for a WebSocket.
 func schemeOf(said string) string {
 	switch said = strings.ToLower(said); said {
 	case "ws":
@@ -57,13 +58,13 @@ func origin(head *frame.Request, trusted []netip.Prefix) (hops int) {
 	return hops
 }
 
-// claims are what proxies say of a request.
+// claims is what proxies say about a request.
 type claims struct {
 	fields []frame.Field
-	hops   int // how many of them are trusted
+	hops   int // how many of the proxies are trusted
 }
 
-// of returns what the farthest trusted proxy says under the name, or else what was seen.
+// of returns what the farthest trusted proxy says in the field, or else what was seen.
 func (c claims) of(name, seen string) string {
 	if c.hops == 0 {
 		return seen

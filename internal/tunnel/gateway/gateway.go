@@ -14,22 +14,24 @@ import (
 	"github.com/modulebus/modulebus/matrix"
 )
 
-// ErrAbsent says that no worker was there to take a request. Nothing was delivered, so asking again is safe.
+// ErrAbsent is the error of a request for which there is no worker. Nothing was delivered, so asking again is safe.
 var ErrAbsent = errors.New("tunnel: no worker")
 
 // Transport moves frames between a gateway and the workers of modules. Its methods may be called concurrently.
 type Transport interface {
 	flow.Transport
 
-	// Token names a stream for what a module answers. Nobody can guess it, and no other module can answer for it.
+	// Token returns a name for the stream of a module's answer. It cannot be guessed, and no other module can answer on
+	// it.
 	Token(to webpath.Resource) string
 
-	// Ask sends a request to any one worker of the module. What comes back is for the stream called token. An error says
-	// that nothing was sent.
+	// Ask sends a request to any one worker of the module. The answer is for the stream with the token. If Ask fails,
+	// nothing was sent.
 	Ask(to webpath.Resource, token string, frame []byte) error
 }
 
-// Router returns whose path it is, or false when it is nobody's. The path is unescaped. It may be called concurrently.
+// Router returns the web resource of a path, or false if there is none. The path is unescaped. It may be called
+// concurrently.
 type Router func(path string) (webpath.Resource, bool)
 
 // Options tune a gateway. Zero values mean the defaults; a negative time means never.
@@ -63,10 +65,10 @@ type Options struct {
 	// Default: nobody is trusted.
 	TrustedProxies []netip.Prefix
 
-	// Silence is how long nothing may be heard of a worker before its streams end. Default: 15 s.
+	// Silence is how long a worker may send nothing before its streams end. Default: 15 s.
 	Silence time.Duration
 
-	// Done is told what came of each routed request. It may be called concurrently. Default: nobody is told.
+	// Done is called at the end of each routed request. It may be called concurrently. Default: none.
 	Done func(*Report)
 }
 
@@ -82,17 +84,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Report is what came of one request.
+// Report is the result of one request.
 type Report struct {
 	Context   context.Context //nolint:containedctx // The request's, for what its handler put there.
 	To        webpath.Resource
-	Status    int           // that the client was answered; 0 when it was not
+	Status    int           // of the answer to the client; 0 if there was none
 	Outcome   Outcome       // why it ended
-	Err       error         // of what failed, for the operator; the client was not told
+	Err       error         // what failed, for the operator; the client was not told
 	Retries   int           // how often another worker was asked
 	Fast      bool          // it took one frame each way
-	Accept    time.Duration // until a worker was heard of
-	FirstByte time.Duration // until the response began; 0 when it did not
+	Accept    time.Duration // until a worker accepted the request
+	FirstByte time.Duration // until the response began; 0 if it did not
 }
 
 // Gateway is the [http.Handler] on the internet's side. Its methods may be called concurrently.
@@ -134,13 +136,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q.serve()
 }
 
-// Stats are counted by the gateway.
+// Stats returns the gateway's counters.
 func (g *Gateway) Stats() *flow.Stats { return &g.stats }
 
 // Lent is how many streams there are, and how much may be under way to them, at most, in bytes.
 func (g *Gateway) Lent() (streams int, credit int64) { return g.budget.Lent() }
 
-// Receive takes a frame for a stream, or for [flow.ControlToken], and keeps its memory. It does not block.
+// Receive receives a frame for a stream, or for [flow.ControlToken], and keeps its memory. It does not block.
 func (g *Gateway) Receive(by flow.Channel, token string, from flow.Address, raw []byte) {
 	g.stats.Received(raw)
 	f, err := frame.Decode(raw)
@@ -159,22 +161,22 @@ func (g *Gateway) Receive(by flow.Channel, token string, from flow.Address, raw 
 	}
 }
 
-// Meet gives the stream called token a line that its worker has opened, and reports whether it takes it. It does not block.
+// Meet gives a stream a line that its worker has opened, and reports whether the stream accepts it. It does not block.
 func (g *Gateway) Meet(token string, l flow.Line) bool {
 	s, ok := g.streams.Find(token)
 	return ok && s.Join(l)
 }
 
-// Parted ends the stream called token, unless it is whole, because its line has ended. Where the line was not used in either
-// direction, its worker has given up on it, as one does that waited too long for an answer, and bodies go over the transport.
-// It does not block.
+// Parted ends a stream whose line has ended, unless the stream is complete. If the line was not used in either
+// direction, the worker has given it up, for example because it waited too long for an answer, and bodies go over the
+// transport instead. It does not block.
 func (g *Gateway) Parted(token string, used bool) {
 	if s, ok := g.streams.Find(token); ok && (used || !s.Unjoin()) {
 		s.endBehind(flow.Bulk, flow.ErrLost)
 	}
 }
 
-// disown tells a worker that nobody waits for what it sends.
+// disown tells a worker that no request waits for what it sends.
 func (g *Gateway) disown(from flow.Address, f frame.Frame) {
 	switch f := f.(type) {
 	case *frame.Response:
@@ -187,12 +189,12 @@ func (g *Gateway) disown(from flow.Address, f frame.Frame) {
 	}
 	if from.Token != "" {
 		g.stats.ResetsOut.Count(frame.CodeCancelled)
-		_ = g.transport.Send(flow.Control, from, "", frame.Append(nil, frame.NewReset(frame.CodeCancelled, "gone"))) // Its next frame tries again.
+		_ = g.transport.Send(flow.Control, from, "", frame.Append(nil, frame.NewReset(frame.CodeCancelled, "gone"))) // If it fails, the next frame from the worker causes another.
 	}
 }
 
-// Unheard ends a stream whose last frame nobody got, and all streams of the process if token is [flow.ControlToken]. It
-// does not block.
+// Unheard ends a stream whose last frame no process received, and all streams of the process if token is
+// [flow.ControlToken]. It does not block.
 func (g *Gateway) Unheard(token, process string) {
 	if token == flow.ControlToken {
 		g.workers.unheard(process)

@@ -10,7 +10,7 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// announced are the names of trailers to come, as one field.
+// announced returns the field that announces the names of trailers.
 func announced(trailer http.Header) []frame.Field {
 	names := make([]string, 0, len(trailer))
 	for _, f := range frame.EndToEnd(frame.FieldsOf(withValues(trailer))) {
@@ -30,7 +30,7 @@ func withValues(names http.Header) http.Header {
 	return h
 }
 
-// bodyError is what a body means that cannot be read.
+// bodyError returns the error for a body that cannot be read.
 func bodyError(r *http.Request, err error) error {
 	var large *http.MaxBytesError
 	switch {
@@ -68,7 +68,7 @@ func listed(fields []string) (list []string) {
 	return list
 }
 
-// newHead returns the head of the request as the module is to see it.
+// newHead returns the head of the request as the module gets it.
 func newHead(r *http.Request, trusted []netip.Prefix) *frame.Request {
 	req := &frame.Request{
 		HTTP2:         r.ProtoMajor >= 2,
@@ -94,7 +94,7 @@ func newHead(r *http.Request, trusted []netip.Prefix) *frame.Request {
 	return req
 }
 
-// headSize is what the client chose of the head, in bytes.
+// headSize is the size in bytes of the parts of the head that the client chose.
 func headSize(r *frame.Request) int {
 	n := len(r.Method) + len(r.Authority) + len(r.Target)
 	for _, f := range r.Fields {

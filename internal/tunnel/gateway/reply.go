@@ -18,7 +18,7 @@ type reply struct {
 	r *frame.Response
 }
 
-// pass writes the response. An error after its head means that it is not whole.
+// pass writes the response. An error after its head means that it is truncated.
 func (p *reply) pass() error {
 	p.q.upload.settle()
 	p.r.Fields = scoped(p.r.Fields, p.q.report.To.Path)
@@ -50,7 +50,7 @@ func (p *reply) body() ([]frame.Field, error) {
 	return p.s.Trailers, err
 }
 
-// stream writes what comes in as it comes in.
+// stream writes parts of the body as they arrive.
 func (p *reply) stream() (total int64, err error) {
 	idle := newTimer(p.q.g.opts.IdleTimeout)
 	defer idle.stop()
@@ -80,7 +80,7 @@ func (p *reply) stream() (total int64, err error) {
 	}
 }
 
-// fail says why a response is not whole, and tells the worker.
+// fail returns why a response is truncated, and tells the worker.
 func (p *reply) fail(err error) error {
 	switch {
 	case errors.Is(err, flow.ErrTimer):
@@ -96,7 +96,7 @@ func (p *reply) fail(err error) error {
 	return err
 }
 
-// checkResponse refuses what would put the client out of step with the server.
+// checkResponse refuses a response that would desynchronize the client and the server.
 func checkResponse(r *frame.Response, method string) error {
 	if r.Status < 200 {
 		return badReply(fmt.Errorf("status %d", r.Status))

@@ -18,7 +18,7 @@ type request struct {
 	g      *Gateway
 	w      http.ResponseWriter
 	r      *http.Request
-	ctx    context.Context //nolint:containedctx // ends when the client leaves, or the whole took too long
+	ctx    context.Context //nolint:containedctx // ends when the client leaves, or when TotalTimeout is over
 	cancel context.CancelFunc
 	began  time.Time
 	head   *frame.Request
@@ -28,7 +28,7 @@ type request struct {
 	report Report
 }
 
-// errTotal is the cause of the end of a context.
+// errTotal is the cause of the context's end when TotalTimeout is over.
 var errTotal = errors.New("tunnel: the request took too long")
 
 func (q *request) serve() {
@@ -62,7 +62,7 @@ func (q *request) run() error {
 	return q.translate((&reply{q, s, rsp}).pass())
 }
 
-// fail answers with the failure if nothing was answered, and else breaks the connection.
+// fail answers with the failure if nothing was answered yet, and otherwise breaks the connection.
 func (q *request) fail(err error) {
 	q.report.Err = err
 	f := failureOf(err)
@@ -78,8 +78,9 @@ func (q *request) fail(err error) {
 	f.writeTo(q.w, fmt.Sprintf("module %s %s", q.report.To.Module, f.text))
 }
 
-// translate looks at the client first: whoever has left needs no answer, whatever else went wrong. It must be called
-// before the upload is stopped, which net/http cannot tell from a client that left.
+// translate returns the error to answer with. It looks at the client first: a client that has left needs no answer,
+// whatever else went wrong. It must be called before the upload is stopped, which looks to net/http like a client that
+// left.
 func (q *request) translate(err error) error {
 	switch {
 	case err == nil:
@@ -92,12 +93,12 @@ func (q *request) translate(err error) error {
 	return err
 }
 
-// leaveTime is how long after a client has closed its side of the connection a response may take, in which the handler's
-// context has ended. Beyond it the request is given up.
+// leaveTime is how long a response may take after the client has closed its side of the connection. The handler's
+// context has ended then. Beyond it the request is given up.
 const leaveTime = 30 * time.Second
 
-// outlive reports whether the response is still to be waited for after an error. A client of HTTP/1 that has sent all of
-// its request and closed its side may have left, or may still read: net/http's server cannot tell, and serves it.
+// outlive reports whether to go on waiting for the response after an error. An HTTP/1 client that has sent its whole
+// request and closed its side may have left, or may still read: net/http's server cannot tell, and serves it.
 func (q *request) outlive(s *call, err error) bool {
 	left := q.r.ProtoMajor == 1 && errors.Is(err, context.Canceled) && errors.Is(q.r.Context().Err(), context.Canceled)
 	if q.left || !left || !q.upload.finished() {
@@ -115,8 +116,8 @@ func (q *request) outlive(s *call, err error) bool {
 	return true
 }
 
-// read takes in the head, and the body if it is small and surely on its way. Nothing of the body is read, and no 100
-// Continue is sent, before all else was found good.
+// read reads the head, and the body if it is small and certainly on its way. It reads nothing of the body, and so sends
+// no 100 Continue, before everything else is checked.
 func (q *request) read() error {
 	limit := q.g.transport.MaxFrame()
 	q.head = newHead(q.r, q.g.opts.TrustedProxies)
@@ -151,7 +152,7 @@ func (q *request) readBody(limit int) error {
 	return nil
 }
 
-// ask gets a response, from another worker if that is safe and the first one did not do.
+// ask gets a response; if the first worker gives none, from another one, where that is safe.
 func (q *request) ask() (*call, *frame.Response, error) {
 	for {
 		s, err := newCall(q.g, q.report.To)
@@ -203,7 +204,7 @@ func (q *request) send(s *call) error {
 	return nil
 }
 
-// await waits for the response, and meanwhile does what else is to be done.
+// await waits for the response, and handles other events meanwhile.
 func (q *request) await(s *call) (*frame.Response, error) {
 	timer := newTimer(q.g.opts.AcceptTimeout)
 	defer timer.stop()
@@ -232,7 +233,7 @@ func (q *request) await(s *call) (*frame.Response, error) {
 	}
 }
 
-// late decides what it means that the time is up.
+// late returns the error for a timer that has fired.
 func (q *request) late(s *call, met bool, timer *timer) error {
 	if !met {
 		return timedOut(AcceptTimeout, "did not answer in time")
@@ -245,7 +246,7 @@ func (q *request) late(s *call, met bool, timer *timer) error {
 	return nil
 }
 
-// check takes note of the response, and refuses one that cannot be passed on.
+// check notes the response, and refuses one that cannot be passed on.
 func (q *request) check(s *call, r *frame.Response) error {
 	q.report.FirstByte = time.Since(q.began)
 	q.report.Accept = cmp.Or(q.report.Accept, q.report.FirstByte)
@@ -256,7 +257,7 @@ func (q *request) check(s *call, r *frame.Response) error {
 	return checkResponse(r, q.r.Method)
 }
 
-// giveUp ends an attempt, and tells the worker if that is not what it said itself.
+// giveUp ends an attempt, and tells the worker, unless the worker ended it.
 func (q *request) giveUp(s *call, err error) {
 	if s.Fail(err) {
 		s.reset(frame.CodeCancelled)
@@ -265,9 +266,9 @@ func (q *request) giveUp(s *call, err error) {
 	s.close()
 }
 
-// mayRetry reports whether another worker may be asked. Where no handler has begun, anything may be asked again; else
-// only what does no harm when it is done twice, and only as long as nothing of a response was seen. A body that was
-// read is gone, unless it went with the head.
+// mayRetry reports whether another worker may be asked. If no handler has begun, any request may be repeated; otherwise
+// only a request that does no harm when it is done twice, and only while nothing of a response has arrived. A body that
+// was read cannot be sent again, unless it was sent with the head.
 func (q *request) mayRetry(err error) bool {
 	if q.left || q.report.Retries >= maxRetries || q.upload.started() || q.out.informed || q.ctx.Err() != nil {
 		return false
@@ -283,7 +284,7 @@ func (q *request) mayRetry(err error) bool {
 	return lost && q.report.Retries == 0 && !q.head.More && idempotent(q.r)
 }
 
-// pause waits before the next attempt, where that helps. It reports whether the client is still there.
+// pause waits before the next attempt, if that helps. It reports whether the client is still there.
 func (q *request) pause(err error) bool {
 	if !errors.Is(err, ErrAbsent) {
 		return true

@@ -11,7 +11,7 @@ const (
 	absentWait = 50 * time.Millisecond // a worker that just joined may not be known everywhere yet
 )
 
-// idempotent is what RFC 9110, section 9.2.2 says, or the client.
+// idempotent reports whether RFC 9110, section 9.2.2, or the client, says that the request is idempotent.
 func idempotent(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
@@ -20,7 +20,7 @@ func idempotent(r *http.Request) bool {
 	return r.Header.Get("Idempotency-Key") != ""
 }
 
-// untouched reports whether an error says that no handler has begun.
+// untouched reports whether no handler has begun, by the error.
 func untouched(err error) bool {
 	var f *failure
 	return errors.Is(err, ErrAbsent) || errors.As(err, &f) && f.retry

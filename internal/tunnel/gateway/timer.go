@@ -8,7 +8,7 @@ import (
 // timer is a [time.Timer] that may never fire.
 type timer struct{ t *time.Timer }
 
-// timers are stopped.
+// timers are stopped timers, for reuse.
 var timers = sync.Pool{New: func() any {
 	t := time.NewTimer(time.Hour)
 	t.Stop()
@@ -41,7 +41,7 @@ func (t *timer) reset(d time.Duration) {
 
 func (t *timer) stop() {
 	if t.t != nil {
-		t.t.Stop() // And nothing is left in its channel.
+		t.t.Stop() // Its channel is empty, too.
 		timers.Put(t.t)
 		t.t = nil
 	}

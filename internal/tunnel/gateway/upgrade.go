@@ -15,10 +15,10 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// upgrade is the field that names a protocol to switch to, and what Connection then says.
+// upgrade is the name of the field for the protocol to switch to, and the value of Connection.
 const upgrade = "Upgrade"
 
-// checkUpgrade refuses a protocol that was not asked for. Of several that were, the module chooses.
+// checkUpgrade refuses a protocol that the client did not ask for. Of several, the module may choose.
 func checkUpgrade(asked *http.Request, r *frame.Response) error {
 	want := listed([]string{upgrades(asked)})
 	unasked := func(got string) bool {
@@ -31,7 +31,7 @@ func checkUpgrade(asked *http.Request, r *frame.Response) error {
 	return nil
 }
 
-// protocol is what the response says that the connection is switched to.
+// protocol returns the protocol that the response switches to.
 func protocol(r *frame.Response) (name string) {
 	for _, f := range r.Fields {
 		if f.Name == upgrade {
@@ -41,7 +41,7 @@ func protocol(r *frame.Response) (name string) {
 	return name
 }
 
-// switchProtocols carries the other protocol until both sides have ended it, or one has failed.
+// switchProtocols carries the other protocol until both sides have ended, or one has failed.
 func switchProtocols(q *request, s *call, rsp *frame.Response) error {
 	conn, rw, err := http.NewResponseController(q.w).Hijack()
 	if err != nil {
@@ -53,7 +53,7 @@ func switchProtocols(q *request, s *call, rsp *frame.Response) error {
 	p := &pipe{s: s, conn: conn, stall: q.g.opts.StallTimeout, up: make(chan struct{})}
 	if err := p.open(rw.Writer, rsp); err != nil {
 		s.reset(frame.CodeCancelled)
-		return nil // The report says that it was upgraded; nobody can be told more.
+		return nil // The report says that the connection was upgraded; the client cannot be told more.
 	}
 	go p.send(rw.Reader)
 	q.report.Err = p.receive()
@@ -81,14 +81,14 @@ func (p *pipe) open(w *bufio.Writer, rsp *frame.Response) error {
 	return w.Flush()
 }
 
-// send passes on what the client says. What the server has read already is in r.
+// send passes on what the client sends. r begins with what the server has read already.
 func (p *pipe) send(r *bufio.Reader) {
 	defer close(p.up)
 	for {
-		_, err := r.Peek(1) // A client that says nothing holds no buffer.
+		_, err := r.Peek(1) // A silent client holds no buffer.
 		switch {
 		case errors.Is(err, io.EOF):
-			_ = p.s.Finish(nil) // A stream that failed is ended by receive.
+			_ = p.s.Finish(nil) // If it fails, receive ends the stream.
 			return
 		case err != nil:
 			p.stop(errGone)
@@ -111,8 +111,8 @@ func (p *pipe) forward(r *bufio.Reader) error {
 	return err
 }
 
-// receive passes on what the worker says. When it returns, nothing more passes in either direction, except what the
-// client says after the worker has ended its part in peace.
+// receive passes on what the worker sends. When it returns, nothing more passes in either direction, except what the
+// client sends after the worker has ended its side properly.
 func (p *pipe) receive() error {
 	for {
 		part, _, err := p.s.Read(flow.Limits{})
@@ -135,16 +135,16 @@ func (p *pipe) receive() error {
 
 func (p *pipe) write(b []byte) error {
 	if p.stall > 0 {
-		_ = p.conn.SetWriteDeadline(time.Now().Add(p.stall)) // The write tells.
+		_ = p.conn.SetWriteDeadline(time.Now().Add(p.stall)) // If it fails, so does the write.
 	}
 	_, err := p.conn.Write(b)
 	return writeError(err)
 }
 
-// ended half-closes the client's connection, and waits for the client's own end, or for the worker to take no more.
+// ended half-closes the client's connection, and waits until the client ends its side, or the worker accepts no more.
 func (p *pipe) ended() error {
 	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite() // The client is gone, then; the read tells.
+		_ = c.CloseWrite() // If it fails, so does the read.
 	}
 	for {
 		changed, failed := p.s.Watch()

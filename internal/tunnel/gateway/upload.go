@@ -12,23 +12,23 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// upload sends the body of a request to the worker once the worker wants it. It has a goroutine of its own, for which
-// the request waits.
+// upload sends the body of a request to the worker as soon as the worker gives credit. It has its own goroutine, for
+// which the request waits.
 type upload struct {
 	q       *request
 	s       *call
 	ctx     context.Context //nolint:containedctx // the request's, when the upload began
-	touched atomic.Bool     // something of the body may have been read
+	touched atomic.Bool     // a part of the body may have been read
 	ended   chan struct{}   // closed when nothing more is sent
-	err     error           // before ended is closed
-	whole   bool            // as err: the body was read to its end
+	err     error           // set before ended is closed
+	whole   bool            // set before ended is closed: the body was read to its end
 }
 
-// startUpload lets the body flow as soon as there is credit. The body is not touched before, since a client that expects
-// 100 Continue gets it when its body is read.
+// startUpload begins to send the body as soon as there is credit. It does not read the body before that, because
+// reading it sends 100 Continue to a client that expects it.
 func startUpload(q *request, s *call) *upload {
 	if q.r.ProtoMajor == 1 {
-		_ = http.NewResponseController(q.w).EnableFullDuplex() // Where it is not known, it is not needed.
+		_ = http.NewResponseController(q.w).EnableFullDuplex() // A writer that does not support it does not need it.
 	}
 	u := &upload{q: q, s: s, ctx: q.ctx, ended: make(chan struct{})}
 	go func() {
@@ -52,7 +52,7 @@ func (u *upload) send() error {
 		u.whole = errors.Is(err, io.EOF)
 		last := u.whole && len(u.q.r.Trailer) == 0
 		if _, lost := u.s.Write(buf[:flow.Room+n], last, flow.Limits{Ctx: u.ctx}); lost != nil {
-			return nil // The stream knows why.
+			return nil // The stream has the error.
 		}
 		u.s.progress.Store(time.Now().UnixNano())
 		switch {
@@ -64,7 +64,7 @@ func (u *upload) send() error {
 	}
 }
 
-// fail lets the handler see that the body is cut, and whoever waits for the response, why.
+// fail makes the handler see that the body is truncated, and the request see why.
 func (u *upload) fail(err error) error {
 	err = bodyError(u.q.r, err)
 	if u.s.Fail(err) {
@@ -73,15 +73,15 @@ func (u *upload) fail(err error) error {
 	return err
 }
 
-// finished reports whether all of the body was sent, or there is none to send.
+// finished reports whether the whole body is sent, or there is none.
 func (u *upload) finished() bool { return u == nil || u.done() && u.whole }
 
-// started reports whether some of the body may have been read.
+// started reports whether a part of the body may have been read.
 func (u *upload) started() bool { return u != nil && u.touched.Load() }
 
 func (u *upload) done() bool { return flow.IsClosed(u.ended) }
 
-// cause prefers what is wrong with the body to what followed from it.
+// cause returns the error of the body, if there is one, rather than an error that follows from it.
 func (u *upload) cause(err error) error {
 	if u != nil && u.done() && u.err != nil {
 		return u.err
@@ -89,7 +89,7 @@ func (u *upload) cause(err error) error {
 	return err
 }
 
-// stop ends the upload, if it has not ended, and waits for it: a body must not be read when its handler is gone.
+// stop ends the upload, and waits for its end: a body must not be read after its handler has returned.
 func (u *upload) stop() {
 	if u == nil || u.done() {
 		return
@@ -100,13 +100,13 @@ func (u *upload) stop() {
 		return
 	}
 	if err := http.NewResponseController(u.q.w).SetReadDeadline(time.Unix(1, 0)); err != nil {
-		_ = u.q.r.Body.Close() // It is not net/http's, whose Close would wait for the read.
+		_ = u.q.r.Body.Close() // It is not net/http's body, whose Close would wait for the read.
 	}
 	<-u.ended
 }
 
-// settle is called before the head of a response is written. A connection on which the rest of a request is not going to
-// be read cannot serve another: what is left of this one would be taken for the next.
+// settle is called before the head of a response is written. If the rest of the request will not be read, the
+// connection must be closed after the response: otherwise the rest would be read as the next request.
 func (u *upload) settle() {
 	if u.finished() || u.q.r.ProtoMajor != 1 {
 		return

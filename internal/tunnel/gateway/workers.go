@@ -9,10 +9,10 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// listEvery is how often a heartbeat lists the streams; in between it only finds out whether anybody is there.
+// listEvery is how often a heartbeat lists the streams. Those in between only find out whether the worker is there.
 const listEvery = 5 * time.Second
 
-// workers are the workers of the streams there are.
+// workers are the workers of all streams.
 type workers struct {
 	mu   sync.Mutex
 	byID map[string]*remote
@@ -70,8 +70,8 @@ func (w *workers) of(process string) (streams []*call) {
 	return streams
 }
 
-// beat asks each worker whether it is there, tells it of its streams from time to time, and gives up on those that were
-// not heard of for too long.
+// beat asks each worker whether it is there, sometimes with a list of its streams, and gives up workers that have been
+// silent for too long.
 func (w *workers) beat(now time.Time, line flow.Transport, silence time.Duration) {
 	for _, process := range w.silent(now, silence) {
 		for _, s := range w.of(process) {
@@ -81,7 +81,7 @@ func (w *workers) beat(now time.Time, line flow.Transport, silence time.Duration
 	for process, list := range w.due(now) {
 		to := flow.Address{Process: process, Token: flow.ControlToken}
 		if !list {
-			_ = line.Send(flow.Control, to, flow.ControlToken, frame.Append(nil, &frame.Ping{})) // The next one will do.
+			_ = line.Send(flow.Control, to, flow.ControlToken, frame.Append(nil, &frame.Ping{})) // If it fails, the next one does.
 			continue
 		}
 		for _, states := range w.states(process) {
@@ -115,7 +115,7 @@ func (w *workers) due(now time.Time) map[string]bool {
 	return all
 }
 
-// states are the streams of a worker, in parts that fit a frame.
+// states returns the states of a worker's streams, in parts that fit a frame.
 func (w *workers) states(process string) (parts [][]frame.State) {
 	all := w.of(process)
 	for part := range slices.Chunk(all, frame.MaxStates) {
@@ -128,7 +128,7 @@ func (w *workers) states(process string) (parts [][]frame.State) {
 	return parts
 }
 
-// answered takes in what a worker says of its streams.
+// answered handles what a worker says of its streams.
 func (w *workers) answered(from flow.Address, pong *frame.Pong) {
 	for _, other := range pong.States {
 		if s := w.heard(from.Process, other.Token); s != nil && s.heartbeat(other) {
@@ -138,7 +138,7 @@ func (w *workers) answered(from flow.Address, pong *frame.Pong) {
 	}
 }
 
-// heard takes note that the worker is alive, and finds a stream of it.
+// heard notes that the worker is alive, and finds a stream of it.
 func (w *workers) heard(process, token string) *call {
 	w.mu.Lock()
 	defer w.mu.Unlock()

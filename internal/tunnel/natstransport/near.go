@@ -7,13 +7,13 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/nearby"
 )
 
-// host is a gateway that takes lines.
+// host is a gateway that accepts lines.
 type host interface {
 	Meet(token string, l flow.Line) bool
 	Parted(token string, used bool)
 }
 
-// wait lets workers of this machine find a gateway. Where that fails, all bodies go over NATS.
+// wait lets workers on this machine open lines to a gateway. If it fails, all bodies go over NATS.
 func (t *Transport) wait() {
 	if h, ok := t.side.(host); ok {
 		t.place, _ = nearby.Open(t.name, guests{t, h}) // As above.
@@ -39,9 +39,9 @@ func (t *Transport) Near(to flow.Address, take func(frame []byte), parted func()
 	if t.process == "" {
 		return nil
 	}
-	_, gateway, _ := strings.Cut(to.Process, ".") // Behind the module.
+	_, gateway, _ := strings.Cut(to.Process, ".") // After the module's name.
 	reach := func() (*nearby.Line, error) { return nearby.Reach(gateway, to.Token) }
-	line, err := t.lines.Go(reach, func(l *nearby.Line) { _ = l.Receive(take); parted() }) // Whatever it ended with.
+	line, err := t.lines.Go(reach, func(l *nearby.Line) { _ = l.Receive(take); parted() }) // The error does not matter.
 	if err != nil {
 		return nil
 	}

@@ -14,10 +14,10 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
 )
 
-// receiver takes a message. It does not block.
+// receiver receives a message. It does not block.
 type receiver = func(subject, reply string, payload []byte)
 
-// tapped lets connections made with the options give their messages to take.
+// tapped changes the options so that a connection made with them passes its messages to take.
 func tapped(o *nats.Options, take receiver) {
 	if o.InProcessServer != nil {
 		o.InProcessServer = home{o.InProcessServer, take}
@@ -50,7 +50,7 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	return tapOf(d.take)(d.CustomDialer.Dial(network, address))
 }
 
-// SkipTLSHandshake is what the client library asks a dialer that may make TLS connections itself.
+// SkipTLSHandshake tells the client library whether the dialer makes TLS connections itself.
 func (d dialer) SkipTLSHandshake() bool {
 	s, ok := d.CustomDialer.(interface{ SkipTLSHandshake() bool })
 	return ok && s.SkipTLSHandshake()
@@ -65,18 +65,19 @@ func tapOf(take receiver) func(net.Conn, error) (net.Conn, error) {
 	}
 }
 
-// readSize is how much is read before it is known what it is; what follows of a message goes where it belongs.
+// readSize is how much is read at once before it is known what it is. The rest of a message is read directly into its
+// own memory.
 const readSize = 16 << 10
 
-// tap is a connection to NATS whose messages are taken before the client library gets them: it makes memory for each,
-// so that a long body leaves garbage of its own length. Messages with headers pass, as does all that is no message; and
-// from when something comes that is not the protocol in clear text (as with TLS), everything passes.
+// tap is a connection to NATS whose messages do not go through the client library, which allocates memory for each, so
+// that a long body would leave garbage of its own length. Messages with headers, and everything that is no message, go
+// to the library. As soon as something is not the protocol in clear text (as with TLS), everything goes to the library.
 type tap struct {
 	net.Conn
 	take    receiver
 	room    []byte
-	in      []byte // of room: what was read, and is not handed on
-	passes  int    // how much of what comes next is the library's
+	in      []byte // the part of room that is read and not passed on
+	passes  int    // how many of the next bytes are for the library
 	subject string // of the last message: most are like it
 	reply   string
 }
@@ -93,7 +94,7 @@ func (t *tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// some reads from what is there, or else from the connection.
+// some reads from in, or else from the connection.
 func (t *tap) some(p []byte) (n int, err error) {
 	if len(t.in) == 0 {
 		return t.Conn.Read(p)
@@ -103,7 +104,7 @@ func (t *tap) some(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// step takes one message, or finds out how much is the library's.
+// step reads one message, or finds out how many bytes are for the library.
 func (t *tap) step() error {
 	line, err := t.line()
 	if err != nil {
@@ -123,7 +124,7 @@ func (t *tap) step() error {
 	return nil
 }
 
-// op is what a line is about.
+// op returns the operation of a protocol line.
 func op(line []byte, words [][]byte) string {
 	if len(words) == 0 || !bytes.HasPrefix(line, words[0]) {
 		return ""
@@ -131,7 +132,7 @@ func op(line []byte, words [][]byte) string {
 	return string(words[0])
 }
 
-// line returns the next line, with its end; or what is there, if that is not the beginning of a line of the protocol.
+// line returns the next line, with its end; or what has been read, if that does not begin a line of the protocol.
 func (t *tap) line() ([]byte, error) {
 	for seen := 0; ; {
 		if len(t.in) > 0 && strings.IndexByte("HIMP+-", t.in[0]) < 0 {
@@ -149,7 +150,7 @@ func (t *tap) line() ([]byte, error) {
 	}
 }
 
-// fill reads more behind what is there.
+// fill reads more, after what is in in.
 func (t *tap) fill() error {
 	have := copy(t.room, t.in)
 	n, err := t.Conn.Read(t.room[have:])
@@ -170,7 +171,7 @@ func (t *tap) pass(line int, words [][]byte) {
 	t.passes = line + size + len("\r\n")
 }
 
-// message takes a message.
+// message reads a message.
 func (t *tap) message(line int, words [][]byte) error {
 	size, ok := sizeOf(words)
 	if !ok || len(words) > 4 {
@@ -199,7 +200,7 @@ func sizeOf(words [][]byte) (size int, ok bool) {
 	return size, err == nil && size >= 0 && size <= maxSize
 }
 
-// address keeps strings that do not change.
+// address sets subject and reply, and keeps the strings of the last message if they are the same.
 func (t *tap) address(subject, reply []byte) {
 	if string(subject) != t.subject {
 		t.subject = string(subject)

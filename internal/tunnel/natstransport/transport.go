@@ -21,7 +21,7 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// maxPending is how many bytes of what arrived may wait to be received; credit keeps it far below. Beyond: messages are
+// maxPending is how many arrived bytes may wait to be received; credit keeps the number far below. Beyond: messages are
 // dropped, and all streams end.
 const maxPending = 64 << 20
 
@@ -30,13 +30,13 @@ var tokens = [...]string{flow.Control: subjects.Control, flow.Bulk: subjects.Bul
 
 // Side is a gateway or a worker. None of its methods may block.
 type Side interface {
-	// Receive takes a frame that came on a channel for one of the side's streams, and keeps its memory.
+	// Receive receives a frame that arrived on a channel for one of the side's streams, and keeps its memory.
 	Receive(by flow.Channel, token string, from flow.Address, frame []byte)
 
-	// Unheard says that no process subscribes the subject to which a stream of the side sent its last frame.
+	// Unheard is called when no process subscribes to the subject to which a stream of the side sent its last frame.
 	Unheard(token, process string)
 
-	// Lost says that frames may have been lost, of any stream.
+	// Lost is called when frames of any stream may have been lost.
 	Lost()
 
 	// Beat is called every [flow.BeatEvery].
@@ -47,13 +47,13 @@ type Side interface {
 type Transport struct {
 	control *nats.Conn
 	bulk    atomic.Pointer[nats.Conn]
-	owned   bool // bulk is ours
+	owned   bool // bulk is a connection of its own
 	server  subjects.Server
 	name    string               // of this process
 	process string               // a worker's, with its module; a gateway is a process of every module
 	subs    []*nats.Subscription // that of control, and that of bulk
 	side    Side
-	place   *nearby.Place // a gateway's; nil where it has none
+	place   *nearby.Place // a gateway's; nil if it has none
 	slow    atomic.Int64
 	closing sync.Once
 	lines   nearby.Lines // a worker's
@@ -61,7 +61,7 @@ type Transport struct {
 	done    chan struct{}
 }
 
-// Gateway returns the transport of a gateway with that name, which must be unique. It carries nothing before Open.
+// Gateway returns the transport of a gateway. The name must be unique. It carries nothing before Open.
 func Gateway(nc *nats.Conn, s subjects.Server, name string) *Transport {
 	return newTransport(nc, s, name, "")
 }
@@ -77,10 +77,10 @@ func newTransport(nc *nats.Conn, s subjects.Server, name, process string) *Trans
 	return t
 }
 
-// Open listens, and returns when the server knows. Close must be called, unless Open fails.
+// Open subscribes, and returns when the server has the subscriptions. Close must be called, unless Open fails.
 //
-// It makes a second connection with the options of the first, but for its callbacks. Where that fails, all goes over
-// the first: bodies then delay what is small. One that NATS closes for good is made anew.
+// It makes a second connection with the options of the first, except for its callbacks. If that fails, everything goes
+// over the first, and bodies delay small frames. If NATS closes the second connection for good, it is made again.
 func (t *Transport) Open(side Side) error {
 	t.side = side
 	if bulk, err := t.second(); err == nil {
@@ -110,7 +110,7 @@ func (t *Transport) second() (*nats.Conn, error) {
 	o.RetryOnFailedConnect = false
 	o.ClosedCB, o.DisconnectedCB, o.DisconnectedErrCB, o.ConnectedCB, o.ReconnectedCB = nil, nil, nil, nil, nil
 	o.DiscoveredServersCB, o.LameDuckModeHandler, o.ReconnectErrCB = nil, nil, nil
-	o.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {} // run finds out.
+	o.AsyncErrorCB = func(*nats.Conn, *nats.Subscription, error) {} // run notices.
 	return o.Connect()
 }
 
@@ -127,7 +127,7 @@ func (t *Transport) listen(nc *nats.Conn, by flow.Channel) error {
 	return sub.SetPendingLimits(-1, maxPending)
 }
 
-// message is called by the client library, for one message after the other.
+// message handles a message; the client library calls it for one after the other.
 func (t *Transport) message(by flow.Channel, m *nats.Msg) {
 	if len(m.Data) == 0 && len(m.Header) > 0 && m.Header.Get("Status") == "503" {
 		process, _ := subjects.StreamOf(m.Header.Get("Nats-Subject"))
@@ -147,7 +147,7 @@ func (t *Transport) message(by flow.Channel, m *nats.Msg) {
 	t.receive(by, m.Subject, m.Reply, m.Data)
 }
 
-// receive passes on a frame that came to a subject.
+// receive passes a frame that arrived on a subject to the side.
 func (t *Transport) receive(by flow.Channel, subject, reply string, frame []byte) {
 	from := flow.Address{}
 	if reply != "" {
@@ -158,13 +158,13 @@ func (t *Transport) receive(by flow.Channel, subject, reply string, frame []byte
 	}
 }
 
-// stream returns the token of the stream that a message on a subject is for, and false where whoever may publish there must
-// not send that: a gateway's streams are of a module each, and so are the processes that a message may come from. Process is
-// what the message says that it comes from, or empty.
+// stream returns the token of the stream that a message on a subject is for. It returns false if the sender, by the
+// permissions for the subject, must not send the message: each of a gateway's streams belongs to one module, and only
+// that module's processes may send to it. process is the sender that the message names, or empty.
 func (t *Transport) stream(subject, process string) (token string, ok bool) {
 	at, token := subjects.StreamOf(subject)
 	if t.process != "" {
-		return token, true // Nobody but gateways may publish there.
+		return token, true // Only gateways may publish there.
 	}
 	module := subjects.ModuleIn(at)
 	if process != "" && subjects.ModuleIn(process) != module {
@@ -181,7 +181,7 @@ func (*Transport) Token(to webpath.Resource) string {
 	return subjects.StreamToken(flow.NewToken(), to.Module)
 }
 
-// resetOf is what a worker says with a failure, as to a question.
+// resetOf makes a reset of a worker's failure, which it answers as to a question.
 func resetOf(f *wire.Failure) *frame.Reset {
 	if f.Kind == rosterv1.FailureKind_BUSY {
 		return &frame.Reset{Code: frame.CodeRefused, Status: 503, Retryable: true, Text: "has too much to do"}
@@ -189,7 +189,7 @@ func resetOf(f *wire.Failure) *frame.Reset {
 	return &frame.Reset{Code: frame.CodeAborted, Status: 502, Text: "failed: " + wire.KindName(f.Kind)}
 }
 
-// run lets time pass, and looks after the connections.
+// run calls Beat, and watches the connections.
 func (t *Transport) run() {
 	defer close(t.done)
 	ticker := time.NewTicker(flow.BeatEvery)
@@ -216,13 +216,13 @@ func (t *Transport) run() {
 	}
 }
 
-// losses tells when frames may have been lost with a connection.
+// losses returns a channel that tells when a connection was lost, and frames with it.
 func losses(nc *nats.Conn) chan nats.Status {
 	return nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 }
 
-// renew makes the second connection anew when it is closed for good, as the client library closes it after an error of the
-// server that it does not know. It reports whether it did, and blocks as long as connecting may take.
+// renew makes the second connection again if it is closed for good, as the client library does after an unknown error
+// of the server. It reports whether it did, and blocks while it connects.
 func (t *Transport) renew() bool {
 	if !t.bulk.Load().IsClosed() || !t.control.IsConnected() {
 		return false
@@ -240,7 +240,8 @@ func (t *Transport) renew() bool {
 	return true
 }
 
-// checkDropped finds out whether the client library dropped messages. Nobody knows whose they were, so all streams end.
+// checkDropped finds out whether the client library dropped messages. It is not known whose they were, so all streams
+// end.
 func (t *Transport) checkDropped() {
 	dropped := int64(0)
 	for _, sub := range t.subs {
@@ -252,10 +253,11 @@ func (t *Transport) checkDropped() {
 	}
 }
 
-// Dropped is how many messages the client library has dropped. It stays 0 unless package flow lends too much.
+// Dropped returns how many messages the client library has dropped. It stays 0 unless package flow grants too much
+// credit.
 func (t *Transport) Dropped() int64 { return t.slow.Load() }
 
-// Close stops listening. What is under way is lost. It may be called again.
+// Close unsubscribes. Frames under way are lost. It may be called again.
 func (t *Transport) Close() {
 	t.closing.Do(func() {
 		close(t.stop)
@@ -277,7 +279,7 @@ func (t *Transport) leave() {
 	}
 }
 
-// Flush waits until the server has all that was sent, or the time is up.
+// Flush waits until the server has everything that was sent, or the timeout is over.
 func (t *Transport) Flush(timeout time.Duration) error {
 	return errors.Join(t.control.FlushTimeout(timeout), t.bulk.Load().FlushTimeout(timeout))
 }
@@ -285,7 +287,7 @@ func (t *Transport) Flush(timeout time.Duration) error {
 // connected reports whether a frame sent now can be answered.
 func (t *Transport) connected(nc *nats.Conn) bool { return !flow.IsClosed(t.stop) && nc.IsConnected() }
 
-// errAway says that there is no connection: what is sent now would arrive when nobody waits for it any more.
+// errAway is the error of sending without a connection: a frame that is sent now would arrive too late.
 var errAway = errors.New("natstransport: not connected")
 
 // Ask implements [gateway.Transport].

@@ -1,11 +1,10 @@
-// Package nearby carries large bodies between a gateway and a worker that find themselves on one machine and are the same
-// user: past NATS, through a Unix socket. See docs/adr/0058-large-bodies-stay-on-the-machine.md.
+// Package nearby carries large bodies between a gateway and a worker on one machine, of the same user, through a Unix
+// socket instead of NATS. See docs/adr/0058-large-bodies-stay-on-the-machine.md.
 //
-// A stream begins on NATS, as every other. A worker that is about to send or to read a large body looks for the gateway's
-// socket, whose name is the gateway's, and says the stream's token, which it knows from the request and nobody else does.
-// Each stream has a [Line] of its own, and each token opens one. Where there is no socket, no answer or no room, bodies go
-// over NATS as before.
+// Every stream begins on NATS. A worker that is about to send or to read a large body connects to the gateway's socket,
+// which has the gateway's name, and sends the stream's token, which only the worker knows, from the request. Each
+// stream has its own [Line], and each token opens one. Without a socket, an answer or room, bodies go over NATS.
 //
-// Files that modules read go the same way, from a homeserver's client to a worker: the client's name and the file's subject stand for
-// the gateway's name and the token. See docs/adr/0072-files-stay-on-the-machine.md.
+// Files that modules read are sent in the same way, from a homeserver's client to a worker: the client's name takes the
+// place of the gateway's, and the file's subject that of the token. See docs/adr/0072-files-stay-on-the-machine.md.
 package nearby

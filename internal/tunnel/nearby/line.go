@@ -16,20 +16,20 @@ const (
 	// MaxFrame is the size in bytes of the largest frame on a line. Beyond: the line is closed, and its stream fails.
 	MaxFrame = 1 << 20
 
-	// patience is how long the other process may take none of what it is sent, and how long a line that one side has left
-	// waits for the other. Each takes frames at once; beyond it, the process does not run.
+	// patience is how long the other process may accept nothing, and how long a line that one side has left waits for the
+	// other. Each side accepts frames at once, so a process that takes longer does not run.
 	patience = 15 * time.Second
 )
 
-// Line carries the bodies of one stream, in order, as frames behind their lengths. Its methods may be called concurrently,
-// but for Receive. It implements [flow.Line].
+// Line carries the bodies of one stream, in order, as frames that follow their lengths. Its methods may be called
+// concurrently, except Receive. It implements [flow.Line].
 type Line struct {
 	conn *net.UnixConn
 	mu   sync.Mutex // held by the writer
 	head [4]byte
 }
 
-// Send implements [flow.Line]. It closes the line when it fails: what came behind half a frame would be taken for its rest.
+// Send implements [flow.Line]. If it fails, it closes the line: what follows half a frame would be read as its rest.
 func (l *Line) Send(frame []byte) error {
 	if len(frame) > MaxFrame {
 		return fmt.Errorf("nearby: frame of %d bytes", len(frame))
@@ -43,7 +43,7 @@ func (l *Line) Send(frame []byte) error {
 	return err
 }
 
-// write writes a frame behind its length. The lock is held.
+// write writes a frame's length and the frame. The lock is held.
 func (l *Line) write(frame []byte) error {
 	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -53,8 +53,8 @@ func (l *Line) write(frame []byte) error {
 	return err
 }
 
-// Receive gives take each frame that comes in, and its memory, until the other side has left or the line is closed. It
-// closes the line then. One goroutine may call it. What take does must not block.
+// Receive calls take with each frame that arrives, and with its memory, until the other side has left or the line is
+// closed. Then it closes the line. Only one goroutine may call it. take must not block.
 func (l *Line) Receive(take func(frame []byte)) error {
 	defer l.Close()
 	for {
@@ -68,8 +68,9 @@ func (l *Line) Receive(take func(frame []byte)) error {
 	}
 }
 
-// Next returns the frame that comes next, and its memory: see [flow.Release]. [io.EOF] says that the other side has left. It
-// blocks until then, or until the line is closed. It is for one goroutine, and not beside Receive.
+// Next returns the next frame, and its memory: see [flow.Release]. [io.EOF] means that the other side has left. It
+// blocks until a frame arrives, the other side has left, or the line is closed. Only one goroutine may call it, and not
+// together with Receive.
 func (l *Line) Next() ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(l.conn, head[:]); err != nil {
@@ -84,8 +85,8 @@ func (l *Line) Next() ([]byte, error) {
 	return frame, err
 }
 
-// Leave implements [flow.Line]. What was sent arrives. What still comes in is received until the other side leaves, for
-// 15 seconds at most.
+// Leave implements [flow.Line]. Sent frames still arrive at the other side. Frames are received until the other side
+// leaves, for at most 15 seconds.
 func (l *Line) Leave() {
 	_ = l.conn.SetReadDeadline(time.Now().Add(patience)) // It fails only on a closed line.
 	_ = l.conn.CloseWrite()                              // As above.
@@ -94,7 +95,7 @@ func (l *Line) Leave() {
 // Close ends the line at once. It may be called again.
 func (l *Line) Close() { _ = l.conn.Close() }
 
-// heardToken reads what a worker says first: a token behind its length.
+// heardToken reads the first thing that a worker sends: the length of a token, and the token.
 func (l *Line) heardToken() (string, error) {
 	if err := l.conn.SetDeadline(time.Now().Add(handshake)); err != nil {
 		return "", err
@@ -110,7 +111,7 @@ func (l *Line) heardToken() (string, error) {
 	return string(token), l.conn.SetDeadline(time.Time{})
 }
 
-// introduce says the token, and waits until the gateway has taken it.
+// introduce sends the token, and waits until the gateway has accepted it.
 func (l *Line) introduce(token string) error {
 	if err := l.conn.SetDeadline(time.Now().Add(handshake)); err != nil {
 		return err

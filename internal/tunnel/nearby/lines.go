@@ -8,20 +8,20 @@ import (
 // maxLines is how many lines a process has at once. Beyond: bodies go over NATS.
 const maxLines = 256
 
-// Lines are those of one process. The zero value has none. Its methods may be called concurrently.
+// Lines are the lines of one process. The zero value has none. Its methods may be called concurrently.
 type Lines struct {
 	mu      sync.Mutex
 	all     map[*Line]bool
-	opening int // lines that are not in all yet
+	opening int // lines that are being opened, and are not in all yet
 	closed  bool
 	running sync.WaitGroup
 }
 
-// errFull says that there are as many lines as there may be, or that Close was called.
+// errFull is the error when there are already as many lines as allowed, or when Close was called.
 var errFull = errors.New("nearby: no more lines")
 
-// Go calls serve with the line that open returns, on a goroutine of its own, and closes the line when serve returns. Where there
-// are 256 lines already, or Close was called, it fails, and nothing is opened.
+// Go calls serve with the line that open returns, on a new goroutine, and closes the line when serve returns. If there
+// are 256 lines already, or Close was called, it fails without opening one.
 func (s *Lines) Go(open func() (*Line, error), serve func(*Line)) (*Line, error) {
 	if !s.reserve() {
 		return nil, errFull
@@ -70,7 +70,7 @@ func (s *Lines) forget(l *Line) {
 	delete(s.all, l)
 }
 
-// Close closes all lines, and returns when none is served any more.
+// Close closes all lines, and returns when all calls of serve have returned.
 func (s *Lines) Close() {
 	s.mu.Lock()
 	s.closed = true

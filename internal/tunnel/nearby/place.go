@@ -15,23 +15,23 @@ const (
 	// maxToken is the length of the longest token in bytes. Beyond: there is no line.
 	maxToken = 255
 
-	// handshake is how long either side waits for the other to say what it must. Beyond: bodies go over NATS.
+	// handshake is how long either side waits for the other's part of the handshake. Beyond: bodies go over NATS.
 	handshake = time.Second
 )
 
-// accepted is what a gateway answers a token with that it expected.
+// accepted is a gateway's answer to a token that it expects.
 const accepted = '+'
 
 // Host is a gateway. Its methods may be called concurrently, and must not block.
 type Host interface {
-	// Meet is told that the worker of the stream called token has come, and reports whether the stream takes the line. What
-	// is sent on the line meanwhile waits until Meet has returned.
+	// Meet is called when the worker of a stream has connected, and reports whether the stream accepts the line. Sending
+	// on the line waits until Meet has returned.
 	Meet(token string, line *Line) bool
 
-	// ReceiveNearby takes a frame that came on the line of the stream, and keeps its memory.
+	// ReceiveNearby receives a frame that arrived on the line of the stream, and keeps its memory.
 	ReceiveNearby(token string, frame []byte)
 
-	// Parted is told that nothing more comes on the line of the stream, and whether any frame has.
+	// Parted is called when no more frames will arrive on the line of the stream; used tells whether any frame has.
 	Parted(token string, used bool)
 }
 
@@ -40,10 +40,11 @@ type Place struct {
 	host      Host
 	listener  *net.UnixListener
 	lines     Lines
-	accepting chan struct{} // closed when no more are
+	accepting chan struct{} // closed when no more connections are accepted
 }
 
-// Open lets workers of this machine and user find the gateway by its name, which must be unique. Close must be called.
+// Open lets workers of this machine and user connect to the gateway by its name, which must be unique. Close must be
+// called.
 func Open(gateway string, host Host) (*Place, error) {
 	at, err := address(gateway)
 	if err != nil {
@@ -59,7 +60,7 @@ func Open(gateway string, host Host) (*Place, error) {
 	return p, nil
 }
 
-// Close ends all lines, and returns when nothing of them runs any more.
+// Close ends all lines, and returns when none runs any more.
 func (p *Place) Close() {
 	_ = p.listener.Close() // It removes the socket.
 	<-p.accepting
@@ -81,7 +82,7 @@ func (p *Place) accept() {
 	}
 }
 
-// take serves a line, or closes it where there are too many.
+// take serves a line, or closes it if there are too many.
 func (p *Place) take(l *Line) {
 	if _, err := p.lines.Go(func() (*Line, error) { return l, nil }, p.serve); err != nil {
 		l.Close()
@@ -95,13 +96,14 @@ func (p *Place) serve(l *Line) {
 	}
 	used := false
 	defer func() { p.host.Parted(token, used) }()
-	_ = l.Receive(func(frame []byte) { // Parted says so, whatever it was.
+	_ = l.Receive(func(frame []byte) { // Parted is called after any error.
 		used = true
 		p.host.ReceiveNearby(token, frame)
 	})
 }
 
-// meet gives a stream its line, and tells the worker whether it took it. What the stream sends comes behind that.
+// meet gives a stream its line, and tells the worker whether the stream accepted it, before anything that the stream
+// sends.
 func (p *Place) meet(token string, l *Line) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,8 +114,8 @@ func (p *Place) meet(token string, l *Line) bool {
 	return true
 }
 
-// Reach opens the line of the stream that a gateway calls token. It takes a second at most, and an error means that there
-// is none, as where the gateway is on another machine, or another user's.
+// Reach opens the line of a gateway's stream. It takes at most a second. An error means that there is no line, for
+// example because the gateway is on another machine, or runs as another user.
 func Reach(gateway, token string) (*Line, error) {
 	at, err := address(gateway)
 	if err != nil {
@@ -134,7 +136,7 @@ func Reach(gateway, token string) (*Line, error) {
 	return l, nil
 }
 
-// address is where a gateway's socket is: in a folder that nobody but this user can enter.
+// address returns the address of a gateway's socket, in a folder that only this user can enter.
 func address(gateway string) (*net.UnixAddr, error) {
 	if gateway == "" || strings.ContainsFunc(gateway, func(r rune) bool { return !isLetter(r) }) {
 		return nil, fmt.Errorf("nearby: %q does not name a gateway", gateway)
@@ -153,12 +155,12 @@ func isLetter(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
 
-// youth is how old a socket must be to be swept: a gateway makes it before it listens.
+// youth is how old a socket must be before it is swept, because a gateway makes it before it listens.
 const youth = time.Minute
 
-// sweep removes the sockets of gateways that were killed: nobody listens there.
+// sweep removes the sockets of gateways that were killed, on which no process listens.
 func sweep(dir string) {
-	names, _ := filepath.Glob(filepath.Join(dir, "*")) // The pattern is right.
+	names, _ := filepath.Glob(filepath.Join(dir, "*")) // The pattern is valid.
 	for _, name := range names {
 		info, err := os.Lstat(name)
 		if err != nil || time.Since(info.ModTime()) < youth {

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// private reports, as an error, that others than this user can enter the folder.
+// private returns an error if other users can enter the folder.
 func private(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {

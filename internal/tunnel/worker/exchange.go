@@ -35,12 +35,12 @@ type exchange struct {
 	free     context.CancelFunc // of the flow.Deadline
 	w        writer
 	body     body
-	clock    *time.Timer  // accepts, and flushes what lies around
+	clock    *time.Timer  // accepts the request, and flushes what was written
 	accepted atomic.Bool  // the gateway knows the stream
-	headSent atomic.Bool  // and more of the response is to come
-	joining  sync.Mutex   // held while a line is opened: no part of a response goes elsewhere meanwhile
-	heard    atomic.Int64 // when the gateway last spoke of it, in Unix nanoseconds
-	over     bool         // the handler has returned, or what it hijacked was closed
+	headSent atomic.Bool  // the head is sent, and more of the response follows
+	joining  sync.Mutex   // held while a line is opened, so that no part of a response is sent meanwhile
+	heard    atomic.Int64 // when the gateway last mentioned the stream, in Unix nanoseconds
+	over     bool         // the handler has returned, or the hijacked connection is closed
 }
 
 func newExchange(ctx context.Context, wk *Worker, req *frame.Request, from flow.Address) *exchange {
@@ -75,15 +75,15 @@ func (c *serverContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// serve runs the handler, and sends what it left.
+// serve runs the handler, and then completes the response.
 func (x *exchange) serve(h http.Handler, r *http.Request) {
 	defer x.free()
 	x.clock = time.AfterFunc(time.Hour, x.tick)
-	x.clock.Reset(x.worker.opts.AcceptAfter) // Only now, since tick uses the clock.
+	x.clock.Reset(x.worker.opts.AcceptAfter) // Not earlier, because tick uses the clock.
 	failed := x.run(h, r)
 	x.clock.Stop()
 	if x.w.hijacked() {
-		return // Whoever hijacked closes.
+		return // The handler closes the hijacked connection.
 	}
 	if failed == nil {
 		failed = x.w.complete()
@@ -109,7 +109,7 @@ func (x *exchange) open() (*http.Request, error) {
 	return h, err
 }
 
-// run calls the handler and turns a panic into a reset, which tells the client nothing of what was panicked with.
+// run calls the handler and turns a panic into a reset, which does not show the client the panic's value.
 func (x *exchange) run(h http.Handler, r *http.Request) (failed *frame.Reset) {
 	defer func() {
 		v := recover()
@@ -132,13 +132,13 @@ func caught(v any) *frame.Reset {
 	return frame.NewReset(frame.CodePanic, "panicked")
 }
 
-// tick lets the gateway know that the handler is at work, and sends what it wrote some time ago.
+// tick tells the gateway that the handler is at work, and sends what it wrote some time ago.
 func (x *exchange) tick() {
 	x.accept(0)
 	x.w.tick()
 }
 
-// reach makes the stream one that the gateway can send to. It reports whether that is still possible.
+// reach makes the stream reachable for the gateway. It reports false if the stream has ended.
 func (x *exchange) reach() bool {
 	x.Lock()
 	defer x.Unlock()
@@ -167,14 +167,14 @@ func (x *exchange) accept(credit uint64) {
 	}
 }
 
-// answer sends the only frame of a response. Nobody needs to answer it.
+// answer sends the only frame of a response. It needs no acknowledgement.
 func (x *exchange) answer(raw []byte) error {
 	x.Stats.Sent(raw)
 	return x.Transport.Send(flow.Control, x.Peer, "", raw)
 }
 
-// near lets bodies go past the transport, where the gateway is on this machine. Handlers may read and write at once, and
-// of two calls at a time the second waits for the first.
+// near makes bodies go over a line if the gateway is on this machine. A handler may read and write at the same time;
+// then the second call waits for the first.
 func (x *exchange) near() {
 	x.joining.Lock()
 	defer x.joining.Unlock()
@@ -188,17 +188,17 @@ func (x *exchange) near() {
 	}
 }
 
-// begins notes that the head is about to be sent. Later, no line is opened.
+// begins notes that the head is about to be sent. After it, no line is opened.
 func (x *exchange) begins() {
 	x.joining.Lock()
 	defer x.joining.Unlock()
 	x.headSent.Store(true)
 }
 
-// parted looks whether the gateway is still there, when its line has ended: it gets a credit that says nothing new.
+// parted finds out, after the line has ended, whether the gateway is still there: it sends a credit without news.
 func (x *exchange) parted() { x.Send(flow.Control, &frame.Credit{}) }
 
-// leave forgets the stream: frames that still come find nobody.
+// leave forgets the stream. Later data for it is refused, and other frames are dropped.
 func (x *exchange) leave() {
 	x.Lock()
 	over, known := x.over, x.Token != ""
@@ -216,7 +216,7 @@ func (x *exchange) leave() {
 	x.CloseCredit()
 }
 
-// limits are those of waits for the client. They outlast a client that has only closed its side.
+// limits returns the limits of waiting for the client. They do not end when a client has only closed its side.
 func (x *exchange) limits(d *flow.Deadline) flow.Limits {
 	return flow.Limits{Ctx: &x.above, Deadline: d.Channel()}
 }
@@ -227,8 +227,8 @@ func (x *exchange) terminate(cause error) {
 	x.cancel(cause)
 }
 
-// abort ends the stream and tells the gateway. It is called where frames are received, so it does not wait for a line whose gateway
-// takes nothing: it closes that, which says the same.
+// abort ends the stream and tells the gateway. It is called where frames are received, so it must not wait for a line
+// whose gateway accepts nothing: it closes the line, which tells the same.
 func (x *exchange) abort(r *frame.Reset, cause error) {
 	if x.Near() {
 		x.Part(flow.Line.Close)
@@ -239,7 +239,7 @@ func (x *exchange) abort(r *frame.Reset, cause error) {
 	x.terminate(cause)
 }
 
-// cut is abort behind what was written: the client gets what was written, and sees that it is not all.
+// cut is abort after what was written: the client gets all of that, and sees that the response is truncated.
 func (x *exchange) cut(r *frame.Reset) {
 	if x.headSent.Load() {
 		x.reset(r)
@@ -248,7 +248,7 @@ func (x *exchange) cut(r *frame.Reset) {
 	x.abort(r, http.ErrAbortHandler)
 }
 
-// reset tells the gateway. It must not overtake data, and the gateway expects that it may overtake the head.
+// reset sends a reset to the gateway. It must not overtake data; it may overtake the head, which the gateway expects.
 func (x *exchange) reset(r *frame.Reset) {
 	by := flow.Control
 	if x.headSent.Load() {
@@ -262,7 +262,7 @@ func (x *exchange) resetBy(by flow.Channel, r *frame.Reset) {
 	x.Send(by, r)
 }
 
-// receive takes a frame, and the memory that it was decoded from. It does not block.
+// receive receives a frame, and keeps the memory that it was decoded from. It does not block.
 func (x *exchange) receive(f frame.Frame, raw []byte) {
 	x.heard.Store(time.Now().UnixNano())
 	var wrong frame.Code
@@ -293,7 +293,7 @@ func causeOf(r *frame.Reset) error {
 	return errors.Join(errGatewayLost, fmt.Errorf("reset: %v", r.Code))
 }
 
-// heartbeat takes what the gateway's heartbeat says of the stream.
+// heartbeat receives what the gateway's heartbeat says of the stream.
 func (x *exchange) heartbeat(other frame.State) {
 	x.heard.Store(time.Now().UnixNano())
 	if x.Receives() && x.ReceiveState(other) {

@@ -7,7 +7,7 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// Beat ends the streams of gateways of which nothing was heard for [Options.Silence]. The transport calls it every
+// Beat ends the streams of gateways that have been silent for [Options.Silence]. The transport calls it every
 // [flow.BeatEvery]. It does not block.
 func (wk *Worker) Beat(now time.Time) {
 	for _, x := range wk.streams.All() {
@@ -17,7 +17,7 @@ func (wk *Worker) Beat(now time.Time) {
 	}
 }
 
-// pong answers a gateway's heartbeat, and lets each stream take what it says.
+// pong answers a gateway's heartbeat, and passes its content to the streams.
 func (wk *Worker) pong(to flow.Address, p *frame.Ping) {
 	states := make([]frame.State, 0, len(p.States))
 	for _, other := range p.States {
@@ -30,6 +30,6 @@ func (wk *Worker) pong(to flow.Address, p *frame.Ping) {
 		x.heartbeat(other)
 	}
 	if p.Answer {
-		_ = wk.transport.Send(flow.Control, to, flow.ControlToken, frame.Append(nil, &frame.Pong{States: states})) // The next one will do.
+		_ = wk.transport.Send(flow.Control, to, flow.ControlToken, frame.Append(nil, &frame.Pong{States: states})) // If it fails, the next one does.
 	}
 }

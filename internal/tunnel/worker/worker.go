@@ -16,7 +16,7 @@ type Options struct {
 	// AcceptAfter is how long a handler may be silent before the gateway is told that it is at work. Default: 50 ms.
 	AcceptAfter time.Duration
 
-	// Silence is how long nothing may be heard of a gateway before its streams end. Default: 20 s.
+	// Silence is how long a gateway may send nothing before its streams end. Default: 20 s.
 	Silence time.Duration
 
 	// OnPanic is told what a handler panicked with, and the stack, but not of [http.ErrAbortHandler]. It may be called
@@ -43,8 +43,8 @@ func New(t flow.Transport, opts Options) *Worker {
 	return &Worker{transport: t, opts: opts, streams: flow.NewTable[*exchange]()}
 }
 
-// Serve lets h answer one request, and returns when h does and all it wrote was sent. What it hijacked lives on, until
-// it is closed.
+// Serve lets h answer one request, and returns when h has returned and everything it wrote is sent. A hijacked
+// connection lives on until it is closed.
 //
 // The handler sees what net/http's server would show it; its context is ctx with the request's deadline, and ends too
 // when the client leaves or the gateway is lost. A small response is one frame; what is longer, is flushed, or stays
@@ -70,16 +70,16 @@ func (wk *Worker) Serve(ctx context.Context, h http.Handler, from flow.Address, 
 // Refuse answers a request without a handler.
 func (wk *Worker) Refuse(to flow.Address, r *frame.Reset) {
 	wk.stats.ResetsOut.Count(r.Code)
-	_ = wk.transport.Send(flow.Control, to, "", frame.Append(nil, r)) // If that fails, the gateway hears nothing, and gives up in time.
+	_ = wk.transport.Send(flow.Control, to, "", frame.Append(nil, r)) // If it fails, the gateway gives up after its own timeout.
 }
 
-// Busy is what a worker refuses a request with that it has no room for.
+// Busy returns the reset with which a worker refuses a request for which it has no room.
 func Busy(limit int) *frame.Reset {
 	text := fmt.Sprintf("has %d requests under way", limit)
 	return &frame.Reset{Code: frame.CodeRefused, Status: http.StatusServiceUnavailable, Retryable: true, Text: text}
 }
 
-// Receive takes a frame for a stream, or for [flow.ControlToken], and keeps its memory. It does not block.
+// Receive receives a frame for a stream, or for [flow.ControlToken], and keeps its memory. It does not block.
 func (wk *Worker) Receive(_ flow.Channel, token string, from flow.Address, raw []byte) {
 	wk.stats.Received(raw)
 	f, err := frame.Decode(raw)
@@ -97,7 +97,7 @@ func (wk *Worker) Receive(_ flow.Channel, token string, from flow.Address, raw [
 	}
 }
 
-// Unheard ends a stream whose last frame nobody got: its gateway is gone. It does not block.
+// Unheard ends a stream whose last frame no process received: its gateway is gone. It does not block.
 func (wk *Worker) Unheard(token, _ string) {
 	if x, ok := wk.streams.Find(token); ok {
 		x.terminate(errGatewayLost)
@@ -118,5 +118,5 @@ func (wk *Worker) GoAway() {
 	}
 }
 
-// Open is the number of streams there are: requests that took a while, bodies under way, and what was hijacked.
+// Open returns the number of streams: requests that took a while, bodies under way, and hijacked connections.
 func (wk *Worker) Open() int { return int(wk.stats.Open.Load()) }

@@ -17,32 +17,32 @@ import (
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
-// sniffLen is how much [http.DetectContentType] looks at, and all that is kept of a body that is not sent.
+// sniffLen is how many bytes [http.DetectContentType] looks at. No more is kept of a body that is not sent.
 const sniffLen = 512
 
-// flushAfter is how long something that was written may lie around while the handler works.
+// flushAfter is how long written bytes may wait while the handler works.
 const flushAfter = 10 * time.Millisecond
 
-// writer is the [http.ResponseWriter] of one request. It keeps the promises of net/http's own: like that one, it is for
-// one goroutine at a time. A small response is held, and sent as one frame when the handler returns; anything else is
+// writer is the [http.ResponseWriter] of one request. It behaves like net/http's own, and like that one may be used by
+// one goroutine at a time. A small response is kept and sent as one frame when the handler returns; anything else is
 // streamed.
 type writer struct {
 	x        *exchange
 	mu       sync.Mutex // held by the handler's goroutine or by the clock
 	method   string
-	limit    int           // of body bytes held
+	limit    int           // most bytes of the body that are kept
 	header   http.Header   // the handler's; after the head, it matters only for trailers
-	head     []frame.Field // snapshot of header when the status was written, but for its Content-Length
-	status   int           // 0 until then
+	head     []frame.Field // snapshot of header when the status was written, without its Content-Length
+	status   int           // 0 before it is written
 	declared int64         // Content-Length of the handler, or -1
 	written  int64         // body bytes accepted or refused so far
-	buf      []byte        // what was written and not sent, behind flow.Room bytes of room; nil when empty
-	chunk    []byte        // that buf is in; nil while buf is memory of its own
+	buf      []byte        // flow.Room bytes, then what was written and not sent; nil when empty
+	chunk    []byte        // the memory that contains buf; nil if buf has its own
 	began    bool          // the head was sent
-	armed    bool          // the clock is going to look
-	sniffed  bool          // the type is known, or not to be found out
+	armed    bool          // the clock is set
+	sniffed  bool          // the type is known, or must not be sniffed
 	err      error         // of the first write that failed
-	conn     *conn         // when hijacked
+	conn     *conn         // the hijacked connection
 	until    flow.Deadline
 }
 
@@ -56,7 +56,7 @@ func newWriter(x *exchange, method string) writer {
 // Header implements [http.ResponseWriter].
 func (w *writer) Header() http.Header { return w.header }
 
-// Status is what the response has, 0 as long as the handler has not said.
+// Status returns the response's status; 0 before the handler has set it.
 func (w *writer) Status() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,17 +85,18 @@ func (w *writer) writeHeader(code int) {
 	w.status = code
 	w.declared = contentLength(w.header)
 	w.sniffed = w.sniffed || typed(w.header)
-	w.head = slices.DeleteFunc(frame.FieldsOf(w.header), func(f frame.Field) bool { return f.Name == "Content-Length" }) // It travels as a number.
+	w.head = slices.DeleteFunc(frame.FieldsOf(w.header), func(f frame.Field) bool { return f.Name == "Content-Length" }) // It is sent as a number.
 }
 
-// inform sends an informational response. It needs the gateway to know the stream, so that nobody asks again.
+// inform sends an informational response. The gateway must know the stream before, so that it does not ask another
+// worker.
 func (w *writer) inform(code int) {
 	w.x.accept(0)
 	fields := slices.DeleteFunc(frame.FieldsOf(w.header), func(f frame.Field) bool { return f.Name == "Content-Length" })
 	w.x.Send(flow.Control, &frame.Info{Status: code, Fields: fields})
 }
 
-// contentLength is -1 where the header has none, or none that is valid.
+// contentLength returns the header's Content-Length; -1 if it has none, or an invalid one.
 func contentLength(h http.Header) int64 {
 	text := h.Get("Content-Length")
 	if text == "" {
@@ -108,8 +109,8 @@ func contentLength(h http.Header) int64 {
 	return n
 }
 
-// Write implements [http.ResponseWriter]. It fails with [http.ErrBodyNotAllowed] and [http.ErrContentLength] where
-// net/http's does, and when the client or the gateway is gone.
+// Write implements [http.ResponseWriter]. It fails with [http.ErrBodyNotAllowed] and [http.ErrContentLength] as
+// net/http's does, and also when the client or the gateway is gone.
 func (w *writer) Write(p []byte) (int, error) { return write(w, p) }
 
 // WriteString implements [io.StringWriter]. It is Write without a copy of s.
@@ -124,7 +125,7 @@ func write[T string | []byte](w *writer, p T) (n int, err error) {
 	return keep(w, p)
 }
 
-// keep takes what was admitted, and sends what there is no room for.
+// keep appends bytes to the buffer, and flushes it whenever it is full.
 func keep[T string | []byte](w *writer, p T) (n int, err error) {
 	if !w.sent() {
 		if w.buf == nil {
@@ -146,7 +147,7 @@ func keep[T string | []byte](w *writer, p T) (n int, err error) {
 	return n, nil
 }
 
-// room is how much may be appended to buf before it must be flushed; there is always some.
+// room returns how many bytes may be appended to buf before it must be flushed; at least one.
 func (w *writer) room() int {
 	if !w.began {
 		if w.buf == nil {
@@ -155,7 +156,7 @@ func (w *writer) room() int {
 		if room := flow.Room + w.limit - len(w.buf); room > 0 {
 			return room
 		}
-		_ = w.flush() // The next one fails as well.
+		_ = w.flush() // If it fails, so does the next one.
 	}
 	if w.buf == nil {
 		w.chunk = w.x.Chunk()
@@ -178,7 +179,7 @@ func (w *writer) ReadFrom(src io.Reader) (total int64, err error) {
 	}
 }
 
-// readPart reads and writes one part of a body. What is written is not copied once the head was sent.
+// readPart reads and writes one part of a body. After the head is sent, it does not copy.
 func (w *writer) readPart(src io.Reader) (int, error) {
 	buf := w.x.Chunk()
 	defer flow.Release(buf)
@@ -219,7 +220,7 @@ func (w *writer) FlushError() error {
 	return w.flush()
 }
 
-// admit decides whether n more bytes of body may be written.
+// admit returns an error if n more bytes of the body must not be written.
 func (w *writer) admit(n int) error {
 	if w.conn != nil {
 		return http.ErrHijacked
@@ -238,18 +239,18 @@ func (w *writer) admit(n int) error {
 	return w.err
 }
 
-// sent reports whether the body goes into the response.
+// sent reports whether the body is sent, which it is not for HEAD.
 func (w *writer) sent() bool { return w.method != http.MethodHead }
 
-// bodyAllowed is net/http's, for statuses that end a response.
+// bodyAllowed is net/http's function of that name: it reports whether a response with the status may have a body.
 func bodyAllowed(status int) bool {
 	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// flush sends the head, if it was not sent, and all that lies around, as fast as there is credit.
+// flush sends the head, if it is not sent yet, and everything in the buffer, as fast as there is credit.
 func (w *writer) flush() error { return w.send(false) }
 
-// send is flush, after which all was sent if what lay around was the last.
+// send is flush. last tells that the body ends with what is in the buffer.
 func (w *writer) send(last bool) error {
 	if w.err != nil {
 		return w.err
@@ -262,7 +263,7 @@ func (w *writer) send(last bool) error {
 	return w.err
 }
 
-// drop gives the buffer back: a stream that waits holds none.
+// drop releases the buffer: a waiting stream holds none.
 func (w *writer) drop() {
 	if w.chunk != nil {
 		flow.Release(w.chunk)
@@ -270,7 +271,7 @@ func (w *writer) drop() {
 	w.buf, w.chunk = nil, nil
 }
 
-// begin sends the head of a response that goes on.
+// begin sends the head of a response that is streamed.
 func (w *writer) begin() error {
 	if w.began {
 		return nil
@@ -298,15 +299,15 @@ func (w *writer) begin() error {
 	return nil
 }
 
-// large reports whether much of a body is to come: it was declared, or written without a flush.
+// large reports whether a large body follows: by its declared length, or because much was written without a flush.
 func (w *writer) large() bool {
 	return w.sent() && (w.declared >= flow.NearMin || w.declared < 0 && len(w.buf) >= flow.Room+w.limit)
 }
 
-// errHead is what a handler gets for a header that is too large.
+// errHead is the error that a handler gets for a header that is too large.
 var errHead = fmt.Errorf("tunnel: a header may have %d bytes and %d fields", frame.MaxHead, frame.MaxFields)
 
-// arm lets the clock look after what lies around.
+// arm sets the clock to flush the buffer.
 func (w *writer) arm() {
 	if !w.armed && w.buf != nil {
 		w.armed = true
@@ -314,10 +315,10 @@ func (w *writer) arm() {
 	}
 }
 
-// tick sends what lies around, as far as that is possible now.
+// tick flushes the buffer, if that is possible now.
 func (w *writer) tick() {
 	if !w.mu.TryLock() {
-		return // It is being written to; that arms the clock again.
+		return // The handler is writing, which arms the clock again.
 	}
 	defer w.mu.Unlock()
 	w.armed = false
@@ -329,13 +330,13 @@ func (w *writer) tick() {
 		return
 	}
 	if w.err = w.begin(); w.err == nil && w.x.CanSend(len(w.buf)-flow.Room) {
-		_ = w.flush() // The next write tells.
+		_ = w.flush() // If it fails, so does the next write.
 		return
 	}
 	w.arm()
 }
 
-// sniff fills in the Content-Type, under net/http's conditions, from the body as far as it was written.
+// sniff sets the Content-Type, under net/http's conditions, from what was written of the body.
 func (w *writer) sniff() {
 	if w.sniffed {
 		return
@@ -346,13 +347,13 @@ func (w *writer) sniff() {
 	}
 }
 
-// typed reports whether a header tells what the body is, or that nobody could see it.
+// typed reports whether a header has a type, or an encoding in which the type cannot be sniffed.
 func typed(h http.Header) bool {
 	_, typed := h["Content-Type"]
 	return typed || h.Get("Content-Encoding") != "" || h.Get("Transfer-Encoding") != ""
 }
 
-// complete ends the response. It returns what to tell instead, if the response is not whole.
+// complete ends the response. If the response is truncated, it returns the reset to send instead.
 func (w *writer) complete() *frame.Reset {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -384,7 +385,7 @@ func (w *writer) short() bool {
 	return w.declared >= 0 && w.sent() && bodyAllowed(w.status) && w.written < w.declared
 }
 
-// whole sends the response as one frame, if it fits one.
+// whole sends the response as one frame, if it fits.
 func (w *writer) whole() (done bool, failed *frame.Reset) {
 	w.sniff()
 	rsp := w.response()
@@ -421,8 +422,9 @@ func (w *writer) response() *frame.Response {
 	return rsp
 }
 
-// lengthKnown reports whether the bytes written tell the Content-Length. Not so for HEAD without any, where the
-// handler may have known the method; and trailers need a response that is not delimited by its length.
+// lengthKnown reports whether the number of written bytes is the Content-Length. It is not for HEAD without any bytes,
+// because the handler may have left the body out; nor with trailers, which need a response that is not delimited by its
+// length.
 func (w *writer) lengthKnown(r *frame.Response) bool {
 	if !bodyAllowed(w.status) || !w.sent() && w.written == 0 {
 		return false

@@ -1,5 +1,5 @@
-// Package policyservertest has homeservers of a federation, for tests and benchmarks of a policy server: they have keys,
-// sign events, and ask about them. It is made with the Matrix library alone, and with nothing of the policy server's.
+// Package policyservertest simulates homeservers of a federation, for tests and benchmarks of a policy server: they
+// have keys, sign events, and ask about them. It uses the Matrix library, and nothing of the policy server's own code.
 //
 //	home := policyservertest.New("remote.example")
 //	body := policyservertest.Message("@alice:remote.example", "!room:remote.example", "hello").Hashed().SignedBy(home, "11")
@@ -28,7 +28,7 @@ func New(name string) Homeserver {
 	return Homeserver{name, "ed25519:a_1", ed25519.NewKeyFromSeed(fmt.Appendf(nil, "%-32.32s", name))}
 }
 
-// Publishes are its keys as it publishes them, valid for that long from now on.
+// Publishes returns the keys that the homeserver publishes, valid for the given time from now on.
 func (h Homeserver) Publishes(valid time.Duration) (keys gomatrixserverlib.ServerKeys) {
 	body := marshal(map[string]any{
 		"server_name": h.Name, "valid_until_ts": time.Now().Add(valid).UnixMilli(), "old_verify_keys": map[string]any{},
