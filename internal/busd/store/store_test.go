@@ -75,7 +75,7 @@ func (s *service) open(module string, lease bool) *rosterv1.Bucket {
 	return b
 }
 
-func (s *service) bucket(name string) jetstream.KeyValueStatus {
+func (s *service) keyValue(name string) jetstream.KeyValue {
 	s.Helper()
 	js, err := jetstream.New(s.module)
 	if err != nil {
@@ -85,11 +85,26 @@ func (s *service) bucket(name string) jetstream.KeyValueStatus {
 	if err != nil {
 		s.Fatal(err)
 	}
-	status, err := kv.Status(s.Context())
+	return kv
+}
+
+func (s *service) bucket(name string) jetstream.KeyValueStatus {
+	s.Helper()
+	status, err := s.keyValue(name).Status(s.Context())
 	if err != nil {
 		s.Fatal(err)
 	}
 	return status
+}
+
+// put writes to the store of the listed module, and returns the store.
+func (s *service) put(key, value string) jetstream.KeyValue {
+	s.Helper()
+	kv := s.keyValue(s.open("listed", false).GetName())
+	if _, err := kv.PutString(s.Context(), key, value); err != nil {
+		s.Fatal(err)
+	}
+	return kv
 }
 
 func TestStoreKeepsHistoryAndLeaseExpires(t *testing.T) {
@@ -110,17 +125,7 @@ func TestStoreKeepsHistoryAndLeaseExpires(t *testing.T) {
 func TestStoreThatIsThereKeepsWhatIsInIt(t *testing.T) {
 	t.Parallel()
 	s := serve(t, withJetStream(t), true)
-	js, err := jetstream.New(s.module)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kv, err := js.KeyValue(t.Context(), s.open("listed", false).GetName())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := kv.PutString(t.Context(), "key", "value"); err != nil {
-		t.Fatal(err)
-	}
+	kv := s.put("key", "value")
 	if again := s.open("listed", false); again.GetProblem() != "" {
 		t.Error(again)
 	}
