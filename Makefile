@@ -263,17 +263,20 @@ promtool: ## Prometheus's tool that tests alert rules, in .cache/bin where the s
 		exit 1; \
 	fi
 
+# Installs the Debian packages that the shell function missing prints, if this is root on a Debian.
+install_missing = if [[ -n $$(missing) && $$EUID = 0 ]] && command -v apt-get >/dev/null; then \
+		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+		apt-get update --quiet --quiet && \
+		apt-get install --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=300 $$(missing) || :; \
+	fi
+
 # Synapse wants PostgreSQL and Redis where it has workers. Tests start their own; none of the system's need run.
 databases:
 	@missing() { \
 		compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || echo postgresql; \
 		command -v redis-server >/dev/null || echo redis-server; \
 	}; \
-	if [[ -n $$(missing) && $$EUID = 0 ]] && command -v apt-get >/dev/null; then \
-		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-		apt-get update --quiet --quiet && \
-		apt-get install --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=300 $$(missing) || :; \
-	fi; \
+	$(install_missing); \
 	if [[ -n $$(missing) ]]; then \
 		echo 'make integration: no' $$(missing) 'for a Synapse with workers. Install it (on Debian: apt-get install' $$(missing)')' >&2; \
 		exit 1; \
@@ -286,11 +289,7 @@ proxies:
 			PATH="$$PATH:/usr/sbin" command -v "$${proxy#*:}" >/dev/null || echo "$${proxy%:*}"; \
 		done; \
 	}; \
-	if [[ -n $$(missing) && $$EUID = 0 ]] && command -v apt-get >/dev/null; then \
-		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
-		apt-get update --quiet --quiet && \
-		apt-get install --quiet --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=300 $$(missing) || :; \
-	fi; \
+	$(install_missing); \
 	if [[ -n $$(missing) ]]; then \
 		echo 'make integration: no' $$(missing) 'to run the configurations of docs/web-resources.md; their tests are skipped' >&2; \
 	fi
