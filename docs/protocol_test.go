@@ -233,8 +233,8 @@ func TestProtocolConversation(t *testing.T) {
 	}
 }
 
-// converse starts busd on a NATS server with the permissions of the document.
-func converse(t *testing.T) *conversation {
+// serverOptions reads the NATS configuration in the document.
+func serverOptions(t *testing.T) *server.Options {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "nats.conf")
 	if err := os.WriteFile(conf, []byte(blocks(t, "conf", protocol)[0].text), 0o600); err != nil {
@@ -244,6 +244,13 @@ func converse(t *testing.T) *conversation {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return opts
+}
+
+// converse starts busd on a NATS server with the permissions of the document.
+func converse(t *testing.T) *conversation {
+	t.Helper()
+	opts := serverOptions(t)
 	opts.Host, opts.Port = "", 0 // Any free one of this machine.
 	opts.JetStream, opts.StoreDir = true, t.TempDir()
 	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, opts)}}
@@ -263,14 +270,7 @@ func converse(t *testing.T) *conversation {
 // What the page allows a module is what busd makes of the module's name.
 func TestProtocolPermissionsAreThoseOfTheCode(t *testing.T) {
 	t.Parallel()
-	conf := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(conf, []byte(blocks(t, "conf", protocol)[0].text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	opts, err := server.ProcessConfigFile(conf)
-	if err != nil {
-		t.Fatal(err)
-	}
+	opts := serverOptions(t)
 	gate := opts.Users[slices.IndexFunc(opts.Users, func(u *server.User) bool { return u.Username == "gate" })].Permissions
 	want := subjects.For("example.com").ModulePermissions("gate")
 	got := subjects.Permissions{Publish: gate.Publish.Allow, Subscribe: gate.Subscribe.Allow}

@@ -99,17 +99,20 @@ func (f folder) types(command string) string {
 	return ""
 }
 
+// firstModules are the modules of docs/first-module.md: the command that starts each, by the heading of its section.
+var firstModules = map[string]string{
+	"## In Python, with the kit": "venv/bin/python module.py",
+	"## In Python, without it":   "venv/bin/python module.py",
+	"## In JavaScript":           "node gate.mjs",
+}
+
 // TestFirstModuleIsCorrectAndRefuses does what docs/first-module.md says, in an empty folder for each language.
 func TestFirstModuleIsCorrectAndRefuses(t *testing.T) {
 	t.Parallel()
 	verdict := firstModule(t, "## What busd verify says")["text"]
 	running := firstModule(t, "## Running it")
 	serve, ask, _ := strings.Cut(strings.TrimSpace(running["shell"]), "\n")
-	for heading, run := range map[string]string{
-		"## In Python, with the kit": "[venv/bin/python, module.py]",
-		"## In Python, without it":   "[venv/bin/python, module.py]",
-		"## In JavaScript":           "[node, gate.mjs]",
-	} {
+	for heading, start := range firstModules {
 		t.Run(heading, func(t *testing.T) {
 			t.Parallel()
 			f := newFolder(t)
@@ -123,7 +126,7 @@ func TestFirstModuleIsCorrectAndRefuses(t *testing.T) {
 			if !strings.Contains(printed, "\nok    refuses-config ") {
 				t.Errorf("it refuses no configuration:\n%s", printed)
 			}
-			list := strings.Replace(running["yaml"], "[venv/bin/python, module.py]", run, 1)
+			list := strings.Replace(running["yaml"], "[venv/bin/python, module.py]", "["+strings.ReplaceAll(start, " ", ", ")+"]", 1)
 			testbed.Write(t, filepath.Join(f.dir, "busd.yaml"), list+"nats: {listen: '"+testbed.FreeAddress(t)+
 				"'}\nhttp: {listen: '"+testbed.FreeAddress(t)+"'}\n")
 			busd := f.process("exec " + serve).Start()
@@ -139,11 +142,7 @@ func TestFirstModuleIsCorrectAndRefuses(t *testing.T) {
 // TestExampleSaysWhatItLacks starts the examples as somebody does who has read nothing.
 func TestExampleSaysWhatItLacks(t *testing.T) {
 	t.Parallel()
-	for heading, start := range map[string]string{
-		"## In Python, with the kit": "venv/bin/python module.py",
-		"## In Python, without it":   "venv/bin/python module.py",
-		"## In JavaScript":           "node gate.mjs",
-	} {
+	for heading, start := range firstModules {
 		t.Run(heading, func(t *testing.T) {
 			t.Parallel()
 			f := newFolder(t)

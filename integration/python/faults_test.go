@@ -19,13 +19,7 @@ import (
 // faulty is the entry of a module that does what a user's name says.
 func faulty(t *testing.T, config, more string) string {
 	t.Helper()
-	return fmt.Sprintf(`
-modules:
-  - module: faulty
-    run: [env, "PYTHONPATH=%s", %s, %s]
-    config: %s
-    on_failure: fail
-%s`, absolute(t, "bridges/python"), testbed.Python(t), absolute(t, "integration/python/testdata/faulty.py"), config, more)
+	return runs(t, "faulty", config, "    on_failure: fail\n"+more)
 }
 
 func serveFaulty(t *testing.T, more string) *testbed.Daemon {

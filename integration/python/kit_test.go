@@ -42,15 +42,21 @@ func absolute(t *testing.T, path string) string {
 	return out
 }
 
-// everything has busd run a module that does one of each thing.
-func everything(t *testing.T, config, more string) string {
+// runs is the list with one module, testdata/<name>.py, and its entry.
+func runs(t *testing.T, name, config, more string) string {
 	t.Helper()
 	return fmt.Sprintf(`
 modules:
-  - module: everything
+  - module: %s
     run: [env, "PYTHONPATH=%s", %s, %s]
     config: %s
-%s`, absolute(t, "bridges/python"), testbed.Python(t), absolute(t, "integration/python/testdata/everything.py"), config, more)
+%s`, name, absolute(t, "bridges/python"), testbed.Python(t), absolute(t, "integration/python/testdata/"+name+".py"), config, more)
+}
+
+// everything has busd run a module that does one of each thing.
+func everything(t *testing.T, config, more string) string {
+	t.Helper()
+	return runs(t, "everything", config, more)
 }
 
 func serve(t *testing.T) *testbed.Daemon {

@@ -47,22 +47,28 @@ type apiScene struct {
 	want   string
 }
 
-func newAPIStage(t *testing.T) *apiStage {
+// serveCaller starts a busd with a module that calls the Module API of the Synapse at a URL, and may call all of it.
+func serveCaller(t *testing.T, serverName, url, token string) *testbed.Daemon {
 	t.Helper()
-	st := &apiStage{s: prepareSynapse(t), mails: newMailbox(t), outside: newOutside(t)}
-	token := filepath.Join(t.TempDir(), "api.token")
-	testbed.Write(t, token, "the token of busd\n")
-	st.d = testbed.Serve(t, `
-server_name: "`+st.s.name+`"
+	return testbed.Serve(t, `
+server_name: "`+serverName+`"
 nats: {listen: "127.0.0.1:0"}
 http: {listen: "127.0.0.1:0"}
-homeserver: {url: "`+st.s.url+`/_synapse/modulebus", token_file: "`+token+`"}
+homeserver: {url: "`+url+`/_synapse/modulebus", token_file: "`+token+`"}
 modules:
   - module: caller
     run: [`+testbed.Program(t, caller)+`]
     timeout: 5s
     grants: [`+strings.Join(subjects.Scopes(), ", ")+`]
 `)
+}
+
+func newAPIStage(t *testing.T) *apiStage {
+	t.Helper()
+	st := &apiStage{s: prepareSynapse(t), mails: newMailbox(t), outside: newOutside(t)}
+	token := filepath.Join(t.TempDir(), "api.token")
+	testbed.Write(t, token, "the token of busd\n")
+	st.d = serveCaller(t, st.s.name, st.s.url, token)
 	st.s.configure(t, `
   - module: modulebus_synapse.ModuleBus
     config: {url: "`+st.d.URL+`", api_token_file: "`+token+`", timeout: 10s, web: [`+callerBase+`]}`,
@@ -311,14 +317,17 @@ func newMailbox(t *testing.T) *mailbox {
 	return m
 }
 
-func (m *mailbox) config() string {
+func (m *mailbox) config() string { return sendMailTo(m.l) }
+
+// sendMailTo is the part of homeserver.yaml that makes Synapse send email to a listener.
+func sendMailTo(l net.Listener) string {
 	return fmt.Sprintf(`
 email:
   smtp_host: 127.0.0.1
   smtp_port: %d
   enable_tls: false
   notif_from: "Test <noreply@example.org>"
-`, m.l.Addr().(*net.TCPAddr).Port)
+`, l.Addr().(*net.TCPAddr).Port)
 }
 
 // receive speaks as much SMTP as it takes to be given a mail.

@@ -12,6 +12,14 @@ import (
 	"testing"
 )
 
+// loginAnswers are what modules can say of a login, and what the client then sees.
+var loginAnswers = []answer{
+	{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
+	{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
+	{"a user, and wants to hear", `{"reply": {"user_id": "ALICE", "tell_login": true}, "python": {"$": "callable", "user_id": "ALICE"}}`, "200 alice, heard of the login"},
+	{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
+}
+
 // scene is what a client does, that makes Synapse call a callback.
 type scene struct {
 	callback string
@@ -377,12 +385,7 @@ var scenes = []scene{
 			"type": loginType, "identifier": map[string]any{"type": "m.id.user", "user": u.id}, "secret": "open",
 		})
 		return st.authenticated(t, r)
-	}, answers: []answer{
-		{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
-		{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
-		{"a user, and wants to hear", `{"reply": {"user_id": "ALICE", "tell_login": true}, "python": {"$": "callable", "user_id": "ALICE"}}`, "200 alice, heard of the login"},
-		{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
-	}},
+	}, answers: loginAnswers},
 
 	{callback: "check_3pid_auth", act: func(t *testing.T, st *stage, say func(string)) string {
 		address := st.unique("mail") + "@example.org"
@@ -392,12 +395,7 @@ var scenes = []scene{
 			"identifier": map[string]any{"type": "m.id.thirdparty", "medium": "email", "address": address},
 		})
 		return st.authenticated(t, r)
-	}, answers: []answer{
-		{"no opinion", silent, `403 M_FORBIDDEN "Invalid username or password"`},
-		{"a user", `{"reply": {"user_id": "ALICE"}, "python": {"$": "tuple", "items": ["ALICE", null]}}`, "200 alice"},
-		{"a user, and wants to hear", `{"reply": {"user_id": "ALICE", "tell_login": true}, "python": {"$": "callable", "user_id": "ALICE"}}`, "200 alice, heard of the login"},
-		{"fails", fails, `403 M_FORBIDDEN "Invalid username or password"`},
-	}},
+	}, answers: loginAnswers},
 
 	{callback: "on_logged_out", act: func(t *testing.T, st *stage, say func(string)) string {
 		u := st.newUser(t)

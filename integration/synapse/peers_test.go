@@ -68,13 +68,7 @@ func emailConfig(t *testing.T) string {
 			go swallow(c)
 		}
 	}()
-	return fmt.Sprintf(`
-email:
-  smtp_host: 127.0.0.1
-  smtp_port: %d
-  enable_tls: false
-  notif_from: "Test <noreply@example.org>"
-`, l.Addr().(*net.TCPAddr).Port)
+	return sendMailTo(l)
 }
 
 // swallow speaks as much SMTP as it takes to be given a mail.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/integration/testbed"
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // deployment is one Synapse in several processes, each of which reaches busd by a way of its own. Clients reach it as a
@@ -243,16 +242,6 @@ func (d *deployment) moduleAPI(t *testing.T, process, only string) {
 // callerAt is a module that asks the process. It is not asked itself.
 func (d *deployment) callerAt(t *testing.T, process string) *apiStage {
 	t.Helper()
-	bus := testbed.Serve(t, `
-server_name: "`+d.s.name+`"
-nats: {listen: "127.0.0.1:0"}
-http: {listen: "127.0.0.1:0"}
-homeserver: {url: "`+d.processes[process].url+`/_synapse/modulebus", token_file: "`+d.token()+`"}
-modules:
-  - module: caller
-    run: [`+testbed.Program(t, caller)+`]
-    timeout: 5s
-    grants: [`+strings.Join(subjects.Scopes(), ", ")+`]
-`)
+	bus := serveCaller(t, d.s.name, d.processes[process].url, d.token())
 	return &apiStage{s: &synapse{name: d.s.name, url: bus.URL}, room: d.room}
 }

@@ -3,8 +3,6 @@ package layers_test
 import (
 	"go/ast"
 	"go/parser"
-	"go/token"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,12 +20,7 @@ func TestBeatIsSaidInOnePlace(t *testing.T) {
 		if !strings.HasPrefix(name, "internal/tunnel/") || strings.HasPrefix(name, "internal/tunnel/tunneltest/") {
 			return
 		}
-		files := token.NewFileSet()
-		file, err := parser.ParseFile(files, filepath.Join(root, filepath.FromSlash(name)), nil, parser.ParseComments)
-		if err != nil {
-			t.Error(err)
-			return
-		}
+		files, file := parse(t, name, parser.ParseComments)
 		for _, group := range file.Comments {
 			if text := group.Text(); strings.Contains(strings.ToLower(text), "beat") && paced.MatchString(text) {
 				t.Errorf("%s:%d says how often a heartbeat is: refer to flow.BeatEvery", name, files.Position(group.Pos()).Line)

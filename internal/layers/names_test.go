@@ -94,6 +94,17 @@ func lastName(x ast.Expr) string {
 	return ""
 }
 
+// parse reads a Go file of the tree.
+func parse(t *testing.T, name string, mode parser.Mode) (*token.FileSet, *ast.File) {
+	t.Helper()
+	files := token.NewFileSet()
+	file, err := parser.ParseFile(files, filepath.Join(root, filepath.FromSlash(name)), nil, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files, file
+}
+
 // handWritten calls visit with each Go file that is neither generated, a test, nor there to show how a callback is used.
 func handWritten(t *testing.T, visit func(name string)) {
 	t.Helper()
@@ -128,12 +139,7 @@ func TestCallbacksAreNamedByTheDeclarationAlone(t *testing.T) {
 	n := callbacks()
 	used := map[string]bool{}
 	handWritten(t, func(name string) {
-		files := token.NewFileSet()
-		file, err := parser.ParseFile(files, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Error(err)
-			return
-		}
+		files, file := parse(t, name, parser.SkipObjectResolution)
 		ast.Inspect(file, func(node ast.Node) bool {
 			if callback := n.in(node); callback != "" {
 				used[name] = true

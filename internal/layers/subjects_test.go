@@ -4,7 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,12 +21,7 @@ func TestSubjectsAreBuiltOnlyInSubjects(t *testing.T) {
 		if covers(writesSubjects, name) {
 			return
 		}
-		files := token.NewFileSet()
-		file, err := parser.ParseFile(files, filepath.Join(root, filepath.FromSlash(name)), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Error(err)
-			return
-		}
+		files, file := parse(t, name, parser.SkipObjectResolution)
 		ast.Inspect(file, func(node ast.Node) bool {
 			if buildsSubject(node) {
 				t.Errorf("%s:%d puts a subject together: use or add a method of subjects.Server", name, files.Position(node.Pos()).Line)

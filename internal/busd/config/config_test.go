@@ -46,6 +46,14 @@ func TestFileWithMistakes(t *testing.T) {
 // TestFileThatIsRight reads each file of testdata/good, and compares what it means with the .txt beside it.
 func TestFileThatIsRight(t *testing.T) {
 	t.Parallel()
+	eachGood(t, func(t *testing.T, path string, c *Config) {
+		golden(t, strings.TrimSuffix(path, ".yaml")+".txt", strings.ReplaceAll(c.String(), stateDir(c.ServerName, os.Getenv), "/default/state"))
+	})
+}
+
+// eachGood reads each file of testdata/good, and calls test with it.
+func eachGood(t *testing.T, test func(t *testing.T, path string, c *Config)) {
+	t.Helper()
 	for _, path := range files(t, "good") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +61,7 @@ func TestFileThatIsRight(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, strings.TrimSuffix(path, ".yaml")+".txt", strings.ReplaceAll(c.String(), stateDir(c.ServerName, os.Getenv), "/default/state"))
+			test(t, path, c)
 		})
 	}
 }
@@ -79,22 +87,15 @@ func golden(t *testing.T, path, got string) {
 // TestDescriptionMeansTheSame reads what a configuration prints, and wants the same again.
 func TestDescriptionMeansTheSame(t *testing.T) {
 	t.Parallel()
-	for _, path := range files(t, "good") {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			t.Parallel()
-			c, err := Read(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			again, err := Parse("busd.yaml", []byte(c.String()))
-			if err != nil {
-				t.Fatalf("%v in:\n%s", err, c)
-			}
-			if diff := gocmp.Diff(c, again, same...); diff != "" && path != "testdata/good/passwords.yaml" {
-				t.Errorf("want (-), got (+):\n%s", diff)
-			}
-		})
-	}
+	eachGood(t, func(t *testing.T, path string, c *Config) {
+		again, err := Parse("busd.yaml", []byte(c.String()))
+		if err != nil {
+			t.Fatalf("%v in:\n%s", err, c)
+		}
+		if diff := gocmp.Diff(c, again, same...); diff != "" && path != "testdata/good/passwords.yaml" {
+			t.Errorf("want (-), got (+):\n%s", diff)
+		}
+	})
 }
 
 // same compares configurations, but for what a description leaves out.

@@ -169,7 +169,7 @@ func TestRecordsWaitForJetStreamAndThoseTooManyAreCounted(t *testing.T) {
 	s := natstest.Start(t, &server.Options{})
 	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
 	k := keep(t, nc, all)
-	eventually(t, "the log says what is wrong", func() bool { return k.log.has("JetStream is not enabled on this NATS") })
+	eventually(t, "the log says what is wrong", func() bool { return k.log.Has("JetStream is not enabled on this NATS") })
 	if up := k.measured("modulebus_decisions_stream_up"); up != 0 {
 		t.Errorf("the stream is up: %v", up)
 	}
@@ -188,7 +188,7 @@ func TestRecordsWaitForJetStreamAndThoseTooManyAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "they are written", func() bool { return recorded(t, nc) == fit })
-	eventually(t, "the log says so", func() bool { return k.log.has("written to JetStream again") })
+	eventually(t, "the log says so", func() bool { return k.log.Has("written to JetStream again") })
 	if lost := k.measured("modulebus_decisions_lost_total"); lost != asks-fit {
 		t.Errorf("%v are lost", lost)
 	}
@@ -242,12 +242,12 @@ func TestRecordsAreWrittenAfterAnswersWereLost(t *testing.T) {
 		observe(t, k.Recorder, 1)
 	}
 	eventually(t, "it is tried again", again.Load)
-	eventually(t, "the log says so", func() bool { return k.log.has("JetStream does not answer") })
+	eventually(t, "the log says so", func() bool { return k.log.Has("JetStream does not answer") })
 	c.NoAck = false
 	if _, err := streams(t, nc).UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "they are written", func() bool { return k.log.has("written to JetStream again") })
+	eventually(t, "they are written", func() bool { return k.log.Has("written to JetStream again") })
 }
 
 func TestStreamOfSomebodyElseIsLeftAlone(t *testing.T) {
@@ -265,7 +265,7 @@ func TestStreamOfSomebodyElseIsLeftAlone(t *testing.T) {
 			}
 			k := keep(t, nc, all)
 			observe(t, k.Recorder, 1)
-			eventually(t, "the log says so", func() bool { return k.log.has(name) })
+			eventually(t, "the log says so", func() bool { return k.log.Has(name) })
 			s, err := streams(t, nc).Stream(t.Context(), c.Name)
 			if err != nil {
 				t.Fatal(err)
@@ -397,7 +397,7 @@ func TestSmallerMessagesDoNotHoldTheStreamUp(t *testing.T) {
 	long := strings.Repeat("a", 16<<10)
 	asked := observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Request = &callbacksv1.UserMayCreateRoomRequest{UserId: long} })
 	observe(t, k.Recorder, 1, func(tr *bus.Trace) { tr.Modules[0].Module = long })
-	eventually(t, "they wait", func() bool { return k.log.has("not written to JetStream") })
+	eventually(t, "they wait", func() bool { return k.log.Has("not written to JetStream") })
 	natstest.Start(t, &server.Options{Port: port, JetStream: true, StoreDir: dir, MaxPayload: 8 << 10})
 	eventually(t, "one is written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == 1 })
 	eventually(t, "one is lost", func() bool { return k.measured("modulebus_decisions_lost_total") == 1 })

@@ -1,9 +1,7 @@
 package records_test
 
 import (
-	"bytes"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/natstest"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -32,36 +31,17 @@ type kept struct {
 	*records.Journal
 	t       *testing.T
 	metrics *prometheus.Registry
-	log     *lines
-}
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
+	log     waittest.Log
 }
 
 var all = config.Decisions{Stream: true, Keep: time.Hour, MaxBytes: 64 << 20, NoOpinion: 1}
 
 func keep(t *testing.T, nc *nats.Conn, c config.Decisions) *kept {
 	t.Helper()
-	k := &kept{Recorder: records.New(), t: t, metrics: prometheus.NewRegistry(), log: &lines{}}
+	k := &kept{Recorder: records.New(), t: t, metrics: prometheus.NewRegistry()}
 	var err error
 	k.Journal, err = records.NewJournal(k.Recorder, records.JournalOptions{
-		Conn: nc, ServerName: "example.com", Metrics: k.metrics, Log: zerolog.New(k.log),
+		Conn: nc, ServerName: "example.com", Metrics: k.metrics, Log: zerolog.New(&k.log),
 	})
 	if err != nil {
 		t.Fatal(err)
