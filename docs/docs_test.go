@@ -345,7 +345,7 @@ func packageTable(t *testing.T) string {
 	}
 	slices.SortFunc(list, func(a, b *pkg) int { return strings.Compare(place(a), place(b)) })
 	var b strings.Builder
-	b.WriteString("| package | | code | tests | generated |\n|---|---|---:|---:|---:|\n")
+	b.WriteString("| package | | hand-written | tests | generated |\n|---|---|---:|---:|---:|\n")
 	var total pkg
 	for _, p := range list {
 		fmt.Fprintf(&b, "| [%s](%s) | %s | %d | %d | %d |\n", p.dir, p.dir, p.synopsis(), figures(p.code), figures(p.tests), figures(p.generated))
