@@ -117,7 +117,7 @@ func (x *term) lend(q *nats.Msg) (end func(), failure *wire.Failure) {
 	}
 	subject := x.service.server.File(x.name, x.service.name, nuid.Next())
 	sub, err := x.service.Conn.Subscribe(subject, func(m *nats.Msg) {
-		if subjects.MayReply(m.Subject, m.Reply) { // busd may publish to subjects that the module may not, so it answers only on one that the module may use.
+		if subjects.MayReply(m.Subject, m.Reply) { // busd may publish where the module may not.
 			_ = m.Respond(pieceOf(whole, m, min(most, maxPiece))) // It fails when the connection is closed.
 		}
 	})

@@ -112,7 +112,7 @@ func (p *past) count(ctx context.Context, found []jetstream.Msg) error {
 func (p *past) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), apiTime)
 	defer cancel()
-	_ = p.journal.js.DeleteConsumer(ctx, p.journal.server.DecisionStream(), p.consumer.CachedInfo().Name) // If this fails, JetStream does it by itself after idleTime.
+	_ = p.journal.js.DeleteConsumer(ctx, p.journal.server.DecisionStream(), p.consumer.CachedInfo().Name) // Else it goes after idleTime.
 }
 
 // last returns the newest records that match the filter and are not in memory, newest first, at most most.

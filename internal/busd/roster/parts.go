@@ -88,7 +88,7 @@ func (m *module) interest(callback string) *rosterv1.Interest {
 		Needs:              m.last.GetNeeds()[callback],
 		HedgeMs:            wire.Milliseconds(t.Hedge),
 		BreakerFailures:    uint32(t.Breaker.Failures),
-		BreakerOpenMs:      wire.Milliseconds(cmp.Or(t.Breaker.Open, config.DefaultBreaker.Open)), // also the pause of doubted workers, so it is set without a breaker too
+		BreakerOpenMs:      wire.Milliseconds(cmp.Or(t.Breaker.Open, config.DefaultBreaker.Open)), // also the pause of doubted workers
 		Named:              !slices.Contains(m.last.GetCallbacks(), callback),
 		Unserved:           m.last.GetUnserved()[callback],
 		AtLeastOnce:        t.AtLeastOnce,

@@ -189,7 +189,7 @@ func (g *Gateway) disown(from flow.Address, f frame.Frame) {
 	}
 	if from.Token != "" {
 		g.stats.ResetsOut.Count(frame.CodeCancelled)
-		_ = g.transport.Send(flow.Control, from, "", frame.Append(nil, frame.NewReset(frame.CodeCancelled, "gone"))) // If it fails, the next frame from the worker causes another.
+		_ = g.transport.Send(flow.Control, from, "", frame.Append(nil, frame.NewReset(frame.CodeCancelled, "gone"))) // Its next frame causes another.
 	}
 }
 
