@@ -327,7 +327,7 @@ func TestStreamThatHasNoRoomIsSaid(t *testing.T) {
 	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
 	k := keep(t, nc, all)
 	id := observe(t, k.Recorder, 1)
-	eventually(t, "the log says so", func() bool { return k.log.has("JetStream has no room for decisions.max_bytes: make room, or say less") })
+	eventually(t, "the log says so", func() bool { return k.log.Has("JetStream has no room for decisions.max_bytes: make room, or say less") })
 	if _, found := find(t, k.Recorder, id); !found || k.measured("modulebus_decisions_stream_up") != 0 {
 		t.Errorf("found %v, up %v", found, k.measured("modulebus_decisions_stream_up"))
 	}
