@@ -321,11 +321,8 @@ func (a *asking) decided(d *Decision[proto.Message], err error, o Outcome) {
 		module = failed.Module
 	}
 	for i := range a.attempts {
-		if s := a.attempts[i].step; module != "" && s.module == module {
-			if c := s.metrics.decided[o]; c != nil {
-				c.Inc()
-				return
-			}
+		if s := a.attempts[i].step; module != "" && s.module == module && s.metrics.decided(o) {
+			return
 		}
 	}
 	a.plan.metrics.nobodys[o].Inc()

@@ -306,7 +306,7 @@ func (t *attempt) nudge(now time.Time) {
 func (t *attempt) hedge(now time.Time) {
 	t.hedged = true
 	if t.choice.more() && t.send(1, now) {
-		t.step.metrics.hedged.Inc()
+		t.step.metrics.hedged()
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/bus"
+	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -182,6 +184,104 @@ func TestClientFollowsARosterThatIsLargerThanAMessage(t *testing.T) {
 	if r, err := c.AwaitRoster(t.Context(), first.GetRevision()); !proto.Equal(second, r) {
 		t.Errorf("another roster came than was told: %v", err)
 	}
+}
+
+// A thousand modules that join at once are a thousand rosters.
+func TestClientUsesTheLastOfManyRosters(t *testing.T) {
+	t.Parallel()
+	home := natstest.InProcess(t)
+	d := subjects.UserMayCreateRoom.Declaration
+	first := rosterOf(d)
+	nc, mine := keeper(t, home, first), natstest.Connect(t, home)
+	c, err := bus.New(t.Context(), mine, bus.Options{ServerName: serverName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	const last = 100
+	release := c.HoldRosters()
+	for i := range last + 1 {
+		r := rosterOf(d)
+		r.Modules = append(r.Modules, &rosterv1.Module{Name: fmt.Sprintf("module-%d", i), Unknown: true})
+		r.Revision = first.GetRevision() + 1 + uint64(i)
+		data, err := proto.Marshal(r)
+		if err == nil {
+			err = nc.Publish(names.RosterChanged(), data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	heard := make(chan struct{})
+	err = errors.Join(nc.Flush(), mine.Flush(), mine.Barrier(func() { close(heard) }))
+	select {
+	case <-heard:
+	case <-time.After(10 * time.Second):
+		t.Error("what is told of rosters waits until asks use those before")
+	}
+	release()
+	for r := c.Roster(); err == nil && r.GetRevision() < first.GetRevision()+1+last; {
+		r, err = c.AwaitRoster(t.Context(), r.GetRevision())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	met := 0
+	for i := range last + 1 {
+		if c.HasMet(fmt.Sprintf("module-%d", i)) {
+			met++
+		}
+	}
+	if met > 2 || !c.HasMet(fmt.Sprintf("module-%d", last)) {
+		t.Errorf("used %d of %d rosters", met, last+1)
+	}
+}
+
+// There are fifty callbacks that a module which never joined might want, and a scrape of a thousand such modules would be a million lines.
+func TestModuleThatNeverJoinedHasOnlyMetricsOfItsFailures(t *testing.T) {
+	t.Parallel()
+	r := rosterOf(subjects.UserMayCreateRoom.Declaration, "gate")
+	r.Modules = append(r.Modules, &rosterv1.Module{Name: "stranger", Unknown: true})
+	metrics := prometheus.NewRegistry()
+	internal := busopts.Client{Requester: &line{replies: map[string]*nats.Msg{"gate": {}}}, Roster: r}
+	c, err := bus.New(busopts.With(t.Context(), internal), nil, bus.Options{ServerName: serverName, Registerer: metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if of := callbacksWithMetrics(t, metrics, "stranger"); len(of) > 0 {
+		t.Errorf("there are metrics of %v before anything was asked", of)
+	}
+	if of := callbacksWithMetrics(t, metrics, "gate"); !slices.Equal(of, []string{"user_may_create_room"}) {
+		t.Errorf("there are metrics of %v of a module that joined", of)
+	}
+	if _, err := c.SpamChecker.UserMayInvite(t.Context(), &callbacksv1.UserMayInviteRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if of := callbacksWithMetrics(t, metrics, "stranger"); !slices.Equal(of, []string{"user_may_invite"}) {
+		t.Errorf("there are metrics of %v after it failed", of)
+	}
+}
+
+// callbacksWithMetrics returns the callbacks of which there are metrics of a module.
+func callbacksWithMetrics(t *testing.T, g prometheus.Gatherer, module string) (all []string) {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			if labels["module"] == module && !slices.Contains(all, labels["callback"]) {
+				all = append(all, labels["callback"])
+			}
+		}
+	}
+	return all
 }
 
 func TestModuleThatFailsIsToldUntilItAnswers(t *testing.T) {

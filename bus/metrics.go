@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,25 +87,41 @@ func (m *callbackMetrics) asked(o Outcome, took time.Duration) {
 	m.outcomes[o].Inc()
 }
 
-// moduleMetrics are those of one callback of one module.
-type moduleMetrics struct {
+// moduleMetrics are those of one callback of one module. They are made at the first use: a module that has never joined might want
+// any callback, and there are many.
+type moduleMetrics struct{ made func() *moduleCounters }
+
+type moduleCounters struct {
 	seconds  prometheus.Observer
 	hedged   prometheus.Counter
 	failures *prometheus.CounterVec // failure, policy
 	decided  map[Outcome]prometheus.Counter
 }
 
-func (m *metrics) module(d *subjects.Declaration, module string) *moduleMetrics {
-	failures := m.failures.MustCurryWith(prometheus.Labels{"callback": d.Name, "module": module})
-	decided := map[Outcome]prometheus.Counter{}
-	for _, o := range []Outcome{OutcomeAnswered, OutcomeRefused, OutcomeFailed} {
-		decided[o] = m.decisions.WithLabelValues(d.Name, module, string(o))
-	}
-	return &moduleMetrics{m.answers.WithLabelValues(d.Name, module), m.hedges.WithLabelValues(d.Name, module), failures, decided}
+func (m *metrics) module(d *subjects.Declaration, module string) moduleMetrics {
+	return moduleMetrics{sync.OnceValue(func() *moduleCounters {
+		failures := m.failures.MustCurryWith(prometheus.Labels{"callback": d.Name, "module": module})
+		decided := map[Outcome]prometheus.Counter{}
+		for _, o := range []Outcome{OutcomeAnswered, OutcomeRefused, OutcomeFailed} {
+			decided[o] = m.decisions.WithLabelValues(d.Name, module, string(o))
+		}
+		return &moduleCounters{m.answers.WithLabelValues(d.Name, module), m.hedges.WithLabelValues(d.Name, module), failures, decided}
+	})}
 }
 
-func (m *moduleMetrics) answered(took time.Duration) { m.seconds.Observe(took.Seconds()) }
+func (m moduleMetrics) answered(took time.Duration) { m.made().seconds.Observe(took.Seconds()) }
 
-func (m *moduleMetrics) failed(k rosterv1.FailureKind, p callbacksv1.OnFailure) {
-	m.failures.WithLabelValues(wire.KindName(k), strings.ToLower(p.String())).Inc()
+func (m moduleMetrics) hedged() { m.made().hedged.Inc() }
+
+func (m moduleMetrics) failed(k rosterv1.FailureKind, p callbacksv1.OnFailure) {
+	m.made().failures.WithLabelValues(wire.KindName(k), strings.ToLower(p.String())).Inc()
+}
+
+// decided counts a decision, and reports whether it is of a kind that one module makes.
+func (m moduleMetrics) decided(o Outcome) bool {
+	c := m.made().decided[o]
+	if c != nil {
+		c.Inc()
+	}
+	return c != nil
 }

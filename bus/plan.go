@@ -53,7 +53,7 @@ type step struct {
 	hedges             *hedges
 	breaker            *breaker
 	streak             *streak
-	metrics            *moduleMetrics
+	metrics            moduleMetrics
 }
 
 func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
@@ -77,6 +77,9 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		breaker:            c.breakerOf(d, m.GetName(), i),
 		streak:             c.streakOf(d, m.GetName()),
 		metrics:            c.metrics.module(d, m.GetName()),
+	}
+	if s.unserved == "" {
+		s.metrics.made() // Scrapes see a zero from the beginning.
 	}
 	if i.GetAtLeastOnce() {
 		s.store(c.server.News(d, m.GetName()))

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,22 +23,25 @@ type rosterWatch struct {
 	nc     *nats.Conn
 	client *Client
 	sub    *nats.Subscription
-	parts  rosterwire.Assembler // of published rosters; each request for a roster has its own
-	doubt  chan struct{}        // tells that the roster should be asked for soon
+	parts  rosterwire.Assembler            // of published rosters; each request for a roster has its own
+	told   atomic.Pointer[rosterv1.Roster] // the last that was published and is not in use yet
+	news   chan struct{}                   // tells that there is one
+	doubt  chan struct{}                   // tells that the roster should be asked for soon
 	cancel context.CancelFunc
-	done   chan struct{}
+	done   sync.WaitGroup
 }
 
 // watchRoster subscribes to news before it asks for the roster, so that no change is missed in between.
 func watchRoster(nc *nats.Conn, c *Client) (*rosterWatch, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &rosterWatch{nc: nc, client: c, doubt: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	w := &rosterWatch{nc: nc, client: c, news: make(chan struct{}, 1), doubt: make(chan struct{}, 1), cancel: cancel}
 	var err error
 	if w.sub, err = nc.Subscribe(c.server.RosterChanged(), w.receive); err != nil {
 		cancel()
 		return nil, fmt.Errorf("cannot follow the roster: %w", err)
 	}
-	go w.run(ctx)
+	w.done.Go(func() { w.follow(ctx) })
+	w.done.Go(func() { w.use(ctx) })
 	return w, nil
 }
 
@@ -61,8 +66,8 @@ func (w *rosterWatch) first(ctx context.Context) error {
 	}
 }
 
-func (w *rosterWatch) run(ctx context.Context) {
-	defer close(w.done)
+// follow asks for the roster now and then.
+func (w *rosterWatch) follow(ctx context.Context) {
 	ticker := time.NewTicker(refresh)
 	defer ticker.Stop()
 	for {
@@ -106,10 +111,35 @@ func (w *rosterWatch) receive(m *nats.Msg) {
 	case !rosterwire.Plausible(source.GetRevision(), time.Now()):
 		w.client.log.Warn().Uint64("revision", source.GetRevision()).Msg("somebody told a roster from the future: asking busd")
 		w.ask()
-	case !asksAll(source, w.client.Roster()):
-		w.ask()
 	default:
-		w.client.setRoster(source)
+		w.keep(source)
+	}
+}
+
+// keep has a roster used soon, unless a later one is already to be.
+func (w *rosterWatch) keep(source *rosterv1.Roster) {
+	if told := w.told.Load(); told == nil || told.GetRevision() < source.GetRevision() {
+		w.told.Store(source)
+		tell(w.news)
+	}
+}
+
+// use has asks use what was published last. While a roster is made ready for asking, others may be published, as when a thousand
+// modules join at once: those between are never used.
+func (w *rosterWatch) use(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.news:
+		}
+		switch source := w.told.Swap(nil); {
+		case source == nil: // It was used together with the one before.
+		case asksAll(source, w.client.Roster()):
+			w.client.setRoster(source)
+		default:
+			w.ask()
+		}
 	}
 }
 
@@ -132,15 +162,17 @@ func asksAll(next, present *rosterv1.Roster) bool {
 }
 
 // ask makes the watch ask busd for the roster soon.
-func (w *rosterWatch) ask() {
+func (w *rosterWatch) ask() { tell(w.doubt) }
+
+func tell(c chan<- struct{}) {
 	select {
-	case w.doubt <- struct{}{}:
-	default: // It is going to be asked for.
+	case c <- struct{}{}:
+	default: // It is known.
 	}
 }
 
 func (w *rosterWatch) close() {
 	w.cancel()
 	_ = w.sub.Unsubscribe() // It fails only when the connection is closed.
-	<-w.done
+	w.done.Wait()
 }
