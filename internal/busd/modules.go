@@ -89,13 +89,14 @@ func (m *modules) retire(stop context.CancelFunc) { time.AfterFunc(m.daemon.conf
 // itself still awaited is stopped at once, and the group that it was to replace goes on. So at most two groups run.
 func (m *modules) succeed(old, next *group) {
 	next.before = cmp.Or(old.before, old)
+	c := next.config // apply may change it while this waits.
 	if next.before != old {
 		old.before = nil
 		old.cancel()
 	}
 	m.owned.Go(func() {
-		for !m.await(next.ctx, func() bool { return m.allJoined(next) }) && next.ctx.Err() == nil {
-			m.late(next.config.Name)
+		for !m.await(next.ctx, func() bool { return m.allJoined(next, c) }) && next.ctx.Err() == nil {
+			m.late(c.Name)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -106,10 +107,11 @@ func (m *modules) succeed(old, next *group) {
 	})
 }
 
-func (m *modules) allJoined(g *group) bool {
+// allJoined reports whether all processes of a group, which runs as c says, have joined.
+func (m *modules) allJoined(g *group, c config.Module) bool {
 	all := g.Processes()
-	missing := func(p supervise.Process) bool { return !m.hasJoined(g.config.Name, p.ID) }
-	return len(all) == g.config.Workers && !slices.ContainsFunc(all, missing)
+	missing := func(p supervise.Process) bool { return !m.hasJoined(c.Name, p.ID) }
+	return len(all) == c.Workers && !slices.ContainsFunc(all, missing)
 }
 
 // late logs that the processes which are to replace those of a module do not join.

@@ -358,3 +358,17 @@ func TestWorkersGoOnUntilThoseThatReplaceThemHaveJoined(t *testing.T) {
 		return m.Workers == 2 && r.log.Count("\"worker ended\"") == 2 && refuses()
 	})
 }
+
+func TestConfigurationChangesWhileProcessesAreAwaited(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	r := serveWith(t, busd.Options{Config: parse(t, dir, "modules:\n"+entry("gate", "runs")), JoinPatience: 50 * time.Millisecond})
+	late := func() int { return r.log.Count("has not joined in time") }
+	for n := range 3 {
+		r.reload <- busd.Reload{Config: parse(t, dir, fmt.Sprintf("modules:\n%s    config: {n: %d}\n", entry("gate", "hangs"), n))}
+		waittest.Until(t, "the processes are awaited", func() bool { return late() > n })
+	}
+	if out := r.create("evil"); !strings.Contains(out, "M_FORBIDDEN") {
+		t.Errorf("the old worker is gone: %s", out)
+	}
+}
