@@ -55,7 +55,7 @@ type stage struct {
 	server     subjects.Server
 	file       string // with the module's credentials
 	process    *process
-	ended      []string        // how processes ended that were not asked to end end
+	ended      []string        // how processes ended that were not asked to end
 	gaveUp     string          // why nothing more can be asked
 	refused    json.RawMessage // a configuration that it refuses when it starts; nil while none is known
 	patience   time.Duration   // how long a module may take to join
