@@ -194,6 +194,7 @@ class Exchange:
                 await self.reset(frames.Reset(frames.PANIC, text="failed"))
         finally:
             self.clock.cancel()
+            self.stream.fail("the request is over")  # Whatever the application left running holds no stream, and opens no line.
             self.web.streams.pop(self.stream.token, None)
             self.web.near.discard(self)
             if self._line is not None:
@@ -211,19 +212,24 @@ class Exchange:
         await self.accept(0)
 
     async def accept(self, granted: int) -> None:
-        """Lets the gateway send to the stream."""
+        """Lets the gateway send to the stream, unless it has ended."""
+        if self.stream.failed:
+            return
         self.web.streams[self.stream.reach()] = self.stream
         await self.stream.accept(granted)
 
     async def _shorten(self) -> None:
         """Has bodies go past NATS, where the gateway is on this machine and the response has not begun."""
         async with self._joining:
-            if self._line is not None or self._began or len(self.web.near) >= nearby.MAX_LINES:
+            if self._line is not None or self._began or self.stream.failed or len(self.web.near) >= nearby.MAX_LINES:
                 return
             self.web.near.add(self)
             gateway, _, token = self._gateway["c"].split(".")[-3:]
-            self._line = await nearby.reach(gateway, token, self._receive_nearby, self._parted)
-            if self._line is not None:
+            line = await nearby.reach(gateway, token, self._receive_nearby, self._parted)
+            if line is not None and self.stream.failed:
+                line.close()
+            elif line is not None:
+                self._line = line
                 self.stream.chunk, self.stream.window = nearby.CHUNK, nearby.WINDOW
 
     def _receive_nearby(self, frame: bytearray) -> bool:

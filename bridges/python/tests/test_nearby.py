@@ -324,3 +324,37 @@ async def test_lines_are_bounded(here: None, monkeypatch: pytest.MonkeyPatch) ->
     async with gateway(collected) as came:
         await exchange(wire).run(request(), responding(1 << 20, True))
     assert not came and wire.published["b"]
+
+
+@pytest.mark.parametrize("moment", ["while it responds", "after it"])
+async def test_body_that_is_read_too_late_holds_nothing(here: None, moment: str) -> None:
+    reading: list[asyncio.Task[Any]] = []
+    answered = asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        async def read() -> Any:
+            if moment == "after it":
+                await answered.wait()
+            return await receive()
+
+        reading.append(asyncio.create_task(read()))
+        if moment != "after it":
+            await until(lambda: came)
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        came.append(await reader.readexactly(6))
+        await answered.wait()
+        writer.write(b"+")
+        return await reader.read()
+
+    async with gateway(script) as came:
+        one = exchange(Wire())
+        await one.run(request(1 << 20), application)
+        answered.set()
+        assert (await reading[0])["type"] == "http.disconnect"
+        assert not one.web.near and not one.web.streams
+        if moment != "after it":
+            await until(lambda: len(came) == 2)
+    assert came == ([] if moment == "after it" else [b"\x05token", b""])
