@@ -47,6 +47,7 @@ class Line(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._broken = False  # something that was to be sent is not
+        self._left = False  # nothing more is to be sent
         self._patience: asyncio.TimerHandle | None = None
         self._expect(len(_ACCEPTED), self._answered)
 
@@ -69,6 +70,7 @@ class Line(asyncio.BufferedProtocol):
         """Ends the worker's side. What was sent arrives, and the gateway closes the other."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write_eof()
+            self._left = True
             self._wait()
 
     def close(self) -> None:
@@ -129,8 +131,11 @@ class Line(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """Implements asyncio.BaseProtocol."""
-        self._wait_no_more()
         self._writable.set()
+        if self._left:
+            self._wait()
+        else:
+            self._wait_no_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Implements asyncio.BaseProtocol."""

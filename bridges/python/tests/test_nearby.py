@@ -170,6 +170,28 @@ async def test_gateway_that_takes_nothing_is_given_up(here: None, monkeypatch: p
         ended.set()
 
 
+async def test_line_that_was_left_with_something_to_send_is_closed_in_time(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nearby, "PATIENCE", 0.1)
+    left, ended = asyncio.Event(), asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greeted(reader, writer)
+        await left.wait()
+        await reader.read()
+        await ended.wait()
+
+    async with gateway(script):
+        ends = Ends()
+        line = await ends.reach()
+        assert line is not None
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(line.send(bytes(nearby.MAX_FRAME)), 0.01)
+        line.leave()
+        left.set()
+        await until(lambda: ends.parted)
+        ended.set()
+
+
 def test_place_is_in_a_folder_of_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     folder = tmp_path / f"modulebus-{os.geteuid()}"
