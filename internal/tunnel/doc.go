@@ -9,8 +9,8 @@
 //   - [github.com/modulebus/modulebus/internal/tunnel/nearby]: how large bodies travel between processes of one machine
 //
 // The law: a client cannot tell a handler behind the tunnel from the same handler mounted directly, except that
-// hop-by-hop fields are not passed on, X-Forwarded-* are set, and a response of up to 32 KiB states its Content-Length
-// where net/http would use chunks.
+// hop-by-hop fields and a Service-Worker-Allowed beyond the resource's own path are not passed on, X-Forwarded-* are
+// set, and a response of up to 32 KiB states its Content-Length where net/http would use chunks.
 //
 // A small request is one frame, and so is a small response. Everything else is a stream: each side says how much it
 // accepts (credit), and each part of a body says where in the body it belongs.
