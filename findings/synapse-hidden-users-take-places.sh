@@ -5,7 +5,6 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=lib/synapse.bash
 source "$here/lib/synapse.bash"
-ASKED=$(mktemp) && export ASKED
 synapse 1.163.2 <<'PY'
 class Module:
     def __init__(self, config, api):

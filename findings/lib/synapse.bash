@@ -2,7 +2,7 @@
 # MODULE.py. Leaves $url, $python and $dir, and ends everything with the script.
 synapse() {
 	dir=$(mktemp -d)
-	trap 'kill "${pid:-}" 2>/dev/null || :; wait 2>/dev/null || :; rm -rf "$dir"' EXIT
+	trap 'kill "${pid:-}" 2>/dev/null || :; wait 2>/dev/null || :; rm -rf "$dir" "${ASKED:-}"' EXIT
 	python3 -m venv "$dir/venv"
 	python=$dir/venv/bin/python
 	"$python" -m pip install --quiet --disable-pip-version-check "matrix-synapse==$1" 'setuptools<82'
