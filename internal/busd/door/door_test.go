@@ -87,8 +87,11 @@ func TestLifeBeginsAndDrains(t *testing.T) {
 		if l.Begun() || l.Draining() || l.AwaitBegin(t.Context()) {
 			t.Error("it has begun before Begin")
 		}
-		go func() { time.Sleep(time.Millisecond); l.Begin() }()
-		if !l.AwaitBegin(t.Context()) || !l.Begun() {
+		noticed := make(chan bool)
+		go func() { noticed <- l.AwaitBegin(t.Context()) }()
+		synctest.Wait()
+		l.Begin()
+		if !<-noticed || !l.Begun() {
 			t.Error("Begin was not noticed")
 		}
 		ctx, release := l.UntilDrain(t.Context())
