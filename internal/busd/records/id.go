@@ -45,6 +45,15 @@ func (i ids) parse(id string) (at time.Time, number uint64, ours, ok bool) {
 	return time.UnixMilli(ms), number, text[timeLength:timeLength+tokenLength] == i.token, err == nil
 }
 
+// maker returns the token of the recorder that made a name, and the name's number; both are empty if it is no name.
+func maker(id string) (token, number string) {
+	const end = len(idPrefix) + timeLength + tokenLength
+	if len(id) <= end {
+		return "", ""
+	}
+	return id[end-tokenLength : end], id[end:]
+}
+
 // ticket receives the name of an ask's record.
 type ticket struct {
 	ids    ids

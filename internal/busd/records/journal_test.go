@@ -120,6 +120,35 @@ func TestRecordsOfOneMomentAreOneMessage(t *testing.T) {
 	}
 }
 
+// TestRecordsOfOneMessageAreReadByTime has asks of two outcomes take turns: those of one moment are one message for each outcome.
+func TestRecordsOfOneMessageAreReadByTime(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	k := keep(t, nc, all)
+	const asks, last = 200, 10
+	var ids []string
+	for i := range asks {
+		ids = append(ids, observe(t, k.Recorder, 1, func(tr *bus.Trace) {
+			tr.Start = tr.Start.Add(time.Duration(i-asks) * time.Second)
+			tr.Outcome = []bus.Outcome{bus.OutcomeRefused, bus.OutcomeFailed}[i%2]
+		}))
+	}
+	k.Close()
+	after := keep(t, nc, all)
+	if got := after.history(decision.Filter{}); !slices.Equal(got, ids) {
+		t.Errorf("history has %d of %d records, or in another order", len(got), len(ids))
+	}
+	found, err := after.Last(t.Context(), decision.Filter{}, last)
+	if err != nil || len(found) != last {
+		t.Fatalf("%d records, %v", len(found), err)
+	}
+	for i, r := range found {
+		if want := ids[asks-1-i]; r.ID != want {
+			t.Errorf("place %d from the end has %s of %s, want %s", i, r.ID, r.Time, want)
+		}
+	}
+}
+
 // TestWhatIsNoRecordInTheStreamIsPassedOver has somebody else write there, as who may write to the stream can.
 func TestWhatIsNoRecordInTheStreamIsPassedOver(t *testing.T) {
 	t.Parallel()

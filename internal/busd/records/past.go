@@ -1,9 +1,11 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -131,6 +133,7 @@ func (j *Journal) last(ctx context.Context, f *decision.Filter, most int, inMemo
 		if err != nil {
 			return nil, err
 		}
+		sortByTime(part)
 		slices.Reverse(part)
 		found = append(found, part...)
 		if older {
@@ -177,9 +180,39 @@ func newest(found []decision.Record, most int) []decision.Record {
 	if len(found) <= 2*most {
 		return found
 	}
+	sortByTime(found)
 	n := copy(found, found[len(found)-most:])
 	clear(found[n:])
 	return found[:n]
+}
+
+// sortByTime sorts records by the time of their asks. In the stream, records of one moment stand by outcome and callback.
+func sortByTime(found []decision.Record) {
+	slices.SortStableFunc(found, func(a, b decision.Record) int { return a.Time.Compare(b.Time.Time) })
+}
+
+// inOrder puts the records of each busd, in the places that they have among those of others, into the order in which they were made. It
+// does not go by their time, because clocks jump.
+func inOrder(found []decision.Record) {
+	places := map[string][]int{} // by busd
+	for i := range found {
+		token, _ := maker(found[i].ID)
+		places[token] = append(places[token], i)
+	}
+	for _, at := range places {
+		own := make([]decision.Record, 0, len(at))
+		for _, i := range at {
+			own = append(own, found[i])
+		}
+		slices.SortStableFunc(own, func(a, b decision.Record) int {
+			_, one := maker(a.ID)
+			_, other := maker(b.ID)
+			return cmp.Or(cmp.Compare(len(one), len(other)), strings.Compare(one, other))
+		})
+		for n, i := range at {
+			found[i] = own[n]
+		}
+	}
 }
 
 // find returns the record with an ID, whose ask began at a time. It looks near that time first, and then everywhere,

@@ -271,6 +271,7 @@ func (r *Reader) readPast() (found []decision.Record, _ error) {
 			}
 		}
 	}
+	inOrder(found)
 	return found, nil
 }
 
