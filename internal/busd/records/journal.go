@@ -102,7 +102,8 @@ func (j *Journal) Configure(c config.Decisions) {
 	if j.reader == nil {
 		j.reader = j.recorder.Follow(decision.Filter{})
 	}
-	j.begin(&writer{Journal: j, reader: j.reader, settings: c})
+	empty := decision.Record{Modules: []decision.Module{}} // A list without modules is written as one, and not as null.
+	j.begin(&writer{Journal: j, reader: j.reader, settings: c, record: empty})
 }
 
 func (j *Journal) begin(w *writer) {

@@ -149,6 +149,18 @@ func TestRecordsOfOneMessageAreReadByTime(t *testing.T) {
 	}
 }
 
+// TestRecordWithoutModulesIsWrittenWithAnEmptyList has an ask that none of the modules registered for: each wants other keys.
+func TestRecordWithoutModulesIsWrittenWithAnEmptyList(t *testing.T) {
+	t.Parallel()
+	nc := jetStream(t)
+	k := keep(t, nc, all)
+	id := observe(t, k.Recorder, 0)
+	k.Close()
+	if r, found := find(t, keep(t, nc, all).Recorder, id); !found || r.Modules == nil {
+		t.Errorf("found %v: %+v", found, r)
+	}
+}
+
 // TestWhatIsNoRecordInTheStreamIsPassedOver has somebody else write there, as who may write to the stream can.
 func TestWhatIsNoRecordInTheStreamIsPassedOver(t *testing.T) {
 	t.Parallel()
