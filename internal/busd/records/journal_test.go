@@ -161,6 +161,45 @@ func TestRecordWithoutModulesIsWrittenWithAnEmptyList(t *testing.T) {
 	}
 }
 
+// TestManyLargeRecordsAreWrittenToAFarJetStream has more messages than may wait for JetStream at the same time, each of which waits longer
+// than the client library waits for room.
+func TestManyLargeRecordsAreWrittenToAFarJetStream(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, &server.Options{Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir()})
+	home := &natstest.Home{Servers: []*server.Server{s}}
+	nc, large := natstest.Connect(t, home), all
+	large.Requests = true
+	k := keep(t, natstest.Connect(t, home, nats.SetCustomDialer(farDialer{})), large)
+	const asks = 300
+	for range asks {
+		observe(t, k.Recorder, 1, func(tr *bus.Trace) {
+			tr.Request = &callbacksv1.UserMayCreateRoomRequest{UserId: strings.Repeat("a", 40<<10)}
+		})
+	}
+	eventually(t, "they are written", func() bool { info := stream(t, nc); return info != nil && info.State.Msgs == asks })
+	if k.log.Has("JetStream does not answer") {
+		t.Error("the log says that JetStream does not answer")
+	}
+}
+
+// farDialer connects to servers that are far away.
+type farDialer struct{}
+
+// Dial implements [nats.CustomDialer].
+func (farDialer) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return farConn{c}, err
+}
+
+type farConn struct{ net.Conn }
+
+// Read implements [io.Reader].
+func (c farConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	<-time.After(300 * time.Millisecond)
+	return n, err
+}
+
 // TestWhatIsNoRecordInTheStreamIsPassedOver has somebody else write there, as who may write to the stream can.
 func TestWhatIsNoRecordInTheStreamIsPassedOver(t *testing.T) {
 	t.Parallel()

@@ -55,10 +55,11 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// take reads the next records from memory, and reports whether there were any.
+// take reads the next records from memory, and reports whether there were any. It ends when they are enough messages to write: large
+// records are a message each.
 func (w *writer) take() bool {
 	taken := 0
-	for end := false; !end && taken < enough; taken += len(w.reader.entries) {
+	for end := false; !end && taken < enough && len(w.pending) < chunk; taken += len(w.reader.entries) {
 		var lost uint64
 		lost, end = w.reader.fetch()
 		w.lost.Add(float64(lost))
@@ -128,19 +129,24 @@ func (w *writer) write(ctx context.Context) error {
 		w.opened = true
 	}
 	w.fit()
-	if err := w.publish(ctx); err != nil {
-		w.opened = false // It may be gone.
-		return err
+	for len(w.pending) > 0 {
+		some := w.pending[:min(len(w.pending), chunk)]
+		if err := w.publish(ctx, some); err != nil {
+			w.opened = false // It may be gone.
+			return err
+		}
+		w.pending = w.pending[len(some):]
 	}
 	w.pending = nil
 	return nil
 }
 
-func (w *writer) publish(ctx context.Context) error {
+// publish writes messages that wait for JetStream together. There must not be more of them than [NewJournal] lets wait.
+func (w *writer) publish(ctx context.Context, some batches) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	var acks []jetstream.PubAckFuture
-	for _, b := range w.pending {
+	for _, b := range some {
 		ack, err := w.js.PublishMsgAsync(b.message(w.server))
 		if err != nil {
 			return err
