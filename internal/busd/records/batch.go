@@ -16,23 +16,22 @@ import (
 )
 
 const (
-	// headerIDs has the IDs of all records of a message that has several, with spaces between them. What such a message has is
-	// compressed with S2.
+	// headerIDs is the header with the IDs of all records of a message that has several, separated by spaces. The data of such a
+	// message is compressed with S2.
 	headerIDs = "Modulebus-Decisions"
 
 	// batchBytes is how large several records of one message may be. Beyond: the next record begins another message.
 	batchBytes = 64 << 10
 )
 
-// batch is what one message of the stream has: records of one outcome and callback, in JSON, one a line.
+// batch is the content of one message of the stream: records of one outcome and callback, in JSON, one a line.
 type batch struct {
 	outcome, callback string
 	ids               []string
 	data              []byte
 }
 
-// take takes one more record, and reports whether it fits, where NATS takes so many bytes of a message without what [spareBytes] are
-// for.
+// take adds a record, and reports whether it fits: into batchBytes, and into a message of most bytes with the IDs of all.
 func (b *batch) take(r *decision.Record, most int) bool {
 	data, err := appendRecord(append(b.data, '\n'), r)
 	ids := (len(b.ids) + 1) * (len(r.ID) + len(" "))
@@ -43,7 +42,7 @@ func (b *batch) take(r *decision.Record, most int) bool {
 	return true
 }
 
-// message is the batch for NATS. JetStream knows it by the ID of its first record.
+// message returns the message for NATS. Its ID for JetStream is that of its first record.
 func (b *batch) message(at subjects.Server) *nats.Msg {
 	header := nats.Header{jetstream.MsgIDHeader: {b.ids[0]}, jetstream.ExpectedStreamHeader: {at.DecisionStream()}}
 	data := b.data
@@ -75,7 +74,7 @@ func (all *batches) add(r *decision.Record, most int) bool {
 	return data != nil
 }
 
-// records is how many there are.
+// records returns how many records the messages have.
 func (all batches) records() (n int) {
 	for _, b := range all {
 		n += len(b.ids)
@@ -83,8 +82,8 @@ func (all batches) records() (n int) {
 	return n
 }
 
-// written are the records of a message of the stream. Anybody who may write there may have written something else, which is passed
-// over.
+// written returns the records in a message of the stream. It skips everything else, because other clients may be able to write
+// there.
 func written(h nats.Header, data []byte) iter.Seq[decision.Record] {
 	if h.Get(headerIDs) != "" {
 		if n, err := s2.DecodedLen(data); err != nil || n > batchBytes {
@@ -95,7 +94,7 @@ func written(h nats.Header, data []byte) iter.Seq[decision.Record] {
 	return lines(data)
 }
 
-// lines are the records that JSON has, one a line.
+// lines returns the records in JSON that has one a line.
 func lines(data []byte) iter.Seq[decision.Record] {
 	return func(yield func(decision.Record) bool) {
 		for line := range bytes.Lines(data) {

@@ -84,7 +84,7 @@ func (e *entry) record(i ids) (r decision.Record) {
 	return r
 }
 
-// into makes the entry a record in the memory of one that is of no use any more.
+// into writes the entry into a record, whose memory it uses again, and gives up the entry's content.
 func (e *entry) into(r *decision.Record, i ids) {
 	*r = decision.Record{
 		ID: i.of(e.start, e.number), Time: decision.Time{Time: e.start}, Callback: e.callback.FullName(), Origin: string(e.origin),
@@ -104,7 +104,7 @@ func (e *entry) into(r *decision.Record, i ids) {
 	}
 	if e.content != nil {
 		r.Request, r.Answer = e.content.request, e.content.answer
-		e.content = nil // It is large, and the entry may stay.
+		e.content = nil // It is large, and the entry may be kept for its memory.
 	}
 }
 

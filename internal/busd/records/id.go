@@ -18,7 +18,7 @@ const (
 	timeLength  = 9 // digits of milliseconds, enough for the year 5188
 	tokenLength = 6
 	zeros       = "000000000" // as many as timeLength
-	idLength    = 32          // that each has room in
+	idLength    = 32          // bytes that suffice for a name
 )
 
 func newIDs() ids { return ids{strings.ToLower(rand.Text()[:tokenLength])} }

@@ -9,8 +9,8 @@ import (
 	"github.com/modulebus/modulebus/decision"
 )
 
-// appendRecord appends a record as [json.Marshal] would have it. That is most of what writing a record costs, so it goes without
-// reflection; a record with what was asked is large anyway.
+// appendRecord appends a record as [json.Marshal] writes it. JSON is most of what writing a record costs, so it is made without
+// reflection, except for records that contain requests.
 func appendRecord(b []byte, r *decision.Record) ([]byte, error) {
 	if r.Request != nil || r.Answer != nil || r.Modules == nil {
 		data, err := json.Marshal(r)
@@ -99,7 +99,7 @@ var plain = func() (is [256]bool) {
 func appendText(b []byte, text string) []byte {
 	for i := range len(text) {
 		if !plain[text[i]] {
-			escaped, _ := json.Marshal(text) // There is no text that it has none for.
+			escaped, _ := json.Marshal(text) // It never fails for a text.
 			return append(b, escaped...)
 		}
 	}

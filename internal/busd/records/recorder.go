@@ -231,8 +231,8 @@ func (r *Reader) Read() (found []decision.Record, lost uint64, end bool, _ error
 	return found, lost, end, nil
 }
 
-// fetch has entries be those that are in memory and were not read before, some of them. It returns how many the reader was too slow
-// for, and whether there are none left to read.
+// fetch reads the next entries of the ring into r.entries, at most chunk. It returns how many were lost because the reader is too
+// slow, and whether no more are left to read now.
 func (r *Reader) fetch() (lost uint64, end bool) {
 	r.entries, r.position, lost = r.recorder.ring.read(r.entries, r.position, chunk)
 	return lost, len(r.entries) < chunk
@@ -279,11 +279,11 @@ func (r *Reader) readPast() (found []decision.Record, _ error) {
 func (r *Reader) Await(ctx context.Context) { r.recorder.ring.await(ctx, r.position) }
 
 const (
-	gatherTime = 50 * time.Millisecond // in which records are gathered, to be sent together
-	enough     = maxRecords / 4        // that are gathered: memory has room for those that come while they are sent
+	gatherTime = 50 * time.Millisecond // how long records are gathered, to be sent together
+	enough     = maxRecords / 4        // gathered records to send at once: the ring has room for those that come meanwhile
 )
 
-// gather returns a moment after there is something to read, or when there is much, or ctx ends.
+// gather waits until there is something to read, and then until there is enough, or gatherTime is over. It returns early if ctx ends.
 func (r *Reader) gather(ctx context.Context) {
 	r.Await(ctx)
 	ctx, cancel := context.WithTimeout(ctx, gatherTime)

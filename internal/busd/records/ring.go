@@ -28,7 +28,7 @@ type ring struct {
 	more    chan struct{} // closed when it has come
 }
 
-// nobody waits for this entry.
+// nobody is the position that no reader waits for.
 const nobody = math.MaxUint64
 
 func newRing() *ring { return &ring{awaited: nobody, more: make(chan struct{})} }
@@ -95,7 +95,7 @@ func (r *ring) await(ctx context.Context, position uint64) {
 	}
 }
 
-// awaiting is what is closed when there may be an entry at the position; nil if there is one.
+// awaiting returns a channel that is closed when there may be an entry at the position; nil if there is one already.
 func (r *ring) awaiting(position uint64) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
