@@ -276,8 +276,9 @@ func (t *attempt) rescue(now time.Time) {
 	}
 }
 
-// stuck reports whether nothing has come of a request, and remembers that of the worker. A request for which the caller
-// gave less time than the module has shows nothing of the worker.
+// stuck reports whether a worker, or the group, seems to reply to nothing since it got a request. If the request has waited for half of
+// the module's time, the worker is doubted, or asked in another way if it is the only one. A caller that gave less time than the module has
+// causes neither.
 func (t *attempt) stuck(s *sent, now time.Time) bool {
 	only, long := t.choice.only(), now.Sub(s.at) >= t.step.timeout/2
 	switch {

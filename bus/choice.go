@@ -35,7 +35,7 @@ func newChoice(s *step, now stamp) choice {
 	return c
 }
 
-// several reports whether another worker could do what one does not.
+// several reports whether the module has more than one worker.
 func (c *choice) several() bool { return len(c.workers) > 1 }
 
 // only returns the module's worker where there is no other, or nil.

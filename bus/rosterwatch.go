@@ -116,7 +116,7 @@ func (w *rosterWatch) receive(m *nats.Msg) {
 	}
 }
 
-// keep has a roster used soon, unless a later one is already to be.
+// keep passes a roster on to use, unless a later one waits already.
 func (w *rosterWatch) keep(source *rosterv1.Roster) {
 	if told := w.told.Load(); told == nil || told.GetRevision() < source.GetRevision() {
 		w.told.Store(source)
@@ -124,8 +124,8 @@ func (w *rosterWatch) keep(source *rosterv1.Roster) {
 	}
 }
 
-// use has asks use what was published last. While a roster is made ready for asking, others may be published, as when a thousand
-// modules join at once: those between are never used.
+// use makes the client use the roster that was published last. While it prepares a roster, several others may be published, as when a
+// thousand modules join at once: it uses only the last of those.
 func (w *rosterWatch) use(ctx context.Context) {
 	for {
 		select {
@@ -134,7 +134,7 @@ func (w *rosterWatch) use(ctx context.Context) {
 		case <-w.news:
 		}
 		switch source := w.told.Swap(nil); {
-		case source == nil: // It was used together with the one before.
+		case source == nil: // An earlier signal has brought it already.
 		case asksAll(source, w.client.Roster()):
 			w.client.setRoster(source)
 		default:
@@ -167,7 +167,7 @@ func (w *rosterWatch) ask() { tell(w.doubt) }
 func tell(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
-	default: // It is known.
+	default: // It has been told already.
 	}
 }
 

@@ -31,7 +31,7 @@ type health struct {
 
 // How a module's only worker is asked.
 const (
-	byGroup     = iota // nobody knows whether it listens under its name
+	byGroup     = iota // it is not known whether it listens under its name
 	byName             // it says that it does, or its group has not answered
 	byNameHeard        // it has answered there
 )
@@ -92,8 +92,8 @@ func (w *worker) heard(now stamp) {
 	}
 }
 
-// unheard has the module's only worker asked the other way from now on: it has not answered the way it was asked. One that is
-// known to listen under its name stays with that.
+// unheard changes how the module's only worker is asked, because it has not answered in the way in which it was asked: by its name if
+// asked is nil, and else by its group. A worker that has answered under its name is always asked there.
 func (w *worker) unheard(asked *worker) {
 	if asked == nil {
 		w.naming.CompareAndSwap(byGroup, byName)

@@ -30,7 +30,7 @@ type Mux struct {
 	closed atomic.Bool
 	shards [16]shard
 
-	answers []batch.Answer // memory of the last message's, for the goroutine that receives them
+	answers []batch.Answer // of the last message; the memory is for the next one. Only the goroutine that receives answers uses it
 }
 
 type shard struct {

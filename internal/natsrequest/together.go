@@ -140,7 +140,7 @@ func (m *Mux) receiveAnswers(msg *nats.Msg) {
 	}
 }
 
-// silence is the reply of all that have no opinion. Replies are only read.
+// silence is the reply of every module that has no opinion. Receivers only read replies, so they share it.
 var silence = &nats.Msg{}
 
 // headerOf returns the headers that a failure would have by itself; nil for an answer.

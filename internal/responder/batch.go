@@ -23,11 +23,11 @@ type batch struct {
 	holders   atomic.Int32 // goroutines that may take one
 }
 
-// batches have the memory of those that are over.
+// batches holds the memory of finished batches, to be used again.
 var batches = sync.Pool{New: func() any { return &batch{} }}
 
-// release gives the memory of a batch back when the last goroutine that took requests of it is done with them. What serves a request keeps
-// nothing of its message.
+// release returns the memory of a batch when the last goroutine that takes requests of it has served them. Whatever serves a request must
+// keep nothing of its message afterwards.
 func (b *batch) release() {
 	if b.holders.Add(-1) > 0 {
 		return
@@ -56,7 +56,7 @@ func (b *batch) next() (r request, more bool) {
 	return request{&b.all[i], b, i}, i+1 < len(b.all)
 }
 
-// spread makes of each question the message that it would be by itself.
+// spread makes a message of each question, as if it had come by itself.
 func (b *batch) spread(of *nats.Msg) {
 	names := make([]byte, 0, len(b.questions)*(len(of.Reply)+len("-255")))
 	for i, q := range b.questions {
