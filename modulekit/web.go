@@ -75,8 +75,8 @@ func addressOf(m *nats.Msg) flow.Address {
 	return flow.Address{Process: process, Token: token}
 }
 
-// panicked logs what a page panicked with by its type, and where, and not its text, which may repeat what a visitor sent: no schema says what is
-// secret there. What Go itself raises is logged as it is, since it quotes no values. See ADR 89.
+// panicked logs where a page panicked, and the type of the value. It does not log the text, which may repeat what a visitor sent, because no
+// schema says what is secret there. An error of Go's runtime is logged as it is: it contains no text of values. See ADR 89.
 func (s *web) panicked(v any, stack []byte) {
 	what := fmt.Sprintf("%T", v)
 	if raised, ok := v.(runtime.Error); ok {

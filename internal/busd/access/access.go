@@ -80,7 +80,7 @@ type Guard struct {
 type state struct {
 	keys    []*renewed.Value[key]
 	local   bool           // the door listens on loopback, so only this machine reaches it
-	proxies []netip.Prefix // that say themselves where a request comes from
+	proxies []netip.Prefix // whose X-Forwarded-For says where a request comes from
 }
 
 // key is a token's digest, and the scopes that it gives.

@@ -55,10 +55,10 @@ func (t *tries) forgive(addr netip.Addr) {
 	t.free[t.place(addr)] = time.Time{}
 }
 
-// origin is the address that tries to sign in: what a trusted proxy says of its visitor, and else who connects.
+// origin returns the address that tries to sign in: the visitor that a trusted proxy names, or else the address that connects.
 func (s *state) origin(r *http.Request) netip.Addr {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil { // All that have no address are one.
+	if err != nil { // Connections without an IP address share a count.
 		return netip.Addr{}
 	}
 	from, _ = proxied.Origin(from, strings.FieldsFunc(strings.Join(r.Header.Values("X-Forwarded-For"), ","), separates), s.proxies)

@@ -40,8 +40,8 @@ const (
 	// maxHeader is the size of a reply's header in bytes. Beyond: the server has failed.
 	maxHeader = 64 << 10
 
-	// concurrency is how many questions a server is asked at once, and how many events it is told of at once. Beyond: busd
-	// answers a question busy, and drops and logs what it would tell.
+	// concurrency is how many questions each worker asks a server at once, and how many events the server is told of at once.
+	// Beyond: busd answers a question busy, and drops and logs what it would tell.
 	concurrency = 256
 
 	// toldTime is how long a server may take for what it is only told (async), as in synapse-http-antispam. Beyond:
@@ -53,7 +53,7 @@ const (
 
 	idleFor = 90 * time.Second // until an unused connection is closed
 
-	// userAgent is what the package says in the Synapse that it was recorded in: a server may be made for what it sees there.
+	// userAgent is what synapse-http-antispam sends in the Synapse in which it was recorded. Servers may depend on it.
 	userAgent = "Synapse/1.163.2"
 )
 
@@ -193,7 +193,7 @@ func (s *Server) tell(ctx context.Context, d *subjects.Declaration, req proto.Me
 // errTooLarge is the error of a reply that is too large to be read.
 var errTooLarge = fmt.Errorf("the server's reply is larger than %d bytes", maxReply)
 
-// post asks as synapse-http-antispam does, with the same headers. Package net/http adds Accept-Encoding, and reads what is compressed.
+// post asks as synapse-http-antispam does, with the same headers. Package net/http adds Accept-Encoding, and decompresses the reply.
 func (s *Server) post(ctx context.Context, name string, body []byte) (status int, reply []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Module.Antispam.BaseURL+"/"+name, bytes.NewReader(body))
 	if err != nil {

@@ -51,7 +51,7 @@ func refused(text string) Answer {
 	return problem("refused", http.StatusBadRequest, matrix.Forbidden, text)
 }
 
-// Undecided is what other servers are told where no module has decided. Which one failed, and how, is in the record and in the log.
+// Undecided is what other servers are told if no module has decided. The record and the log say which one failed, and how.
 const Undecided = "The policy server cannot decide at the moment"
 
 func failed() Answer {

@@ -136,7 +136,7 @@ var (
 	errForeign = errors.New("the event is not one of its room version")
 )
 
-// inShort is an error as other servers are told it, without the library's words.
+// inShort returns the text of an error for other servers, without the library's words.
 func inShort(err error) string {
 	if errors.Is(err, errForeign) {
 		err = errForeign
