@@ -158,6 +158,7 @@ func TestCommandLine(t *testing.T) {
 	}{
 		"help":                        {[]string{}, 0, []string{"serve", "check", "ask", "modules", "restart", "callbacks", "version", "BUSD_URL"}, nil},
 		"an unknown command":          {[]string{"frobnicate"}, 2, nil, []string{`busd: unknown command "frobnicate"; see busd --help`}},
+		"a misspelt command":          {[]string{"chek"}, 2, nil, []string{`busd: unknown command "chek"; did you mean check?`}},
 		"an unknown flag":             {[]string{"modules", "--frobnicate"}, 2, nil, []string{"busd: unknown flag: --frobnicate; see busd modules --help"}},
 		"too many arguments":          {[]string{"modules", "a"}, 2, nil, []string{`busd: busd modules does not take "a": busd modules [flags]; see busd modules --help`}},
 		"version":                     {[]string{"version"}, 0, []string{"busd ", "commit ", "go1.", "wire 1"}, nil},

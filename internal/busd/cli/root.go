@@ -104,7 +104,11 @@ func known(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usagef("unknown command %q; see %s --help", args[0], c.CommandPath())
+	var names []string
+	for _, sub := range c.Commands() {
+		names = append(names, sub.Name())
+	}
+	return usagef("unknown command %q; %s", args[0], config.DidYouMean(args[0], names, "see "+c.CommandPath()+" --help"))
 }
 
 // fromEnvironment sets the flags that were not given from BUSD_… .
