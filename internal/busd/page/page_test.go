@@ -153,7 +153,7 @@ func TestPageShowsHowModulesAre(t *testing.T) {
 		change func(*operatordoor.ModuleStatus)
 		want   []string
 	}{
-		"ready":        {func(*operatordoor.ModuleStatus) {}, []string{"The module is well", "version 1.2.3, 1 worker", "4711", "w1", "no failure", "no answers"}},
+		"ready":        {func(*operatordoor.ModuleStatus) {}, []string{"The module is well", "version 1.2.3, 1 worker", "4711", "w1", "Failure when last asked", "no failure", "no answers"}},
 		"absent":       {func(m *operatordoor.ModuleStatus) { m.State, m.Remembered = roster.Absent, true }, []string{"Not well", "absent, has not joined since busd started"}},
 		"unknown":      {func(m *operatordoor.ModuleStatus) { m.State, m.Unknown = roster.Absent, true }, []string{"absent, has never joined"}},
 		"starting":     {func(m *operatordoor.ModuleStatus) { m.State = roster.Starting }, []string{`class="state fair"`, "starting", "Not well"}},
