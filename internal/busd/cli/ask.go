@@ -99,6 +99,7 @@ func summarize(w io.Writer, decision []byte, took time.Duration) {
 	var d struct {
 		Answer    json.RawMessage `json:"answer"`
 		DecidedBy string          `json:"decided_by"`
+		ID        string          `json:"decision_id"` // none: no module was asked
 		Failures  []struct {
 			Module  string `json:"module"`
 			Failure string `json:"failure"`
@@ -114,6 +115,8 @@ func summarize(w io.Writer, decision []byte, took time.Duration) {
 		what[0] = "decided by " + d.DecidedBy
 	case d.Answer != nil:
 		what[0] = "decided by several modules together"
+	case d.ID == "":
+		what[0] = "no module was asked"
 	}
 	for _, f := range d.Failures {
 		what = append(what, fmt.Sprintf("%s failed (%s, on_failure: %s)", f.Module, f.Failure, f.Policy))

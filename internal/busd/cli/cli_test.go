@@ -26,6 +26,7 @@ func TestAsk(t *testing.T) {
 		wants(t, 0, refused, []string{"busd: decided by gate, in "})
 	runWith(t, `{"user_id": "@evil:example.com"}`, "ask", "spam_checker.user_may_create_room", "-", "--url", s.url).wants(t, 0, refused, nil)
 	run(t, "ask", "user_may_create_room", "--url", s.url+"/").wants(t, 0, []string{`"failures": []`}, []string{"no module had an opinion, in "})
+	run(t, "ask", "user_may_invite", "--url", s.url).wants(t, 0, []string{`"failures": []`}, []string{"no module was asked, in "})
 	run(t, "ask", "user_may_join_room", `{"user_id": "@a:b"}`, "--url", s.url).
 		wants(t, 1, nil, []string{"busd: unknown field", "(400 M_BAD_JSON)", `user_id`, "has the fields user, room", "see busd callbacks user_may_join_room"})
 	run(t, "ask", "spam_checker.user_may_fly", "--url", s.url).wants(t, 1, nil, []string{"404", "user_may_create_room"})
