@@ -256,5 +256,8 @@ func stays(_ context.Context, s *stage) error {
 	if len(s.ended) > 0 {
 		return errors.New(strings.Join(s.ended, "; "))
 	}
+	if s.process == nil && s.gaveUp != "" {
+		return skip(s.gaveUp)
+	}
 	return nil
 }

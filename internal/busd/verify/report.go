@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // WriteJSON writes the report as one JSON object.
@@ -17,7 +18,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 // Line is the result for people: one line, and a second one if there is more to say.
 func (r Result) Line() string {
 	mark := map[Verdict]string{Kept: "ok", Broken: "FAIL", Skipped: "skip"}[r.Verdict]
-	line := fmt.Sprintf("%-4s  %-16s  %s", mark, r.Rule, r.Sentence)
+	line := fmt.Sprintf("%-4s  %-17s  %s", mark, r.Rule, r.Sentence)
 	switch r.Verdict {
 	case Broken:
 		return line + "\n      " + r.Why + "\n      see " + r.Link
@@ -28,17 +29,17 @@ func (r Result) Line() string {
 	return line
 }
 
-// Summary is the report in one line.
+// Summary is the report in one line, with the names of the rules that are broken.
 func (r *Report) Summary() string {
-	counts := map[Verdict]int{}
+	rules := map[Verdict][]string{}
 	for _, result := range r.Results {
-		counts[result.Verdict]++
+		rules[result.Verdict] = append(rules[result.Verdict], result.Rule)
 	}
-	how := "a correct module"
-	if !r.Correct {
-		how = "not a correct module"
+	counts := fmt.Sprintf("correct module: %d rules kept, %d broken, %d skipped", len(rules[Kept]), len(rules[Broken]), len(rules[Skipped]))
+	if r.Correct {
+		return "a " + counts
 	}
-	return fmt.Sprintf("%s: %d rules kept, %d broken, %d skipped", how, counts[Kept], counts[Broken], counts[Skipped])
+	return "not a " + counts + "; broken: " + strings.Join(rules[Broken], ", ")
 }
 
 type junitSuite struct {

@@ -126,8 +126,13 @@ func TestVerifySaysThatACommandDoesNotStart(t *testing.T) {
 	if r := find(t, report, "starts"); r.Verdict != verify.Broken || !strings.Contains(r.Why, "/no/such/program") {
 		t.Errorf("%+v", r)
 	}
-	if r := find(t, report, "answers"); r.Verdict != verify.Skipped {
-		t.Errorf("%+v", r)
+	for _, rule := range []string{"answers", "stays"} {
+		if r := find(t, report, rule); r.Verdict != verify.Skipped {
+			t.Errorf("%+v", r)
+		}
+	}
+	if got := report.Summary(); !strings.HasPrefix(got, "not a correct module: 0 rules kept, 1 broken, ") || !strings.HasSuffix(got, "; broken: starts") {
+		t.Error(got)
 	}
 }
 
