@@ -13,6 +13,9 @@ import (
 
 const root = ".."
 
+// unread are folders that hold data, or what npm and pip make.
+var unread = []string{"testdata", "node_modules", "build"}
+
 // files returns the project's files whose names end so, as paths from the root.
 func files(t *testing.T, suffix string) (found []string) {
 	t.Helper()
@@ -20,7 +23,7 @@ func files(t *testing.T, suffix string) (found []string) {
 		if err != nil {
 			return err
 		}
-		if name := d.Name(); d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "node_modules") {
+		if name := d.Name(); d.IsDir() && path != root && (strings.HasPrefix(name, ".") || slices.Contains(unread, name)) {
 			return fs.SkipDir
 		}
 		if !d.IsDir() && strings.HasSuffix(path, suffix) {
