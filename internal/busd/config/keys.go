@@ -41,7 +41,7 @@ func fileKeys(c *Config) []key {
 		{"homeserver", "", "", section(homeserverKeys(&c.Homeserver), c.Homeserver.check)},
 		{
 			"policy_server", none, "busd answers as the [policy server](policy-server.md) of rooms. `{}` will do; `key_file` names the file with " +
-				"its signing key, in Synapse's format, which is made where there is none: `policy.key` in `state_dir`, if it is not said",
+				"its signing key, in Synapse's format, which is made if there is none; its default is `policy.key` in `state_dir`",
 			policyServer(c),
 		},
 		{"decisions", "", "", c.Decisions.section()},
@@ -198,7 +198,7 @@ func moduleKeys(m *Module) []key {
 		},
 		{
 			"breaker", "`{failures: 5, open: 5s}`", "after how many timeouts in a row the module is left alone, and how long " +
-				"(what is not said stays as here); or `off`",
+				"(a part that you leave out keeps its default); or `off`",
 			breaker(&m.Breaker),
 		},
 		{
