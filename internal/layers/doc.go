@@ -1,2 +1,2 @@
-// Package layers holds, as tests, what the parts of the house may know of each other.
+// Package layers holds, as tests, which packages may import which.
 package layers
