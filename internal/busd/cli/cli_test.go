@@ -203,6 +203,7 @@ func TestRemoteCommandsTakeURLAndTokenFromTheConfiguration(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer letmein" {
 			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write([]byte(`{"errcode": "M_MISSING_TOKEN", "error": "send Authorization"}`))
 			return
 		}
 		_, _ = w.Write([]byte(`{"modules": [{"name": "gate"}]}`))
@@ -214,7 +215,8 @@ func TestRemoteCommandsTakeURLAndTokenFromTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, "modules", "-c", file).wants(t, 0, []string{"gate"}, nil)
-	run(t, "modules", "--url", server.URL).wants(t, 1, nil, []string{"401 Unauthorized"})
+	run(t, "modules", "--url", server.URL).wants(t, 1, nil, []string{"busd wants another token", "--token-file", "--config", "(401 M_MISSING_TOKEN)"})
+	run(t, "restart", "gate", "--url", server.URL).wants(t, 1, nil, []string{"--token-file"})
 }
 
 func TestRemoteCommandReportsOddAnswers(t *testing.T) {

@@ -138,6 +138,9 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 	}
 	no := &refusal{Status: rsp.StatusCode, raw: out}
 	_ = json.Unmarshal(out, no) // A body that is no JSON is shown unchanged.
+	if no.Status == http.StatusUnauthorized && no.Text != "" {
+		no.Text = "busd wants another token: give it with --token-file, or its configuration with --config"
+	}
 	return nil, no
 }
 
