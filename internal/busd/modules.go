@@ -254,9 +254,19 @@ func (m *modules) exited(module string, e supervise.Exit) {
 	now := time.Now()
 	m.daemon.roster.Leave(module, e.ID, now)
 	if e.Next != supervise.Stops {
-		m.daemon.roster.Crashed(module, fmt.Sprintf("its process ended (%v): %s", e.Next, wire.OneLine(e.Reason())), now)
+		m.daemon.roster.Crashed(module, crash(e), now)
 	}
 	m.daemon.service.Wake()
+}
+
+// crash tells the operator why a process ended, and what busd does about it. A reason to wait for another configuration
+// says so itself.
+func crash(e supervise.Exit) string {
+	text := "its process ended"
+	if e.Next == supervise.Restarts {
+		text += ", and is started again"
+	}
+	return text + ": " + wire.OneLine(e.Reason())
 }
 
 // stop drains the processes, and returns when all have ended.
