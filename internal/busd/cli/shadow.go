@@ -56,7 +56,7 @@ callback, and how much longer asks would have taken.`,
 			}
 			if len(list) == 0 {
 				return printLine(c.ErrOrStderr(), fmt.Sprintf("busd: no record of the last %s has module %s in shadow: does its entry say shadow: true, "+
-					"and was anything asked that it may be asked?", since, args[0]))
+					"and was a callback asked that it registers?", since, args[0]))
 			}
 			return printShadow(c.OutOrStdout(), list)
 		},
