@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # matrix-js-sdk sends the messages of all rooms one after the other. When one is refused, those that wait for other rooms fail with its
-# error and are never sent; when one meets a 500, they wait until its retries are over. Needs Node 20 or later.
+# error and are never sent; when one meets a 500, they wait until its retries are over, and fail as well if those do. Needs Node 20 or later.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -51,6 +51,14 @@ assert.deepEqual(
     await sendAll("the first fails once", { first: [[500, broken], [200, sent]], second: [[200, sent]], third: [[200, sent]] }),
     { seen: ["first 500", "first 200", "second 200", "third 200"], results: ["sent", "sent", "sent"] },
 );
+const began = Date.now();
+assert.deepEqual(
+    await sendAll("the first fails always", { first: Array(5).fill([500, broken]), second: [[200, sent]], third: [[200, sent]] }),
+    { seen: Array(5).fill("first 500"), results: ["M_UNKNOWN", "M_UNKNOWN", "M_UNKNOWN"] },
+);
+const seconds = Math.round((Date.now() - began) / 1000);
+console.log(`  the last took ${seconds} s`);
+assert.ok(seconds >= 25);
 process.exit(0);
 JS
 node finding.js
