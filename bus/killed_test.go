@@ -114,6 +114,7 @@ func (k *killing) process(name string) *os.Process {
 	cmd := exec.CommandContext(context.Background(), os.Args[0])
 	cmd.Env = append(os.Environ(), workerName+"="+name, workerNATS+"="+k.home.URL())
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Whoever ends the shell that runs the tests continues what is stopped in its group.
 	if err := cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
