@@ -217,7 +217,7 @@ func TestClientUsesTheLastOfManyRosters(t *testing.T) {
 	select {
 	case <-heard:
 	case <-time.After(10 * time.Second):
-		t.Error("what is told of rosters waits until asks use those before")
+		t.Error("a published roster is not read until the one before it is in use")
 	}
 	release()
 	for r := c.Roster(); err == nil && r.GetRevision() < first.GetRevision()+1+last; {
