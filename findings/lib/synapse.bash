@@ -1,11 +1,12 @@
 # Starts a Synapse with a module of one file, for the scripts beside this folder: synapse VERSION MODULE.py, where class Module is in
-# MODULE.py. Leaves $url, $python and $dir, and ends everything with the script.
+# MODULE.py. Leaves $url, $python and $dir, and ends everything with the script. Lines in $more go to homeserver.yaml, and packages in
+# $packages are installed, too.
 synapse() {
 	dir=$(mktemp -d)
 	trap 'kill "${pid:-}" 2>/dev/null || :; wait 2>/dev/null || :; rm -rf "$dir" "${ASKED:-}"' EXIT
 	python3 -m venv "$dir/venv"
 	python=$dir/venv/bin/python
-	"$python" -m pip install --quiet --disable-pip-version-check "matrix-synapse==$1" 'setuptools<82'
+	"$python" -m pip install --quiet --disable-pip-version-check "matrix-synapse==$1" 'setuptools<82' ${packages:-}
 	cat >"$dir/module.py"
 	local port
 	port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -24,6 +25,7 @@ synapse() {
 		rc_login: {address: {per_second: 1000, burst_count: 1000}, account: {per_second: 1000, burst_count: 1000}}
 		user_directory: {search_all_users: true}
 		modules: [{module: module.Module, config: {}}]
+		${more:-}
 	END
 	"$python" -m synapse.app.homeserver -c "$dir/homeserver.yaml" --generate-keys >"$dir/log" 2>&1
 	(cd "$dir" && PYTHONPATH=$dir exec "$python" -m synapse.app.homeserver -c homeserver.yaml >"$dir/log" 2>&1) &
