@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/integration/testbed"
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -109,7 +110,7 @@ func decided(t *testing.T, listen string) (body string) {
 func TestFirstAskAfterARestartIsDecidedWithAllModules(t *testing.T) {
 	t.Parallel()
 	home := natstest.TCP(t)
-	listen := free(t)
+	listen := testbed.FreeAddress(t)
 	file := fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {url: %q}\nhttp: {listen: %s}\nmodules:\n", serverName, t.TempDir(), home.URL(), listen)
 	const many = 50
 	var list strings.Builder
@@ -143,7 +144,7 @@ func TestTypoInAConfigAndARestartDoNotOpenTheGate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			listen, state := free(t), t.TempDir()
+			listen, state := testbed.FreeAddress(t), t.TempDir()
 			file := func(key string) string {
 				return fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {listen: 127.0.0.1:0}\nhttp: {listen: %s}\nmodules:\n"+
 					"  - {module: gate, run: [env, %s=module, %s], config: {%s: \"\"}, %s}\n",
@@ -173,7 +174,7 @@ func TestTypoInAConfigAndARestartDoNotOpenTheGate(t *testing.T) {
 
 func TestModuleThatAnswersNothingIsNotReady(t *testing.T) {
 	t.Parallel()
-	home, listen := natstest.TCP(t), free(t)
+	home, listen := natstest.TCP(t), testbed.FreeAddress(t)
 	run(t, fmt.Sprintf("server_name: %s\nstate_dir: %s\nnats: {url: %q}\nhttp: {listen: %s}\nmodules:\n"+
 		"  - {module: gate, on_failure: skip, timeout: 20ms, breaker: {failures: 3, open: 1m}}\n", serverName, t.TempDir(), home.URL(), listen))
 	joinOnce(t, natstest.Connect(t, home), "gate", mute)

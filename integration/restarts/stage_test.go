@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/modulebus/modulebus/integration/testbed"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -100,14 +101,14 @@ func newStage(t *testing.T, external bool, busds int) *stage {
 		s.listing[m.name] = &listing{listed: !m.later}
 	}
 	if external {
-		s.address = free(t)
+		s.address = testbed.FreeAddress(t)
 		s.startNATS()
 		s.overhear()
 	} else {
-		s.address = free(t)
+		s.address = testbed.FreeAddress(t)
 	}
 	for i := range busds {
-		d := &daemon{config: filepath.Join(t.TempDir(), fmt.Sprintf("busd-%d.yaml", i)), listen: free(t), empty: true}
+		d := &daemon{config: filepath.Join(t.TempDir(), fmt.Sprintf("busd-%d.yaml", i)), listen: testbed.FreeAddress(t), empty: true}
 		d.url = "http://" + d.listen
 		s.busds = append(s.busds, d)
 	}
@@ -126,17 +127,6 @@ func newStage(t *testing.T, external bool, busds int) *stage {
 	}
 	s.owned.Go(s.observe)
 	return s
-}
-
-// free is an address that nobody listens on at the moment.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // startNATS starts the external server, again where it was before.

@@ -154,7 +154,7 @@ func TestSynapseAntispamInFiveMinutes(t *testing.T) { //nolint:paralleltest // s
 	if len(blocks) != 3 {
 		t.Fatalf("the page shows %d files, and not 3", len(blocks))
 	}
-	server, s, port := startAntispamServer(t), prepareSynapse(t), freePort(t)
+	server, s, port := startAntispamServer(t), prepareSynapse(t), testbed.FreePort(t)
 	token := filepath.Join(t.TempDir(), "token")
 	testbed.Write(t, token, "secret\n")
 	here := strings.NewReplacer("http://127.0.0.1:29339", server.url, "meowlnir.token", token, "example.com", s.name, "127.0.0.1:8010", fmt.Sprint("127.0.0.1:", port))

@@ -33,7 +33,7 @@ func TestSynapseInFiveMinutes(t *testing.T) { //nolint:paralleltest // servers e
 	_, text2, _ := strings.Cut(string(text), "## Five minutes")
 	section, _, _ := strings.Cut(text2, "\n## ")
 	dir := t.TempDir()
-	busdPort, clientPort := freePort(t), freePort(t)
+	busdPort, clientPort := testbed.FreePort(t), testbed.FreePort(t)
 	copyTree(t, filepath.Join(testbed.Root, "bridges", "synapse"), filepath.Join(dir, "bridge"))
 	demo, err := os.ReadFile(filepath.Join(testbed.Root, "examples", "demo.yaml"))
 	if err != nil {

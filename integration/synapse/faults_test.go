@@ -40,7 +40,7 @@ modules:
 // TestSynapseWithoutBusd has a Synapse that starts before busd does, asks more and less while it runs, and loses busd and
 // finds it again.
 func TestSynapseWithoutBusd(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	port := freePort(t)
+	port := testbed.FreePort(t)
 	st := &stage{s: prepareSynapse(t)}
 	st.files(t)
 	st.say(t, map[string]string{
@@ -186,7 +186,7 @@ func reload(t *testing.T, d *testbed.Daemon, config string) {
 // same address whenever it is started, so that it can be restarted under a Synapse.
 func spamStage(t *testing.T, nats string) (st *stage, startBusd func() *testbed.Daemon) {
 	t.Helper()
-	port := freePort(t)
+	port := testbed.FreePort(t)
 	st = &stage{s: prepareSynapse(t)}
 	st.files(t)
 	st.say(t, map[string]string{"check_event_for_spam": `{"when": "refused", "reply": {"refusal": {"error": "not this one"}}}`})
@@ -412,7 +412,7 @@ func (st *stage) stored(t *testing.T, room string) (events []storedEvent) {
 
 // TestSynapseWhileNATSRestarts has NATS go and come back, outside of busd.
 func TestSynapseWhileNATSRestarts(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	port := freePort(t)
+	port := testbed.FreePort(t)
 	broker := natstest.Start(t, &server.Options{Port: port})
 	st, _ := spamStage(t, fmt.Sprintf("nats: {url: %q}", broker.ClientURL()))
 	st.under(t, fault{
@@ -450,7 +450,7 @@ func TestSynapseRestartsUnderLoad(t *testing.T) { //nolint:paralleltest // serve
 // TestSynapseWhileAModuleHangs has a module never answer about half of what fifty clients send into ten rooms, and at once about
 // the rest.
 func TestSynapseWhileAModuleHangs(t *testing.T) { //nolint:paralleltest // servers enough for a small machine
-	port := freePort(t)
+	port := testbed.FreePort(t)
 	st := &stage{s: prepareSynapse(t)}
 	st.files(t)
 	st.say(t, map[string]string{"check_event_for_spam": `{"when": "hangs", "sleep": 3600000}`})

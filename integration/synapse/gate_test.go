@@ -24,7 +24,7 @@ type gate struct {
 
 func openGate(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{stage: &stage{s: prepareSynapse(t)}, port: freePort(t)}
+	g := &gate{stage: &stage{s: prepareSynapse(t)}, port: testbed.FreePort(t)}
 	g.files(t)
 	g.says(t, nil)
 	g.restart(t)

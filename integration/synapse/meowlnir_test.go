@@ -23,7 +23,7 @@ func TestMeowlnirDecidesWithAModule(t *testing.T) {
 		t.Skip("it takes minutes to build: make meowlnir")
 	}
 	page := section(t, "antispam.md", "Meowlnir")
-	s, port, listen := prepareSynapse(t), freePort(t), freePort(t)
+	s, port, listen := prepareSynapse(t), testbed.FreePort(t), testbed.FreePort(t)
 	replacements := []string{
 		"127.0.0.1:8008", strings.TrimPrefix(s.url, "http://"), "127.0.0.1:8010", fmt.Sprint("127.0.0.1:", listen),
 		"127.0.0.1:29339", fmt.Sprint("127.0.0.1:", port), "port: 29339", fmt.Sprint("port: ", port),

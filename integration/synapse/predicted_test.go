@@ -26,7 +26,7 @@ type tried struct {
 // openTried has a module that counts, and one in shadow that would refuse other rooms.
 func openTried(t *testing.T) *tried {
 	t.Helper()
-	r := &tried{stage: &stage{s: prepareSynapse(t)}, port: freePort(t)}
+	r := &tried{stage: &stage{s: prepareSynapse(t)}, port: testbed.FreePort(t)}
 	r.files(t)
 	// The first is slower, so that the second has always said something when the ask is over.
 	r.say(t, map[string]string{"user_may_create_room": `{"when": "first", "sleep": 50, "reply": {"refusal": {"error": "the first says no"}}}`})

@@ -101,7 +101,7 @@ func (b *balancer) until(t *testing.T, more int64) {
 //nolint:paralleltest // servers enough for a small machine
 func TestSynapseClientsDoNotFeelBusdsAway(t *testing.T) {
 	broker := natstest.Start(t, &server.Options{Port: server.RANDOM_PORT})
-	ports := []int{freePort(t), freePort(t)}
+	ports := []int{testbed.FreePort(t), testbed.FreePort(t)}
 	front := balance(t, ports...)
 	st := &stage{s: prepareSynapse(t)}
 	st.files(t)

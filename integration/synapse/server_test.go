@@ -20,7 +20,6 @@ import (
 	"io"
 	"maps"
 	"math/big"
-	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -65,7 +64,7 @@ func startSynapse(t *testing.T, modules, more string) *synapse {
 // prepareSynapse picks the addresses of one.
 func prepareSynapse(t *testing.T) *synapse {
 	t.Helper()
-	federation, client := freePort(t), freePort(t)
+	federation, client := testbed.FreePort(t), testbed.FreePort(t)
 	return &synapse{
 		name: fmt.Sprintf("localhost:%d", federation),
 		url:  fmt.Sprintf("http://127.0.0.1:%d", client),
@@ -215,25 +214,6 @@ func pythonPath(t *testing.T) string {
 		paths = append(paths, path)
 	}
 	return strings.Join(paths, ":")
-}
-
-// freePort is one that nobody listens on, below those that the system gives to clients: whoever asks for it later still gets it.
-func freePort(t *testing.T) int {
-	t.Helper()
-	const lowest, highest, tries = 10_000, 30_000, 100
-	for range tries {
-		port := lowest + mathrand.IntN(highest-lowest)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
-	}
-	t.Fatal("there is no free port")
-	return 0
 }
 
 // certificate writes one that nobody signed.

@@ -21,7 +21,7 @@ func TestAskIsPartOfTheTraceOfSynapsesRequest(t *testing.T) {
 	if library == "" {
 		t.Skip("make traced installs Jaeger's library for Synapse, and runs this")
 	}
-	g := &gate{stage: &stage{s: prepareSynapse(t)}, port: freePort(t)}
+	g := &gate{stage: &stage{s: prepareSynapse(t)}, port: testbed.FreePort(t)}
 	g.files(t)
 	g.says(t, nil)
 	g.restart(t)

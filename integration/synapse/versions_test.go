@@ -58,7 +58,7 @@ func TestSynapseOfOtherVersions(t *testing.T) { //nolint:paralleltest // servers
 	for version, of := range older { //nolint:paralleltest // as above
 		t.Run(version, func(t *testing.T) {
 			python := olderSynapse(t, version, of.needs)
-			port := freePort(t)
+			port := testbed.FreePort(t)
 			st := &stage{s: prepareSynapse(t)}
 			st.s.python = python
 			st.files(t)

@@ -46,7 +46,7 @@ func startDeployment(t *testing.T) *deployment {
 	testbed.Write(t, d.token(), "the token of busd\n")
 	ports := map[string]int{}
 	for _, name := range processNames {
-		ports[name] = freePort(t)
+		ports[name] = testbed.FreePort(t)
 	}
 	testbed.Write(t, filepath.Join(d.s.dir, "shared.yaml"), `
 database: {name: psycopg2, args: {user: synapse, dbname: postgres, host: `+postgres(t)+`, cp_min: 1, cp_max: 5}}
@@ -72,7 +72,7 @@ func (d *deployment) process(t *testing.T, name string, port int) {
 		listeners, app = "worker_listeners", "generic_worker"
 		more = "worker_app: synapse.app.generic_worker\nworker_name: " + name + "\nworker_log_config: log.yaml\n"
 	}
-	client := freePort(t)
+	client := testbed.FreePort(t)
 	d.relays[name] = startRelay(t, d.d.URL)
 	testbed.Write(t, filepath.Join(d.s.dir, name+".yaml"), more+`
 `+listeners+`:

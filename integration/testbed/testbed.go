@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/modulebus/modulebus/internal/freeport"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
 
@@ -126,13 +126,18 @@ func WriteBetween(t *testing.T, page, name, text string) {
 	Write(t, page, before+begin+text+end+after)
 }
 
-// FreeAddress is one that nobody listens on, and that nobody else is given for a while.
-func FreeAddress(t *testing.T) string {
+// FreePort is one that nobody listens on, and that nobody else is given.
+func FreePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return port
+}
+
+// FreeAddress has such a port.
+func FreeAddress(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/freeport"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -223,10 +224,9 @@ func (m *measured) connect(b *testing.B, i int, login nats.Option) *nats.Conn {
 // freeAddress is one that nobody listens at.
 func freeAddress(b *testing.B) string {
 	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find()
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }

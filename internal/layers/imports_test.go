@@ -105,6 +105,7 @@ var house = map[string]row{
 	"internal/busd": {
 		own:    "bus internal/busopts internal/busd/ internal/declared internal/rosterwire internal/wire subjects " + schemas,
 		others: anything,
+		tests:  "internal/freeport",
 	},
 	"internal/busd/access":                {own: "matrix internal/busd/config internal/busd/renewed internal/proxied", others: anything},
 	"internal/busd/renewed":               {others: logger},
@@ -118,7 +119,7 @@ var house = map[string]row{
 	},
 	"internal/busd/pid1":            {},
 	"internal/busd/admission":       {own: "internal/busd/broker internal/busd/identity subjects", others: anything, tests: "internal/busd/config internal/natstest"},
-	"internal/busd/broker":          {own: "internal/busd/certs internal/busd/config internal/busd/identity internal/credentials", others: anything + " " + natsServer},
+	"internal/busd/broker":          {own: "internal/busd/certs internal/busd/config internal/busd/identity internal/credentials", others: anything + " " + natsServer, tests: "internal/freeport"},
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {
@@ -179,7 +180,7 @@ var house = map[string]row{
 
 	"examples/first/homeserver": {own: "bus matrix " + schemas, others: nats},
 
-	"internal/cmd/synapsebench": {own: "modulekit " + schemas},
+	"internal/cmd/synapsebench": {own: "internal/freeport modulekit " + schemas},
 
 	"docs":                    {tests: anything},
 	"integration/asks":        suite,
@@ -196,6 +197,7 @@ var house = map[string]row{
 	"internal/layers":         {tests: "subjects"},
 	"internal/natstest":       {own: "internal/waittest", others: nats + " " + natsServer},
 	"internal/waittest":       {},
+	"internal/freeport":       {},
 }
 
 // pkg is what go list says of a package.

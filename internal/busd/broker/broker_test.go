@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/freeport"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
@@ -249,11 +251,11 @@ func TestTLSServerIsReachedByItsCertificate(t *testing.T) {
 // free is an address that nobody listens on.
 func free(t *testing.T) string {
 	t.Helper()
-	home := natstest.TCP(t)
-	address := strings.TrimPrefix(home.URL(), "nats://")
-	home.Servers[0].Shutdown()
-	home.Servers[0].WaitForShutdown()
-	return address
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // TestServersCertificateIsReplacedWhileItRuns has one at first that clients do not take.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/modulebus/modulebus/internal/freeport"
 )
 
 // arrangement is a way to have the check done, by one module or by several.
@@ -89,7 +91,7 @@ func openUnmodified(_ context.Context, s *stage, modules []checkConfig) (entries
 		return nil, nil, err
 	}
 	homeserver := fmt.Sprintf("homeserver: {url: 'http://127.0.0.1:%d/_synapse/modulebus', token_file: %s}\n", s.port, quoted(token))
-	port, err := freePort()
+	port, err := freeport.Find()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -182,7 +184,7 @@ func (s *stage) compete(ctx context.Context, a arrangement, clients int, modules
 // arrange starts an arrangement with that many clients.
 func (s *stage) arrange(ctx context.Context, a arrangement, clients int, modules []checkConfig) (*contender, error) {
 	var err error
-	if s.port, err = freePort(); err != nil {
+	if s.port, err = freeport.Find(); err != nil {
 		return nil, err
 	}
 	entries, pages, err := a.open(ctx, s, modules)

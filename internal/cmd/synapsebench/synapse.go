@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -76,14 +75,6 @@ func configure(home string, port int, modules string) error {
 		os.WriteFile(filepath.Join(home, "log.yaml"), []byte(logYAML), 0o600),
 		os.WriteFile(filepath.Join(home, "homeserver.yaml"), fmt.Appendf(nil, homeserverYAML, port, home, modules), 0o600),
 	)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
 // ready waits until it serves.
