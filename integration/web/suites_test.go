@@ -55,27 +55,29 @@ type suite struct {
 
 const patience = 6 * time.Second
 
+// computing has a place for each test that computes. One that has run for a second waits for something, most likely for
+// what never comes, and gives its place to another.
+var computing = make(chan struct{}, runtime.NumCPU())
+
 // run runs tests behind the hop at addr; an empty one is none.
 func (s suite) run(t *testing.T, addr string, tests []string) verdict {
 	t.Helper()
-	found, work := verdict{}, make(chan string)
+	found := verdict{}
 	var mu sync.Mutex
-	var workers sync.WaitGroup
-	for range runtime.NumCPU() {
-		workers.Go(func() {
-			for test := range work {
-				got := s.one(t.Context(), addr, test)
-				mu.Lock()
-				found[test] = got
-				mu.Unlock()
-			}
+	var running sync.WaitGroup
+	for _, test := range tests {
+		computing <- struct{}{}
+		running.Go(func() {
+			leave := sync.OnceFunc(func() { <-computing })
+			defer leave()
+			defer time.AfterFunc(time.Second, leave).Stop()
+			got := s.one(t.Context(), addr, test)
+			mu.Lock()
+			defer mu.Unlock()
+			found[test] = got
 		})
 	}
-	for _, test := range tests {
-		work <- test
-	}
-	close(work)
-	workers.Wait()
+	running.Wait()
 	return found
 }
 
@@ -184,8 +186,12 @@ func (s suite) passing(t *testing.T, name string) []string {
 // compare runs a suite behind both hops, and fails if the tunnel passes fewer tests than the bar.
 func (s suite) compare(t *testing.T, bar int, explained map[string]string) {
 	t.Helper()
-	plain := s.behind(t, "httputil.ReverseProxy", tunneld(t, plainHop))
-	got := s.behind(t, "the tunnel", tunneld(t, tunnelHop(t)))
+	direct, tunnelled := tunneld(t, plainHop), tunneld(t, tunnelHop(t))
+	var plain, got verdict
+	var both sync.WaitGroup
+	both.Go(func() { plain = s.behind(t, "httputil.ReverseProxy", direct) })
+	both.Go(func() { got = s.behind(t, "the tunnel", tunnelled) })
+	both.Wait()
 	for _, test := range slices.Sorted(maps.Keys(got)) {
 		switch {
 		case plain[test] == "pass" && got[test] != "pass":
