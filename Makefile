@@ -175,14 +175,18 @@ foreign-python: $(CACHE)/venv/ready ## the suites of net/http behind a worker in
 # The tests that only the build tag has, and the suites that have them.
 own_files  := grep -rlE --include='*_test.go' '^//go:build .*\bintegration\b' integration internal/cmd/synapsebench
 own_tests   = $(shell $(own_files) | xargs -r grep -hoE '^func Test[A-Z][A-Za-z0-9_]*' | cut -d ' ' -f 2 | grep -vx TestMain | paste -sd '|' -)
-own_suites  = $(shell $(own_files) | xargs -r dirname | sort -u | sed 's|^|./|')
+own_suites  = $(shell $(own_files) | xargs -r dirname | sort | uniq -c | sort -rn | awk '{ print "./" $$2 }')
 
-# One suite after the other: several have servers enough for a small machine, and some measure time.
-integration: $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready $(CACHE)/gate/ready chromium databases proxies ## the tests that need more than Go: Python, a real Synapse, a browser
+# Two suites at a time, since they wait more than they compute, and the largest first, since it takes as long as all others
+# together. Each of them has servers enough for a small machine.
+integration: prepared ## the tests that need more than Go: Python, a real Synapse, a browser
 	@MODULEBUS_PYTHON=$(CACHE)/venv/bin/python MODULEBUS_CHROMIUM='$(CHROMIUM)' MODULEBUS_NODE_PACKAGES=$(CACHE)/browser \
 		MODULEBUS_MATRIX_PACKAGES=$(CACHE)/matrix MODULEBUS_GATE_PACKAGES=$(CACHE)/gate \
-		go test -v -p 1 -count=1 -timeout 25m -tags integration -run '^($(own_tests))$$' $(TESTFLAGS) $(own_suites) \
+		go test -v -p 2 -count=1 -timeout 25m -tags integration -run '^($(own_tests))$$' $(TESTFLAGS) $(own_suites) \
 		| awk -v suites='$(own_suites)' -f .ci/tally.awk
+
+.PHONY: prepared
+prepared: chromium databases proxies $(CACHE)/venv/ready $(CACHE)/browser/ready $(CACHE)/matrix/ready $(CACHE)/gate/ready ## what the suites of integration need besides Go: installs it
 
 $(CACHE)/bin/golangci-lint-$(GOLANGCI_LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
