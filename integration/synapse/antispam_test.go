@@ -23,16 +23,28 @@ import (
 // TestSynapseAntispamRecording records again what the package sends and understands, and compares.
 func TestSynapseAntispamRecording(t *testing.T) {
 	t.Parallel()
-	got, err := exec.CommandContext(t.Context(), testbed.Python(t), filepath.Join("testdata", "record_antispam.py")).Output()
+	isRecorded(t, "record_antispam.py", "internal/antispam/testdata/recorded.json")
+}
+
+// TestSynapseEventsRecording records again what events are to Synapse, and compares.
+func TestSynapseEventsRecording(t *testing.T) {
+	t.Parallel()
+	isRecorded(t, "record_events.py", "internal/busd/policyserver/testdata/events.json")
+}
+
+// isRecorded wants that a script prints what is in a file.
+func isRecorded(t *testing.T, script, file string) {
+	t.Helper()
+	got, err := exec.CommandContext(t.Context(), testbed.Python(t), filepath.Join("testdata", script)).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile(filepath.Join(testbed.Root, "internal/antispam/testdata/recorded.json"))
+	want, err := os.ReadFile(filepath.Join(testbed.Root, file))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(got) != string(want) {
-		t.Errorf("the package does what is not in internal/antispam/testdata/recorded.json:\n%s", got)
+		t.Errorf("%s prints what is not in %s:\n%s", script, file, got)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -14,6 +15,7 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
 	"github.com/tidwall/gjson"
+	"github.com/tidwall/sjson"
 )
 
 // maxEvent is the size of an event in bytes of canonical JSON, without unsigned. Beyond: refused.
@@ -99,10 +101,10 @@ func misspelled(name string) bool {
 
 // event is an event that is checked, except for its sender's signature.
 type event struct {
-	id, roomID, sender string // sender is the server's name
+	id, roomID, signer string // signer is the server that must have signed it
 	version            gomatrixserverlib.RoomVersion
-	ts                 spec.Timestamp
-	json               []byte // canonical, without unsigned
+	ts                 spec.Timestamp // when the signer's key must have been valid
+	json               []byte         // canonical, without unsigned
 	redacted           signable
 	sum                [sha256.Size]byte // of the redacted event
 	isPolicy           bool              // it names the room's policy server
@@ -149,19 +151,66 @@ func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*eve
 	if err != nil {
 		return nil, errors.New("sender is no user ID")
 	}
-	bare, err := v.RedactEventJSON(pdu.JSON())
-	if err != nil {
-		return nil, errors.New("the event cannot be redacted")
-	}
-	redacted, err := newSignable(bare)
+	redacted, err := redact(pdu, v)
 	if err != nil {
 		return nil, errors.New("the event cannot be redacted")
 	}
 	sum := sha256.Sum256(redacted.text)
 	return &event{
-		id: idOf(pdu, v, sum), sum: sum, roomID: pdu.RoomID().String(), sender: string(sender.Domain()), version: v.Version(), ts: pdu.OriginServerTS(),
-		json: pdu.JSON(), redacted: redacted, isPolicy: pdu.StateKeyEquals("") && slices.Contains(policyTypes, pdu.Type()),
+		id: idOf(pdu, v, sum), sum: sum, roomID: pdu.RoomID().String(), signer: signerOf(pdu, string(sender.Domain()), redacted), version: v.Version(),
+		ts: validAt(pdu, v), json: pdu.JSON(), redacted: redacted, isPolicy: pdu.StateKeyEquals("") && slices.Contains(policyTypes, pdu.Type()),
 	}, nil
+}
+
+// redact returns the signed form of the redacted event. The library takes the whole third_party_invite away, of which room version 11
+// and later keep signed. Source: Matrix specification, room version 11, "Redactions".
+func redact(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (s signable, err error) {
+	bare, err := v.RedactEventJSON(pdu.JSON())
+	if invite := thirdParty(pdu); err == nil && invite.IsObject() && keepsInvites(v) {
+		kept := []byte("{}")
+		if signed := invite.Get("signed"); signed.Exists() {
+			kept = fmt.Appendf(nil, `{"signed":%s}`, signed.Raw)
+		}
+		bare, err = sjson.SetRawBytes(bare, "content.third_party_invite", kept)
+	}
+	if err != nil {
+		return s, err
+	}
+	return newSignable(bare)
+}
+
+// thirdParty is the third_party_invite of a membership event.
+func thirdParty(pdu gomatrixserverlib.PDU) (invite gjson.Result) {
+	if pdu.Type() != spec.MRoomMember {
+		return invite
+	}
+	return gjson.GetBytes(pdu.Content(), "third_party_invite")
+}
+
+// keepsInvites reports whether redactions in rooms of the version follow the rules of version 11, as the library tells: it keeps
+// redacts then, too.
+func keepsInvites(v gomatrixserverlib.IRoomVersion) bool {
+	bare, err := v.RedactEventJSON([]byte(`{"type":"m.room.redaction","content":{"redacts":"$"}}`))
+	return err == nil && gjson.GetBytes(bare, "content.redacts").Exists()
+}
+
+// signerOf returns the server that must have signed the event: the sender's; but any that did, for an invite that follows from an
+// invite of somebody's e-mail address, because a server may send it for a user of another one. Source: Matrix specification,
+// server-server API, "Checks performed on receipt of a PDU", and what Synapse checks.
+func signerOf(pdu gomatrixserverlib.PDU, sender string, s signable) string {
+	membership, _ := pdu.Membership()
+	if _, signed := s.signatures[sender]; signed || membership != spec.Invite || !thirdParty(pdu).Exists() || len(s.signatures) == 0 {
+		return sender
+	}
+	return slices.Min(slices.Collect(maps.Keys(s.signatures)))
+}
+
+// validAt returns when the key of the event's signer must have been valid: before room version 5, at any time.
+func validAt(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) spec.Timestamp {
+	if v.SignatureValidityCheck(0, gomatrixserverlib.PublicKeyNotValid) {
+		return 0
+	}
+	return pdu.OriginServerTS()
 }
 
 // idOf returns the event's ID: the one in the event, for room versions where events have one, and otherwise the hash of
@@ -186,14 +235,14 @@ type identity struct {
 	sum     [sha256.Size]byte
 }
 
-// signers returns the keys with which the sender's server claims to have signed.
-func (e *event) signers() []gomatrixserverlib.KeyID { return e.redacted.signers(e.sender) }
+// signers returns the keys with which the signer claims to have signed.
+func (e *event) signers() []gomatrixserverlib.KeyID { return e.redacted.signers(e.signer) }
 
-// signedBy reports whether one of the keys signed the event, and was valid at the event's time.
+// signedBy reports whether one of the keys signed the event, and was valid when it had to be.
 func (e *event) signedBy(keys serverKeys) bool {
 	return slices.ContainsFunc(e.signers(), func(keyID gomatrixserverlib.KeyID) bool {
 		key := keys.at(keyID, e.ts)
-		return key != nil && e.redacted.signedWith(e.sender, keyID, key)
+		return key != nil && e.redacted.signedWith(e.signer, keyID, key)
 	})
 }
 

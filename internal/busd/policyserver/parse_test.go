@@ -1,6 +1,7 @@
 package policyserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -72,6 +73,9 @@ func FuzzEvent(f *testing.F) {
 		again, err := parse(e.json, version)
 		if err != nil || again.id != e.id || again.identity() != e.identity() || len(e.json) > maxEvent {
 			t.Errorf("%s: got %+v, and then %+v, %v", body, e, again, err)
+		}
+		if bytes.Contains(e.json, []byte("third_party_invite")) {
+			return // The library redacts it in another way than Synapse: see TestEventIsToBusdWhatItIsToSynapse.
 		}
 		if want := idByLibrary(t, body, version); e.id != want {
 			t.Errorf("%s: it is %s, and to the library %s", body, e.id, want)

@@ -215,10 +215,10 @@ func (s *Server) check(ctx context.Context, body []byte, version string) (*event
 	if len(signers) == 0 {
 		return nil, refused("the event is not signed by its sender's server")
 	}
-	keys, err := s.keys.of(ctx, e.sender, signers[0])
+	keys, err := s.keys.of(ctx, e.signer, signers[0])
 	switch {
 	case err != nil:
-		s.Log.Info().Err(err).Str("server", e.sender).Msg("the keys of an event's sender cannot be fetched: the event is refused")
+		s.Log.Info().Err(err).Str("server", e.signer).Msg("the keys of an event's sender cannot be fetched: the event is refused")
 		return nil, refused("the keys of the sender's server cannot be fetched")
 	case !e.signedBy(keys):
 		return nil, refused("the event is not signed by its sender's server")

@@ -305,6 +305,37 @@ func TestServerSignsWhatNamesThePolicyServer(t *testing.T) {
 	f.wants(f.sign(asks(f.home, e.With("state_key", "x").Hashed().SignedBy(f.home, "11"))), 400, "M_FORBIDDEN")
 }
 
+// TestServerTakesAnInviteByMailFromAnyServer has invites that follow from one of an e-mail address: a server may send them for a user of
+// another one.
+func TestServerTakesAnInviteByMailFromAnyServer(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	invite := func(content map[string]any) policyservertest.Event {
+		return message("").With("type", "m.room.member").With("state_key", "@b:other.example").With("sender", "@c:third.example").With("content", content).Hashed()
+	}
+	byMail := invite(map[string]any{"membership": "invite", "third_party_invite": map[string]any{"display_name": "b"}})
+	f.wants(f.sign(asks(f.home, byMail.SignedBy(f.home, "10"))), 400, "M_FORBIDDEN") // The room has version 11.
+	f.rooms[inRoom] = "10"
+	f.server.rooms.forget(inRoom)
+	f.wants(f.sign(asks(f.home, byMail.SignedBy(f.home, "10"))), 200, "")
+	f.wants(f.sign(asks(f.home, invite(map[string]any{"membership": "invite"}).SignedBy(f.home, "10"))), 400, "M_FORBIDDEN")
+	f.wants(f.sign(asks(f.home, byMail.SignedBy(f.home, "nobody's"))), 400, "M_FORBIDDEN")
+}
+
+// TestServerAsksForAKeyOfTheTimeFromRoomVersion5On has an event of a time when its key is no more valid.
+func TestServerAsksForAKeyOfTheTimeFromRoomVersion5On(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	for version, want := range map[string]int{"3": 200, "4": 200, "5": 400, "11": 400} {
+		room := "!" + version + ":" + remote
+		f.rooms[room] = version
+		e := message("later").With("room_id", room).With("origin_server_ts", time.Now().Add(48*time.Hour).UnixMilli())
+		if a := f.sign(asks(f.home, e.Hashed().SignedBy(f.home, version))); a.Status != want {
+			t.Errorf("version %s: %d %s", version, a.Status, a.Body)
+		}
+	}
+}
+
 func TestServerFailsOnlyWhereAModuleDoes(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
