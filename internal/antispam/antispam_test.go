@@ -160,6 +160,24 @@ func TestReplyOfAServerThatCannotReadIsNoRefusal(t *testing.T) {
 	}
 }
 
+// TestReplyOfWhatIsInBetweenIsNoRefusal has what proxies and routers answer in JSON.
+func TestReplyOfWhatIsInBetweenIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	for status, body := range map[int]string{
+		402: `{}`, 404: `{"detail":"Not Found"}`, 405: `{"detail":"Method Not Allowed"}`, 407: `{}`, 408: `{}`, 413: `{"error":"Request Entity Too Large"}`,
+		422: `{"detail":[{"loc":["body","user"],"msg":"field required"}]}`, 429: `{"message":"API rate limit exceeded"}`, 302: `{}`, 500: `{"errcode":7}`,
+	} {
+		if refusal, err := antispam.Verdict(status, []byte(body)); refusal != nil || err == nil {
+			t.Errorf("%d %s: read %v, %v", status, body, refusal, err)
+		}
+	}
+	for status, body := range map[int]string{400: `{"error":"no"}`, 403: `{"errcode":7}`, 429: `{"errcode":"M_LIMIT_EXCEEDED"}`, 404: `{"errcode":"M_NOT_FOUND"}`, 405: `{"errcode":"X"}`} {
+		if refusal, err := antispam.Verdict(status, []byte(body)); refusal == nil || err != nil {
+			t.Errorf("%d %s: read %v, %v", status, body, refusal, err)
+		}
+	}
+}
+
 func TestRefusalNeverHasKeysThatSynapseFailsOn(t *testing.T) {
 	t.Parallel()
 	out := antispam.Refused(&callbacksv1.Refusal{

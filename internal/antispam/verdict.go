@@ -74,7 +74,7 @@ func brokenBy(status int, errcode string) string {
 		return "it does not know the path: is base_url right, and does it have the callback?"
 	case slices.Contains(unread, errcode) && status == http.StatusBadRequest:
 		return "it cannot read the question: see its log"
-	case errcode == "" && status/100 != 4:
+	case errcode == "" && status != http.StatusForbidden && status != http.StatusBadRequest: // So do proxies and routers answer.
 		return "that is no answer: see its log"
 	}
 	return ""
