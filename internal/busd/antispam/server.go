@@ -85,9 +85,7 @@ type Server struct {
 // New returns the server, and asks it nothing yet. It fails if the token's file cannot be read.
 func New(o Options) (*Server, error) {
 	s := &Server{Options: o, told: make(chan struct{}, concurrency), http: &http.Client{
-		Transport: &http.Transport{
-			MaxConnsPerHost: 2 * concurrency, MaxIdleConnsPerHost: concurrency, IdleConnTimeout: idleFor, MaxResponseHeaderBytes: maxHeader,
-		},
+		Transport:     transport(o.Module.AntispamWorkers()),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	s.Log = o.Log.With().Str("module", o.Module.Name).Logger()
@@ -98,6 +96,18 @@ func New(o Options) (*Server, error) {
 	var err error
 	s.token, err = renewed.Open(s.Log, func() (string, error) { return readToken(file) }, file)
 	return s, err
+}
+
+// transport connects to the server of so many workers. It speaks HTTP/1.1, as Synapse does, so that a question that is asked again
+// has a connection of its own. There is one for each question that may be under way, for what the server is told, and for a ping: none
+// waits for another.
+func transport(workers int) *http.Transport {
+	one := new(http.Protocols)
+	one.SetHTTP1(true)
+	return &http.Transport{
+		Protocols: one, DialContext: dial, MaxConnsPerHost: (workers+1)*concurrency + 1, MaxIdleConnsPerHost: concurrency, IdleConnTimeout: idleFor,
+		TLSHandshakeTimeout: dialTime, MaxResponseHeaderBytes: maxHeader,
+	}
 }
 
 func readToken(file string) (string, error) {
@@ -190,8 +200,13 @@ func (s *Server) tell(ctx context.Context, d *subjects.Declaration, req proto.Me
 	return nil
 }
 
-// errTooLarge is the error of a reply that is too large to be read.
-var errTooLarge = fmt.Errorf("the server's reply is larger than %d bytes", maxReply)
+var (
+	// errTooLarge is the error of a reply that is too large to be read.
+	errTooLarge = fmt.Errorf("the server's reply is larger than %d bytes", maxReply)
+
+	// errSwitched is the error of a reply that is none.
+	errSwitched = errors.New("the server answered 101, as if it had been asked for another protocol: is base_url right?")
+)
 
 // post asks as synapse-http-antispam does, with the same headers. Package net/http adds Accept-Encoding, and decompresses the reply.
 func (s *Server) post(ctx context.Context, name string, body []byte) (status int, reply []byte, err error) {
@@ -202,32 +217,35 @@ func (s *Server) post(ctx context.Context, name string, body []byte) (status int
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("User-Agent", userAgent)
-	r.Header["Idempotency-Key"] = nil // It is not sent. It lets net/http try again if the server had closed an idle connection.
+	r.Header["Idempotency-Key"] = nil // It is not sent. It lets net/http ask again if an idle connection was closed before a reply began.
 	if s.token != nil {
 		r.Header.Set("Authorization", "Bearer "+s.token.Value())
 	}
 	rsp, err := s.http.Do(r)
 	if err != nil {
-		return 0, nil, unreachable(ctx, err)
+		return 0, nil, broken(ctx, err, "the server cannot be reached: does it run, and is base_url right?")
 	}
 	defer rsp.Body.Close()
+	if rsp.StatusCode == http.StatusSwitchingProtocols { // The body would be the connection, of which reading does not end with ctx.
+		return 0, nil, errSwitched
+	}
 	reply, err = io.ReadAll(io.LimitReader(rsp.Body, maxReply+1))
 	switch {
 	case err != nil:
-		return 0, nil, unreachable(ctx, err)
+		return 0, nil, broken(ctx, err, "the server's reply cannot be read: see its log")
 	case len(reply) > maxReply:
 		return 0, nil, errTooLarge
 	}
 	return rsp.StatusCode, reply, nil
 }
 
-// unreachable shortens the error of a request.
-func unreachable(ctx context.Context, err error) error {
+// broken says of the error of a request what to do; otherwise is for an error that nothing better is known of.
+func broken(ctx context.Context, err error, otherwise string) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("the server did not answer in time: %w", ctx.Err())
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("the server closed the connection without an answer: see its log: %w", err)
 	}
-	return fmt.Errorf("the server cannot be reached: does it run, and is base_url right? %w", err)
+	return fmt.Errorf("%s %w", otherwise, err)
 }

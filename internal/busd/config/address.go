@@ -78,7 +78,7 @@ func httpURL(s string) string {
 func antispamURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || !isURL(s, "http", "https") || u.RawQuery != "" || u.Fragment != "":
+	case err != nil || !isURL(s, "http", "https") || strings.ContainsAny(s, "?#"):
 		return "is not a base URL for HTTP (try http://127.0.0.1:8080/api/1/spam_check)"
 	case u.User != nil:
 		return "holds a password (write the token into a file, and name that as token_file)"
