@@ -2,6 +2,7 @@ package httpdoor
 
 import (
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -46,15 +47,22 @@ func (to *router) add(r door.Route, h http.Handler) {
 
 // ServeHTTP implements [http.Handler].
 func (to *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Path
-	if i := slices.IndexFunc(to.trees, func(t tree) bool { return t.Takes(path) }); i >= 0 {
+	at := r.URL.Path
+	i := slices.IndexFunc(to.trees, func(t tree) bool { return t.Takes(at) })
+	switch {
+	case i >= 0:
 		to.trees[i].handler.ServeHTTP(w, r)
-	} else if slices.ContainsFunc(to.own, func(p webpath.Prefix) bool { return p.Holds(path) }) {
-		to.mux.ServeHTTP(w, r)
-	} else {
+	case !slices.ContainsFunc(to.own, func(p webpath.Prefix) bool { return p.Holds(at) }):
 		to.modules.ServeHTTP(w, r)
+	case unclean(at):
+		unrecognizedPath(w, r) // The mux would redirect, and programs do not expect that.
+	default:
+		to.mux.ServeHTTP(w, r)
 	}
 }
+
+// unclean reports whether a path has a segment that is empty, . or .. in it.
+func unclean(p string) bool { return path.Clean(p) != p && path.Clean(p)+"/" != p }
 
 // guarded checks what the route demands before its handler gets the request.
 func (d *Door) guarded(r door.Route) http.Handler {

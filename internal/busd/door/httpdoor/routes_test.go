@@ -185,11 +185,14 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	}
 }
 
-// TestPathsThatBeginWithTwoSlashesAreNobodys has paths that [http.ServeMux] would redirect, as it does within busd's own.
-func TestPathsThatBeginWithTwoSlashesAreNobodys(t *testing.T) {
+// TestPathsThatAreNotCleanAreNobodys has paths that [http.ServeMux] would redirect: to programs, an answer that they do not expect.
+func TestPathsThatAreNotCleanAreNobodys(t *testing.T) {
 	t.Parallel()
 	d := doortest.Begun(t)
-	for _, path := range []string{"//", "//nothing", "//evil.example/..", "//_modulebus/v1/modules"} {
+	for _, path := range []string{
+		"//", "//nothing", "//evil.example/..", "//_modulebus/v1/modules", "/_modulebus//v1/modules", "/_modulebus/./v1/modules",
+		"/_modulebus/v1/modules/../modules", "/metrics//",
+	} {
 		if out := d.Raw("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); !strings.HasPrefix(out, "HTTP/1.1 404 ") || !strings.Contains(out, "M_UNRECOGNIZED") {
 			t.Errorf("%s: %.300q", path, out)
 		}
