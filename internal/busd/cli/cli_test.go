@@ -353,7 +353,10 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 		t.Errorf("shadow:\n%s", shadow.out)
 	}
 	run(t, "shadow", "gate", "--url", s.url).wants(t, 0, nil, []string{"does its entry say shadow: true"})
-	run(t, "tail", "--since", "1h", "--module", "nobody", "--url", s.url).wants(t, 0, nil, []string{"busd: there are no such records"})
+	run(t, "shadow", "nxt", "--json", "--url", s.url).
+		wants(t, 0, []string{"[]\n"}, []string{`there is no module "nxt" now (did you mean next?)`, "does its entry say shadow: true"})
+	run(t, "tail", "--since", "1h", "--module", "nobody", "--url", s.url).
+		wants(t, 0, nil, []string{"busd: there are no such records", `there is no module "nobody" now (busd modules lists them)`})
 	run(t, "tail", "--since", "soon", "--url", s.url).wants(t, 1, nil, []string{"busd: since is neither a duration", "(400 M_INVALID_PARAM)"})
 
 	same, text := run(t, "replay", "--since", "1h", "--config", s.file, "--url", s.url), base(t)

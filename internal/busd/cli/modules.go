@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -56,6 +58,26 @@ func parseModules(raw []byte) (list operatordoor.ModuleList, err error) {
 		return list, errOtherVersion
 	}
 	return list, nil
+}
+
+// warnOfModule warns if busd does not list a module whose records are wanted: its name may be misspelt. Only a warning, because
+// records of before may have it.
+func (r *remote) warnOfModule(ctx context.Context, w io.Writer, module string) {
+	out, err := r.do(ctx, http.MethodGet, "/_modulebus/v1/modules", nil)
+	if err != nil {
+		return // The command finds out by itself what is wrong.
+	}
+	list, err := parseModules(out)
+	if err != nil {
+		return
+	}
+	var names []string
+	for _, m := range list.Modules {
+		names = append(names, m.Name)
+	}
+	if !slices.Contains(names, module) {
+		fmt.Fprintf(w, "busd: there is no module %q now (%s)\n", module, config.DidYouMean(module, names, "busd modules lists them"))
+	}
 }
 
 // warnOfConfig warns if the running configuration is not the file's.

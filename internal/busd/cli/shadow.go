@@ -51,12 +51,15 @@ callback, and how much longer asks would have taken.`,
 				s.Added = decision.In((s.added / decision.Milliseconds(s.Asks)).Duration())
 				list = append(list, s)
 			}
-			if asJSON {
-				return (&replaying{out: c.OutOrStdout()}).printJSON(list)
-			}
 			if len(list) == 0 {
-				return printLine(c.ErrOrStderr(), fmt.Sprintf("busd: no record of the last %s has module %s in shadow: does its entry say shadow: true, "+
-					"and was a callback asked that it registers?", since, args[0]))
+				fmt.Fprintf(c.ErrOrStderr(), "busd: no record (--since %s) has module %s in shadow: does its entry say shadow: true, "+
+					"and was a callback asked that it registers?\n", since, args[0])
+			}
+			switch {
+			case asJSON:
+				return (&replaying{out: c.OutOrStdout()}).printJSON(list)
+			case len(list) == 0:
+				return nil
 			}
 			return printShadow(c.OutOrStdout(), list)
 		},

@@ -134,6 +134,9 @@ func (r *remote) records(ctx context.Context, v url.Values, complain io.Writer, 
 		return err
 	}
 	defer body.Close()
+	if module := v.Get("module"); module != "" {
+		r.warnOfModule(ctx, complain, module)
+	}
 	err = events(body, func(e event) error {
 		switch e.name {
 		case "lost":
