@@ -78,18 +78,11 @@ func (e *entry) clone() (c entry) {
 }
 
 // record returns the entry as a [decision.Record].
-func (e *entry) record(i ids) (r decision.Record) {
-	r.Modules = make([]decision.Module, 0, len(e.modules))
-	e.into(&r, i)
-	return r
-}
-
-// into writes the entry into a record, whose memory it uses again, and gives up the entry's content.
-func (e *entry) into(r *decision.Record, i ids) {
-	*r = decision.Record{
+func (e *entry) record(i ids) decision.Record {
+	r := decision.Record{
 		ID: i.of(e.start, e.number), Time: decision.Time{Time: e.start}, Callback: e.callback.FullName(), Origin: string(e.origin),
 		Outcome: string(e.outcome), DecidedBy: e.decidedBy, ByPolicy: e.byPolicy, MS: decision.In(e.took),
-		BudgetMS: decision.In(e.budget), RosterRevision: e.revision, Modules: r.Modules[:0],
+		BudgetMS: decision.In(e.budget), RosterRevision: e.revision, Modules: make([]decision.Module, 0, len(e.modules)),
 	}
 	if e.traceID.IsValid() {
 		r.TraceID = e.traceID.String()
@@ -104,8 +97,18 @@ func (e *entry) into(r *decision.Record, i ids) {
 	}
 	if e.content != nil {
 		r.Request, r.Answer = e.content.request, e.content.answer
-		e.content = nil // It is large, and the entry may be kept for its memory.
 	}
+	return r
+}
+
+// silent reports whether no module said anything, those in shadow among them.
+func (e *entry) silent() bool {
+	for i := range e.modules {
+		if e.modules[i].Said != bus.SaidSilence {
+			return false
+		}
+	}
+	return e.outcome == bus.OutcomeNoOpinion
 }
 
 func moduleOf(t *bus.ModuleTrace) decision.Module {

@@ -12,5 +12,10 @@ func (j *Journal) Between(ctx context.Context, low, high uint64, most int) ([]de
 	return found, err
 }
 
-// AppendRecord is what the stream's JSON is made with.
-var AppendRecord = appendRecord
+// Encoded returns the newest record in memory as the stream has it.
+func (r *Recorder) Encoded() ([]byte, error) {
+	_, next := r.ring.bounds()
+	entries, _, _ := r.ring.read(nil, next-1, 1)
+	w := encoder{ids: r.ids}
+	return w.append(nil, &entries[0])
+}

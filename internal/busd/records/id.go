@@ -25,10 +25,15 @@ func newIDs() ids { return ids{strings.ToLower(rand.Text()[:tokenLength])} }
 
 // of returns the name of a record.
 func (i ids) of(at time.Time, number uint64) string {
+	return string(i.append(make([]byte, 0, idLength), at, number))
+}
+
+// append appends the name of a record.
+func (i ids) append(b []byte, at time.Time, number uint64) []byte {
 	var room [idLength]byte
 	ms := strconv.AppendInt(room[:0], at.UnixMilli(), idBase)
-	id := append(append(make([]byte, 0, idLength), idPrefix...), zeros[:max(0, timeLength-len(ms))]...)
-	return string(strconv.AppendUint(append(append(id, ms...), i.token...), number, idBase))
+	b = append(append(b, idPrefix...), zeros[:max(0, timeLength-len(ms))]...)
+	return strconv.AppendUint(append(append(b, ms...), i.token...), number, idBase)
 }
 
 // parse reads a name: the time of the record and, if this recorder made it, its number.

@@ -102,8 +102,7 @@ func (j *Journal) Configure(c config.Decisions) {
 	if j.reader == nil {
 		j.reader = j.recorder.Follow(decision.Filter{})
 	}
-	empty := decision.Record{Modules: []decision.Module{}} // A list without modules is written as one, and not as null.
-	j.begin(&writer{Journal: j, reader: j.reader, settings: c, record: empty})
+	j.begin(&writer{Journal: j, reader: j.reader, settings: c, encoder: encoder{ids: j.recorder.ids}})
 }
 
 func (j *Journal) begin(w *writer) {

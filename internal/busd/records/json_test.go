@@ -6,53 +6,71 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
+func drawnEnum[T ~int32](t *rapid.T, label string, names map[int32]string) T {
+	return T(rapid.Int32Range(0, int32(len(names)-1)).Draw(t, label))
+}
+
 var (
-	drawnText = rapid.OneOf(rapid.Just(""), rapid.StringMatching(`[a-z_.]+`), rapid.String())
-	drawnTime = rapid.Custom(func(t *rapid.T) decision.Milliseconds {
-		return decision.In(time.Duration(rapid.Int64Range(0, 1<<50).Draw(t, "ns")))
-	})
-	drawnModule = rapid.Custom(func(t *rapid.T) decision.Module {
+	drawnText  = rapid.OneOf(rapid.Just(""), rapid.StringMatching(`[a-z_.]+`), rapid.String())
+	drawnTime  = rapid.Custom(func(t *rapid.T) time.Duration { return time.Duration(rapid.Int64Range(-1<<20, 1<<50).Draw(t, "ns")) })
+	drawnReply = rapid.SampledFrom([]proto.Message{nil, &callbacksv1.UserMayCreateRoomResponse{}, &callbacksv1.GetUsernameForRegistrationResponse{Username: new("a")}})
+	drawnPart  = rapid.Custom(func(t *rapid.T) bus.ModuleTrace {
 		text := func(label string) string { return drawnText.Draw(t, label) }
-		m := decision.Module{
-			Module: text("module"), Worker: text("worker"), GivenMS: drawnTime.Draw(t, "given"), MS: drawnTime.Draw(t, "took"), Said: text("said"),
-			Final: rapid.Bool().Draw(t, "final"), Errcode: text("errcode"), Failure: text("failure"), Text: text("text"), Policy: text("policy"),
-			Counted: rapid.Bool().Draw(t, "counted"), Shadow: rapid.Bool().Draw(t, "shadow"),
+		return bus.ModuleTrace{
+			Module: text("module"), Worker: text("worker"), Asked: rapid.Bool().Draw(t, "asked"), AskedAt: drawnTime.Draw(t, "at"),
+			Given: drawnTime.Draw(t, "given"), Took: drawnTime.Draw(t, "took"), Said: bus.Said(text("said")), Answer: drawnReply.Draw(t, "answer"),
+			Errcode: text("errcode"), Failure: drawnEnum[rosterv1.FailureKind](t, "failure", rosterv1.FailureKind_name), Text: text("text"),
+			Policy: drawnEnum[callbacksv1.OnFailure](t, "policy", callbacksv1.OnFailure_name), Counted: rapid.Bool().Draw(t, "counted"),
+			Shadow: rapid.Bool().Draw(t, "shadow"),
 		}
-		if rapid.Bool().Draw(t, "asked") {
-			m.AskedAtMS = new(drawnTime.Draw(t, "at"))
-		}
-		return m
 	})
-	drawnContent = rapid.SampledFrom([]json.RawMessage{nil, []byte(`{"user_id": "<@a:b>"}`)})
-	drawnRecord  = rapid.Custom(func(t *rapid.T) decision.Record {
+	drawnTrace = rapid.Custom(func(t *rapid.T) *bus.Trace {
 		text := func(label string) string { return drawnText.Draw(t, label) }
-		return decision.Record{
-			ID: text("id"), Time: decision.Time{Time: time.UnixMicro(rapid.Int64Range(0, 1<<51).Draw(t, "time"))}, Callback: text("callback"),
-			Origin: text("origin"), Outcome: text("outcome"), DecidedBy: text("by"), ByPolicy: rapid.Bool().Draw(t, "policy"),
-			MS: drawnTime.Draw(t, "ms"), BudgetMS: drawnTime.Draw(t, "budget"), CallerMS: drawnTime.Draw(t, "caller"),
-			RosterRevision: rapid.Uint64().Draw(t, "revision"), TraceID: text("trace"), Modules: rapid.SliceOfN(drawnModule, 0, 3).Draw(t, "modules"),
-			Request: drawnContent.Draw(t, "request"), Answer: drawnContent.Draw(t, "answer"),
+		tr := &bus.Trace{
+			Callback: rapid.SampledFrom(subjects.All()).Draw(t, "callback"), Origin: bus.Origin(text("origin")),
+			Start: time.UnixMicro(rapid.Int64Range(0, 1<<51).Draw(t, "start")), Took: drawnTime.Draw(t, "took"), Budget: drawnTime.Draw(t, "budget"),
+			ByCaller: rapid.Bool().Draw(t, "by caller"), Outcome: bus.Outcome(text("outcome")), DecidedBy: text("by"), ByPolicy: rapid.Bool().Draw(t, "by policy"),
+			RosterRevision: rapid.Uint64().Draw(t, "revision"), Modules: rapid.SliceOfN(drawnPart, 0, 3).Draw(t, "modules"),
+			Request: &callbacksv1.UserMayCreateRoomRequest{UserId: "<@a:b>"},
 		}
+		if rapid.Bool().Draw(t, "traced") {
+			tr.TraceID = trace.TraceID{1, 2, 255}
+		}
+		return tr
 	})
 )
 
 // What is written by hand is what the tags of [decision.Record] say.
 func TestRecordIsWrittenAsItsTypeSays(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		r := drawnRecord.Draw(t, "record")
-		want, err := json.Marshal(r)
+	rapid.Check(t, func(rt *rapid.T) {
+		r := records.New()
+		r.KeepRequests(rapid.Bool().Draw(rt, "requests"))
+		tr := drawnTrace.Draw(rt, "trace")
+		tr.Context = t.Context()
+		r.Observe(tr)
+		all, err := r.Last(t.Context(), decision.Filter{}, 1)
 		if err != nil {
-			t.Fatal(err)
+			rt.Fatal(err)
 		}
-		if got, err := records.AppendRecord(nil, &r); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%v\n got %s\nwant %s", err, got, want)
+		want, err := json.Marshal(all[0])
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if got, err := r.Encoded(); err != nil || !bytes.Equal(got, want) {
+			rt.Errorf("%v\n got %s\nwant %s", err, got, want)
 		}
 	})
 }

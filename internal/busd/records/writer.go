@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -17,12 +18,13 @@ type writer struct {
 	*Journal
 	reader   *Reader
 	settings config.Decisions
-	opened   bool            // the stream exists, as far as is known
-	silent   int             // records without any opinion
-	pending  batches         // what is written next
-	fitted   int             // how many bytes of a message NATS took, at most, when they were put together
-	record   decision.Record // which is being taken
-	problem  string          // why nothing can be written, as logged
+	opened   bool // the stream exists, as far as is known
+	silent   int  // records without any opinion
+	encoder  encoder
+	pending  batches // what is written next
+	fitted   int     // how many bytes of a message NATS took, at most, when they were put together
+	row      row     // which is being taken
+	problem  string  // why nothing can be written, as logged
 }
 
 // run writes until ctx ends, and then writes the rest, for at most flushTime.
@@ -59,34 +61,52 @@ func pause(ctx context.Context, d time.Duration) {
 // records are a message each.
 func (w *writer) take() bool {
 	taken := 0
-	for end := false; !end && taken < enough && len(w.pending) < chunk; taken += len(w.reader.entries) {
+	for end := false; !end && taken < enough && len(w.pending.all) < chunk; taken += len(w.reader.entries) {
 		var lost uint64
 		lost, end = w.reader.fetch()
 		w.lost.Add(float64(lost))
 		for i := range w.reader.entries {
-			if w.reader.entries[i].into(&w.record, w.reader.recorder.ids); w.keeps(&w.record) {
-				w.add(&w.record)
+			if e := &w.reader.entries[i]; w.keeps(e) {
+				w.add(e)
 			}
 		}
 	}
 	return taken > 0
 }
 
-// keeps reports whether a record goes to the stream: of those without any opinion only one of many, and all others.
-func (w *writer) keeps(r *decision.Record) bool {
-	if !r.Silent() {
+// keeps reports whether an entry goes to the stream: of those without any opinion only one of many, and all others.
+func (w *writer) keeps(e *entry) bool {
+	if !e.silent() {
 		return true
 	}
 	w.silent++
 	return (w.silent-1)%w.settings.NoOpinion == 0
 }
 
-// add adds a record to those that are written next.
-func (w *writer) add(r *decision.Record) {
-	w.fitted = max(w.fitted, w.most())
-	if !w.pending.add(r, w.most()) {
-		w.lost.Inc()
+// add adds an entry to those that are written next, without its request and answer if it is too large with them.
+func (w *writer) add(e *entry) {
+	most := w.most()
+	w.fitted = max(w.fitted, most)
+	r := &w.row
+	r.outcome, r.callback, r.id = string(e.outcome), e.callback.FullName(), w.encoder.ids.append(r.id[:0], e.start, e.number)
+	var err error
+	r.json, err = w.encoder.append(r.json[:0], e)
+	if content := e.content; content != nil {
+		e.content = nil // It is large, and the entry is kept for its memory.
+		if err != nil || len(r.json) > most {
+			r.json, err = w.encoder.append(r.json[:0], e)
+		}
 	}
+	w.addRow(most, err)
+}
+
+// addRow adds the row, unless there is none that NATS takes.
+func (w *writer) addRow(most int, err error) {
+	if n := len(w.row.json); err != nil || n == 0 || n > most {
+		w.lost.Inc()
+		return
+	}
+	w.pending.add(&w.row, most)
 }
 
 // most is how many bytes a record may have for NATS now.
@@ -94,14 +114,17 @@ func (w *writer) most() int { return int(w.Conn.MaxPayload()) - spareBytes }
 
 // fit shortens pending messages that are too large, because NATS may have come back with a smaller max_payload.
 func (w *writer) fit() {
-	before, smaller := w.pending, w.most() < w.fitted
-	if w.fitted = w.most(); !smaller {
+	most := w.most()
+	if most >= w.fitted {
+		w.fitted = most
 		return
 	}
-	w.pending = nil
+	before := w.pending.all
+	w.pending.all, w.fitted = nil, most
 	for _, b := range before {
 		for r := range lines(b.data) {
-			w.add(&r)
+			w.row = row{r.Outcome, r.Callback, []byte(r.ID), encode(&r, most)}
+			w.addRow(most, nil)
 		}
 	}
 }
@@ -109,10 +132,10 @@ func (w *writer) fit() {
 // encode returns a record as JSON of at most most bytes. If it is too large, it leaves out the request and the answer;
 // if that is not enough, it returns nil.
 func encode(r *decision.Record, most int) []byte {
-	data, err := appendRecord(nil, r)
+	data, err := json.Marshal(r)
 	if len(data) > most {
 		r.Request, r.Answer = nil, nil
-		data, err = appendRecord(nil, r)
+		data, err = json.Marshal(r)
 	}
 	if err != nil || len(data) > most {
 		return nil
@@ -129,24 +152,24 @@ func (w *writer) write(ctx context.Context) error {
 		w.opened = true
 	}
 	w.fit()
-	for len(w.pending) > 0 {
-		some := w.pending[:min(len(w.pending), chunk)]
+	for len(w.pending.all) > 0 {
+		some := w.pending.all[:min(len(w.pending.all), chunk)]
 		if err := w.publish(ctx, some); err != nil {
 			w.opened = false // It may be gone.
 			return err
 		}
-		w.pending = w.pending[len(some):]
+		w.pending.written(len(some))
 	}
-	w.pending = nil
 	return nil
 }
 
 // publish writes messages that wait for JetStream together. There must not be more of them than [NewJournal] lets wait.
-func (w *writer) publish(ctx context.Context, some batches) error {
+func (w *writer) publish(ctx context.Context, some []*batch) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTime)
 	defer cancel()
 	var acks []jetstream.PubAckFuture
 	for _, b := range some {
+		b.sent++
 		ack, err := w.js.PublishMsgAsync(b.message(w.server))
 		if err != nil {
 			return err
