@@ -294,11 +294,7 @@ func TestStreamThatIsGoneIsMadeAgain(t *testing.T) {
 // answers.
 func TestRecordsAreWrittenAfterAnswersWereLost(t *testing.T) {
 	t.Parallel()
-	nc, at := jetStream(t), subjects.For("example.com")
-	c := jetstream.StreamConfig{
-		Name: at.DecisionStream(), Subjects: []string{at.Decision("*", "*")}, Discard: jetstream.DiscardOld, MaxAge: all.Keep, MaxBytes: all.MaxBytes,
-	}
-	c.NoAck = true
+	nc, c := jetStream(t), silentStream()
 	if _, err := streams(t, nc).CreateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
@@ -483,6 +479,49 @@ func TestSmallerMessagesDoNotHoldTheStreamUp(t *testing.T) {
 	eventually(t, "one is lost", func() bool { return k.measured("modulebus_decisions_lost_total") == 1 })
 	k.Close()
 	wantWithoutRequest(t, nc, asked)
+}
+
+// TestSmallerMessagesDoNotWriteRecordsTwice has a stream that takes records without an answer, and then a NATS that takes no message of
+// their size.
+func TestSmallerMessagesDoNotWriteRecordsTwice(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir})
+	port := s.Addr().(*net.TCPAddr).Port
+	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
+	c := silentStream()
+	if _, err := streams(t, nc).CreateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, nc, config.Decisions{})
+	k.Configure(all)
+	const asks = 100
+	for range asks {
+		observe(t, k.Recorder, 1)
+	}
+	eventually(t, "all are stored", func() bool { return recorded(t, nc) == asks })
+	s.Shutdown()
+	s.WaitForShutdown()
+	natstest.Start(t, &server.Options{Port: port, JetStream: true, StoreDir: dir, MaxPayload: 4 << 10})
+	eventually(t, "the stream answers again", func() bool {
+		c.NoAck = false
+		_, err := streams(t, nc).UpdateStream(t.Context(), c)
+		return err == nil
+	})
+	last, reading := observe(t, k.Recorder, 1), keep(t, nc, all)
+	eventually(t, "the next is stored", func() bool { _, found := find(t, reading.Recorder, last); return found })
+	if got := recorded(t, nc); got != asks+1 || k.measured("modulebus_decisions_lost_total") != 0 {
+		t.Errorf("%d of %d are stored, and %v are lost", got, asks+1, k.measured("modulebus_decisions_lost_total"))
+	}
+}
+
+// silentStream is the stream of records, but says nothing when it takes any.
+func silentStream() jetstream.StreamConfig {
+	at := subjects.For("example.com")
+	return jetstream.StreamConfig{
+		Name: at.DecisionStream(), Subjects: []string{at.Decision("*", "*")}, Discard: jetstream.DiscardOld, MaxAge: all.Keep, MaxBytes: all.MaxBytes,
+		NoAck: true,
+	}
 }
 
 func TestRecordsAreKeptOnThreeNodes(t *testing.T) {

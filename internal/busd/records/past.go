@@ -245,6 +245,17 @@ func (j *Journal) find(ctx context.Context, id string, at time.Time) (r decision
 	return decision.Record{}, false, nil
 }
 
+// since returns the sequence in the stream of the record with an ID and a subject; 0 if it is not found from its ask on.
+func (j *Journal) since(ctx context.Context, id, subject string) (sequence uint64, _ error) {
+	at, _, _, known := j.recorder.ids.parse(id)
+	if !known {
+		return 0, nil
+	}
+	near := at.Add(-aheadTime)
+	start := jetstream.ConsumerConfig{FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &near}
+	return j.search(ctx, id, start, time.Time{})
+}
+
 // search returns the sequence in the stream of the record with an ID; 0 if it is not found. It stops at until, if that
 // is not zero.
 func (j *Journal) search(ctx context.Context, id string, c jetstream.ConsumerConfig, until time.Time) (sequence uint64, _ error) {

@@ -113,13 +113,16 @@ func (w *writer) addRow(most int, err error) {
 func (w *writer) most() int { return int(w.Conn.MaxPayload()) - spareBytes }
 
 // fit shortens pending messages that are too large, because NATS may have come back with a smaller max_payload.
-func (w *writer) fit() {
+func (w *writer) fit(ctx context.Context) error {
 	most := w.most()
 	if most >= w.fitted {
 		w.fitted = most
-		return
+		return nil
 	}
-	before := w.pending.all
+	before, err := w.unstored(ctx)
+	if err != nil {
+		return err
+	}
 	w.pending.all, w.fitted = nil, most
 	for _, b := range before {
 		for r := range lines(b.data) {
@@ -127,6 +130,25 @@ func (w *writer) fit() {
 			w.addRow(most, nil)
 		}
 	}
+	return nil
+}
+
+// unstored returns the pending messages that JetStream does not have. It may have one whose answer was lost; JetStream would not know it
+// by its ID when it comes in parts.
+func (w *writer) unstored(ctx context.Context) (left []*batch, _ error) {
+	for _, b := range w.pending.all {
+		if b.sent > 0 {
+			sequence, err := w.since(ctx, b.first(), w.server.Decision(b.outcome, b.callback))
+			if err != nil {
+				return nil, err
+			}
+			if sequence > 0 {
+				continue
+			}
+		}
+		left = append(left, b)
+	}
+	return left, nil
 }
 
 // encode returns a record as JSON of at most most bytes. If it is too large, it leaves out the request and the answer;
@@ -151,7 +173,9 @@ func (w *writer) write(ctx context.Context) error {
 		}
 		w.opened = true
 	}
-	w.fit()
+	if err := w.fit(ctx); err != nil {
+		return err
+	}
 	for len(w.pending.all) > 0 {
 		some := w.pending.all[:min(len(w.pending.all), chunk)]
 		if err := w.publish(ctx, some); err != nil {
