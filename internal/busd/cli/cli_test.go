@@ -180,6 +180,9 @@ func TestCommandLine(t *testing.T) {
 		"a callback": {[]string{"callbacks", "check_event_for_spam"}, 0, []string{
 			"spam_checker.check_event_for_spam", "check_event_for_spam is asked", "rule", "on failure", "since Synapse", "request", "Event    ", "Refusal  ",
 		}, nil},
+		"an empty argument":         {[]string{"explain", ""}, 2, nil, []string{"busd: the first argument of busd explain is empty: busd explain ID"}},
+		"an empty time":             {[]string{"tail", "--since", ""}, 2, nil, []string{"busd: --since is empty: say how long ago"}},
+		"completion of no shell":    {[]string{"completion", "bsh"}, 2, nil, []string{`busd: unknown command "bsh"; did you mean bash?`}},
 		"completion of callbacks":   {[]string{"__complete", "ask", "user_may_c"}, 0, []string{"user_may_create_room\n", "user_may_create_room_alias\n"}, nil},
 		"completion of full names":  {[]string{"__complete", "callbacks", "spam_checker.user_may_c"}, 0, []string{"spam_checker.user_may_create_room\n"}, nil},
 		"completion of a second":    {[]string{"__complete", "ask", "user_may_create_room", ""}, 0, []string{":4"}, nil},
@@ -217,6 +220,17 @@ func TestRemoteCommandsTakeURLAndTokenFromTheConfiguration(t *testing.T) {
 	run(t, "modules", "-c", file).wants(t, 0, []string{"gate"}, nil)
 	run(t, "modules", "--url", server.URL).wants(t, 1, nil, []string{"busd wants another token", "--token-file", "--config", "(401 M_MISSING_TOKEN)"})
 	run(t, "restart", "gate", "--url", server.URL).wants(t, 1, nil, []string{"--token-file"})
+}
+
+// TestCommandSaysThatBusdDidNotAnswerInTime has something that takes requests and never answers.
+func TestCommandSaysThatBusdDidNotAnswerInTime(t *testing.T) {
+	t.Parallel()
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(hangs.Close)
+	for _, command := range []string{"modules", "tail"} {
+		run(t, command, "--timeout", "10ms", "--url", hangs.URL).
+			wants(t, 1, nil, []string{"busd: busd at " + hangs.URL + " has not answered within 10ms: see --timeout"})
+	}
 }
 
 func TestRemoteCommandReportsOddAnswers(t *testing.T) {

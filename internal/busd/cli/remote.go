@@ -125,7 +125,10 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 		return nil, err
 	}
 	rsp, err := client.Do(req)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("busd at %s has not answered within %s: see --timeout", r.url, r.timeout)
+	case err != nil:
 		return nil, fmt.Errorf("cannot reach busd: %w: is it running there? See --url", err)
 	}
 	if rsp.StatusCode == http.StatusOK {

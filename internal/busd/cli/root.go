@@ -44,6 +44,7 @@ type Streams struct {
 // stdout; errors and logs go to stderr. Each flag is also an environment variable: BUSD_ and its name.
 func Execute(ctx context.Context, args []string, s Streams) int {
 	root := newRoot(s) //nolint:contextcheck // Commands get ctx when they run.
+	completion(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -99,6 +100,16 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	return root
 }
 
+// completion adds cobra's command, which takes any word for a shell, and has it refuse those that it does not know.
+func completion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = known, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
+}
+
 // known refuses arguments that are not commands.
 func known(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -132,6 +143,8 @@ func arguments(least, most int) cobra.PositionalArgs {
 			return usagef("%s lacks an argument: %s; see %s --help", c.CommandPath(), c.UseLine(), c.CommandPath())
 		case len(args) > most:
 			return usagef("%s does not take %q: %s; see %s --help", c.CommandPath(), args[most], c.UseLine(), c.CommandPath())
+		case len(args) > 0 && args[0] == "":
+			return usagef("the first argument of %s is empty: %s; see %s --help", c.CommandPath(), c.UseLine(), c.CommandPath())
 		}
 		return nil
 	}

@@ -62,6 +62,9 @@ goes on with those that come where --follow is said. Who reads too slowly loses 
 		Args:    arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			v := q.values()
+			if c.Flags().Changed("since") && q.since == "" {
+				return usagef("--since is empty: say how long ago (1h), or since which time (2006-01-02T15:04:05Z)")
+			}
 			if q.since != "" && !follow {
 				v.Set("follow", "false")
 			}
@@ -192,12 +195,12 @@ func events(body io.Reader, each func(event) error) error {
 
 // open returns the body of a response of status 200, without a time limit for reading it.
 func (r *remote) open(ctx context.Context, path string) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(r.timeout, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(r.timeout, func() { cancel(context.DeadlineExceeded) })
 	rsp, err := r.request(ctx, http.MethodGet, path, nil) //nolint:bodyclose // The caller closes it.
 	late.Stop()
 	if err != nil {
-		cancel()
+		cancel(nil)
 		return nil, err
 	}
 	return &opened{rsp.Body, cancel}, nil
@@ -205,8 +208,8 @@ func (r *remote) open(ctx context.Context, path string) (io.ReadCloser, error) {
 
 type opened struct {
 	io.ReadCloser
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 }
 
 // Close implements [io.Closer].
-func (o *opened) Close() error { o.cancel(); return o.ReadCloser.Close() }
+func (o *opened) Close() error { o.cancel(nil); return o.ReadCloser.Close() }
