@@ -28,7 +28,8 @@ type check struct {
 // checkConfig is the same for all arrangements.
 type checkConfig struct {
 	Path  string `json:"path"`  // a web resource that tells how often the module checked
-	Pause int    `json:"pause"` // milliseconds that each check takes, as one does that asks a database
+	Pause int    `json:"pause"` // milliseconds that each check takes
+	Way   string `json:"way"`   // how a check in Python takes them: see check.py; one in Go waits
 }
 
 // path is where a module tells how often it checked.

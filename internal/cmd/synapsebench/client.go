@@ -56,6 +56,24 @@ type client struct {
 	sent  int
 }
 
+// joined is join, once Synapse has heard what a busd that was ready after it wants to be asked. Until then it refuses.
+func (h *synapse) joined(ctx context.Context, name string) (c *client, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		if c, err = h.join(ctx, fmt.Sprintf("%s-%d", name, attempt)); err == nil {
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+const pause = 100 * time.Millisecond // between two attempts
+
 // join registers a user, who creates a room.
 func (h *synapse) join(ctx context.Context, name string) (*client, error) {
 	var user struct {

@@ -16,8 +16,8 @@ import (
 type comparison struct {
 	clients int
 	modules int
-	pause   int         // milliseconds that each module takes
-	own     arrangement // our side; default: ours
+	pause   int    // milliseconds that each module takes
+	way     string // how, where the module is Synapse's; then our side is the same module out of its process
 	peers   []peer
 }
 
@@ -32,8 +32,10 @@ var comparisons = []comparison{
 	{clients: 16, modules: 1, peers: []peer{{antispam, 1}, {inProcess, 1}, {onAgent, 1}, {nothing, 0}}},
 	{clients: 16, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
 	{clients: 1, modules: 3, pause: 5, peers: []peer{{inProcess, 1}}},
-	{clients: 16, modules: 1, own: unmodified, peers: []peer{{inProcess, 0.9}}},
-	{clients: 16, modules: 1, pause: 5, own: unmodified, peers: []peer{{inProcess, 1}}},
+	{clients: 16, modules: 1, way: "answers", peers: []peer{{inProcess, 0.9}}},
+	{clients: 16, modules: 1, pause: 5, way: "computes", peers: []peer{{inProcess, 1}}},
+	{clients: 16, modules: 1, pause: 5, way: "blocks", peers: []peer{{inProcess, 1}}},
+	{clients: 16, modules: 1, pause: 5, way: "waits", peers: []peer{{inProcess, 0.9}}},
 }
 
 func (c comparison) name() string {
@@ -44,13 +46,18 @@ func (c comparison) name() string {
 	if c.modules > 1 {
 		modules = fmt.Sprintf("%d modules that take %d ms", c.modules, c.pause)
 	}
-	if c.modules == 1 && c.pause > 0 {
-		modules = fmt.Sprintf("one module that takes %d ms", c.pause)
-	}
-	if c.own.open != nil {
-		modules += " of Synapse's, unmodified"
+	if c.way != "" {
+		modules = "one module of Synapse's" + c.takes() + ", unmodified"
 	}
 	return fmt.Sprintf("messages through Synapse with %s, %s", modules, clients)
+}
+
+// takes is how the module takes its time, if it does.
+func (c comparison) takes() string {
+	if c.pause == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" that %s for %d ms", c.way, c.pause)
 }
 
 // result is a comparison with what was measured: our side, and then the peers.
@@ -82,13 +89,12 @@ func (c comparison) open(ctx context.Context, s *stage) (all []*contender, err e
 	}
 	var modules []checkConfig
 	for i := range c.modules {
-		modules = append(modules, checkConfig{Path: path(fmt.Sprintf("check-%d", i)), Pause: c.pause})
+		modules = append(modules, checkConfig{Path: path(fmt.Sprintf("check-%d", i)), Pause: c.pause, Way: c.way})
 	}
-	own := ours
-	if c.own.open != nil {
-		own = c.own
+	if c.way != "" {
+		return s.opposed(ctx, c.clients, modules)
 	}
-	for _, a := range append([]peer{{own, 0}}, c.peers...) {
+	for _, a := range append([]peer{{ours, 0}}, c.peers...) {
 		k, err := s.compete(ctx, a.arrangement, c.clients, modules)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.name, err)
@@ -124,6 +130,9 @@ type sample struct {
 
 // round has all clients send for a while, and wants each message to have been checked by each module, once.
 func (c *contender) round(ctx context.Context, d time.Duration) (sample, error) {
+	if err := c.begin(ctx); err != nil {
+		return sample{}, err
+	}
 	before, err := c.count(ctx)
 	if err != nil {
 		return sample{}, err
