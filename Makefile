@@ -167,6 +167,11 @@ meowlnir: $(CACHE)/venv/ready $(CACHE)/meowlnir/$(MEOWLNIR_COMMIT) ## a real Meo
 	MODULEBUS_MEOWLNIR=$(CACHE)/meowlnir/$(MEOWLNIR_COMMIT) MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
 		go test -v -count=1 -timeout 10m -tags integration -run '^TestMeowlnirDecidesWithAModule$$' $(TESTFLAGS) ./integration/synapse
 
+.PHONY: synapses
+synapses: $(CACHE)/venv/ready ## the bridge in each version of Synapse in which callbacks took something else: ten minutes
+	MODULEBUS_SYNAPSES=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \
+		go test -v -count=1 -timeout 30m -tags integration -run '^TestSynapseOfOtherVersions$$' $(TESTFLAGS) ./integration/synapse
+
 .PHONY: foreign-python
 foreign-python: $(CACHE)/venv/ready ## the suites of net/http behind a worker in Python, held against one in Go: half an hour
 	MODULEBUS_FOREIGN=1 MODULEBUS_PYTHON=$(CACHE)/venv/bin/python \

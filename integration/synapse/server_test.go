@@ -46,6 +46,7 @@ type synapse struct {
 	app    []string // what Python runs
 	python string   // which has this Synapse; empty for the one of the requirements
 	env    []string
+	r0     bool // It is older than the paths of Matrix 1.1.
 
 	cmd   *exec.Cmd
 	log   *testbed.Transcript
@@ -303,6 +304,9 @@ func (u user) try(ctx context.Context, method, path string, body any) (r reply, 
 		if raw, err = json.Marshal(body); err != nil {
 			return r, err
 		}
+	}
+	if u.s.r0 {
+		path = strings.Replace(path, "/v3/", "/r0/", 1)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u.s.url+path, bytes.NewReader(raw))
 	if err != nil {

@@ -1,5 +1,7 @@
 """Responses of HTTP/1.1, from whatever pieces they arrive in."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 HEAD_LIMIT = 1 << 16

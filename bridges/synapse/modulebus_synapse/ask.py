@@ -1,12 +1,14 @@
 """Asking busd on Synapse's behalf, and what it means when that fails."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
 from synapse.module_api import ModuleApi
-from synapse.module_api.errors import Codes, SynapseError
+from synapse.api.errors import Codes, SynapseError
 
 from modulebus_synapse import decode, encode
 from modulebus_synapse.config import Config, Policy, declared
@@ -64,7 +66,7 @@ class Asker:
         return {"answer": {"refusal": callback.refusal}} if which == "refuse" else {}
 
     def _is_local(self, callback: Callback, args: Args) -> bool:
-        for field, value in zip(callback.request, args, strict=False):
+        for field, value in zip(callback.request, args):
             if field.type == "Event" and not field.list:
                 return self.api.is_mine(value.sender)
         return True
@@ -110,7 +112,7 @@ def _whose(args: Args) -> str:
 
 
 def _file(callback: Callback, args: Args) -> str | None:
-    for field, value in zip(callback.request, args, strict=False):
+    for field, value in zip(callback.request, args):
         if field.type == "FileWrapper":
             return str(value.path)
     return None
@@ -137,7 +139,21 @@ def _plain(asker: Asker, callback: Callback) -> Callable[..., Awaitable[Any]]:
             return configured(asker.api, callback.setting)
         return value
 
-    return ask
+    return _shut(ask, decoder({"refusal": {}}, ())) if callback.verdict == "UNRAISED" else ask
+
+
+def _shut(ask: Callable[..., Awaitable[Any]], refused: Any) -> Callable[..., Awaitable[Any]]:
+    """For a Synapse that lets pass what a callback raises an exception about: a failure refuses."""
+
+    async def answer(*args: Any) -> Any:
+        try:
+            return await ask(*args)
+        except Exception as e:
+            if not isinstance(e, SynapseError):
+                logger.exception("cannot ask")
+            return refused
+
+    return answer
 
 
 def _authenticator(

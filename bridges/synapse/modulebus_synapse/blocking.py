@@ -1,5 +1,7 @@
 """One request to busd that blocks, for the start of Synapse."""
 
+from __future__ import annotations
+
 import socket
 import ssl
 import time

@@ -1,12 +1,13 @@
 """The Synapse module."""
 
+from __future__ import annotations
+
 import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import attr
-from synapse import module_api
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
 
@@ -14,6 +15,7 @@ from modulebus_synapse.ask import Asker, function
 from modulebus_synapse.config import Config, parse
 from modulebus_synapse.door import Door, Unreachable
 from modulebus_synapse.moduleapi import ModuleApiResource
+from modulebus_synapse.older import completed
 from modulebus_synapse.table import TABLE, Callback
 from modulebus_synapse.web import ProxyResource
 
@@ -30,7 +32,7 @@ class ModuleBus:
     """Asks busd what Synapse asks its modules, as far as some module of the bus wants to be asked."""
 
     def __init__(self, config: Config, api: ModuleApi):
-        self.api = api
+        self.api = api = completed(api)
         self.door = Door(config, api._hs.get_reactor(), api.server_name)
         self.asker = Asker(config, api, self.door)
         self.named: str | None = None  # What busd said last that this server is called.
@@ -47,7 +49,7 @@ class ModuleBus:
         for path in config.web:
             api.register_web_resource(path, ProxyResource(self.door))
         revision = _revision(wants or {})
-        _in_background(api, "modulebus_wants", self._follow, revision)
+        api.run_as_background_process("modulebus_wants", self._follow, revision)
 
     @staticmethod
     def parse_config(config: dict[str, Any]) -> Config:
@@ -165,12 +167,6 @@ class ModuleBus:
         f.__qualname__ = f"ModuleBus.{callback.name}"
         f.__module__ = __name__
         return f
-
-
-def _in_background(api: ModuleApi, name: str, function: Callable[..., Any], *args: Any) -> None:
-    """Runs a function for as long as it likes. Older versions of Synapse have this beside the ModuleApi."""
-    run = getattr(api, "run_as_background_process", None) or module_api.run_as_background_process
-    run(name, function, *args)
 
 
 def _revision(wants: dict[str, Any]) -> int:

@@ -1,5 +1,7 @@
 """The module's configuration in homeserver.yaml."""
 
+from __future__ import annotations
+
 import json
 import re
 import ssl

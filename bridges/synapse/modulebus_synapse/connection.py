@@ -1,5 +1,7 @@
 """As much of an HTTP/1.1 client as busd's door takes: requests that are bytes already, over connections that are kept."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import IO, Any

@@ -4,29 +4,29 @@ Which value that is follows from the shape of the reply, and for an answer that 
 declaration names.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 from synapse import module_api
 from synapse.api.presence import UserPresenceState
-from synapse.module_api import PRESENCE_ALL_USERS
-from synapse.module_api.errors import Codes, SynapseError
+from synapse.api.errors import Codes, ProxiedRequestError, SynapseError
 from synapse.spam_checker_api import RegistrationBehaviour
 
 from modulebus_synapse.table import TABLE, Callback, Field
 
-if not hasattr(module_api, "NOT_SPAM"):
-    raise RuntimeError("modulebus_synapse needs Synapse 1.61 or newer")
-
-NOT_SPAM = module_api.NOT_SPAM
+# An older Synapse has no callbacks that need them.
+NOT_SPAM = getattr(module_api, "NOT_SPAM", "NOT_SPAM")
+PRESENCE_ALL_USERS = getattr(module_api, "PRESENCE_ALL_USERS", "ALL")
 
 logger = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
 
 # A reply and the arguments of the call become what Synapse gets. No opinion is None.
-Decoder = Callable[[Answer | None, tuple[Any, ...]], Any]
+Decoder = Callable[[Optional[Answer], tuple[Any, ...]], Any]
 
 # The classes of Synapse that replies are made of. An older Synapse has fewer, and no callbacks that need them.
 _CLASSES: dict[str, Callable[..., Any]] = {
@@ -105,7 +105,7 @@ def _additional(refusal: Answer) -> Answer:
 
 
 def raised(refusal: Answer, text: str, errcode: str, status: int = 403) -> SynapseError:
-    return SynapseError(
+    return ProxiedRequestError(  # In every version the SynapseError that takes fields.
         int(refusal.get("http_status") or status),
         refusal.get("error") or text,
         refusal.get("errcode") or errcode,
@@ -121,6 +121,17 @@ def _replacement(answer: Answer | None, field: str) -> tuple[bool, Answer | None
     if bare and not _additional(refusal) and refusal.get("http_status") in (None, 403):
         return False, None
     raise raised(refusal, "This event is not allowed in this context", Codes.FORBIDDEN)
+
+
+def _unraised(answer: Answer | None, field: str) -> tuple[bool, Answer | None]:
+    if refusal_of(answer) is not None:
+        return False, None
+    return True, (answer or {}).get(field)
+
+
+def _text(answer: Answer | None) -> bool | str:
+    refusal = refusal_of(answer)
+    return refusal is not None and (refusal.get("error") or True)
 
 
 def _fold(callback: Callback) -> Decoder:
@@ -158,6 +169,8 @@ _VERDICTS: dict[str, Callable[[Callback], Decoder]] = {
     "BEHAVIOUR": lambda callback: lambda answer, args: _behaviour(answer, _beside_refusal(callback).name),
     "REPLACEMENT": lambda callback: lambda answer, args: _replacement(answer, _beside_refusal(callback).name),
     "EXCEPTION": _fold,
+    "TEXT": lambda _: lambda answer, args: _text(answer),
+    "UNRAISED": lambda callback: lambda answer, args: _unraised(answer, _beside_refusal(callback).name),
 }
 
 
@@ -217,5 +230,5 @@ def value(field: Field, raw: Any) -> Any:
     if make is None:
         return raw
     fields = TABLE.types[field.type]
-    known = {a.name for a in getattr(make, "__attrs_attrs__", ())}
+    known = {a.name for a in getattr(make, "__attrs_attrs__", ())} or set(getattr(make, "_fields", ()))
     return make(**{f.name: value(f, raw.get(f.name)) for f in fields if f.name in known})

@@ -1,5 +1,7 @@
 """busd's HTTP door, as a client on Synapse's reactor."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os

@@ -1,5 +1,7 @@
 """From the Python values that Synapse calls with to the JSON of the request messages."""
 
+from __future__ import annotations
+
 import json
 import math
 import sys
@@ -20,7 +22,7 @@ _INTEGERS = ("int32", "int64", "uint32", "uint64")
 def request(callback: Callback, args: tuple[Any, ...], state: StateFilter | None = None) -> JsonDict:
     """The request message for a call with these arguments. Those that are newer than the schema are left out."""
     message: JsonDict = {}
-    for field, value in zip(callback.request, args, strict=False):
+    for field, value in zip(callback.request, args):
         if "state" in field.marks:
             message[field.name] = _needed(value, state)
         else:

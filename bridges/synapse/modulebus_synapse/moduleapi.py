@@ -7,7 +7,7 @@ import json
 from synapse.http.server import DirectServeJsonResource
 from synapse.http.site import SynapseRequest
 from synapse.module_api import ModuleApi
-from synapse.module_api.errors import Codes, SynapseError
+from synapse.api.errors import Codes, SynapseError
 
 from modulebus_synapse import moduleapi_methods
 from modulebus_synapse.moduleapi_values import METHODS, JsonDict, bad

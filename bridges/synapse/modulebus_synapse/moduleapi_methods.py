@@ -3,6 +3,8 @@
 The request's fields are keyword arguments, and the result is the reply.
 """
 
+from __future__ import annotations
+
 import inspect
 import json
 import re
@@ -10,10 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synapse.api import constants
-from synapse.module_api import ModuleApi, UserID
-from synapse.module_api.errors import Codes, SynapseError
+from synapse.module_api import ModuleApi
+from synapse.api.errors import Codes, SynapseError
 from synapse.storage.databases.main.stats import UserSortOrder
-from synapse.types import RoomID, create_requester
+from synapse.types import RoomID, UserID, create_requester
 
 from modulebus_synapse import workarounds
 from modulebus_synapse.moduleapi_request import RequestElsewhere

@@ -1,5 +1,7 @@
 """Requests that did not come to Synapse, but to a module."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address

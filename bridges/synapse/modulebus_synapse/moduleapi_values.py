@@ -9,7 +9,7 @@ from typing import Any
 
 import attr
 from synapse.events import EventBase
-from synapse.module_api.errors import Codes, SynapseError
+from synapse.api.errors import Codes, SynapseError
 
 from modulebus_synapse import encode
 from modulebus_synapse.table import Field, Fields, fields_of

@@ -1,5 +1,7 @@
 """For how long answers are waited for that do not come."""
 
+from __future__ import annotations
+
 import weakref
 from typing import Any
 

@@ -1,7 +1,10 @@
 """What callbacks there are, read from the table that is generated out of the schemas."""
 
+from __future__ import annotations
+
 import json
-from importlib import resources
+import re
+from importlib import metadata, resources
 from typing import Any
 
 import attr
@@ -78,8 +81,11 @@ def fields_of(raw: list[dict[str, Any]]) -> Fields:
     return tuple(Field(**{**f, "marks": tuple(f.get("marks", ()))}) for f in raw)
 
 
-def _callback(raw: dict[str, Any]) -> Callback:
+def _callback(raw: dict[str, Any], synapse: str) -> Callback:
     raw = dict(raw)
+    earlier = raw.pop("earlier", None)
+    if earlier and _release(synapse) < _release(earlier["before"]):
+        raw["verdict"] = earlier["verdict"]
     return Callback(
         name=raw.pop("callback"),
         request=fields_of(raw.pop("request")),
@@ -90,9 +96,15 @@ def _callback(raw: dict[str, Any]) -> Callback:
     )
 
 
-def load() -> Table:
+def _release(version: str) -> tuple[int, ...]:
+    """1.61 of 1.61.0rc1."""
+    return tuple(int(digits) for digits in re.findall("[0-9]+", version)[:2])
+
+
+def load(synapse: str) -> Table:
+    """The table as it holds for a version of Synapse."""
     raw = json.loads(resources.files(__package__).joinpath("callbacks.json").read_text(encoding="utf-8"))
-    every = [_callback(c) for c in raw["callbacks"]]
+    every = [_callback(c, synapse) for c in raw["callbacks"]]
     return Table(
         callbacks={c.name: c for c in every if not c.follows},
         follow_ups={name: c for c in every for name in c.follows},
@@ -100,4 +112,4 @@ def load() -> Table:
     )
 
 
-TABLE = load()
+TABLE = load(metadata.version("matrix-synapse"))

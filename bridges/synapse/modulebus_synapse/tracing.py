@@ -1,5 +1,7 @@
 """The trace that Synapse is in, for busd to go on with."""
 
+from __future__ import annotations
+
 import re
 from urllib.parse import unquote
 

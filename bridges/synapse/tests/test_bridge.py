@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from modulebus_synapse import ModuleBus, bridge
+from modulebus_synapse import ModuleBus, ask, bridge
 from modulebus_synapse.door import Failed, Held, Question, Refused, Unreachable
+from modulebus_synapse.older import completed
+from modulebus_synapse.table import load
 from synapse.module_api import NOT_SPAM, ModuleApi
 from synapse.module_api.errors import Codes, ConfigError, SynapseError
 
@@ -359,6 +361,27 @@ def test_only_what_this_synapse_has_may_be_wanted(
     setting.start(None)
     assert [list(functions) for _, functions in setting.api.registered] == [["user_may_invite"]]
     assert not any("does not have" in r.getMessage() for r in caplog.records)
+
+
+def test_a_failure_refuses_where_synapse_lets_pass_what_raises(setting: Setting) -> None:
+    bus = setting.start(wants("third_party_rules.check_event_allowed"))
+    check = ask.function(bus.asker, load("1.44.0").callbacks["check_event_allowed"], lambda: True)
+    setting.door.answer = {}
+    assert run(check(event("@a:here"), {})) == (True, None)
+    for failed in (Failed("no", {}), Unreachable("away"), RuntimeError("a mistake")):
+        setting.door.answer = failed
+        assert run(check(event("@a:here"), {})) == (False, None)
+
+
+def test_what_an_older_synapse_has_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    hs = SimpleNamespace(hostname="here", is_mine_id=lambda user: user == "@a:here", config=SimpleNamespace(worker=SimpleNamespace(worker_app="app")))
+    old = completed(SimpleNamespace(_hs=hs, http_client="its own"))  # type: ignore[arg-type]
+    assert (old.server_name, old.worker_app, old.http_client) == ("here", "app", "its own")
+    assert old.is_mine("@a:here")
+    with pytest.raises(AttributeError):
+        old.no_such  # type: ignore[attr-defined]  # noqa: B018
+    new = completed(SimpleNamespace(_hs=hs, server_name="there"))  # type: ignore[arg-type]
+    assert new.server_name == "there"
 
 
 def test_web_resources(setting: Setting) -> None:

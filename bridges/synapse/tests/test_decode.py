@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from modulebus_synapse import decode
-from modulebus_synapse.table import TABLE
+from modulebus_synapse.table import TABLE, load
 from synapse.api.presence import UserPresenceState
 from synapse.module_api import NOT_SPAM, MediaUploadLimit, RatelimitOverride
 from synapse.module_api.errors import Codes, SynapseError
@@ -99,6 +99,29 @@ def test_values(callback: str, answer: dict[str, Any] | None, want: Any) -> None
     assert type(got) is type(want)
     if want == NOT_SPAM:
         assert got is NOT_SPAM  # Synapse compares so.
+
+
+@pytest.mark.parametrize(
+    ("version", "callback", "passed", "refused"),
+    [
+        ("1.61.1", "user_may_invite", True, False),
+        ("1.62.0rc1", "user_may_invite", NOT_SPAM, (Codes.LIMIT_EXCEEDED, {"error": "no"})),
+        ("1.61.1", "check_media_file_for_spam", False, True),
+        ("1.163.2", "check_media_file_for_spam", NOT_SPAM, (Codes.LIMIT_EXCEEDED, {"error": "no"})),
+        ("1.59.1", "check_event_for_spam", False, "no"),
+        ("1.60.0", "check_event_for_spam", NOT_SPAM, (Codes.LIMIT_EXCEEDED, {"error": "no"})),
+        ("1.46.0", "check_event_allowed", (True, None), (False, None)),
+        ("1.37.1", "check_username_for_spam", False, True),
+    ],
+)
+def test_older_versions_take_answers_in_other_forms(version: str, callback: str, passed: Any, refused: Any) -> None:
+    decoder = decode.decoder(load(version).callbacks[callback])
+    assert decoder(None, ()) == passed
+    assert decoder(refusal("M_LIMIT_EXCEEDED", "no"), ()) == refused
+
+
+def test_a_refusal_without_words_is_one_in_older_versions() -> None:
+    assert decode.decoder(load("1.37.1").callbacks["check_event_for_spam"])(refusal("M_LIMIT_EXCEEDED"), ()) is True
 
 
 @pytest.mark.parametrize(

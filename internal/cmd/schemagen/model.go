@@ -54,9 +54,16 @@ type Callback struct {
 	Since              string         `json:"since"`
 	Follows            []string       `json:"follows,omitempty"` // names of the callbacks that it is the second half of
 	Verdict            string         `json:"verdict,omitempty"`
+	Earlier            *Earlier       `json:"earlier,omitempty"`
 	Setting            map[string]any `json:"setting,omitempty"`
 	Request            Message        `json:"request"`
 	Reply              Message        `json:"reply"`
+}
+
+// Earlier is the verdict of every Synapse before a version.
+type Earlier struct {
+	Before  string `json:"before"`
+	Verdict string `json:"verdict"`
 }
 
 // FollowUp reports whether it is no callback of Synapse's, but the second half of one.
@@ -225,13 +232,20 @@ func callbackOf(m protoreflect.MethodDescriptor, of Category) Callback {
 		OnFailureFederated: strings.ToLower(enum(o, "on_failure_federated")),
 		Refusal:            object(o, "refusal"), Speculative: field(o, "speculative").Bool(), Since: field(o, "since").String(),
 		AtLeastOnce: field(o, "at_least_once").Bool(),
-		Verdict:     enum(o, "verdict"), Setting: object(o, "setting"),
+		Verdict:     enum(o, "verdict"), Earlier: earlierOf(field(o, "earlier").Message()), Setting: object(o, "setting"),
 		Request: messageOf(m.Input()), Reply: messageOf(m.Output()),
 	}
 	for i := range field(o, "follows").List().Len() {
 		c.Follows = append(c.Follows, snake(field(o, "follows").List().Get(i).String()))
 	}
 	return c
+}
+
+func earlierOf(m protoreflect.Message) *Earlier {
+	if !m.IsValid() {
+		return nil
+	}
+	return &Earlier{Before: field(m, "before").String(), Verdict: enum(m, "verdict")}
 }
 
 func messageOf(m protoreflect.MessageDescriptor) Message {

@@ -171,20 +171,26 @@ const (
 	Verdict_EXCEPTION Verdict = 7
 	// What is true in Python's sense to go on. Whatever is not refuses, None included.
 	Verdict_TRUE Verdict = 8
+	// False to go on; to refuse, the words that the sender of an event gets, or True.
+	Verdict_TEXT Verdict = 9
+	// As REPLACEMENT, but an exception lets the event pass, so that a refusal has no words and a failure is a refusal.
+	Verdict_UNRAISED Verdict = 10
 )
 
 // Enum value maps for Verdict.
 var (
 	Verdict_name = map[int32]string{
-		0: "VERDICT_UNSPECIFIED",
-		1: "ALLOWED",
-		2: "REFUSED",
-		3: "CODE",
-		4: "BARE_CODE",
-		5: "BEHAVIOUR",
-		6: "REPLACEMENT",
-		7: "EXCEPTION",
-		8: "TRUE",
+		0:  "VERDICT_UNSPECIFIED",
+		1:  "ALLOWED",
+		2:  "REFUSED",
+		3:  "CODE",
+		4:  "BARE_CODE",
+		5:  "BEHAVIOUR",
+		6:  "REPLACEMENT",
+		7:  "EXCEPTION",
+		8:  "TRUE",
+		9:  "TEXT",
+		10: "UNRAISED",
 	}
 	Verdict_value = map[string]int32{
 		"VERDICT_UNSPECIFIED": 0,
@@ -196,6 +202,8 @@ var (
 		"REPLACEMENT":         6,
 		"EXCEPTION":           7,
 		"TRUE":                8,
+		"TEXT":                9,
+		"UNRAISED":            10,
 	}
 )
 
@@ -258,7 +266,9 @@ type CallbackOptions struct {
 	PolicyServer bool `protobuf:"varint,12,opt,name=policy_server,json=policyServer,proto3" json:"policy_server,omitempty"`
 	// Whether `deliver: at_least_once` of a whole module holds for it: whoever misses it goes on with something that is wrong.
 	// Of other callbacks that only tell, the operator says so by name. Set only where the rule is NOTIFY.
-	AtLeastOnce   bool `protobuf:"varint,13,opt,name=at_least_once,json=atLeastOnce,proto3" json:"at_least_once,omitempty"`
+	AtLeastOnce bool `protobuf:"varint,13,opt,name=at_least_once,json=atLeastOnce,proto3" json:"at_least_once,omitempty"`
+	// What an older Synapse takes in the verdict's place.
+	Earlier       *Earlier `protobuf:"bytes,14,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,6 +394,67 @@ func (x *CallbackOptions) GetAtLeastOnce() bool {
 	return false
 }
 
+func (x *CallbackOptions) GetEarlier() *Earlier {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
+// Earlier is what every Synapse before a version takes for an answer that can be a refusal.
+type Earlier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first version that it does not hold for.
+	Before        string  `protobuf:"bytes,1,opt,name=before,proto3" json:"before,omitempty"`
+	Verdict       Verdict `protobuf:"varint,2,opt,name=verdict,proto3,enum=modulebus.callbacks.v1.Verdict" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Earlier) Reset() {
+	*x = Earlier{}
+	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Earlier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Earlier) ProtoMessage() {}
+
+func (x *Earlier) ProtoReflect() protoreflect.Message {
+	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Earlier.ProtoReflect.Descriptor instead.
+func (*Earlier) Descriptor() ([]byte, []int) {
+	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Earlier) GetBefore() string {
+	if x != nil {
+		return x.Before
+	}
+	return ""
+}
+
+func (x *Earlier) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
 // Setting is one of the settings in a section of Synapse's configuration.
 type Setting struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -397,7 +468,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	mi := &file_callbacks_v1_options_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +480,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_options_proto_msgTypes[1]
+	mi := &file_callbacks_v1_options_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +493,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{1}
+	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Setting) GetSection() string {
@@ -457,7 +528,7 @@ type CategoryOptions struct {
 
 func (x *CategoryOptions) Reset() {
 	*x = CategoryOptions{}
-	mi := &file_callbacks_v1_options_proto_msgTypes[2]
+	mi := &file_callbacks_v1_options_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +540,7 @@ func (x *CategoryOptions) String() string {
 func (*CategoryOptions) ProtoMessage() {}
 
 func (x *CategoryOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_callbacks_v1_options_proto_msgTypes[2]
+	mi := &file_callbacks_v1_options_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +553,7 @@ func (x *CategoryOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CategoryOptions.ProtoReflect.Descriptor instead.
 func (*CategoryOptions) Descriptor() ([]byte, []int) {
-	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{2}
+	return file_callbacks_v1_options_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CategoryOptions) GetAllOrNone() bool {
@@ -527,7 +598,7 @@ var File_callbacks_v1_options_proto protoreflect.FileDescriptor
 
 const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\xdf\x04\n" +
+	"\x1acallbacks/v1/options.proto\x12\x16modulebus.callbacks.v1\x1a\x18callbacks/v1/types.proto\x1a google/protobuf/descriptor.proto\"\x9a\x05\n" +
 	"\x0fCallbackOptions\x120\n" +
 	"\x04rule\x18\x01 \x01(\x0e2\x1c.modulebus.callbacks.v1.RuleR\x04rule\x12@\n" +
 	"\n" +
@@ -543,7 +614,11 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	" \x01(\v2\x1f.modulebus.callbacks.v1.SettingR\asetting\x12\x1a\n" +
 	"\bantispam\x18\v \x01(\bR\bantispam\x12#\n" +
 	"\rpolicy_server\x18\f \x01(\bR\fpolicyServer\x12\"\n" +
-	"\rat_least_once\x18\r \x01(\bR\vatLeastOnce\"Q\n" +
+	"\rat_least_once\x18\r \x01(\bR\vatLeastOnce\x129\n" +
+	"\aearlier\x18\x0e \x01(\v2\x1f.modulebus.callbacks.v1.EarlierR\aearlier\"\\\n" +
+	"\aEarlier\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\tR\x06before\x129\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1f.modulebus.callbacks.v1.VerdictR\averdict\"Q\n" +
 	"\aSetting\x12\x18\n" +
 	"\asection\x18\x01 \x01(\tR\asection\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -563,7 +638,7 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\x04SKIP\x10\x01\x12\n" +
 	"\n" +
 	"\x06REFUSE\x10\x02\x12\b\n" +
-	"\x04FAIL\x10\x03*\x8e\x01\n" +
+	"\x04FAIL\x10\x03*\xa6\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aALLOWED\x10\x01\x12\v\n" +
@@ -573,7 +648,10 @@ const file_callbacks_v1_options_proto_rawDesc = "" +
 	"\tBEHAVIOUR\x10\x05\x12\x0f\n" +
 	"\vREPLACEMENT\x10\x06\x12\r\n" +
 	"\tEXCEPTION\x10\a\x12\b\n" +
-	"\x04TRUE\x10\b:e\n" +
+	"\x04TRUE\x10\b\x12\b\n" +
+	"\x04TEXT\x10\t\x12\f\n" +
+	"\bUNRAISED\x10\n" +
+	":e\n" +
 	"\bcallback\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CallbackOptionsR\bcallback:f\n" +
 	"\bcategory\x12\x1f.google.protobuf.ServiceOptions\x18ц\x03 \x01(\v2'.modulebus.callbacks.v1.CategoryOptionsR\bcategoryBAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"
 
@@ -590,34 +668,37 @@ func file_callbacks_v1_options_proto_rawDescGZIP() []byte {
 }
 
 var file_callbacks_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_callbacks_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_callbacks_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_callbacks_v1_options_proto_goTypes = []any{
 	(Rule)(0),                           // 0: modulebus.callbacks.v1.Rule
 	(OnFailure)(0),                      // 1: modulebus.callbacks.v1.OnFailure
 	(Verdict)(0),                        // 2: modulebus.callbacks.v1.Verdict
 	(*CallbackOptions)(nil),             // 3: modulebus.callbacks.v1.CallbackOptions
-	(*Setting)(nil),                     // 4: modulebus.callbacks.v1.Setting
-	(*CategoryOptions)(nil),             // 5: modulebus.callbacks.v1.CategoryOptions
-	(*Refusal)(nil),                     // 6: modulebus.callbacks.v1.Refusal
-	(*descriptorpb.MethodOptions)(nil),  // 7: google.protobuf.MethodOptions
-	(*descriptorpb.ServiceOptions)(nil), // 8: google.protobuf.ServiceOptions
+	(*Earlier)(nil),                     // 4: modulebus.callbacks.v1.Earlier
+	(*Setting)(nil),                     // 5: modulebus.callbacks.v1.Setting
+	(*CategoryOptions)(nil),             // 6: modulebus.callbacks.v1.CategoryOptions
+	(*Refusal)(nil),                     // 7: modulebus.callbacks.v1.Refusal
+	(*descriptorpb.MethodOptions)(nil),  // 8: google.protobuf.MethodOptions
+	(*descriptorpb.ServiceOptions)(nil), // 9: google.protobuf.ServiceOptions
 }
 var file_callbacks_v1_options_proto_depIdxs = []int32{
 	0,  // 0: modulebus.callbacks.v1.CallbackOptions.rule:type_name -> modulebus.callbacks.v1.Rule
 	1,  // 1: modulebus.callbacks.v1.CallbackOptions.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
 	1,  // 2: modulebus.callbacks.v1.CallbackOptions.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
-	6,  // 3: modulebus.callbacks.v1.CallbackOptions.refusal:type_name -> modulebus.callbacks.v1.Refusal
+	7,  // 3: modulebus.callbacks.v1.CallbackOptions.refusal:type_name -> modulebus.callbacks.v1.Refusal
 	2,  // 4: modulebus.callbacks.v1.CallbackOptions.verdict:type_name -> modulebus.callbacks.v1.Verdict
-	4,  // 5: modulebus.callbacks.v1.CallbackOptions.setting:type_name -> modulebus.callbacks.v1.Setting
-	7,  // 6: modulebus.callbacks.v1.callback:extendee -> google.protobuf.MethodOptions
-	8,  // 7: modulebus.callbacks.v1.category:extendee -> google.protobuf.ServiceOptions
-	3,  // 8: modulebus.callbacks.v1.callback:type_name -> modulebus.callbacks.v1.CallbackOptions
-	5,  // 9: modulebus.callbacks.v1.category:type_name -> modulebus.callbacks.v1.CategoryOptions
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	8,  // [8:10] is the sub-list for extension type_name
-	6,  // [6:8] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	5,  // 5: modulebus.callbacks.v1.CallbackOptions.setting:type_name -> modulebus.callbacks.v1.Setting
+	4,  // 6: modulebus.callbacks.v1.CallbackOptions.earlier:type_name -> modulebus.callbacks.v1.Earlier
+	2,  // 7: modulebus.callbacks.v1.Earlier.verdict:type_name -> modulebus.callbacks.v1.Verdict
+	8,  // 8: modulebus.callbacks.v1.callback:extendee -> google.protobuf.MethodOptions
+	9,  // 9: modulebus.callbacks.v1.category:extendee -> google.protobuf.ServiceOptions
+	3,  // 10: modulebus.callbacks.v1.callback:type_name -> modulebus.callbacks.v1.CallbackOptions
+	6,  // 11: modulebus.callbacks.v1.category:type_name -> modulebus.callbacks.v1.CategoryOptions
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	10, // [10:12] is the sub-list for extension type_name
+	8,  // [8:10] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_callbacks_v1_options_proto_init() }
@@ -632,7 +713,7 @@ func file_callbacks_v1_options_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callbacks_v1_options_proto_rawDesc), len(file_callbacks_v1_options_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 2,
 			NumServices:   0,
 		},

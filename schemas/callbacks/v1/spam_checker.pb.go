@@ -1667,20 +1667,28 @@ const file_callbacks_v1_spam_checker_proto_rawDesc = "" +
 	"\tfile_info\x18\x01 \x01(\v2 .modulebus.callbacks.v1.FileInfoB\x04е\x18\x02R\bfileInfo\x12L\n" +
 	"\ffile_wrapper\x18\x02 \x01(\v2#.modulebus.callbacks.v1.FileWrapperB\x04е\x18\x01R\vfileWrapper\"Z\n" +
 	"\x1dCheckMediaFileForSpamResponse\x129\n" +
-	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xe7\x11\n" +
-	"\vSpamChecker\x12\x92\x01\n" +
-	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\x18\x8a\xb5\x18\x14\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03X\x01`\x01\x12\x82\x01\n" +
-	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x8e\x01\n" +
-	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x9d\x01\n" +
-	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x91\x01\n" +
-	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x03X\x01\x12\x97\x01\n" +
+	"\arefusal\x18\x01 \x01(\v2\x1f.modulebus.callbacks.v1.RefusalR\arefusal2\xb7\x12\n" +
+	"\vSpamChecker\x12\x9c\x01\n" +
+	"\x11CheckEventForSpam\x120.modulebus.callbacks.v1.CheckEventForSpamRequest\x1a1.modulebus.callbacks.v1.CheckEventForSpamResponse\"\"\x8a\xb5\x18\x1e\b\x01\x10\x03\x18\x01 \x01*\x041.37H\x03X\x01`\x01r\b\n" +
+	"\x041.60\x10\t\x12\x8c\x01\n" +
+	"\rUserMayInvite\x12,.modulebus.callbacks.v1.UserMayInviteRequest\x1a-.modulebus.callbacks.v1.UserMayInviteResponse\"\x1e\x8a\xb5\x18\x1a\b\x01\x10\x03 \x01*\x041.37H\x03X\x01r\b\n" +
+	"\x041.62\x10\x01\x12\x98\x01\n" +
+	"\x11UserMayCreateRoom\x120.modulebus.callbacks.v1.UserMayCreateRoomRequest\x1a1.modulebus.callbacks.v1.UserMayCreateRoomResponse\"\x1e\x8a\xb5\x18\x1a\b\x01\x10\x03 \x01*\x041.37H\x03X\x01r\b\n" +
+	"\x041.62\x10\x01\x12\xa7\x01\n" +
+	"\x16UserMayCreateRoomAlias\x125.modulebus.callbacks.v1.UserMayCreateRoomAliasRequest\x1a6.modulebus.callbacks.v1.UserMayCreateRoomAliasResponse\"\x1e\x8a\xb5\x18\x1a\b\x01\x10\x03 \x01*\x041.37H\x03X\x01r\b\n" +
+	"\x041.62\x10\x01\x12\x9b\x01\n" +
+	"\x12UserMayPublishRoom\x121.modulebus.callbacks.v1.UserMayPublishRoomRequest\x1a2.modulebus.callbacks.v1.UserMayPublishRoomResponse\"\x1e\x8a\xb5\x18\x1a\b\x01\x10\x03 \x01*\x041.37H\x03X\x01r\b\n" +
+	"\x041.62\x10\x01\x12\x97\x01\n" +
 	"\x14CheckUsernameForSpam\x123.modulebus.callbacks.v1.CheckUsernameForSpamRequest\x1a4.modulebus.callbacks.v1.CheckUsernameForSpamResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.37H\x02X\x01\x12\xa1\x01\n" +
-	"\x18CheckRegistrationForSpam\x127.modulebus.callbacks.v1.CheckRegistrationForSpamRequest\x1a8.modulebus.callbacks.v1.CheckRegistrationForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x05\x12\x98\x01\n" +
-	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x03\x12\xa1\x01\n" +
-	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.60H\x02\x12\x88\x01\n" +
-	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.45H\x03X\x01\x12\x9e\x01\n" +
-	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x15\x8a\xb5\x18\x11\b\x01\x10\x03 \x01*\x051.134H\x03X\x01\x12\x9a\x01\n" +
-	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.45H\x03X\x01\x12\x99\x01\n" +
+	"\x18CheckRegistrationForSpam\x127.modulebus.callbacks.v1.CheckRegistrationForSpamRequest\x1a8.modulebus.callbacks.v1.CheckRegistrationForSpamResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.37H\x05\x12\xa2\x01\n" +
+	"\x15CheckMediaFileForSpam\x124.modulebus.callbacks.v1.CheckMediaFileForSpamRequest\x1a5.modulebus.callbacks.v1.CheckMediaFileForSpamResponse\"\x1c\x8a\xb5\x18\x18\b\x01\x10\x03 \x01*\x041.37H\x03r\b\n" +
+	"\x041.62\x10\x02\x12\xa1\x01\n" +
+	"\x18ShouldDropFederatedEvent\x127.modulebus.callbacks.v1.ShouldDropFederatedEventRequest\x1a8.modulebus.callbacks.v1.ShouldDropFederatedEventResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x03 \x01*\x041.60H\x02\x12\x92\x01\n" +
+	"\x0fUserMayJoinRoom\x12..modulebus.callbacks.v1.UserMayJoinRoomRequest\x1a/.modulebus.callbacks.v1.UserMayJoinRoomResponse\"\x1e\x8a\xb5\x18\x1a\b\x01\x10\x03 \x01*\x041.45H\x03X\x01r\b\n" +
+	"\x041.62\x10\x01\x12\x9e\x01\n" +
+	"\x16FederatedUserMayInvite\x125.modulebus.callbacks.v1.FederatedUserMayInviteRequest\x1a6.modulebus.callbacks.v1.FederatedUserMayInviteResponse\"\x15\x8a\xb5\x18\x11\b\x01\x10\x03 \x01*\x051.134H\x03X\x01\x12\xa4\x01\n" +
+	"\x15UserMaySend3PidInvite\x124.modulebus.callbacks.v1.UserMaySend3PidInviteRequest\x1a5.modulebus.callbacks.v1.UserMaySend3PidInviteResponse\"\x1e\x8a\xb5\x18\x1a\b\x01\x10\x03 \x01*\x041.45H\x03X\x01r\b\n" +
+	"\x041.62\x10\x01\x12\x99\x01\n" +
 	"\x15UserMaySendStateEvent\x124.modulebus.callbacks.v1.UserMaySendStateEventRequest\x1a5.modulebus.callbacks.v1.UserMaySendStateEventResponse\"\x13\x8a\xb5\x18\x0f\b\x01\x10\x03 \x01*\x051.132H\x04\x12\x8e\x01\n" +
 	"\x11CheckLoginForSpam\x120.modulebus.callbacks.v1.CheckLoginForSpamRequest\x1a1.modulebus.callbacks.v1.CheckLoginForSpamResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x041.87H\x03X\x01\x12\x85\x01\n" +
 	"\x0eAcceptMakeJoin\x12-.modulebus.callbacks.v1.AcceptMakeJoinRequest\x1a..modulebus.callbacks.v1.AcceptMakeJoinResponse\"\x14\x8a\xb5\x18\x10\b\x01\x10\x03 \x01*\x04noneH\x03X\x01BAZ?github.com/modulebus/modulebus/schemas/callbacks/v1;callbacksv1b\x06proto3"

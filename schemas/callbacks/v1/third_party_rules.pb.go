@@ -1301,9 +1301,11 @@ const file_callbacks_v1_third_party_rules_proto_rawDesc = "" +
 	"\auser_id\x18\x01 \x01(\tB\x04\x88\xb6\x18\x01R\x06userId\x12\x16\n" +
 	"\x06medium\x18\x02 \x01(\tR\x06medium\x12\x1d\n" +
 	"\aaddress\x18\x03 \x01(\tB\x03\x80\x01\x01R\aaddress\"*\n" +
-	"(OnRemoveUserThirdPartyIdentifierResponse2\x8c\x0f\n" +
-	"\x0fThirdPartyRules\x12\x8a\x01\n" +
-	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x10\x8a\xb5\x18\f\b\x01\x10\x03*\x041.39H\x06\x12\xba\x01\n" +
+	"(OnRemoveUserThirdPartyIdentifierResponse2\x96\x0f\n" +
+	"\x0fThirdPartyRules\x12\x94\x01\n" +
+	"\x11CheckEventAllowed\x120.modulebus.callbacks.v1.CheckEventAllowedRequest\x1a1.modulebus.callbacks.v1.CheckEventAllowedResponse\"\x1a\x8a\xb5\x18\x16\b\x01\x10\x03*\x041.39H\x06r\b\n" +
+	"\x041.47\x10\n" +
+	"\x12\xba\x01\n" +
 	"\fOnCreateRoom\x12+.modulebus.callbacks.v1.OnCreateRoomRequest\x1a,.modulebus.callbacks.v1.OnCreateRoomResponse\"O\x8a\xb5\x18K\b\x04\x10\x02*\x041.392=\n" +
 	"\tM_UNKNOWN\x12-Room creation forbidden with these parameters \x93\x03H\a\x12\xa4\x01\n" +
 	"\x19CheckThreepidCanBeInvited\x128.modulebus.callbacks.v1.CheckThreepidCanBeInvitedRequest\x1a9.modulebus.callbacks.v1.CheckThreepidCanBeInvitedResponse\"\x12\x8a\xb5\x18\x0e\b\x01\x10\x01 \x01*\x041.39H\x01\x12\xad\x01\n" +
