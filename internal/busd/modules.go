@@ -118,7 +118,7 @@ func (m *modules) allJoined(g *group, c config.Module) bool {
 func (m *modules) late(name string) {
 	const why = "what busd.yaml says now runs, but has not joined in time: the workers from before go on, and are stopped when it has"
 	m.daemon.Log.Warn().Str("module", name).Msg(why)
-	m.daemon.roster.Crashed(name, why, time.Now())
+	m.daemon.roster.Missing(name, why, time.Now())
 }
 
 // runs reports whether the group's processes are run as c says.
@@ -253,8 +253,12 @@ func (m *modules) environment(c config.Module) []string {
 func (m *modules) exited(module string, e supervise.Exit) {
 	now := time.Now()
 	m.daemon.roster.Leave(module, e.ID, now)
-	if e.Next != supervise.Stops {
+	switch e.Next {
+	case supervise.Restarts:
 		m.daemon.roster.Crashed(module, crash(e), now)
+	case supervise.AwaitsConfig:
+		m.daemon.roster.Missing(module, crash(e), now)
+	case supervise.Stops:
 	}
 	m.daemon.service.Wake()
 }

@@ -45,7 +45,7 @@ Python of the environment in which Synapse has them, such as /opt/synapse/venv/b
 func (i *imports) run(ctx context.Context, file string, out, warnings io.Writer) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return usageError{err}
+		return usagef("%w: say where Synapse's homeserver.yaml is", err)
 	}
 	defer f.Close()
 	h, err := synapse.Read(f)

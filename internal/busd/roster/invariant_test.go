@@ -400,6 +400,43 @@ func TestModuleThatFailsWhatItIsAskedIsReadyAndNotWell(t *testing.T) {
 	}
 }
 
+func TestModuleIsNotFailingForWhatEarlierWorkersDid(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("gate"))
+	r.Join("gate", join("1", createRoom), start)
+	r.Join("gate", join("2", createRoom), start)
+	failed := roster.Failing{Callback: createRoom, Failure: "timeout", At: start.Add(time.Minute), InARow: 5, Recent: true}
+	r.Watch(func() map[string][]roster.Failing { return map[string][]roster.Failing{"gate": {failed}} })
+	well := func(is bool) {
+		t.Helper()
+		s := status(t, r, "gate")
+		equal(t, is, s.Well())
+		equal(t, is, len(s.Failing) == 0)
+		equal(t, is, !s.Troubled())
+	}
+	well(false)
+	r.Leave("gate", "1", start.Add(2*time.Minute))
+	r.Join("gate", join("3", createRoom), start.Add(2*time.Minute))
+	well(false)
+	r.Leave("gate", "2", start.Add(2*time.Minute))
+	well(true)
+	failed.Open = true // The client still leaves it alone.
+	well(false)
+}
+
+func TestProcessThatIsNotStartedAgainIsNoRestart(t *testing.T) {
+	t.Parallel()
+	m := listed("gate")
+	m.Run = []string{"gate"}
+	r := listing(m)
+	r.Join("gate", join("1", createRoom), start)
+	r.Crashed("gate", "exit status 1", start)
+	r.Missing("gate", "its process ended: exit status 78", start)
+	s := status(t, r, "gate")
+	equal(t, 1, s.Restarts)
+	equal(t, "its process ended: exit status 78", s.LastError)
+}
+
 func TestStatusTellsSinceWhenAndHowOften(t *testing.T) {
 	t.Parallel()
 	m := listed("gate")

@@ -9,7 +9,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	workersDesc  = desc("module_workers", "Workers of a module that have joined.", "module")
 	wantedDesc   = desc("module_workers_wanted", "Workers that busd runs of a module; 0 of one that runs elsewhere.", "module")
-	restartsDesc = desc("module_restarts_total", "Processes of a module that ended without being asked to.", "module")
+	restartsDesc = desc("module_restarts_total", "Processes of a module that ended without being asked to and were started again.", "module")
 	wellDesc     = desc("module_well", "Whether a module can do what it is for: 1, or 0.", "module")
 	breakerDesc  = desc("module_breaker_open", "Whether a module is left alone for a while, because it did not answer in time.", "module", "callback")
 	othersDesc   = desc("other_busd", "Other busd on this NATS, by whether their list is the same.", "list")

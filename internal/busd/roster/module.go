@@ -27,7 +27,7 @@ type module struct {
 	refused  *rosterv1.ConfigError
 	crash    string            // why its last process ended
 	unwell   string            // why it does not work although a worker has joined
-	restarts int               // processes that ended, since busd started
+	restarts int               // processes that ended and were started again, since busd started
 	lost     map[string]string // its paths that an earlier module has, or that lie below one, and that module's name
 	excess   string            // why a part of it is missing in the roster
 	failure  incident          // the last thing that went wrong
@@ -287,11 +287,10 @@ func (m *module) drop(gone func(id string) bool, now time.Time) {
 	m.track(now)
 }
 
-// crashed notes why its process ended; empty if another has started.
+// crashed notes why a process of it is missing; empty if another has started.
 func (m *module) crashed(why string, now time.Time) {
 	m.crash = why
 	if why != "" {
-		m.restarts++
 		m.failure = incident{why, now}
 	}
 	m.track(now)

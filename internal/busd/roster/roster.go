@@ -248,11 +248,20 @@ func (r *Roster) Leave(name, worker string, now time.Time) {
 	}
 }
 
-// Crashed notes why a module's process ended; empty for a process that has started.
-func (r *Roster) Crashed(name, why string, now time.Time) {
+// Crashed notes why a module's process ended that is started again; empty for a process that has started.
+func (r *Roster) Crashed(name, why string, now time.Time) { r.missing(name, why, why != "", now) }
+
+// Missing notes why a process of a module is not there, and that none is started in its place: its configuration is refused,
+// or it does not join.
+func (r *Roster) Missing(name, why string, now time.Time) { r.missing(name, why, false, now) }
+
+func (r *Roster) missing(name, why string, restarts bool, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m := r.find(name); m != nil {
+		if restarts {
+			m.restarts++
+		}
 		m.crashed(why, now)
 		r.update(now)
 	}

@@ -51,7 +51,7 @@ type Status struct {
 	// is asked nothing.
 	Unknown bool `json:"unknown,omitempty"`
 
-	// Restarts counts its processes that ended without being asked to, since busd started.
+	// Restarts counts its processes that ended without being asked to and were started again, since busd started.
 	Restarts int `json:"restarts,omitempty"`
 
 	// WorkerList has each worker, by name.
@@ -111,6 +111,7 @@ const failsAllTheTime = 5
 
 // addFailing adds what is known of asking the module.
 func (s *Status) addFailing(all []Failing) {
+	all = slices.DeleteFunc(all, s.outlived)
 	s.Failing = all
 	for _, f := range all {
 		s.unwell = s.unwell || f.Recent && (f.Open || f.InARow >= failsAllTheTime)
@@ -120,6 +121,12 @@ func (s *Status) addFailing(all []Failing) {
 	}
 	last := slices.MaxFunc(all, func(a, b Failing) int { return a.At.Compare(b.At) })
 	s.trouble(last.text(), last.At)
+}
+
+// outlived reports whether each worker there is has joined since the module failed: those that failed are gone.
+func (s *Status) outlived(f Failing) bool {
+	failed := func(w Worker) bool { return !w.Since.After(f.At) }
+	return len(s.WorkerList) > 0 && !f.Open && !slices.ContainsFunc(s.WorkerList, failed)
 }
 
 // Troubled reports whether something is wrong with the module now.
