@@ -18,6 +18,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busopts"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -216,7 +217,7 @@ func TestClientUsesTheLastOfManyRosters(t *testing.T) {
 	err = errors.Join(nc.Flush(), mine.Flush(), mine.Barrier(func() { close(heard) }))
 	select {
 	case <-heard:
-	case <-time.After(10 * time.Second):
+	case <-time.After(waittest.Patience):
 		t.Error("a published roster is not read until the one before it is in use")
 	}
 	release()
