@@ -192,6 +192,25 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 	if err := s.checkCredentials(); err != nil {
 		return nil, err
 	}
+	opts := s.connection()
+	for said := false; ; said = true {
+		nc, err := nats.Connect(s.nats, opts...)
+		if err == nil || permanent(err) {
+			return nc, s.explain(err)
+		}
+		if !said {
+			s.options.Log.Warn().Err(err).Msg("cannot reach NATS: waiting for it; is the URL right?")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(retry):
+		}
+	}
+}
+
+// connection is how a worker is connected: under its name, for as long as it lives.
+func (s *settings) connection() []nats.Option {
 	o := s.options
 	opts := []nats.Option{
 		nats.Name(o.Module + "/" + o.Worker),
@@ -210,20 +229,7 @@ func (s *settings) connect(ctx context.Context) (*nats.Conn, error) {
 	if s.cert != "" {
 		opts = append(opts, nats.ClientCert(s.cert, s.key))
 	}
-	for said := false; ; said = true {
-		nc, err := nats.Connect(s.nats, opts...)
-		if err == nil || permanent(err) {
-			return nc, s.explain(err)
-		}
-		if !said {
-			o.Log.Warn().Err(err).Msg("cannot reach NATS: waiting for it; is the URL right?")
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(retry):
-		}
-	}
+	return opts
 }
 
 // permanent reports whether trying again is useless.
