@@ -37,9 +37,10 @@ type envelope struct {
 
 // open reads the fields of an event that are the same in all room versions.
 func open(body []byte) (envelope, error) {
-	var roomID, kind, stateKey, content, depth, sent gjson.Result
+	var roomID, kind, stateKey, content, depth, sent, before, auth gjson.Result
 	err := topLevel(body, map[string]*gjson.Result{
 		"room_id": &roomID, "type": &kind, "state_key": &stateKey, "content": &content, "depth": &depth, "origin_server_ts": &sent,
+		"prev_events": &before, "auth_events": &auth,
 	})
 	if err != nil {
 		return envelope{}, err
@@ -52,6 +53,8 @@ func open(body []byte) (envelope, error) {
 		return envelope{}, errors.New("room_id, type or state_key is not text")
 	case !content.IsObject():
 		return envelope{}, errors.New("content is not an object")
+	case !before.IsArray() || !auth.IsArray():
+		return envelope{}, errors.New("prev_events or auth_events is not there, or no list")
 	case e.kind == "":
 		return envelope{}, errors.New("there is no type")
 	case e.roomID == "" && e.creates():
@@ -103,9 +106,10 @@ func misspelled(name string) bool {
 type event struct {
 	id, roomID, signer string // signer is the server that must have signed it
 	version            gomatrixserverlib.RoomVersion
-	ts                 spec.Timestamp // when the signer's key must have been valid
-	json               []byte         // canonical, without unsigned
-	redacted           signable
+	ts                 spec.Timestamp    // when the signer's key must have been valid
+	json               []byte            // canonical, without unsigned
+	redacted           []byte            // what is signed of it
+	signatures         signatures        // the signer's
 	sum                [sha256.Size]byte // of the redacted event
 	isPolicy           bool              // it names the room's policy server
 }
@@ -122,7 +126,10 @@ func parse(body []byte, version string) (e *event, err error) {
 		return nil, fmt.Errorf("room version %.20q is not known here", version)
 	}
 	pdu, err := v.NewEventFromUntrustedJSON(bytes.Clone(body))
+	invalid, _ := errors.AsType[gomatrixserverlib.EventValidationError](err)
 	switch {
+	case invalid.Code == gomatrixserverlib.EventValidationTooLarge:
+		return nil, errLarge
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errForeign, err)
 	case pdu.Redacted():
@@ -134,7 +141,7 @@ func parse(body []byte, version string) (e *event, err error) {
 }
 
 var (
-	errLarge   = fmt.Errorf("the event is larger than %d bytes", maxEvent)
+	errLarge   = fmt.Errorf("the event is larger than %d bytes, or one of its fields than 255", maxEvent)
 	errForeign = errors.New("the event is not one of its room version")
 )
 
@@ -155,10 +162,10 @@ func newEvent(pdu gomatrixserverlib.PDU, v gomatrixserverlib.IRoomVersion) (*eve
 	if err != nil {
 		return nil, errors.New("the event cannot be redacted")
 	}
-	sum := sha256.Sum256(redacted.text)
+	sum, signer := sha256.Sum256(redacted.text), signerOf(pdu, string(sender.Domain()), redacted)
 	return &event{
-		id: idOf(pdu, v, sum), sum: sum, roomID: pdu.RoomID().String(), signer: signerOf(pdu, string(sender.Domain()), redacted), version: v.Version(),
-		ts: validAt(pdu, v), json: pdu.JSON(), redacted: redacted, isPolicy: pdu.StateKeyEquals("") && slices.Contains(policyTypes, pdu.Type()),
+		id: idOf(pdu, v, sum), sum: sum, roomID: pdu.RoomID().String(), signer: signer, version: v.Version(), ts: validAt(pdu, v), json: pdu.JSON(),
+		redacted: redacted.text, signatures: redacted.of(signer), isPolicy: pdu.StateKeyEquals("") && slices.Contains(policyTypes, pdu.Type()),
 	}, nil
 }
 
@@ -199,10 +206,11 @@ func keepsInvites(v gomatrixserverlib.IRoomVersion) bool {
 // server-server API, "Checks performed on receipt of a PDU", and what Synapse checks.
 func signerOf(pdu gomatrixserverlib.PDU, sender string, s signable) string {
 	membership, _ := pdu.Membership()
-	if _, signed := s.signatures[sender]; signed || membership != spec.Invite || !thirdParty(pdu).Exists() || len(s.signatures) == 0 {
+	servers := s.servers()
+	if membership != spec.Invite || !thirdParty(pdu).Exists() || len(servers) == 0 || slices.Contains(servers, sender) {
 		return sender
 	}
-	return slices.Min(slices.Collect(maps.Keys(s.signatures)))
+	return slices.Min(servers)
 }
 
 // validAt returns when the key of the event's signer must have been valid: before room version 5, at any time.
@@ -235,18 +243,21 @@ type identity struct {
 	sum     [sha256.Size]byte
 }
 
-// signers returns the keys with which the signer claims to have signed.
-func (e *event) signers() []gomatrixserverlib.KeyID { return e.redacted.signers(e.signer) }
+// signers returns the keys with which the signer claims to have signed, at most [maxKeys] of them.
+func (e *event) signers() []gomatrixserverlib.KeyID {
+	ids := slices.Sorted(maps.Keys(e.signatures))
+	return ids[:min(len(ids), maxKeys)]
+}
 
 // signedBy reports whether one of the keys signed the event, and was valid when it had to be.
 func (e *event) signedBy(keys serverKeys) bool {
 	return slices.ContainsFunc(e.signers(), func(keyID gomatrixserverlib.KeyID) bool {
 		key := keys.at(keyID, e.ts)
-		return key != nil && e.redacted.signedWith(e.signer, keyID, key)
+		return key != nil && verified(key, e.redacted, e.signatures[keyID])
 	})
 }
 
 // sign returns the policy server's signature, in unpadded base64.
 func (e *event) sign(key ed25519.PrivateKey) string {
-	return spec.Base64Bytes(ed25519.Sign(key, e.redacted.text)).Encode()
+	return spec.Base64Bytes(ed25519.Sign(key, e.redacted)).Encode()
 }

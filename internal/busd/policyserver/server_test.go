@@ -267,14 +267,29 @@ func TestServerTakesAsMuchAsAnEventMayHave(t *testing.T) {
 // A field that is not there (nil), null, or of another type is refused, and no module is asked.
 func TestServerWantsEachFieldAsItIs(t *testing.T) {
 	t.Parallel()
+	for _, version := range []string{"6", "11", "12"} {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			wantsEachField(t, version)
+		})
+	}
+}
+
+func wantsEachField(t *testing.T, version string) {
+	t.Helper()
 	f := newFederation(t)
+	room := "!" + strings.Repeat("a", 43) // Of version 12; the others have a server in it.
+	if version != "12" {
+		room += ":" + remote
+	}
+	f.rooms[room] = version
 	for name := range message("").With("state_key", "x") {
 		for _, value := range []any{nil, json.RawMessage("null"), 7, -7, 7.5, true, []any{7}, map[string]any{"a": 1}, "x"} {
 			if name == "state_key" && (value == nil || value == "x") || name == "content" && fmt.Sprint(value) == "map[a:1]" ||
 				name == "type" && value == "x" || (name == "depth" || name == "origin_server_ts") && value == 7 {
 				continue // It is as it should be.
 			}
-			a := f.sign(asks(f.home, message("hello").With(name, value).Hashed().SignedBy(f.home, "11")))
+			a := f.sign(asks(f.home, message("hello").With("room_id", room).With(name, value).Hashed().SignedBy(f.home, version)))
 			if a.Status != 400 {
 				t.Errorf("%s is %v: got %d %s", name, value, a.Status, a.Body)
 			}
@@ -282,6 +297,28 @@ func TestServerWantsEachFieldAsItIs(t *testing.T) {
 	}
 	if n := f.asks(); n > 0 {
 		t.Errorf("modules were asked %d times", n)
+	}
+}
+
+// TestServerReadsSignaturesOneByOne has signatures with padding, and some beside them that are none.
+func TestServerReadsSignaturesOneByOne(t *testing.T) {
+	t.Parallel()
+	f := newFederation(t)
+	e := message("hello").Hashed()
+	var signed policyservertest.Event
+	if err := json.Unmarshal(e.SignedBy(f.home, "11"), &signed); err != nil {
+		t.Fatal(err)
+	}
+	signature, _ := signed["signatures"].(map[string]any)[remote].(map[string]any)[string(f.home.KeyID)].(string)
+	for _, signatures := range []map[string]any{
+		{remote: map[string]any{string(f.home.KeyID): signature + "=="}},
+		{remote: map[string]any{string(f.home.KeyID): signature, "ed25519:x": "?", "rsa:1": 7}, "other.example": 7, "": nil},
+	} {
+		body, _ := json.Marshal(e.With("signatures", signatures))
+		r := asks(f.home, body)
+		f.wants(f.sign(r), 200, "")
+		r.Authorizations[0] = strings.Replace(r.Authorizations[0], `",destination`, `==",destination`, 1)
+		f.wants(f.sign(r), 200, "")
 	}
 }
 
@@ -359,7 +396,7 @@ func (f *federation) says(r Request, status int, body string) {
 func TestServerTellsNobodyTheWordsOfTheLibrary(t *testing.T) {
 	t.Parallel()
 	f := newFederation(t)
-	body := message("hello").With("prev_events", 7).Hashed().SignedBy(f.home, "11")
+	body := message("hello").With("prev_events", []any{7}).Hashed().SignedBy(f.home, "11")
 	f.says(asks(f.home, body), 400, `{"errcode":"M_FORBIDDEN","error":"the event is not one of its room version"}`)
 }
 

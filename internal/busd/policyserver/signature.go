@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -24,7 +23,7 @@ var errDeep = errors.New("too much of it is inside something else")
 // verified, signed and compared. Source: Matrix specification, Appendices, "Signing JSON".
 type signable struct {
 	text       []byte
-	signatures map[string]map[gomatrixserverlib.KeyID]spec.Base64Bytes
+	signatures gjson.Result // an object of objects by server, or anything else
 }
 
 // newSignable makes the signed form of an object, which must be valid JSON.
@@ -33,9 +32,7 @@ func newSignable(object []byte) (s signable, err error) {
 	gjson.ParseBytes(object).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "signatures":
-			if json.Unmarshal([]byte(value.Raw), &s.signatures) != nil {
-				s.signatures = nil // Signatures that cannot be read count as none.
-			}
+			s.signatures = value
 		case "unsigned":
 		default:
 			rest = append(append(append(append(rest, ','), key.Raw...), ':'), value.Raw...)
@@ -50,23 +47,43 @@ func newSignable(object []byte) (s signable, err error) {
 	return s, nil
 }
 
-// signers are the keys with which a server says that it signed, at most [maxKeys] of them.
-func (s signable) signers(server string) []gomatrixserverlib.KeyID {
-	var ids []gomatrixserverlib.KeyID
-	for id := range s.signatures[server] {
-		ids = append(ids, id)
+// by calls f for each member of an object, or for none if it is something else.
+func by(object gjson.Result, f func(name string, value gjson.Result)) {
+	if !object.IsObject() {
+		return
 	}
-	slices.Sort(ids)
-	return ids[:min(len(ids), maxKeys)]
+	object.ForEach(func(key, value gjson.Result) bool {
+		f(key.Str, value)
+		return true
+	})
 }
 
-// signedWith reports whether the server signed with the key.
-func (s signable) signedWith(server string, id gomatrixserverlib.KeyID, key ed25519.PublicKey) bool {
-	return verified(key, s.text, s.signatures[server][id])
+// servers returns the names of those that say that they signed.
+func (s signable) servers() (names []string) {
+	by(s.signatures, func(server string, _ gjson.Result) { names = append(names, server) })
+	return names
 }
 
-func verified(key ed25519.PublicKey, text, signature []byte) bool {
-	return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, text, signature)
+// signatures are those of one server, in base64, by the keys that it says it signed with.
+type signatures map[gomatrixserverlib.KeyID]string
+
+// of returns the signatures of a server.
+func (s signable) of(server string) signatures {
+	all := signatures{}
+	by(s.signatures, func(name string, signatures gjson.Result) {
+		if name == server {
+			by(signatures, func(key string, signature gjson.Result) { all[gomatrixserverlib.KeyID(key)] = signature.Str })
+		}
+	})
+	return all
+}
+
+// verified reports whether a signature, in base64 with or without padding, is one of the text. Source: Matrix specification, Appendices,
+// "Unpadded Base64".
+func verified(key ed25519.PublicKey, text []byte, signature string) bool {
+	var raw spec.Base64Bytes
+	err := raw.Decode(strings.TrimRight(signature, "="))
+	return err == nil && len(raw) == ed25519.SignatureSize && ed25519.Verify(key, text, raw)
 }
 
 // errEscaped is the error for a key that the library cannot write as canonical JSON: it leaves out the escapes that

@@ -122,8 +122,7 @@ func (x xMatrix) verify(keys serverKeys, now time.Time, message []byte) error {
 	if key == nil {
 		return errors.New("the key is not one that the server has now")
 	}
-	var signature spec.Base64Bytes
-	if err := signature.Decode(x.sig); err != nil || !verified(key, message, signature) {
+	if !verified(key, message, x.sig) {
 		return errors.New("the signature is not one with that key")
 	}
 	return nil

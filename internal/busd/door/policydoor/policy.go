@@ -22,8 +22,11 @@ import (
 )
 
 const (
-	// signBodyTime is how long a server may take to send what it asks the policy server. Beyond: answered 408.
+	// signBodyTime is how long a server may take to send what it asks the policy server. Beyond: refused.
 	signBodyTime = 5 * time.Second
+
+	// beginTime is how long an event waits for a busd that is starting. Beyond: refused.
+	beginTime = 2 * time.Second
 )
 
 // Ask returns the function with which a policy server asks modules: as all doors do, with the origin
@@ -32,7 +35,7 @@ func Ask(a *door.Answerer, life *door.Life) policyserver.Ask {
 	all := subjects.All()
 	callback := all[slices.IndexFunc(all, func(d *subjects.Declaration) bool { return d.Options.GetPolicyServer() })]
 	return func(ctx context.Context, event *callbacksv1.Event) (*callbacksv1.Refusal, error) {
-		if !life.AwaitBegin(ctx) {
+		if !life.AwaitBeginUntil(door.Until{Context: ctx, Time: time.Now().Add(beginTime)}) { // A refusal cannot be taken back.
 			return nil, errors.New("busd is starting")
 		}
 		req := callback.NewRequest()
@@ -112,13 +115,12 @@ func (d *Door) Routes() []door.Route {
 func (d *Door) sign(w http.ResponseWriter, r *http.Request) {
 	defer d.Life.LimitReading(w, signBodyTime)()
 	body, err := io.ReadAll(io.LimitReader(r.Body, policyserver.MaxBody+1))
-	if p := door.Cut(err, signBodyTime); p != nil {
-		p.WriteTo(w)
-		return
+	a := policyserver.Cut()
+	if err == nil {
+		a = d.server.Sign(r.Context(), policyserver.Request{
+			Method: r.Method, URI: r.URL.RequestURI(), Authorizations: r.Header.Values("Authorization"), Body: body,
+		})
 	}
-	a := d.server.Sign(r.Context(), policyserver.Request{
-		Method: r.Method, URI: r.URL.RequestURI(), Authorizations: r.Header.Values("Authorization"), Body: body,
-	})
 	door.Write(w, a.Status, wire.JSONType, a.Body)
 }
 

@@ -50,6 +50,16 @@ func TestPolicyServerIsReachedWithoutAToken(t *testing.T) {
 	}
 }
 
+// TestPolicyServerRefusesAnEventThatIsCut has a body that ends in the middle: to a homeserver, another status would be no decision.
+func TestPolicyServerRefusesAnEventThatIsCut(t *testing.T) {
+	t.Parallel()
+	d := served(t)
+	out := d.Raw("POST /_matrix/policy/v1/sign HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
+	if !strings.HasPrefix(out, "HTTP/1.1 400") || !strings.Contains(out, "M_FORBIDDEN") {
+		t.Errorf("answered %q", out)
+	}
+}
+
 func TestPolicyServerHasNoOtherPaths(t *testing.T) {
 	t.Parallel()
 	d := served(t)
