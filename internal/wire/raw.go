@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -104,12 +103,12 @@ func occurrences(data []byte, of protowire.Number) (count int) {
 // wantedRaw is what raw should be and is not; empty if it is.
 func wantedRaw(f protoreflect.FieldDescriptor, raw []byte) string {
 	if f.ContainingMessage().IsMapEntry() {
-		if !json.Valid(raw) {
+		if !validJSON(raw) {
 			return "JSON"
 		}
 		return ""
 	}
-	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '{' || !json.Valid(raw) {
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '{' || !validJSON(raw) {
 		return "a JSON object"
 	}
 	return ""
