@@ -173,7 +173,17 @@ func askListed(s *stage, callers, n int) (side, error) {
 	return side{callers, ask(h, nil)}, h.module(names[n-1], answering(abstain))
 }
 
-// unasked is the row of what costs nothing: a callback that no module registered.
+// inviting registers another callback than the one that the rows ask.
+func inviting(api *modulekit.ModuleAPI) {
+	api.RegisterSpamCheckerCallbacks(modulekit.SpamCheckerCallbacks{
+		UserMayInvite: func(context.Context, *callbacksv1.UserMayInviteRequest) (*callbacksv1.UserMayInviteResponse, error) {
+			return nil, nil
+		},
+	})
+}
+
+// unasked is the row of what costs nothing: a callback that no module registered. The module has joined: until then, any callback may be
+// one that it wants.
 type unasked struct{}
 
 func (unasked) name() string { return "ask that no module registered for" }
@@ -186,6 +196,9 @@ func (u unasked) measure(ctx context.Context, o options) (_ string, err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	h, err := newHomeserver(s, "example.com", "module")
+	if err == nil {
+		err = h.module("module", inviting)
+	}
 	if err != nil {
 		return "", err
 	}
