@@ -31,6 +31,7 @@ type asking struct {
 	ticks    time.Time   // when the timer fires; zero while it is not set
 	buffer   []byte
 	lent     bool // modules may be reading the buffer
+	held     bool // requests wait until all have been made: so they share a system call
 	encoded  encoded
 	files    []func()    // each closes a file that a module may read
 	nudged   atomic.Bool // a nudge is among the replies
@@ -175,7 +176,12 @@ func (a *asking) advance() {
 		if i > 0 && !a.plan.parallel {
 			now = time.Now()
 		}
+		a.held = a.plan.parallel && len(a.steps) > 1
 		a.attempts[i].ask(req, now)
+	}
+	if a.held {
+		a.held = false
+		a.client.requester.Flush()
 	}
 	if !a.walk.Done() {
 		a.tickBy(a.next())

@@ -20,6 +20,7 @@ func (silent) Send(natsrequest.Receiver, int, natsrequest.Request) (natsrequest.
 func (silent) Forget(natsrequest.Ticket)         {}
 func (silent) Cancel(natsrequest.Ticket, string) {}
 func (silent) Lost(string)                       {}
+func (silent) Flush()                            {}
 
 // A timer that is set for a past that nothing ends keeps a whole processor busy until the other modules have answered.
 func TestModuleThatTimedOutIsNotWaitedForAgain(t *testing.T) {

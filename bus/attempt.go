@@ -118,7 +118,7 @@ func (t *attempt) sendTo(w *worker, slot int, now time.Time, b *natsrequest.Batc
 		t.unsent(nats.ErrMaxPayload)
 		return
 	}
-	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json, Batch: b, Trace: t.carried()}
+	r := natsrequest.Request{Subject: t.step.subject, Data: data, JSON: t.step.json, Batch: b, Held: t.asking.held, Trace: t.carried()}
 	if t.step.pulls && t.asking.large(data) {
 		r.Data, r.File, r.Size = wire.Elsewhere, t.pull(data), len(data)
 	}

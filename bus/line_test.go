@@ -57,6 +57,7 @@ func (l *line) Send(to natsrequest.Receiver, i int, r natsrequest.Request) (nats
 func (l *line) Forget(natsrequest.Ticket)         {}
 func (l *line) Cancel(natsrequest.Ticket, string) {}
 func (l *line) Lost(string)                       {}
+func (l *line) Flush()                            {}
 
 // wordless compares failures without their texts.
 var wordless = cmpopts.IgnoreFields(bus.Failure{}, "Text")

@@ -126,6 +126,9 @@ func (s *sim) Lost(subject string) {
 	}
 }
 
+// Flush implements [natsrequest.Requester].
+func (*sim) Flush() {}
+
 // MaxPayload implements [natsrequest.Requester].
 func (s *sim) MaxPayload() int { return 1 << 20 }
 

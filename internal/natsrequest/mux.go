@@ -142,8 +142,12 @@ func (m *Mux) Send(to Receiver, place int, r Request) (Ticket, error) {
 	if !m.together(r) {
 		r.Batch = nil
 	}
+	r.Held = r.Held && len(r.Data) <= maxTogether // To hold it is to copy it.
 	return m.out.send(r, waiter{to, place, r.Subject, r.Batch})
 }
+
+// Flush implements [Requester].
+func (m *Mux) Flush() { m.out.release() }
 
 // register begins the wait for a reply.
 func (m *Mux) register(t Ticket, w waiter) (crowd bool, err error) {

@@ -66,8 +66,20 @@ func (o *outbox) flushAll() {
 	}
 }
 
+// release publishes the requests that are held, unless another goroutine is publishing and will publish them.
+func (o *outbox) release() {
+	o.mu.Lock()
+	begins := !o.open && !o.closed && len(o.in) > 0
+	o.open = o.open || begins
+	o.mu.Unlock()
+	if begins && o.flush() {
+		go o.flushAll() // As in send.
+	}
+}
+
 // put queues a request and reports whether there is nothing left to do for it: another goroutine is publishing and will
-// publish it, or the outbox is closed. In the first case the data is copied, because the caller may reuse it.
+// publish it, it is held until release, or the outbox is closed. In the first two cases the data is copied, because the caller
+// may reuse it.
 func (o *outbox) put(r Request, w waiter) (t Ticket, crowd, left bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -76,8 +88,9 @@ func (o *outbox) put(r Request, w waiter) (t Ticket, crowd, left bool, err error
 	if crowd, err = o.register(t, w); err != nil || o.closed {
 		return t, crowd, true, err
 	}
-	p.add(r, o.open)
-	left, o.open = o.open, true
+	p.add(r, o.open || r.Held)
+	left = o.open || r.Held
+	o.open = o.open || !left
 	return t, crowd, left, nil
 }
 

@@ -73,6 +73,39 @@ func TestOutboxPublishesOnceAndInOrder(t *testing.T) {
 	})
 }
 
+func TestHeldRequestsArePublishedTogether(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		held := rapid.SliceOfN(rapid.Bool(), 1, 10).Draw(t, "held")
+		var got []byte
+		o := newOutbox(crowded(false), func(p parcel) { got = append(got, p.request.Data...) })
+		data := make([]byte, 1)
+		for i, waits := range held {
+			data[0] = byte(i) // The data is the sender's again after send.
+			_, _ = o.send(Request{Data: data, Held: waits}, waiter{})
+			if want := i + 1; !waits && len(got) != want {
+				t.Fatalf("%d of %d are published", len(got), want)
+			}
+			if before := len(got); waits && before > 0 && int(got[before-1]) == i {
+				t.Fatalf("%d was not held", i)
+			}
+		}
+		o.release()
+		if len(got) != len(held) || !slices.IsSorted(got) {
+			t.Fatalf("published %v of %d", got, len(held))
+		}
+		o.close() // It waits for nobody.
+	})
+}
+
+func TestClosedOutboxPublishesNothingThatWasHeld(t *testing.T) {
+	t.Parallel()
+	o := newOutbox(crowded(false), func(parcel) { t.Error("published") })
+	_, _ = o.send(Request{Held: true}, waiter{})
+	o.close()
+	o.release()
+}
+
 func TestOutboxGivesEachRequestATicketOfItsOwn(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -21,6 +21,9 @@ type Requester interface {
 	// not sent, and that no reply will come.
 	Send(to Receiver, place int, r Request) (Ticket, error)
 
+	// Flush sends the requests that are held back. See [Request].
+	Flush()
+
 	// Forget ends the wait for a reply. When it has returned, the receiver is not called for that ticket any more.
 	Forget(Ticket)
 
@@ -56,6 +59,7 @@ type Request struct {
 	File    string        // where the question is read in pieces, instead of Data; else empty
 	Size    int           // of what is in the file, in bytes
 	Batch   *Batch        // how it may travel with others; nil for by itself
+	Held    bool          // it may wait for Flush, which the sender calls at once, when it has sent others
 	Trace   wire.TraceContext
 }
 

@@ -113,6 +113,9 @@ func (l *line) Cancel(t natsrequest.Ticket, _ string) { l.Forget(t) }
 // Lost implements [natsrequest.Requester].
 func (l *line) Lost(string) {}
 
+// Flush implements [natsrequest.Requester].
+func (*line) Flush() {}
+
 // MaxPayload implements [natsrequest.Requester].
 func (l *line) MaxPayload() int { return 1 << 20 }
 
