@@ -235,6 +235,14 @@ func (a *Admission) names() []string {
 	return slices.AppendSeq(slices.Clone(a.listed), maps.Keys(a.leaving))
 }
 
+// lets reports whether a module is let in.
+func (a *Admission) lets(module string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, leaving := a.leaving[module]
+	return leaving || slices.Contains(a.listed, module)
+}
+
 // left forgets the modules whose time is over, and reports whether there are any.
 func (a *Admission) left() bool {
 	a.mu.Lock()

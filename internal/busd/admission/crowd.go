@@ -8,20 +8,21 @@ import (
 // are disconnected, and the log says whose they are.
 const maxConnections = 4096
 
-// arrived counts a connection of a user, and reports whether there is room for it.
-func (a *Admission) arrived(e event) bool {
+// arrived counts a connection of a user's key, and reports whether there is room for it.
+func (a *Admission) arrived(key string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.crowds[e.key()]++
-	return a.crowds[e.key()] <= a.Connections
+	a.crowds[key]++
+	return a.crowds[key] <= a.Connections
 }
 
 // disconnected counts a connection that has ended.
 func (a *Admission) disconnected(e event) {
+	key := e.bearer().Key
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.crowds[e.key()]--; a.crowds[e.key()] <= 0 {
-		delete(a.crowds, e.key())
+	if a.crowds[key]--; a.crowds[key] <= 0 {
+		delete(a.crowds, key)
 	}
 }
 

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -56,21 +57,23 @@ func (a *Admission) listen() error {
 // connected disconnects a client that uses the name of another module, or that connected before NATS knew that its module is not
 // listed.
 func (a *Admission) connected(e event) {
-	user, ok := userOf(e)
-	module, isModule := user.Module()
-	if !ok || !isModule {
+	who := e.bearer()
+	module, isModule := identity.Named(who.Name).Module()
+	if !isModule {
 		return
 	}
-	listed := a.names()
-	if !a.arrived(e) {
+	if !a.arrived(who.Key) {
 		a.crowded(e, module)
 		return
 	}
-	if !slices.Contains(listed, module) {
+	if !a.lets(module) {
 		a.tellAgain() // The module is now known to have credentials.
 		return
 	}
-	other := shownAs(e.Client.Name, module, listed)
+	if is(e.Client.Name, module) {
+		return
+	}
+	other := a.shownAs(e.Client.Name)
 	if other == "" {
 		return
 	}
@@ -104,23 +107,34 @@ func (a *Admission) turnedAway(e event) {
 	switch {
 	case !a.Keys.Issued(claims):
 		line.Msg("NATS turned away a client with credentials of another bus")
-	case isModule && !slices.Contains(a.names(), module):
+	case isModule && !a.lets(module):
 		line.Msg("NATS turned away a module that is not listed: add it to modules in busd.yaml, or stop it")
 	default:
 		line.Msg("NATS turned away a client whose credentials were replaced: give it what \"busd credentials\" prints now")
 	}
 }
 
-// key is the public key of the user; empty for one without credentials.
-func (e *event) key() string {
-	claims, err := jwt.DecodeUserClaims(e.Client.JWT)
-	if err != nil {
-		return ""
-	}
-	return claims.Subject
+// bearer is who a client's credentials say that it is: its user, and that user's public key.
+type bearer struct {
+	Name string `json:"name"`
+	Key  string `json:"sub"`
 }
 
-// userOf returns the user that the client's credentials name. It does not check their signature.
+// bearer reads the credentials of a client that NATS has let in. Their signature is not looked at again: that takes as long as
+// letting the client in. It is empty for a client without credentials.
+func (e *event) bearer() (b bearer) {
+	parts := strings.Split(e.Client.JWT, ".")
+	if len(parts) != 3 { // header, claims, signature
+		return bearer{}
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(claims, &b) != nil {
+		return bearer{}
+	}
+	return b
+}
+
+// userOf returns the user that the credentials of a refused client name.
 func userOf(e event) (identity.User, bool) {
 	claims, err := jwt.DecodeUserClaims(e.Client.JWT)
 	if err != nil {
@@ -129,16 +143,17 @@ func userOf(e event) (identity.User, bool) {
 	return identity.Named(claims.Name), true
 }
 
-// shownAs returns the other listed module whose name a client of this module uses; empty if it uses none. Workers call
-// themselves module/worker.
-func shownAs(shown, module string, listed []string) string {
-	is := func(name string) bool { return shown == name || strings.HasPrefix(shown, name+"/") }
-	i := slices.IndexFunc(listed, is)
-	if i < 0 || is(module) {
-		return ""
+// shownAs returns the module whose name a client uses; empty if it uses none that is let in.
+func (a *Admission) shownAs(shown string) string {
+	names := a.names()
+	if i := slices.IndexFunc(names, func(name string) bool { return is(shown, name) }); i >= 0 {
+		return names[i]
 	}
-	return listed[i]
+	return ""
 }
+
+// is reports whether a client that calls itself so uses the name of the module. Workers call themselves module/worker.
+func is(shown, module string) bool { return shown == module || strings.HasPrefix(shown, module+"/") }
 
 // first reports whether it is called with the text for the first time.
 func (a *Admission) first(what string) bool {
