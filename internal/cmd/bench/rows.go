@@ -42,6 +42,8 @@ func rows() []row {
 	all = append(all,
 		versus{what: by(128, "ask whose record is kept in memory, against one without a record"), bar: atMost(1.03), open: askObserved(128, inMemory)},
 		versus{what: by(128, "ask whose record goes to JetStream, against one without a record"), bar: atMost(1.1), open: askObserved(128, inStream)},
+		versus{what: by(1, "ask with credentials, against one without"), bar: atMost(1.03), open: askGuarded(1)},
+		versus{what: by(128, "ask with credentials, against one without"), bar: atMost(1.03), open: askGuarded(128)},
 		versus{what: by(1, "ask beside a module in shadow, against one without"), bar: atMost(1.05), open: askShadowed(1)},
 		versus{what: by(8, "ask while a roster of 200 modules is reloaded, against while it stays"), bar: atMost(2), tail: 2, open: askReloaded(8)},
 		untraced{},

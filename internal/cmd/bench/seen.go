@@ -11,6 +11,7 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/spans"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -98,6 +99,38 @@ func askShadowed(callers int) func(*stage) (ours, peer side, err error) {
 		peer, err = asking(s, "example.org", callers, abstain)
 		return side{callers, ask(h, nil)}, peer, err
 	}
+}
+
+// askGuarded is an ask on a server that lets in whoever has credentials of the bus, to do what they permit, against the same on a server
+// that lets everybody do everything.
+func askGuarded(callers int) func(*stage) (ours, peer side, err error) {
+	return func(s *stage) (ours, peer side, err error) {
+		if peer, err = asking(s, "example.org", callers, abstain); err != nil {
+			return ours, peer, err
+		}
+		if err := s.guard("example.com", "module"); err != nil {
+			return ours, peer, err
+		}
+		ours, err = asking(s, "example.com", callers, abstain)
+		return ours, peer, err
+	}
+}
+
+// guard makes a server the one that is used that knows the users of a bus.
+func (s *stage) guard(name string, listed ...string) error {
+	dir, err := os.MkdirTemp("", "bench-keys-")
+	if err != nil {
+		return err
+	}
+	s.onClose(func() error { return os.RemoveAll(dir) })
+	if s.keys, err = identity.Open(dir, name); err != nil {
+		return err
+	}
+	o := &server.Options{}
+	if err := s.keys.Trust(o, listed); err != nil {
+		return err
+	}
+	return s.launch(o)
 }
 
 // askReloaded is an ask while the roster, of 200 modules, is reloaded ten times a second, against the same while it stays.

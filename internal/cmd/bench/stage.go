@@ -9,8 +9,10 @@ import (
 
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/modulekit"
+	"github.com/modulebus/modulebus/subjects"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +29,7 @@ type stage struct {
 	url     string
 	inside  bool // the homeserver's client is in the NATS server's process, as in a busd with NATS inside
 	options []nats.Option
+	keys    *identity.Keys // of the users that the server knows; nil for one that lets everybody in
 	closers []func() error
 }
 
@@ -75,6 +78,18 @@ func (s *stage) connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// connectAs is connect as a user of the bus, where the server knows them.
+func (s *stage) connectAs(u identity.User, opts ...nats.Option) (*nats.Conn, error) {
+	if s.keys == nil {
+		return s.connect(opts...)
+	}
+	login, err := s.keys.Login(u)
+	if err != nil {
+		return nil, err
+	}
+	return s.connect(append(opts, login)...)
+}
+
 // homeserver is our side: a roster, and the client that goes by it.
 type homeserver struct {
 	stage  *stage
@@ -102,7 +117,7 @@ func newHomeserverWith(s *stage, o bus.Options, list ...config.Module) (*homeser
 	name := o.ServerName
 	h := &homeserver{stage: s, name: name, roster: roster.New()}
 	h.roster.Configure(list, config.DefaultBudget, time.Now())
-	nc, err := s.connect()
+	nc, err := s.connectAs(identity.Busd)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +130,7 @@ func newHomeserverWith(s *stage, o bus.Options, list ...config.Module) (*homeser
 	if s.inside {
 		opts = append(opts, nats.InProcessServer(s.server))
 	}
-	if nc, err = s.connect(opts...); err != nil {
+	if nc, err = s.connectAs(identity.Homeserver, opts...); err != nil {
 		return nil, err
 	}
 	o.Registerer = prometheus.NewRegistry()
@@ -137,7 +152,8 @@ func (h *homeserver) module(name string, register func(*modulekit.ModuleAPI)) er
 
 // start runs one more worker of a module, on a connection of its own.
 func (h *homeserver) start(name string, register func(*modulekit.ModuleAPI)) error {
-	nc, err := h.stage.connect()
+	inbox := nats.CustomInboxPrefix(subjects.For(h.name).Inbox(name, "worker"))
+	nc, err := h.stage.connectAs(identity.Module(name), inbox)
 	if err != nil {
 		return err
 	}
