@@ -35,6 +35,7 @@ type bucket struct {
 	mu       sync.Mutex
 	stream   jetstream.Stream // nil until it is opened
 	js       jetstream.JetStream
+	full     bool // as the last write that was no deletion found it
 	watchers map[int]func(key string)
 	next     int // key of the next watcher
 }
@@ -119,9 +120,10 @@ func prefix(s jetstream.Stream) string {
 }
 
 const (
-	operation     = "KV-Operation" // header of a deletion
-	operationDel  = "DEL"
-	operationPuts = ""
+	operation      = "KV-Operation" // header of a deletion
+	operationDel   = "DEL"
+	operationPurge = "PURGE" // a deletion of earlier values, too
+	operationPuts  = ""
 )
 
 // Get implements [kitopts.Bucket].
@@ -179,7 +181,7 @@ func (b *bucket) publish(ctx context.Context, key string, w kitopts.Write) (revi
 	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
 		m := &nats.Msg{Subject: prefix(s) + key, Data: w.Value}
 		if w.Delete {
-			m.Header = nats.Header{operation: {operationDel}}
+			m.Header = b.deletion()
 		}
 		ack, err := b.js.PublishMsg(ctx, m, opts...)
 		if conflict(err) {
@@ -188,9 +190,36 @@ func (b *bucket) publish(ctx context.Context, key string, w kitopts.Write) (revi
 		if err == nil {
 			revision = ack.Sequence
 		}
-		return err
+		return b.fits(w, err)
 	})
 	return revision, err
+}
+
+// deletion is the header of a message that deletes a key, and in a full store also its earlier values.
+func (b *bucket) deletion() nats.Header {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full {
+		return nats.Header{operation: {operationPurge}, jetstream.MsgRollup: {jetstream.MsgRollupSubject}}
+	}
+	return nats.Header{operation: {operationDel}}
+}
+
+// fits remembers whether the store had room for what was written, and returns [ErrStoreFull] for an error that says that it had not.
+func (b *bucket) fits(w kitopts.Write, err error) error {
+	var api *jetstream.APIError
+	const tooLarge, notStored = 10054, 10077
+	full := errors.As(err, &api) &&
+		(api.ErrorCode == tooLarge || api.ErrorCode == notStored && strings.Contains(api.Description, "maximum bytes"))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if full || !w.Delete && err == nil {
+		b.full = full
+	}
+	if full {
+		return ErrStoreFull
+	}
+	return err
 }
 
 func conflict(err error) bool {

@@ -25,6 +25,9 @@ var (
 	// ErrKeyNotFound says that the store has no such key, or that it was deleted.
 	ErrKeyNotFound = errors.New("modulekit: the store has no such key")
 
+	// ErrStoreFull says that the module stores as much as busd lets it, so nothing was written. Deletions make room.
+	ErrStoreFull = errors.New("modulekit: the store is full: delete what is not needed, or have nats.max_store in busd.yaml raised")
+
 	// ErrConflict says that the key has another revision than expected, so nothing was written.
 	ErrConflict = errors.New("modulekit: the key has changed meanwhile")
 )
@@ -32,7 +35,8 @@ var (
 // Store is a module's own key-value store, which all its workers share. It takes the place of Synapse's
 // run_db_interaction: it has compare-and-set ([Store.Create] and [Store.Update]), watches, and the last [StoreHistory]
 // values of a key. A key has letters, digits and any of - _ / = . and neither begins nor ends with a dot; a value has at
-// most the server's max_payload, 1 MiB by default, less a little for the key.
+// most the server's max_payload, 1 MiB by default, less a little for the key. All values that are kept together have at most
+// nats.max_store of busd.yaml, 1 GiB by default: then [ErrStoreFull] is returned until something is deleted.
 //
 // A Store may be kept as long as the module runs. If the store was lost with a restart of busd, the next use makes a new, empty
 // one. Methods may be called concurrently and block until NATS has answered or ctx ends.
@@ -89,7 +93,8 @@ func (s *Store) Update(ctx context.Context, key string, value []byte, revision u
 	return s.write(ctx, key, kitopts.Write{Value: value, After: &revision})
 }
 
-// Delete deletes a key, whatever its value is. Deleting a key that does not exist is not an error.
+// Delete deletes a key, whatever its value is. Deleting a key that does not exist is not an error. Earlier values stay in its
+// [Store.History], unless the store is full: then they go, too, which makes room.
 func (s *Store) Delete(ctx context.Context, key string) error {
 	_, err := s.write(ctx, key, kitopts.Write{Delete: true})
 	return err

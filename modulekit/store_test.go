@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
@@ -389,5 +390,60 @@ func TestLoopNeedsAnInterval(t *testing.T) {
 	api.LoopingBackgroundCall(0, func(context.Context) error { return nil })
 	if len(api.problems) != 1 {
 		t.Errorf("got %v", api.problems)
+	}
+}
+
+func TestStoreThatIsFullTakesDeletionsThatMakeRoom(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "m"})
+	s := storeOn(t, natstest.Connect(t, b.home), "m")
+	put := func(value []byte) error { _, err := s.Put(t.Context(), "k", value); return err }
+	for range 2 {
+		if err := put(make([]byte, 1024)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, limit := range map[string]func(*jetstream.StreamConfig){
+		"by the size of values": func(c *jetstream.StreamConfig) { c.MaxMsgSize = 256 },
+		"by its own size":       func(c *jetstream.StreamConfig) { c.MaxBytes = 3 << 10 },
+	} {
+		b.limit("m", limit)
+		if err := put(make([]byte, 1024)); !errors.Is(err, ErrStoreFull) {
+			t.Errorf("%s: %v", name, err)
+		}
+		b.limit("m", func(c *jetstream.StreamConfig) { c.MaxMsgSize, c.MaxBytes = -1, -1 })
+	}
+	if err := s.Delete(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := s.History(t.Context(), "k"); err != nil || len(kept) != 1 || !kept[0].Deleted {
+		t.Errorf("of a key that was deleted from a full store there are %v, %v", kept, err)
+	}
+	if _, err := s.Create(t.Context(), "k", []byte("new")); err != nil {
+		t.Error(err)
+	}
+	if err := s.Delete(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := s.History(t.Context(), "k"); err != nil || len(kept) != 3 {
+		t.Errorf("of a key that was deleted when there is room there are %v, %v", kept, err)
+	}
+}
+
+// limit changes the limits of a module's store.
+func (b *busd) limit(module string, change func(*jetstream.StreamConfig)) {
+	b.Helper()
+	js, err := jetstream.New(b.nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	stream, err := js.Stream(b.Context(), "KV_"+subjects.For(serverName).StoreBucket(module))
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := stream.CachedInfo().Config
+	change(&c)
+	if _, err := js.UpdateStream(b.Context(), c); err != nil {
+		b.Fatal(err)
 	}
 }

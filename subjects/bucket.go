@@ -10,9 +10,17 @@ func (s Server) StoreBucket(module string) string { return s.bucket("store", mod
 // LeaseBucket is the bucket in which a module's workers find out which of them leads. It is named as StoreBucket is.
 func (s Server) LeaseBucket(module string) string { return s.bucket("lease", module) }
 
-func (s Server) bucket(kind, module string) string {
-	return "modulebus-" + kind + "-" + s.inBucket() + "-" + inBucket.Replace(Token(module))
+// IsBucket reports whether a bucket is named as that of a module of the server, whichever it is.
+func (s Server) IsBucket(name string) bool {
+	return strings.HasPrefix(name, s.buckets("store")) || strings.HasPrefix(name, s.buckets("lease"))
 }
+
+func (s Server) bucket(kind, module string) string {
+	return s.buckets(kind) + inBucket.Replace(Token(module))
+}
+
+// buckets is how the names of a kind begin.
+func (s Server) buckets(kind string) string { return "modulebus-" + kind + "-" + s.inBucket() + "-" }
 
 func (s Server) inBucket() string {
 	return inBucket.Replace(strings.TrimSuffix(strings.TrimPrefix(s.root, "modulebus."), "."))

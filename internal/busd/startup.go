@@ -271,14 +271,14 @@ func (d *daemon) openRoster() error {
 func (d *daemon) openStores() error {
 	listed := func(module string) bool { return d.roster.Entry(module, time.Now()).GetListed() }
 	s, err := store.Serve(store.Options{
-		Conn: d.broker.Conn, ServerName: d.config.ServerName, Listed: listed, Log: &d.Log,
+		Conn: d.broker.Conn, ServerName: d.config.ServerName, Listed: listed, Log: &d.Log, MaxBytes: d.config.NATS.MaxStore,
 		Durable: d.config.NATS.URL != "" || cmp.Or(d.config.NATS.StoreDir, d.config.StateDir) != "",
 	})
 	if err != nil {
 		return err
 	}
 	d.onClose(s.Close)
-	return d.metrics.Register(store.Collector(d.broker.Conn))
+	return errors.Join(d.metrics.Register(s), d.metrics.Register(store.Collector(d.broker.Conn)))
 }
 
 // recall returns what modules registered earlier, from the file of the last run and from another busd.

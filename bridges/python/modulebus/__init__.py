@@ -29,7 +29,7 @@ from .link import news_id
 from .messages import Refusal
 from .module import ALL_STATE, callback
 from .program import main
-from .store import Conflict, Entry, KeyNotFound, NoStore, Store
+from .store import Conflict, Entry, KeyNotFound, NoStore, Store, StoreFull
 from .worker import Options
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Options",
     "Refusal",
     "Store",
+    "StoreFull",
     "callback",
     "main",
     "news_id",

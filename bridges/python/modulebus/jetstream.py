@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nats.errors
 from nats.aio.msg import Msg
 
-from .store import Conflict, Entry, NoStore
+from .store import Conflict, Entry, NoStore, StoreFull
 
 if TYPE_CHECKING:
     from .link import Link
@@ -22,6 +22,7 @@ TIMEOUT = 10.0  # seconds for one use
 BUSD_TIMEOUT = 2.0  # seconds for busd to answer
 LISTED = 512  # keys that are read in one request; servers refuse more than 1024
 WRONG_LAST = (10071, 10164)  # JetStream's codes for a key that has another revision
+TOO_LARGE = 10054  # JetStream's code for a message that is larger than the bucket takes
 NO_STREAM = 10059  # JetStream's code for a bucket that is not there
 
 CROWDED = 4096
@@ -40,6 +41,7 @@ class Bucket:
         self.lease = lease
         self.name = ""  # empty until it is opened
         self.opened = 0
+        self.full = False  # as the last write that was no deletion found it
         self.opening = asyncio.Lock()
 
     @property
@@ -100,12 +102,18 @@ class Bucket:
         """Implements store.Bucket."""
         headers = {} if after is None else {"Nats-Expected-Last-Subject-Sequence": str(after)}
         if delete:
-            headers["KV-Operation"] = "DEL"
+            headers |= {"KV-Operation": "PURGE", "Nats-Rollup": "sub"} if self.full else {"KV-Operation": "DEL"}
 
         async def do(name: str) -> int:
             return int(_answer(await self._request(f"$KV.{name}.{key}", value, headers or None))["seq"])
 
-        return await self._use(do)
+        try:
+            revision = await self._use(do)
+        except StoreFull:
+            self.full = True
+            raise
+        self.full = self.full and delete
+        return revision
 
     async def all(self) -> list[Entry]:
         """Implements store.Bucket."""
@@ -194,6 +202,8 @@ def _answer(message: Msg) -> dict[str, Any]:
         raise Conflict(error.get("description", ""))
     if error.get("err_code") == NO_STREAM:
         raise _Gone
+    if error.get("err_code") == TOO_LARGE or "maximum bytes" in error.get("description", ""):
+        raise StoreFull("the store is full: delete what is not needed, or have nats.max_store in busd.yaml raised")
     raise NoStore(f"JetStream: {error.get('description', '')}")
 
 

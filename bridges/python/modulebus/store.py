@@ -26,6 +26,10 @@ class NoStore(Exception):
     """There is no JetStream on this NATS, or busd cannot make the store. The text says why."""
 
 
+class StoreFull(NoStore):
+    """The module stores as much as busd lets it (nats.max_store in busd.yaml), so nothing was written. Deletions make room."""
+
+
 class KeyNotFound(Exception):
     """The store has no such key, or it was deleted."""
 

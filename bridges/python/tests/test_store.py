@@ -1,11 +1,14 @@
 import asyncio
 import contextlib
+import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from modulebus import jetstream
 from modulebus.leader import Candidate
-from modulebus.store import HISTORY, Conflict, Entry, KeyNotFound, Store
+from modulebus.store import HISTORY, Conflict, Entry, KeyNotFound, Store, StoreFull
 from modulebus.testing import MemoryBucket
 
 
@@ -105,3 +108,34 @@ async def test_candidate_whose_lease_was_taken_leads_no_more() -> None:
         await leading
     last = await bucket.last("leader")
     assert last is not None and last.value == b"another"
+
+
+class _FullNATS:
+    """Answers as JetStream does for a bucket that is full, and keeps the headers that it was sent."""
+
+    def __init__(self) -> None:
+        self.client = self
+        self.stats = {"reconnects": 0}
+        self.error: dict[str, Any] | None = {"err_code": 10077, "description": "maximum bytes exceeded"}
+        self.headers: dict[str, str] = {}
+
+    async def request(self, _subject: str, _body: bytes, _timeout: float, *, headers: dict[str, str] | None = None) -> Any:
+        self.headers = headers or {}
+        return SimpleNamespace(data=json.dumps({"error": self.error} if self.error else {"seq": 1}).encode())
+
+
+async def test_store_that_is_full_takes_deletions_that_make_room() -> None:
+    nats: Any = _FullNATS()
+    bucket = jetstream.Bucket(nats)
+    bucket.name = "full"
+    with pytest.raises(StoreFull):
+        await Store(bucket).put("k", b"")
+    nats.error = None
+    await Store(bucket).delete("k")
+    assert nats.headers == {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
+    await Store(bucket).put("k", b"")
+    await Store(bucket).delete("k")
+    assert nats.headers == {"KV-Operation": "DEL"}
+    nats.error = {"err_code": 10054, "description": "message size exceeds maximum allowed"}
+    with pytest.raises(StoreFull):
+        await Store(bucket).put("k", b"")

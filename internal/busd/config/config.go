@@ -42,6 +42,7 @@ const (
 	DefaultNATSListen = "127.0.0.1:4222"
 	DefaultHTTPListen = "127.0.0.1:8010"
 	DefaultMaxPayload = 1 << 20
+	DefaultMaxStore   = 1 << 30
 	DefaultWorkers    = 1
 	DefaultTimeout    = wire.DefaultTimeout
 	DefaultBudget     = wire.DefaultBudget
@@ -131,6 +132,9 @@ type NATS struct {
 
 	// MaxPayload is the largest message of the embedded server, in bytes. 0 if URL is set. Default 1 MiB.
 	MaxPayload int64
+
+	// MaxStore is how much one module may store, in bytes. at least 16 MiB. Default 1 GiB.
+	MaxStore int64
 
 	// Replicas is how many servers of an external cluster keep each piece of news. Default 0: three if there are that
 	// many, otherwise one.

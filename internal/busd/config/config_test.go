@@ -168,6 +168,7 @@ func TestFileIsReadWhole(t *testing.T) {
 		StateDir:   "testdata/state",
 		NATS: NATS{
 			URL:         "nats://a:4222,nats://b:4222",
+			MaxStore:    64 << 20,
 			Credentials: "testdata/good/busd.creds",
 			TLS:         TLS{CA: "/etc/ca.pem", Cert: "testdata/good/cert.pem", Key: "testdata/good/key.pem"},
 		},
@@ -232,7 +233,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		ServerName: "example.com",
 		StateDir:   stateDir("example.com", os.Getenv),
-		NATS:       NATS{Listen: "127.0.0.1:4222", MaxPayload: 1 << 20},
+		NATS:       NATS{Listen: "127.0.0.1:4222", MaxPayload: 1 << 20, MaxStore: 1 << 30},
 		HTTP:       HTTP{Listen: "127.0.0.1:8010", Web: Web{2 * time.Second, 90 * time.Second, Never, time.Minute, Never, 0}},
 		Decisions:  DefaultDecisions,
 		Budget:     5 * time.Second,

@@ -64,6 +64,10 @@ func natsKeys(n *NATS) []key {
 			"store_dir", "in `state_dir`", "folder in which the server inside keeps what modules store. One busd uses it at a time",
 			path(&n.StoreDir, folder),
 		},
+		{
+			"max_store", "`1GiB`", "how much one module may [store](#stores), of each of its keys the last 8 values counted in, at least 16MiB",
+			size(&n.MaxStore, 1<<50),
+		},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
 		{
 			"replicas", "`3` where there are as many", "how many servers of an external cluster keep each piece of [news](#news-that-must-arrive)",
@@ -302,6 +306,10 @@ func (c *Config) read(v value) {
 }
 
 func (n *NATS) check(_ value, found object) {
+	const leastStore = 16 << 20 // A value may have 1 MiB, and JetStream counts eight of each key.
+	if found.has("max_store") && n.MaxStore < leastStore {
+		found["max_store"].fail("must be at least %s", showSize(leastStore))
+	}
 	if !found.has("url") {
 		if found.has("replicas") {
 			found["replicas"].fail("is for an external cluster, and nats.url names none (remove it: the embedded server is one)")

@@ -26,7 +26,7 @@ func Read(path string) (*Config, error) {
 func Parse(name string, data []byte) (*Config, error) {
 	r := &reading{file: name, folder: filepath.Dir(name)}
 	c := &Config{
-		NATS:   NATS{Listen: DefaultNATSListen, MaxPayload: DefaultMaxPayload},
+		NATS:   NATS{Listen: DefaultNATSListen, MaxPayload: DefaultMaxPayload, MaxStore: DefaultMaxStore},
 		HTTP:   HTTP{Listen: DefaultHTTPListen, Web: DefaultWeb},
 		Budget: DefaultBudget, Decisions: DefaultDecisions,
 	}

@@ -14,8 +14,13 @@ import (
 // gauges returns the metrics of a connection, by name.
 func gauges(t *testing.T, nc *nats.Conn) map[string]float64 {
 	t.Helper()
+	return gaugesOf(t, store.Collector(nc))
+}
+
+func gaugesOf(t *testing.T, c prometheus.Collector) map[string]float64 {
+	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(store.Collector(nc))
+	registry.MustRegister(c)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

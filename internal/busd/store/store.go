@@ -3,13 +3,16 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/modulebus/modulebus/internal/responder"
@@ -35,6 +38,9 @@ type Options struct {
 	// Listed reports whether the roster lists a module. Only those get buckets. Required.
 	Listed func(module string) bool
 
+	// MaxBytes is how much one module may store, in bytes. Default: 1 GiB.
+	MaxBytes int64
+
 	// Durable tells that JetStream's folder outlives busd.
 	Durable bool
 
@@ -42,27 +48,51 @@ type Options struct {
 	Log *zerolog.Logger
 }
 
-// Service makes buckets. If a homeserver has several busd, one of them answers a worker.
+// Service makes buckets, and bounds them. It has a metric of those that are full. If a homeserver has several busd, one of them answers a worker.
 type Service struct {
 	options   Options
 	server    subjects.Server
 	responder *responder.Responder
 	warned    warned
+	full      prometheus.Gauge
+	cancel    context.CancelFunc
+	owned     sync.WaitGroup
 }
 
 // Serve makes buckets until Close, which must be called.
 func Serve(o Options) (*Service, error) {
-	s := &Service{options: o, server: subjects.For(o.ServerName)}
+	ctx, cancel := context.WithCancel(context.Background())
+	o.MaxBytes = cmp.Or(o.MaxBytes, maxBytes)
+	s := &Service{
+		options: o, server: subjects.For(o.ServerName), cancel: cancel,
+		full: prometheus.NewGauge(prometheus.GaugeOpts{Name: "modulebus_stores_full", Help: "How many modules' stores take nothing but deletions."}),
+	}
 	s.responder = responder.New(o.Conn, responder.Options{Limit: maxOpening, Serve: s.serve, Spell: spell, Log: o.Log})
 	if err := s.responder.Subscribe(s.server.StoreAny(), "busd"); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("store: %w", err)
 	}
+	b, err := s.newBounds()
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	s.owned.Go(func() { b.watch(ctx) })
 	return s, o.Conn.Flush()
 }
 
 // Close stops answering, and waits for buckets that are being made.
-func (s *Service) Close() { <-s.responder.Drain(flushTime) }
+func (s *Service) Close() {
+	s.cancel()
+	<-s.responder.Drain(flushTime)
+	s.owned.Wait()
+}
+
+// Describe implements [prometheus.Collector].
+func (s *Service) Describe(out chan<- *prometheus.Desc) { s.full.Describe(out) }
+
+// Collect implements [prometheus.Collector].
+func (s *Service) Collect(out chan<- prometheus.Metric) { s.full.Collect(out) }
 
 func spell(t responder.Trouble) responder.Answer {
 	if t.Cause == responder.Busy {

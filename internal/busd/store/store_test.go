@@ -33,12 +33,17 @@ type service struct {
 
 func serve(t *testing.T, home *natstest.Home, durable bool) *service {
 	t.Helper()
+	return serveBounded(t, home, durable, 0)
+}
+
+func serveBounded(t *testing.T, home *natstest.Home, durable bool, most int64) *service {
+	t.Helper()
 	s := &service{T: t, module: natstest.Connect(t, home)}
 	log := zerolog.New(zerolog.SyncWriter(&s.log))
 	listed := func(module string) bool { return module == "listed" }
 	var err error
 	s.Service, err = store.Serve(store.Options{
-		Conn: natstest.Connect(t, home), ServerName: serverName, Listed: listed, Durable: durable, Log: &log,
+		Conn: natstest.Connect(t, home), ServerName: serverName, Listed: listed, Durable: durable, Log: &log, MaxBytes: most,
 	})
 	if err != nil {
 		t.Fatal(err)

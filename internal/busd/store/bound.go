@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/modulebus/modulebus/subjects"
+)
+
+const (
+	// maxBytes is how much one module may store in bytes, unless nats.max_store says otherwise. Beyond: its store takes deletions
+	// alone, and the log says so.
+	maxBytes = 1 << 30
+
+	// lookTime is how often the sizes of stores are looked at.
+	lookTime = 2 * time.Second
+
+	// room is what a full store still takes, in bytes, so that something can be deleted: a deletion is a message, too.
+	room = 1 << 20
+
+	// deletion is the size of a message that deletes, in bytes. A full store takes no larger ones.
+	deletion = 256
+)
+
+// bounds gives stores the limits that their size calls for, so that no module fills the disk. JetStream reserves as much of the disk as
+// a stream's limit says, so only stores that are half full have one.
+type bounds struct {
+	js      jetstream.JetStream
+	options Options
+	server  subjects.Server
+	gauge   prometheus.Gauge
+	full    map[string]bool // streams that take deletions alone
+	bounded bool            // whether there may be streams with limits
+}
+
+// limit gives the stream of a store the limits for its size, where it may have most bytes; -1 is none. Half full, it is kept below
+// most by JetStream. Full, it takes deletions alone, as many as fit into some room, which does not grow with them.
+func limit(c *jetstream.StreamConfig, size, most int64) {
+	switch {
+	case size < most/2:
+		c.MaxBytes, c.MaxMsgSize = -1, -1
+	case size < most-room:
+		c.MaxBytes, c.MaxMsgSize = most, -1
+	case c.MaxMsgSize != deletion:
+		c.MaxBytes, c.MaxMsgSize = max(size, most)+room, deletion
+	}
+}
+
+func (s *Service) newBounds() (*bounds, error) {
+	js, err := jetstream.New(s.options.Conn)
+	return &bounds{
+		js: js, options: s.options, server: s.server, gauge: s.full, full: map[string]bool{}, bounded: true,
+	}, err
+}
+
+// watch looks at the sizes of stores until ctx ends.
+func (b *bounds) watch(ctx context.Context) {
+	ticker := time.NewTicker(lookTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			b.look(ctx)
+		}
+	}
+}
+
+// look gives each store its limits. Where all that JetStream keeps is less than half of what one store may have, there is
+// nothing to do. What fails is done the next time.
+func (b *bounds) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, makeTimeout)
+	defer cancel()
+	kept, err := b.js.AccountInfo(ctx)
+	if err != nil || !b.bounded && int64(kept.Store) < b.options.MaxBytes/2 {
+		return
+	}
+	all, bounded := b.js.ListStreams(ctx, jetstream.WithStreamListSubject("$KV.>")), false
+	for stream := range all.Info() {
+		bucket, _ := strings.CutPrefix(stream.Config.Name, "KV_")
+		if b.server.IsBucket(bucket) && b.hold(ctx, stream) {
+			bounded = true
+		}
+	}
+	b.bounded = bounded || all.Err() != nil
+	b.gauge.Set(float64(len(b.full)))
+}
+
+// hold gives a store its limits, and reports whether it has any.
+func (b *bounds) hold(ctx context.Context, stream *jetstream.StreamInfo) bool {
+	c := stream.Config
+	limit(&c, int64(stream.State.Bytes), b.options.MaxBytes)
+	if c.MaxBytes != stream.Config.MaxBytes || c.MaxMsgSize != stream.Config.MaxMsgSize {
+		if _, err := b.js.UpdateStream(ctx, c); err != nil {
+			b.options.Log.Error().Err(err).Str("stream", c.Name).Uint64("bytes", stream.State.Bytes).Msg("cannot bound what a module stores: trying again")
+			return true
+		}
+	}
+	b.note(c)
+	return c.MaxBytes >= 0
+}
+
+// note remembers whether a store is full, and logs it once.
+func (b *bounds) note(c jetstream.StreamConfig) {
+	full := c.MaxMsgSize == deletion
+	switch {
+	case !full:
+		delete(b.full, c.Name)
+	case !b.full[c.Name]:
+		b.full[c.Name] = true
+		b.options.Log.Warn().Str("stream", c.Name).Str("of", c.Description).Int64("bytes", b.options.MaxBytes).
+			Msg("a module's store is full: it takes deletions alone until something is deleted, or nats.max_store is raised")
+	}
+}
