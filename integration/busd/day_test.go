@@ -8,16 +8,21 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modulebus/modulebus/integration/testbed"
 )
+
+// dayTime is how long the whole day may take: it builds three programs, starts a Synapse, and waits some
+// fifteen times for what must happen.
+const dayTime = 5 * time.Minute
 
 var dayAddress = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
 var dayBlocks = regexp.MustCompile("(?ms)^```(shell|text)\n(.*?)^```$")
 
 // TestOperatorsDay types what docs/operating.md has an operator type, in one shell, and holds what it prints against what the page
-// shows. Only ports differ.
+// shows. Only ports differ, and where Synapse is installed.
 func TestOperatorsDay(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(testbed.Root, "docs", "operating.md"))
@@ -47,7 +52,7 @@ func TestOperatorsDay(t *testing.T) {
 		script.WriteString("echo '" + mark + "'\n" + block[2])
 	}
 	shell := testbed.Execute(t, "/bin/bash", "-c", script.String())
-	shell.Cmd.Dir, shell.Cmd.Env = testbed.Root, os.Environ()
+	shell.Cmd.Dir, shell.Cmd.Env, shell.Patience = testbed.Root, append(os.Environ(), "MODULEBUS_PYTHON="+testbed.Python(t)), dayTime
 	status, out, problem := shell.Run()
 	if status != 0 || steps < 12 {
 		t.Fatalf("of %d steps, one ended with %d:\n%s%s", steps, status, out, problem)

@@ -16,7 +16,11 @@ type Process struct {
 	Cmd    *exec.Cmd
 	Stdout *Transcript
 	Stderr *Transcript
-	ended  chan struct{}
+
+	// Patience is how long Wait waits. Default: [Patience].
+	Patience time.Duration
+
+	ended chan struct{}
 }
 
 // Command prepares one of our programs with its arguments.
@@ -28,7 +32,7 @@ func Command(t *testing.T, folder string, args ...string) *Process {
 // Execute prepares any program with its arguments, in a folder of its own.
 func Execute(t *testing.T, path string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, Cmd: exec.Command(path, args...), Stdout: NewTranscript(), Stderr: NewTranscript(), ended: make(chan struct{})}
+	p := &Process{t: t, Cmd: exec.Command(path, args...), Stdout: NewTranscript(), Stderr: NewTranscript(), Patience: Patience, ended: make(chan struct{})}
 	p.Cmd.Dir = t.TempDir()
 	p.Cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.Cmd.Dir, "TMPDIR=" + p.Cmd.Dir, "GORACE=atexit_sleep_ms=0"}
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -82,7 +86,7 @@ func (p *Process) Wait() int {
 	p.t.Helper()
 	select {
 	case <-p.ended:
-	case <-time.After(Patience):
+	case <-time.After(p.Patience):
 		p.t.Fatalf("%s does not end", p.Cmd)
 	}
 	return p.Cmd.ProcessState.ExitCode()
