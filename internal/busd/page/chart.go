@@ -47,11 +47,11 @@ func charts(module string, past []column) []chart {
 		if all.Slower {
 			within = "some took more than"
 		}
-		latency = fmt.Sprintf("%d answers, %s on average, %s %s", all.Answers, milliseconds(mean), within, milliseconds(all.Slowest))
+		latency = fmt.Sprintf("%s, %s on average, %s %s", several(all.Answers, "answer"), milliseconds(mean), within, milliseconds(all.Slowest))
 	}
 	return []chart{
 		newChart("Latency of "+module, latency, past, func(c *column) float64 { return c.Slowest }),
-		newChart("Failures of "+module, fmt.Sprintf("%d failures", all.Failures), past, func(c *column) float64 { return float64(c.Failures) }),
+		newChart("Failures of "+module, several(all.Failures, "failure"), past, func(c *column) float64 { return float64(c.Failures) }),
 	}
 }
 

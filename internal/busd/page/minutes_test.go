@@ -81,7 +81,7 @@ func TestChartShowsAColumnForEachStep(t *testing.T) {
 	if got := charts("gate", append(past, column{Answers: 1, Seconds: 7, Slowest: 5, Slower: true}))[0]; !strings.HasSuffix(got.Text, ", some took more than 5000 ms") {
 		t.Errorf("slower than the metric can tell: %+v", got)
 	}
-	if got := all[1]; got.Path != "M89 24v-24.0h1v24.0z" || got.Text != "1 failures" {
+	if got := all[1]; got.Path != "M89 24v-24.0h1v24.0z" || got.Text != "1 failure" {
 		t.Errorf("failures: %+v", got)
 	}
 	if got := charts("gate", nil); got[0].Text != "no answers" || got[0].Path != "" {

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -185,6 +186,18 @@ func TestPageShowsHowModulesAre(t *testing.T) {
 			says(t, page, tt.want...)
 		})
 	}
+}
+
+func TestPageNamesSomeOfManyModulesThatAreNotWell(t *testing.T) {
+	t.Parallel()
+	b := newBusd(t)
+	var all []operatordoor.ModuleStatus
+	for i := range 200 {
+		all = append(all, gate(func(m *operatordoor.ModuleStatus) { m.Name, m.State = fmt.Sprintf("m%d", i), roster.Absent }))
+	}
+	b.has(operatordoor.ConfigStatus{}, all...)
+	_, page, _ := b.get("/_modulebus/")
+	says(t, page, `<a href="#module-m11">m11</a>, and 188 more.`, `id="module-m199"`)
 }
 
 func TestPageShowsWhatAReloadDid(t *testing.T) {

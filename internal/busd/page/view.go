@@ -1,6 +1,7 @@
 package page
 
 import (
+	"fmt"
 	"html/template"
 	"time"
 
@@ -15,8 +16,22 @@ var functions = template.FuncMap{
 	"when":    when,
 	"verdict": records.Verdict, "from": records.From, "said": records.Said, "counted": records.Counted,
 	"asked": records.AskedAt, "took": records.Took,
-	"ms":   func(m decision.Milliseconds) string { return milliseconds(m.Duration().Seconds()) },
-	"next": func(i int) int { return i + 1 },
+	"ms":      func(m decision.Milliseconds) string { return milliseconds(m.Duration().Seconds()) },
+	"next":    func(i int) int { return i + 1 },
+	"several": several[int],
+	"first":   func(names []string) []string { return names[:min(len(names), maxNamed)] },
+	"more":    func(names []string) int { return max(0, len(names)-maxNamed) },
+}
+
+// maxNamed is how many modules that are not well are named at the head of the page. Beyond: they are counted; the list has them.
+const maxNamed = 12
+
+// several is a number of things, with an s unless it is one.
+func several[N int | uint64](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // module is what the page shows of a module.
