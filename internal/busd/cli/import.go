@@ -3,10 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +51,9 @@ func (i *imports) run(ctx context.Context, file string, out, warnings io.Writer)
 	}
 	defer f.Close()
 	h, err := synapse.Read(f)
+	if errors.Is(err, syscall.EISDIR) {
+		return usagef("%s is a folder: name a file in it, such as homeserver.yaml, and run this once for each", file)
+	}
 	if err != nil {
 		return usagef("%s: %w", file, err)
 	}

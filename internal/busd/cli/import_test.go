@@ -16,6 +16,7 @@ func TestImportPrintsEntriesOfModules(t *testing.T) {
 	run(t, "import", file).wants(t, 0, []string{"  - module: no-such-package\n", "run: [venv/bin/modulebus-synapse-module, no_such_package.Gate]", "config: {deny: [a]}"}, nil)
 	run(t, "import", file, "--python", "/no/such/python").wants(t, 1, nil, []string{"busd: /no/such/python: "})
 	run(t, "import", file+".gone").wants(t, 2, nil, []string{"no such file", "say where Synapse's homeserver.yaml is"})
+	run(t, "import", filepath.Dir(file)).wants(t, 2, nil, []string{filepath.Dir(file) + " is a folder: name a file in it"})
 	rewrite(t, file, "- a\n")
 	run(t, "import", file).wants(t, 2, nil, []string{file + ": line 1: this is no homeserver.yaml"})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -19,6 +20,9 @@ const maxNodes = 100_000
 
 // bridge is the module that asks busd. It stays in homeserver.yaml.
 const bridge = "modulebus_synapse."
+
+// isClass matches what Synapse can load: Python's import takes hyphens, too.
+var isClass = regexp.MustCompile(`^[\pL_][\pL\pN_-]*(\.[\pL_][\pL\pN_-]*)+$`)
 
 // Entry is a module in homeserver.yaml.
 type Entry struct {
@@ -71,18 +75,27 @@ func Read(r io.Reader) (Homeserver, error) {
 	if len(data) > maxFile {
 		return Homeserver{}, errors.New("is larger than 1 MiB")
 	}
-	var document yaml.Node
+	document, err := load(data)
+	if err != nil || len(document.Content) == 0 {
+		return Homeserver{}, err
+	}
+	return homeserver(document.Content[0])
+}
+
+// load returns the one document of a file; none if it is empty.
+func load(data []byte) (document yaml.Node, err error) {
 	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithUniqueKeys(false))
 	if err == nil {
 		err = loader.Load(&document)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		return Homeserver{}, notYAML(err)
+		return document, notYAML(err)
 	}
-	if len(document.Content) == 0 {
-		return Homeserver{}, nil
+	var second yaml.Node
+	if err == nil && loader.Load(&second) == nil {
+		return document, fmt.Errorf("line %d: a second document begins here, and Synapse reads one", second.Line)
 	}
-	return homeserver(document.Content[0])
+	return document, nil
 }
 
 // notYAML says where the file is not YAML. It repeats nothing of the file, which may contain a password.
@@ -159,6 +172,9 @@ func (h *Homeserver) add(section string, n *yaml.Node) error {
 	class := merged(n, "module")
 	if class == nil || class.Kind != yaml.ScalarNode || class.Value == "" {
 		return fmt.Errorf("line %d: module is missing (a class, such as package.Class)", n.Line)
+	}
+	if !isClass.MatchString(class.Value) {
+		return fmt.Errorf("line %d: module must be a class with its package, such as package.Class", class.Line)
 	}
 	if strings.HasPrefix(class.Value, bridge) {
 		h.Bridged = true
