@@ -175,13 +175,23 @@ func tunneld(t *testing.T, h hop) (addr string) {
 				return
 			}
 			backend, _ := bufio.NewReader(c).ReadString('\n')
-			front, s := serveHop(h(t, strings.TrimSpace(backend)))
+			front, s := serveHop(until(t.Context(), h(t, strings.TrimSpace(backend))))
 			fronts.Store(s, true)
 			fmt.Fprintln(c, front)
 			c.Close()
 		}
 	}()
 	return l.Addr().String()
+}
+
+// until ends the requests of tests that hang when the context ends. A closed connection does not, where a body is unread.
+func until(over context.Context, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(over, cancel)()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 func serveHop(h http.Handler) (addr string, s *http.Server) {
