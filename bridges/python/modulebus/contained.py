@@ -17,8 +17,8 @@ class Escaped(Exception):
 
 
 async def contained(code: Awaitable[Result]) -> Result:
-    """Awaits a module's code. SystemExit and KeyboardInterrupt would end the event loop, and a CancelledError that nobody asked for
-    would look as if the question had been withdrawn: they become Escaped. A process that the module forked ends here: it
+    """Awaits a module's code. SystemExit and KeyboardInterrupt would end the event loop, a CancelledError that nobody asked for would look
+    as if the question had been withdrawn, and other exceptions that are no Exception would leave it without an answer: they become Escaped. A process that the module forked ends here: it
     has the worker's connection, and would answer, too.
     """
     try:
@@ -29,6 +29,10 @@ async def contained(code: Awaitable[Result]) -> Result:
         if _withdrawn():
             raise
         raise Escaped("CancelledError, and nothing was cancelled") from error
+    except (Exception, GeneratorExit):  # The latter is the end of this coroutine, which is closed.
+        raise
+    except BaseException as error:
+        raise Escaped(f"{type(error).__name__}, which is no Exception") from error
     finally:
         if os.getpid() != PROCESS:
             os._exit(1)

@@ -10,8 +10,9 @@ import os
 import signal
 import ssl
 import sys
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import credentials
@@ -27,7 +28,7 @@ logger = logging.getLogger("modulebus")
 
 DRAINED, CRASHED, USAGE, REFUSED = 0, 1, 2, 78
 
-LAST = 2.0  # seconds after the drain, until which the process has ended
+LAST = 2.0  # seconds after the drain, or after the worker, until which the process has ended
 CLOSE = 0.5  # seconds of it for the connection
 
 
@@ -51,7 +52,7 @@ def main(module: Callable[[dict[str, Any], Homeserver], Any], *, version: str = 
     """
     flags = parse(argparse.ArgumentParser(), sys.argv[1:])
     builder = ClassBuilder(module)
-    sys.exit(asyncio.run(run(builder, version or str(getattr(module, "version", "")), options or Options(), flags)))
+    sys.exit(asyncio.run(ending(run(builder, version or str(getattr(module, "version", "")), options or Options(), flags))))
 
 
 def parse(parser: argparse.ArgumentParser, args: list[str]) -> argparse.Namespace:
@@ -88,6 +89,25 @@ def admit(flags: argparse.Namespace) -> None:
     credentials.check(flags.credentials, flags.module)
     if credentials.exposed(flags.credentials):
         logger.warning("others can read the credentials, and be this module then: chmod 600 %s", flags.credentials)
+
+
+async def ending(life: Coroutine[Any, Any, int]) -> int:
+    """Awaits what is the life of the process, and returns its exit status. However it ended, threads and tasks of the module cannot hold
+    up the end of the process for long: a worker that answers nothing must not stay."""
+    status = CRASHED
+    try:
+        status = await life
+        return status
+    finally:
+        last = threading.Timer(LAST, _cut_off, [status])
+        last.daemon = True
+        last.start()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _cut_off(status: int) -> None:
+    faulthandler.dump_traceback()
+    os._exit(status)
 
 
 async def run(builder: Builder, version: str, options: Options, flags: argparse.Namespace) -> int:

@@ -13,22 +13,29 @@ from typing import Any
 import pytest
 
 MODULE = """
-import asyncio, sys, modulebus
-from modulebus import table
+import asyncio, sys, threading, modulebus
+from modulebus import program, table
 
 def callback(name):
     async def answer(self, request):
         print("asked", flush=True)
+        if kind == "leaving":
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+        if kind == "base":
+            raise BaseException("not an Exception")
         while True:
             try:
                 await asyncio.sleep(3600)
             except asyncio.CancelledError:
-                if not stubborn:
+                if kind != "stubborn":
                     raise
     answer.__name__ = name
     return modulebus.callback(answer)
 
-stubborn = sys.argv.pop(1) == "stubborn"
+program.LAST = 0.2
+kind = sys.argv.pop(1)
+if kind in ("threaded", "leaving"):
+    threading.Thread(target=threading.Event().wait).start()  # It never ends, and Python waits for it.
 spam_checker = [c.name for c in table.callbacks().values() if c.category == "spam_checker"]
 module = type("Module", (), {name: callback(name) for name in spam_checker})
 modulebus.main(lambda config, homeserver: module(), options=modulebus.Options(drain_timeout=0.1))
@@ -60,6 +67,7 @@ class Server:
     def __init__(self) -> None:
         self.subscriptions: dict[str, str] = {}  # by subject, the ids
         self.joined = asyncio.Event()
+        self.replied: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.silent = False
         self.connections: list[asyncio.StreamWriter] = []
 
@@ -74,8 +82,11 @@ class Server:
             elif line[0] == b"SUB":
                 self.subscriptions[line[1].decode()] = line[-1].decode()
             elif line[0] == b"HPUB":
-                await reader.readexactly(int(line[-1]) + 2)
-                self.answer(writer, line[1].decode(), line[2].decode())
+                message = await reader.readexactly(int(line[-1]) + 2)
+                if line[1] == b"reply":
+                    self.replied.set_result(message)
+                else:
+                    self.answer(writer, line[1].decode(), line[2].decode())
 
     def answer(self, writer: asyncio.StreamWriter, subject: str, reply: str) -> None:
         if subject.endswith(".join"):
@@ -140,7 +151,26 @@ async def test_worker_ends_though_its_module_holds_it_up() -> None:
     async with Trial("stubborn") as trial:
         await trial.ask()
         status, said = await trial.end()
-        assert (status, "Timeout" in said) == (1, True), said
+        assert (status, "most recent call first" in said) == (0, True), said
+
+
+async def test_worker_ends_though_its_module_has_a_thread_that_does_not() -> None:
+    async with Trial("threaded") as trial:
+        status, said = await trial.end()
+        assert status == 0, said
+
+
+async def test_process_whose_worker_was_ended_by_its_module_does_not_stay() -> None:
+    async with Trial("leaving") as trial:
+        await trial.ask()
+        _, said = await trial.worker.communicate()
+        assert trial.worker.returncode != 0, said
+
+
+async def test_callback_that_raises_no_exception_is_answered_for() -> None:
+    async with Trial("base") as trial:
+        await trial.ask()
+        assert b"raised Escaped" in await trial.server.replied
 
 
 async def test_worker_ends_that_cannot_connect_when_nats_goes() -> None:

@@ -14,7 +14,7 @@ from .. import table
 from ..answers import ConfigError, MatrixError, NoHomeserver
 from ..homeserver import Homeserver
 from ..module import ALL_STATE, Handler
-from ..program import parse, run
+from ..program import ending, parse, run
 from ..worker import Options
 from .source import trees_of, uses, version
 
@@ -48,7 +48,8 @@ def main() -> None:
     async def live() -> None:
         nonlocal status
         try:
-            status = await run(SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(","))), flags.section, state), version(flags.class_name), Options(), flags)
+            module = SynapseModule(flags.class_name, set(filter(None, flags.tolerate.split(","))), flags.section, state)
+            status = await ending(run(module, version(flags.class_name), Options(), flags))
         finally:
             reactor.stop()
 
