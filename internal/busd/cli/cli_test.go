@@ -16,6 +16,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/roster"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 func TestAsk(t *testing.T) {
@@ -66,9 +67,9 @@ func TestReloadSaysWhatChanged(t *testing.T) {
 	s := start(t, gate("{}"))
 	text, _ := os.ReadFile(s.file)
 	rewrite(t, s.file, strings.ReplaceAll(string(text), "module: gate", "module: other")+"  - module: late\nbudget: 6s\n")
-	s.log.find(t, `"added":\["other","late"\],"removed":\["gate"\],"restarted":\[\],"changed":\[\]`)
+	find(t, s.log, `"added":\["other","late"\],"removed":\["gate"\],"restarted":\[\],"changed":\[\]`)
 	rewrite(t, s.file, string(text)+"  - module: late\n    tiemout: 1s\n")
-	s.log.find(t, "tiemout: is not a known key")
+	find(t, s.log, "tiemout: is not a known key")
 	run(t, "modules", "--url", s.url).wants(t, 0, []string{"other", "late"}, []string{"the configuration file is not good", "tiemout"})
 	rsp, err := http.Get(s.url + "/metrics")
 	if err != nil {
@@ -313,7 +314,7 @@ func TestDecisionIsExplained(t *testing.T) {
 func TestTailFollowsUntilItIsInterrupted(t *testing.T) {
 	t.Parallel()
 	s := start(t, gate(`{deny: "@evil:example.com"}`))
-	out := &lines{more: make(chan struct{})}
+	out := new(waittest.Log)
 	ctx, cancel := context.WithCancel(t.Context())
 	status := make(chan int, 1)
 	go func() {
@@ -322,10 +323,10 @@ func TestTailFollowsUntilItIsInterrupted(t *testing.T) {
 	for range 2 {
 		run(t, "ask", "user_may_create_room", `{"user_id": "@evil:example.com"}`, "--url", s.url)
 	}
-	out.find(t, `(?s)refused  by gate.*refused  by gate`)
+	find(t, out, `(?s)refused  by gate.*refused  by gate`)
 	cancel()
 	if got := <-status; got != exitOK {
-		t.Errorf("status %d:\n%s", got, out.text.String())
+		t.Errorf("status %d:\n%s", got, out)
 	}
 }
 
@@ -356,11 +357,9 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 	run(t, "modules", "--url", s.url).wants(t, 0, []string{"ready, in shadow"}, nil)
 	run(t, "ask", "user_may_create_room", "--explain", "--url", s.url).wants(t, 0, []string{"no: it is in shadow"}, nil)
 
-	for late := time.Now().Add(patience); strings.Count(run(t, "tail", "--since", "1h", "--json", "--url", s.url).out, "\n") < 4; {
-		if time.Now().After(late) {
-			t.Fatal("there are no records of all asks, which come when the module in shadow has spoken")
-		}
-	}
+	waittest.Until(t, "there are records of all asks, which come when the module in shadow has spoken", func() bool {
+		return strings.Count(run(t, "tail", "--since", "1h", "--json", "--url", s.url).out, "\n") >= 4
+	})
 	shadow := run(t, "shadow", "next", "--url", s.url)
 	shadow.wants(t, 0, []string{"spam_checker.user_may_create_room", "was no opinion, would be refused by next"}, nil)
 	if strings.Count(shadow.out, "would be") != 1 {
@@ -391,14 +390,6 @@ func TestShadowAndReplayPredictWhatThenHappens(t *testing.T) {
 		t.Fatal(err)
 	}
 	rewrite(t, s.file, strings.Replace(string(data), "shadow: true", "shadow: false", 1))
-	s.log.find(t, "took over the new configuration")
-	for late := time.Now().Add(patience); ; {
-		got := ask()
-		if slices.Equal(got, []string{"next", "gate", ""}) {
-			break
-		}
-		if time.Now().After(late) {
-			t.Fatalf("when the change is made: %q", got)
-		}
-	}
+	find(t, s.log, "took over the new configuration")
+	waittest.Until(t, "the change decides", func() bool { return slices.Equal(ask(), []string{"next", "gate", ""}) })
 }

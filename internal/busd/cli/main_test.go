@@ -9,12 +9,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
@@ -62,9 +62,6 @@ func (s settings) userMayCreateRoom(
 	}
 	return nil, nil
 }
-
-// patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
 
 // result is what a command did.
 type result struct {
@@ -128,52 +125,27 @@ func base(t *testing.T) string {
 	return "server_name: example.com\nstate_dir: " + t.TempDir() + "\nnats: {listen: '127.0.0.1:0'}\nhttp: {listen: '127.0.0.1:0'}\nmodules:\n"
 }
 
-// lines hands on what is written, and keeps it.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-	more chan struct{}
-}
-
-// Write implements [io.Writer].
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(b)
-	close(l.more)
-	l.more = make(chan struct{})
-	return len(b), nil
-}
-
 // find waits until the text matches, and returns the groups.
-func (l *lines) find(t *testing.T, pattern string) []string {
+func find(t *testing.T, l *waittest.Log, pattern string) (groups []string) {
 	t.Helper()
-	late := time.After(patience)
-	for {
-		l.mu.Lock()
-		text, more := l.text.String(), l.more
-		l.mu.Unlock()
-		if m := regexp.MustCompile(pattern).FindStringSubmatch(text); m != nil {
-			return m
-		}
-		select {
-		case <-more:
-		case <-late:
-			t.Fatalf("nothing matches %s in:\n%s", pattern, text)
-		}
-	}
+	wanted := regexp.MustCompile(pattern)
+	waittest.Until(t, pattern+" is written", func() bool {
+		groups = wanted.FindStringSubmatch(l.String())
+		return groups != nil
+	})
+	return groups
 }
 
 // serving is busd under way.
 type serving struct {
 	url, file string
-	out, log  *lines
+	out, log  *waittest.Log
 }
 
 // start serves the modules until the test ends.
 func start(t *testing.T, modules string) *serving {
 	t.Helper()
-	s := &serving{file: write(t, base(t)+modules), out: &lines{more: make(chan struct{})}, log: &lines{more: make(chan struct{})}}
+	s := &serving{file: write(t, base(t)+modules), out: new(waittest.Log), log: new(waittest.Log)}
 	ctx, cancel := context.WithCancel(context.Background())
 	status := make(chan int, 1)
 	go func() {
@@ -182,9 +154,9 @@ func start(t *testing.T, modules string) *serving {
 	t.Cleanup(func() {
 		cancel()
 		if got := <-status; got != exitOK {
-			t.Errorf("busd serve ended with status %d:\n%s", got, s.log.text.String())
+			t.Errorf("busd serve ended with status %d:\n%s", got, s.log)
 		}
 	})
-	s.url = s.out.find(t, `HTTP at (\S+),`)[1]
+	s.url = find(t, s.out, `HTTP at (\S+),`)[1]
 	return s
 }

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 // predicting is a busd whose operator has something asked about each user, and then changes the file.
@@ -117,15 +119,11 @@ func TestReplayPredictsEachKindOfChange(t *testing.T) {
 				t.Errorf("replay says %v, not %v, of %v", predicted, want, came)
 			}
 			rewrite(t, p.file, file)
-			p.log.find(t, "took over the new configuration")
-			for late := time.Now().Add(patience); ; {
-				if came, _ = p.ask(); maps.Equal(came, predicted) {
-					break
-				}
-				if time.Now().After(late) {
-					t.Fatalf("replay said %v, and it is %v", predicted, came)
-				}
-			}
+			find(t, p.log, "took over the new configuration")
+			waittest.Until(t, fmt.Sprintf("it is as replay said: %v", predicted), func() bool {
+				came, _ = p.ask()
+				return maps.Equal(came, predicted)
+			})
 		})
 	}
 }
