@@ -45,7 +45,7 @@ type waiter struct {
 	batch   *Batch // how it may have travelled; nil for by itself
 }
 
-// unasked is the place of what nobody asked: see [Mux.probe].
+// unasked is the place of a batch without a question: see [Mux.probe].
 const unasked = -1
 
 // New returns a mux on a connection, which stays the caller's. Answers is the pattern of the subjects at which batches are
@@ -104,7 +104,7 @@ func (m *Mux) FailAll(reason error) {
 	}
 }
 
-// Lost implements [Requester]. It looks at all requests under way, which is a thing to do seldom.
+// Lost implements [Requester]. It looks at all requests under way, so it is slow.
 func (m *Mux) Lost(subject string) {
 	for i := range m.shards {
 		s := &m.shards[i]
@@ -158,7 +158,7 @@ func (m *Mux) register(t Ticket, w waiter) (crowd bool, err error) {
 		return false, ErrClosed
 	}
 	s.waiting[t] = w
-	return len(s.waiting) > 1, nil // A sixteenth of all who wait.
+	return len(s.waiting) > 1, nil // A sixteenth of all that wait.
 }
 
 func (m *Mux) publish(p parcel) {

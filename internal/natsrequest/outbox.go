@@ -58,8 +58,8 @@ func (o *outbox) send(r Request, w waiter) (Ticket, error) {
 	return t, nil
 }
 
-// flushAll ends when there is nothing to publish; close waits for it. Between two messages it lets those go on that are about to send,
-// so that fewer messages have more in them; where nobody is, that takes no time.
+// flushAll publishes until there is nothing left; close waits for it. Between two messages it yields to goroutines that are about
+// to send, so that fewer messages have more in them; without any, that takes no time.
 func (o *outbox) flushAll() {
 	for o.flush() {
 		runtime.Gosched()
@@ -119,7 +119,7 @@ func (p *parcel) holds(r Request) bool {
 func (p *parcel) add(r Request, clone bool) {
 	if r.Batch != nil {
 		p.frame = batch.AppendQuestion(p.frame, batch.Question{Timeout: r.Timeout, Data: r.Data})
-		r.Data = p.frame[len(p.frame)-len(r.Data):] // Whoever sent it has it again.
+		r.Data = p.frame[len(p.frame)-len(r.Data):] // The sender may use its memory again.
 	} else if clone {
 		r.Data = bytes.Clone(r.Data)
 	}

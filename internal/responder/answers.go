@@ -11,7 +11,7 @@ const (
 	// maxAnswers is how large a message of several answers may grow, in bytes. Beyond: the next answer begins another message.
 	maxAnswers = 64 << 10
 
-	// maxUnsent is how many bytes of answers may wait to be sent. Beyond: whoever has an answer waits.
+	// maxUnsent is how many bytes of answers may wait to be sent. Beyond: the next goroutine with an answer waits.
 	maxUnsent = 1 << 20
 )
 
@@ -73,7 +73,7 @@ func (a *answers) frameFor(to string, size, most int) *sending {
 	return &a.frames[len(a.frames)-1]
 }
 
-// flush ends when there is nothing to send. It lets those go on first that are about to answer, where there are any.
+// flush sends messages until there are none. Before each it yields to goroutines that are about to answer.
 func (a *answers) flush() {
 	runtime.Gosched()
 	for out := a.take(); len(out) > 0; out = a.take() {

@@ -17,9 +17,9 @@ type PanicError struct{ What string }
 // Error implements error.
 func (e *PanicError) Error() string { return e.What + " panicked; see the log" }
 
-// Recover is deferred by whatever calls code of others. It ends a panic there, logs it with its stack, and sets err to a
-// [*PanicError]. What is a kind of thing, such as "callback", and name, if not empty, which of them panicked. The log has no
-// secret of the message that it was about; nil for none.
+// Recover ends a panic, logs it with its stack, and sets err to a [*PanicError]. It is deferred by functions that call code of
+// others. What names the kind of that code, such as "callback", and name, if not empty, which one it was. The log has no secret
+// of the message that it was about; nil for none.
 func Recover(err *error, log *zerolog.Logger, what, name string, about proto.Message) {
 	v := recover()
 	if v == nil {

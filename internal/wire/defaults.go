@@ -14,10 +14,10 @@ const (
 	// DefaultBudget is how long a decision may take, with all modules that are asked for it.
 	DefaultBudget = 5 * time.Second
 
-	// DefaultBreakerFailures is after how many timeouts in a row a module is not asked for a while.
+	// DefaultBreakerFailures is the number of timeouts in a row after which a module is not asked for a while.
 	DefaultBreakerFailures = 5
 
-	// DefaultBreakerOpen is how long a module is not asked then.
+	// DefaultBreakerOpen is for how long a module is then not asked.
 	DefaultBreakerOpen = 5 * time.Second
 
 	// CallTimeout is how long a call of the Module API may take that has no deadline.

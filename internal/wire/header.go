@@ -86,8 +86,8 @@ func Timeout(m *nats.Msg, own time.Duration) time.Duration {
 	return min(own, FromMilliseconds(ms))
 }
 
-// Elsewhere is the payload of a question that is to be read in pieces. It cannot be read in either mapping, so that who does
-// not know of this does not take it for a question in which nothing is said.
+// Elsewhere is the payload of a question that is to be read in pieces. It cannot be read in either mapping, so that a
+// reader that does not know of this does not take it for a question in which nothing is said.
 var Elsewhere = []byte{0}
 
 // TraceContext is the trace that a message is part of, as https://www.w3.org/TR/trace-context/ spells it; empty for none.

@@ -106,7 +106,7 @@ func readUnsigned(data []byte, m holder) (ok bool) {
 	return true
 }
 
-// entries takes entries of a map off the front of some bytes, which it has as bytes and as text: what is read has that memory.
+// entries reads entries of a map off the front of some bytes, which it has as bytes and as text: what is read shares that memory.
 type entries struct {
 	data []byte
 	text string
