@@ -53,7 +53,8 @@ type suite struct {
 	tests  []string
 }
 
-const patience = 6 * time.Second
+// patience is how long a test may take on a machine that is busy with other suites. Those that hang wait beside each other.
+const patience = 10 * time.Second
 
 // computing has a place for each test that computes. One that has run for a second waits for something, most likely for
 // what never comes, and gives its place to another.
