@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("synapse")
@@ -15,3 +18,11 @@ def test_state_that_is_needed_is_read_from_a_flag() -> None:
 
 def test_each_section_but_modules_has_a_loader() -> None:
     assert set(program.SECTIONS) - {"modules"} == set(legacy.MAKERS)
+
+
+def test_environment_without_synapse_is_told_what_to_install() -> None:
+    code = "import sys; sys.modules['synapse'] = None; from modulebus.synapse import program; program.main()"
+    ended = subprocess.run([sys.executable, "-c", code, "x.Y", "--server-name", "a", "--module", "m"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 78, ended.stderr
+    assert "pip install matrix-synapse" in ended.stderr
+    assert "Traceback" not in ended.stderr

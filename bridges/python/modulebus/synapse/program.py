@@ -14,7 +14,7 @@ from .. import table
 from ..answers import ConfigError, MatrixError, NoHomeserver
 from ..homeserver import Homeserver
 from ..module import ALL_STATE, Handler
-from ..program import ending, parse, run
+from ..program import REFUSED, ending, parse, run
 from ..worker import Options
 from .source import trees_of, uses, version
 
@@ -37,7 +37,11 @@ def main() -> None:
     except ValueError as error:
         parser.error(f"--state: {error}")
     os.environ["SYNAPSE_ASYNC_IO_REACTOR"] = "1"  # Before anything of Synapse's is imported.
-    import synapse.app.homeserver  # noqa: F401  # First: some modules are in a circle of imports without it.
+    try:
+        import synapse.app.homeserver  # noqa: F401  # First: some modules are in a circle of imports without it.
+    except ModuleNotFoundError as error:
+        logger.error("package %s is missing: pip install matrix-synapse, of the version that the server runs, into %s", error.name, sys.prefix)
+        sys.exit(REFUSED)
     from twisted.internet import reactor as twisted_reactor
 
     reactor: Any = twisted_reactor
