@@ -25,7 +25,7 @@ type File struct {
 func (f File) Check(now time.Time) error {
 	text, err := os.ReadFile(f.Path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %s", err, f.Remedy)
 	}
 	token, noToken := nkeys.ParseDecoratedJWT(text)
 	_, noKey := nkeys.ParseDecoratedUserNKey(text)

@@ -76,6 +76,9 @@ func openKey(file string, create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, 
 
 func readKey(file string) (nkeys.KeyPair, error) {
 	seed, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("cannot read a key: %w: let user %d own the file and its folder", err, os.Geteuid())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read a key: %w", err)
 	}

@@ -50,7 +50,20 @@ func Open(path string) (*Dir, error) {
 	if d.lock, err = lock(path); err != nil {
 		return nil, err
 	}
+	if err := writable(path); err != nil {
+		d.Close()
+		return nil, err
+	}
 	return d, nil
+}
+
+// writable returns an error for a folder in which no file can be made, although those that are there can be written.
+func writable(path string) error {
+	f, err := os.CreateTemp(path, ".new-*")
+	if err != nil {
+		return Explain(path, "cannot write into the folder", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // Temporary returns a new folder that Close removes. It also removes the temporary folders of this user's busds that
@@ -192,6 +205,10 @@ func Explain(path, what string, err error) error {
 		help = "make room on that disk"
 	case errors.Is(err, fs.ErrPermission):
 		help = fmt.Sprintf("let user %d own it, or name another folder", os.Geteuid())
+	case errors.Is(err, syscall.ENOTDIR):
+		help = "a file is in its place: name a folder"
+	case errors.Is(err, syscall.EEXIST):
+		help = "a link that leads nowhere is in its place: make what it leads to, or name a folder"
 	case errors.Is(err, syscall.EROFS):
 		help = "mount it for writing, or name another folder"
 	}

@@ -152,12 +152,17 @@ func TestFolderThatCannotBeUsedIsExplained(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
 	tests := map[string]struct {
 		path string
 		want string
 	}{
-		"a file":       {file, "not a directory"},
-		"below a file": {filepath.Join(file, "below"), "name a folder that busd may write to"},
+		"a file":       {file, "not a directory: a file is in its place"},
+		"below a file": {filepath.Join(file, "below"), "name a folder"},
+		"a dead link":  {link, "a link that leads nowhere"},
 		"read-only":    {"/proc/modulebus", "/proc/modulebus: cannot make the folder"},
 	}
 	for name, tt := range tests {
@@ -167,6 +172,30 @@ func TestFolderThatCannotBeUsedIsExplained(t *testing.T) {
 				t.Errorf("got %v, %v; want %q", d, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestFolderThatTakesNoNewFilesIsExplained has one whose files can be written, and no new ones made; by root they can.
+func TestFolderThatTakesNoNewFilesIsExplained(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state")
+	open(t, path).Close()
+	if err := os.Chmod(path, 0o500); err != nil { //nolint:gosec // A folder is entered by its x.
+		t.Fatal(err)
+	}
+	d, err := statedir.Open(path)
+	if os.Geteuid() != 0 {
+		if err == nil || !strings.Contains(err.Error(), "own it, or name another folder") {
+			t.Errorf("%v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if left, err := os.ReadDir(path); err != nil || len(left) != 1 {
+		t.Errorf("busd leaves %v behind, %v", left, err)
 	}
 }
 
