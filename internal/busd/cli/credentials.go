@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,7 @@ Keep the file from others: whoever reads it is that module.
 			if err != nil {
 				return err
 			}
+			warnReadable(c, user)
 			_, err = c.OutOrStdout().Write(text)
 			return err
 		},
@@ -50,6 +52,17 @@ Keep the file from others: whoever reads it is that module.
 	c.Flags().BoolVar(&admin, "admin", false, "for whoever may do everything on the bus")
 	c.Flags().BoolVar(&rotate, "rotate", false, "replace the credentials")
 	return c
+}
+
+// warnReadable says so when others can read the file that the shell writes the credentials to.
+func warnReadable(c *cobra.Command, u identity.User) {
+	f, ok := c.OutOrStdout().(*os.File)
+	if !ok {
+		return
+	}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		c.PrintErrf("busd: others can read the file that this goes to, and be %s then: chmod 600 it\n", u)
+	}
 }
 
 // chosen returns the user whose credentials are wanted.
