@@ -58,6 +58,9 @@ type Options struct {
 	// Connections is how many connections may use the credentials of one module. Default: 4096.
 	Connections int
 
+	// Unread is how many bytes the NATS inside busd may hold for the connections of one user. Default: 256 MiB.
+	Unread int
+
 	// Log is told which connections were refused, and why.
 	Log zerolog.Logger
 }
@@ -81,7 +84,7 @@ type Admission struct {
 // Open begins to let modules in. Close must be called.
 func Open(o Options) (*Admission, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	o.Connections = cmp.Or(o.Connections, maxConnections)
+	o.Connections, o.Unread = cmp.Or(o.Connections, maxConnections), cmp.Or(o.Unread, maxUnread)
 	a := &Admission{
 		Options: o, listed: o.Listed, leaving: map[string]time.Time{}, warned: map[string]bool{}, crowds: map[string]int{},
 		again: make(chan struct{}, 1), cancel: cancel,
@@ -95,6 +98,7 @@ func Open(o Options) (*Admission, error) {
 		return nil, err
 	}
 	a.owned.Go(func() { a.run(ctx) })
+	a.owned.Go(func() { a.relieve(ctx) })
 	return a, nil
 }
 

@@ -2,6 +2,8 @@ package admission
 
 import (
 	"context"
+
+	"github.com/modulebus/modulebus/internal/busd/identity"
 )
 
 // maxConnections is how many connections may use the credentials of one module; each worker has two. Beyond: the latest
@@ -18,7 +20,7 @@ func (a *Admission) arrived(key string) bool {
 
 // disconnected counts a connection that has ended.
 func (a *Admission) disconnected(e event) {
-	key := e.bearer().Key
+	_, key := identity.Shown(e.Client.JWT)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.crowds[key]--; a.crowds[key] <= 0 {

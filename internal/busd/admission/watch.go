@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -57,12 +56,12 @@ func (a *Admission) listen() error {
 // connected disconnects a client that uses the name of another module, or that connected before NATS knew that its module is not
 // listed.
 func (a *Admission) connected(e event) {
-	who := e.bearer()
-	module, isModule := identity.Named(who.Name).Module()
+	user, key := identity.Shown(e.Client.JWT)
+	module, isModule := user.Module()
 	if !isModule {
 		return
 	}
-	if !a.arrived(who.Key) {
+	if !a.arrived(key) {
 		a.crowded(e, module)
 		return
 	}
@@ -112,26 +111,6 @@ func (a *Admission) turnedAway(e event) {
 	default:
 		line.Msg("NATS turned away a client whose credentials were replaced: give it what \"busd credentials\" prints now")
 	}
-}
-
-// bearer is who a client's credentials say that it is: its user, and that user's public key.
-type bearer struct {
-	Name string `json:"name"`
-	Key  string `json:"sub"`
-}
-
-// bearer reads the credentials of a client that NATS has let in. Their signature is not looked at again: that takes as long as
-// letting the client in. It is empty for a client without credentials.
-func (e *event) bearer() (b bearer) {
-	parts := strings.Split(e.Client.JWT, ".")
-	if len(parts) != 3 { // header, claims, signature
-		return bearer{}
-	}
-	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || json.Unmarshal(claims, &b) != nil {
-		return bearer{}
-	}
-	return b
 }
 
 // userOf returns the user that the credentials of a refused client name.
