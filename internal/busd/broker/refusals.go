@@ -2,11 +2,13 @@ package broker
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/credentials"
 )
 
@@ -27,7 +29,21 @@ func checked(path string, log zerolog.Logger) error {
 	if err := fileOf(path).Check(time.Now()); err != nil {
 		return fmt.Errorf("nats.credentials: %w", err)
 	}
-	return nil
+	return ours(path)
+}
+
+// ours returns an error for credentials that a busd has made for somebody else than a busd.
+func ours(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("nats.credentials: %w", err)
+	}
+	u := identity.Of(text)
+	if _, module := u.Module(); !module && u != identity.Homeserver {
+		return nil
+	}
+	return fmt.Errorf("nats.credentials: %s is for the %s of a bus, who may not do what busd does: %s; "+
+		"where NATS has what \"busd nats-config\" prints, leave nats.credentials out", path, u, fileOf(path).Remedy)
 }
 
 // explained adds what to do to the error of a refused login with the file, or, if path is empty, with busd's own keys.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
@@ -109,5 +110,22 @@ func TestCredentialsOfBusdThatExpireAreSaidOnceAndReplacedWithoutARestart(t *tes
 	// In the second in which they expire, NATS may let busd in once more.
 	if said, back := f.log.Count("does not let busd in"), f.log.Count("NATS is back"); said > back+1 {
 		t.Errorf("the log says %d times that NATS does not let busd in, and %d times that it does", said, back)
+	}
+}
+
+func TestCredentialsOfSomebodyElseOnTheBusAreNotBusds(t *testing.T) {
+	t.Parallel()
+	f := abroad(t)
+	for name, u := range map[string]identity.User{"module gate": identity.Module("gate"), "homeserver": identity.Homeserver} {
+		text, err := keys(t, t.TempDir()).Credentials(u)
+		if err == nil {
+			err = os.WriteFile(f.file, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.open(); err == nil || !strings.Contains(err.Error(), "is for the "+name+" of a bus") {
+			t.Errorf("%v", err)
+		}
 	}
 }
