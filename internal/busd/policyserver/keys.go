@@ -100,7 +100,7 @@ func (r keyring) get(ctx context.Context, server string) (serverKeys, error) {
 
 // begin begins to fetch the server's keys, unless they are remembered, and does not wait.
 func (r keyring) begin(server string) {
-	_, _ = r.memoOf(server).entry(server, r.fetch(server)) // A request that waits for them gets the error.
+	r.memoOf(server).begin(server, r.fetch(server))
 }
 
 func (r keyring) fetch(server string) load[serverKeys] {

@@ -51,8 +51,60 @@ func newMemo[K comparable, V any](most, atOnce int, limit time.Duration) *memo[K
 
 // get returns the remembered value, or what load returns. It waits at most until ctx ends; the load then goes on, for
 // later calls.
-func (m *memo[K, V]) get(ctx context.Context, key K, f load[V]) (value V, err error) {
-	e, err := m.entry(key, f)
+func (m *memo[K, V]) get(ctx context.Context, key K, f load[V]) (V, error) {
+	e, begins, err := m.entry(key)
+	if begins {
+		go m.finish(e, f)
+	}
+	return e.await(ctx, err)
+}
+
+// do is get, but that the caller itself loads, if a place is free: ctx does not end that. It saves a goroutine, whose stack would grow first.
+func (m *memo[K, V]) do(ctx context.Context, key K, f load[V]) (V, error) {
+	e, begins, err := m.entry(key)
+	if begins {
+		select {
+		case m.places <- struct{}{}:
+			m.load(e, f)
+		default:
+			go m.finish(e, f)
+		}
+	}
+	return e.await(ctx, err)
+}
+
+// begin begins to load a key, unless it is remembered, and does not wait.
+func (m *memo[K, V]) begin(key K, f load[V]) {
+	if e, begins, _ := m.entry(key); begins { // A caller that waits gets the error.
+		go m.finish(e, f)
+	}
+}
+
+// entry returns the entry of a key. If it begins there, the caller must load it.
+func (m *memo[K, V]) entry(key K) (e *entry[K, V], begins bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at, ok := m.entries[key]; ok {
+		if e := at.Value.(*entry[K, V]); e.holds(time.Now()) {
+			return e, false, nil
+		}
+		m.drop(at)
+	}
+	switch {
+	case m.ended:
+		return nil, false, errEnded
+	case m.loading >= maxWaiting:
+		return nil, false, errMany
+	}
+	e = &entry[K, V]{key: key, loaded: make(chan struct{})}
+	m.add(e)
+	m.loading++
+	m.loads.Add(1)
+	return e, true, nil
+}
+
+// await returns the value when it is loaded; or at once the error with which there is no entry.
+func (e *entry[K, V]) await(ctx context.Context, err error) (value V, _ error) {
 	if err != nil {
 		return value, err
 	}
@@ -64,25 +116,6 @@ func (m *memo[K, V]) get(ctx context.Context, key K, f load[V]) (value V, err er
 	}
 }
 
-// entry returns the entry of a key that is valid or being loaded. If there is none, it begins to load.
-func (m *memo[K, V]) entry(key K, f load[V]) (*entry[K, V], error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if at, ok := m.entries[key]; ok {
-		if e := at.Value.(*entry[K, V]); e.holds(time.Now()) {
-			return e, nil
-		}
-		m.drop(at)
-	}
-	switch {
-	case m.ended:
-		return nil, errEnded
-	case m.loading >= maxWaiting:
-		return nil, errMany
-	}
-	return m.begin(key, f), nil
-}
-
 func (e *entry[K, V]) holds(now time.Time) bool {
 	select {
 	case <-e.loaded:
@@ -90,15 +123,6 @@ func (e *entry[K, V]) holds(now time.Time) bool {
 	default:
 		return true
 	}
-}
-
-// begin begins to load a key. The caller holds the lock.
-func (m *memo[K, V]) begin(key K, f load[V]) *entry[K, V] {
-	e := &entry[K, V]{key: key, loaded: make(chan struct{})}
-	m.add(e)
-	m.loading++
-	m.loads.Go(func() { m.finish(e, f) })
-	return e
 }
 
 // add adds the entry, and makes room for it. The caller holds the lock.
@@ -113,8 +137,15 @@ func (m *memo[K, V]) drop(at *list.Element) {
 	delete(m.entries, m.order.Remove(at).(*entry[K, V]).key)
 }
 
+// finish waits for a place, and loads.
 func (m *memo[K, V]) finish(e *entry[K, V], f load[V]) {
 	m.places <- struct{}{} // Each load returns its place within the time for one.
+	m.load(e, f)
+}
+
+// load loads an entry. The caller has taken a place for it.
+func (m *memo[K, V]) load(e *entry[K, V], f load[V]) {
+	defer m.loads.Done()
 	ctx, cancel := context.WithTimeout(m.ctx, m.time)
 	defer cancel()
 	value, keep := f(ctx)

@@ -69,7 +69,7 @@ func TestPageSaysWhatHomeserversMakeOfAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, table, _ := strings.Cut(string(page), "\n## What is answered\n")
-	table, _, _ = strings.Cut(table, "\n\nA message")
+	table, _, _ = strings.Cut(table, "\n\nSynapse's column")
 	answers := map[string]Answer{
 		"200": signedAs(own, "c2ln"), "400": refused("no"), "404": strange(), "401": unauthorized(errHeader), "500": failed(),
 	}

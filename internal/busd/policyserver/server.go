@@ -120,7 +120,7 @@ type Request struct {
 }
 
 // Sign answers a request: with a signature, a refusal, or that the room is not ours. It takes at most 4.5 seconds, and less
-// if ctx ends.
+// if ctx ends before modules are asked.
 func (s *Server) Sign(ctx context.Context, r Request) Answer {
 	a := s.answer(ctx, r)
 	s.answers.WithLabelValues(a.kind).Inc()
@@ -145,7 +145,7 @@ func (s *Server) answer(ctx context.Context, r Request) Answer {
 	}
 	ctx, cancelAsk := context.WithTimeout(ctx, askTime+answerTime)
 	defer cancelAsk()
-	v, err := s.verdicts.get(ctx, e.identity(), func(ctx context.Context) (verdict, time.Duration) { return s.decide(ctx, e) })
+	v, err := s.verdicts.do(ctx, e.identity(), func(ctx context.Context) (verdict, time.Duration) { return s.decide(ctx, e) })
 	if err != nil {
 		return refused("the policy server has too much to do")
 	}
