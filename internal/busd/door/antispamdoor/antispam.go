@@ -156,16 +156,15 @@ func readWhole(body io.Reader, length int64) ([]byte, error) {
 
 // pong answers a ping with its ID.
 func pong(body []byte) (reply, *door.Problem) {
-	var ping struct {
-		ID json.RawMessage `json:"id"`
-	}
-	if err := json.Unmarshal(body, &ping); err != nil || !utf8.Valid(body) {
+	var ping map[string]json.RawMessage // A struct would take ID for id.
+	if err := json.Unmarshal(body, &ping); err != nil || ping == nil || !utf8.Valid(body) {
 		return reply{}, undecoded(antispam.ErrNotJSON)
 	}
-	if ping.ID == nil {
-		ping.ID = json.RawMessage("null")
+	id := ping["id"]
+	if id == nil {
+		id = json.RawMessage("null")
 	}
-	return reply{json: fmt.Appendf(nil, `{"id":%s,"status":"ok"}`, ping.ID)}, nil
+	return reply{json: fmt.Appendf(nil, `{"id":%s,"status":"ok"}`, id)}, nil
 }
 
 func undecoded(err error) *door.Problem {

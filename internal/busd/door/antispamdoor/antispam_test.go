@@ -75,6 +75,7 @@ func TestAntispamAnswersBadRequests(t *testing.T) {
 		"a large body":      {"POST", "user_may_create_room", `{"user_id":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "M_TOO_LARGE"},
 		"another method":    {"GET", "user_may_create_room", ``, 405, "M_UNRECOGNIZED"},
 		"a ping of no JSON": {"POST", "ping", `x`, 400, "M_NOT_JSON"},
+		"a ping of nothing": {"POST", "ping", `null`, 400, "M_NOT_JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +100,7 @@ func TestAntispamPingEchoesAnyID(t *testing.T) {
 	d := doortest.New(t).Serve(config.HTTP{}) // Also of a busd that has not begun.
 	for in, want := range map[string]string{
 		`{"id":"aBcDeFgH"}`: `200 {"id":"aBcDeFgH","status":"ok"}`, `{"id":{"a":[1]}}`: `200 {"id":{"a":[1]},"status":"ok"}`,
-		`{}`: `200 {"id":null,"status":"ok"}`,
+		`{}`: `200 {"id":null,"status":"ok"}`, `{"ID":"x"}`: `200 {"id":null,"status":"ok"}`,
 	} {
 		if rsp, body := d.Do("POST", antispamPath+"ping", []byte(in)); saw(rsp, body) != want {
 			t.Errorf("%s: %s, want %s", in, saw(rsp, body), want)
@@ -125,7 +126,7 @@ func TestAntispamFailureIsWhatTheOperatorSays(t *testing.T) {
 func TestAntispamWantsTheToken(t *testing.T) {
 	t.Parallel()
 	const token = "long and random"
-	for name, file := range map[string]string{"as it is": token, "as SHA-256": "sha256:" + sha256Of(token)} {
+	for name, file := range map[string]string{"as it is": token, "as SHA-256": "sha256:" + sha256Of(token), "in capitals": "sha256:" + strings.ToUpper(sha256Of(token))} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := doortest.New(t).Serve(config.HTTP{TokenFile: doortest.TokenFile(t, file)})
