@@ -66,7 +66,16 @@ type federation struct {
 	looked  atomic.Int64
 }
 
+// newFederation has a policy server that waits as long as a busy machine needs.
 func newFederation(t *testing.T) *federation {
+	t.Helper()
+	f := newPromptFederation(t)
+	f.server.verifyTime, f.server.waitTime = time.Hour, time.Hour
+	return f
+}
+
+// newPromptFederation has a policy server that waits no longer than it does outside of tests.
+func newPromptFederation(t *testing.T) *federation {
 	t.Helper()
 	f := &federation{
 		t: t, home: policyservertest.New(remote), valid: 24 * time.Hour, unknown: map[string]bool{}, hangs: map[string]bool{},

@@ -80,6 +80,8 @@ type Server struct {
 	shared   atomic.Bool // the key is the homeserver's own
 	answers  *prometheus.CounterVec
 	closers  []func()
+
+	verifyTime, waitTime time.Duration // of a request: until it is verified, and then until there is a decision
 }
 
 // New returns a policy server. It does not connect. Close must be called.
@@ -90,6 +92,7 @@ func New(o Options) *Server {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "modulebus", Name: "policy_server_answers_total", Help: "What servers were answered that asked about events, by answer.",
 		}, []string{"answer"}),
+		verifyTime: verifyTime, waitTime: askTime + answerTime,
 	}
 	s.Log = o.Log.Sample(&zerolog.BurstSampler{Burst: logBurst, Period: logPeriod})
 	if s.Fetcher == nil {
@@ -128,7 +131,7 @@ func (s *Server) Sign(ctx context.Context, r Request) Answer {
 }
 
 func (s *Server) answer(ctx context.Context, r Request) Answer {
-	verifying, cancel := context.WithTimeout(ctx, verifyTime)
+	verifying, cancel := context.WithTimeout(ctx, s.verifyTime)
 	defer cancel()
 	if len(r.Body) > MaxBody {
 		return refused(errLarge.Error())
@@ -143,7 +146,7 @@ func (s *Server) answer(ctx context.Context, r Request) Answer {
 	if e == nil {
 		return answer
 	}
-	ctx, cancelAsk := context.WithTimeout(ctx, askTime+answerTime)
+	ctx, cancelAsk := context.WithTimeout(ctx, s.waitTime)
 	defer cancelAsk()
 	v, err := s.verdicts.do(ctx, e.identity(), func(ctx context.Context) (verdict, time.Duration) { return s.decide(ctx, e) })
 	if err != nil {
