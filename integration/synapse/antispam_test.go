@@ -174,11 +174,10 @@ func TestSynapseAntispamInFiveMinutes(t *testing.T) { //nolint:paralleltest // s
 		_, list, _ := strings.Cut(here.Replace(blocks[block][1]), "modules:")
 		return list
 	}
-	seen := func() (saw []string) {
+	seen := func(by func() user) (saw []string) {
 		s.start(t)
 		defer s.stop()
-		alice := s.nobody()
-		alice = alice.loggedIn(t, "alice")
+		alice := by()
 		for _, refused := range []string{"", "user_may_create_room"} {
 			server.refuse(refused)
 			r := alice.do(t, "POST", "/_matrix/client/v3/createRoom", map[string]any{})
@@ -188,13 +187,10 @@ func TestSynapseAntispamInFiveMinutes(t *testing.T) { //nolint:paralleltest // s
 		return saw
 	}
 	s.configure(t, modules(0), "")
-	s.start(t)
-	s.register(t, "alice", false)
-	s.stop()
-	before := seen()
+	before := seen(func() user { return s.register(t, "alice", false) })
 	testbed.Serve(t, fmt.Sprintf("http: {listen: '127.0.0.1:%d'}\n%s", port, unindented(here.Replace(blocks[1][1]))))
 	s.configure(t, modules(2), "")
-	if after := seen(); fmt.Sprint(after) != fmt.Sprint(before) || after[1] != notHere {
+	if after := seen(func() user { return s.nobody().loggedIn(t, "alice") }); fmt.Sprint(after) != fmt.Sprint(before) || after[1] != notHere {
 		t.Errorf("clients see %q, and before %q", after, before)
 	}
 }
