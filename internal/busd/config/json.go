@@ -20,6 +20,9 @@ func (v value) config() json.RawMessage {
 	if f, err := strconv.ParseFloat(string(b), 64); err == nil && f == 0 {
 		return json.RawMessage(`{}`)
 	}
+	if b[0] != '{' {
+		v.fail("must be a mapping, not %s: modules get settings by name", v.typeName())
+	}
 	return b
 }
 

@@ -32,8 +32,8 @@ func TestLimits(t *testing.T) {
 		{"deeper lists", strings.Repeat("[", 100_000), "exceeded max depth"},
 		{"an anchor inside of another inside of it", head + "  - {module: m, config: &a {b: &b {c: [*a, *b]}}}\n", `modules[0].config.b.c[0]: contains itself (by the anchor "a")`},
 		{"many problems", strings.Repeat("a: 1\n", 10_000), "busd.yaml:1001:1: a: there may be more problems after these 1000"},
-		{"no problem", head + "  - module: m\n    config: [&a [" + entries + "]" + strings.Repeat(",*a", 100) + "]\n", ""},
-		{"no problem at all", head + "  - module: m\n    config: [" + strings.Repeat("1,", 100_000) + "]\n", ""},
+		{"no problem", head + "  - module: m\n    config: {v: [&a [" + entries + "]" + strings.Repeat(",*a", 100) + "]}\n", ""},
+		{"no problem at all", head + "  - module: m\n    config: {v: [" + strings.Repeat("1,", 100_000) + "]}\n", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

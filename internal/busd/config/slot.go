@@ -372,14 +372,8 @@ func settings(dst *json.RawMessage) slot {
 
 func howMuch(config json.RawMessage) string {
 	var object map[string]json.RawMessage
-	if json.Unmarshal(config, &object) == nil {
-		return plural(len(object), "key")
-	}
-	var list []json.RawMessage
-	if json.Unmarshal(config, &list) == nil {
-		return plural(len(list), "item")
-	}
-	return "1 value"
+	_ = json.Unmarshal(config, &object) // It is an object.
+	return plural(len(object), "key")
 }
 
 func plural(n int, what string) string {
