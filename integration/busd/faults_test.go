@@ -297,6 +297,26 @@ func TestBusdCountsTwoSIGTERMInOneSecondAsOne(t *testing.T) {
 	}
 }
 
+func TestReloadEndsNothingWhileBusdDrains(t *testing.T) {
+	t.Parallel()
+	d := testbed.Serve(t, "modules:\n"+faulty(t, "gate", "    timeout: 1s\n    on_failure: skip\n"))
+	asked := make(chan error, 1)
+	go func() { _, err := d.TryCreate("@late:example.com"); asked <- err }()
+	testbed.Eventually(t, "the ask is under way", func() bool {
+		_, out := d.Request("GET", "/metrics", nil)
+		return bytes.Contains(out, []byte(`modulebus_`))
+	})
+	d.Signal(syscall.SIGTERM)
+	d.Stderr.Line(t, "draining")
+	d.Signal(syscall.SIGHUP)
+	if status := d.Wait(); status != 0 {
+		t.Errorf("exit status %d of a busd that was asked to reload while it drained", status)
+	}
+	if err := <-asked; err != nil {
+		t.Errorf("the ask that was under way has no answer: %v", err)
+	}
+}
+
 func TestRequestTooLargeForNATSIsReadInPieces(t *testing.T) {
 	t.Parallel()
 	small := natstest.Start(t, &server.Options{MaxPayload: 64 << 10})

@@ -99,11 +99,13 @@ func openTraces(ctx context.Context, log zerolog.Logger) (tracing trace.TracerPr
 const breath = 500 * time.Millisecond
 
 // untilSignal returns a context that SIGTERM or SIGINT ends. A second signal has its usual effect, unless it is a
-// SIGTERM within breath of the first.
+// SIGTERM within breath of the first. SIGHUP, which asks for a reload, ends nothing until stop is called, also while busd drains.
 func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, done := make(chan os.Signal, 8), make(chan struct{})
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	hangups := make(chan os.Signal, 1) // Nobody reads it.
+	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {
 		var first time.Time
 		for {
@@ -122,7 +124,7 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 			}
 		}
 	}()
-	return ctx, sync.OnceFunc(func() { signal.Stop(signals); close(done); cancel() })
+	return ctx, sync.OnceFunc(func() { signal.Stop(signals); signal.Stop(hangups); close(done); cancel() })
 }
 
 func newLogger(w io.Writer, level, format string) (zerolog.Logger, error) {
