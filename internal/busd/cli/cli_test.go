@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -285,6 +286,17 @@ func TestFileIsTakenOverWhenItHasSettled(t *testing.T) {
 	}
 	if look(lookEvery, half) || look(2500*time.Millisecond, half) || look(lookEvery, whole) || look(time.Hour, whole) {
 		t.Error("half a file was taken over, or the same again")
+	}
+}
+
+func TestWatchDoesNotWaitForAPipe(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "busd.yaml")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := read(pipe); err == nil {
+		t.Errorf("got %q of a pipe into which nobody writes", data)
 	}
 }
 

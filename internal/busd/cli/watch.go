@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -46,7 +47,7 @@ func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Re
 	out, done := make(chan busd.Reload), make(chan struct{})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
-	data, _ := os.ReadFile(file)
+	data, _ := read(file)
 	w := &watcher{taken: data, seen: data}
 	go func() {
 		defer close(done)
@@ -58,7 +59,7 @@ func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Re
 			case <-ctx.Done():
 				return
 			case <-hangup:
-				data, err := os.ReadFile(file)
+				data, err := read(file)
 				if err != nil {
 					log.Error().Err(err).Msg("the configuration cannot be read; the old one stays")
 					continue
@@ -66,13 +67,24 @@ func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Re
 				w.taken, w.seen = data, data
 				offer(ctx, file, data, out)
 			case now := <-ticker.C:
-				if data, err := os.ReadFile(file); err == nil && w.settled(now, data) {
+				if data, err := read(file); err == nil && w.settled(now, data) {
 					offer(ctx, file, data, out)
 				}
 			}
 		}
 	}()
 	return out, done
+}
+
+// read reads a file. It does not wait for what somebody may write into a pipe.
+func read(file string) ([]byte, error) {
+	switch info, err := os.Stat(file); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", file)
+	}
+	return os.ReadFile(file)
 }
 
 // offer sends the configuration in data, or what is wrong with it.
