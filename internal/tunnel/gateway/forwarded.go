@@ -54,7 +54,7 @@ func origin(head *frame.Request, trusted []netip.Prefix) (hops int) {
 		return 0
 	}
 	from, hops = proxied.Origin(from, values(head.Fields, "X-Forwarded-For"), trusted)
-	head.RemoteAddr = from.String()
+	head.RemoteAddr = netip.AddrPortFrom(from.Addr().Unmap(), from.Port()).String()
 	return hops
 }
 

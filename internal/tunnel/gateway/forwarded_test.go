@@ -51,6 +51,7 @@ func TestClientIsWhomTrustedProxiesName(t *testing.T) {
 		"a chain of proxies to its end":       {"10.0.0.1:5", header{"X-Forwarded-For": {"10.0.0.3, 10.0.0.2"}}, "10.0.0.3:0", [4]string{"10.0.0.3", "hs.example", "http", ""}},
 		"an address with a port":              {"10.0.0.1:5", header{"X-Forwarded-For": {"[2001:db8::1]:443"}}, "[2001:db8::1]:443", [4]string{"2001:db8::1", "hs.example", "http", ""}},
 		"an address of IPv6":                  {"[::ffff:10.0.0.1]:5", header{"X-Forwarded-For": {"2001:db8::1"}}, "[2001:db8::1]:0", [4]string{"2001:db8::1", "hs.example", "http", ""}},
+		"an address of IPv4 in IPv6's form":   {"10.0.0.1:5", header{"X-Forwarded-For": {"::ffff:203.0.113.9"}}, "203.0.113.9:0", [4]string{"203.0.113.9", "hs.example", "http", ""}},
 		"a proxy that speaks of a WebSocket":  {"10.0.0.1:5", header{"X-Forwarded-Proto": {"wss"}}, "10.0.0.1:5", [4]string{"10.0.0.1", "hs.example", "https", ""}},
 		"a proxy that shouts":                 {"10.0.0.1:5", header{"X-Forwarded-Proto": {"HTTPS"}}, "10.0.0.1:5", [4]string{"10.0.0.1", "hs.example", "https", ""}},
 		"a proxy at a link-local address":     {"[fe80::1%eth0]:5", header{"X-Forwarded-For": {"203.0.113.9"}}, "203.0.113.9:0", [4]string{"203.0.113.9", "hs.example", "http", ""}},
