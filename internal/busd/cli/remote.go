@@ -126,7 +126,7 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 	}
 	rsp, err := client.Do(req)
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		return nil, fmt.Errorf("busd at %s has not answered within %s: see --timeout", r.url, r.timeout)
 	case err != nil:
 		return nil, fmt.Errorf("cannot reach busd: %w: is it running there? See --url", err)
