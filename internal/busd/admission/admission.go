@@ -58,7 +58,7 @@ type Options struct {
 	// Connections is how many connections may use the credentials of one module. Default: 4096.
 	Connections int
 
-	// Unread is how many bytes the NATS inside busd may hold for the connections of one user. Default: 256 MiB.
+	// Unread is how many bytes the NATS inside busd may hold for the connections of one user. Default: 128 MiB.
 	Unread int
 
 	// Log is told which connections were refused, and why.

@@ -10,7 +10,7 @@ import (
 const (
 	// maxUnread is how many bytes the NATS inside busd may hold for the connections of one module, or of the homeserver, that do not take
 	// them. Beyond: those connections are disconnected, and the log says whose they are.
-	maxUnread = 256 << 20
+	maxUnread = 128 << 20
 
 	// unreadLook is how often that is looked at. NATS's own limit, 64 MiB, is for each connection.
 	unreadLook = 250 * time.Millisecond
