@@ -27,15 +27,18 @@ var older = map[string]struct {
 	more    bool
 }{
 	"1.37.1":  {of2021, `403 M_FORBIDDEN "not this one"`, false},
-	"1.42.0":  {of2021, `403 M_FORBIDDEN "not this one"`, true},
-	"1.48.0":  {of2021, `403 M_FORBIDDEN "not this one"`, true},
-	"1.59.1":  {of2021, `403 M_FORBIDDEN "not this one"`, true},
+	"1.46.0":  {knowingFrozendict, `403 M_FORBIDDEN "not this one"`, true},
+	"1.48.0":  {knowingFrozendict, `403 M_FORBIDDEN "not this one"`, true},
+	"1.59.1":  {knowingFrozendict, `403 M_FORBIDDEN "not this one"`, true},
 	"1.61.1":  {of2021, `403 M_FORBIDDEN "This message has been rejected as probable spam"`, false},
 	"1.63.1":  {of2021, `403 M_FORBIDDEN "not this one"`, true},
 	"1.120.2": {[]string{"prometheus-client==0.21.1", "twisted==24.11.0", "setuptools<70"}, `403 M_FORBIDDEN "not this one"`, true},
 }
 
 var of2021 = []string{"prometheus-client==0.14.1", "twisted==22.10.0", "setuptools<70", "jinja2<3.1", "pillow<10"}
+
+// knowingFrozendict has a canonicaljson that writes what Synapse's events consist of when a module is asked about them.
+var knowingFrozendict = slices.Concat(of2021, []string{"canonicaljson<2"})
 
 // deciders are those callbacks whose answers older versions take in other forms.
 var deciders = []string{
