@@ -13,8 +13,8 @@ type Unread struct {
 	Bytes int // that the server holds for it
 }
 
-// Unread returns the connections for which the embedded server holds something, at most 1024 with the most first. It returns none of an external NATS,
-// which has limits of its own.
+// Unread returns the connections for which the embedded server holds something, at most 1024 with the most first. It returns none
+// of an external NATS, which has limits of its own.
 func (b *Broker) Unread() (all []Unread) {
 	if b.server == nil {
 		return nil

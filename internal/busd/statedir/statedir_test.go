@@ -180,7 +180,7 @@ func TestFolderThatTakesNoNewFilesIsExplained(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "state")
 	open(t, path).Close()
-	if err := os.Chmod(path, 0o500); err != nil { //nolint:gosec // A folder is entered by its x.
+	if err := os.Chmod(path, 0o500); err != nil {
 		t.Fatal(err)
 	}
 	d, err := statedir.Open(path)
