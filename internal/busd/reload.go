@@ -103,15 +103,9 @@ func truth(b bool) float64 {
 	return 0
 }
 
-// errNoModules is about a file that was cut, on a full disk for example: without its modules, nothing is checked any more.
-var errNoModules = errors.New("modules: is missing or empty (write modules: [] to remove all)")
-
 // reload applies what can be changed while busd runs: the list of modules, the budget, the evaluation and the tokens.
 // After a mistake in the file, it waits for the file to change; after any other failure, it tries again.
 func (d *daemon) reload(ctx context.Context, r Reload) {
-	if r.Err == nil && r.Config.Modules == nil && len(d.config.Modules) > 0 {
-		r.Err = errNoModules
-	}
 	if r.Err != nil {
 		d.reloads.drop()
 		d.reloads.refuse(r.Err)

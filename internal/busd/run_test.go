@@ -57,7 +57,7 @@ func TestReloadWithAShorterBudgetStopsNoModuleEarlier(t *testing.T) {
 	dir := stateDir(t)
 	r := serve(t, parse(t, dir, "modules:\n"+entry("first", "runs")+entry("second", "runs")+"budget: 1h\n"))
 	r.reload <- busd.Reload{Config: parse(t, dir, "modules:\n"+entry("second", "runs")+"budget: 1ms\n")}
-	r.reload <- busd.Reload{Config: parse(t, dir, "modules: []\nbudget: 1ms\n")}
+	r.reload <- busd.Reload{Config: parse(t, dir, "budget: 1ms\n")}
 	ended := func(module string) bool {
 		return slices.ContainsFunc(strings.Split(r.log.String(), "\n"), func(line string) bool {
 			return strings.Contains(line, `"worker ended"`) && strings.Contains(line, `"module":"`+module+`"`)
@@ -191,21 +191,6 @@ func TestReloadIsReported(t *testing.T) {
 	other.ServerName = "other.org"
 	r.reload <- busd.Reload{Config: other}
 	waittest.Until(t, "what needs a restart is shown", func() bool { return len(r.modules().Config.RestartFor) == 1 })
-}
-
-func TestReloadWithoutAListOfModulesKeepsThem(t *testing.T) {
-	t.Parallel()
-	dir := stateDir(t)
-	r := serve(t, parse(t, dir, "modules:\n"+entry("gate", "runs")))
-	for _, cut := range []string{"", "modules:\n"} {
-		r.reload <- busd.Reload{Config: parse(t, dir, cut)}
-		waittest.Until(t, "the mistake is shown", func() bool { return strings.Contains(r.modules().Config.Error, "modules: is missing or empty") })
-		if out := r.create("evil"); !strings.Contains(out, `"decided_by":"gate"`) {
-			t.Errorf("a file that was cut to %q stops the modules: %s", cut, out)
-		}
-	}
-	r.reload <- busd.Reload{Config: parse(t, dir, "modules: []\n")}
-	waittest.Until(t, "all are removed", func() bool { return len(r.modules().Modules) == 0 })
 }
 
 // What is written wrong again and again runs once: its processes go when the next are started, and those that answer go on.

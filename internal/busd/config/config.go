@@ -91,7 +91,7 @@ type Config struct {
 	// Decisions says what records of decisions contain, and where they are kept.
 	Decisions Decisions
 
-	// Modules are the operator's, in the operator's order. It is nil, and not only empty, if the file has no list.
+	// Modules are the operator's, in the operator's order.
 	Modules []Module
 
 	// Budget bounds one ask of all modules. Default 5s.

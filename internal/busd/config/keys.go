@@ -410,9 +410,6 @@ func modules(dst *[]Module) slot {
 	return slot{
 		read: func(v value) {
 			first := map[string]value{}
-			if v.tag() == tagList {
-				*dst = []Module{}
-			}
 			for _, item := range v.items() {
 				m, name := readModule(item)
 				if other, twice := first[m.Name]; twice {
