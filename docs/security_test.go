@@ -1,9 +1,7 @@
 package docs_test
 
 import (
-	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -60,18 +58,10 @@ func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	named := regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(t \*testing\.T\)`)
-	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
+	for _, file := range files(t, "_test.go") {
+		for _, m := range named.FindAllStringSubmatch(read(t, file), -1) {
+			found[m[1]] = true
 		}
-		source, err := os.ReadFile(path)
-		for _, m := range named.FindAllSubmatch(source, -1) {
-			found[string(m[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return found
 }
