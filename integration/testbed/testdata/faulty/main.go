@@ -80,6 +80,7 @@ func (m module) userMayCreateRoom(
 	case "@hang":
 		select {} // It does not look at its context either.
 	case "@late":
+		fmt.Fprintln(os.Stderr, "is late") // busd logs it, so a test knows that it is under way.
 		<-ctx.Done()
 		return nil, ctx.Err()
 	case "@die":
