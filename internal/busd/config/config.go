@@ -133,7 +133,7 @@ type NATS struct {
 	// MaxPayload is the largest message of the embedded server, in bytes. 0 if URL is set. Default 1 MiB.
 	MaxPayload int64
 
-	// MaxStore is how much one module may store, in bytes. at least 16 MiB. Default 1 GiB.
+	// MaxStore is how much one module may store, in bytes: at least 16 MiB. Default 1 GiB.
 	MaxStore int64
 
 	// Replicas is how many servers of an external cluster keep each piece of news. Default 0: three if there are that
