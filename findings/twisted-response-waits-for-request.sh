@@ -6,7 +6,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 python3 -m venv "$dir/venv"
 "$dir/venv/bin/python" -m pip install --quiet --disable-pip-version-check twisted==26.10.0
-"$dir/venv/bin/python" - <<'PY'
+timeout 120 "$dir/venv/bin/python" - <<'PY'
 import socket
 import threading
 
@@ -90,8 +90,8 @@ async def main():
         assert (before, after) == want, (before, after)
 
 
-defer.ensureDeferred(main()).addErrback(lambda failure: (failure.printTraceback(), failed.append(1))).addBoth(lambda _: reactor.stop())
 failed = []
+defer.ensureDeferred(main()).addErrback(lambda failure: (failure.printTraceback(), failed.append(1))).addBoth(lambda _: reactor.stop())
 reactor.run()
 raise SystemExit(len(failed))
 PY
