@@ -148,13 +148,16 @@ func (m *memo[K, V]) load(e *entry[K, V], f load[V]) {
 	defer m.loads.Done()
 	ctx, cancel := context.WithTimeout(m.ctx, m.time)
 	defer cancel()
-	value, keep := f(ctx)
-	<-m.places
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.loading--
-	e.value, e.until = value, time.Now().Add(keep)
-	close(e.loaded)
+	var keep time.Duration
+	defer func() { // Also where f panics: the server that calls do survives that, and the next caller loads again.
+		<-m.places
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.loading--
+		e.until = time.Now().Add(keep)
+		close(e.loaded)
+	}()
+	e.value, keep = f(ctx)
 }
 
 // set remembers a value without a load, for the time keep.

@@ -37,3 +37,22 @@ func TestMemoCallerWaitsForAPlaceOnlyAsLongAsItWants(t *testing.T) {
 		wants("c", time.Minute, loads(3, time.Second), 3, nil)
 	})
 }
+
+func TestMemoLoadsAgainAfterAPanic(t *testing.T) {
+	t.Parallel()
+	m := newMemo[string, int](9, 1, time.Minute)
+	defer m.close()
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the caller does not see the panic")
+			}
+		}()
+		_, _ = m.do(t.Context(), "a", func(context.Context) (int, time.Duration) { panic("asked to") })
+	}()
+	for _, key := range []string{"a", "b"} {
+		if got, err := m.do(t.Context(), key, func(context.Context) (int, time.Duration) { return 7, time.Hour }); got != 7 || err != nil {
+			t.Errorf("%s: got %d, %v", key, got, err)
+		}
+	}
+}

@@ -149,8 +149,11 @@ func (s *Server) answer(ctx context.Context, r Request) Answer {
 	ctx, cancelAsk := context.WithTimeout(ctx, s.waitTime)
 	defer cancelAsk()
 	v, err := s.verdicts.do(ctx, e.identity(), func(ctx context.Context) (verdict, time.Duration) { return s.decide(ctx, e) })
-	if err != nil {
+	switch {
+	case err != nil:
 		return refused("the policy server has too much to do")
+	case v.answer.Status == 0: // Whoever asked the modules did not come to an end.
+		return refused(Undecided)
 	}
 	return v.answer
 }
