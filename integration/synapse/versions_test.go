@@ -18,9 +18,9 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// older are versions of Synapse, beside the newest, in which the bridge is tried: the oldest that has callbacks of ours, the
-// last that takes a code from one callback and True or False from the others, and one in between. They get what they
-// need in versions of their time. With MODULEBUS_SYNAPSES=1 those are tried as well in which callbacks took something else.
+// older are versions of Synapse, beside the newest, in which the bridge is tried: the oldest that has callbacks of ours, and the
+// last that takes a code from one callback and True or False from the others. They get what they need in versions of their
+// time. With MODULEBUS_SYNAPSES=1 those that are marked with more are tried as well, in most of which callbacks took something else.
 var older = map[string]struct {
 	needs   []string
 	refused string // what the sender of an event sees
