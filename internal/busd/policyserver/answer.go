@@ -51,9 +51,6 @@ func refused(text string) Answer {
 	return problem("refused", http.StatusBadRequest, matrix.Forbidden, text)
 }
 
-// Cut is the answer about an event that did not come whole.
-func Cut() Answer { return refused("the event did not come whole, or not in time") }
-
 // Undecided is what other servers are told if no module has decided. The record and the log say which one failed, and how.
 const Undecided = "The policy server cannot decide at the moment"
 

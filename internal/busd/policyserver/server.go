@@ -125,7 +125,15 @@ type Request struct {
 // Sign answers a request: with a signature, a refusal, or that the room is not ours. It takes at most 4.5 seconds, and less
 // if ctx ends before modules are asked.
 func (s *Server) Sign(ctx context.Context, r Request) Answer {
-	a := s.answer(ctx, r)
+	return s.counted(s.answer(ctx, r))
+}
+
+// Cut answers a request whose body did not come whole, or not in time: with a refusal.
+func (s *Server) Cut() Answer {
+	return s.counted(refused("the event did not come whole, or not in time"))
+}
+
+func (s *Server) counted(a Answer) Answer {
 	s.answers.WithLabelValues(a.kind).Inc()
 	return a
 }

@@ -35,7 +35,8 @@ func Ask(a *door.Answerer, life *door.Life) policyserver.Ask {
 	all := subjects.All()
 	callback := all[slices.IndexFunc(all, func(d *subjects.Declaration) bool { return d.Options.GetPolicyServer() })]
 	return func(ctx context.Context, event *callbacksv1.Event) (*callbacksv1.Refusal, error) {
-		if !life.AwaitBeginUntil(door.Until{Context: ctx, Time: time.Now().Add(beginTime)}) { // A refusal cannot be taken back.
+		// Longer than at other doors, because homeservers ask once about an event, and keep a refusal.
+		if !life.AwaitBeginUntil(door.Until{Context: ctx, Time: time.Now().Add(beginTime)}) {
 			return nil, errors.New("busd is starting")
 		}
 		req := callback.NewRequest()
@@ -115,8 +116,10 @@ func (d *Door) Routes() []door.Route {
 func (d *Door) sign(w http.ResponseWriter, r *http.Request) {
 	defer d.Life.LimitReading(w, signBodyTime)()
 	body, err := io.ReadAll(io.LimitReader(r.Body, policyserver.MaxBody+1))
-	a := policyserver.Cut()
-	if err == nil {
+	var a policyserver.Answer
+	if err != nil {
+		a = d.server.Cut()
+	} else {
 		a = d.server.Sign(r.Context(), policyserver.Request{
 			Method: r.Method, URI: r.URL.RequestURI(), Authorizations: r.Header.Values("Authorization"), Body: body,
 		})

@@ -23,10 +23,15 @@ func TestMain(m *testing.M) { doortest.Main(m) }
 // served is busd's HTTP server with the door of a policy server.
 func served(t *testing.T) *doortest.HTTP {
 	t.Helper()
+	return servedWith(t, prometheus.NewRegistry())
+}
+
+func servedWith(t *testing.T, metrics *prometheus.Registry) *doortest.HTTP {
+	t.Helper()
 	s := doortest.New(t)
 	policy := policydoor.New(policydoor.Options{
 		KeyFile: filepath.Join(t.TempDir(), "policy.key"), Answerer: s.Answerer, Life: s.Life,
-		Server: policyserver.Options{ServerName: doortest.ServerName, Metrics: prometheus.NewRegistry(), Log: zerolog.Nop()},
+		Server: policyserver.Options{ServerName: doortest.ServerName, Metrics: metrics, Log: zerolog.Nop()},
 	})
 	if err := policy.Open(); err != nil {
 		t.Fatal(err)
@@ -53,10 +58,15 @@ func TestPolicyServerIsReachedWithoutAToken(t *testing.T) {
 // TestPolicyServerRefusesAnEventThatIsCut has a body that ends in the middle: to a homeserver, another status would be no decision.
 func TestPolicyServerRefusesAnEventThatIsCut(t *testing.T) {
 	t.Parallel()
-	d := served(t)
+	metrics := prometheus.NewRegistry()
+	d := servedWith(t, metrics)
 	out := d.Raw("POST /_matrix/policy/v1/sign HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n")
 	if !strings.HasPrefix(out, "HTTP/1.1 400") || !strings.Contains(out, "M_FORBIDDEN") {
 		t.Errorf("answered %q", out)
+	}
+	counted, err := metrics.Gather()
+	if err != nil || len(counted) != 1 || counted[0].GetMetric()[0].GetCounter().GetValue() != 1 {
+		t.Errorf("counted %v, %v", counted, err)
 	}
 }
 
