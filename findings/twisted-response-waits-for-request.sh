@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Twisted's Agent hands over a response whose head has come only when the request is sent whole, unless the response has ended by then:
-# who sends and receives at the same time over it waits for ever.
+# a client that sends and receives at the same time over it waits for ever.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
