@@ -99,10 +99,15 @@ async def ending(life: Coroutine[Any, Any, int]) -> int:
         status = await life
         return status
     finally:
-        last = threading.Timer(LAST, _cut_off, [status])
-        last.daemon = True
-        last.start()
-        faulthandler.cancel_dump_traceback_later()
+        cut_off_later(status)
+
+
+def cut_off_later(status: int) -> None:
+    """Ends the process when LAST is over, unless it has ended by then."""
+    last = threading.Timer(LAST, _cut_off, [status])
+    last.daemon = True
+    last.start()
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _cut_off(status: int) -> None:

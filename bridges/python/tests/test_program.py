@@ -26,3 +26,26 @@ def test_environment_without_synapse_is_told_what_to_install() -> None:
     assert ended.returncode == 78, ended.stderr
     assert "pip install matrix-synapse" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+LEAVING = """
+import asyncio, sys, threading
+from modulebus import program as every
+from modulebus.synapse import program
+
+async def run(*_):
+    threading.Thread(target=threading.Event().wait).start()  # It never ends, and Python waits for it.
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+    await asyncio.Event().wait()
+
+every.LAST = 0.2
+program.run, program.version = run, lambda _: ""
+program.main()
+"""
+
+
+def test_process_whose_worker_was_ended_by_its_synapse_module_does_not_stay() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LEAVING, "x.Y", "--server-name", "a", "--module", "m"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert ended.returncode != 0, ended.stderr

@@ -14,7 +14,7 @@ from .. import table
 from ..answers import ConfigError, MatrixError, NoHomeserver
 from ..homeserver import Homeserver
 from ..module import ALL_STATE, Handler
-from ..program import REFUSED, ending, parse, run
+from ..program import CRASHED, REFUSED, cut_off_later, ending, parse, run
 from ..worker import Options
 from .source import trees_of, uses, version
 
@@ -47,7 +47,7 @@ def main() -> None:
     reactor: Any = twisted_reactor
 
     loop = reactor._asyncioEventloop
-    status = 1
+    status = CRASHED
 
     async def live() -> None:
         nonlocal status
@@ -58,7 +58,10 @@ def main() -> None:
             reactor.stop()
 
     reactor.callWhenRunning(lambda: loop.create_task(live()))
-    reactor.run(installSignalHandlers=False)
+    try:
+        reactor.run(installSignalHandlers=False)
+    finally:  # A module's sys.exit in a task of its own comes out here, and live() does not end.
+        cut_off_later(status)
     sys.exit(status)
 
 
