@@ -53,23 +53,25 @@ class WebSocket:
         """Has the application hold the conversation, and ends what it left open."""
         listening = asyncio.create_task(self._listen())
         try:
-            await self._converse(application, scope)
-            if self._accepted:  # Closing at once, with something unread, would take away the close frame.
-                await asyncio.wait([listening], timeout=CLOSING)
-                if not listening.done():
-                    await self._exchange.reset(frames.Reset(frames.CANCELLED, text="closed the WebSocket"))
+            await application(scope, self._receive, self._send)
+        except Exception:
+            await self._part(INTERNAL, listening)
+            raise
+        else:
+            if not self._accepted and not self._refused:
+                await self._refuse()
+            await self._part(NORMAL, listening)
         finally:
             listening.cancel()
 
-    async def _converse(self, application: ASGIApplication, scope: dict[str, Any]) -> None:
-        try:
-            await application(scope, self._receive, self._send)
-        except Exception:
-            await self._close(INTERNAL, "")
-            raise
-        if not self._accepted and not self._refused:
-            await self._refuse()
-        await self._close(NORMAL, "")
+    async def _part(self, code: int, listening: asyncio.Task[None]) -> None:
+        """Closes, and waits for the client to do so: ending the stream at once, with something unread, would take away the close frame."""
+        if not self._accepted:
+            return
+        await self._close(code, "")
+        await asyncio.wait([listening], timeout=CLOSING)
+        if not listening.done():
+            await self._exchange.reset(frames.Reset(frames.CANCELLED, text="closed the WebSocket"))
 
     async def _receive(self) -> dict[str, Any]:
         if not self._connected:

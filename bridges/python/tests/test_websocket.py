@@ -195,20 +195,23 @@ async def test_application_that_raises_closes_with_1011(caplog: pytest.LogCaptur
     assert "secret" not in caplog.text
 
 
-async def test_close_waits_for_the_clients_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("raises", "code", "reason"), [(False, 4000, "x" * 123), (True, 1011, "")])
+async def test_close_waits_for_the_clients_answer(monkeypatch: pytest.MonkeyPatch, raises: bool, code: int, reason: str) -> None:
     """Else what the client has sent meanwhile would reset the connection, and take the close frame away."""
 
     async def closing(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send(ACCEPT)
+        if raises:
+            raise ValueError
         await send({"type": "websocket.close", "code": 4000, "reason": "x" * 200})
 
     monkeypatch.setattr(websocket, "CLOSING", 60.0)
     peer = Peer(closing)
     closed = await peer.hears(CloseConnection)
-    assert (closed.code, closed.reason) == (4000, "x" * 123)
+    assert (closed.code, closed.reason or "") == (code, reason)
     assert not peer.running.done()
-    peer.say(CloseConnection(4000))
+    peer.say(CloseConnection(code))
     await peer.running
     assert peer.resets == 0
     monkeypatch.setattr(websocket, "CLOSING", 0.0)
