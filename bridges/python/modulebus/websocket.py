@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from .stream import StreamEnded
 if TYPE_CHECKING:
     from .homeserver import ASGIApplication
     from .web import Exchange
+
+logger = logging.getLogger("modulebus")
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -99,6 +102,9 @@ class WebSocket:
                     await self._change()
         except (StreamEnded, OSError):
             pass
+        except Exception as error:  # NATS's, such as that nothing more can be sent.
+            logger.error("WebSocket failed: %s", type(error).__name__)
+            self._exchange.stream.fail("the connection failed")
         finally:
             self._ended(ABNORMAL, "")
 

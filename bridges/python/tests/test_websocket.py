@@ -3,6 +3,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import nats.errors
 import pytest
 from nats.aio.client import Client
 from wsproto.connection import Connection, ConnectionType
@@ -218,6 +219,20 @@ async def test_close_waits_for_the_clients_answer(monkeypatch: pytest.MonkeyPatc
     silent = Peer(closing)
     await silent.running
     assert silent.resets == 1
+
+
+async def test_application_is_told_that_nats_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def publish(*_: Any) -> None:
+        raise nats.errors.ConnectionClosedError
+
+    application = Scripted({"type": "websocket.send", "text": "late"})
+    peer = Peer(application)
+    await peer.open()
+    monkeypatch.setattr(peer, "publish", publish)
+    peer.say(Ping())
+    await peer.running
+    assert application.received[-1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+    assert [isinstance(e, OSError) for e in application.raised] == [True]
 
 
 @pytest.mark.parametrize("messages", [[ACCEPT, ACCEPT], [{"type": "websocket.send", "text": "early"}], [ACCEPT, {"type": "http.response.start"}]])
