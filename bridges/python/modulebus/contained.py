@@ -17,8 +17,9 @@ class Escaped(Exception):
 
 
 async def contained(code: Awaitable[Result]) -> Result:
-    """Awaits a module's code. SystemExit and KeyboardInterrupt would end the event loop, a CancelledError that nobody asked for would look
-    as if the question had been withdrawn, and other exceptions that are no Exception would leave it without an answer: they become Escaped. A process that the module forked ends here: it
+    """Awaits a module's code. What it raises becomes Escaped where it would do more than fail the question: SystemExit and KeyboardInterrupt
+    would end the event loop, a CancelledError that nobody asked for would look as if the question had been withdrawn, and
+    other exceptions that are no Exception would leave it without an answer. A process that the module forked ends here: it
     has the worker's connection, and would answer, too.
     """
     try:
