@@ -40,7 +40,7 @@ var of2021 = []string{"prometheus-client==0.14.1", "twisted==22.10.0", "setuptoo
 // knowingFrozendict has a canonicaljson that writes what Synapse's events consist of when a module is asked about them.
 var knowingFrozendict = slices.Concat(of2021, []string{"canonicaljson<2"})
 
-// deciders are those callbacks whose answers older versions take in other forms.
+// deciders are callbacks that can refuse somebody. Older versions take the answers of most in other forms.
 var deciders = []string{
 	"check_event_for_spam", "user_may_join_room", "user_may_invite", "user_may_create_room", "user_may_create_room_alias", "user_may_publish_room",
 	"check_username_for_spam", "check_registration_for_spam", "check_media_file_for_spam", "check_event_allowed", "on_create_room",
