@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from . import frames, nearby
+from .contained import Escaped, contained
 from .homeserver import ASGIApplication
 from .link import Link
 from .stream import WINDOW, Stream, StreamEnded
@@ -188,8 +189,9 @@ class Exchange:
         except Exception as error:
             if self.stream.failed and not self._over:
                 return  # Nobody is there to be told; frameworks raise an error of their own then.
-            where = "".join(traceback.format_tb(error.__traceback__)).rstrip()  # What it says may be what a visitor sent: ADR 89.
-            logger.error("web resource failed: %s\n%s", type(error).__name__, where)
+            raised = (isinstance(error, Escaped) and error.__cause__) or error
+            where = "".join(traceback.format_tb(raised.__traceback__)).rstrip()  # What it says may be what a visitor sent: ADR 89.
+            logger.error("web resource failed: %s\n%s", type(raised).__name__, where)
             if not self._over:
                 await self.reset(frames.Reset(frames.PANIC, text="failed"))
         finally:
@@ -204,7 +206,7 @@ class Exchange:
         if self._request.upgrade and _field(self._request.fields, b"Upgrade").lower() == b"websocket":
             await WebSocket(self, self._request).run(application, self._scope("websocket"))
             return
-        await application(self._scope("http"), self._receive, self._respond)
+        await contained(application(self._scope("http"), self._receive, self._respond))
 
     async def _accept_later(self) -> None:
         """Tells the gateway that the application is at work."""

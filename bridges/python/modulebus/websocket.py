@@ -13,6 +13,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from . import frames
+from .contained import contained
 from .stream import StreamEnded
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class WebSocket:
         """Has the application hold the conversation, and ends what it left open."""
         listening = asyncio.create_task(self._listen())
         try:
-            await application(scope, self._receive, self._send)
+            await contained(application(scope, self._receive, self._send))
         except Exception:
             await self._part(INTERNAL, listening)
             raise

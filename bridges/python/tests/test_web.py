@@ -4,7 +4,7 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client
 
-from modulebus import frames
+from modulebus import frames, websocket
 from modulebus.link import Link
 from modulebus.subjects import Subjects
 from modulebus.web import Exchange, Web
@@ -47,6 +47,26 @@ async def test_client_that_goes_away_is_no_failure_of_the_module(application: An
     exchange.stream.fail("the client is gone")
     await running
     assert len([r for r in caplog.records if r.getMessage().startswith("web resource failed: Disconnected\n")]) == logged
+
+
+class Odd(BaseException):
+    """As SystemExit, it is no Exception; but it lets a test go on."""
+
+
+async def odd(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+    raise Odd
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+async def test_application_that_raises_no_exception_fails_its_request_alone(upgrade: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "CLOSING", 0.0)
+    exchange = Exchange(Web(Link(cast(Client, Wire()), Subjects("example.com", "m", "w")), 1), "g.c.t")
+    fields = [(b"Upgrade", b"websocket")] if upgrade else []
+    await exchange.run(frames.Request(not upgrade, upgrade, False, 0, 1 << 20, 0, "", "http", "GET", "h", "/", fields, [], b""), odd)
+    assert "web resource failed: Odd\n" in caplog.text
+    assert "raise Odd" in caplog.text
 
 
 @pytest.mark.parametrize("declared", [5, 400_000])
