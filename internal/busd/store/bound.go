@@ -22,6 +22,9 @@ const (
 	// room is what a full store still takes, in bytes, so that something can be deleted: a deletion is a message, too.
 	room = 1 << 20
 
+	// more is what it takes, in bytes, each time that busd looks when that is used up: values as small as a deletion are taken, too.
+	more = 64 << 10
+
 	// deletion is the size of a message that deletes, in bytes. A full store takes no larger ones.
 	deletion = 256
 )
@@ -34,11 +37,13 @@ type bounds struct {
 	server  subjects.Server
 	gauge   prometheus.Gauge
 	full    map[string]bool // streams that take deletions alone
+	failed  map[string]bool // streams that could not be bounded
 	bounded bool            // whether there may be streams with limits
 }
 
 // limit gives the stream of a store the limits for its size, where it may have most bytes; -1 is none. Half full, it is kept below
-// most by JetStream. Full, it takes deletions alone, as many as fit into some room, which does not grow with them.
+// most by JetStream. Full, it takes deletions alone, as many as fit into some room. When small values have used that up, there is a
+// little more each time, so that deletions go on, up to an eighth of most in all.
 func limit(c *jetstream.StreamConfig, size, most int64) {
 	switch {
 	case size < most/2:
@@ -47,13 +52,15 @@ func limit(c *jetstream.StreamConfig, size, most int64) {
 		c.MaxBytes, c.MaxMsgSize = most, -1
 	case c.MaxMsgSize != deletion:
 		c.MaxBytes, c.MaxMsgSize = max(size, most)+room, deletion
+	case size > c.MaxBytes-more && size < most+room+most/8:
+		c.MaxBytes = size + more
 	}
 }
 
 func (s *Service) newBounds() (*bounds, error) {
 	js, err := jetstream.New(s.options.Conn)
 	return &bounds{
-		js: js, options: s.options, server: s.server, gauge: s.full, full: map[string]bool{}, bounded: true,
+		js: js, options: s.options, server: s.server, gauge: s.full, bounded: true,
 	}, err
 }
 
@@ -81,38 +88,54 @@ func (b *bounds) look(ctx context.Context) {
 		return
 	}
 	all, bounded := b.js.ListStreams(ctx, jetstream.WithStreamListSubject("$KV.>")), false
+	full, failed := map[string]bool{}, map[string]bool{}
 	for stream := range all.Info() {
 		bucket, _ := strings.CutPrefix(stream.Config.Name, "KV_")
-		if b.server.IsBucket(bucket) && b.hold(ctx, stream) {
-			bounded = true
+		if !b.server.IsBucket(bucket) {
+			continue
 		}
+		c, err := b.hold(ctx, stream)
+		if err != nil {
+			b.tellFailed(stream, err)
+			failed[c.Name] = true
+		}
+		if c.MaxMsgSize == deletion {
+			b.tellFull(c)
+			full[c.Name] = true
+		}
+		bounded = bounded || c.MaxBytes >= 0 || err != nil
 	}
-	b.bounded = bounded || all.Err() != nil
-	b.gauge.Set(float64(len(b.full)))
+	if all.Err() != nil {
+		return
+	}
+	b.full, b.failed, b.bounded = full, failed, bounded
+	b.gauge.Set(float64(len(full)))
 }
 
-// hold gives a store its limits, and reports whether it has any.
-func (b *bounds) hold(ctx context.Context, stream *jetstream.StreamInfo) bool {
+// hold gives a store its limits, and returns those that it has then.
+func (b *bounds) hold(ctx context.Context, stream *jetstream.StreamInfo) (jetstream.StreamConfig, error) {
 	c := stream.Config
 	limit(&c, int64(stream.State.Bytes), b.options.MaxBytes)
-	if c.MaxBytes != stream.Config.MaxBytes || c.MaxMsgSize != stream.Config.MaxMsgSize {
-		if _, err := b.js.UpdateStream(ctx, c); err != nil {
-			b.options.Log.Error().Err(err).Str("stream", c.Name).Uint64("bytes", stream.State.Bytes).Msg("cannot bound what a module stores: trying again")
-			return true
-		}
+	if c.MaxBytes == stream.Config.MaxBytes && c.MaxMsgSize == stream.Config.MaxMsgSize {
+		return c, nil
 	}
-	b.note(c)
-	return c.MaxBytes >= 0
+	if _, err := b.js.UpdateStream(ctx, c); err != nil {
+		return stream.Config, err
+	}
+	return c, nil
 }
 
-// note remembers whether a store is full, and logs it once.
-func (b *bounds) note(c jetstream.StreamConfig) {
-	full := c.MaxMsgSize == deletion
-	switch {
-	case !full:
-		delete(b.full, c.Name)
-	case !b.full[c.Name]:
-		b.full[c.Name] = true
+// tellFailed logs once that a store could not be bounded.
+func (b *bounds) tellFailed(stream *jetstream.StreamInfo, err error) {
+	if !b.failed[stream.Config.Name] {
+		b.options.Log.Error().Err(err).Str("stream", stream.Config.Name).Uint64("bytes", stream.State.Bytes).
+			Msg("cannot bound what a module stores: trying again")
+	}
+}
+
+// tellFull logs once that a store is full.
+func (b *bounds) tellFull(c jetstream.StreamConfig) {
+	if !b.full[c.Name] {
 		b.options.Log.Warn().Str("stream", c.Name).Str("of", c.Description).Int64("bytes", b.options.MaxBytes).
 			Msg("a module's store is full: it takes deletions alone until something is deleted, or nats.max_store is raised")
 	}

@@ -6,23 +6,39 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/modulebus/modulebus/internal/busd/store"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
+
+const most, value = 4 << 20, 64 << 10
+
+// fill puts values into a store until it takes no more, and returns how many.
+func (s *service) fill(kv jetstream.KeyValue) (n int) {
+	s.Helper()
+	waittest.Until(s, "the store is full", func() bool {
+		n++
+		_, err := kv.Put(s.Context(), strconv.Itoa(n), make([]byte, value))
+		return err != nil
+	})
+	s.wantFull(1)
+	return n
+}
+
+// wantFull waits until the metric says that so many stores are full.
+func (s *service) wantFull(stores float64) {
+	s.Helper()
+	waittest.Until(s, "the metric says how many stores are full", func() bool {
+		return gaugesOf(s.T, s.Service)["modulebus_stores_full"] == stores
+	})
+}
 
 // TestStoreIsBoundedAndReservesNothingBefore fills one store of two.
 func TestStoreIsBoundedAndReservesNothingBefore(t *testing.T) {
 	t.Parallel()
-	const most, value = 4 << 20, 64 << 10
 	s := serveBounded(t, withJetStream(t), true, most)
 	s.open("listed", true)
 	kv := s.put("key", "value")
-	n, refused := 0, error(nil)
-	waittest.Until(t, "the store is full", func() bool {
-		n++
-		_, refused = kv.Put(t.Context(), strconv.Itoa(n), make([]byte, value))
-		return refused != nil
-	})
-	waittest.Until(t, "the metric says so", func() bool { return gaugesOf(t, s.Service)["modulebus_stores_full"] == 1 })
+	n := s.fill(kv)
 	if c := s.stream(at.LeaseBucket("listed")); c.MaxBytes >= 0 {
 		t.Errorf("%d bytes are reserved for a bucket that is empty", c.MaxBytes)
 	}
@@ -33,8 +49,35 @@ func TestStoreIsBoundedAndReservesNothingBefore(t *testing.T) {
 	}
 	waittest.Until(t, "it takes values again", func() bool { _, err := kv.Put(t.Context(), "key", make([]byte, value)); return err == nil })
 	waittest.Until(t, "nothing is reserved any more", func() bool { return s.stream(kv.Bucket()).MaxBytes < 0 })
-	if got := gaugesOf(t, s.Service)["modulebus_stores_full"]; got != 0 {
-		t.Errorf("%v stores are full", got)
+	s.wantFull(0)
+}
+
+func TestFullStoreThatIsRemovedIsNotCounted(t *testing.T) {
+	t.Parallel()
+	s := serveBounded(t, withJetStream(t), true, most)
+	kv := s.put("key", "value")
+	s.fill(kv)
+	js, err := jetstream.New(s.module)
+	if err == nil {
+		err = js.DeleteKeyValue(t.Context(), kv.Bucket())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantFull(0)
+}
+
+func TestFullStoreTakesDeletionsAlthoughSmallValuesUseUpItsRoom(t *testing.T) {
+	t.Parallel()
+	const mostLooks = 1000
+	c := jetstream.StreamConfig{MaxBytes: -1, MaxMsgSize: -1}
+	size, looks := int64(most), 0
+	for store.Limit(&c, size, most); c.MaxBytes > size && looks < mostLooks; store.Limit(&c, size, most) {
+		size = c.MaxBytes
+		looks++
+	}
+	if looks < 2 || looks == mostLooks || size > most*3/2 {
+		t.Errorf("a store of %d bytes has %d after %d looks", most, size, looks)
 	}
 }
 
