@@ -19,6 +19,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/freeport"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -449,6 +450,16 @@ func TestRecordsWithTooMuchInThemAreWrittenWithout(t *testing.T) {
 	wantWithoutRequest(t, nc, id)
 }
 
+// freePort is a port for a server that comes back: nobody else is given it meanwhile.
+func freePort(t *testing.T) int {
+	t.Helper()
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
 // wantWithoutRequest wants the record to be in the stream, without what was asked.
 func wantWithoutRequest(t *testing.T, nc *nats.Conn, id string) {
 	t.Helper()
@@ -461,8 +472,8 @@ func wantWithoutRequest(t *testing.T, nc *nats.Conn, id string) {
 func TestSmallerMessagesDoNotHoldTheStreamUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir})
-	port := s.Addr().(*net.TCPAddr).Port
+	port := freePort(t)
+	s := natstest.Start(t, &server.Options{Port: port, JetStream: true, StoreDir: dir})
 	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
 	wanted := all
 	wanted.Requests = true
@@ -486,8 +497,8 @@ func TestSmallerMessagesDoNotHoldTheStreamUp(t *testing.T) {
 func TestSmallerMessagesDoNotWriteRecordsTwice(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: dir})
-	port := s.Addr().(*net.TCPAddr).Port
+	port := freePort(t)
+	s := natstest.Start(t, &server.Options{Port: port, JetStream: true, StoreDir: dir})
 	nc := natstest.Connect(t, &natstest.Home{Servers: []*server.Server{s}})
 	c := silentStream()
 	if _, err := streams(t, nc).CreateStream(t.Context(), c); err != nil {

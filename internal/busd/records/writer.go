@@ -174,6 +174,7 @@ func (w *writer) write(ctx context.Context) error {
 		w.opened = true
 	}
 	if err := w.fit(ctx); err != nil {
+		w.opened = false // It may be gone.
 		return err
 	}
 	for len(w.pending.all) > 0 {
