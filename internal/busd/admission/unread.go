@@ -4,12 +4,13 @@ import (
 	"context"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/identity"
 )
 
 const (
 	// maxUnread is how many bytes the NATS inside busd may hold for the connections of one module, or of the homeserver, that do not take
-	// them. Beyond: those connections are disconnected, and the log says whose they are.
+	// them. Beyond: those that it holds most for are disconnected, and the log says whose they are.
 	maxUnread = 128 << 20
 
 	// unreadLook is how often that is looked at. NATS's own limit, 64 MiB, is for each connection.
@@ -31,16 +32,28 @@ func (a *Admission) relieve(ctx context.Context) {
 }
 
 func (a *Admission) cutUnread() {
-	all, held := a.Broker.Unread(), map[identity.User]int{}
-	for _, c := range all {
-		held[c.User] += c.Bytes
-	}
-	for _, c := range all {
-		if held[c.User] <= a.Unread || c.User == identity.Busd || c.User == identity.System {
-			continue
-		}
-		a.refused.Warn().Stringer("user", c.User).Int("bytes", held[c.User]).
+	for _, c := range excess(a.Broker.Unread(a.Unread), a.Unread) {
+		a.refused.Warn().Stringer("user", c.User).Int("bytes", c.Bytes).
 			Msg("disconnected a client that does not take what it is sent: all connections of this user together have NATS hold too much")
 		a.Broker.Disconnect(c.ID)
 	}
+}
+
+// excess returns the connections to disconnect, of users for which NATS holds more than most bytes: those that have at least half of
+// what that user's have on average. The others take what they are sent, and there is less than half left.
+func excess(all []broker.Unread, most int) (cut []broker.Unread) {
+	held, connections := map[identity.User]int{}, map[identity.User]int{}
+	for _, c := range all {
+		held[c.User] += c.Bytes
+		connections[c.User]++
+	}
+	for _, c := range all {
+		if c.User == identity.Busd || c.User == identity.System {
+			continue
+		}
+		if held[c.User] > most && 2*c.Bytes*connections[c.User] >= held[c.User] {
+			cut = append(cut, c)
+		}
+	}
+	return cut
 }

@@ -6,7 +6,11 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"pgregory.net/rapid"
 
+	"github.com/modulebus/modulebus/internal/busd/admission"
+	"github.com/modulebus/modulebus/internal/busd/broker"
+	"github.com/modulebus/modulebus/internal/busd/identity"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -52,6 +56,43 @@ func TestClientsThatDoNotTakeWhatTheyAreSentAreBoundedTogether(t *testing.T) {
 		must(t, s.broker.Conn.Flush())
 		return s.log.Count("does not take what it is sent") >= 4
 	})
-	s.eventually("NATS holds nothing for them", func() bool { return len(s.broker.Unread()) == 0 })
+	s.eventually("NATS holds nothing for them", func() bool { return len(s.broker.Unread(0)) == 0 })
 	must(t, other.Flush())
+}
+
+func TestClientsThatTakeWhatTheyAreSentStayConnected(t *testing.T) {
+	t.Parallel()
+	const most, large, small = 100, 60, 1
+	gate := identity.Module("gate")
+	all := []broker.Unread{
+		{ID: 1, User: gate, Bytes: large},
+		{ID: 2, User: gate, Bytes: large},
+		{ID: 3, User: gate, Bytes: small},
+		{ID: 4, User: gate, Bytes: small},
+		{ID: 5, User: identity.Module("other"), Bytes: most},
+		{ID: 6, User: identity.Busd, Bytes: 2 * most},
+	}
+	if got := admission.Excess(all, most); len(got) != 2 || got[0].ID != 1 || got[1].ID != 2 {
+		t.Errorf("disconnected %v", got)
+	}
+}
+
+func TestLessThanHalfIsLeftOfWhatIsTooMuch(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		all, held := []broker.Unread{}, 0
+		for i, bytes := range rapid.SliceOfN(rapid.IntRange(1, 1000), 1, 20).Draw(t, "bytes") {
+			all, held = append(all, broker.Unread{ID: uint64(i), User: identity.Homeserver, Bytes: bytes}), held+bytes
+		}
+		left := held
+		for _, c := range admission.Excess(all, held-1) {
+			left -= c.Bytes
+		}
+		if 2*left >= held {
+			t.Errorf("of %d bytes %d are left", held, left)
+		}
+		if cut := admission.Excess(all, held); len(cut) > 0 {
+			t.Errorf("disconnected %v for what is not too much", cut)
+		}
+	})
 }

@@ -1,0 +1,4 @@
+package admission
+
+// Excess is which connections are disconnected.
+var Excess = excess
