@@ -35,7 +35,7 @@ type bucket struct {
 	mu       sync.Mutex
 	stream   jetstream.Stream // nil until it is opened
 	js       jetstream.JetStream
-	full     bool // as the last write that was no deletion found it
+	refused  int // size of the last write that it had no room for, until one as large is stored; 0 for none
 	watchers map[int]func(key string)
 	next     int // key of the next watcher
 }
@@ -199,7 +199,7 @@ func (b *bucket) publish(ctx context.Context, key string, w kitopts.Write) (revi
 func (b *bucket) deletion() nats.Header {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.full {
+	if b.refused > 0 {
 		return nats.Header{operation: {operationPurge}, jetstream.MsgRollup: {jetstream.MsgRollupSubject}}
 	}
 	return nats.Header{operation: {operationDel}}
@@ -211,13 +211,18 @@ func (b *bucket) fits(w kitopts.Write, err error) error {
 	const tooLarge, notStored = 10054, 10077
 	full := errors.As(err, &api) &&
 		(api.ErrorCode == tooLarge || api.ErrorCode == notStored && strings.Contains(api.Description, "maximum bytes"))
+	size := len(w.Value) + 1 // An empty value has a size, too.
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if full || !w.Delete && err == nil {
-		b.full = full
-	}
-	if full {
+	switch {
+	case full && w.Delete:
+		b.refused = max(b.refused, size)
 		return ErrStoreFull
+	case full:
+		b.refused = size
+		return ErrStoreFull
+	case err == nil && size >= b.refused && !w.Delete: // A full store takes small values.
+		b.refused = 0
 	}
 	return err
 }

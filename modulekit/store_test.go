@@ -413,13 +413,16 @@ func TestStoreThatIsFullTakesDeletionsThatMakeRoom(t *testing.T) {
 		}
 		b.limit("m", func(c *jetstream.StreamConfig) { c.MaxMsgSize, c.MaxBytes = -1, -1 })
 	}
+	if err := put([]byte("small")); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Delete(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
 	if kept, err := s.History(t.Context(), "k"); err != nil || len(kept) != 1 || !kept[0].Deleted {
 		t.Errorf("of a key that was deleted from a full store there are %v, %v", kept, err)
 	}
-	if _, err := s.Create(t.Context(), "k", []byte("new")); err != nil {
+	if _, err := s.Create(t.Context(), "k", make([]byte, 1024)); err != nil {
 		t.Error(err)
 	}
 	if err := s.Delete(t.Context(), "k"); err != nil {

@@ -41,7 +41,7 @@ class Bucket:
         self.lease = lease
         self.name = ""  # empty until it is opened
         self.opened = 0
-        self.full = False  # as the last write that was no deletion found it
+        self.refused = 0  # size of the last write that it had no room for, until one as large is stored; 0 for none
         self.opening = asyncio.Lock()
 
     @property
@@ -102,17 +102,19 @@ class Bucket:
         """Implements store.Bucket."""
         headers = {} if after is None else {"Nats-Expected-Last-Subject-Sequence": str(after)}
         if delete:
-            headers |= {"KV-Operation": "PURGE", "Nats-Rollup": "sub"} if self.full else {"KV-Operation": "DEL"}
+            headers |= {"KV-Operation": "PURGE", "Nats-Rollup": "sub"} if self.refused else {"KV-Operation": "DEL"}
 
         async def do(name: str) -> int:
             return int(_answer(await self._request(f"$KV.{name}.{key}", value, headers or None))["seq"])
 
+        size = len(value) + 1  # An empty value has a size, too.
         try:
             revision = await self._use(do)
         except StoreFull:
-            self.full = True
+            self.refused = max(self.refused, size) if delete else size
             raise
-        self.full = self.full and delete
+        if not delete and size >= self.refused:  # A full store takes small values.
+            self.refused = 0
         return revision
 
     async def all(self) -> list[Entry]:

@@ -129,11 +129,12 @@ async def test_store_that_is_full_takes_deletions_that_make_room() -> None:
     bucket = jetstream.Bucket(nats)
     bucket.name = "full"
     with pytest.raises(StoreFull):
-        await Store(bucket).put("k", b"")
+        await Store(bucket).put("k", b"large")
     nats.error = None
+    await Store(bucket).put("k", b"")  # A full store takes small values.
     await Store(bucket).delete("k")
     assert nats.headers == {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
-    await Store(bucket).put("k", b"")
+    await Store(bucket).put("k", b"large")
     await Store(bucket).delete("k")
     assert nats.headers == {"KV-Operation": "DEL"}
     nats.error = {"err_code": 10054, "description": "message size exceeds maximum allowed"}
