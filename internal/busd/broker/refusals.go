@@ -32,7 +32,7 @@ func checked(path string, log zerolog.Logger) error {
 	return ours(path)
 }
 
-// ours returns an error for credentials that a busd has made for somebody else than a busd.
+// ours returns an error for credentials that a busd has made for a module or a homeserver.
 func ours(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {

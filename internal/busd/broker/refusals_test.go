@@ -25,6 +25,7 @@ type foreign struct {
 	account nkeys.KeyPair
 	server  *server.Server
 	file    string
+	user    string // what the operator calls it; empty for nothing
 	log     *waittest.Log
 }
 
@@ -53,7 +54,7 @@ func (f *foreign) issue(until time.Time, mode os.FileMode) {
 	user, _ := nkeys.CreateUser() // As above.
 	name, _ := user.PublicKey()
 	claims := jwt.NewUserClaims(name)
-	claims.Expires = until.Unix()
+	claims.Name, claims.Expires = f.user, until.Unix()
 	token, err := claims.Encode(f.account)
 	if err != nil {
 		f.Fatal(err)
@@ -128,4 +129,16 @@ func TestCredentialsOfSomebodyElseOnTheBusAreNotBusds(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+}
+
+func TestOperatorMayCallBusdHomeserver(t *testing.T) {
+	t.Parallel()
+	f := abroad(t)
+	f.user = identity.Homeserver.String()
+	f.issue(time.Now().Add(time.Hour), 0o600)
+	b, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
 }

@@ -46,14 +46,15 @@ func Named(id string) User { return User{id} }
 // Module returns the name of the module that the user is.
 func (u User) Module() (name string, ok bool) { return strings.CutPrefix(u.id, modulePrefix) }
 
-// Of returns the user that a credentials file names, whichever bus made it; no user for what is no credentials file.
+// Of returns the module or the homeserver that a credentials file is for, whichever bus made it; no user for what is not for one of them. An operator
+// may name any user so: a bus also says on which subjects it may publish.
 func Of(credentials []byte) User {
 	token, err := jwt.ParseDecoratedJWT(credentials)
 	if err != nil {
 		return User{}
 	}
 	claims, err := jwt.DecodeUserClaims(token)
-	if err != nil {
+	if err != nil || len(claims.Pub.Allow) == 0 {
 		return User{}
 	}
 	return Named(claims.Name)
