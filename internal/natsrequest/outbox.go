@@ -158,7 +158,7 @@ func (p *parcel) reuse(i int) {
 	*p = parcel{frame: frame}
 }
 
-// close drops what is sent from now on, and waits until what was sent before is published.
+// close drops what is held, and what is sent from now on, and waits until the rest is published.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
