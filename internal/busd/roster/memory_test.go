@@ -2,7 +2,6 @@ package roster_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/roster"
+	"github.com/modulebus/modulebus/internal/freeport"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -181,8 +181,11 @@ func TestBusdThatStartsLaterLearnsOverNATS(t *testing.T) {
 
 func TestRosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 	t.Parallel()
-	home := natstest.TCP(t)
-	address, _ := home.Servers[0].Addr().(*net.TCPAddr) // It listens on TCP.
+	port, err := freeport.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := &natstest.Home{Servers: []*server.Server{natstest.Start(t, &server.Options{Port: port})}}
 	s := &stage{T: t, Roster: listing(listed("gate")), home: home, nc: natstest.Connect(t, home)}
 	s.Service = s.serve(s.Roster)
 	rosters := s.listen(subject.RosterChanged())
@@ -190,7 +193,7 @@ func TestRosterThatIsMadeWhileNATSIsAwayIsToldWhenItIsBack(t *testing.T) {
 	home.Servers[0].WaitForShutdown()
 	s.Join("gate", join("1", createRoom), time.Now())
 	s.Wake()
-	natstest.Start(t, &server.Options{Port: address.Port})
+	natstest.Start(t, &server.Options{Port: port})
 	for r := (&rosterv1.Roster{}); len(r.GetModules()) == 0 || len(r.GetModules()[0].GetCallbacks()) == 0; {
 		hear(t, rosters, r)
 	}
