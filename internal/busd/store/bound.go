@@ -52,6 +52,8 @@ func limit(c *jetstream.StreamConfig, size, most int64) {
 		c.MaxBytes, c.MaxMsgSize = most, -1
 	case c.MaxMsgSize != deletion:
 		c.MaxBytes, c.MaxMsgSize = max(size, most)+room, deletion
+	case size > c.MaxBytes: // It was written to while it got this limit, and takes nothing.
+		c.MaxBytes = size + room
 	case size > c.MaxBytes-more && size < most+room+most/8:
 		c.MaxBytes = size + more
 	}

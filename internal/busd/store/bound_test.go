@@ -42,6 +42,7 @@ func TestStoreIsBoundedAndReservesNothingBefore(t *testing.T) {
 	if c := s.stream(at.LeaseBucket("listed")); c.MaxBytes >= 0 {
 		t.Errorf("%d bytes are reserved for a bucket that is empty", c.MaxBytes)
 	}
+	waittest.Until(t, "a deletion is taken", func() bool { return kv.Purge(t.Context(), "key") == nil })
 	for i := range n {
 		if err := kv.Purge(t.Context(), strconv.Itoa(i)); err != nil {
 			t.Fatalf("nothing can be deleted from a full store: %v", err)
@@ -65,6 +66,17 @@ func TestFullStoreThatIsRemovedIsNotCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.wantFull(0)
+}
+
+func TestStoreThatIsWrittenToWhileItGetsItsLimitTakesDeletions(t *testing.T) {
+	t.Parallel()
+	c := jetstream.StreamConfig{MaxBytes: -1, MaxMsgSize: -1}
+	store.Limit(&c, most, most)
+	size := c.MaxBytes + value
+	store.Limit(&c, size, most)
+	if c.MaxBytes <= size {
+		t.Errorf("a store of %d bytes may have %d", size, c.MaxBytes)
+	}
 }
 
 func TestFullStoreTakesDeletionsAlthoughSmallValuesUseUpItsRoom(t *testing.T) {
