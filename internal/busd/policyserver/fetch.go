@@ -23,6 +23,9 @@ const (
 	// maxKeysBody is the size of a server's answer with keys in bytes. Beyond: fetching the keys has failed.
 	maxKeysBody = 64 << 10
 
+	// maxKeysHeader is the size of the header of such an answer in bytes. Beyond: fetching the keys has failed.
+	maxKeysHeader = 16 << 10
+
 	dialTime  = 5 * time.Second
 	idleTime  = time.Minute
 	idleConns = 16
@@ -53,7 +56,8 @@ func newNetwork(own, homeserver string) *network {
 	dialer := &net.Dialer{Timeout: dialTime, ControlContext: public(local)}
 	n.far = http.Client{CheckRedirect: stay, Transport: &http.Transport{
 		DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTime, IdleConnTimeout: idleTime, MaxIdleConns: idleConns,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: local}, //nolint:gosec // On this machine alone: see above.
+		MaxResponseHeaderBytes: maxKeysHeader,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: local}, //nolint:gosec // On this machine alone: see above.
 	}}
 	return n
 }

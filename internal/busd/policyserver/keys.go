@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/matrix-org/gomatrixserverlib"
@@ -29,6 +30,12 @@ const (
 
 	// maxKeys is how many keys one server may have. Beyond: fetching them has failed.
 	maxKeys = 64
+
+	// maxKeysSize is the size of one server's keys in bytes, as it writes them. Beyond: fetching them has failed.
+	maxKeysSize = 16 << 10
+
+	// maxReason is the size in bytes of the text that says why a server's keys could not be fetched. Beyond: it is cut.
+	maxReason = 512
 
 	// longestValid is how far ahead a server can say that its keys are valid (specification: room version 5).
 	longestValid = 7 * 24 * time.Hour
@@ -127,9 +134,9 @@ func (r keyring) close() {
 // checked returns the keys with which the answer itself is signed.
 func checked(server string, keys gomatrixserverlib.ServerKeys, err error, now time.Time) serverKeys {
 	if err != nil {
-		return serverKeys{err: err}
+		return serverKeys{err: reason(err)}
 	}
-	if len(keys.VerifyKeys)+len(keys.OldVerifyKeys) > maxKeys {
+	if len(keys.VerifyKeys)+len(keys.OldVerifyKeys) > maxKeys || len(keys.Raw) > maxKeysSize {
 		return serverKeys{err: errors.New("the server has too many keys")}
 	}
 	checks, valid := gomatrixserverlib.CheckKeys(spec.ServerName(server), now, keys)
@@ -139,6 +146,13 @@ func checked(server string, keys gomatrixserverlib.ServerKeys, err error, now ti
 	out := serverKeys{ServerKeyFields: keys.ServerKeyFields, fetched: now}
 	out.ValidUntilTS = min(out.ValidUntilTS, spec.AsTimestamp(now.Add(longestValid)))
 	return out
+}
+
+// reason returns the beginning of an error's text. The error itself may hold the certificates that the server showed, and is
+// remembered for thousands of servers.
+func reason(err error) error {
+	text := err.Error()
+	return errors.New(strings.ToValidUTF8(text[:min(len(text), maxReason)], ""))
 }
 
 // of returns the server's keys. If the key with the ID is missing, it fetches them again.

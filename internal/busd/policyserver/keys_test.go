@@ -2,6 +2,9 @@ package policyserver
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -104,5 +107,37 @@ func TestKeyringTakesAServerThatLostItsKeysForAStranger(t *testing.T) {
 	r.known.set("none.example", serverKeys{fetched: time.Now()}, -1) // They hold no more.
 	if _, err := r.of(t.Context(), "none.example", "ed25519:1"); err == nil || r.known.has("none.example") || !r.strangers.has("none.example") {
 		t.Errorf("got %v, and it is known: %v", err, r.known.has("none.example"))
+	}
+}
+
+// TestKeyringKeepsLittleOfEachServer has servers that make what is remembered of them large: by certificates that are not theirs, and by
+// keys that were valid once, which need no signature.
+func TestKeyringKeepsLittleOfEachServer(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", maxKeysBody)
+	shown := &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{{Raw: []byte(long)}}, Err: errors.New(long)}
+	failed := checked(remote, gomatrixserverlib.ServerKeys{}, fmt.Errorf("fetching: %w", shown), time.Now()).err
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](failed); ok || !strings.HasPrefix(failed.Error(), "fetching: ") || len(failed.Error()) > maxReason {
+		t.Errorf("what is remembered has %d bytes, and the certificates: %v", len(failed.Error()), ok)
+	}
+	home := policyservertest.New(remote)
+	keys := home.Publishes(time.Hour)
+	if err := checked(remote, keys, nil, time.Now()).err; err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(keys.ServerKeyFields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = []byte(strings.Replace(string(raw), `"old_verify_keys":{}`, `"old_verify_keys":{"ed25519:`+long[:maxKeysSize]+`":{"expired_ts":1,"key":"AAAA"}}`, 1))
+	signed, err := gomatrixserverlib.SignJSON(home.Name, home.KeyID, home.Key, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(signed, &keys); err != nil {
+		t.Fatal(err)
+	}
+	if k := checked(remote, keys, nil, time.Now()); k.err == nil || k.err.Error() != "the server has too many keys" {
+		t.Errorf("%d keys of a server are remembered with %d bytes: %v", len(k.OldVerifyKeys), len(signed), k.err)
 	}
 }

@@ -88,6 +88,10 @@ func TestNetworkTakesNoRedirectAndNoFlood(t *testing.T) {
 		"flood": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat(" ", maxKeysBody)+"{}")
 		},
+		"header": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 2*maxKeysHeader))
+			_ = json.NewEncoder(w).Encode(policyservertest.New(r.Host).Publishes(time.Hour))
+		},
 		"no JSON": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 	} {
 		server := keyServer(t, func(_ *httptest.Server, w http.ResponseWriter, r *http.Request) { answer(w, r) })
