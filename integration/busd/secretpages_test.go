@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/integration/testbed"
@@ -38,12 +39,31 @@ func TestSecretsOfPagesAreNeverSaid(t *testing.T) {
 			}
 		}
 	}
+	sendsOverSocket(t, d, "secret-message")
 	secrets := []string{
-		"secret-query", "secret%22escaped", `secret"escaped`, `secret\"escaped`, "secret-bearer", "secret-cookie", "203.0.113.77", "secret-referer", "secret-body",
+		"secret-message", "secret-query", "secret%22escaped", `secret"escaped`, `secret\"escaped`, "secret-bearer", "secret-cookie", "203.0.113.77", "secret-referer", "secret-body",
 	}
 	unsaid(t, d, secrets)
 	unwritten(t, elsewhere, secrets)
 	contains(t, "the log", string(d.Stderr.Bytes()), "web resource panicked", `"panic":"string"`)
+}
+
+// sendsOverSocket has a visitor send a message over a WebSocket, which the page panics with.
+func sendsOverSocket(t *testing.T, d *testbed.Daemon, message string) {
+	t.Helper()
+	ctx := testbed.Bounded(t)
+	socket, _, err := websocket.Dial(ctx, d.URL+"/_synapse/client/gate/socket", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.CloseNow() }() // The page has closed it.
+	if err := socket.Write(ctx, websocket.MessageText, []byte(message)); err != nil {
+		t.Fatal(err)
+	}
+	if _, said, err := socket.Read(ctx); err == nil || strings.Contains(err.Error(), message) {
+		t.Errorf("a page that panicked said %q, %v", said, err)
+	}
+	d.Stderr.Line(t, "web resource panicked", `"panic":"*fmt.wrapError"`)
 }
 
 // unwritten wants no file of a folder to have one of the secrets.

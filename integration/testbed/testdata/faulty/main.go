@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
@@ -120,7 +122,20 @@ func (m module) serve(w http.ResponseWriter, r *http.Request) {
 	case "hang":
 		<-r.Context().Done()
 		return
+	case "socket":
+		socket(w, r)
+		return
 	}
 	n, _ := io.Copy(io.Discard, r.Body)
 	_ = json.NewEncoder(w).Encode(map[string]int64{"bytes": n})
+}
+
+// socket panics with the first message of a WebSocket.
+func socket(w http.ResponseWriter, r *http.Request) {
+	c, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return // It has answered.
+	}
+	_, text, err := c.Read(r.Context())
+	panic(fmt.Errorf("was sent %s (%w)", text, err))
 }
