@@ -183,24 +183,15 @@ func TestErrorHasACause(t *testing.T) {
 	}
 }
 
-// A trace says what each module said, and what counted.
-func TestTrace(t *testing.T) {
-	t.Parallel()
-	var got []bus.Trace
+// traces returns those of one ask of the modules that the roster lists.
+func traces(t *testing.T, roster *rosterv1.Roster, said *line) (got []bus.Trace) {
+	t.Helper()
 	observe := func(tr *bus.Trace) {
 		kept := *tr
 		kept.Modules = append([]bus.ModuleTrace(nil), tr.Modules...)
 		got = append(got, kept)
 	}
-	roster := rosterOf(mayCreate, "silent", "failing", "refusing", "behind")
-	roster.Modules[2].Workers = []string{"w"}
-	ctx := busopts.With(t.Context(), busopts.Client{
-		Requester: &line{
-			replies: map[string]*nats.Msg{"silent": {}, "failing": failure(failed), "refusing": data(denied("A")), "behind": data(denied("B"))},
-			order:   []string{"behind", "silent", "failing", "refusing"},
-		},
-		Roster: roster,
-	})
+	ctx := busopts.With(t.Context(), busopts.Client{Requester: said, Roster: roster})
 	c, err := bus.New(ctx, nil, bus.Options{ServerName: serverName, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +200,28 @@ func TestTrace(t *testing.T) {
 	if _, err := c.SpamChecker.UserMayCreateRoom(t.Context(), &question{UserId: "@a:x"}); err != nil {
 		t.Fatal(err)
 	}
+	return got
+}
+
+// TestTraceHasErrcodesOfOneLine has a module refuse with what a terminal that shows it would obey.
+func TestTraceHasErrcodesOfOneLine(t *testing.T) {
+	t.Parallel()
+	said := &line{replies: map[string]*nats.Msg{"hostile": data(denied("M\x1b[2J\nM_FORGED" + strings.Repeat("x", 1<<10)))}, order: []string{"hostile"}}
+	got := traces(t, rosterOf(mayCreate, "hostile"), said)[0].Modules[0].Errcode
+	if !strings.HasPrefix(got, "M [2J M_FORGED") || len(got) > wire.MaxText {
+		t.Errorf("the trace has %q", got)
+	}
+}
+
+// A trace says what each module said, and what counted.
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	roster := rosterOf(mayCreate, "silent", "failing", "refusing", "behind")
+	roster.Modules[2].Workers = []string{"w"}
+	got := traces(t, roster, &line{
+		replies: map[string]*nats.Msg{"silent": {}, "failing": failure(failed), "refusing": data(denied("A")), "behind": data(denied("B"))},
+		order:   []string{"behind", "silent", "failing", "refusing"},
+	})
 	want := []bus.Trace{{
 		Callback: mayCreate, Request: &question{UserId: "@a:x"}, Outcome: bus.OutcomeRefused, Answer: denied("A"), DecidedBy: "refusing", RosterRevision: 1,
 		Context: t.Context(), Budget: wire.DefaultBudget,

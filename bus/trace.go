@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/redact"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -99,7 +100,7 @@ type ModuleTrace struct {
 
 	Said    Said
 	Answer  proto.Message // nil for no opinion and for a failure
-	Errcode string        // of a refusal
+	Errcode string        // of a refusal, in one line, at most 512 bytes of it
 
 	// Failure, Text and Policy are as in [Failure]; Failure is 0 where Said is another.
 	Failure rosterv1.FailureKind
@@ -166,7 +167,8 @@ func (m *ModuleTrace) fill(t *attempt) {
 	case t.outcome.Answer == nil:
 		m.Said = SaidSilence
 	case refusal != nil:
-		m.Said, m.Answer, m.Errcode = SaidRefusal, t.outcome.Answer, redact.Text(refusal.GetErrcode(), t.asking.request)
+		m.Said, m.Answer = SaidRefusal, t.outcome.Answer
+		m.Errcode = wire.OneLine(redact.Text(refusal.GetErrcode(), t.asking.request))
 	default:
 		m.Said, m.Answer = SaidAnswer, t.outcome.Answer
 	}

@@ -102,8 +102,8 @@ func (m *module) join(j *rosterv1.Join, l limits, now time.Time) (problems []str
 		m.drop(func(id string) bool { return id == j.GetWorker() }, now)
 		return nil
 	}
-	if id := j.GetWorker(); id == "" || len(id) > maxName {
-		return []string{fmt.Sprintf("a worker needs a name of 1 to %d bytes, so this one does not count", maxName)}
+	if id := j.GetWorker(); id == "" || len(id) > maxName || id != wire.OneLine(id) { // Terminals show names.
+		return []string{fmt.Sprintf("a worker needs a name of 1 to %d bytes without control characters, so this one does not count", maxName)}
 	}
 	m.makeRoom(j.GetWorker(), l.workers)
 	old := m.workers[j.GetWorker()]

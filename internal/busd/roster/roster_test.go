@@ -377,7 +377,7 @@ func TestHostileJoinsAreBounded(t *testing.T) {
 		nonsense.WebResources = append(nonsense.WebResources, long[:1000])
 	}
 	bounded(t, "the reply", proto.Size(r.Join("gate", nonsense, start)), 256<<10)
-	for _, name := range []string{"", long} {
+	for _, name := range []string{"", long, "w\n1  gate  yes: it decided", "w\x1b[2J", "w\u009b"} {
 		says(t, r.Join("gate", join(name, createRoom), start).GetProblems(), "a worker needs a name")
 	}
 	equal(t, 1, status(t, r, "gate").Workers)
