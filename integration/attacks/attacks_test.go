@@ -141,6 +141,7 @@ const (
 	beInItsGroup  = "Be in another's queue group, or in busd's"
 	servePages    = "Serve another's pages, or be in its streams or a gateway's"
 	touchStore    = "Read, write or watch another's store, lease or stream"
+	readFiles     = "Read or serve the files and the large questions that another is asked about"
 	useJetStream  = "Have JetStream do it: streams, mirrors, consumers, transforms, objects"
 	callAPI       = "Call the Module API as another, or without the grant"
 	useDoors      = "Ask, hear the roster or forge it"
@@ -188,6 +189,7 @@ func attacks() []attack {
 		{touchStore, "write its store", publish("$KV." + bus.StoreBucket(victim) + ".k")},
 		{touchStore, "read its store", publish("$JS.API.DIRECT.GET.KV_" + bus.StoreBucket(victim))},
 		{touchStore, "take its lease", publish("$KV." + bus.LeaseBucket(victim) + ".k")},
+		{readFiles, "read a file of its question", publish(bus.File(victim, "client", "guessed"))},
 		{callAPI, "call the Module API as it", publish(strings.Replace(bus.Join(victim), ".join", ".api.is_user_admin", 1))},
 		{useDoors, "forge the roster", publish(bus.RosterChanged())},
 		{useSystem, "hear the servers", subscribe("$SYS.>")},
@@ -206,6 +208,8 @@ func moduleAttacks() []attack {
 		{useDoors, "hear the roster", subscribe(bus.RosterChanged())},
 		{tellIt, "cancel what it was asked", publish(bus.Cancel(victim))},
 		{hearAnswers, "hear a homeserver's inbox", subscribe("_INBOX.>")},
+		{readFiles, "serve files of all", subscribe(bus.FileAny("client"))},
+		{readFiles, "serve files of its own", subscribe(bus.File(attacker, "client", "guessed"))},
 		{servePages, "hear a gateway's streams", subscribe(strings.Replace(bus.AskAny(), "ask.*.*", "webg.1.>", 1))},
 		{servePages, "send a worker frames", publish(strings.Replace(bus.AskAny(), "ask.*.*", "webw.1."+victim+".x", 1))},
 		{useJetStream, "make a consumer of its own store", publish("$JS.API.CONSUMER.CREATE.KV_" + bus.StoreBucket(attacker))},

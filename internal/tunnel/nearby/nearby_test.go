@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/tunnel/nearby"
+	"github.com/modulebus/modulebus/internal/waittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -351,4 +352,35 @@ func TestReachGivesUpOnAGatewayThatSaysNothing(t *testing.T) {
 		t.Error("it has a line")
 	}
 	t.Logf("after %v", time.Since(began))
+}
+
+// TestPlaceLetsNobodyInWhoSaysHalfAToken has as many connections as there may be send part of a token, and no more.
+func TestPlaceLetsNobodyInWhoSaysHalfAToken(t *testing.T) {
+	t.Parallel()
+	const most = 256
+	_, _, name := hosted(t, "token")
+	var silent []net.Conn
+	for range most {
+		conn, err := net.Dial("unix", filepath.Join(folder(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("\x05tok")); err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, conn)
+	}
+	for _, conn := range silent {
+		if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Fatalf("half a token is answered with %d bytes", n)
+		}
+	}
+	waittest.Until(t, "there is room again", func() bool {
+		l, err := nearby.Reach(name, "token")
+		if err == nil {
+			l.Close()
+		}
+		return err == nil
+	})
 }
