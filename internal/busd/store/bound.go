@@ -117,8 +117,9 @@ func (b *bounds) look(ctx context.Context) {
 // hold gives a store its limits, and returns those that it has then.
 func (b *bounds) hold(ctx context.Context, stream *jetstream.StreamInfo) (jetstream.StreamConfig, error) {
 	c := stream.Config
+	c.Duplicates = idTime // An earlier version made streams without it.
 	limit(&c, int64(stream.State.Bytes), b.options.MaxBytes)
-	if c.MaxBytes == stream.Config.MaxBytes && c.MaxMsgSize == stream.Config.MaxMsgSize {
+	if c.MaxBytes == stream.Config.MaxBytes && c.MaxMsgSize == stream.Config.MaxMsgSize && c.Duplicates == stream.Config.Duplicates {
 		return c, nil
 	}
 	if _, err := b.js.UpdateStream(ctx, c); err != nil {

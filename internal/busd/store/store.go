@@ -25,6 +25,10 @@ const (
 	maxOpening  = 32               // modules whose buckets are made at once. Beyond: the worker is told to ask again.
 	makeTimeout = 10 * time.Second // for JetStream to make a bucket
 	flushTime   = 2 * time.Second  // for NATS to accept the last answers when the service closes
+
+	// idTime is how long JetStream keeps the IDs of messages to a bucket (Nats-Msg-Id), the least that it takes. It keeps them in
+	// memory, each with up to 64 KiB, and for two minutes where nothing else is said: a module could fill the memory. No kit sends any.
+	idTime = 100 * time.Millisecond
 )
 
 // Options configure [Serve].
@@ -168,14 +172,32 @@ func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
 	if err != nil {
 		return err
 	}
-	if _, err = js.KeyValue(ctx, c.Bucket); !errors.Is(err, jetstream.ErrBucketNotFound) {
+	if _, err = js.KeyValue(ctx, c.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
+		err = Replicated(func(replicas int) error {
+			c.Replicas = replicas
+			_, err := js.CreateKeyValue(ctx, c)
+			return err
+		})
+	}
+	if err != nil {
 		return err
 	}
-	return Replicated(func(replicas int) error {
-		c.Replicas = replicas
-		_, err := js.CreateKeyValue(ctx, c)
+	return forgetIDs(ctx, js, c.Bucket)
+}
+
+// forgetIDs has JetStream keep the IDs of a bucket's messages for as short as it can.
+func forgetIDs(ctx context.Context, js jetstream.JetStream, bucket string) error {
+	stream, err := js.Stream(ctx, "KV_"+bucket)
+	if err != nil {
 		return err
-	})
+	}
+	c := stream.CachedInfo().Config
+	if c.Duplicates == idTime {
+		return nil
+	}
+	c.Duplicates = idTime
+	_, err = js.UpdateStream(ctx, c)
+	return err
 }
 
 // Replicated calls create with three replicas, and again with one if there are too few servers.
