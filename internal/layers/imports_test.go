@@ -158,7 +158,7 @@ var house = map[string]row{
 		own:    "internal/busd/config internal/combine decision internal/wire subjects " + schemas,
 		others: anything, tests: "bus internal/ " + natsServer,
 	},
-	"internal/busd/roster":   {own: "internal/busd/config internal/busd/statedir internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd"},
+	"internal/busd/roster":   {own: "internal/busd/config internal/busd/statedir internal/responder internal/rosterwire internal/webpath internal/wire subjects " + schemas, others: anything, tests: "internal/busd internal/freeport"},
 	"internal/busd/childlog": {others: anything},
 	"bridges/python":         {},
 	"internal/busd/synapse":  {own: "bridges/python subjects " + schemas, others: anything, tests: "internal/busd/config"},
