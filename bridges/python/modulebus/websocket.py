@@ -121,7 +121,7 @@ class WebSocket:
         return more
 
     def _ended(self, code: int, reason: str) -> None:
-        """Is what the application is told of the end, the first time."""
+        """Notes how the connection ended, for the application. The first end counts."""
         self._closed = self._closed or (code, reason)
         self._changed.set()
 

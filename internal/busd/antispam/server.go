@@ -40,7 +40,7 @@ const (
 	// maxHeader is the size of a reply's header in bytes. Beyond: the server has failed.
 	maxHeader = 64 << 10
 
-	// concurrency bounds two things: the questions that a worker asks a server at once, and the events that the server is told of at once.
+	// concurrency is how many questions a worker asks a server at once, and how many events the server is told of at once.
 	// Beyond: busd answers a question busy, and drops and logs what it would tell.
 	concurrency = 256
 
