@@ -64,7 +64,7 @@ func (c *Client) decide(ctx context.Context, r *roster, p *plan, req proto.Messa
 	if err != nil {
 		return d, err
 	}
-	a := c.asking(len(p.steps))
+	a := takeAsking(c, len(p.steps))
 	a.begin(ctx, c, r, p, req)
 	shadows := repeat(a, r, true)
 	if err = a.await(ctx); err == nil {

@@ -51,9 +51,9 @@ type encoded struct {
 	json    bool
 }
 
-// asking returns an asking with room for the given number of steps. Each client has its own pool, because a timer
+// takeAsking returns an asking of the client with room for the given number of steps. Each client has its own pool, because a timer
 // that was made in one bubble of testing/synctest cannot be used in another.
-func (c *Client) asking(steps int) *asking {
+func takeAsking(c *Client, steps int) *asking {
 	if a, ok := c.askings.Get().(*asking); ok && cap(a.attempts) >= steps {
 		return a
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // breaker spares callers the wait for a module that no longer answers. After some timeouts in a row the module is
@@ -31,23 +30,8 @@ type terms struct {
 	open     time.Duration
 }
 
-// modulesCallback is one callback of one module.
-type modulesCallback struct {
-	callback *subjects.Declaration
-	module   string
-}
-
-// breakerOf returns the breaker of a module's callback. It outlives rosters, until its terms change.
-func (c *Client) breakerOf(d *subjects.Declaration, module string, i *rosterv1.Interest) *breaker {
-	key, t := modulesCallback{d, module}, terms{i.GetBreakerFailures(), breakerOpen(i)}
-	if b := c.breakers[key]; b == nil || b.terms != t {
-		c.breakers[key] = &breaker{terms: t}
-	}
-	return c.breakers[key]
-}
-
-func breakerOpen(i *rosterv1.Interest) time.Duration {
-	return wire.FromMilliseconds(i.GetBreakerOpenMs())
+func termsOf(i *rosterv1.Interest) terms {
+	return terms{i.GetBreakerFailures(), wire.FromMilliseconds(i.GetBreakerOpenMs())}
 }
 
 // admit reports whether the module may be asked now, and whether that is a trial. The breaker must be told how a

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -57,10 +58,7 @@ type Client struct {
 	mu       sync.Mutex
 	gathered []*shadowing  // asks that are soon repeated for modules in shadow
 	changed  chan struct{} // closed when the roster changes
-	breakers map[modulesCallback]*breaker
-	hedges   map[modulesCallback]*hedges
-	streaks  map[modulesCallback]*streak
-	workers  map[modulesWorker]*health
+	memory   memory
 	ended    error // why no more can be asked
 	done     chan struct{}
 	closed   bool
@@ -107,8 +105,7 @@ func newClient(o Options) (*Client, error) {
 	c := &Client{
 		server: subjects.For(o.ServerName), name: o.ServerName, opts: o,
 		log: zerolog.Nop(), changed: make(chan struct{}), done: make(chan struct{}),
-		breakers: map[modulesCallback]*breaker{}, hedges: map[modulesCallback]*hedges{}, streaks: map[modulesCallback]*streak{},
-		epoch: time.Now(), token: rand.Text(), shadowed: make(chan struct{}, maxShadowed), workers: map[modulesWorker]*health{},
+		memory: newMemory(), epoch: time.Now(), token: rand.Text(), shadowed: make(chan struct{}, maxShadowed),
 		spans: spans.New(o.TracerProvider, "bus"),
 	}
 	if o.Log != nil {
@@ -267,6 +264,20 @@ func (c *Client) StateFilter(cb subjects.AnyCallback) *rosterv1.StateFilter {
 	}
 	return nil
 }
+
+// Handler returns a handler that serves the web resources of all modules, under the paths they registered; any other path
+// is a 404 with M_UNRECOGNIZED. If several paths match, the longest counts. The handler follows the roster at once, and may
+// be called concurrently.
+//
+// Bodies are streamed in both directions, as fast as they are read. Upgrades (WebSocket), trailers and informational
+// responses are passed on, and a client that leaves ends the context of the module's handler. When a response breaks off,
+// so does the connection to the client: the handler panics with [http.ErrAbortHandler], and a handler around it must let
+// that panic pass. Error responses that are not the module's have the header field Modulebus-Error.
+//
+// The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
+// bodies do not delay asks; if that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
+// requests are answered 503.
+func (c *Client) Handler() http.Handler { return c.spanned(c.web.handler()) }
 
 // Roster returns the roster that asks use now. It is shared and must not be changed. It never returns nil.
 func (c *Client) Roster() *rosterv1.Roster { return c.roster.Load().source }

@@ -21,7 +21,7 @@ func (c *Client) HoldRosters() (release func()) {
 func (c *Client) HasMet(module string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k := range c.breakers {
+	for k := range c.memory.callbacks {
 		if k.module == module {
 			return true
 		}

@@ -51,15 +51,6 @@ type streak struct {
 	last Failing
 }
 
-// streakOf returns the streak of a module's callback. It outlives rosters.
-func (c *Client) streakOf(d *subjects.Declaration, module string) *streak {
-	key := modulesCallback{d, module}
-	if c.streaks[key] == nil {
-		c.streaks[key] = &streak{}
-	}
-	return c.streaks[key]
-}
-
 func (s *streak) answered() {
 	if !s.broken.Load() {
 		return

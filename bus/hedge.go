@@ -1,10 +1,6 @@
 package bus
 
-import (
-	"sync/atomic"
-
-	"github.com/modulebus/modulebus/subjects"
-)
+import "sync/atomic"
 
 // hedges is the budget of second requests: one for ten answers, so that hedging cannot double the load of a module that
 // is slow everywhere.
@@ -14,15 +10,6 @@ const (
 	hedgeCost  = 10
 	hedgeSaved = 100 * hedgeCost // at most
 )
-
-func (c *Client) hedgesOf(d *subjects.Declaration, module string) *hedges {
-	key := modulesCallback{d, module}
-	if c.hedges[key] == nil {
-		c.hedges[key] = &hedges{}
-		c.hedges[key].earned.Store(hedgeSaved / hedgeCost)
-	}
-	return c.hedges[key]
-}
 
 func (h *hedges) earn() {
 	if h.earned.Load() < hedgeSaved {

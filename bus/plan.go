@@ -10,7 +10,6 @@ import (
 
 	"github.com/modulebus/modulebus/internal/combine"
 	"github.com/modulebus/modulebus/internal/declared"
-	"github.com/modulebus/modulebus/internal/natsrequest"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -56,7 +55,8 @@ type step struct {
 	metrics            moduleMetrics
 }
 
-func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
+func newStep(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.Interest) step {
+	known := c.memory.of(d, m.GetName(), termsOf(i))
 	s := step{
 		module:             m.GetName(),
 		subject:            c.server.Callback(d, m.GetName()),
@@ -72,10 +72,10 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		unserved:           i.GetUnserved(),
 		named:              i.GetNamed(),
 		speculative:        d.Options.GetSpeculative(),
-		pause:              breakerOpen(i),
-		hedges:             c.hedgesOf(d, m.GetName()),
-		breaker:            c.breakerOf(d, m.GetName(), i),
-		streak:             c.streakOf(d, m.GetName()),
+		pause:              known.breaker.terms.open,
+		hedges:             &known.hedges,
+		breaker:            known.breaker,
+		streak:             &known.streak,
 		metrics:            c.metrics.module(d, m.GetName()),
 	}
 	if s.unserved == "" {
@@ -86,25 +86,12 @@ func (c *Client) step(d *subjects.Declaration, m *rosterv1.Module, i *rosterv1.I
 		return s
 	}
 	for _, name := range m.GetWorkers() {
-		s.workers = append(s.workers, c.worker(d, m, name))
+		s.workers = append(s.workers, newWorker(c, d, m, name))
 	}
 	if s.speculative {
 		s.hedge = wire.FromMilliseconds(i.GetHedgeMs())
 	}
 	return s
-}
-
-func (c *Client) worker(d *subjects.Declaration, m *rosterv1.Module, name string) worker {
-	w := worker{health: c.healthOf(m.GetName(), name), name: name, subject: c.server.Worker(d, m.GetName(), name)}
-	if m.GetBatch() > 0 {
-		w.naming.CompareAndSwap(byGroup, byName)
-	}
-	if m.GetBatch() > 1 && !m.GetJson() {
-		w.batch = &natsrequest.Batch{
-			Subject: w.subject, Answers: c.server.Answers(m.GetName(), c.token), Most: m.GetBatch(), Route: &w.route,
-		}
-	}
-	return w
 }
 
 // store makes JetStream the one that is asked, wherever the module is, and whatever it can be asked. JetStream gets all of it

@@ -40,7 +40,7 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 		plans:    make([]*plan, len(subjects.All())),
 		grants:   map[string][]string{},
 	}
-	c.forgetWorkers(source)
+	c.memory.retain(source)
 	soles := map[*subjects.Category]string{}
 	for i, m := range source.GetModules() {
 		r.addShadows(c, uint32(i))
@@ -68,7 +68,7 @@ func (r *roster) add(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *
 	}
 	p := r.planOf(c, d)
 	p.wanted = true
-	p.steps = append(p.steps, c.step(d, m, i))
+	p.steps = append(p.steps, newStep(c, d, m, i))
 	p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 }
 
@@ -93,7 +93,7 @@ func (r *roster) addShadows(c *Client, before uint32) {
 			if d, ok := subjects.Find(i.GetCallback()); ok && !d.FollowUp() {
 				p := r.planOf(c, d)
 				p.wanted = true
-				p.shadows = append(p.shadows, shadow{c.step(d, s.GetModule(), i), len(p.steps)})
+				p.shadows = append(p.shadows, shadow{newStep(c, d, s.GetModule(), i), len(p.steps)})
 				p.state = wire.UniteFilters(p.state, i.GetNeeds().GetState())
 			}
 		}
@@ -108,7 +108,7 @@ func (r *roster) note(c *Client, m *rosterv1.Module) {
 			continue
 		}
 		p := r.planOf(c, d)
-		p.steps = append(p.steps, c.step(d, m, &rosterv1.Interest{
+		p.steps = append(p.steps, newStep(c, d, m, &rosterv1.Interest{
 			OnFailure: callbacksv1.OnFailure_SKIP, OnFailureFederated: callbacksv1.OnFailure_SKIP,
 			Unserved: "it has never joined, so nobody knows what it wants",
 		}))

@@ -154,7 +154,7 @@ func (s *shadowing) limited() (context.Context, context.CancelFunc) {
 func (s *shadowing) ask(ctx context.Context, i int) (m ModuleTrace) {
 	alone := *s.plan
 	alone.steps, alone.shadows = []step{s.shadows[i].step}, nil
-	a := s.client.asking(1)
+	a := takeAsking(s.client, 1)
 	defer a.end()
 	a.begin(ctx, s.client, s.roster, &alone, s.request)
 	a.shadow = true

@@ -32,20 +32,6 @@ func routesOf(r *rosterv1.Roster) routes {
 	return all
 }
 
-// Handler returns a handler that serves the web resources of all modules, under the paths they registered; any other path
-// is a 404 with M_UNRECOGNIZED. If several paths match, the longest counts. The handler follows the roster at once, and may
-// be called concurrently.
-//
-// Bodies are streamed in both directions, as fast as they are read. Upgrades (WebSocket), trailers and informational
-// responses are passed on, and a client that leaves ends the context of the module's handler. When a response breaks off,
-// so does the connection to the client: the handler panics with [http.ErrAbortHandler], and a handler around it must let
-// that panic pass. Error responses that are not the module's have the header field Modulebus-Error.
-//
-// The first call makes a second connection to NATS, with the options of the first but none of its callbacks, so that
-// bodies do not delay asks; if that fails, bodies go over the first. [Client.Close] ends requests under way; after it,
-// requests are answered 503.
-func (c *Client) Handler() http.Handler { return c.spanned(c.web.handler()) }
-
 // WebOptions are the limits of requests for modules' web resources. A zero value means the default, a negative time no
 // limit. A request over a limit is counted in modulebus_web_requests_total by its outcome.
 type WebOptions struct {

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/natsrequest"
-	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
+	"github.com/modulebus/modulebus/subjects"
 )
 
 // worker is one worker of a module, as one callback asks it. A nil worker means that NATS chooses one.
@@ -36,26 +36,18 @@ const (
 	byNameHeard        // it has answered there
 )
 
-// modulesWorker is one worker of one module.
-type modulesWorker struct{ module, worker string }
-
-func (c *Client) healthOf(module, worker string) *health {
-	key := modulesWorker{module, worker}
-	if c.workers[key] == nil {
-		c.workers[key] = &health{}
+// newWorker returns a worker as it is asked the callback.
+func newWorker(c *Client, d *subjects.Declaration, m *rosterv1.Module, name string) worker {
+	w := worker{health: c.memory.worker(m.GetName(), name), name: name, subject: c.server.Worker(d, m.GetName(), name)}
+	if m.GetBatch() > 0 {
+		w.naming.CompareAndSwap(byGroup, byName)
 	}
-	return c.workers[key]
-}
-
-// forgetWorkers forgets the workers that the roster does not list.
-func (c *Client) forgetWorkers(r *rosterv1.Roster) {
-	listed := map[modulesWorker]*health{}
-	for _, m := range rosterwire.Modules(r) {
-		for _, name := range m.GetWorkers() {
-			listed[modulesWorker{m.GetName(), name}] = c.healthOf(m.GetName(), name)
+	if m.GetBatch() > 1 && !m.GetJson() {
+		w.batch = &natsrequest.Batch{
+			Subject: w.subject, Answers: c.server.Answers(m.GetName(), c.token), Most: m.GetBatch(), Route: &w.route,
 		}
 	}
-	c.workers = listed
+	return w
 }
 
 // batchIn is how a request for the worker may travel with others: the first of an attempt, to a worker that has a name.
