@@ -55,28 +55,6 @@ func decodeType(kind, flags byte, b []byte) (Frame, error) {
 	return f, d.end()
 }
 
-// control reads the frames that have no body.
-func (d *decoder) control(kind, flags byte) Frame {
-	switch kind {
-	case typeInfo:
-		return d.info()
-	case typeEnd:
-		return &End{d.uint(math.MaxInt64), d.fields()}
-	case typeAccept:
-		return &Accept{d.uint(math.MaxInt64)}
-	case typeCredit:
-		return &Credit{d.uint(math.MaxInt64)}
-	case typeReset:
-		return d.reset(flags&flagRetryable != 0)
-	case typePing:
-		return &Ping{flags&flagFin != 0, d.states()}
-	case typePong:
-		return &Pong{d.states()}
-	}
-	d.fail("type %d", kind)
-	return nil
-}
-
 func decodeRequest(flags byte, b []byte) (Frame, error) {
 	d, body := splitBody(b)
 	r := &Request{
@@ -119,38 +97,4 @@ func decodePiece(b []byte) (offset uint64, bytes []byte, err error) {
 		return 0, nil, d.err
 	}
 	return offset, b[d.at:], nil
-}
-
-func (d *decoder) info() *Info {
-	i := &Info{int(d.uint(999)), d.fields()}
-	if d.err == nil && (i.Status < 100 || i.Status > 199 || i.Status == 101) {
-		d.fail("informational status %d", i.Status)
-	}
-	return i
-}
-
-func (d *decoder) reset(retryable bool) *Reset {
-	r := &Reset{
-		Code:      Code(d.uint(math.MaxUint16)),
-		Status:    int(d.uint(999)),
-		Retryable: retryable,
-		Text:      d.string(),
-	}
-	if len(r.Text) > MaxText {
-		d.fail("text of %d bytes", len(r.Text))
-	}
-	return r
-}
-
-// states allocates by the count only as far as the bytes left could hold: a state takes four at least.
-func (d *decoder) states() []State {
-	n := d.uint(min(MaxStates, d.left()/4))
-	if n == 0 {
-		return nil
-	}
-	states := make([]State, n)
-	for i := range states {
-		states[i] = State{d.string(), d.uint(math.MaxInt64), d.uint(math.MaxInt64), d.uint(1) == 1}
-	}
-	return states
 }

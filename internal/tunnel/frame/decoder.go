@@ -1,6 +1,9 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // decoder reads a head from its front. The first error sticks, and everything read after it is zero.
 type decoder struct {
@@ -80,6 +83,62 @@ func (d *decoder) field() Field {
 		d.fail("field %q", f.Name)
 	}
 	return f
+}
+
+// control reads the frames that have no body.
+func (d *decoder) control(kind, flags byte) Frame {
+	switch kind {
+	case typeInfo:
+		return d.info()
+	case typeEnd:
+		return &End{d.uint(math.MaxInt64), d.fields()}
+	case typeAccept:
+		return &Accept{d.uint(math.MaxInt64)}
+	case typeCredit:
+		return &Credit{d.uint(math.MaxInt64)}
+	case typeReset:
+		return d.reset(flags&flagRetryable != 0)
+	case typePing:
+		return &Ping{flags&flagFin != 0, d.states()}
+	case typePong:
+		return &Pong{d.states()}
+	}
+	d.fail("type %d", kind)
+	return nil
+}
+
+func (d *decoder) info() *Info {
+	i := &Info{int(d.uint(999)), d.fields()}
+	if d.err == nil && (i.Status < 100 || i.Status > 199 || i.Status == 101) {
+		d.fail("informational status %d", i.Status)
+	}
+	return i
+}
+
+func (d *decoder) reset(retryable bool) *Reset {
+	r := &Reset{
+		Code:      Code(d.uint(math.MaxUint16)),
+		Status:    int(d.uint(999)),
+		Retryable: retryable,
+		Text:      d.string(),
+	}
+	if len(r.Text) > MaxText {
+		d.fail("text of %d bytes", len(r.Text))
+	}
+	return r
+}
+
+// states allocates by the count only as far as the bytes left could hold: a state takes four at least.
+func (d *decoder) states() []State {
+	n := d.uint(min(MaxStates, d.left()/4))
+	if n == 0 {
+		return nil
+	}
+	states := make([]State, n)
+	for i := range states {
+		states[i] = State{d.string(), d.uint(math.MaxInt64), d.uint(math.MaxInt64), d.uint(1) == 1}
+	}
+	return states
 }
 
 // end returns the error of the whole head, all of which must have been read.
