@@ -96,7 +96,7 @@ func (d *Door) Open() (err error) {
 	}
 	d.listener = d.cuts.over(d.listener)
 	d.server = &http.Server{
-		Handler: d.newRouter(), ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout, ConnState: d.count,
+		Handler: newRouter(d), ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeader, IdleTimeout: idleTimeout, ConnState: d.count,
 		ErrorLog: log.New(httpLog{d.Log}, "", 0),
 	}
 	if d.server.TLSConfig, err = certs.Server(d.Config.TLS, "http.tls", d.Log, "http/1.1"); err != nil {
