@@ -37,9 +37,9 @@ type file struct {
 }
 
 // WithFile returns a context with which an ask lets modules read a file until the ask is over. Content must allow
-// concurrent // reads, and a read that began before the end of the ask may end after it. A read that fails or panics
-// fails for the module alone. Modules read pieces of at most 128 KiB, as much as they want, or about 200 KiB more: see
-// ADR 72. Size is in bytes; a negative size means that it is unknown.
+// concurrent reads, and a read that began before the end of the ask may end after it. If a read fails or panics, the read of
+// that module fails, and nothing else. Modules read pieces of at most 128 KiB, as many as they want, or about 200 KiB more:
+// see ADR 72. Size is in bytes; a negative size means that it is unknown.
 func WithFile(ctx context.Context, content io.ReaderAt, size int64) context.Context {
 	return context.WithValue(ctx, fileKey{}, file{content, size})
 }
