@@ -15,7 +15,7 @@ import (
 // (docs/modules/add_extra_fields_to_client_events_unsigned.md).
 type AddExtraFieldsToUnsignedClientEvent struct{ client *Client }
 
-// AddFieldToUnsignedCallback is asked about events that a response to a client has in it. A request can hold several.
+// AddFieldToUnsignedCallback is asked about the events in a response to a client. One request can hold several.
 // Synapse asks about one event at a time, one after the other, and about events that come bundled with others, too.
 //
 // An empty answer adds nothing. Answers are united per event; of two modules that add the same field, the later has it.

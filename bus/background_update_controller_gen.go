@@ -24,7 +24,7 @@ func (c BackgroundUpdateController) OnUpdate(ctx context.Context, req *callbacks
 
 // OnUpdateEnd is told when a batch that on_update was asked about is over.
 //
-// When the module fails, that is the background update's failure.
+// When the module fails, the background update fails.
 func (c BackgroundUpdateController) OnUpdateEnd(ctx context.Context, req *callbacksv1.OnUpdateEndRequest) (Decision[*callbacksv1.OnUpdateEndResponse], error) {
 	return ask(ctx, c.client, subjects.OnUpdateEnd, req)
 }

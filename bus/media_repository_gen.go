@@ -38,7 +38,7 @@ func (c MediaRepository) GetMediaUploadLimitsForUser(ctx context.Context, req *c
 
 // OnMediaUploadLimitExceeded is told when an upload was refused because of such a limit.
 //
-// When a module fails, the user sees that in place of the reason.
+// When a module fails, the user sees that failure in place of the reason.
 func (c MediaRepository) OnMediaUploadLimitExceeded(ctx context.Context, req *callbacksv1.OnMediaUploadLimitExceededRequest) (Decision[*callbacksv1.OnMediaUploadLimitExceededResponse], error) {
 	return ask(ctx, c.client, subjects.OnMediaUploadLimitExceeded, req)
 }

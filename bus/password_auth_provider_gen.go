@@ -10,7 +10,7 @@ import (
 )
 
 // PasswordAuthProvider lets modules decide who a user is. Passwords and tokens reach only the modules that registered for
-// them, one after the other. Nothing of it is asked where Matrix Authentication Service does logins.
+// them, one after the other. None of these callbacks is asked where Matrix Authentication Service does logins.
 //
 // Source: Synapse, "Password auth provider callbacks" (docs/modules/password_auth_provider_callbacks.md).
 type PasswordAuthProvider struct{ client *Client }

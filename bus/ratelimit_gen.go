@@ -14,7 +14,7 @@ import (
 // Source: Synapse, "Ratelimit callbacks" (docs/modules/ratelimit_callbacks.md).
 type Ratelimit struct{ client *Client }
 
-// GetRatelimitOverrideForUser is asked which rate limit holds for a user.
+// GetRatelimitOverrideForUser is asked which rate limit applies to a user.
 //
 // An empty answer leaves it to the next module, and in the end to the homeserver's configuration.
 func (c Ratelimit) GetRatelimitOverrideForUser(ctx context.Context, req *callbacksv1.GetRatelimitOverrideForUserRequest) (Decision[*callbacksv1.GetRatelimitOverrideForUserResponse], error) {

@@ -38,7 +38,7 @@ func (c ThirdPartyRules) OnCreateRoom(ctx context.Context, req *callbacksv1.OnCr
 
 // CheckThreepidCanBeInvited is asked before a local user invites somebody by a third-party identifier.
 //
-// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse has its own words for it.
+// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse uses a text of its own.
 func (c ThirdPartyRules) CheckThreepidCanBeInvited(ctx context.Context, req *callbacksv1.CheckThreepidCanBeInvitedRequest) (Decision[*callbacksv1.CheckThreepidCanBeInvitedResponse], error) {
 	return ask(ctx, c.client, subjects.CheckThreepidCanBeInvited, req)
 }
@@ -46,7 +46,7 @@ func (c ThirdPartyRules) CheckThreepidCanBeInvited(ctx context.Context, req *cal
 // CheckVisibilityCanBeModified is asked before a room is published in the room directory, and when a room is
 // created, with its visibility and an empty state.
 //
-// An empty answer lets the change go on. A refusal is returned to the user; Synapse has its own words for it.
+// An empty answer lets the change go on. A refusal is returned to the user; Synapse uses a text of its own.
 func (c ThirdPartyRules) CheckVisibilityCanBeModified(ctx context.Context, req *callbacksv1.CheckVisibilityCanBeModifiedRequest) (Decision[*callbacksv1.CheckVisibilityCanBeModifiedResponse], error) {
 	return ask(ctx, c.client, subjects.CheckVisibilityCanBeModified, req)
 }
@@ -60,14 +60,14 @@ func (c ThirdPartyRules) OnNewEvent(ctx context.Context, req *callbacksv1.OnNewE
 
 // CheckCanShutdownRoom is asked before an admin, or a module, shuts a room down.
 //
-// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse has its own words for it.
+// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse uses a text of its own.
 func (c ThirdPartyRules) CheckCanShutdownRoom(ctx context.Context, req *callbacksv1.CheckCanShutdownRoomRequest) (Decision[*callbacksv1.CheckCanShutdownRoomResponse], error) {
 	return ask(ctx, c.client, subjects.CheckCanShutdownRoom, req)
 }
 
 // CheckCanDeactivateUser is asked before a user is deactivated.
 //
-// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse has its own words for it.
+// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse uses a text of its own.
 func (c ThirdPartyRules) CheckCanDeactivateUser(ctx context.Context, req *callbacksv1.CheckCanDeactivateUserRequest) (Decision[*callbacksv1.CheckCanDeactivateUserResponse], error) {
 	return ask(ctx, c.client, subjects.CheckCanDeactivateUser, req)
 }

@@ -20,7 +20,7 @@ import (
 // Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
 // failed, which refuses nothing by itself.
 type AddExtraFieldsToUnsignedClientEventCallbacks struct {
-	// AddFieldToUnsignedCallback is asked about events that a response to a client has in it. A request can hold several.
+	// AddFieldToUnsignedCallback is asked about the events in a response to a client. One request can hold several.
 	// Synapse asks about one event at a time, one after the other, and about events that come bundled with others, too.
 	//
 	// An empty answer adds nothing. Answers are united per event; of two modules that add the same field, the later has it.

@@ -27,7 +27,7 @@ type BackgroundUpdateControllerCallbacks struct {
 
 	// OnUpdateEnd is told when a batch that on_update was asked about is over.
 	//
-	// When the module fails, that is the background update's failure.
+	// When the module fails, the background update fails.
 	OnUpdateEnd func(context.Context, *callbacksv1.OnUpdateEndRequest) (*callbacksv1.OnUpdateEndResponse, error)
 
 	// DefaultBatchSize is asked how many items the first batch of an update has.

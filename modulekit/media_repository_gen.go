@@ -37,7 +37,7 @@ type MediaRepositoryCallbacks struct {
 
 	// OnMediaUploadLimitExceeded is told when an upload was refused because of such a limit.
 	//
-	// When a module fails, the user sees that in place of the reason.
+	// When a module fails, the user sees that failure in place of the reason.
 	OnMediaUploadLimitExceeded func(context.Context, *callbacksv1.OnMediaUploadLimitExceededRequest) (*callbacksv1.OnMediaUploadLimitExceededResponse, error)
 }
 

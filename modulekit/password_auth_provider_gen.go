@@ -13,7 +13,7 @@ import (
 // A nil field is a callback that it does not implement.
 //
 // PasswordAuthProvider lets modules decide who a user is. Passwords and tokens reach only the modules that registered for
-// them, one after the other. Nothing of it is asked where Matrix Authentication Service does logins.
+// them, one after the other. None of these callbacks is asked where Matrix Authentication Service does logins.
 //
 // Source: Synapse, "Password auth provider callbacks" (docs/modules/password_auth_provider_callbacks.md).
 //

@@ -19,7 +19,7 @@ import (
 // Functions may be called concurrently. Nil, or an empty answer, means no opinion. An error means that the module has
 // failed, which refuses nothing by itself.
 type RatelimitCallbacks struct {
-	// GetRatelimitOverrideForUser is asked which rate limit holds for a user.
+	// GetRatelimitOverrideForUser is asked which rate limit applies to a user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver's configuration.
 	GetRatelimitOverrideForUser func(context.Context, *callbacksv1.GetRatelimitOverrideForUserRequest) (*callbacksv1.GetRatelimitOverrideForUserResponse, error)

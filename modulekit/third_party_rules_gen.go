@@ -39,13 +39,13 @@ type ThirdPartyRulesCallbacks struct {
 
 	// CheckThreepidCanBeInvited is asked before a local user invites somebody by a third-party identifier.
 	//
-	// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse has its own words for it.
+	// An empty answer lets the invite go on. A refusal is returned to the inviter; Synapse uses a text of its own.
 	CheckThreepidCanBeInvited func(context.Context, *callbacksv1.CheckThreepidCanBeInvitedRequest) (*callbacksv1.CheckThreepidCanBeInvitedResponse, error)
 
 	// CheckVisibilityCanBeModified is asked before a room is published in the room directory, and when a room is
 	// created, with its visibility and an empty state.
 	//
-	// An empty answer lets the change go on. A refusal is returned to the user; Synapse has its own words for it.
+	// An empty answer lets the change go on. A refusal is returned to the user; Synapse uses a text of its own.
 	CheckVisibilityCanBeModified func(context.Context, *callbacksv1.CheckVisibilityCanBeModifiedRequest) (*callbacksv1.CheckVisibilityCanBeModifiedResponse, error)
 
 	// OnNewEvent is told of each event that was not rejected, once by each process of the homeserver that learns of it.
@@ -55,12 +55,12 @@ type ThirdPartyRulesCallbacks struct {
 
 	// CheckCanShutdownRoom is asked before an admin, or a module, shuts a room down.
 	//
-	// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse has its own words for it.
+	// An empty answer lets the room be shut down. A refusal is returned to the admin; Synapse uses a text of its own.
 	CheckCanShutdownRoom func(context.Context, *callbacksv1.CheckCanShutdownRoomRequest) (*callbacksv1.CheckCanShutdownRoomResponse, error)
 
 	// CheckCanDeactivateUser is asked before a user is deactivated.
 	//
-	// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse has its own words for it.
+	// An empty answer lets the user be deactivated. A refusal is returned to the user who asked for it; Synapse uses a text of its own.
 	CheckCanDeactivateUser func(context.Context, *callbacksv1.CheckCanDeactivateUserRequest) (*callbacksv1.CheckCanDeactivateUserResponse, error)
 
 	// OnProfileUpdate is told after a local user's profile changed.

@@ -11,7 +11,7 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 var AddExtraFieldsToUnsignedClientEvent = category("add_extra_fields_to_unsigned_client_event", callbacksv1.File_callbacks_v1_add_extra_fields_to_unsigned_client_event_proto.Services().Get(0))
 
 var (
-	// AddFieldToUnsignedCallback is asked about events that a response to a client has in it. A request can hold several.
+	// AddFieldToUnsignedCallback is asked about the events in a response to a client. One request can hold several.
 	// Synapse asks about one event at a time, one after the other, and about events that come bundled with others, too.
 	//
 	// An empty answer adds nothing. Answers are united per event; of two modules that add the same field, the later has it.

@@ -18,7 +18,7 @@ var (
 
 	// OnUpdateEnd is told when a batch that on_update was asked about is over.
 	//
-	// When the module fails, that is the background update's failure.
+	// When the module fails, the background update fails.
 	OnUpdateEnd = declare[*callbacksv1.OnUpdateEndRequest, *callbacksv1.OnUpdateEndResponse](BackgroundUpdateController, "on_update_end", 1)
 
 	// DefaultBatchSize is asked how many items the first batch of an update has.

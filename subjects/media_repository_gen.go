@@ -28,6 +28,6 @@ var (
 
 	// OnMediaUploadLimitExceeded is told when an upload was refused because of such a limit.
 	//
-	// When a module fails, the user sees that in place of the reason.
+	// When a module fails, the user sees that failure in place of the reason.
 	OnMediaUploadLimitExceeded = declare[*callbacksv1.OnMediaUploadLimitExceededRequest, *callbacksv1.OnMediaUploadLimitExceededResponse](MediaRepository, "on_media_upload_limit_exceeded", 3)
 )

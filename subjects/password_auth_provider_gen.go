@@ -5,7 +5,7 @@ package subjects
 import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 
 // PasswordAuthProvider lets modules decide who a user is. Passwords and tokens reach only the modules that registered for
-// them, one after the other. Nothing of it is asked where Matrix Authentication Service does logins.
+// them, one after the other. None of these callbacks is asked where Matrix Authentication Service does logins.
 //
 // Source: Synapse, "Password auth provider callbacks" (docs/modules/password_auth_provider_callbacks.md).
 var PasswordAuthProvider = category("password_auth_provider", callbacksv1.File_callbacks_v1_password_auth_provider_proto.Services().Get(0))

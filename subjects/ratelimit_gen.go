@@ -10,7 +10,7 @@ import "github.com/modulebus/modulebus/schemas/callbacks/v1"
 var Ratelimit = category("ratelimit", callbacksv1.File_callbacks_v1_ratelimit_proto.Services().Get(0))
 
 var (
-	// GetRatelimitOverrideForUser is asked which rate limit holds for a user.
+	// GetRatelimitOverrideForUser is asked which rate limit applies to a user.
 	//
 	// An empty answer leaves it to the next module, and in the end to the homeserver's configuration.
 	GetRatelimitOverrideForUser = declare[*callbacksv1.GetRatelimitOverrideForUserRequest, *callbacksv1.GetRatelimitOverrideForUserResponse](Ratelimit, "get_ratelimit_override_for_user", 0)

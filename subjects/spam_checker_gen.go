@@ -13,8 +13,8 @@ var (
 	// CheckEventForSpam is asked about each event that a local user sends into a room, and about each event that arrives
 	// over federation. It is not asked about memberships, nor about any event of a new room: neither its name and topic nor
 	// its initial_state, nor the state that an upgrade copies. check_event_allowed is asked about all of those. The same event
-	// may be asked about more than once. Where the room has a policy server, that server has the event by then: what must not
-	// leave this one is refused in check_event_allowed.
+	// may be asked about more than once. A room's policy server has the event by then: to keep an event on this server, refuse
+	// it in check_event_allowed.
 	//
 	// An empty answer lets the event pass. A refusal returns errcode and error to a local sender. An event of another server
 	// is redacted and soft-failed for good, which is why the default there is to skip a module that failed. A delayed event
@@ -60,7 +60,7 @@ var (
 	// URL preview), before it is kept.
 	//
 	// An empty answer keeps the file. A refusal deletes it; an uploader is told "Bad content". Synapse asks about an image
-	// and then about each of its thumbnails: a module that decides by the original can be silent about those. After a
+	// and then about each of its thumbnails: a module that decides by the original needs no opinion on those. After a
 	// refused thumbnail, it makes no further ones, and the image stays. Where a client asked for a media ID before it
 	// uploaded, a refused file leaves the ID as if nothing had been sent yet: downloads of it wait, and by default the fifth
 	// such file within a day stops further uploads of this kind.

@@ -249,10 +249,10 @@ type CallbackOptions struct {
 	Since string `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	// What REFUSE answers, where Synapse has words of its own for a module that raised.
 	Refusal *Refusal `protobuf:"bytes,6,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	// The rpcs of the callbacks that this one follows up. Set where this is not a callback of Synapse's own, but the second half
+	// The rpcs of the callbacks that this one follows up. Set where this is not a callback of Synapse's own, but the second part
 	// of others: Synapse calls a function that the module returned.
 	Follows []string `protobuf:"bytes,7,rep,name=follows,proto3" json:"follows,omitempty"`
-	// How long the module waits for the second half before it counts it as lost, in milliseconds.
+	// How long the module waits for the follow-up before it counts it as lost, in milliseconds.
 	WithinMs uint32 `protobuf:"varint,8,opt,name=within_ms,json=withinMs,proto3" json:"within_ms,omitempty"`
 	// What Synapse takes for an answer that can be a refusal. Set where a reply has a refusal.
 	Verdict Verdict `protobuf:"varint,9,opt,name=verdict,proto3,enum=modulebus.callbacks.v1.Verdict" json:"verdict,omitempty"`
@@ -264,7 +264,7 @@ type CallbackOptions struct {
 	// Whether this callback is asked about an event that a policy server is to sign. Its request has the event. See
 	// docs/policy-server.md.
 	PolicyServer bool `protobuf:"varint,12,opt,name=policy_server,json=policyServer,proto3" json:"policy_server,omitempty"`
-	// Whether `deliver: at_least_once` of a whole module holds for it: whoever misses it goes on with something that is wrong.
+	// Whether `deliver: at_least_once` of a whole module applies to it: a module that misses it would go on with wrong data.
 	// Of other callbacks that only tell, the operator says so by name. Set only where the rule is NOTIFY.
 	AtLeastOnce bool `protobuf:"varint,13,opt,name=at_least_once,json=atLeastOnce,proto3" json:"at_least_once,omitempty"`
 	// What an older Synapse takes in the verdict's place.

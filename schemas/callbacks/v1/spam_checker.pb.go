@@ -957,8 +957,8 @@ func (x *UserMayInviteResponse) GetRefusal() *Refusal {
 type UserMayCreateRoomRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	UserId string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// JSON object: the body of the client's createRoom request. When a room is upgraded, Synapse makes one up that has
-	// creation_content and initial_state alone. Since Synapse 1.132.
+	// JSON object: the body of the client's createRoom request. When a room is upgraded, Synapse makes one up, with
+	// only creation_content and initial_state. Since Synapse 1.132.
 	RoomConfig    []byte `protobuf:"bytes,2,opt,name=room_config,json=roomConfig,proto3" json:"room_config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
