@@ -195,7 +195,7 @@ var house = map[string]row{
 	"integration/traces":      suite,
 	"integration/web":         suite,
 	"internal/layers":         {tests: "subjects"},
-	"internal/natstest":       {own: "internal/waittest", others: nats + " " + natsServer},
+	"internal/natstest":       {own: "internal/freeport internal/waittest", others: nats + " " + natsServer},
 	"internal/waittest":       {},
 	"internal/freeport":       {},
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/modulebus/modulebus/internal/freeport"
 	"github.com/modulebus/modulebus/internal/waittest"
 )
 
@@ -114,12 +115,11 @@ func (h *Home) led() bool {
 func routes(tb testing.TB) (all []*net.TCPAddr) {
 	tb.Helper()
 	for range 3 {
-		l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+		port, err := freeport.Find()
 		if err != nil {
 			tb.Fatalf("natstest: %v", err)
 		}
-		defer l.Close()
-		all = append(all, l.Addr().(*net.TCPAddr))
+		all = append(all, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 	}
 	return all
 }
