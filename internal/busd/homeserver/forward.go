@@ -50,12 +50,15 @@ func New(c config.Homeserver, tracing trace.TracerProvider, log zerolog.Logger) 
 	f := &Forwarder{url: c.URL, conns: &http.Transport{
 		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor, DialTLSContext: dialer.DialContext,
 	}}
-	f.http = &http.Client{Transport: spanned(tracing, f.conns)}
+	f.http = &http.Client{Transport: spanned(tracing, f.conns), CheckRedirect: stay}
 	if c.TokenFile != "" {
 		f.token, err = renewed.Open(log, func() (string, error) { return readToken(c.TokenFile) }, c.TokenFile)
 	}
 	return f, err
 }
+
+// stay follows no redirect: it would take the token and the request to where the operator did not say.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // spanned returns a transport that makes a span of each request, if there is a provider.
 func spanned(tracing trace.TracerProvider, t http.RoundTripper) http.RoundTripper {
@@ -88,6 +91,8 @@ func (f *Forwarder) Call(ctx context.Context, m *subjects.Method, req proto.Mess
 		return nil, ctx.Err()
 	case err != nil: // The error may name the homeserver's address, which only the operator should see.
 		return nil, badGateway("the homeserver cannot be reached at homeserver.url")
+	case status/100 == 3:
+		return nil, badGateway(fmt.Sprintf("homeserver.url answers with a redirect (%d), which busd does not follow: it must name where the homeserver is", status))
 	case status != http.StatusOK:
 		return nil, matrix.ParseError(status, out)
 	}

@@ -219,3 +219,17 @@ func TestRequestThatCannotBeWrittenIsAnError(t *testing.T) {
 		t.Error("it is sent")
 	}
 }
+
+// TestCallIsNotSentOn has a homeserver that redirects to another one, which must get neither the token nor the request.
+func TestCallIsNotSentOn(t *testing.T) {
+	t.Parallel()
+	thief := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was sent on", r.URL) }))
+	t.Cleanup(thief.Close)
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		f, _ := forwarder(t, http.RedirectHandler(thief.URL, status).ServeHTTP, "")
+		_, err := isAdmin(t.Context(), f)
+		if no, ok := errors.AsType[*bus.MatrixError](err); !ok || no.Status != http.StatusBadGateway {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}
