@@ -78,12 +78,16 @@ func kindOf(code string) rosterv1.FailureKind {
 	return rosterv1.FailureKind_ERROR
 }
 
-// OneLine cuts text to [MaxText] bytes of valid UTF-8 and keeps it in one line, so that it can be a header.
+// OneLine cuts text to [MaxText] bytes of valid UTF-8 and keeps it in one line, so that it can be a header, and shows what
+// it says: without marks that turn the direction of text around.
 func OneLine(text string) string {
 	text = strings.ToValidUTF8(text[:min(len(text), MaxText)], "")
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
 			return ' '
+		case unicode.Is(unicode.Bidi_Control, r):
+			return -1
 		}
 		return r
 	}, text)

@@ -111,6 +111,9 @@ func TestOneLine(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
 		"short text stays":            {"no such user: @ä:x", "no such user: @ä:x"},
 		"lines become one":            {"a\r\nb\tc", "a  b c"},
+		"separators are no lines":     {"a\u2028b\u2029c", "a b c"},
+		"marks of direction go":       {"a\u202eb\u2066c\u200fd\u061ce", "abcde"},
+		"joiners stay":                {"a\u200db\u200cc", "a\u200db\u200cc"},
 		"a character is not cut":      {strings.Repeat("x", wire.MaxText-1) + "ä", strings.Repeat("x", wire.MaxText-1)},
 		"broken bytes do not grow":    {strings.Repeat("\xff", wire.MaxText), ""},
 		"broken bytes go, text stays": {"a\xff\xfeb", "ab"},

@@ -8,6 +8,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
 )
 
@@ -92,7 +93,7 @@ func processOf(p supervise.Process) Process {
 		out.PID = p.PID
 	}
 	if p.Last != nil {
-		out.LastError, out.LastErrorAt = p.Last.Reason(), p.Last.At
+		out.LastError, out.LastErrorAt = wire.OneLine(p.Last.Reason()), p.Last.At
 	}
 	return out
 }
