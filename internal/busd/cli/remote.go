@@ -135,6 +135,9 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 		return rsp, nil
 	}
 	defer rsp.Body.Close()
+	if to := rsp.Header.Get("Location"); rsp.StatusCode/100 == 3 && to != "" {
+		return nil, fmt.Errorf("what is at %s sends on to %s: say with --url where busd is", r.url, to)
+	}
 	out, err := readAnswer(rsp)
 	if err != nil {
 		return nil, err
@@ -157,14 +160,17 @@ func readAnswer(rsp *http.Response) ([]byte, error) {
 
 func (r *remote) client() (*http.Client, error) {
 	if r.cert == "" {
-		return http.DefaultClient, nil
+		return &http.Client{CheckRedirect: stay}, nil
 	}
 	only, err := certs.Only(r.cert)
 	if err != nil {
 		return nil, usagef("http.tls: %w", err)
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: only, DisableKeepAlives: true}}, nil
+	return &http.Client{CheckRedirect: stay, Transport: &http.Transport{TLSClientConfig: only, DisableKeepAlives: true}}, nil
 }
+
+// stay follows no redirect: it would take the token and the request to where the operator did not say.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (r *remote) authorize(req *http.Request) error {
 	if r.tokenFile == "" {

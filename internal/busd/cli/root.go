@@ -56,7 +56,7 @@ func Execute(ctx context.Context, args []string, s Streams) int {
 	if errors.Is(err, errIncorrect) {
 		return exitIncorrect
 	}
-	fmt.Fprintln(s.Err, complaint(err))
+	fmt.Fprintln(shown{s.Err}, complaint(err))
 	if _, usage := errors.AsType[usageError](err); usage {
 		return exitUsage
 	}
@@ -91,8 +91,8 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	}
 	root.SetVersionTemplate(versionText())
 	root.SetIn(s.In)
-	root.SetOut(s.Out)
-	root.SetErr(s.Err)
+	root.SetOut(shown{s.Out})
+	root.SetErr(shown{s.Err})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%w; see %s --help", err, c.CommandPath()) })
 	root.AddCommand(newAsk(), newExplain(), newTail(), newReplay(), newShadow())
 	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newHealth(), newCallbacks(), newPolicy(), newImport(), newVerify(),

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"sync"
@@ -42,6 +44,10 @@ the file has stayed as it is for three seconds, and at once on SIGHUP; a bad fil
 				return err
 			}
 			warn(log, conf)
+			if problems := conf.CheckNeeds(); len(problems) > 0 {
+				return usageError{problems}
+			}
+			defer standardLog(log)()
 			return serve(c.Context(), file, conf, log, s.Out)
 		},
 	}
@@ -53,7 +59,7 @@ the file has stayed as it is for three seconds, and at once on SIGHUP; a bad fil
 	return c
 }
 
-// warn logs settings that are allowed but are probably mistakes. Files that are missing are reported where they are used.
+// warn logs settings that are allowed but are probably mistakes.
 func warn(log zerolog.Logger, conf *config.Config) {
 	_, odd := conf.CheckFiles()
 	for _, w := range append(odd, conf.Warnings...) {
@@ -71,6 +77,24 @@ func serve(ctx context.Context, file string, conf *config.Config, log zerolog.Lo
 	defer untrace()
 	supervisor := func(state string) { _, _ = daemon.SdNotify(false, state) } // It is only there under systemd.
 	return busd.Run(ctx, busd.Options{Config: conf, Reload: reload, Announce: out, Supervisor: supervisor, TracerProvider: tracing, Log: log})
+}
+
+// standardLog passes on to log what libraries, such as net/http, write to the standard library's logger, until it is undone.
+func standardLog(to zerolog.Logger) (undo func()) {
+	to = to.With().Str("from", "go").Logger().Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
+	flags, w := stdlog.Flags(), stdlog.Writer()
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(warnings{to})
+	return func() { stdlog.SetFlags(flags); stdlog.SetOutput(w) }
+}
+
+// warnings writes each line to the log.
+type warnings struct{ log zerolog.Logger }
+
+// Write implements [io.Writer].
+func (w warnings) Write(line []byte) (int, error) {
+	w.log.Warn().Msg(string(bytes.TrimSpace(line)))
+	return len(line), nil
 }
 
 // lastSpansTime is how long a collector may take for the last spans. Beyond: they are lost.

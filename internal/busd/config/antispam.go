@@ -13,7 +13,7 @@ func antispamServer(m *Module) slot {
 	a := &m.Antispam
 	keys := []key{
 		{"base_url", "", "", urls(&a.BaseURL, antispamURL)},
-		{tokenFile, "", "", path(&a.TokenFile, secret)},
+		{tokenFile, "", "", path(&a.TokenFile, awaited)},
 		{"callbacks", "", "", list(&a.Callbacks, ofAntispam)},
 		{"async", "", "", list(&a.Async, ofAntispam)},
 	}

@@ -16,6 +16,7 @@ type use int
 const (
 	plain   use = iota // a file that busd reads
 	secret             // a file that busd reads, and no other user should
+	awaited            // a secret that busd reads as soon as it is there
 	made               // a secret that busd makes if there is none
 	folder             // a folder that busd writes to, and makes if need be
 	program            // and its arguments
@@ -37,7 +38,21 @@ func (v value) names(u use, words ...string) {
 // CheckFiles looks at the files and programs that the configuration names. problems would keep busd from working;
 // warnings are probably mistakes. It opens files, but runs nothing.
 func (c *Config) CheckFiles() (problems, warnings Errors) {
+	return c.check(func(use) bool { return true })
+}
+
+// CheckNeeds is CheckFiles for what busd must have when it starts. It starts without programs of modules, and without
+// tokens of antispam servers: these may be put there later.
+func (c *Config) CheckNeeds() (problems Errors) {
+	problems, _ = c.check(func(u use) bool { return u != program && u != awaited })
+	return problems
+}
+
+func (c *Config) check(wanted func(use) bool) (problems, warnings Errors) {
 	for _, n := range c.named {
+		if !wanted(n.use) {
+			continue
+		}
 		wrong, odd := n.look()
 		if wrong != "" {
 			problems = append(problems, n.says(wrong))
