@@ -81,7 +81,7 @@ homeserver: {url: "http://127.0.0.1:1", token_file: none.api}
 }
 
 // TestLibrariesWriteIntoTheLog is not parallel: the standard library has one logger.
-func TestLibrariesWriteIntoTheLog(t *testing.T) { //nolint:paralleltest
+func TestLibrariesWriteIntoTheLog(t *testing.T) { //nolint:paralleltest // As above.
 	var out strings.Builder
 	undo := standardLog(zerolog.New(&out))
 	log.Print("Unsolicited response received on idle HTTP channel")
