@@ -171,7 +171,7 @@ func (s *calls) answer(m *nats.Msg) (proto.Message, error) {
 	if !ok {
 		return nil, unrecognized(fmt.Sprintf("the Module API has no method %q", wire.OneLine(name)))
 	}
-	if err := s.client.granted(module, method); err != nil {
+	if err := s.granted(module, method); err != nil {
 		return nil, err
 	}
 	req := method.NewRequest()
@@ -214,9 +214,9 @@ func (e callError) Error() string { return e.text }
 func (e callError) Unwrap() error { return e.error }
 
 // granted returns an error that names the missing grant; nil if the module may call the method.
-func (c *Client) granted(module string, m *subjects.Method) error {
+func (s *calls) granted(module string, m *subjects.Method) error {
 	scope := m.Options.GetScope()
-	if m.Options.GetByDefault() || slices.Contains(c.roster.Load().grants[module], scope) {
+	if m.Options.GetByDefault() || slices.Contains(s.client.roster.Load().grants[module], scope) {
 		return nil
 	}
 	text := fmt.Sprintf(`module %s may not call %s: grant it with "grants: [%s]" at the module in busd.yaml`, module, m.Name, scope)
