@@ -15,9 +15,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/supervise"
-	"github.com/modulebus/modulebus/internal/rosterwire"
 	"github.com/modulebus/modulebus/internal/wire"
-	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // modules are the modules that busd runs.
@@ -75,6 +73,8 @@ func (m *modules) apply(list []config.Module) (restarted []string) {
 		case string(c.Config) != string(g.config.Config):
 			g.config = c
 			g.Reconfigure()
+		default:
+			g.config = c
 		}
 	}
 	restarted = append(restarted, m.applyServers(list)...)
@@ -190,9 +190,8 @@ func (m *modules) await(ctx context.Context, holds func() bool) bool {
 }
 
 func (m *modules) hasJoined(module, worker string) bool {
-	return slices.ContainsFunc(rosterwire.Modules(m.daemon.roster.Snapshot()), func(r *rosterv1.Module) bool {
-		return r.GetName() == module && slices.Contains(r.GetWorkers(), worker)
-	})
+	workers, _ := m.daemon.roster.Joined(module)
+	return slices.Contains(workers, worker)
 }
 
 // Processes returns the module's processes that busd runs.

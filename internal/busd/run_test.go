@@ -372,3 +372,16 @@ func TestConfigurationChangesWhileProcessesAreAwaited(t *testing.T) {
 		t.Errorf("the old worker is gone: %s", out)
 	}
 }
+
+// TestProcessThatDoesNotJoinIsStartedAgain has one that lives, so that nothing else starts it again.
+func TestProcessThatDoesNotJoinIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	r := serveWith(t, busd.Options{
+		Config: parse(t, stateDir(t), "modules:\n"+entry("gate", "hangs", "    join_timeout: 1s\n    callbacks: {user_may_create_room: {}}\n")),
+	})
+	waittest.Until(t, "it was ended twice", func() bool { return r.log.Count("was ended by busd: it did not join for") > 1 })
+	waittest.Until(t, "operators see it", func() bool {
+		m := r.modules().Modules[0]
+		return m.Restarts > 1 && strings.Contains(m.LastError, "it did not join for") && len(m.Processes) == 1 && m.Processes[0].Restarts > 1
+	})
+}

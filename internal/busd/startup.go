@@ -65,6 +65,7 @@ func (d *daemon) prepare() error {
 // answer, and announces that. stop ends the waiting; it may be called more than once.
 func (d *daemon) start(ctx context.Context) (stop func()) {
 	d.modules.apply(d.config.Modules) //nolint:contextcheck // They live until d is closed.
+	d.modules.owned.Go(func() { d.modules.watchJoins(d.modules.ctx) })
 	ctx, cancel := context.WithCancel(ctx)
 	var starting sync.WaitGroup
 	starting.Go(func() { d.remind(ctx) })

@@ -47,6 +47,9 @@ const (
 	DefaultTimeout    = wire.DefaultTimeout
 	DefaultBudget     = wire.DefaultBudget
 	DefaultDeliverFor = 7 * day
+
+	// DefaultJoinTimeout is long: `go run` may compile first.
+	DefaultJoinTimeout = 10 * time.Minute
 )
 
 // Never is a timeout that is off.
@@ -268,6 +271,10 @@ type Module struct {
 
 	// Workers is how many processes of Run there are. Default 1.
 	Workers int
+
+	// JoinTimeout is how long a process of Run may take to join before it is ended, and started again. Default 0:
+	// [DefaultJoinTimeout]. [Never] is off.
+	JoinTimeout time.Duration
 
 	// Environment names the variables of busd's environment that processes of Run get, besides those that every process
 	// gets. Default none.

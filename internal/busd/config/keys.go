@@ -174,7 +174,7 @@ func (d *Decisions) check(v value, found object) {
 }
 
 func moduleKeys(m *Module) []key {
-	run, workers := command(&m.Run), count(&m.Workers)
+	run, workers, joins := command(&m.Run), count(&m.Workers), joinTimeout(&m.JoinTimeout)
 	return []key{
 		{"module", required, "its name, unique in the list: at most 128 bytes, without spaces", text(&m.Name, moduleName)},
 		{"run", none, "program and arguments. busd starts and watches it; without it, you start the module, and it joins by itself", run},
@@ -184,6 +184,10 @@ func moduleKeys(m *Module) []key {
 			antispamServer(m),
 		},
 		{"workers", "`1`", "how many processes of `run` there are", slot{read: workers.read, show: m.onlyRun(workers.show)}},
+		{
+			"join_timeout", "`10m`", "how long a process of `run` may take to join before it is [ended, and started again](#a-worker-that-does-not-join); or `off`",
+			slot{read: joins.read, show: m.onlyRun(joins.show)},
+		},
 		{
 			"environment", none, "names of variables of busd's environment that the processes of `run` get, too, beside [a few " +
 				"that all get](#modules-that-busd-runs)",
@@ -439,7 +443,7 @@ func readModule(v value) (m Module, name value) {
 	if !found.has("module") && v.tag() == tagMap {
 		v.lacks("module", "(the name of the module)")
 	}
-	for _, name := range []string{"workers", "environment"} {
+	for _, name := range []string{"workers", "join_timeout", "environment"} {
 		if found.has(name) && !found.has("run") {
 			found[name].fail("is for what busd runs itself (add run, or remove %s)", name)
 		}

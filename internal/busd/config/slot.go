@@ -270,6 +270,25 @@ func orOff[T comparable](dst *T, none T, of slot) slot {
 	}
 }
 
+// joinTimeout is how long a process may take to join. 0 is the default.
+func joinTimeout(dst *time.Duration) slot {
+	const usual = 10 * time.Second // Workers join every five.
+	set := orOff(dst, Never, duration(dst, usual))
+	return slot{
+		read: func(v value) {
+			if set.read(v); *dst == DefaultJoinTimeout {
+				*dst = 0
+			}
+		},
+		show: func() string {
+			if *dst == 0 {
+				return ShowTime(DefaultJoinTimeout)
+			}
+			return set.show()
+		},
+	}
+}
+
 // optional is of for a key whose absence has a meaning.
 func optional[T any](dst **T, of func(*T) slot) slot {
 	return slot{

@@ -92,7 +92,7 @@ func (f *Forwarder) Call(ctx context.Context, m *subjects.Method, req proto.Mess
 	case err != nil: // The error may name the homeserver's address, which only the operator should see.
 		return nil, badGateway("the homeserver cannot be reached at homeserver.url")
 	case status/100 == 3:
-		return nil, badGateway(fmt.Sprintf("homeserver.url answers with a redirect (%d), which is not followed: it must name where the homeserver is", status))
+		return nil, badGateway(fmt.Sprintf("homeserver.url redirects (%d), which is not followed: it must name where the homeserver is", status))
 	case status != http.StatusOK:
 		return nil, matrix.ParseError(status, out)
 	}

@@ -301,7 +301,19 @@ func (r *Roster) drop(m *module, gone func(id string) bool, now time.Time) {
 	}
 }
 
-// Snapshot returns the present roster, which is never changed.
+// Joined returns the workers of a listed module that have joined, and whether the module has refused its configuration. A
+// roster that is published may lack workers: see [Roster.Snapshot].
+func (r *Roster) Joined(name string) (workers []string, refused bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.find(name)
+	if m == nil {
+		return nil, false
+	}
+	return slices.Collect(maps.Keys(m.workers)), m.refused != nil
+}
+
+// Snapshot returns the present roster, which is never changed. A module for which it has no room has no workers in it.
 func (r *Roster) Snapshot() *rosterv1.Roster {
 	r.mu.Lock()
 	defer r.mu.Unlock()

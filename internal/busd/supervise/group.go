@@ -62,6 +62,7 @@ type Exit struct {
 	Delay  time.Duration // from At to the next start; only if Next is Restarts
 
 	orderly bool // it ended as a process does that was asked to
+	ordered bool // by End
 }
 
 // Reason is Err and what the process said last, on one line. It is for operators only, because a module may write
@@ -163,3 +164,23 @@ func (g *Group) begin(ordinal int) *worker {
 // wait to be restarted, are started at once. A running worker is left alone; if it then refuses the configuration, it
 // is started again at once. It does not block.
 func (g *Group) Reconfigure() { g.changes.tell() }
+
+// End ends the process of a worker, as if it had crashed: another is started in its place. why is for the operator. It
+// does nothing if no process of that name runs, and does not block.
+func (g *Group) End(worker, why string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, w := range g.workers {
+		w.mu.Lock()
+		if w.process.ID == worker && w.end != nil {
+			w.end(endedError(why))
+		}
+		w.mu.Unlock()
+	}
+}
+
+// endedError is why busd ended a process that did not end by itself.
+type endedError string
+
+// Error implements error.
+func (e endedError) Error() string { return string(e) }

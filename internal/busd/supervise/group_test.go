@@ -66,6 +66,9 @@ func TestRefusalWaitsForAnotherConfiguration(t *testing.T) {
 	if e.Next != AwaitsConfig || e.Status != Refused || e.Said != "refused: config.deny: not a list" || e.Err == nil {
 		t.Errorf("%+v", e)
 	}
+	if p := s.group.Processes()[0]; p.Ends != 0 || p.Last == nil {
+		t.Errorf("one that is not started again is counted: %+v", p)
+	}
 	s.group.Reconfigure()
 	if e := next(t, s.exited); e.Next != AwaitsConfig {
 		t.Errorf("%+v", e)

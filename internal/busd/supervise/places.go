@@ -6,14 +6,16 @@ import "time"
 type Process struct {
 	Worker            // the one that runs, or ran last
 	Started time.Time // when it was started; zero: no process runs
-	Ends    int       // how many processes ended here without being asked to
-	Last    *Exit     // the last of those; nil: there was none
+	Ends    int       // how many processes ended here without being asked to by the operator, and were started again
+	Last    *Exit     // the last that ended so, or refused its configuration; nil: there was none
 }
 
 func (p *Process) exited(e Exit) {
 	p.Started = time.Time{}
-	if e.Next != Stops {
+	if e.Next == Restarts {
 		p.Ends++
+	}
+	if e.Next != Stops {
 		p.Last = &e
 	}
 }
@@ -29,10 +31,4 @@ func (g *Group) Processes() []Process {
 		w.mu.Unlock()
 	}
 	return all
-}
-
-func (w *worker) note(change func(*Process)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	change(&w.process)
 }

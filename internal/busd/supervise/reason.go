@@ -24,6 +24,12 @@ func (p *process) exit(who Worker, stopping bool) Exit {
 	return e
 }
 
+// ended makes it the exit of a process that busd ended, for that reason.
+func (e *Exit) ended(module string, why endedError) {
+	e.orderly, e.ordered = false, true
+	e.Err = fmt.Errorf("%s: worker %d: was ended by busd: %w", module, e.Ordinal, why)
+}
+
 // why says what is wrong with how the process ended; empty if it did what it was asked.
 func (p *process) why(status int, stopping bool) string {
 	sig := signalOf(p.cmd.ProcessState)

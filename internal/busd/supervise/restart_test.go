@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // replaced is a group of so many workers that serve, with the connections of all.
@@ -155,4 +156,39 @@ func TestWorkerStoppedByHandIsNoWarning(t *testing.T) {
 	if p := s.group.Processes()[0]; p.Ends != 1 || p.Last == nil || !strings.Contains(p.Last.Err.Error(), "exit status 0") {
 		t.Errorf("%+v", p)
 	}
+}
+
+func TestWorkerThatIsEndedIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	s, calls := replaced(t, 1)
+	first := s.group.Processes()[0]
+	s.group.End("nobody", "it is another one")
+	s.group.End(first.ID, "it did not join")
+	s.group.End(first.ID, "it is ended once")
+	calls[0].end()
+	e := next(t, s.exited)
+	if e.ID != first.ID || e.Next != Restarts || e.Err == nil || !strings.Contains(e.Err.Error(), "worker 0: was ended by busd: it did not join") {
+		t.Errorf("%+v", e)
+	}
+	if m := s.line("worker ended"); m["level"] != "warn" {
+		t.Errorf("%v", m)
+	}
+	s.answer().says("up 2")
+	next(t, s.started)
+	if p := s.group.Processes()[0]; p.ID == first.ID || p.Ends != 1 || p.Started.IsZero() {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestFrozenWorkerIsEnded has one that a signal to end does not reach.
+func TestFrozenWorkerIsEnded(t *testing.T) {
+	t.Parallel()
+	s := run(t, Options{Command: self("serve"), WorkerID: func(int) string { return "w" }, Drain: 50 * time.Millisecond})
+	s.answer()
+	syscall.Kill(next(t, s.started).PID, syscall.SIGSTOP)
+	s.group.End("w", "it is silent")
+	if e := next(t, s.exited); e.Next != Restarts || !strings.Contains(e.Err.Error(), "was ended by busd: it is silent") {
+		t.Errorf("%+v", e)
+	}
+	next(t, s.started)
 }

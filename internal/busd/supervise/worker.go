@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"runtime"
 	"strconv"
@@ -30,6 +31,7 @@ type worker struct {
 
 	mu      sync.Mutex
 	process Process
+	end     context.CancelCauseFunc // ends the process that runs; nil: none does
 }
 
 func newWorker(g *Group, ordinal int) *worker {
@@ -64,15 +66,21 @@ func (w *worker) live(ctx context.Context) (Exit, error) {
 	defer runtime.UnlockOSThread()
 	who, log := w.next()
 	began := time.Now()
-	p, err := start(ctx, w.Options, who.ID, log)
+	alive, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	p, err := start(alive, w.Options, who.ID, log)
 	if err != nil {
 		return w.unstarted(ctx, who, err, log), nil
 	}
 	who.PID = p.pid()
-	w.started(who, log)
+	w.started(who, end, log)
 	p.wait()
 	p.stderr.Settle(settleTime)
-	exit := w.exited(ctx, p.exit(who, ctx.Err() != nil), began, log)
+	exit := p.exit(who, ctx.Err() != nil)
+	if why, ok := errors.AsType[endedError](context.Cause(alive)); ok && ctx.Err() == nil {
+		exit.ended(w.Module, why)
+	}
+	exit = w.exited(ctx, exit, began, log)
 	return exit, p.clear(log)
 }
 
@@ -86,9 +94,11 @@ func (w *worker) next() (Worker, zerolog.Logger) {
 	return who, w.Log.With().Str("module", w.Module).Str("worker", name).Logger()
 }
 
-func (w *worker) started(who Worker, log zerolog.Logger) {
+func (w *worker) started(who Worker, end context.CancelCauseFunc, log zerolog.Logger) {
 	log.Info().Int("pid", who.PID).Msg("worker started")
-	w.note(func(p *Process) { p.Worker, p.Started = who, time.Now() })
+	w.mu.Lock()
+	w.process.Worker, w.process.Started, w.end = who, time.Now(), end
+	w.mu.Unlock()
 	if w.Started != nil {
 		w.Started(who)
 	}
@@ -107,7 +117,10 @@ func (w *worker) exited(ctx context.Context, e Exit, began time.Time, log zerolo
 	e.At = time.Now()
 	w.decide(ctx, &e, e.At.Sub(began))
 	w.logExit(log, e)
-	w.note(func(p *Process) { p.exited(e) })
+	w.mu.Lock()
+	w.process.exited(e)
+	w.end = nil
+	w.mu.Unlock()
 	if w.Exited != nil {
 		w.Exited(e)
 	}
@@ -119,7 +132,7 @@ func (w *worker) decide(ctx context.Context, e *Exit, up time.Duration) {
 	switch {
 	case ctx.Err() != nil:
 		e.Next = Stops
-	case e.Status == Refused:
+	case e.Status == Refused && !e.ordered:
 		e.Next = AwaitsConfig
 	default:
 		w.changed = w.changes.wait()
