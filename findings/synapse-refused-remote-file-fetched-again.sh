@@ -27,23 +27,21 @@ class Module:
             f.write(f"{info.server_name}\n")
         return Codes.FORBIDDEN if b"refused" in b"".join(content) else NOT_SPAM
 PY
-cat >"$dir/origin.py" <<'PY'
-"""Another homeserver, that has two files."""
-
-import datetime
+URL=$url DIR=$dir PYTHONPATH=$here/lib "$python" - <<'PY'
 import http.server
-import ipaddress
-import ssl
-import threading
+import os
+import urllib.error
+import urllib.request
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from client import asked, register
+from server import start
 
 fetched = []
 
 
 class Origin(http.server.BaseHTTPRequestHandler):
+    """Has two files."""
+
     def do_GET(self):
         file = self.path.split("?")[0].rpartition("/")[2]
         fetched.append(file)
@@ -58,35 +56,8 @@ class Origin(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def start(folder):
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    with open(f"{folder}/origin.pem", "wb") as f:
-        f.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        f.write(certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"{folder}/origin.pem")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"127.0.0.1:{server.server_port}"
-PY
-URL=$url DIR=$dir PYTHONPATH=$here/lib:$dir "$python" - <<'PY'
-import os
-import urllib.error
-import urllib.request
-
-import origin
-from client import asked, register
-
 alice = register("alice")
-server = origin.start(os.environ["DIR"])
+server = start(os.environ["DIR"], Origin)
 
 
 def download(file):
@@ -103,7 +74,7 @@ print("Synapse 1.163.2, a client that downloads a file of another server five ti
 for file, fetches in (("wanted", 1), ("refused", 5)):
     got = {download(file) for _ in range(5)}
     questions = len(asked())
-    print(f"  {file}: fetched {len(origin.fetched)} times, asked about {questions} times;", *got)
-    assert len(got) == 1 and len(origin.fetched) == questions == fetches, (got, origin.fetched, questions)
-    origin.fetched.clear()
+    print(f"  {file}: fetched {len(fetched)} times, asked about {questions} times;", *got)
+    assert len(got) == 1 and len(fetched) == questions == fetches, (got, fetched, questions)
+    fetched.clear()
 PY

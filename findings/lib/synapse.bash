@@ -16,7 +16,7 @@ synapse() {
 		signing_key_path: $dir/signing.key
 		media_store_path: $dir/media
 		database: {name: sqlite3, args: {database: $dir/homeserver.db}}
-		listeners: [{port: $port, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [client, media]}]}]
+		listeners: [{port: $port, bind_addresses: ["127.0.0.1"], type: http, resources: [{names: [${names:-client, media}]}]}]
 		trusted_key_servers: []
 		registration_shared_secret: secret
 		report_stats: false
