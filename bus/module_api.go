@@ -24,9 +24,12 @@ import (
 type MatrixError = matrix.Error
 
 const (
-	// maxCalls is how many calls of the Module API are served at once. Beyond: answered 429, M_LIMIT_EXCEEDED, and
-	// modulebus_module_api_calls_not_taken_total counts it.
+	// maxCalls is how many calls of the Module API are served at once, but for the places of each module's own. Beyond: answered 429,
+	// M_LIMIT_EXCEEDED, and modulebus_module_api_calls_not_taken_total counts it.
 	maxCalls = 512
+
+	// ownCalls is how many calls of a module are served at once when other modules have taken all other places. Beyond: answered 429, as above.
+	ownCalls = 8
 
 	closeTimeout = time.Second // for calls to return after their contexts have ended
 )
@@ -54,7 +57,7 @@ func unrecognized(text string) *MatrixError {
 }
 
 // ServeModuleAPI lets modules call the implementation. A module may call the methods that the operator granted it; others
-// are answered 403. Calls run concurrently, 512 at once; beyond that they are answered 429. Each has a context that ends at
+// are answered 403. Calls run concurrently, 512 at once, and 8 of each module beyond that; others are answered 429. Each has a context that ends at
 // the module's deadline, 60 s at the latest.
 //
 // Calls are served until stop is called, which waits for calls under way, or until [Client.Close], which ends their
@@ -105,7 +108,9 @@ func (s *calls) open() error {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	nc, server := s.client.nc, s.client.server
-	s.responder = responder.New(nc, responder.Options{Limit: maxCalls, Serve: s.serve, Spell: s.spell, Context: ctx, Log: &s.client.log})
+	s.responder = responder.New(nc, responder.Options{
+		Limit: maxCalls, Requester: caller, Own: ownCalls, Serve: s.serve, Spell: s.spell, Context: ctx, Log: &s.client.log,
+	})
 	if err := s.responder.Subscribe(server.APIAny(), "homeserver"); err != nil {
 		return err
 	}
@@ -113,6 +118,12 @@ func (s *calls) open() error {
 		return err
 	}
 	return nc.Flush()
+}
+
+// caller is the module that makes a call: NATS lets a module use its own name alone.
+func caller(m *nats.Msg) string {
+	module, _, _ := subjects.MethodOf(m.Subject) // The subscription has no other subjects.
+	return module
 }
 
 // drain refuses new calls. The returned channel is closed when the calls under way have ended.

@@ -102,6 +102,44 @@ func TestCallsBeyondTheLimitAreCountedAndLogged(t *testing.T) {
 	}
 }
 
+func TestModuleThatTakesAllPlacesLeavesOthersTheirOwn(t *testing.T) {
+	t.Parallel()
+	s := newStageWith(t, natstest.InProcess(t), bus.Options{}, entry("greedy"), entry("honest"))
+	release := make(chan struct{})
+	var under sync.WaitGroup
+	under.Add(bus.MaxCalls)
+	stop, err := s.ServeCalls(func(_ context.Context, m *subjects.Method, _ proto.Message) (proto.Message, error) {
+		if m == subjects.APIGetUserinfoById.Method {
+			under.Done()
+			<-release
+		}
+		return m.NewReply(), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(release); stop() })
+	for range bus.MaxCalls {
+		if err := s.nc.PublishRequest(names.API(subjects.APIGetUserinfoById.Method, "greedy"), nats.NewInbox(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	under.Wait()
+	for module, want := range map[string]int{"greedy": http.StatusTooManyRequests, "honest": 0} {
+		m, err := s.nc.RequestWithContext(t.Context(), names.API(subjects.APICheckUserExists.Method, module), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := 0
+		if e := wire.MatrixErrorOf(m); e != nil {
+			status = e.Status
+		}
+		if status != want {
+			t.Errorf("%s is answered %d", module, status)
+		}
+	}
+}
+
 // counted is what a counter without labels has counted, and -1 where there is none of that name.
 func counted(t *testing.T, metrics prometheus.Gatherer, name string) float64 {
 	t.Helper()

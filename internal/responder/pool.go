@@ -17,6 +17,7 @@ type pool struct {
 	work chan *nats.Msg // where the client library's channel subscriptions put messages
 
 	limit   int32
+	shares  *shares // nil: whoever comes first takes all places
 	serve   func(*nats.Msg) Answer
 	reply   func(request, Answer)
 	refuse  func(request)
@@ -128,7 +129,7 @@ func (p *pool) takeAll(b *batch) {
 }
 
 func (p *pool) takeOne(r request) {
-	if !p.admit() {
+	if !p.admit(r.Msg) {
 		p.refuse(r)
 		return
 	}
@@ -136,12 +137,15 @@ func (p *pool) takeOne(r request) {
 }
 
 func (p *pool) answer(m *nats.Msg) Answer {
-	defer p.release()
+	defer p.release(m)
 	return p.serve(m)
 }
 
-// admit takes one of the limit slots, if one is free. What is being refused takes none.
-func (p *pool) admit() bool {
+// admit takes one of the limit slots, or one of the requester's own, if one is free. What is being refused takes none.
+func (p *pool) admit(m *nats.Msg) bool {
+	if p.shares != nil {
+		return p.shares.admit(m, &p.busy, p.limit)
+	}
 	for {
 		busy := p.busy.Load()
 		if busy >= p.limit {
@@ -153,7 +157,12 @@ func (p *pool) admit() bool {
 	}
 }
 
-func (p *pool) release() { p.busy.Add(-1) }
+func (p *pool) release(m *nats.Msg) {
+	p.busy.Add(-1)
+	if p.shares != nil {
+		p.shares.release(m)
+	}
+}
 
 // stop waits until all work that has arrived is done, and ends the goroutines. No more may arrive.
 func (p *pool) stop() {

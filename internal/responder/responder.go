@@ -43,6 +43,12 @@ type Options struct {
 	// Limit is how many requests are served at once. What is beyond it is answered with a [Busy] trouble.
 	Limit int
 
+	// Requester names who sent a request, for Own. It must not be what a requester can choose.
+	Requester func(*nats.Msg) string
+
+	// Own is how many requests of each requester are served beyond Limit, so that no requester takes the places of others. Default: none.
+	Own int
+
 	// Serve answers a request. It is called concurrently. A panic is logged, and answered with a [Panicked] trouble.
 	Serve func(*nats.Msg) Answer
 
@@ -83,7 +89,11 @@ func New(nc *nats.Conn, o Options) *Responder {
 	}
 	r := &Responder{nc: nc, options: o}
 	r.answers = newAnswers(r.publishAnswers)
-	return r.over(newPool(o.Limit, r.serve, r.reply, r.busy, r.unpack))
+	p := newPool(o.Limit, r.serve, r.reply, r.busy, r.unpack)
+	if o.Own > 0 {
+		p.shares = &shares{of: o.Requester, each: int32(o.Own), taken: map[string]int32{}}
+	}
+	return r.over(p)
 }
 
 // Taking returns a responder that passes requests to take, limit at a time, and those beyond the limit to refuse. It
