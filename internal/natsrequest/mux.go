@@ -28,9 +28,8 @@ type Mux struct {
 	subs   []*nats.Subscription
 	out    *outbox
 	closed atomic.Bool
+	boxes  *mailboxes
 	shards [16]shard
-
-	answers []batch.Answer // of the last message; the memory is for the next one. Only the goroutine that receives answers uses it
 }
 
 type shard struct {
@@ -53,11 +52,13 @@ const unasked = -1
 func New(nc *nats.Conn, answers string) (*Mux, error) {
 	m := &Mux{nc: nc, prefix: nc.NewInbox() + "."}
 	m.out = newOutbox(m.register, m.publish)
+	m.boxes = newMailboxes(m.readAnswers, m.awaited)
 	for i := range m.shards {
 		m.shards[i].waiting = map[Ticket]waiter{}
 	}
-	// Memory for replies is bounded by the requests under way, each of which has one at most. Answers to batches come unasked, too.
-	err := errors.Join(m.subscribe(m.prefix+"*", -1, m.receive), m.subscribe(answers, maxUnread, m.receiveAnswers))
+	// Memory for replies is bounded by the requests under way, each of which has one at most. Answers to batches come unasked, too;
+	// they wait in the subscription only until they are sorted by module.
+	err := errors.Join(m.subscribe(m.prefix+"*", -1, m.receive), m.subscribe(answers, maxUnsorted, m.boxes.put))
 	if err == nil {
 		err = nc.Flush()
 	}
@@ -89,6 +90,7 @@ func (m *Mux) Close() {
 	m.unsubscribe()
 	m.out.close()
 	m.FailAll(ErrClosed)
+	m.boxes.close()
 }
 
 // FailAll gives every request under way the reply of one that was not sent, for that reason.
@@ -130,6 +132,21 @@ func (m *Mux) Waiting() (n int) {
 		m.shards[i].mu.Unlock()
 	}
 	return n
+}
+
+// awaited are the subjects at which batches may be answered now.
+func (m *Mux) awaited() map[string]bool {
+	subjects := map[string]bool{}
+	for i := range m.shards {
+		m.shards[i].mu.Lock()
+		for _, w := range m.shards[i].waiting {
+			if w.batch != nil {
+				subjects[w.batch.Answers] = true
+			}
+		}
+		m.shards[i].mu.Unlock()
+	}
+	return subjects
 }
 
 func (m *Mux) shard(t Ticket) *shard { return &m.shards[t%Ticket(len(m.shards))] }

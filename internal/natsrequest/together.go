@@ -18,9 +18,16 @@ const (
 	// maxBatch is how large a message of several questions may grow, in bytes. Beyond: the next question begins another.
 	maxBatch = 64 << 10
 
-	// maxUnread is how many bytes of answers to batches may wait to be read. Beyond: the client library drops them, and their
+	// maxUnread is how many bytes of one module's answers to batches may wait to be read. Beyond: they are dropped, and their
 	// questions run into their time.
-	maxUnread = 64 << 20
+	maxUnread = 16 << 20
+
+	// maxUnsorted is how many bytes of answers to batches may wait to be sorted by module, which is quicker than to receive them. Beyond: the
+	// client library drops them, and their questions run into their time.
+	maxUnsorted = 64 << 20
+
+	// aroundAnswers is what a message of answers takes beside them, in bytes, as maxUnread counts it.
+	aroundAnswers = 512
 
 	// probeEvery is how often a worker that has answered no batch is tried.
 	probeEvery = 5 * time.Second
@@ -106,9 +113,10 @@ func (m *Mux) probe(b *Batch) {
 	}
 }
 
-// publishBatch sends a payload with questions whose tickets are those from first on. Where that is not possible, each finds out by
-// itself.
+// publishBatch sends a payload with questions whose tickets are those from first on, and which are waited for. Where that is not
+// possible, each finds out by itself.
 func (m *Mux) publishBatch(b *Batch, first Ticket, frame []byte) {
+	m.boxes.open(b.Answers)
 	err := m.nc.PublishMsg(&nats.Msg{
 		Subject: b.Subject, Reply: m.batchReply(first), Header: nats.Header{wire.HeaderBatch: {b.Answers}}, Data: frame,
 	})
@@ -117,14 +125,14 @@ func (m *Mux) publishBatch(b *Batch, first Ticket, frame []byte) {
 	}
 }
 
-// receiveAnswers takes in what workers answer to batches. An answer counts only where the worker that was asked gives it, and the
+// readAnswers takes in what a worker answers to batches. An answer counts only where the worker that was asked gives it, and the
 // subject says of which module that is.
-func (m *Mux) receiveAnswers(msg *nats.Msg) {
-	all, err := batch.Answers(m.answers, msg.Data)
+func (m *Mux) readAnswers(box *mailbox, msg *nats.Msg) {
+	all, err := batch.Answers(box.answers, msg.Data)
 	if err != nil {
 		return // Its questions have no answer.
 	}
-	m.answers = all
+	box.answers = all
 	defer clear(all)       // They have the message's memory.
 	var replies []nats.Msg // in one piece of memory
 	for i, a := range all {

@@ -1,0 +1,20 @@
+package natsrequest
+
+import (
+	"maps"
+	"slices"
+)
+
+// Unsorted is how many bytes of answers at a subject wait to be read.
+func (m *Mux) Unsorted(subject string) int {
+	m.boxes.mu.Lock()
+	defer m.boxes.mu.Unlock()
+	return m.boxes.all[subject].size
+}
+
+// Modules are the subjects at which answers are taken.
+func (m *Mux) Modules() []string {
+	m.boxes.mu.Lock()
+	defer m.boxes.mu.Unlock()
+	return slices.Collect(maps.Keys(m.boxes.all))
+}

@@ -1,0 +1,102 @@
+package natsrequest
+
+import (
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/modulebus/modulebus/internal/batch"
+)
+
+// mailboxes keep the answers to batches until they are read: one for each module, so that none waits behind, or is lost for, what
+// another module sends. Its methods may be called concurrently.
+type mailboxes struct {
+	read    func(*mailbox, *nats.Msg)
+	awaited func() map[string]bool // the subjects at which batches may be answered now
+
+	mu      sync.Mutex
+	all     map[string]*mailbox // by subject
+	closed  bool
+	reading sync.WaitGroup
+}
+
+// keptUnread is of how many messages a mailbox keeps the memory for later ones.
+const keptUnread = 256
+
+// mailbox is the answers of one module.
+type mailbox struct {
+	run     func()
+	unread  []*nats.Msg
+	size    int            // bytes of those that are unread
+	spare   []*nats.Msg    // the memory of those that were read
+	open    bool           // a goroutine is reading, and will look again
+	answers []batch.Answer // of the last message; the memory is for the next one. Only the goroutine that reads uses it
+}
+
+func newMailboxes(read func(*mailbox, *nats.Msg), awaited func() map[string]bool) *mailboxes {
+	return &mailboxes{read: read, awaited: awaited, all: map[string]*mailbox{}}
+}
+
+// open makes a mailbox for the answers to a batch whose questions are waited for, unless there is one. It takes those away where nothing
+// is waited for, so there are never more than the modules that are asked at the same time, and one.
+func (b *mailboxes) open(subject string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all[subject] != nil {
+		return
+	}
+	awaited := b.awaited()
+	for other, box := range b.all {
+		if !awaited[other] && !box.open {
+			delete(b.all, other)
+		}
+	}
+	box := &mailbox{}
+	box.run = func() { b.readAll(box) }
+	b.all[subject] = box
+}
+
+// put takes in a message. It is dropped where nobody has asked the module, or where too much of it is unread.
+func (b *mailboxes) put(m *nats.Msg) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	box := b.all[m.Subject]
+	if box == nil || b.closed || box.size > 0 && box.size+len(m.Data) > maxUnread {
+		return
+	}
+	box.unread, box.size = append(box.unread, m), box.size+len(m.Data)+aroundAnswers
+	if !box.open {
+		box.open = true
+		b.reading.Go(box.run)
+	}
+}
+
+// readAll reads messages until there are none.
+func (b *mailboxes) readAll(box *mailbox) {
+	for all := b.take(box); len(all) > 0; all = b.take(box) {
+		for _, m := range all {
+			b.read(box, m)
+		}
+		clear(all)
+		if box.spare = all[:0]; cap(all) > keptUnread {
+			box.spare = nil
+		}
+	}
+}
+
+func (b *mailboxes) take(box *mailbox) []*nats.Msg {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := box.unread
+	box.unread, box.spare, box.size = box.spare, nil, 0
+	box.open = len(all) > 0
+	return all
+}
+
+// close drops what comes from now on, and waits until the rest is read.
+func (b *mailboxes) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.reading.Wait()
+}
