@@ -35,3 +35,14 @@ func (t *throttle) Allows(module string, now time.Time) bool { return t.allows(m
 
 // Count is how many are remembered.
 func (t *throttle) Count() int { return len(t.voices) }
+
+// Made is how many modules' parts of the roster were made.
+func (r *Roster) Made() int { return r.made }
+
+// Remake makes all parts of the roster anew.
+func (r *Roster) Remake(now time.Time) {
+	for _, m := range r.listed {
+		m.stale = true
+	}
+	r.update(now)
+}

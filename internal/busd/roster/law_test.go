@@ -168,3 +168,83 @@ func TestListedModuleIsInTheRosterInOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestPartsThatAreKeptAreRight makes all parts anew after each change: nothing may differ.
+func TestPartsThatAreKeptAreRight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r, now := listing(), start
+		if rapid.Bool().Draw(t, "there is little room") {
+			r.SetRoom(200)
+		}
+		odd := func(list []config.Module) []config.Module {
+			for i := range list {
+				list[i].Shadow = rapid.Bool().Draw(t, "shadow")
+				list[i].Grants = rapid.SliceOfN(rapid.Just("rooms.send"), 0, 1).Draw(t, "grants")
+				if rapid.Bool().Draw(t, "named") {
+					list[i].Callbacks = map[string]config.Override{checkEvent: {}}
+				}
+			}
+			return list
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"configure": func(t *rapid.T) { r.Configure(odd(lists.Draw(t, "list")), 2*time.Second, now) },
+			"join": func(t *rapid.T) {
+				a := arrivals.Draw(t, "join")
+				r.Join(a.module, a.join, now)
+			},
+			"refuse": func(t *rapid.T) {
+				j := join(names("worker-").Draw(t, "worker"))
+				j.ConfigError = &rosterv1.ConfigError{Error: "no"}
+				r.Join(names("module-").Draw(t, "module"), j, now)
+			},
+			"leave": func(t *rapid.T) {
+				r.Leave(names("module-").Draw(t, "module"), names("worker-").Draw(t, "worker"), now)
+			},
+			"recall": func(t *rapid.T) {
+				other := listing(lists.Draw(t, "other list")...)
+				a := arrivals.Draw(t, "join there")
+				other.Join(a.module, a.join, now)
+				if rapid.Bool().Draw(t, "at the start") {
+					r.Recall(other.Snapshot(), now)
+				} else {
+					r.Learn(other.Snapshot(), now)
+				}
+			},
+			"crash":       func(t *rapid.T) { r.Crashed(names("module-").Draw(t, "module"), "exit status 1", now) },
+			"expire":      func(*rapid.T) { r.Expire(now) },
+			"time passes": func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "seconds")) * time.Second) },
+			"": func(t *rapid.T) {
+				kept := r.Snapshot()
+				if r.Remake(now); r.Snapshot() != kept {
+					t.Fatalf("kept %v\nwould be %v", kept, r.Snapshot())
+				}
+			},
+		})
+	})
+}
+
+// TestJoinCostsItsOwnModule counts what is made when a thousand modules join, and join again.
+func TestJoinCostsItsOwnModule(t *testing.T) {
+	t.Parallel()
+	const modules = 1000
+	var list []config.Module
+	for n := range modules {
+		list = append(list, listed(fmt.Sprint("module-", n)))
+	}
+	r := listing(list...)
+	configured := r.Made()
+	all := func() (made int) {
+		before := r.Made()
+		for _, m := range list {
+			r.Join(m.Name, join("w", createRoom, fmt.Sprintf("%s/%s", hello, m.Name)), start)
+		}
+		return r.Made() - before
+	}
+	if first := all(); configured > modules || first > modules {
+		t.Errorf("%d parts were made at the start, and %d when %d modules joined", configured, first, modules)
+	}
+	revision := r.Snapshot().GetRevision()
+	if again := all(); again != 0 || r.Snapshot().GetRevision() != revision {
+		t.Errorf("%d parts were made when the same joined again", again)
+	}
+}

@@ -28,6 +28,8 @@ type module struct {
 	crash    string            // why its last process ended
 	unwell   string            // why it does not work although a worker has joined
 	restarts int               // processes that ended and were started again, since busd started
+	part     *part             // of the roster; nil until it is made
+	stale    bool              // something that the part says may have changed
 	lost     map[string]string // its paths that an earlier module has, or that lie below one, and that module's name
 	excess   string            // why a part of it is missing in the roster
 	failure  incident          // the last thing that went wrong
@@ -57,7 +59,7 @@ func newModule(name string) *module {
 // declined, or registered, the callbacks that the entry names.
 func (m *module) configure(c config.Module, now time.Time) (changed bool) {
 	before := m.entry()
-	m.Module = c
+	m.Module, m.stale = c, true
 	after := m.entry()
 	if after.GetConfigRevision() != before.GetConfigRevision() {
 		m.refused, m.crash = nil, ""
@@ -180,6 +182,7 @@ func (m *module) share(j *rosterv1.Join, before *worker) *rosterv1.Join {
 
 // settle makes the union of what the workers register what the module registered.
 func (m *module) settle() {
+	m.stale = true
 	var all []*rosterv1.Join
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		if j := m.workers[id].registered; !slices.Contains(all, j) {
@@ -228,6 +231,7 @@ func (m *module) wanted() []string {
 
 // recall sets what it registered earlier, from its part of a roster.
 func (m *module) recall(e *rosterv1.Module) {
+	m.stale = true
 	m.heard = m.heard || e.GetHeard() || registered(e)
 	j := &rosterv1.Join{
 		WebResources: e.GetWebResources(), Json: e.GetJson(), Pulls: e.GetPulls(), Batch: e.GetBatch(), Needs: map[string]*rosterv1.Needs{},

@@ -15,8 +15,18 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
+// part is a module's part of the roster. It is never changed.
+type part struct {
+	*rosterv1.Module
+
+	size int
+	bare *rosterv1.Module // the same without what takes room; nil until it is needed
+}
+
 // parts returns the modules' parts of the roster. Of two modules with the same path, the earlier one has it. A module
 // for which there is no more room keeps its callbacks, and nothing that takes room.
+//
+// Only parts that may have changed are made: a thousand modules join within a moment, and each must not cost the parts of all.
 func (r *Roster) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
 	owners, left := map[string]string{}, r.room
 	for _, m := range r.listed {
@@ -24,21 +34,54 @@ func (r *Roster) parts() (all []*rosterv1.Module, shadows []*rosterv1.Shadow) {
 		if m.Shadow {
 			owners = map[string]string{} // No module has its paths.
 		}
-		part := m.part(owners)
+		if m.place(owners) {
+			r.made++
+		}
+		mine, size := m.part.Module, m.part.size
 		m.excess = ""
-		if size := proto.Size(part); size > left {
+		if size > left {
 			m.excess = fmt.Sprintf("the roster may take %d bytes, and this module's part of it does not fit: "+
 				"it is not asked, and counts as absent", r.room)
-			part = bare(part)
+			mine = m.part.bared()
+			size = proto.Size(mine)
 		}
-		left -= proto.Size(part)
+		left -= size
 		if m.Shadow {
-			shadows = append(shadows, &rosterv1.Shadow{Module: part, Before: uint32(len(all)), Asked: m.shadowed()})
+			shadows = append(shadows, &rosterv1.Shadow{Module: mine, Before: uint32(len(all)), Asked: m.shadowed()})
 		} else {
-			all = append(all, part)
+			all = append(all, mine)
 		}
 	}
 	return all, shadows
+}
+
+// place sees to the module's part, and reports whether it was made anew. The paths that the module has become its own among owners.
+func (m *module) place(owners map[string]string) (made bool) {
+	paths, lost := m.paths(owners)
+	if m.part != nil && !m.stale && (len(lost)+len(m.lost) == 0 || maps.Equal(lost, m.lost)) {
+		return false
+	}
+	m.lost, m.stale = lost, false
+	if next := m.describe(paths); m.part == nil || !proto.Equal(next, m.part.Module) {
+		m.part = &part{Module: next, size: proto.Size(next)}
+	}
+	return true
+}
+
+// paths returns which of its paths the module has, and of which another one is the owner.
+func (m *module) paths(owners map[string]string) (paths []string, lost map[string]string) {
+	for _, path := range m.last.GetWebResources() {
+		if owner, taken := webpath.Longest(owners, path); taken && owner != m.Name {
+			if lost == nil {
+				lost = map[string]string{}
+			}
+			lost[path] = owner
+			continue
+		}
+		owners[path] = m.Name
+		paths = append(paths, path)
+	}
+	return paths, lost
 }
 
 // shadowed returns the callbacks that a module in shadow is asked: those without side effects, and those that the
@@ -53,24 +96,15 @@ func (m *module) shadowed() (asked []string) {
 	return asked
 }
 
-// part is the module's part of the roster.
-func (m *module) part(owners map[string]string) *rosterv1.Module {
+// describe returns the module's part of the roster.
+func (m *module) describe(paths []string) *rosterv1.Module {
 	out := &rosterv1.Module{
 		Name: m.Name, Json: m.last.GetJson(), Workers: slices.Sorted(maps.Keys(m.workers)), Grants: m.Grants, Declined: m.declined,
 		Heard: m.heard, Unknown: m.unknown() && !m.skipped(), Pulls: m.last.GetPulls(),
-		Batch: m.last.GetBatch(),
+		Batch: m.last.GetBatch(), WebResources: paths,
 	}
 	for _, name := range m.wanted() {
 		out.Callbacks = append(out.Callbacks, m.interest(name))
-	}
-	m.lost = map[string]string{}
-	for _, path := range m.last.GetWebResources() {
-		if owner, taken := webpath.Longest(owners, path); taken && owner != m.Name {
-			m.lost[path] = owner
-			continue
-		}
-		owners[path] = m.Name
-		out.WebResources = append(out.WebResources, path)
 	}
 	return out
 }
@@ -95,13 +129,14 @@ func (m *module) interest(callback string) *rosterv1.Interest {
 	}
 }
 
-// bare returns a module's part without what takes room. What it needs in requests is missing then, so it cannot be
-// asked.
-func bare(part *rosterv1.Module) *rosterv1.Module {
-	out := proto.CloneOf(part)
-	out.WebResources, out.Workers = nil, nil
-	for _, i := range out.GetCallbacks() {
-		i.Needs, i.Unserved = nil, "its part of the roster is too large"
+// bared returns the part without what takes room. What the module needs in requests is missing then, so it cannot be asked.
+func (p *part) bared() *rosterv1.Module {
+	if p.bare == nil {
+		p.bare = proto.CloneOf(p.Module)
+		p.bare.WebResources, p.bare.Workers = nil, nil
+		for _, i := range p.bare.GetCallbacks() {
+			i.Needs, i.Unserved = nil, "its part of the roster is too large"
+		}
 	}
-	return out
+	return p.bare
 }

@@ -31,6 +31,7 @@ type Roster struct {
 	unlisted   map[string]*module
 	roster     *rosterv1.Roster
 	room       int // bytes that the modules' parts of the roster may take
+	made       int // how many of them were made
 	failing    func() map[string][]Failing
 	news       func() map[string]News
 	list       uint64 // the revision of the operator's list: see listRevision
@@ -111,7 +112,7 @@ func (r *Roster) enlist(name string) *module {
 // leaves, what it registered is forgotten.
 func (r *Roster) delist(name string, m *module) {
 	if len(m.workers) > 0 && len(r.unlisted) < maxUnlisted {
-		m.Module = config.Module{Name: name}
+		m.Module, m.stale = config.Module{Name: name}, true
 		m.refused, m.crash = nil, ""
 		r.unlisted[name] = m
 	}
@@ -151,8 +152,10 @@ func (r *Roster) Learn(other *rosterv1.Roster, now time.Time) {
 	}
 	r.update(now)
 	if revision := other.GetRevision(); lesser && revision >= r.roster.GetRevision() && rosterwire.Plausible(revision, now) {
-		r.roster = proto.CloneOf(r.roster)
-		r.roster.Revision = revision + 1
+		r.roster = &rosterv1.Roster{
+			Revision: revision + 1, BudgetMs: r.roster.GetBudgetMs(), Sequential: r.roster.GetSequential(), Modules: r.roster.GetModules(),
+			Shadows: r.roster.GetShadows(),
+		}
 	}
 }
 
@@ -220,7 +223,9 @@ func (r *Roster) Join(name string, j *rosterv1.Join, now time.Time) *rosterv1.Jo
 		}
 	}
 	problems := m.join(j, limitsOf(listed), now)
-	r.update(now)
+	if listed && m.stale {
+		r.update(now)
+	}
 	return &rosterv1.Joined{Listed: listed, Problems: shortened(append(problems, m.problems()...))}
 }
 
@@ -324,8 +329,19 @@ func (r *Roster) Snapshot() *rosterv1.Roster {
 func (r *Roster) update(now time.Time) {
 	next := &rosterv1.Roster{Revision: r.roster.GetRevision(), BudgetMs: wire.Milliseconds(r.budget), Sequential: r.sequential}
 	next.Modules, next.Shadows = r.parts()
-	if next.Revision == 0 || !proto.Equal(next, r.roster) {
+	if next.Revision == 0 || !same(next, r.roster) {
 		next.Revision = max(next.Revision+1, uint64(now.UnixMilli()))
 		r.roster = next
 	}
 }
+
+// same reports whether two rosters are the same but for their revision. Parts that have not changed are the same objects.
+func same(a, b *rosterv1.Roster) bool {
+	return a.GetBudgetMs() == b.GetBudgetMs() && slices.Equal(a.GetSequential(), b.GetSequential()) &&
+		slices.EqualFunc(a.GetModules(), b.GetModules(), samePart) &&
+		slices.EqualFunc(a.GetShadows(), b.GetShadows(), func(a, b *rosterv1.Shadow) bool {
+			return a.GetBefore() == b.GetBefore() && slices.Equal(a.GetAsked(), b.GetAsked()) && samePart(a.GetModule(), b.GetModule())
+		})
+}
+
+func samePart(a, b *rosterv1.Module) bool { return a == b || proto.Equal(a, b) }

@@ -37,7 +37,7 @@ type Service struct {
 	subs     []*nats.Subscription
 	wake     chan struct{} // tells that something may have changed
 	throttle *throttle     // of modules' messages
-	pace     *rate.Limiter // of published rosters
+	pace     *rate.Limiter // of rosters that are kept and published
 	open     atomic.Bool   // homeservers are told
 	mu       sync.Mutex
 	held     []func() // answers to workers that wait until homeservers are told
@@ -190,7 +190,7 @@ func (s *Service) run(ctx context.Context) {
 	const second = time.Second
 	ticker := time.NewTicker(second)
 	defer ticker.Stop()
-	told := uint64(0)
+	seen, told := uint64(0), uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -201,13 +201,14 @@ func (s *Service) run(ctx context.Context) {
 			s.roster.Expire(now)
 		case <-s.wake:
 		}
-		if s.open.Load() && s.roster.Snapshot().GetRevision() != told {
+		if revision := s.roster.Snapshot().GetRevision(); revision != seen || s.open.Load() && revision != told {
 			_ = s.pace.Wait(ctx) // It fails only when ctx ends, which is checked next.
 		}
 		answers := s.release()
 		open := s.open.Load() // Read before the roster is taken, which then contains all that had joined when it was opened.
 		roster := s.roster.Snapshot()
 		s.keep(roster) // Before it is published, so that after a crash this busd knows what others know.
+		seen = roster.GetRevision()
 		if open && roster.GetRevision() != told && s.send(s.server.RosterChanged(), roster) {
 			told = roster.GetRevision()
 		}
