@@ -11,7 +11,7 @@ from synapse.module_api import ModuleApi
 from synapse.api.errors import Codes, SynapseError
 
 from modulebus_synapse import decode, encode
-from modulebus_synapse.config import Config, Policy, declared
+from modulebus_synapse.config import Config, Policy
 from modulebus_synapse.door import Door, Failed, Held, Question, Refused, Unreachable
 from modulebus_synapse.table import TABLE, Callback, Field, Setting
 
@@ -48,8 +48,8 @@ class Asker:
             if isinstance(e, Held) and callback.adds:  # A client asks for the same again, and would never get it.
                 return {}
             return self._without(callback, args, self.config.policy(callback))
-        except Refused:  # What is sent can be anybody's. It must not open what the operator opens for an outage.
-            return self._without(callback, args, declared(callback))
+        except (Refused, encode.TooDeep):  # What is sent can be anybody's.
+            return self._without(callback, args, self.config.shut(callback))
         except Failed as e:
             _tell(callback, args, "failed", e.body.get("module"), e.body)
             raise failure() from None

@@ -13,7 +13,7 @@ from synapse.module_api.errors import ConfigError
 
 from modulebus_synapse.ask import Asker, function
 from modulebus_synapse.config import Config, parse
-from modulebus_synapse.door import Door, Unreachable
+from modulebus_synapse.door import Door, Unreachable, revision, tells
 from modulebus_synapse.moduleapi import ModuleApiResource
 from modulebus_synapse.older import completed
 from modulebus_synapse.table import TABLE, Callback
@@ -40,7 +40,7 @@ class ModuleBus:
         self.login_types: dict[str, tuple[str, ...]] = {}  # Those that are wanted.
         self.checkers: dict[str, tuple[str, ...]] = {}  # Those that were registered last.
         wants = self.door.wants_now()
-        if wants is None:
+        if wants is None or not tells(wants):
             self._guess(config)
         else:
             self._learn(wants)
@@ -48,8 +48,7 @@ class ModuleBus:
             api.register_web_resource("/_synapse/modulebus", ModuleApiResource(api, config.api_token))
         for path in config.web:
             api.register_web_resource(path, ProxyResource(self.door))
-        revision = _revision(wants or {})
-        api.run_as_background_process("modulebus_wants", self._follow, revision)
+        api.run_as_background_process("modulebus_wants", self._follow, revision(wants or {}))
 
     @staticmethod
     def parse_config(config: dict[str, Any]) -> Config:
@@ -78,15 +77,15 @@ class ModuleBus:
         register = getattr(self.api, f"register_{category}_callbacks", None)
         return inspect.signature(register).parameters if register else {}
 
-    async def _follow(self, revision: int) -> None:
+    async def _follow(self, after: int) -> None:
         """Hears of what is wanted, for as long as Synapse runs."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                wants = await self.door.wants(revision)
+                wants = await self.door.wants(after)
                 if wants is not None:
                     self._learn(wants)
-                    revision = _revision(wants)
+                    after = revision(wants)
                 pause = _POLL_PAUSE
             except Unreachable:
                 pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
@@ -167,7 +166,3 @@ class ModuleBus:
         f.__qualname__ = f"ModuleBus.{callback.name}"
         f.__module__ = __name__
         return f
-
-
-def _revision(wants: dict[str, Any]) -> int:
-    return int(wants.get("roster_revision") or 0)

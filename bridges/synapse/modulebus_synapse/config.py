@@ -43,6 +43,15 @@ class Config:
     def policy(self, callback: Callback) -> Policy:
         return self.on_failure.get(callback.name, declared(callback))
 
+    def shut(self, callback: Callback) -> Policy:
+        """What holds where the sender of a request may be what keeps a question from being asked.
+
+        The callback's default, and not what the operator opened for outages; but what he shut for outages stays so.
+        """
+        said, default = self.policy(callback), declared(callback)
+        local = said.local if default.local == "skip" else default.local
+        return Policy(local, said.federated if default.federated == "skip" else default.federated)
+
     def timeout_of(self, callback: Callback) -> float:
         return self.timeouts.get(callback.name, self.timeout)
 

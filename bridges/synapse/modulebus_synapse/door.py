@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _CONNECTIONS = 128
 """How many questions one process of Synapse asks at once. Beyond: they wait their turn, while busd answers others."""
 
+_FOREIGN = "busd answered something that is not its JSON; is the url right?"
 _SHARE = 0.9  # Of the time is busd's, so that it has an answer before this side gives up.
 _WORDS = 10.0  # Seconds between two lines about questions that got no answer.
 _WHILE = 2.0  # Seconds for which a poll is open whose connection is not closed because nobody is there.
@@ -40,6 +41,9 @@ _POLL = 25.0
 
 _START = 5.0
 """How many seconds the start of Synapse waits for a busd that starts as well. Beyond: on_failure holds for each callback that decides."""
+
+_OF_THE_QUESTION = (400, 403, 406, 413, 415, 422, 431)
+"""Statuses that what is in a question can have caused, of busd or of a proxy that has limits and rules of its own."""
 
 _RESTART = 10.0
 """How many seconds a busd that is away may just be restarting. Beyond: no question waits for it."""
@@ -69,8 +73,12 @@ class _Late(Exception):
     """There was no answer in time."""
 
 
+class _Unreadable(Exception):
+    """JSON that Python does not read: it is nested too deeply, or has a number of too many digits."""
+
+
 class Refused(Exception):
-    """busd does not take this one question, whatever others it takes."""
+    """busd does not take this one question, whatever others it takes, or what it answers to it cannot be read."""
 
 
 @attr.s(auto_attribs=True, frozen=True, slots=True)
@@ -84,6 +92,7 @@ class Question:
 
 
 Send = Callable[[bool], "Deferred[Answer]"]  # With whether it has to be over a fresh connection.
+Ours = Callable[[dict[str, Any]], object]  # Whether it is busd that says this.
 
 
 class Limit:
@@ -119,6 +128,7 @@ class Door:
         self.budgets, self.breaker = Budgets(), Breaker()
         self.away_since: float | None = None
         self.told_away = False  # The log says so.
+        self.recognised = False  # busd has said what is wanted, as nothing else does. Until then nothing is asked.
         self.next_word = 0.0
         self.not_before = 0.0  # Nobody asks earlier.
         self.path = urlsplit(config.url).path.encode()
@@ -189,7 +199,10 @@ class Door:
         """
         pause = _AGAIN[0]
         while True:
-            await self._sleep(self.not_before - self.reactor.seconds())
+            now = self.reactor.seconds()
+            if self.not_before >= min(end, limit):
+                raise self._gone("busd has asked not to be asked now, for longer than there is time left")
+            await self._sleep(self.not_before - now)
             now = self.reactor.seconds()
             seconds, patience = max(end - now, 0.001), max(min(end, limit) - now, 0.001)
             failure: Exception | str | None
@@ -203,10 +216,11 @@ class Door:
             if failure is None:
                 return answer
             self._missed()
-            if not self._may_be_back(failure, question, min(end, limit) - pause):
+            wait = max(pause, self.not_before - self.reactor.seconds())
+            if not self._may_be_back(failure, question, min(end, limit) - wait):
                 raise self._gone(failure)
             self.connections.drop()
-            await self._sleep(pause)
+            await self._sleep(wait)
             pause = min(2 * pause, _AGAIN[1])
 
     async def _sleep(self, seconds: float) -> None:
@@ -278,22 +292,29 @@ class Door:
         """What an answer to a question says."""
         if answer.status == 502 and _has(answer, "failure"):
             self._back()
-            raise Failed(_reason(answer), _object(answer) or {})
-        if answer.status in (400, 404, 413, 415, 422) and _has(answer, "errcode"):
-            self._back()
-            text = f"busd does not take a question about {question.callback}: {answer.status}, {_reason(answer)}"
-            self._say(text)
-            raise Refused(text)
+            raise Failed(_reason(answer), _fields(answer))
+        if answer.status in _OF_THE_QUESTION or answer.status == 404 and _has(answer, "errcode"):
+            if _has(answer, "errcode"):
+                self._back()
+            raise self._refused(f"busd does not take a question about {question.callback}: {answer.status}, {_reason(answer)}")
         if answer.status == 504:  # Of a proxy that waits for less time than this side.
             raise self._late(question.seconds)
-        return self._ok(answer)
+        try:
+            return self._ok(answer, lambda found: not self.recognised or revision(found))
+        except _Unreadable as e:
+            raise self._refused(f"cannot read what busd answers about {question.callback}: {e}") from None
 
-    def _ok(self, answer: Answer) -> dict[str, Any]:
+    def _refused(self, text: str) -> Refused:
+        self._say(text)
+        return Refused(text)
+
+    def _ok(self, answer: Answer, ours: Ours) -> dict[str, Any]:
+        """What it says, where ours finds that it is busd's."""
         if answer.status != 200:
             raise self._gone(_said(answer))
         found = _object(answer)
-        if found is None:
-            raise self._gone("busd answered something that is not its JSON; is the url right?")
+        if found is None or not ours(found):
+            raise self._gone(_FOREIGN)
         self._back()
         return found
 
@@ -354,7 +375,15 @@ class Door:
             raise self._gone(e) from None
         except _Late:
             return None
-        return None if answer.status == 504 else self._ok(answer)
+        return None if answer.status == 504 else self._wanted(answer, tells)
+
+    def _wanted(self, answer: Answer, ours: Ours) -> dict[str, Any]:
+        try:
+            found = self._ok(answer, ours)
+        except _Unreadable as e:
+            raise self._gone(f"cannot read what busd answers: {e}") from None
+        self.recognised = self.recognised or tells(found)
+        return found
 
     def wants_now(self) -> dict[str, Any] | None:
         """What is wanted. It blocks: it is for the start, when nothing is served yet, and waits for a busd that starts, too."""
@@ -365,7 +394,7 @@ class Door:
             try:
                 answer = fetch(self.config.url, request, self.config.timeout, self.config.ca_file)
                 coming = _restarting(answer, True) is not None
-                return self._ok(answer)
+                return self._wanted(answer, lambda _: True)  # The caller looks who says it.
             except (OSError, ValueError) as e:
                 coming = isinstance(e, (ConnectionRefusedError, ConnectionResetError, TimeoutError))
                 self._gone(e)
@@ -380,6 +409,17 @@ class Door:
         return b"GET %b/_modulebus/v1/wants?server_name=%b%b%b" % (self.path, name, more, self.fields)
 
 
+def revision(found: dict[str, Any]) -> int:
+    """The revision of the roster, which busd says in each answer. 0 where it is not busd that answers, or it has no roster yet."""
+    number = found.get("roster_revision")
+    return number if isinstance(number, int) else 0
+
+
+def tells(found: dict[str, Any]) -> bool:
+    """Whether it is busd that says what is wanted, and knows."""
+    return revision(found) > 0 and isinstance(found.get("callbacks"), dict)
+
+
 def _restarting(answer: Answer, again: bool) -> str | None:
     """What busd, or a proxy in front of it, says while it restarts and has not taken the question."""
     refused = answer.status == 503 and (again or answer.field(b"retry-after"))
@@ -392,19 +432,30 @@ def _said(answer: Answer) -> str:
 
 
 def _object(answer: Answer) -> dict[str, Any] | None:
+    """Raises _Unreadable."""
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return None
+    except (ValueError, RecursionError) as e:
+        raise _Unreadable(str(e)) from None
     return found if isinstance(found, dict) else None
 
 
+def _fields(answer: Answer) -> dict[str, Any]:
+    """What an error says, where it says something."""
+    try:
+        return _object(answer) or {}
+    except _Unreadable:
+        return {}
+
+
 def _has(answer: Answer, field: str) -> bool:
-    return field in (_object(answer) or {})
+    return field in _fields(answer)
 
 
 def _reason(answer: Answer) -> str:
-    return str((_object(answer) or {}).get("error", "without a reason"))
+    return str(_fields(answer).get("error", "without a reason"))
 
 
 def _closing(result: Any, file: IO[bytes]) -> Any:

@@ -125,12 +125,23 @@ def _needed(state: Mapping[tuple[str, str], Any], wanted: StateFilter | None) ->
     ]
 
 
+class TooDeep(Exception):
+    """A client's JSON, as Synapse read it, is nested more deeply than Python can write."""
+
+
 def dumps(message: JsonDict) -> bytes:
+    """Raises TooDeep."""
     try:
-        text = json.dumps(message, default=_plain, separators=(",", ":"), allow_nan=False)
+        return _dumps(message).encode("ascii")
+    except RecursionError:
+        raise TooDeep from None
+
+
+def _dumps(message: JsonDict) -> str:
+    try:
+        return json.dumps(message, default=_plain, separators=(",", ":"), allow_nan=False)
     except ValueError:  # A number too large for Python, or one that only Python knows.
-        text = json.dumps(_finite(message), default=_plain, separators=(",", ":"))
-    return text.encode("ascii")
+        return json.dumps(_finite(message), default=_plain, separators=(",", ":"))
 
 
 def _finite(value: Any) -> Any:

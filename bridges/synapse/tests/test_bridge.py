@@ -280,6 +280,36 @@ def test_a_question_that_busd_does_not_take_opens_nothing(setting: Setting) -> N
     assert run(setting.api.function("check_event_for_spam")(event("@a:there"))) is NOT_SPAM
 
 
+@pytest.mark.parametrize("policy", ["refuse", {"federated": "refuse"}])
+def test_a_question_that_busd_does_not_take_opens_nothing_that_is_shut(setting: Setting, policy: Any) -> None:
+    """What its sender can bring about must not be a way around what the operator said."""
+    setting.start(wants(EVENT), on_failure={"check_event_for_spam": policy})
+    setting.door.answer = Refused("413")
+    f = setting.api.function("check_event_for_spam")
+    assert run(f(event("@a:there"))) is Codes.FORBIDDEN
+    with pytest.raises(SynapseError):
+        run(f(event("@a:here")))
+
+
+def test_json_too_deep_to_be_written_is_one_questions_failure(setting: Setting) -> None:
+    setting.start(wants(CREATE), on_failure={"user_may_create_room": "skip"})
+    deep: Any = {}
+    for _ in range(100_000):
+        deep = {"x": deep}
+    with pytest.raises(SynapseError) as raised:
+        run(setting.api.function("user_may_create_room")("@a:here", deep))
+    assert raised.value.code == 500
+    assert setting.door.asked == []
+
+
+@pytest.mark.parametrize("answer", [{}, {"callbacks": {}}, {"roster_revision": 0, "callbacks": {}}, {"roster_revision": 3}])
+def test_a_server_that_is_not_busd_says_nothing_of_what_is_wanted(setting: Setting, answer: dict[str, Any]) -> None:
+    setting.start(answer)
+    with pytest.raises(SynapseError) as raised:
+        run(setting.api.function("user_may_create_room")("@a:here", {}))
+    assert raised.value.code == 500
+
+
 def test_a_request_of_too_many_slow_answers_opens_nothing(setting: Setting) -> None:
     """How many questions a request is, its sender chooses, so what the operator said of an outage is not for it."""
     setting.start(wants(CREATE, "third_party_rules.on_new_event"), on_failure={"user_may_create_room": "skip"})

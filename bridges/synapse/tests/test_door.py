@@ -802,3 +802,88 @@ class DoorTest(TestCase):
             self.assertTrue(e.outage)
 
         return ensureDeferred(go())
+
+    def test_what_another_server_answers_is_no_news_and_no_opinion(self) -> Any:
+        """A proxy's page for maintenance, or whatever else has busd's address now, may answer with 200 and JSON."""
+        body = b""
+        door, _ = self.busd(lambda _: body)
+        ours = b'{"roster_revision":3,"callbacks":{}}'
+
+        async def go() -> None:
+            nonlocal body
+            for body in (b"{}", b'{"status":"ok"}', b'{"callbacks":{}}', b'{"roster_revision":3}', b'{"roster_revision":0,"callbacks":{}}'):
+                e = await self.assertFailure(ensureDeferred(door.wants(0)), Unreachable)
+                self.assertTrue(e.outage)
+            body = ours
+            self.assertEqual(await door.wants(0), json.loads(ours))
+            self.assertFalse(door.away)
+            for body in (b"{}", b'{"answer":{}}', b'{"roster_revision":"3"}'):
+                for again in (True, False):
+                    e = await self.assertFailure(self.ask(door, again), Unreachable)
+                    self.assertTrue(e.outage)
+            body = b'{"roster_revision":3}'
+            self.assertEqual(await self.ask(door), {"roster_revision": 3})
+
+        return ensureDeferred(go())
+
+    def test_what_a_proxy_does_not_take_is_one_questions_failure(self) -> Any:
+        """It has limits and rules of its own, and says so with a page."""
+        status = 0
+
+        def answer(request: Request) -> bytes:
+            request.setResponseCode(status)
+            return b"<html>"
+
+        door, _ = self.busd(answer)
+
+        async def go() -> None:
+            nonlocal status
+            for status in (400, 403, 413, 431):
+                await self.assertFailure(self.ask(door), Refused)
+            self.assertFalse(door.away)
+            for status in (401, 404, 500):  # Whatever is in it.
+                await self.assertFailure(self.ask(door), Unreachable)
+
+        return ensureDeferred(go())
+
+    def test_an_answer_that_python_does_not_read_is_one_questions_failure(self) -> Any:
+        status, body = 200, b""
+
+        def answer(request: Request) -> bytes:
+            request.setResponseCode(status)
+            return body
+
+        door, _ = self.busd(answer)
+
+        async def go() -> None:
+            nonlocal status, body
+            for body in (b'{"answer":' + b'{"x":' * 100_000 + b"1" + b"}" * 100_001, b'{"answer":{"x":' + b"1" * 5000 + b"}}"):
+                status = 200
+                await self.assertFailure(self.ask(door), Refused)
+                self.assertFalse(door.away)
+                self.assertFalse(door.breaker.unanswered)
+                e = await self.assertFailure(ensureDeferred(door.wants(0)), Unreachable)  # That is not about a question.
+                self.assertTrue(e.outage)
+                status = 502
+                await self.assertFailure(self.ask(door), Unreachable)
+                door._back()
+
+        return ensureDeferred(go())
+
+    def test_a_busd_that_asks_for_silence_holds_nobody_past_their_time(self) -> Any:
+        time = Frozen()
+
+        def answer(request: Request) -> bytes:
+            request.setResponseCode(503)
+            request.setHeader(b"Retry-After", b"1")
+            return b"{}"
+
+        door, busd = self.busd(answer, time=time, timeout=0.4)
+
+        async def go() -> None:
+            await self.assertFailure(self.ask(door), Unreachable)
+            self.assertEqual((time.seconds(), len(busd.seen)), (0, 1))
+            await self.assertFailure(self.ask(door), Unreachable)  # It would be silent for half a second.
+            self.assertEqual((time.seconds(), len(busd.seen)), (0, 1))
+
+        return ensureDeferred(go())
