@@ -20,7 +20,7 @@ func TestLintIsPartOfTheChecks(t *testing.T) {
 		}
 		return text
 	}
-	if !regexp.MustCompile(`(?m)^\s+(nice )?make .*\blint\b`).Match(read(".ci/run")) {
+	if !regexp.MustCompile(`(?m)^\s+(nice )?make [^|&;>]*\blint\b`).Match(read(".ci/run")) {
 		t.Error(".ci/run does not run make lint")
 	}
 	if !regexp.MustCompile(`(?m)^lint: .*golangci-lint.*\n\t.* run --config`).Match(read("Makefile")) {
