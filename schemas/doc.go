@@ -13,3 +13,4 @@
 package schemas
 
 //go:generate go run -C ../internal/cmd/schemagen .
+//go:generate go generate ../docs
