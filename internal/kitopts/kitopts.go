@@ -41,6 +41,19 @@ func From(ctx context.Context) Module {
 	return o
 }
 
+type newsKey struct{}
+
+// WithNews returns a question's context that has the name of the news.
+func WithNews(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, newsKey{}, id)
+}
+
+// News returns the name of the news that a question's context has; empty for none.
+func News(ctx context.Context) string {
+	id, _ := ctx.Value(newsKey{}).(string)
+	return id
+}
+
 // Host is what a module reaches from inside, besides the questions it is asked. Its methods may be called concurrently.
 type Host interface {
 	// Call makes a call of the Module API. The reply is of the method's type.

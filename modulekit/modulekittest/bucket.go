@@ -16,6 +16,7 @@ type bucket struct {
 	revision uint64
 	entries  map[string][]kitopts.Entry // by key, the oldest first
 	watchers []watcher
+	full     bool
 }
 
 type watcher struct {
@@ -34,6 +35,14 @@ type Store struct{ bucket *bucket }
 // Put sets the value of a key.
 func (s *Store) Put(key, value string) {
 	_, _ = s.bucket.Write(context.Background(), key, kitopts.Write{Value: []byte(value)}) // It replaces any value, so there is no conflict.
+}
+
+// SetFull makes the store full, or no longer full. In a full store, the module's writes return [modulekit.ErrStoreFull], and only
+// deletions succeed.
+func (s *Store) SetFull(full bool) {
+	s.bucket.mu.Lock()
+	defer s.bucket.mu.Unlock()
+	s.bucket.full = full
 }
 
 // Get returns the value of a key, and whether there is one.
@@ -67,6 +76,9 @@ func (b *bucket) Write(ctx context.Context, key string, w kitopts.Write) (uint64
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.full && !w.Delete {
+		return 0, modulekit.ErrStoreFull
+	}
 	last := b.last(key)
 	fresh := w.After != nil && *w.After == 0 && last.Deleted
 	if w.After != nil && *w.After != last.Revision && !fresh {

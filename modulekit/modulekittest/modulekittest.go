@@ -102,13 +102,22 @@ func construct[Config any](
 // Callbacks returns the callbacks that the module registered.
 func (h *Homeserver) Callbacks() []*subjects.Declaration { return h.module.Callbacks }
 
-// HandDecisions passes records to the module's function for [modulekit.ModuleAPI.ReadDecisions], and returns its error.
-// It returns an error if the module reads no decisions.
+// WithNewsID returns a context with which the module is told news that is delivered at least once: [modulekit.NewsID]
+// returns the ID. To tell the module the same news again, use the same ID.
+func WithNewsID(ctx context.Context, id string) context.Context { return kitopts.WithNews(ctx, id) }
+
+// HandDecisions is [Homeserver.HandBatch] for a batch of records behind which none was lost.
 func (h *Homeserver) HandDecisions(ctx context.Context, records ...decision.Record) error {
+	return h.HandBatch(ctx, &decision.Batch{Decisions: records})
+}
+
+// HandBatch passes records to the module's function for [modulekit.ModuleAPI.ReadDecisions], and returns its error. It
+// returns an error if the module reads no decisions.
+func (h *Homeserver) HandBatch(ctx context.Context, b *decision.Batch) error {
 	if h.module.Read == nil {
 		return errors.New("modulekittest: the module reads no decisions")
 	}
-	return h.module.Read(ctx, &decision.Batch{Decisions: records})
+	return h.module.Read(ctx, b)
 }
 
 func ask[Request, Reply proto.Message](

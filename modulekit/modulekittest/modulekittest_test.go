@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/modulekit"
 	"github.com/modulebus/modulebus/modulekit/modulekittest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -132,6 +133,60 @@ func TestScriptMayHaveNoStore(t *testing.T) {
 		}
 		return nil
 	}, modulekittest.Script{NoStore: true})
+}
+
+func TestStoreCanBeFull(t *testing.T) {
+	t.Parallel()
+	hs := modulekittest.Start(t, module(func(ctx context.Context, api *modulekit.ModuleAPI) error {
+		store, err := api.KeyValue(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = store.Put(ctx, "key", []byte("2"))
+		return err
+	}), "")
+	tell := func() error {
+		_, err := hs.SpamChecker.UserMayCreateRoom(t.Context(), &callbacksv1.UserMayCreateRoomRequest{})
+		return err
+	}
+	hs.Store().SetFull(true)
+	if err := tell(); err == nil || !strings.Contains(err.Error(), modulekit.ErrStoreFull.Error()) {
+		t.Errorf("a full store takes what is written: %v", err)
+	}
+	hs.Store().SetFull(false)
+	if err := tell(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewsHasAnID(t *testing.T) {
+	t.Parallel()
+	var ids []string
+	hs := modulekittest.Start(t, module(func(ctx context.Context, _ *modulekit.ModuleAPI) error {
+		ids = append(ids, modulekit.NewsID(ctx))
+		return nil
+	}), "")
+	for _, ctx := range []context.Context{t.Context(), modulekittest.WithNewsID(t.Context(), "news-1")} {
+		if _, err := hs.SpamChecker.UserMayCreateRoom(ctx, &callbacksv1.UserMayCreateRoomRequest{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := []string{"", "news-1"}; !slices.Equal(ids, want) {
+		t.Errorf("the module was told %q; want %q", ids, want)
+	}
+}
+
+func TestBatchSaysWhatWasLost(t *testing.T) {
+	t.Parallel()
+	var got *decision.Batch
+	hs := modulekittest.Start(t, modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+		api.ReadDecisions(func(_ context.Context, b *decision.Batch) error { got = b; return nil })
+		return nil
+	}}, "")
+	want := &decision.Batch{Decisions: []decision.Record{{ID: "d-1"}}, Lost: 3}
+	if err := hs.HandBatch(t.Context(), want); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("the module was given %+v (%v); want %+v", got, err, want)
+	}
 }
 
 func TestFileIsRead(t *testing.T) {
