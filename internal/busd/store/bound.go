@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +45,8 @@ type bounds struct {
 
 // limit gives the stream of a store the limits for its size, where it may have most bytes; -1 is none. Half full, it is kept below
 // most by JetStream. Full, it takes deletions alone, as many as fit into some room. When small values have used that up, there is a
-// little more each time, so that deletions go on, up to an eighth of most in all.
+// little more each time, so that deletions go on, up to an eighth of most in all. A store that is far larger than most, because
+// nats.max_store was lowered, has that beyond the size at which it became full.
 func limit(c *jetstream.StreamConfig, size, most int64) {
 	switch {
 	case size < most/2:
@@ -52,11 +55,27 @@ func limit(c *jetstream.StreamConfig, size, most int64) {
 		c.MaxBytes, c.MaxMsgSize = most, -1
 	case c.MaxMsgSize != deletion:
 		c.MaxBytes, c.MaxMsgSize = max(size, most)+room, deletion
+		c.Metadata = maps.Clone(c.Metadata)
+		if c.Metadata == nil {
+			c.Metadata = map[string]string{}
+		}
+		c.Metadata[fullAt] = strconv.FormatInt(size, 10)
 	case size > c.MaxBytes: // It was written to while it got this limit, and takes nothing.
 		c.MaxBytes = size + room
-	case size > c.MaxBytes-more && size < most+room+most/8:
+	case size > c.MaxBytes-more && size < max(most, sizeWhenFull(c))+room+most/8:
 		c.MaxBytes = size + more
 	}
+}
+
+// fullAt is where a stream's metadata have the size that it had when it became full.
+const fullAt = "modulebus.full_at"
+
+func sizeWhenFull(c *jetstream.StreamConfig) int64 {
+	size, err := strconv.ParseInt(c.Metadata[fullAt], 10, 64)
+	if err != nil {
+		return 0 // It became full under an earlier version.
+	}
+	return size
 }
 
 func (s *Service) newBounds() (*bounds, error) {
@@ -102,7 +121,7 @@ func (b *bounds) look(ctx context.Context) {
 			failed[c.Name] = true
 		}
 		if c.MaxMsgSize == deletion {
-			b.tellFull(c)
+			b.tellFull(c, stream.State.Bytes)
 			full[c.Name] = true
 		}
 		bounded = bounded || c.MaxBytes >= 0 || err != nil
@@ -137,9 +156,9 @@ func (b *bounds) tellFailed(stream *jetstream.StreamInfo, err error) {
 }
 
 // tellFull logs once that a store is full.
-func (b *bounds) tellFull(c jetstream.StreamConfig) {
+func (b *bounds) tellFull(c jetstream.StreamConfig, size uint64) {
 	if !b.full[c.Name] {
-		b.options.Log.Warn().Str("stream", c.Name).Str("of", c.Description).Int64("bytes", b.options.MaxBytes).
+		b.options.Log.Warn().Str("stream", c.Name).Str("of", c.Description).Uint64("bytes", size).Int64("most", b.options.MaxBytes).
 			Msg("a module's store is full: it takes deletions alone until something is deleted, or nats.max_store is raised")
 	}
 }

@@ -93,6 +93,53 @@ func TestFullStoreTakesDeletionsAlthoughSmallValuesUseUpItsRoom(t *testing.T) {
 	}
 }
 
+// TestStoreFarAboveALoweredLimitTakesDeletions has a deletion use up what there was room for, again and again.
+func TestStoreFarAboveALoweredLimitTakesDeletions(t *testing.T) {
+	t.Parallel()
+	const large, looks = 100 * most, 5
+	c := jetstream.StreamConfig{MaxBytes: -1, MaxMsgSize: -1, Metadata: map[string]string{"made": "by somebody"}}
+	size := int64(large)
+	for range looks {
+		store.Limit(&c, size, most)
+		if c.MaxBytes <= size {
+			t.Fatalf("a store of %d bytes, which had %d, takes no deletion", size, int64(large))
+		}
+		size = c.MaxBytes
+	}
+	if c.MaxBytes > large+most/2 || c.Metadata["made"] == "" {
+		t.Errorf("a store that had %d bytes may have %+v", int64(large), c)
+	}
+}
+
+// TestStoreIsOpenedWithALimitThatIsFarBelowIt lowers nats.max_store.
+func TestStoreIsOpenedWithALimitThatIsFarBelowIt(t *testing.T) {
+	t.Parallel()
+	nc := withJetStream(t)
+	s := serveBounded(t, nc, true, 8*most)
+	kv := s.put("key", "value")
+	const values = 2 * most / value
+	for n := range values {
+		if _, err := kv.Put(t.Context(), strconv.Itoa(n), make([]byte, value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Service.Close()
+	s = serveBounded(t, nc, true, most/4)
+	s.wantFull(1)
+	if got, err := kv.Get(t.Context(), "0"); err != nil || len(got.Value()) != value {
+		t.Errorf("what is stored is gone: %v", err)
+	}
+	if _, err := kv.Put(t.Context(), "more", make([]byte, value)); err == nil {
+		t.Error("a full store takes a value")
+	}
+	for n := range values {
+		if err := kv.Purge(t.Context(), strconv.Itoa(n)); err != nil {
+			t.Fatalf("nothing can be deleted: %v", err)
+		}
+	}
+	s.wantFull(0)
+}
+
 // stream is the configuration of a bucket's stream.
 func (s *service) stream(bucket string) jetstream.StreamConfig {
 	s.Helper()
