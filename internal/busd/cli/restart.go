@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,22 +35,10 @@ The exit status is 1 when a new worker did not join within a minute, or all did 
 and the workers after it are not touched. The message says which it is, and how many are new.`,
 		Args: arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			path := "/_modulebus/v1/modules/" + url.PathEscape(args[0]) + "/restart?wait=" + r.timeout.String()
-			r.timeout += stopTime
-			out, err := r.do(c.Context(), http.MethodPost, path, nil)
-			if no, ok := errors.AsType[*refusal](err); ok && no.Text != "" {
-				return errors.New(no.Text)
+			workers, err := r.restart(c.Context(), args[0])
+			if err == nil {
+				_, err = fmt.Fprintf(c.OutOrStdout(), "restarted %s: %d of %[2]d workers are new\n", args[0], workers)
 			}
-			if err != nil {
-				return err
-			}
-			var done struct {
-				Workers int `json:"workers"`
-			}
-			if err := json.Unmarshal(out, &done); err != nil {
-				return errOtherVersion
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "restarted %s: %d of %[2]d workers are new\n", args[0], done.Workers)
 			return err
 		},
 		ValidArgsFunction: r.completeModules,
@@ -58,4 +47,24 @@ and the workers after it are not touched. The message says which it is, and how 
 	c.Flags().Lookup("timeout").DefValue = restartTimeout.String()
 	r.timeout = restartTimeout
 	return c
+}
+
+// restart replaces the workers of a module, and returns how many there are.
+func (r *remote) restart(ctx context.Context, module string) (workers int, err error) {
+	path := "/_modulebus/v1/modules/" + url.PathEscape(module) + "/restart?wait=" + r.timeout.String()
+	r.timeout += stopTime
+	out, err := r.do(ctx, http.MethodPost, path, nil)
+	if no, ok := errors.AsType[*refusal](err); ok && no.Text != "" {
+		return 0, errors.New(no.Text)
+	}
+	if err != nil {
+		return 0, err
+	}
+	var done struct {
+		Workers int `json:"workers"`
+	}
+	if err := json.Unmarshal(out, &done); err != nil {
+		return 0, errOtherVersion
+	}
+	return done.Workers, nil
 }

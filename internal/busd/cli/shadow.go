@@ -37,19 +37,9 @@ func newShadow() *cobra.Command {
 callback, and how much longer asks would have taken.`,
 		Args: arguments(1, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			all := map[string]*shadowSums{}
-			err := r.records(c.Context(), shadowQuery(args[0], since), c.ErrOrStderr(), func(record *decision.Record, _ []byte) error {
-				addShadow(all, record, args[0])
-				return nil
-			})
+			list, err := r.shadowSums(c, args[0], since)
 			if err != nil {
 				return err
-			}
-			list := []*shadowSums{}
-			for _, name := range slices.Sorted(maps.Keys(all)) {
-				s := all[name]
-				s.Added = decision.In((s.added / decision.Milliseconds(s.Asks)).Duration())
-				list = append(list, s)
 			}
 			if len(list) == 0 {
 				fmt.Fprintf(c.ErrOrStderr(), "busd: no record (--since %s) has module %s in shadow: does its entry say shadow: true, "+
@@ -69,6 +59,22 @@ callback, and how much longer asks would have taken.`,
 	c.Flags().StringVar(&since, "since", since, "records of the last `time`, or since a time")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// shadowSums counts what a module in shadow would have changed, by callback.
+func (r *remote) shadowSums(c *cobra.Command, module, since string) ([]*shadowSums, error) {
+	all := map[string]*shadowSums{}
+	err := r.records(c.Context(), shadowQuery(module, since), c.ErrOrStderr(), func(record *decision.Record, _ []byte) error {
+		addShadow(all, record, module)
+		return nil
+	})
+	list := []*shadowSums{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		s := all[name]
+		s.Added = decision.In((s.added / decision.Milliseconds(s.Asks)).Duration())
+		list = append(list, s)
+	}
+	return list, err
 }
 
 // addShadow adds one record to the sums.

@@ -68,18 +68,7 @@ goes on with those that come where --follow is said. Who reads too slowly loses 
 			if q.since != "" && !follow {
 				v.Set("follow", "false")
 			}
-			found := 0
-			err := r.records(c.Context(), v, c.ErrOrStderr(), func(record *decision.Record, raw []byte) error {
-				found++
-				if asJSON {
-					return printLine(c.OutOrStdout(), string(raw))
-				}
-				return printLine(c.OutOrStdout(), summary(record))
-			})
-			if err == nil && found == 0 {
-				err = printLine(c.ErrOrStderr(), "busd: there are no such records")
-			}
-			return err
+			return r.tail(c, v, asJSON)
 		},
 	}
 	r.flags(c)
@@ -92,6 +81,22 @@ goes on with those that come where --follow is said. Who reads too slowly loses 
 	_ = c.RegisterFlagCompletionFunc("callback", completeCallbacks)
 	_ = c.RegisterFlagCompletionFunc("module", r.completeModules)
 	return c
+}
+
+// tail prints records, a line for each.
+func (r *remote) tail(c *cobra.Command, v url.Values, asJSON bool) error {
+	found := 0
+	err := r.records(c.Context(), v, c.ErrOrStderr(), func(record *decision.Record, raw []byte) error {
+		found++
+		if asJSON {
+			return printLine(c.OutOrStdout(), string(raw))
+		}
+		return printLine(c.OutOrStdout(), summary(record))
+	})
+	if err == nil && found == 0 {
+		err = printLine(c.ErrOrStderr(), "busd: there are no such records")
+	}
+	return err
 }
 
 func printLine(w io.Writer, text string) error {
