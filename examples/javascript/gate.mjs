@@ -45,7 +45,7 @@ const nc = await connect({
 });
 const busd = async (what, body) => (await nc.request(`${about}.${what}`, JSON.stringify(body), { timeout: 2000, ...json })).json();
 
-let config, subscriptions = [], stopping = false, wake = () => {};
+let config, revision, subscriptions = [], stopping = false, wake = () => {};
 const answers = new Set();
 process.on("SIGTERM", () => { stopping = true; wake(); });
 nc.closed().then(() => { // It never opens again: let somebody start this anew.
@@ -75,6 +75,7 @@ async function join() {
   const joined = { worker, version: "1.1.0", config_revision: entry.config_revision, json: true };
   try {
     config = parse(entry.config);
+    revision = entry.config_revision;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     joined.config_error = { path: error.path, error: error.message };
@@ -91,7 +92,7 @@ async function join() {
     ];
     await nc.flush();
   }
-  await busd("join", { ...joined, callbacks: [callback] });
+  await busd("join", { ...joined, config_revision: revision, callbacks: [callback] }); // that of the config that it runs with
   return entry.join_every_ms;
 }
 

@@ -26,7 +26,7 @@ async def decide(user, config):  # a real module awaits its database here, or th
     return {"refusal": refusal} if user in config.get("deny", []) else {}
 
 async def main():
-    config, subs, tasks, stop, wake = {}, [], set(), asyncio.Event(), asyncio.Event()
+    config, revision, subs, tasks, stop, wake = {}, "0", [], set(), asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: (stop.set(), wake.set()))
     async def changed(*_): wake.set()
     nc = await nats.connect(SERVERS.split(","), max_reconnect_attempts=-1, closed_cb=changed, inbox_prefix=f"{ABOUT}.inbox.{token(WORKER)}",
@@ -52,12 +52,12 @@ async def main():
             entry = await busd("entry", {})
             if entry["listed"]:
                 joined = {"worker": WORKER, "version": "1.2.0", "config_revision": entry["config_revision"], **wrong(entry["config"])}
-                if "config_error" not in joined: config = entry["config"]
+                if "config_error" not in joined: config, revision = entry["config"], entry["config_revision"]
                 elif not subs:  # it cannot start with that; one that runs goes on with what it had
                     await busd("join", joined); sys.exit(78)
                 subs = subs or [await nc.subscribe(f"{ABOUT}.changed", cb=changed), await nc.subscribe(ASKED, MODULE, asked),
                                 await nc.subscribe(f"{ASKED}.{token(WORKER)}", cb=asked)]
-                await busd("join", {**joined, "callbacks": [CALLBACK], "json": True})
+                await busd("join", {**joined, "config_revision": revision, "callbacks": [CALLBACK], "json": True})
                 pause = entry["join_every_ms"] / 1000
         except nats.errors.Error as error:
             print("waiting for busd:", error, flush=True)
