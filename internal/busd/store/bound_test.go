@@ -123,7 +123,7 @@ func TestStoreIsOpenedWithALimitThatIsFarBelowIt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.Service.Close()
+	s.Close()
 	s = serveBounded(t, nc, true, most/4)
 	s.wantFull(1)
 	if got, err := kv.Get(t.Context(), "0"); err != nil || len(got.Value()) != value {
