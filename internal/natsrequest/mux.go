@@ -42,6 +42,7 @@ type waiter struct {
 	place   int
 	subject string
 	batch   *Batch // how it may have travelled; nil for by itself
+	run     *run   // whose ticket it has; nil where that is used once
 }
 
 // unasked is the place of a batch without a question: see [Mux.probe].
@@ -160,7 +161,7 @@ func (m *Mux) Send(to Receiver, place int, r Request) (Ticket, error) {
 		r.Batch = nil
 	}
 	r.Held = r.Held && len(r.Data) <= maxTogether // To hold it is to copy it.
-	return m.out.send(r, waiter{to, place, r.Subject, r.Batch})
+	return m.out.send(r, waiter{to: to, place: place, subject: r.Subject, batch: r.Batch})
 }
 
 // Flush implements [Requester].
@@ -282,5 +283,8 @@ func (m *Mux) giveBatched(t Ticket, msg *nats.Msg, answers string) {
 		return
 	}
 	delete(s.waiting, t)
+	if w.run != nil && msg != Alone && w.run.complete() {
+		w.batch.Route.runs.giveBack(w.run)
+	}
 	w.to.Receive(w.place, msg)
 }

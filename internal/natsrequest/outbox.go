@@ -31,6 +31,7 @@ type outbox struct {
 // parcel is one message, with one request or with several.
 type parcel struct {
 	ticket  Ticket // of the first request; those after it have the numbers that follow
+	run     *run   // that the tickets are of; nil where they are used once
 	request Request
 	count   int
 	frame   []byte // of those that may travel together; else empty
@@ -84,7 +85,7 @@ func (o *outbox) put(r Request, w waiter) (t Ticket, crowd, left bool, err error
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.parcelFor(r)
-	t = p.ticket + Ticket(p.count)
+	t, w.run = p.ticket+Ticket(p.count), p.run
 	if crowd, err = o.register(t, w); err != nil || o.closed {
 		return t, crowd, true, err
 	}
@@ -103,12 +104,23 @@ func (o *outbox) parcelFor(r Request) *parcel {
 	at := len(o.in)
 	o.in = slices.Grow(o.in, 1)[:at+1]
 	p := &o.in[at]
-	*p = parcel{ticket: newTicket(), frame: p.frame[:0]}
+	*p = parcel{frame: p.frame[:0]}
+	p.number(b)
 	if b != nil {
 		p.frame = batch.Begin(p.frame, uint64(p.ticket))
 		b.round, b.at = o.round, at
 	}
 	return p
+}
+
+// number gives a parcel its tickets.
+func (p *parcel) number(b *Batch) {
+	if b == nil || b.Route == nil {
+		p.ticket = newTicket()
+		return
+	}
+	p.run = b.Route.runs.take()
+	p.ticket = p.run.first
 }
 
 // holds reports whether the parcel has room for one more request.
@@ -136,6 +148,9 @@ func (o *outbox) flush() bool {
 	o.round++
 	o.mu.Unlock()
 	for i := range o.out {
+		if r := o.out[i].run; r != nil {
+			r.count.Store(int32(o.out[i].count))
+		}
 		o.publish(o.out[i])
 		o.out[i].reuse(i)
 	}

@@ -53,6 +53,7 @@ var Alone = &nats.Msg{}
 // value is ready, and its methods may be called concurrently.
 type Route struct {
 	proven atomic.Bool
+	runs   runs
 
 	mu     sync.Mutex
 	probed time.Time
