@@ -38,3 +38,27 @@ func TestProtocolSaysTheLimitsThatHold(t *testing.T) {
 		}
 	}
 }
+
+// TestOperatorSeesThatWorkersRegisterTooManyDifferentThings has workers that each register other paths.
+func TestOperatorSeesThatWorkersRegisterTooManyDifferentThings(t *testing.T) {
+	t.Parallel()
+	r := listing(listed("flood"))
+	var told []string
+	for w := range 12 {
+		j := join(fmt.Sprint("w", w), createRoom)
+		for n := range 256 {
+			j.WebResources = append(j.WebResources, fmt.Sprintf("%s/%d/%0200d", hello, w, n))
+		}
+		told = r.Join("flood", j, start).GetProblems()
+	}
+	says(t, told, "too many different things to remember")
+	s := status(t, r, "flood")
+	says(t, s.Problems, "too many different things to remember", "of them register, only callbacks count")
+	says(t, []string{s.LastError}, "too many different things to remember")
+	for w := 1; w < 12; w++ {
+		r.Leave("flood", fmt.Sprint("w", w), start)
+	}
+	if s := status(t, r, "flood"); s.LastError != "" || len(s.Problems) > 0 {
+		t.Errorf("it is over, and shown: %+v", s)
+	}
+}

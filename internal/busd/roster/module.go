@@ -41,6 +41,7 @@ type module struct {
 type worker struct {
 	registered  *rosterv1.Join // the accepted part of its join; workers that register the same share it
 	version     string
+	reduced     bool              // it registers too much to remember
 	unserved    map[string]string // the parts that NATS does not let it serve, and why
 	since, seen time.Time
 }
@@ -136,7 +137,7 @@ func (m *module) register(j *rosterv1.Join, l limits, old *worker) (*worker, []s
 	w := &worker{version: version(j), unserved: unserved(j)}
 	delete(m.workers, j.GetWorker()) // What it registered before no longer takes room.
 	if w.registered = m.share(registered, old); w.registered == nil {
-		w.registered = reduced(registered)
+		w.registered, w.reduced = reduced(registered), true
 		problems = append(problems, fmt.Sprintf("the workers of module %s register too many different things to remember: "+
 			"of what this one registers, only callbacks count, and those that need something are not asked", m.Name))
 	}

@@ -193,11 +193,33 @@ func (m *module) status() Status {
 	default:
 		s.trouble(wrong, time.Time{})
 	}
+	if n := m.reduced(); n > 0 {
+		s.addProblem(fmt.Sprintf("its workers register too many different things to remember: of what %d of them register, only callbacks count, "+
+			"and those that need something are not asked; all should register the same", n))
+	}
 	for _, id := range slices.Sorted(maps.Keys(m.workers)) {
 		w := m.workers[id]
 		s.WorkerList = append(s.WorkerList, Worker{Name: id, Version: w.version, Since: w.since})
 	}
 	return s
+}
+
+// addProblem adds what is wrong now, and was told to workers when they joined.
+func (s *Status) addProblem(text string) {
+	s.Problems = append(s.Problems, text)
+	if !s.Troubled() {
+		s.trouble(text, time.Time{})
+	}
+}
+
+// reduced returns how many of its workers register too much to remember.
+func (m *module) reduced() (n int) {
+	for _, w := range m.workers {
+		if w.reduced {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *module) processes() int {
