@@ -2,7 +2,6 @@ package modulekit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -257,36 +256,49 @@ func (b *bucket) Last(ctx context.Context) (entries []kitopts.Entry, err error) 
 	return entries, err
 }
 
-// listed is how many keys are read in one request; servers refuse more than 1024.
-const listed = 512
+// listed is how many values are requested before the first of them is waited for: as many as a subscription holds, however large they are.
+const listed = 32
 
-// list reads the last entries of some keys in one request, which the server answers with a message for each.
+// list reads the last entries of some keys, which the server answers with a message for each.
 func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (entries []kitopts.Entry, err error) {
 	inbox, err := b.nc.SubscribeSync(b.nc.NewInbox())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = inbox.Unsubscribe() }() // It fails only when the connection is closed.
-	ask, err := json.Marshal(map[string]any{"multi_last": keys, "batch": len(keys)})
-	if err != nil {
-		return nil, err
+	for _, key := range keys {
+		if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+s.CachedInfo().Config.Name+"."+key, inbox.Subject, nil); err != nil {
+			return nil, err
+		}
 	}
-	if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+s.CachedInfo().Config.Name, inbox.Subject, ask); err != nil {
-		return nil, err
-	}
-	for {
+	for range keys {
 		m, err := inbox.NextMsgWithContext(ctx)
 		if err != nil {
 			return nil, err
 		}
-		switch status := m.Header.Get("Status"); status {
-		case "":
+		if there, err := isThere(m); err != nil {
+			return nil, err
+		} else if there {
 			entries = append(entries, listedEntry(prefix(s), m))
-		case "204", "404": // the end; and no such keys
-			return entries, nil
-		default:
-			return nil, fmt.Errorf("modulekit: cannot list the store: %s %s", status, m.Header.Get("Description"))
 		}
+	}
+	return entries, nil
+}
+
+// isThere reports whether the server, or busd, has answered with a value.
+func isThere(m *nats.Msg) (bool, error) {
+	switch status := m.Header.Get("Status"); status {
+	case "":
+		if failed := wire.FailureOf(m); failed != nil {
+			return false, failed
+		}
+		return true, nil
+	case "404":
+		return false, nil
+	case "503":
+		return false, nats.ErrNoResponders
+	default:
+		return false, fmt.Errorf("modulekit: cannot read the store: %s %s", status, m.Header.Get("Description"))
 	}
 }
 
@@ -301,16 +313,16 @@ func listedEntry(prefix string, m *nats.Msg) kitopts.Entry {
 func (b *bucket) History(ctx context.Context, key string) (entries []kitopts.Entry, err error) {
 	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
 		entries = nil
-		for sequence := uint64(1); ; {
-			m, err := s.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(prefix(s)+key))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				return nil
-			}
+		for ask := (&rosterv1.OpenBucket{Lease: b.lease, Key: key}); ; {
+			m, err := exchange(ctx, b.nc, b.subject, ask)
 			if err != nil {
 				return err
 			}
-			entries = append(entries, entryOf(key, m))
-			sequence = m.Sequence + 1
+			if there, err := isThere(m); !there {
+				return err
+			}
+			e := listedEntry(prefix(s), m)
+			entries, ask.After = append(entries, e), e.Revision
 		}
 	})
 	return entries, err
@@ -371,13 +383,7 @@ func (b *bucket) addWatcher(changed func(key string)) (remove func()) {
 
 // request sends busd a request and waits for the reply.
 func request(ctx context.Context, nc *nats.Conn, subject string, req, reply proto.Message) error {
-	data, err := wire.Encode(req, wire.Binary)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
-	defer cancel()
-	msg, err := nc.RequestWithContext(ctx, subject, data)
+	msg, err := exchange(ctx, nc, subject, req)
 	if err != nil {
 		return err
 	}
@@ -385,4 +391,15 @@ func request(ctx context.Context, nc *nats.Conn, subject string, req, reply prot
 		return failed
 	}
 	return wire.DecodeMessage(msg, reply)
+}
+
+// exchange sends busd a request and returns what it answers.
+func exchange(ctx context.Context, nc *nats.Conn, subject string, req proto.Message) (*nats.Msg, error) {
+	data, err := wire.Encode(req, wire.Binary)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
+	defer cancel()
+	return nc.RequestWithContext(ctx, subject, data)
 }

@@ -155,6 +155,22 @@ func modulesUser(t *testing.T) *natstest.Home {
 	return &natstest.Home{Servers: []*server.Server{s}}
 }
 
+// TestStoreListsWhatIsLargerThanNATSSendsAtOnce has more in it than the server holds for one connection.
+func TestStoreListsWhatIsLargerThanNATSSendsAtOnce(t *testing.T) {
+	t.Parallel()
+	const keys = 70
+	b := startBusd(t, config.Module{Name: "m"})
+	s, value := storeOn(t, natstest.Connect(t, b.home), "m"), make([]byte, 1<<20-1024)
+	for i := range keys {
+		if _, err := s.Put(t.Context(), strconv.Itoa(i), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := s.Keys(t.Context()); err != nil || len(all) != keys {
+		t.Errorf("of %d keys it lists %d, %v", keys, len(all), err)
+	}
+}
+
 func TestStoreNeedsNoMoreThanAModulesPermissions(t *testing.T) {
 	t.Parallel()
 	b := busdOn(t, modulesUser(t), config.Module{Name: "m"}, config.Module{Name: "other"})

@@ -36,13 +36,15 @@ var inBucket = strings.NewReplacer("%", "_", "_", "__", "-", "_2D")
 // bucketPermissions are what a worker needs to read and to write a bucket that busd made. It may make no stream and no
 // consumer: either could deliver messages of others to any subject.
 //
+// It may get values one by one alone, by the subject of a key. In the other form of the request, JSON, it could have the server read whole
+// stores into memory.
+//
 // It may not subscribe what it may publish: a user may answer each message that it gets, so a module that gets its own messages
 // could publish on any subject, by naming it as the reply subject.
 func bucketPermissions(bucket string) (publish []string) {
 	stream := "KV_" + bucket
 	return []string{
 		"$JS.API.STREAM.INFO." + stream,
-		"$JS.API.DIRECT.GET." + stream,
 		"$JS.API.DIRECT.GET." + stream + ".>",
 		"$KV." + bucket + ".>",
 	}

@@ -52,6 +52,7 @@ func managingAttacks() (all []attack) {
 	for _, subject := range []string{
 		"INFO", "STREAM.NAMES", "STREAM.LIST", "CONSUMER.LIST.KV_" + bus.StoreBucket(attacker), "META.LEADER.STEPDOWN", "SERVER.REMOVE", "ACCOUNT.PURGE.x",
 		"STREAM.MSG.GET.KV_" + bus.StoreBucket(attacker), "STREAM.PURGE.KV_" + bus.StoreBucket(attacker), "STREAM.DELETE.KV_" + bus.StoreBucket(attacker),
+		"DIRECT.GET.KV_" + bus.StoreBucket(attacker), "DIRECT.GET.KV_" + bus.LeaseBucket(attacker),
 		"CONSUMER.CREATE.KV_" + bus.StoreBucket(attacker) + ".spy", "CONSUMER.DURABLE.CREATE.KV_" + bus.StoreBucket(attacker) + ".spy",
 	} {
 		all = append(all, attack{useJetStream, subject, publish("$JS.API." + subject)})

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 TIMEOUT = 10.0  # seconds for one use
 BUSD_TIMEOUT = 2.0  # seconds for busd to answer
-LISTED = 512  # keys that are read in one request; servers refuse more than 1024
+LISTED = 64  # values that are requested before the first of them is waited for
 WRONG_LAST = (10071, 10164)  # JetStream's codes for a key that has another revision
 TOO_LARGE = 10054  # JetStream's code for a message that is larger than the bucket takes
 NO_STREAM = 10059  # JetStream's code for a bucket that is not there
@@ -139,24 +139,9 @@ class Bucket:
                 return found
 
     async def _list(self, name: str, subjects: list[str]) -> list[Entry]:
-        """Reads the last entries of some keys in one request, which the server answers with a message for each."""
-        client = self.link.client
-        inbox = client.new_inbox()
-        replies = await client.subscribe(inbox)
-        try:
-            ask = json.dumps({"multi_last": subjects, "batch": len(subjects)}).encode()
-            await client.publish(f"$JS.API.DIRECT.GET.KV_{name}", ask, reply=inbox)
-            entries: list[Entry] = []
-            while True:
-                message = await replies.next_msg(TIMEOUT)
-                status = (message.headers or {}).get("Status", "")
-                if status == "503":
-                    raise _Gone
-                if status:  # 204 is the end, and 404 none.
-                    return entries
-                entries.append(_present(name, message))
-        finally:
-            await replies.unsubscribe()
+        """Reads the last entries of some keys."""
+        messages = await asyncio.gather(*(self._request(f"$JS.API.DIRECT.GET.KV_{name}.{subject}", b"") for subject in subjects))
+        return [entry for message in messages if (entry := _entry(name, message))]
 
     async def history(self, key: str) -> list[Entry]:
         """Implements store.Bucket."""
@@ -164,8 +149,9 @@ class Bucket:
         async def do(name: str) -> list[Entry]:
             entries: list[Entry] = []
             while True:
-                ask = {"seq": entries[-1].revision + 1 if entries else 1, "next_by_subj": f"$KV.{name}.{key}"}
-                entry = _entry(name, await self._request(f"$JS.API.DIRECT.GET.KV_{name}", json.dumps(ask).encode()))
+                ask = {"lease": self.lease, "key": key, "after": str(entries[-1].revision if entries else 0)}
+                body, headers = json.dumps(ask).encode(), {"Content-Type": "application/json"}
+                entry = _entry(name, await self._request(self.link.subjects.store(), body, headers))
                 if entry is None:
                     return entries
                 entries.append(entry)
@@ -214,6 +200,10 @@ def _entry(name: str, message: Msg) -> Entry | None:
     status = (message.headers or {}).get("Status", "")
     if status == "404":
         return None
+    if status == "503":
+        raise _Gone
+    if failure := (message.headers or {}).get("Nats-Service-Error"):
+        raise NoStore(failure)
     if status:
         raise NoStore(f"JetStream: {status} {(message.headers or {}).get('Description', '')}")
     return _present(name, message)

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	maxOpening  = 32               // modules whose buckets are made at once. Beyond: the worker is told to ask again.
+	maxOpening  = 32               // requests of modules for their buckets that are served at once. Beyond: the worker is told to ask again.
+	ownOpening  = 2                // requests of a module that are served at once when others take all places. Beyond: as above
 	makeTimeout = 10 * time.Second // for JetStream to make a bucket
 	flushTime   = 2 * time.Second  // for NATS to accept the last answers when the service closes
 
@@ -71,7 +72,9 @@ func Serve(o Options) (*Service, error) {
 		options: o, server: subjects.For(o.ServerName), cancel: cancel,
 		full: prometheus.NewGauge(prometheus.GaugeOpts{Name: "modulebus_stores_full", Help: "How many modules' stores take nothing but deletions."}),
 	}
-	s.responder = responder.New(o.Conn, responder.Options{Limit: maxOpening, Serve: s.serve, Spell: spell, Log: o.Log})
+	s.responder = responder.New(o.Conn, responder.Options{
+		Limit: maxOpening, Requester: requester, Own: ownOpening, Serve: s.serve, Spell: spell, Log: o.Log,
+	})
 	if err := s.responder.Subscribe(s.server.StoreAny(), "busd"); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("store: %w", err)
@@ -98,6 +101,12 @@ func (s *Service) Describe(out chan<- *prometheus.Desc) { s.full.Describe(out) }
 // Collect implements [prometheus.Collector].
 func (s *Service) Collect(out chan<- prometheus.Metric) { s.full.Collect(out) }
 
+// requester is the module that asks: NATS lets a module use its own name alone.
+func requester(m *nats.Msg) string {
+	module, _ := subjects.ModuleOf(m.Subject) // The subscription has no other subjects.
+	return module
+}
+
 func spell(t responder.Trouble) responder.Answer {
 	if t.Cause == responder.Busy {
 		return failure(rosterv1.FailureKind_BUSY, t.Text)
@@ -116,6 +125,9 @@ func (s *Service) serve(m *nats.Msg) responder.Answer {
 	in, req := wire.MappingOf(m), &rosterv1.OpenBucket{}
 	if err := wire.DecodeMessage(m, req); err != nil {
 		return failure(rosterv1.FailureKind_MALFORMED, err.Error())
+	}
+	if req.GetKey() != "" {
+		return s.value(ctx, module, req)
 	}
 	data, err := wire.Encode(s.bucket(ctx, module, req.GetLease()), in)
 	if err != nil {

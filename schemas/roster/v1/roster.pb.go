@@ -1239,10 +1239,16 @@ func (x *Interest) GetAtLeastOnce() bool {
 }
 
 // OpenBucket asks busd for a JetStream key-value bucket of a module, which busd makes if it is not there.
+//
+// With a key it asks for one of that key's values, as JetStream answers a get of it, and makes no bucket.
 type OpenBucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bucket of the leader's lease, instead of the module's store.
-	Lease         bool `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	Lease bool `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	// The key of which one value is wanted: its first after a revision.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// That revision. 0: the oldest value that is kept.
+	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1282,6 +1288,20 @@ func (x *OpenBucket) GetLease() bool {
 		return x.Lease
 	}
 	return false
+}
+
+func (x *OpenBucket) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *OpenBucket) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 // Bucket answers OpenBucket.
@@ -1653,10 +1673,12 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\bunserved\x18\n" +
 	" \x01(\tR\bunserved\x12M\n" +
 	"\x11on_failure_policy\x18\v \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x0fonFailurePolicy\x12\"\n" +
-	"\rat_least_once\x18\f \x01(\bR\vatLeastOnce\"\"\n" +
+	"\rat_least_once\x18\f \x01(\bR\vatLeastOnce\"J\n" +
 	"\n" +
 	"OpenBucket\x12\x14\n" +
-	"\x05lease\x18\x01 \x01(\bR\x05lease\"P\n" +
+	"\x05lease\x18\x01 \x01(\bR\x05lease\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\"P\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x18\n" +
