@@ -29,19 +29,52 @@ func (r beside) measure(ctx context.Context, o options) (_ string, err error) {
 	if err != nil {
 		return "", err
 	}
-	a, b, err := r.both(ctx, s, o, ours)
-	if err != nil {
-		return "", err
+	var mine, theirs pages
+	for range o.rounds {
+		if err := errors.Join(mine.round(ctx, s, ours), theirs.round(ctx, s, peer)); err != nil {
+			return "", err
+		}
 	}
-	x, y, err := r.both(ctx, s, o, peer)
-	ratio := float64(b) / float64(a)
-	return fmt.Sprintf("| %s | %v beside, %v without | %v beside, %v without | %.2f (peer %.2f) | %v | %s |", r.name(), b, a, y, x,
-		ratio, float64(y)/float64(x), atMost(2), verdict(ratio <= 2)), err
+	slices.Sort(mine.ratios)
+	slices.Sort(theirs.ratios)
+	ratio := mine.ratios[len(mine.ratios)/2]
+	return fmt.Sprintf("| %s | %v | %v | %s (peer %s) | %v | %s |", r.name(), mine, theirs, spread(mine.ratios), spread(theirs.ratios), atMost(2),
+		verdict(ratio <= 2)), nil
+}
+
+// pages are what small requests took in each round of one side.
+type pages struct {
+	with, without []time.Duration // medians
+	ratios        []float64
+}
+
+// String shows the median rounds.
+func (p pages) String() string {
+	slices.Sort(p.with)
+	slices.Sort(p.without)
+	middle := len(p.with) / 2
+	return fmt.Sprintf("%v beside, %v without", p.with[middle], p.without[middle])
+}
+
+// spread is a sorted list's median, and the middle half.
+func spread(l []float64) string {
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", l[len(l)/2], l[len(l)/4], l[len(l)*3/4])
+}
+
+// round asks for pages without bodies, and then beside them.
+func (p *pages) round(ctx context.Context, s *stage, base string) error {
+	without, with, err := beside{}.both(ctx, s, base)
+	if err != nil {
+		return err
+	}
+	p.with, p.without = append(p.with, with), append(p.without, without)
+	p.ratios = append(p.ratios, float64(with)/float64(without))
+	return nil
 }
 
 // both are the medians without and with streams.
-func (beside) both(ctx context.Context, s *stage, o options, base string) (without, with time.Duration, err error) {
-	n := 200 * o.rounds
+func (beside) both(ctx context.Context, s *stage, base string) (without, with time.Duration, err error) {
+	const n = 200
 	if without, err = median(ctx, s, base, n); err != nil {
 		return 0, 0, err
 	}
