@@ -111,7 +111,7 @@ func (b bulk) measure(ctx context.Context, o options) (_ string, err error) {
 	c := s.httpClient(1)
 	v := versus{what: b.what, bar: b.bar()}
 	one := func(base string) side {
-		return side{1, func(ctx context.Context) error { return b.transfer(ctx, c, base, size, func() {}) }}
+		return side{1, func(ctx context.Context) error { return b.transfer(ctx, c, base, size) }}
 	}
 	o.rounds, o.round = rounds, time.Nanosecond // Once each.
 	m, err := v.rounds(ctx, o, one(ours), one(peer))
@@ -141,8 +141,13 @@ func (b bulk) bar() bar {
 	return atLeast(1.2)
 }
 
-// transfer calls begun when something of a response is there.
-func (b bulk) transfer(ctx context.Context, c *http.Client, base string, size int64, begun func()) error {
+// transfer sends or gets a body.
+func (b bulk) transfer(ctx context.Context, c *http.Client, base string, size int64) error {
+	return b.transferTo(ctx, c, base, size, io.Discard, func() {})
+}
+
+// transferTo writes the response's body to a writer. It calls begun when something of it is there.
+func (b bulk) transferTo(ctx context.Context, c *http.Client, base string, size int64, to io.Writer, begun func()) error {
 	method, body := http.MethodGet, io.Reader(nil)
 	if b.upload {
 		method, body = http.MethodPost, io.LimitReader(zeros{}, size)
@@ -164,7 +169,7 @@ func (b bulk) transfer(ctx context.Context, c *http.Client, base string, size in
 		return err
 	}
 	begun()
-	n, err := io.Copy(io.Discard, rsp.Body)
+	n, err := io.Copy(to, rsp.Body)
 	n += int64(first)
 	if err == nil && (rsp.StatusCode != http.StatusOK || !b.upload && n != size) {
 		err = fmt.Errorf("status %d, %d bytes", rsp.StatusCode, n)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -46,14 +47,16 @@ func (r beside) measure(ctx context.Context, o options) (_ string, err error) {
 type pages struct {
 	with, without []time.Duration // medians
 	ratios        []float64
+	rates         []float64 // of the bodies together, in bytes a second
 }
 
 // String shows the median rounds.
 func (p pages) String() string {
 	slices.Sort(p.with)
 	slices.Sort(p.without)
+	slices.Sort(p.rates)
 	middle := len(p.with) / 2
-	return fmt.Sprintf("%v beside, %v without", p.with[middle], p.without[middle])
+	return fmt.Sprintf("%s beside bodies of %.2f GB/s, %s without", span(p.with[middle]), p.rates[middle]/1e9, span(p.without[middle]))
 }
 
 // spread is a sorted list's median, and the middle half.
@@ -63,40 +66,58 @@ func spread(l []float64) string {
 
 // round asks for pages without bodies, and then beside them.
 func (p *pages) round(ctx context.Context, s *stage, base string) error {
-	without, with, err := beside{}.both(ctx, s, base)
+	without, err := median(ctx, s, base)
 	if err != nil {
 		return err
 	}
+	bodies := open(ctx, s, base, 4)
+	defer bodies.close()
+	before, began := bodies.read.Load(), time.Now()
+	with, err := median(ctx, s, base)
+	p.rates = append(p.rates, float64(bodies.read.Load()-before)/time.Since(began).Seconds())
 	p.with, p.without = append(p.with, with), append(p.without, without)
 	p.ratios = append(p.ratios, float64(with)/float64(without))
-	return nil
+	return err
 }
 
-// both are the medians without and with streams.
-func (beside) both(ctx context.Context, s *stage, base string) (without, with time.Duration, err error) {
-	const n = 200
-	if without, err = median(ctx, s, base, n); err != nil {
-		return 0, 0, err
-	}
-	bulks, cancel := context.WithCancel(ctx)
-	var running, begun sync.WaitGroup
-	c := s.httpClient(4)
-	begun.Add(4)
-	for range 4 {
-		running.Go(func() {
+// bodies are responses under way that do not end.
+type bodies struct {
+	read    atomic.Int64 // bytes
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+// open returns when something of each body is there. close must be called.
+func open(ctx context.Context, s *stage, base string, n int) *bodies {
+	ctx, cancel := context.WithCancel(ctx)
+	b := &bodies{cancel: cancel}
+	c := s.httpClient(n)
+	var begun sync.WaitGroup
+	begun.Add(n)
+	for range n {
+		b.running.Go(func() {
 			var once sync.Once
-			_ = bulk{}.transfer(bulks, c, base, 1<<40, func() { once.Do(begun.Done) }) // It ends when it is cancelled.
+			_ = bulk{}.transferTo(ctx, c, base, 1<<40, b, func() { once.Do(begun.Done) }) // It ends when it is cancelled.
 		})
 	}
-	defer running.Wait()
-	defer cancel()
 	begun.Wait()
-	with, err = median(ctx, s, base, n)
-	return without, with, err
+	return b
 }
 
-func median(ctx context.Context, s *stage, base string, n int) (time.Duration, error) {
+// Write implements [io.Writer].
+func (b *bodies) Write(p []byte) (int, error) {
+	b.read.Add(int64(len(p)))
+	return len(p), nil
+}
+
+func (b *bodies) close() {
+	b.cancel()
+	b.running.Wait()
+}
+
+func median(ctx context.Context, s *stage, base string) (time.Duration, error) {
 	c := s.httpClient(1)
+	const n = 200
 	took := make([]time.Duration, n)
 	for i := range took {
 		start := time.Now()
