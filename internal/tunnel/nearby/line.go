@@ -19,14 +19,23 @@ const (
 	// patience is how long the other process may accept nothing, and how long a line that one side has left waits for the
 	// other. Each side accepts frames at once, so a process that takes longer does not run.
 	patience = 15 * time.Second
+
+	// smallFrame is the size in bytes up to which a frame is moved at once. Beyond: where there are several lines, what
+	// else has arrived is let through first.
+	smallFrame = 16 << 10
+
+	// pieceMax is how many bytes of a frame are moved at once where there are several lines. Beyond: what else has arrived
+	// is let through before the rest.
+	pieceMax = 128 << 10
 )
 
 // Line carries the bodies of one stream, in order, as frames that follow their lengths. Its methods may be called
 // concurrently, except Receive. It implements [flow.Line].
 type Line struct {
-	conn *net.UnixConn
-	mu   sync.Mutex // held by the writer
-	head [4]byte
+	conn  *net.UnixConn
+	among *Lines     // nil for a line by itself
+	mu    sync.Mutex // held by the writer
+	head  [4]byte
 }
 
 // Send implements [flow.Line]. If it fails, it closes the line: what follows half a frame would be read as its rest.
@@ -49,8 +58,23 @@ func (l *Line) write(frame []byte) error {
 		return err
 	}
 	binary.BigEndian.PutUint32(l.head[:], uint32(len(frame)))
-	_, err := (&net.Buffers{l.head[:], frame}).WriteTo(l.conn)
-	return err
+	for head := l.head[:]; len(head)+len(frame) > 0; head = nil {
+		piece := l.piece(frame)
+		if _, err := (&net.Buffers{head, piece}).WriteTo(l.conn); err != nil {
+			return err
+		}
+		frame = frame[len(piece):]
+	}
+	return nil
+}
+
+// piece returns how much of the rest of a frame to move now. If that is much, and there are several lines, it first
+// lets through what else has arrived.
+func (l *Line) piece(rest []byte) []byte {
+	if len(rest) <= smallFrame || l.among == nil || !l.among.giveWay() {
+		return rest
+	}
+	return rest[:min(pieceMax, len(rest))]
 }
 
 // Receive calls take with each frame that arrives, and with its memory, until the other side has left or the line is
@@ -81,8 +105,19 @@ func (l *Line) Next() ([]byte, error) {
 		return nil, fmt.Errorf("nearby: frame of %d bytes announced", n)
 	}
 	frame := flow.Buffer(int(n))
-	_, err := io.ReadFull(l.conn, frame)
-	return frame, err
+	return frame, l.fill(frame)
+}
+
+// fill reads a frame.
+func (l *Line) fill(frame []byte) error {
+	for len(frame) > 0 {
+		piece := l.piece(frame)
+		if _, err := io.ReadFull(l.conn, piece); err != nil {
+			return err
+		}
+		frame = frame[len(piece):]
+	}
+	return nil
 }
 
 // Leave implements [flow.Line]. Sent frames still arrive at the other side. Frames are received until the other side

@@ -3,6 +3,7 @@ package nearby
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // maxLines is how many lines a process has at once. Beyond: bodies go over NATS.
@@ -15,6 +16,8 @@ type Lines struct {
 	opening int // lines that are being opened, and are not in all yet
 	closed  bool
 	running sync.WaitGroup
+	several atomic.Bool // there are at least two
+	network look
 }
 
 // errFull is the error when there are already as many lines as allowed, or when Close was called.
@@ -57,6 +60,8 @@ func (s *Lines) start(l *Line, serve func(*Line)) {
 		s.all = map[*Line]bool{}
 	}
 	s.all[l] = true
+	l.among = s
+	s.several.Store(len(s.all) > 1)
 	s.running.Go(func() {
 		defer s.forget(l)
 		serve(l)
@@ -68,6 +73,17 @@ func (s *Lines) forget(l *Line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, l)
+	s.several.Store(len(s.all) > 1)
+}
+
+// giveWay lets through what else has arrived, if there are several lines: those keep all processors busy, and then small
+// requests wait. It reports whether there are.
+func (s *Lines) giveWay() bool {
+	if !s.several.Load() {
+		return false
+	}
+	s.network.await()
+	return true
 }
 
 // Close closes all lines, and returns when all calls of serve have returned.
@@ -79,4 +95,5 @@ func (s *Lines) Close() {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
+	s.network.close()
 }
