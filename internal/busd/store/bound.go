@@ -67,8 +67,8 @@ func limit(c *jetstream.StreamConfig, size, most int64) {
 	}
 }
 
-// fullAt is where a stream's metadata have the size that it had when it became full.
-const fullAt = "modulebus.full_at"
+// fullAt is the key of a stream's metadata for the size that it had when it became full.
+const fullAt = "full_at"
 
 func sizeWhenFull(c *jetstream.StreamConfig) int64 {
 	size, err := strconv.ParseInt(c.Metadata[fullAt], 10, 64)
