@@ -3,7 +3,7 @@
 # $packages are installed, too.
 synapse() {
 	dir=$(mktemp -d)
-	trap 'kill "${pid:-}" 2>/dev/null || :; wait 2>/dev/null || :; rm -rf "$dir" "${ASKED:-}" "${ASKED:-}.yaml"' EXIT
+	trap 'kill "${pid:-}" 2>/dev/null || :; wait 2>/dev/null || :; rm -rf "$dir" ${ASKED:+"$ASKED" "$ASKED.yaml"}' EXIT
 	python3 -m venv "$dir/venv"
 	python=$dir/venv/bin/python
 	"$python" -m pip install --quiet --disable-pip-version-check "matrix-synapse==$1" 'setuptools<82' ${packages:-}
