@@ -294,7 +294,7 @@ class Door:
             self._back()
             raise Failed(_reason(answer), _fields(answer))
         if answer.status in _OF_THE_QUESTION or answer.status == 404 and _has(answer, "errcode"):
-            if _has(answer, "errcode"):
+            if _has(answer, "errcode") and answer.status != 403:  # That is about the token, and the poll meets it, too.
                 self._back()
             raise self._refused(f"busd does not take a question about {question.callback}: {answer.status}, {_reason(answer)}")
         if answer.status == 504:  # Of a proxy that waits for less time than this side.

@@ -846,6 +846,24 @@ class DoorTest(TestCase):
 
         return ensureDeferred(go())
 
+    def test_a_token_that_may_not_ask_is_told_once(self) -> Any:
+        """busd refuses polls and questions alike, so a question must not say that busd is back."""
+
+        def answer(request: Request) -> bytes:
+            request.setResponseCode(403)
+            return b'{"errcode":"M_FORBIDDEN","error":"this token has the scope read, and this needs ask: see http.tokens"}'
+
+        door, _ = self.busd(answer)
+
+        async def go() -> None:
+            with self.assertLogs(door_module.logger, "ERROR") as logged:
+                for _ in range(2):
+                    await self.assertFailure(ensureDeferred(door.wants(0)), Unreachable)
+                    await self.assertFailure(self.ask(door), Refused)
+            self.assertEqual(len(logged.records), 1)
+
+        return ensureDeferred(go())
+
     def test_an_answer_that_python_does_not_read_is_one_questions_failure(self) -> Any:
         status, body = 200, b""
 
