@@ -45,7 +45,7 @@ the file has stayed as it is for three seconds, and at once on SIGHUP; a bad fil
 			}
 			warn(log, conf)
 			if problems := conf.CheckNeeds(); len(problems) > 0 {
-				return usageError{problems}
+				return problems
 			}
 			defer standardLog(log)()
 			return serve(c.Context(), file, conf, log, s.Out)
