@@ -42,7 +42,7 @@ _POLL = 25.0
 _START = 5.0
 """How many seconds the start of Synapse waits for a busd that starts as well. Beyond: on_failure holds for each callback that decides."""
 
-_OF_THE_QUESTION = (400, 403, 406, 413, 415, 422, 431)
+_OF_THE_QUESTION = (400, 406, 413, 415, 422, 431)
 """Statuses that what is in a question can have caused, of busd or of a proxy that has limits and rules of its own."""
 
 _RESTART = 10.0
@@ -293,8 +293,8 @@ class Door:
         if answer.status == 502 and _has(answer, "failure"):
             self._back()
             raise Failed(_reason(answer), _fields(answer))
-        if answer.status in _OF_THE_QUESTION or answer.status == 404 and _has(answer, "errcode"):
-            if _has(answer, "errcode") and answer.status != 403:  # That is about the token, and the poll meets it, too.
+        if _of_the_question(answer):
+            if _has(answer, "errcode"):
                 self._back()
             raise self._refused(f"busd does not take a question about {question.callback}: {answer.status}, {_reason(answer)}")
         if answer.status == 504:  # Of a proxy that waits for less time than this side.
@@ -448,6 +448,11 @@ def _fields(answer: Answer) -> dict[str, Any]:
         return _object(answer) or {}
     except _Unreadable:
         return {}
+
+
+def _of_the_question(answer: Answer) -> bool:
+    """Whether what is in the question may be why it was not taken. A 403 of busd itself is about the token."""
+    return answer.status in _OF_THE_QUESTION or answer.status == (404 if _has(answer, "errcode") else 403)
 
 
 def _has(answer: Answer, field: str) -> bool:
