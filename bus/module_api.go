@@ -28,7 +28,8 @@ const (
 	// M_LIMIT_EXCEEDED, and modulebus_module_api_calls_not_taken_total counts it.
 	maxCalls = 512
 
-	// ownCalls is how many calls of a module are served at once when other modules have taken all other places. Beyond: answered 429, as above.
+	// ownCalls is how many calls of a module are served at once when other modules have taken all other places. Beyond: answered 429,
+	// M_LIMIT_EXCEEDED, and modulebus_module_api_calls_not_taken_total counts it.
 	ownCalls = 8
 
 	closeTimeout = time.Second // for calls to return after their contexts have ended

@@ -25,8 +25,8 @@ const (
 	// disturb few of the asks that callers wait for.
 	gatherTime = 10 * time.Millisecond
 
-	// gatherMost is how many questions are gathered. Beyond: they are asked at once, so that there is room for the next
-	// ones.
+	// gatherMost is how many questions for modules in shadow are gathered. Beyond: they are asked without further delay, so
+	// that there is room for the next ones.
 	gatherMost = maxShadowed / 2
 )
 

@@ -112,7 +112,7 @@ func (w *watch) gone(key string) {
 	w.done = !w.yield(Entry{Key: key, Deleted: true})
 }
 
-// maxDirty is how many keys are remembered in order to look at them one by one. Beyond: the whole store is listed.
+// maxDirty is how many changed keys of a store a watch remembers, to look at them one by one. Beyond: the whole store is listed.
 const maxDirty = 1024
 
 // dirty is the set of keys that a watch must look at.

@@ -22,8 +22,8 @@ const (
 	// questions run into their time.
 	maxUnread = 16 << 20
 
-	// maxUnsorted is how many bytes of answers to batches may wait to be sorted by module, which is quicker than to receive them. Beyond: the
-	// client library drops them, and their questions run into their time.
+	// maxUnsorted is how many bytes of answers to batches may wait to be sorted by module. Sorting is quicker than receiving, so they
+	// hardly wait. Beyond: the client library drops them, and their questions run into their time.
 	maxUnsorted = 64 << 20
 
 	// aroundAnswers is what a message of answers takes beside them, in bytes, as maxUnread counts it.

@@ -26,7 +26,8 @@ const (
 	// beginning is how much of a value, in bytes, is enough to know it at the end of a text, where somebody has cut it.
 	beginning = 8
 
-	// maxCut is how much of a value is looked for at the end of a text, in bytes. Beyond: texts that are cut are shorter.
+	// maxCut is how much of a secret is looked for at the end of a text, in bytes. Beyond: it is not looked for, since texts that
+	// were cut are not longer.
 	maxCut = 512
 
 	// maxValues is how many secrets are looked for. Beyond: nothing of the text is left.

@@ -37,7 +37,7 @@ _AGAIN = (0.05, 0.25)  # Seconds until a busd that restarts is asked again: at f
 _SILENCE = 0.5  # Seconds for which nobody asks a busd that says it cannot be asked now, so that it sees an end and restarts.
 
 _POLL = 25.0
-"""How many seconds a poll for what is wanted takes, less than common proxies wait. Beyond: it is answered without news."""
+"""How many seconds a poll for what is wanted takes, less than common proxies wait. Beyond: it is answered with what is known already."""
 
 _START = 5.0
 """How many seconds the start of Synapse waits for a busd that starts as well. Beyond: on_failure holds for each callback that decides."""

@@ -13,7 +13,7 @@ _UNANSWERED = 3
 
 
 _QUICK = 20
-"""How many hundredths of `timeout` each question has in a request that answers have held for all of it. Beyond: what decides fails, whatever its policy."""
+"""How many hundredths of `timeout` a question has when the answers to earlier ones of its request took all of it. Beyond: what decides fails, whatever its policy."""
 
 _USERS = ("/_matrix/client/", "/_matrix/media/", "/_synapse/client/")  # Whose requests are users', and not other servers'.
 

@@ -84,7 +84,7 @@ func (r *replaying) patience() time.Duration { return max(r.wait>>r.missed, poll
 // tally counts texts.
 type tally map[string]int
 
-// maxTold is how many different texts are printed. Beyond: they are counted together.
+// maxTold is how many different reasons busd replay prints. Beyond: the others are counted together.
 const maxTold = 20
 
 func (t tally) add(text string) {

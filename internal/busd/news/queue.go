@@ -11,7 +11,7 @@ const (
 	// firstDelay is how long news that was not handled waits before it is delivered again. The delay doubles each time.
 	firstDelay = time.Second
 
-	// maxDelay is the longest such delay. Beyond: it does not grow.
+	// maxDelay is how long news that was not handled waits at most before it is delivered again. Beyond: the delay does not grow.
 	maxDelay = time.Minute
 )
 

@@ -23,7 +23,7 @@ const (
 	// maxKeysBody is the size of a server's answer with keys in bytes. Beyond: fetching the keys has failed.
 	maxKeysBody = 64 << 10
 
-	// maxKeysHeader is the size of the header of such an answer in bytes. Beyond: fetching the keys has failed.
+	// maxKeysHeader is the size of the header of a server's answer with keys in bytes. Beyond: fetching the keys has failed.
 	maxKeysHeader = 16 << 10
 
 	dialTime  = 5 * time.Second

@@ -25,7 +25,7 @@ const (
 	// that asks are missing, and refused if something about the event is.
 	verifyTime = 2 * time.Second
 
-	// askTime is how long modules have, beside budget. Beyond: they have failed, under their on_failure.
+	// askTime is how long modules have to answer, where budget is not shorter. Beyond: they have failed, under their on_failure.
 	askTime = 2 * time.Second
 
 	// answerTime is how much longer than askTime the answer may take. Beyond: refused.

@@ -20,7 +20,7 @@ const (
 	// message is compressed with S2.
 	headerIDs = "Modulebus-Decisions"
 
-	// batchBytes is how large several records of one message may be. Beyond: the next record begins another message.
+	// batchBytes is how large several records of one message may be, in bytes. Beyond: the next record begins another message.
 	batchBytes = 64 << 10
 )
 

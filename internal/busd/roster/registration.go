@@ -29,7 +29,7 @@ const (
 	// fit.
 	maxAllNeeds = 64 << 10
 
-	// maxModule bounds, in bytes, what the workers of one module register if they differ. Beyond: only the names of
+	// maxModule bounds what the workers of one module register if they differ, in bytes. Beyond: only the names of
 	// callbacks that another worker registers count, and the module is absent for those that need something.
 	maxModule = 256 << 10
 

@@ -222,7 +222,8 @@ func (*Service) say(answers []func()) {
 	}
 }
 
-// maxHeld is how many answers to workers wait until homeservers are told. Beyond: they are sent earlier.
+// maxHeld is how many workers that join wait for their answer until homeservers have been told of them. Beyond: a worker is
+// answered at once.
 const maxHeld = 1024
 
 // hold answers a worker after homeservers have been told of its join, so that a worker that knows that it has joined

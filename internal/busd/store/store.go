@@ -23,7 +23,7 @@ import (
 
 const (
 	maxOpening  = 32               // requests of modules for their buckets that are served at once. Beyond: the worker is told to ask again.
-	ownOpening  = 2                // requests of a module that are served at once when others take all places. Beyond: as above
+	ownOpening  = 2                // requests of a module that are served at once when others take all places. Beyond: the worker is told to ask again.
 	makeTimeout = 10 * time.Second // for JetStream to make a bucket
 	flushTime   = 2 * time.Second  // for NATS to accept the last answers when the service closes
 

@@ -118,7 +118,7 @@ const (
 	// maxTail bounds how many bytes of a module's output are kept. Beyond: the oldest are forgotten.
 	maxTail = 2048
 
-	// maxLines is how many lines of that are shown. Beyond: the last ones.
+	// maxLines is how many lines of a module's output are shown. Beyond: only the last ones are.
 	maxLines = 12
 )
 

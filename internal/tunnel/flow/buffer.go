@@ -8,7 +8,7 @@ import (
 // Sizes of the memory that is reused, as powers of two. Smaller and larger frames are left to the garbage collector.
 const (
 	leastBuffer = 14
-	mostBuffer  = 20 // the size of memory that is reused, as a power of two. Beyond: the garbage collector has it.
+	mostBuffer  = 20 // the size of a buffer that is reused, as a power of two. Beyond: it is left to the garbage collector.
 )
 
 var buffers [mostBuffer + 1]sync.Pool // by size; of *[]byte

@@ -31,7 +31,7 @@ const (
 	// Beyond: modules that have not answered have failed, under their own on_failure.
 	answerTime = 9 * time.Second
 
-	// bodyTime is how much of that a homeserver may take to send its question. Beyond: answered 408.
+	// bodyTime is how much of answerTime a homeserver may take to send its question. Beyond: answered 408.
 	bodyTime = 4 * time.Second
 
 	// maxBody is the size of a question in bytes. Beyond: answered 413, M_TOO_LARGE.
