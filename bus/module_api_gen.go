@@ -62,7 +62,8 @@ type ModuleAPI interface {
 	// SetDisplayname sets the display name of a local user, as an admin would.
 	SetDisplayname(ctx context.Context, req *moduleapiv1.SetDisplaynameRequest) (*moduleapiv1.SetDisplaynameResponse, error)
 
-	// GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others.
+	// GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; none for a user
+	// of another server.
 	GetUserIpAndAgents(ctx context.Context, req *moduleapiv1.GetUserIpAndAgentsRequest) (*moduleapiv1.GetUserIpAndAgentsResponse, error)
 
 	// GetMonthlyActiveUsersByService returns the users that were active within a time, and the application service of each.
@@ -129,34 +130,35 @@ type ModuleAPI interface {
 	// PutGlobal sets account data of a local user. Modules are told.
 	PutGlobal(ctx context.Context, req *moduleapiv1.PutGlobalRequest) (*moduleapiv1.PutGlobalResponse, error)
 
-	// GetExternalIdsByUser returns who a local user is at identity providers. In Synapse it is of the store.
+	// GetExternalIdsByUser returns the IDs of a local user at identity providers. In Synapse it is a method of the store.
 	GetExternalIdsByUser(ctx context.Context, req *moduleapiv1.GetExternalIdsByUserRequest) (*moduleapiv1.GetExternalIdsByUserResponse, error)
 
-	// GetUserByExternalId returns which local user somebody at an identity provider is. In Synapse it is of the store.
+	// GetUserByExternalId returns the local user with an ID at an identity provider. In Synapse it is a method of the store.
 	GetUserByExternalId(ctx context.Context, req *moduleapiv1.GetUserByExternalIdRequest) (*moduleapiv1.GetUserByExternalIdResponse, error)
 
-	// AddThreepid adds a third-party identifier to a local user, who was seen to own it: nobody asks the user again. Modules
-	// are told. In Synapse it is of the auth handler.
+	// AddThreepid adds to a local user a third-party identifier that the caller has verified: the homeserver does not verify it.
+	// Modules are told. In Synapse it is a method of the auth handler.
 	AddThreepid(ctx context.Context, req *moduleapiv1.AddThreepidRequest) (*moduleapiv1.AddThreepidResponse, error)
 
-	// GetUsersPaginate lists local users, a page at a time. In Synapse it is of the store.
+	// GetUsersPaginate lists local users, a page at a time. In Synapse it is a method of the store.
 	GetUsersPaginate(ctx context.Context, req *moduleapiv1.GetUsersPaginateRequest) (*moduleapiv1.GetUsersPaginateResponse, error)
 
-	// DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, which may
-	// go on after the reply. It cannot be undone by a module. Modules are asked, and told. In Synapse it is of a handler.
+	// DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, perhaps only
+	// after the reply. A module cannot undo it. Modules are asked, and told. In Synapse it is a method of a handler.
 	DeactivateAccount(ctx context.Context, req *moduleapiv1.DeactivateAccountRequest) (*moduleapiv1.DeactivateAccountResponse, error)
 
 	// CreateRegistrationToken creates a token that clients can register users with, where the homeserver wants one. In
-	// Synapse it is of the store.
+	// Synapse it is a method of the store.
 	CreateRegistrationToken(ctx context.Context, req *moduleapiv1.CreateRegistrationTokenRequest) (*moduleapiv1.CreateRegistrationTokenResponse, error)
 
-	// RegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is of the store.
+	// RegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is a method of
+	// the store.
 	RegistrationTokenIsValid(ctx context.Context, req *moduleapiv1.RegistrationTokenIsValidRequest) (*moduleapiv1.RegistrationTokenIsValidResponse, error)
 
-	// GetRegistrationTokens lists registration tokens. In Synapse it is of the store.
+	// GetRegistrationTokens lists registration tokens. In Synapse it is a method of the store.
 	GetRegistrationTokens(ctx context.Context, req *moduleapiv1.GetRegistrationTokensRequest) (*moduleapiv1.GetRegistrationTokensResponse, error)
 
-	// DeleteRegistrationToken deletes a registration token. In Synapse it is of the store.
+	// DeleteRegistrationToken deletes a registration token. In Synapse it is a method of the store.
 	DeleteRegistrationToken(ctx context.Context, req *moduleapiv1.DeleteRegistrationTokenRequest) (*moduleapiv1.DeleteRegistrationTokenResponse, error)
 }
 

@@ -121,7 +121,8 @@ func (api *ModuleAPI) SetDisplayname(ctx context.Context, req *moduleapiv1.SetDi
 	return callHomeserver(ctx, api, subjects.APISetDisplayname, req)
 }
 
-// GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others.
+// GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; none for a user
+// of another server.
 //
 // Scope: users.private, which the operator grants.
 func (api *ModuleAPI) GetUserIpAndAgents(ctx context.Context, req *moduleapiv1.GetUserIpAndAgentsRequest) (*moduleapiv1.GetUserIpAndAgentsResponse, error) {
@@ -276,37 +277,37 @@ func (api *ModuleAPI) PutGlobal(ctx context.Context, req *moduleapiv1.PutGlobalR
 	return callHomeserver(ctx, api, subjects.APIPutGlobal, req)
 }
 
-// GetExternalIdsByUser returns who a local user is at identity providers. In Synapse it is of the store.
+// GetExternalIdsByUser returns the IDs of a local user at identity providers. In Synapse it is a method of the store.
 //
 // Scope: users.private, which the operator grants.
 func (api *ModuleAPI) GetExternalIdsByUser(ctx context.Context, req *moduleapiv1.GetExternalIdsByUserRequest) (*moduleapiv1.GetExternalIdsByUserResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIGetExternalIdsByUser, req)
 }
 
-// GetUserByExternalId returns which local user somebody at an identity provider is. In Synapse it is of the store.
+// GetUserByExternalId returns the local user with an ID at an identity provider. In Synapse it is a method of the store.
 //
 // Scope: users.private, which the operator grants.
 func (api *ModuleAPI) GetUserByExternalId(ctx context.Context, req *moduleapiv1.GetUserByExternalIdRequest) (*moduleapiv1.GetUserByExternalIdResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIGetUserByExternalId, req)
 }
 
-// AddThreepid adds a third-party identifier to a local user, who was seen to own it: nobody asks the user again. Modules
-// are told. In Synapse it is of the auth handler.
+// AddThreepid adds to a local user a third-party identifier that the caller has verified: the homeserver does not verify it.
+// Modules are told. In Synapse it is a method of the auth handler.
 //
 // Scope: users.write, which the operator grants.
 func (api *ModuleAPI) AddThreepid(ctx context.Context, req *moduleapiv1.AddThreepidRequest) (*moduleapiv1.AddThreepidResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIAddThreepid, req)
 }
 
-// GetUsersPaginate lists local users, a page at a time. In Synapse it is of the store.
+// GetUsersPaginate lists local users, a page at a time. In Synapse it is a method of the store.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) GetUsersPaginate(ctx context.Context, req *moduleapiv1.GetUsersPaginateRequest) (*moduleapiv1.GetUsersPaginateResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIGetUsersPaginate, req)
 }
 
-// DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, which may
-// go on after the reply. It cannot be undone by a module. Modules are asked, and told. In Synapse it is of a handler.
+// DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, perhaps only
+// after the reply. A module cannot undo it. Modules are asked, and told. In Synapse it is a method of a handler.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) DeactivateAccount(ctx context.Context, req *moduleapiv1.DeactivateAccountRequest) (*moduleapiv1.DeactivateAccountResponse, error) {
@@ -314,28 +315,29 @@ func (api *ModuleAPI) DeactivateAccount(ctx context.Context, req *moduleapiv1.De
 }
 
 // CreateRegistrationToken creates a token that clients can register users with, where the homeserver wants one. In
-// Synapse it is of the store.
+// Synapse it is a method of the store.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) CreateRegistrationToken(ctx context.Context, req *moduleapiv1.CreateRegistrationTokenRequest) (*moduleapiv1.CreateRegistrationTokenResponse, error) {
 	return callHomeserver(ctx, api, subjects.APICreateRegistrationToken, req)
 }
 
-// RegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is of the store.
+// RegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is a method of
+// the store.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) RegistrationTokenIsValid(ctx context.Context, req *moduleapiv1.RegistrationTokenIsValidRequest) (*moduleapiv1.RegistrationTokenIsValidResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIRegistrationTokenIsValid, req)
 }
 
-// GetRegistrationTokens lists registration tokens. In Synapse it is of the store.
+// GetRegistrationTokens lists registration tokens. In Synapse it is a method of the store.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) GetRegistrationTokens(ctx context.Context, req *moduleapiv1.GetRegistrationTokensRequest) (*moduleapiv1.GetRegistrationTokensResponse, error) {
 	return callHomeserver(ctx, api, subjects.APIGetRegistrationTokens, req)
 }
 
-// DeleteRegistrationToken deletes a registration token. In Synapse it is of the store.
+// DeleteRegistrationToken deletes a registration token. In Synapse it is a method of the store.
 //
 // Scope: users.admin, which the operator grants.
 func (api *ModuleAPI) DeleteRegistrationToken(ctx context.Context, req *moduleapiv1.DeleteRegistrationTokenRequest) (*moduleapiv1.DeleteRegistrationTokenResponse, error) {

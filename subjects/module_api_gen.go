@@ -55,7 +55,8 @@ var (
 	// APISetDisplayname sets the display name of a local user, as an admin would.
 	APISetDisplayname = declareMethod[*moduleapiv1.SetDisplaynameRequest, *moduleapiv1.SetDisplaynameResponse](moduleAPI, "set_displayname", 15)
 
-	// APIGetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others.
+	// APIGetUserIpAndAgents returns the addresses and user agents that a local user was seen with; none for a user
+	// of another server.
 	APIGetUserIpAndAgents = declareMethod[*moduleapiv1.GetUserIpAndAgentsRequest, *moduleapiv1.GetUserIpAndAgentsResponse](moduleAPI, "get_user_ip_and_agents", 16)
 
 	// APIGetMonthlyActiveUsersByService returns the users that were active within a time, and the application service of each.
@@ -122,33 +123,34 @@ var (
 	// APIPutGlobal sets account data of a local user. Modules are told.
 	APIPutGlobal = declareMethod[*moduleapiv1.PutGlobalRequest, *moduleapiv1.PutGlobalResponse](moduleAPI, "put_global", 37)
 
-	// APIGetExternalIdsByUser returns who a local user is at identity providers. In Synapse it is of the store.
+	// APIGetExternalIdsByUser returns the IDs of a local user at identity providers. In Synapse it is a method of the store.
 	APIGetExternalIdsByUser = declareMethod[*moduleapiv1.GetExternalIdsByUserRequest, *moduleapiv1.GetExternalIdsByUserResponse](moduleAPI, "get_external_ids_by_user", 38)
 
-	// APIGetUserByExternalId returns which local user somebody at an identity provider is. In Synapse it is of the store.
+	// APIGetUserByExternalId returns the local user with an ID at an identity provider. In Synapse it is a method of the store.
 	APIGetUserByExternalId = declareMethod[*moduleapiv1.GetUserByExternalIdRequest, *moduleapiv1.GetUserByExternalIdResponse](moduleAPI, "get_user_by_external_id", 39)
 
-	// APIAddThreepid adds a third-party identifier to a local user, who was seen to own it: nobody asks the user again. Modules
-	// are told. In Synapse it is of the auth handler.
+	// APIAddThreepid adds to a local user a third-party identifier that the caller has verified: the homeserver does not verify it.
+	// Modules are told. In Synapse it is a method of the auth handler.
 	APIAddThreepid = declareMethod[*moduleapiv1.AddThreepidRequest, *moduleapiv1.AddThreepidResponse](moduleAPI, "add_threepid", 40)
 
-	// APIGetUsersPaginate lists local users, a page at a time. In Synapse it is of the store.
+	// APIGetUsersPaginate lists local users, a page at a time. In Synapse it is a method of the store.
 	APIGetUsersPaginate = declareMethod[*moduleapiv1.GetUsersPaginateRequest, *moduleapiv1.GetUsersPaginateResponse](moduleAPI, "get_users_paginate", 41)
 
-	// APIDeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, which may
-	// go on after the reply. It cannot be undone by a module. Modules are asked, and told. In Synapse it is of a handler.
+	// APIDeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, perhaps only
+	// after the reply. A module cannot undo it. Modules are asked, and told. In Synapse it is a method of a handler.
 	APIDeactivateAccount = declareMethod[*moduleapiv1.DeactivateAccountRequest, *moduleapiv1.DeactivateAccountResponse](moduleAPI, "deactivate_account", 42)
 
 	// APICreateRegistrationToken creates a token that clients can register users with, where the homeserver wants one. In
-	// Synapse it is of the store.
+	// Synapse it is a method of the store.
 	APICreateRegistrationToken = declareMethod[*moduleapiv1.CreateRegistrationTokenRequest, *moduleapiv1.CreateRegistrationTokenResponse](moduleAPI, "create_registration_token", 43)
 
-	// APIRegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is of the store.
+	// APIRegistrationTokenIsValid returns whether a user could be registered with a token now. In Synapse it is a method of
+	// the store.
 	APIRegistrationTokenIsValid = declareMethod[*moduleapiv1.RegistrationTokenIsValidRequest, *moduleapiv1.RegistrationTokenIsValidResponse](moduleAPI, "registration_token_is_valid", 44)
 
-	// APIGetRegistrationTokens lists registration tokens. In Synapse it is of the store.
+	// APIGetRegistrationTokens lists registration tokens. In Synapse it is a method of the store.
 	APIGetRegistrationTokens = declareMethod[*moduleapiv1.GetRegistrationTokensRequest, *moduleapiv1.GetRegistrationTokensResponse](moduleAPI, "get_registration_tokens", 45)
 
-	// APIDeleteRegistrationToken deletes a registration token. In Synapse it is of the store.
+	// APIDeleteRegistrationToken deletes a registration token. In Synapse it is a method of the store.
 	APIDeleteRegistrationToken = declareMethod[*moduleapiv1.DeleteRegistrationTokenRequest, *moduleapiv1.DeleteRegistrationTokenResponse](moduleAPI, "delete_registration_token", 46)
 )

@@ -109,7 +109,7 @@ class ModuleApi(Caller):
         return reply
 
     async def get_user_ip_and_agents(self, *, user_id: str, since_ts: int) -> GetUserIpAndAgentsResponse:
-        """GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; nothing for others."""
+        """GetUserIpAndAgents returns the addresses and user agents that a local user was seen with; none for a user of another server."""
         request = GetUserIpAndAgentsRequest(user_id=user_id, since_ts=since_ts)
         reply: GetUserIpAndAgentsResponse = await self.call("get_user_ip_and_agents", request)
         return reply
@@ -241,19 +241,19 @@ class ModuleApi(Caller):
         return reply
 
     async def get_external_ids_by_user(self, *, mxid: str) -> GetExternalIdsByUserResponse:
-        """GetExternalIdsByUser returns who a local user is at identity providers."""
+        """GetExternalIdsByUser returns the IDs of a local user at identity providers."""
         request = GetExternalIdsByUserRequest(mxid=mxid)
         reply: GetExternalIdsByUserResponse = await self.call("get_external_ids_by_user", request)
         return reply
 
     async def get_user_by_external_id(self, *, auth_provider: str, external_id: str) -> GetUserByExternalIdResponse:
-        """GetUserByExternalId returns which local user somebody at an identity provider is."""
+        """GetUserByExternalId returns the local user with an ID at an identity provider."""
         request = GetUserByExternalIdRequest(auth_provider=auth_provider, external_id=external_id)
         reply: GetUserByExternalIdResponse = await self.call("get_user_by_external_id", request)
         return reply
 
     async def add_threepid(self, *, user_id: str, medium: str, address: str, validated_at: int) -> AddThreepidResponse:
-        """AddThreepid adds a third-party identifier to a local user, who was seen to own it: nobody asks the user again."""
+        """AddThreepid adds to a local user a third-party identifier that the caller has verified: the homeserver does not verify it."""
         request = AddThreepidRequest(user_id=user_id, medium=medium, address=address, validated_at=validated_at)
         reply: AddThreepidResponse = await self.call("add_threepid", request)
         return reply
@@ -265,7 +265,7 @@ class ModuleApi(Caller):
         return reply
 
     async def deactivate_account(self, *, user_id: str, erase_data: bool = False) -> DeactivateAccountResponse:
-        """DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, which may go on after the reply."""
+        """DeactivateAccount deactivates a local user, as an admin would: the user is logged out, and leaves all rooms, perhaps only after the reply."""
         request = DeactivateAccountRequest(user_id=user_id, erase_data=erase_data)
         reply: DeactivateAccountResponse = await self.call("deactivate_account", request)
         return reply

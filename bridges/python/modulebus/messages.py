@@ -249,7 +249,7 @@ class PresenceUpdate:
 
 @dataclass
 class ExternalId:
-    """ExternalId is who somebody is at an identity provider."""
+    """ExternalId is the ID of a user at an identity provider."""
 
     auth_provider: str = ""
     external_id: str = ""
@@ -257,7 +257,7 @@ class ExternalId:
 
 @dataclass
 class ListedUser:
-    """ListedUser is what a list of users says of one."""
+    """ListedUser is one user of a list."""
 
     name: str = ""
     user_type: str | None = None

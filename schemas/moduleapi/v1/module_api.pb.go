@@ -544,7 +544,7 @@ type GetUserByReqRequest struct {
 	AccessToken  string                 `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	AllowGuest   bool                   `protobuf:"varint,2,opt,name=allow_guest,json=allowGuest,proto3" json:"allow_guest,omitempty"`
 	AllowExpired bool                   `protobuf:"varint,3,opt,name=allow_expired,json=allowExpired,proto3" json:"allow_expired,omitempty"`
-	// Where the request came from that has the token.
+	// Where the request with the token came from.
 	Ip            *string `protobuf:"bytes,4,opt,name=ip,proto3,oneof" json:"ip,omitempty"`
 	UserAgent     *string `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3,oneof" json:"user_agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1717,7 +1717,7 @@ type CompleteSsoLoginAsyncRequest struct {
 	ClientRedirectUrl string                 `protobuf:"bytes,2,opt,name=client_redirect_url,json=clientRedirectUrl,proto3" json:"client_redirect_url,omitempty"`
 	NewUser           bool                   `protobuf:"varint,3,opt,name=new_user,json=newUser,proto3" json:"new_user,omitempty"`
 	AuthProviderId    *string                `protobuf:"bytes,4,opt,name=auth_provider_id,json=authProviderId,proto3,oneof" json:"auth_provider_id,omitempty"`
-	// Where the request came from that is to be answered.
+	// Where the request to be answered came from.
 	Ip            *string `protobuf:"bytes,5,opt,name=ip,proto3,oneof" json:"ip,omitempty"`
 	UserAgent     *string `protobuf:"bytes,6,opt,name=user_agent,json=userAgent,proto3,oneof" json:"user_agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2759,7 +2759,7 @@ type UpdateRoomMembershipRequest struct {
 	NewMembership string `protobuf:"bytes,4,opt,name=new_membership,json=newMembership,proto3" json:"new_membership,omitempty"`
 	// JSON object: more content of the membership event.
 	Content []byte `protobuf:"bytes,5,opt,name=content,proto3" json:"content,omitempty"`
-	// Servers through which a room may be joined that nobody here is in.
+	// Servers through which to join a room that no local user is in.
 	RemoteRoomHosts []string `protobuf:"bytes,6,rep,name=remote_room_hosts,json=remoteRoomHosts,proto3" json:"remote_room_hosts,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -4447,7 +4447,7 @@ func (x *GetExternalIdsByUserRequest) GetMxid() string {
 	return ""
 }
 
-// ExternalId is who somebody is at an identity provider.
+// ExternalId is the ID of a user at an identity provider.
 type ExternalId struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Such as oidc-google, as it is among the homeserver's providers.
@@ -4503,7 +4503,7 @@ func (x *ExternalId) GetExternalId() string {
 
 type GetExternalIdsByUserResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty for a user that is not here, too.
+	// Empty also for a user that is not registered here.
 	ExternalIds   []*ExternalId `protobuf:"bytes,1,rep,name=external_ids,json=externalIds,proto3" json:"external_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4600,7 +4600,7 @@ func (x *GetUserByExternalIdRequest) GetExternalId() string {
 
 type GetUserByExternalIdResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Absent when it is nobody here.
+	// Absent when no local user has that ID.
 	UserId        *string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4649,7 +4649,7 @@ type AddThreepidRequest struct {
 	// email or msisdn.
 	Medium  string `protobuf:"bytes,2,opt,name=medium,proto3" json:"medium,omitempty"`
 	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	// When it was seen whose it is. Milliseconds since the epoch.
+	// When the caller verified who owns it. Milliseconds since the epoch.
 	ValidatedAt   int64 `protobuf:"varint,4,opt,name=validated_at,json=validatedAt,proto3" json:"validated_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4753,10 +4753,10 @@ type GetUsersPaginateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many to pass over.
 	Start uint32 `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
-	// How many to return at most. With 0, the reply says how many there are. A reply has to fit NATS's max_payload, which is
-	// enough for a thousand.
+	// How many to return at most. With 0, the reply has only the total. A reply has to fit NATS's max_payload: a thousand
+	// users do.
 	Limit uint32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
-	// Part of a user ID. It counts when there is no name.
+	// Part of a user ID. It is ignored when there is a name.
 	UserId *string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
 	// Part of a local part, or of a display name.
 	Name *string `protobuf:"bytes,4,opt,name=name,proto3,oneof" json:"name,omitempty"`
@@ -4859,7 +4859,7 @@ func (x *GetUsersPaginateRequest) GetDirection() string {
 	return ""
 }
 
-// ListedUser is what a list of users says of one.
+// ListedUser is one user of a list.
 type ListedUser struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// User ID.
@@ -5006,7 +5006,7 @@ func (x *ListedUser) GetLocked() bool {
 type GetUsersPaginateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Users []*ListedUser          `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
-	// How many there are of whom this is a page.
+	// How many users the whole list has.
 	Total         int64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
