@@ -65,7 +65,7 @@ func natsKeys(n *NATS) []key {
 			path(&n.StoreDir, folder),
 		},
 		{
-			"max_store", "`1GiB`", "how much one module may [store](#stores), of each of its keys the last 8 values counted in, at least 16MiB",
+			"max_store", "`1GiB`", "how much one module may [store](#stores), the last 8 values of each of its keys included; at least 16MiB",
 			size(&n.MaxStore, 1<<50),
 		},
 		{"max_payload", "`1MiB`", "largest message of the server inside, up to 64MiB: it bounds questions and answers", size(&n.MaxPayload, 64<<20)},
@@ -136,11 +136,11 @@ func homeserverKeys(h *Homeserver) []key {
 func decisionKeys(d *Decisions) []key {
 	const usual = time.Minute
 	return []key{
-		{"keep", "`24h`", "how old a record may be in [the stream](#records-that-stay), which there is where the file has `decisions`", duration(&d.Keep, usual)},
-		{"max_bytes", "`256MiB`", "how large the stream may be: then the oldest records go", size(&d.MaxBytes, 1<<50)},
+		{"keep", "`24h`", "how long a record stays in [the stream](#records-that-stay). There is a stream only if the file has `decisions`", duration(&d.Keep, usual)},
+		{"max_bytes", "`256MiB`", "how large the stream may be; beyond that, the oldest records are deleted", size(&d.MaxBytes, 1<<50)},
 		{
-			"no_opinion", "`1/100`", "of how many records in which no module said anything one goes to the stream; `1/1` is all, " +
-				"and all others go there anyway",
+			"no_opinion", "`1/100`", "which part of the records in which no module said anything goes to the stream; `1/1` is all of them. " +
+				"All other records always go there",
 			oneIn(&d.NoOpinion),
 		},
 		{
@@ -194,7 +194,7 @@ func moduleKeys(m *Module) []key {
 			list(&m.Environment, variable),
 		},
 		{
-			"config", "`{}`", "what the module gets. It knows what may stand there, and refuses the rest; YAML means here " +
+			"config", "`{}`", "what the module gets. The module knows which keys may be in it, and refuses others; YAML means here " +
 				"[what it means to Synapse](adr/0020-scalars-are-pyyamls.md)",
 			settings(&m.Config),
 		},
@@ -219,7 +219,7 @@ func moduleKeys(m *Module) []key {
 				"that are worth it",
 			delivery(nil)(&m.AtLeastOnce),
 		},
-		{"deliver_for", "`7d`", "how long such news is told again, and then given up", duration(&m.DeliverFor, least)},
+		{"deliver_for", "`7d`", "how long such news is delivered again; then it is given up", duration(&m.DeliverFor, least)},
 		{
 			"callbacks", none, "`timeout`, `on_failure`, `hedge`, `breaker`, `deliver` and `deliver_for` where they differ, by callback",
 			callbacks(m),
