@@ -1,4 +1,5 @@
-// Package credentials says what is wrong with a NATS credentials file, before NATS says no more than that it does not take it.
+// Package credentials checks a NATS credentials file before it is used, and says what is wrong with it. NATS itself would only say
+// that it refuses the client.
 //
 //	err := credentials.File{Path: "gate.creds", Remedy: `take what "busd credentials gate" prints`}.Check(time.Now())
 package credentials

@@ -1,5 +1,5 @@
-// Package declared finds the fields with a role in a callback's messages: those that the options of schemas mark. It is
-// what the aggregator and the module's side know of a callback beyond what package subjects shows everybody.
+// Package declared finds the fields of a callback's messages that have a role: those that the options of schemas mark. Packages bus
+// and modulekit know this of a callback beside what package subjects shows everybody.
 package declared
 
 import (

@@ -1,4 +1,4 @@
-// Package natstest has NATS for tests: real servers, in three homes, gone when the test ends.
+// Package natstest runs real NATS servers for tests, in three homes. They end with the test.
 //
 //	nc := natstest.Connect(t, natstest.InProcess(t)) // no port, up in milliseconds
 //

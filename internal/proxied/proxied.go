@@ -1,4 +1,4 @@
-// Package proxied says whose a request is that reverse proxies passed on.
+// Package proxied finds the client of a request that reverse proxies passed on.
 package proxied
 
 import (

@@ -1,4 +1,4 @@
-// Package waittest has what tests wait with: a condition, and a log that can be read while it is written.
+// Package waittest provides what tests wait with: a condition, and a log that can be read while it is written.
 package waittest
 
 import (

@@ -1,4 +1,4 @@
-// Package broker is NATS as busd uses it: a server inside of busd, or an external one.
+// Package broker is NATS as busd uses it: a server inside busd, or an external one.
 package broker
 
 import (

@@ -20,7 +20,8 @@
 //
 // `go run` exits with 1 for any error of its program, so a refusal under it looks like any crash.
 //
-// [Group.Restart] replaces each process with a new one, without a moment in which none runs.
+// [Group.Restart] replaces each process with a new one, without a moment in which none runs. [Group.End] ends one that is of no
+// use, such as one that never joins, and another is started in its place. See ADR 121.
 //
 // # Death of a worker
 //

@@ -1,5 +1,5 @@
-// Package foreign has, as tests, what others wrote and users will point at a module: each suite runs its client against a
-// handler itself, behind a reverse proxy, and behind the tunnel, by the public API alone.
+// Package foreign tests web resources with published clients and servers that users will point at a module. Each suite runs
+// its client three times: against the handler itself, behind a reverse proxy, and behind the tunnel. It uses the public API alone.
 //
-// It is a module of its own, so that what it tests with is a dependency of nothing else.
+// It is a Go module of its own, so that its dependencies are not those of modulebus.
 package foreign

@@ -1,6 +1,6 @@
-// Command synapsebench measures what a module costs a real Synapse: how many messages per second it takes with a check in
-// a module of the bus, against the same check in Synapse's own process, behind synapse-http-antispam, and in a module of
-// the bus whose bridge asks with Twisted's Agent instead of its own HTTP client: what the bridge keeps that client for.
+// Command synapsebench measures what a module costs a real Synapse: how many messages per second Synapse takes with a check in
+// a module of the bus. It compares that with the same check in Synapse's own process, behind synapse-http-antispam, and in a
+// module of the bus whose bridge asks with Twisted's Agent. The last shows whether the bridge needs its own HTTP client.
 //
 //	make bench-synapse                            # all rows, five minutes
 //	make bench-synapse ARGS="-run 'one module'"    # those that match
@@ -9,14 +9,14 @@
 // It needs Linux, and in MODULEBUS_PYTHON a Python that has Synapse and synapse-http-antispam.
 //
 // Each arrangement has a Synapse of its own, on SQLite and without rate limits, and the check in another process unless
-// it is in Synapse's. A module of Synapse's, unmodified, is in one Synapse twice, in its process and out of it, and one
-// of both is switched off: two Synapses that do the same differ by up to a tenth. Each client sends into a room of its
+// it is in Synapse's. An unmodified module is in one and the same Synapse twice, in its process and out of it, and one of the
+// two is switched off, because two Synapses that do the same differ by up to a tenth. Each client sends into a room of its
 // own, one message after the other. Arrangements take turns, one round each, while the others idle: a machine that is
 // busy for a while is so for all. The table shows the median round of each side, and the ratios of throughput and of
 // CPU: the median of those of the rounds, and the interval around it that has the true one in 95 of 100 runs. Rounds are
-// short and many, since two sides are the better compared the sooner one follows the other.
+// short and many, because two sides are compared more exactly when one follows the other sooner.
 //
-// A number counts only if the check did: each arrangement must refuse what the check is against, and the messages of each
+// A number counts only if the check was made: each arrangement must refuse what the check is against, and the messages of each
 // round are compared with the checks that the modules counted. Nothing about time is asserted.
 package main
 

@@ -1,4 +1,5 @@
-// Package combinetest has the truth about combining, and questions to hold it against whatever claims to combine.
+// Package combinetest tests code that combines answers. [Interpret] says what the decision must be, slowly and obviously; the kinds
+// generate callbacks, answers and failures to compare it on.
 package combinetest
 
 import (

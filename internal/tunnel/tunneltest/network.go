@@ -1,5 +1,5 @@
-// Package tunneltest has a gateway and workers with a network between them in memory, whose frames a test can meddle with,
-// and the handlers and requests that tests of both sides share.
+// Package tunneltest provides a gateway and workers that are connected in memory. A test can change, drop and delay the frames
+// between them. It also has the handlers and requests that tests of both sides share.
 package tunneltest
 
 import (
