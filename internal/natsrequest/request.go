@@ -1,8 +1,8 @@
 // Package natsrequest sends requests to modules and brings their replies back: what nats.go's own requests do, for callers
 // that wait for many replies at once.
 //
-// At 128 callers a request costs three quarters of what nc.Request costs, because requests that are sent at about the same
-// time share one system call, and because all replies come on one subscription.
+// Requests that are sent at about the same time share one system call, or one message where the worker takes several at once
+// (ADR 64). All replies to single requests come on one subscription. So with many callers a request costs less than nc.Request.
 package natsrequest
 
 import (

@@ -1,4 +1,4 @@
-// Package frame is the wire form of HTTP in the tunnel: ten kinds of messages, each with one spelling in bytes.
+// Package frame is the wire form of HTTP in the tunnel: eleven kinds of frames, each with one spelling in bytes.
 //
 // Everything here is a pure function of its arguments, safe for concurrent use. docs/protocol.md, "Web resources",
 // describes the form for other languages.
