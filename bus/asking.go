@@ -89,15 +89,12 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 // end returns the asking to the pool. No reply can reach it afterwards. Requests whose answers are no longer wanted
 // are cancelled.
 func (a *asking) end() {
+	a.ignore()
 	for i := range a.attempts {
 		a.attempts[i].abandon()
 		a.attempts[i].finish()
 	}
-	for len(a.replies) > 0 {
-		if r := <-a.replies; r.place == tick {
-			a.tickCame() // Only together with its tick: another tick may be on its way.
-		}
-	}
+	a.ignore() // What came before the rest was cancelled.
 	a.nudged.Store(false)
 	clear(a.attempts)
 	for _, closeFile := range a.files {
@@ -108,6 +105,20 @@ func (a *asking) end() {
 	a.ctx, a.client, a.plan, a.steps, a.request, a.encoded, a.files, a.shadow = nil, nil, nil, nil, nil, encoded{}, nil, false
 	a.walk.Start(callbacksv1.Rule_RULE_UNSPECIFIED, false, 0, nil)
 	pool.Put(a)
+}
+
+// ignore takes in what has come and changes nothing any more. Nothing waits for these replies after it: the tickets of requests that have
+// one may be those of other requests soon, which must not be cancelled.
+func (a *asking) ignore() {
+	for len(a.replies) > 0 {
+		switch r := <-a.replies; r.place {
+		case nudge:
+		case tick:
+			a.tickCame() // Only together with its tick: another tick may be on its way.
+		default:
+			a.attempts[r.place/slots].ignore(r.place % slots)
+		}
+	}
 }
 
 // Receive implements [natsrequest.Receiver]. It never blocks: the channel has room for one reply in each place,

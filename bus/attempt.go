@@ -161,6 +161,13 @@ func (t *attempt) received(slot int) *sent {
 	return s
 }
 
+// ignore ends the wait for a reply that has come and changes nothing.
+func (t *attempt) ignore(slot int) {
+	if t.sent[slot].out {
+		t.received(slot)
+	}
+}
+
 // hear handles a reply.
 func (t *attempt) hear(slot int, m *nats.Msg) {
 	now := time.Now()
