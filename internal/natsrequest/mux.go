@@ -227,9 +227,11 @@ func (m *Mux) take(t Ticket) (w waiter, ok bool) {
 	return w, ok
 }
 
-// Cancel implements [Requester].
+// Cancel implements [Requester]. Where there is no wait any more, the module has answered, and the name may be another question's soon.
 func (m *Mux) Cancel(t Ticket, subject string) {
-	m.take(t)
+	if _, waits := m.take(t); !waits {
+		return
+	}
 	_ = m.nc.Publish(subject, []byte(m.reply(t))) // The deadline covers what is lost.
 }
 

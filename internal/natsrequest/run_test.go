@@ -81,3 +81,19 @@ func TestReplySubjectsAreNotSharedByWorkers(t *testing.T) {
 		}
 	}
 }
+
+// Its name is the next question's with the same number.
+func TestQuestionThatIsAnsweredIsNotCancelled(t *testing.T) {
+	t.Parallel()
+	s, r := newBatched(t), newReceiver()
+	cancelled := s.stage.questions(cancels)
+	tickets := s.ask(r, "a", "b")
+	m, first := s.taken(2)
+	s.answer(batch.Answer{Number: first})
+	await(t, r.replies)
+	s.Cancel(tickets[0], cancels)
+	s.Cancel(tickets[1], cancels)
+	if got := await(t, cancelled); string(got.Data) != m.Reply+"-1" {
+		t.Errorf("cancelled %q of %q", got.Data, m.Reply)
+	}
+}
