@@ -56,8 +56,15 @@ func (b *mailboxes) open(subject string) {
 	b.all[subject] = box
 }
 
-// put takes in a message. It is dropped where nobody has asked the module, or where too much of it is unread.
+// fromStream is a header that JetStream gives to what it reads from a stream.
+const fromStream = "Nats-Stream"
+
+// put takes in a message. It is dropped where nobody has asked the module, where too much of it is unread, and where JetStream sends it:
+// to whatever subject a module names for the reply, also that of another module.
 func (b *mailboxes) put(m *nats.Msg) {
+	if len(m.Header[fromStream]) > 0 {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	box := b.all[m.Subject]

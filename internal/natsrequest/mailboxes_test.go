@@ -85,6 +85,25 @@ func TestAnswersOfOneModuleThatAreNotReadAreBounded(t *testing.T) {
 	}
 }
 
+// A module can have JetStream send what it stores to any subject.
+func TestAnswersFromAStreamTakeNoRoom(t *testing.T) {
+	t.Parallel()
+	f := newFlooded(t)
+	m := nats.NewMsg(f.mine.Answers)
+	m.Header.Set("Nats-Stream", "KV_another")
+	m.Data = make([]byte, 64<<10)
+	for range 300 {
+		if err := f.module.PublishMsg(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.answer(batch.Answer{Number: f.first + 1, Data: []byte("C")}) // When it has come, those before it have.
+	f.wants(f.other, map[int]string{1: "C"})
+	if n := f.Unsorted(f.mine.Answers); n > 0 {
+		t.Errorf("%d bytes are kept of what a stream has sent", n)
+	}
+}
+
 func TestAnswersOfModulesThatNobodyAsksAreKeptNowhere(t *testing.T) {
 	t.Parallel()
 	s := newBatched(t)
