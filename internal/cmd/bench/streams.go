@@ -50,7 +50,7 @@ type pages struct {
 	rates         []float64 // of the bodies together, in bytes a second
 }
 
-// String shows the median rounds.
+// String shows the median of each figure, each of a round of its own.
 func (p pages) String() string {
 	slices.Sort(p.with)
 	slices.Sort(p.without)
@@ -70,8 +70,11 @@ func (p *pages) round(ctx context.Context, s *stage, base string) error {
 	if err != nil {
 		return err
 	}
-	bodies := open(ctx, s, base, 4)
+	bodies, err := open(ctx, s, base, 4)
 	defer bodies.close()
+	if err != nil {
+		return err
+	}
 	before, began := bodies.read.Load(), time.Now()
 	with, err := median(ctx, s, base)
 	p.rates = append(p.rates, float64(bodies.read.Load()-before)/time.Since(began).Seconds())
@@ -87,21 +90,21 @@ type bodies struct {
 	running sync.WaitGroup
 }
 
-// open returns when something of each body is there. close must be called.
-func open(ctx context.Context, s *stage, base string, n int) *bodies {
+// open returns when something of each body is there, or one has failed. close must be called in any case.
+func open(ctx context.Context, s *stage, base string, n int) (_ *bodies, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b := &bodies{cancel: cancel}
 	c := s.httpClient(n)
-	var begun sync.WaitGroup
-	begun.Add(n)
+	begun := make(chan error, 2*n) // nil from each that begins, and an error from each when it ends: when it is cancelled
 	for range n {
 		b.running.Go(func() {
-			var once sync.Once
-			_ = bulk{}.transferTo(ctx, c, base, 1<<40, b, func() { once.Do(begun.Done) }) // It ends when it is cancelled.
+			begun <- bulk{}.transferTo(ctx, c, base, 1<<40, b, func() { begun <- nil })
 		})
 	}
-	begun.Wait()
-	return b
+	for range n {
+		err = errors.Join(err, <-begun)
+	}
+	return b, err
 }
 
 // Write implements [io.Writer].
