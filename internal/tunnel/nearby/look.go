@@ -20,7 +20,8 @@ type look struct {
 	over   chan struct{} // closed when the look that is under way is over; nil if none is
 }
 
-// await returns when the scheduler has looked at the network since the call, or is about to, which takes 10 ms at most.
+// await returns when the scheduler has looked at the network since the call, or is about to, which takes 10 ms at most. While
+// another call waits, it returns with that one, whose look may be a moment older.
 func (k *look) await() {
 	k.opened.Do(k.open)
 	if k.poll == nil {
