@@ -12,7 +12,7 @@ type run struct {
 	answered atomic.Int32
 }
 
-// complete notes an answer, and reports whether every request of the run has one. Each has one at most, so none comes later.
+// complete notes an answer, and reports whether every request of the run has one. A worker answers each once, so none comes later.
 func (r *run) complete() bool { return r.answered.Add(1) == r.count.Load() }
 
 // rest is how many runs of a worker are complete before the first of them is used again.
@@ -27,7 +27,7 @@ type runs struct {
 	next int    // of idle; those before it are nil
 }
 
-// take returns a run of which no answer is on its way.
+// take returns a run of which no answer is on its way: one that has rested, or a new one.
 func (r *runs) take() *run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
