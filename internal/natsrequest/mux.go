@@ -176,7 +176,7 @@ func (m *Mux) register(t Ticket, w waiter) (crowd bool, err error) {
 		return false, ErrClosed
 	}
 	s.waiting[t] = w
-	return len(s.waiting) > 1, nil // A sixteenth of all that wait.
+	return len(s.waiting) > 1, nil // Of one shard. Those that travel by themselves, and the first of each batch, are all in the same.
 }
 
 func (m *Mux) publish(p parcel) {
