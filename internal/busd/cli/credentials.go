@@ -56,7 +56,8 @@ Keep the file from others: whoever reads it is that module.
 
 // warnReadable says so when others can read the file that the shell writes the credentials to.
 func warnReadable(c *cobra.Command, u identity.User) {
-	f, ok := c.OutOrStdout().(*os.File)
+	out, _ := c.OutOrStdout().(shown)
+	f, ok := out.w.(*os.File)
 	if !ok {
 		return
 	}
