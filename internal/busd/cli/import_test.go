@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v4"
 )
 
 func TestImportPrintsEntriesOfModules(t *testing.T) {
@@ -19,4 +23,23 @@ func TestImportPrintsEntriesOfModules(t *testing.T) {
 	run(t, "import", filepath.Dir(file)).wants(t, 2, nil, []string{filepath.Dir(file) + " is a folder: name a file in it"})
 	rewrite(t, file, "- a\n")
 	run(t, "import", file).wants(t, 2, nil, []string{file + ": line 1: this is no homeserver.yaml"})
+}
+
+// TestImportKeepsMarksOfTextDirection has a text in which they belong, and which is printed as what a terminal does not obey.
+func TestImportKeepsMarksOfTextDirection(t *testing.T) {
+	t.Parallel()
+	const plain, folded = "\u05e9\u05dc\u05d5\u05dd (a)\u200f", "b \u202ec"
+	file := filepath.Join(t.TempDir(), "homeserver.yaml")
+	rewrite(t, file, "modules:\n  - module: m.M\n    config:\n      say: "+plain+"\n      "+plain+": >-\n        b\n        \u202ec\n")
+	got := run(t, "import", file)
+	var read struct {
+		Modules []struct{ Config map[string]string }
+	}
+	if err := yaml.Unmarshal([]byte(got.out), &read); err != nil {
+		t.Fatalf("%v in\n%s", err, got.out)
+	}
+	want := map[string]string{"say": plain, plain: folded}
+	if strings.ContainsFunc(got.out, obeyed) || len(read.Modules) != 1 || !maps.Equal(read.Modules[0].Config, want) {
+		t.Errorf("printed %q, which reads %q", got.out, read.Modules)
+	}
 }

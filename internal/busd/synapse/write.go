@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -71,12 +72,23 @@ func node(e Entry, s Survey, name, command string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	n.Content = append(n.Content, scalar("module"), scalar(name), scalar("run"), flow(run))
 	if e.Config != nil && e.Config.Tag != "!!null" {
+		quoteMarks(e.Config)
 		n.Content = append(n.Content, scalar("config"), e.Config)
 	}
 	if grants := s.Grants(); len(grants) > 0 {
 		n.Content = append(n.Content, scalar("grants"), flow(grants))
 	}
 	return n
+}
+
+// quoteMarks puts texts that have marks of direction into double quotes: commands print the marks as \u200f, and that is the same there alone.
+func quoteMarks(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	for _, inner := range n.Content {
+		quoteMarks(inner)
+	}
 }
 
 func scalar(text string) *yaml.Node {
