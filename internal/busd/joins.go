@@ -28,10 +28,11 @@ type wait struct {
 
 // seen is what is known of one module's processes at a moment.
 type seen struct {
-	timeout   time.Duration // 0: they are not ended
+	timeout   time.Duration // [config.Never]: they are not ended
 	processes []supervise.Process
-	workers   []string // that have joined, wherever they run
-	refused   bool     // it refused its configuration
+	before    []supervise.Process // that go on until these have joined
+	workers   []string            // that have joined, wherever they run
+	refused   bool                // it refused its configuration
 }
 
 // overdue returns the processes that are overdue, and why. elapsed is how long all could have joined since the last call.
@@ -73,7 +74,7 @@ func (w *wait) watch(worker string, s *seen, elapsed time.Duration) {
 // foreign reports whether a worker has joined under a name that none of the processes was given.
 func (s *seen) foreign() bool {
 	return slices.ContainsFunc(s.workers, func(worker string) bool {
-		return !slices.ContainsFunc(s.processes, func(p supervise.Process) bool { return p.ID == worker })
+		return !slices.ContainsFunc(slices.Concat(s.processes, s.before), func(p supervise.Process) bool { return p.ID == worker })
 	})
 }
 
@@ -124,6 +125,9 @@ func (m *modules) seen() map[string]seen {
 	for name, g := range m.groups {
 		s := seen{timeout: cmp.Or(g.config.JoinTimeout, config.DefaultJoinTimeout), processes: g.Processes()}
 		s.workers, s.refused = m.daemon.roster.Joined(name)
+		if g.before != nil {
+			s.before = g.before.Processes()
+		}
 		all[name] = s
 	}
 	return all

@@ -37,6 +37,10 @@ func TestProcessesThatDoNotJoinAreOverdue(t *testing.T) {
 		"one of two": {
 			silent, seen{timeout: timeout, processes: running("a", "b"), workers: []string{"b"}}, timeout, []string{"a: it did not join for 10m (join_timeout)"},
 		},
+		"one that is to replace another": {
+			silent, seen{timeout: timeout, processes: running("a"), before: running("old"), workers: []string{"old"}}, timeout,
+			[]string{"a: it did not join for 10m (join_timeout)"},
+		},
 		"one that does not run":         {silent, seen{timeout: timeout, processes: []supervise.Process{between}}, timeout, nil},
 		"one that started in its place": {silent, seen{timeout: timeout, processes: running("next")}, timeout - time.Second, nil},
 		"one that may be silent":        {silent, seen{timeout: config.Never, processes: running("a")}, 100 * timeout, nil},
