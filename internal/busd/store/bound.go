@@ -53,7 +53,7 @@ func limit(c *jetstream.StreamConfig, size, most int64) {
 		c.MaxBytes, c.MaxMsgSize = -1, -1
 	case size < most-room:
 		c.MaxBytes, c.MaxMsgSize = most, -1
-	case c.MaxMsgSize != deletion:
+	case c.MaxMsgSize != deletion, c.Metadata[fullAt] == "" && size > c.MaxBytes-more: // An earlier version did not say where it became full.
 		c.MaxBytes, c.MaxMsgSize = max(size, most)+room, deletion
 		c.Metadata = maps.Clone(c.Metadata)
 		if c.Metadata == nil {
@@ -73,7 +73,7 @@ const fullAt = "full_at"
 func sizeWhenFull(c *jetstream.StreamConfig) int64 {
 	size, err := strconv.ParseInt(c.Metadata[fullAt], 10, 64)
 	if err != nil {
-		return 0 // It became full under an earlier version.
+		return 0 // It became full under an earlier version, and has room.
 	}
 	return size
 }

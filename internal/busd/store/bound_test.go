@@ -111,6 +111,26 @@ func TestStoreFarAboveALoweredLimitTakesDeletions(t *testing.T) {
 	}
 }
 
+// TestStoreThatAnEarlierVersionLeftWithoutRoomTakesDeletions has one that is full, and whose metadata does not say since when.
+func TestStoreThatAnEarlierVersionLeftWithoutRoomTakesDeletions(t *testing.T) {
+	t.Parallel()
+	const large, looks = 100 * most, 50
+	c := jetstream.StreamConfig{MaxBytes: -1, MaxMsgSize: -1}
+	store.Limit(&c, large, most)
+	c.Metadata = nil
+	size := c.MaxBytes
+	if store.Limit(&c, size, most); c.MaxBytes <= size {
+		t.Errorf("a store of %d bytes may have %d", size, c.MaxBytes)
+	}
+	for range looks {
+		size = c.MaxBytes
+		store.Limit(&c, size, most)
+	}
+	if c.MaxBytes > large+most {
+		t.Errorf("a store that had %d bytes may have %d", int64(large), c.MaxBytes)
+	}
+}
+
 // TestStoreIsOpenedWithALimitThatIsFarBelowIt lowers nats.max_store.
 func TestStoreIsOpenedWithALimitThatIsFarBelowIt(t *testing.T) {
 	t.Parallel()
