@@ -244,7 +244,7 @@ func (b *bucket) Last(ctx context.Context) (entries []kitopts.Entry, err error) 
 		for subject := range info.State.Subjects {
 			subjects = append(subjects, subject)
 		}
-		for some := range slices.Chunk(subjects, listed) {
+		for some := range slices.Chunk(subjects, together(b.nc.MaxPayload())) {
 			more, err := b.list(ctx, s, some)
 			if err != nil {
 				return err
@@ -256,8 +256,13 @@ func (b *bucket) Last(ctx context.Context) (entries []kitopts.Entry, err error) 
 	return entries, err
 }
 
-// listed is how many values are requested before the first of them is waited for: as many as a subscription holds, however large they are.
+// listed is how many values are requested before the first of them is waited for, at most.
 const listed = 32
+
+// together is how many there are where values may be that large: no more than a subscription holds.
+func together(maxPayload int64) int {
+	return int(max(1, min(listed, nats.DefaultSubPendingBytesLimit/max(1, maxPayload))))
+}
 
 // list reads the last entries of some keys, which the server answers with a message for each.
 func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (entries []kitopts.Entry, err error) {
@@ -285,12 +290,18 @@ func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (e
 	return entries, nil
 }
 
+// errOlderBusd is the error for an answer that opens the bucket, where a value was asked for.
+var errOlderBusd = errors.New("modulekit: busd is of an earlier version, which reads no histories: upgrade it")
+
 // isThere reports whether the server, or busd, has answered with a value.
 func isThere(m *nats.Msg) (bool, error) {
 	switch status := m.Header.Get("Status"); status {
 	case "":
 		if failed := wire.FailureOf(m); failed != nil {
 			return false, failed
+		}
+		if m.Header.Get(jetstream.SequenceHeader) == "" {
+			return false, errOlderBusd
 		}
 		return true, nil
 	case "404":

@@ -33,6 +33,7 @@ type busd struct {
 	nc      *nats.Conn
 	roster  *roster.Roster
 	service *roster.Service
+	store   *store.Service
 }
 
 func startBusd(t *testing.T, modules ...config.Module) *busd {
@@ -52,11 +53,10 @@ func busdOn(t *testing.T, home *natstest.Home, modules ...config.Module) *busd {
 	}
 	t.Cleanup(b.service.Close)
 	listed := func(module string) bool { return b.roster.Entry(module, time.Now()).GetListed() }
-	s, err := store.Serve(store.Options{Conn: b.nc, ServerName: serverName, Listed: listed, Log: &log})
-	if err != nil {
+	if b.store, err = store.Serve(store.Options{Conn: b.nc, ServerName: serverName, Listed: listed, Log: &log}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
+	t.Cleanup(b.store.Close)
 	return b
 }
 

@@ -171,6 +171,37 @@ func TestStoreListsWhatIsLargerThanNATSSendsAtOnce(t *testing.T) {
 	}
 }
 
+// TestHistoryEndsAtABusdThatHasNone has one of an earlier version, which opens the bucket again instead.
+func TestHistoryEndsAtABusdThatHasNone(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "m"})
+	s := storeOn(t, natstest.Connect(t, b.home), "m")
+	if _, err := s.Put(t.Context(), "k", []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	b.store.Close()
+	earlier := natstest.Connect(t, b.home)
+	_, err := earlier.Subscribe(subjects.For(serverName).StoreAny(), func(m *nats.Msg) { _ = m.Respond(nil) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := earlier.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := s.History(t.Context(), "k"); !errors.Is(err, errOlderBusd) {
+		t.Errorf("the history is %d entries, %v", len(entries), err)
+	}
+}
+
+func TestStoreListsNoMoreAtOnceThanASubscriptionHolds(t *testing.T) {
+	t.Parallel()
+	for maxPayload, want := range map[int64]int{0: listed, 1 << 20: listed, 8 << 20: 8, 64 << 20: 1, 65 << 20: 1} {
+		if got := together(maxPayload); got != want {
+			t.Errorf("%d values of %d bytes are requested at once, want %d", got, maxPayload, want)
+		}
+	}
+}
+
 func TestStoreNeedsNoMoreThanAModulesPermissions(t *testing.T) {
 	t.Parallel()
 	b := busdOn(t, modulesUser(t), config.Module{Name: "m"}, config.Module{Name: "other"})

@@ -206,6 +206,8 @@ def _entry(name: str, message: Msg) -> Entry | None:
         raise NoStore(failure)
     if status:
         raise NoStore(f"JetStream: {status} {(message.headers or {}).get('Description', '')}")
+    if "Nats-Sequence" not in (message.headers or {}):  # It opened the bucket, where a value was asked for.
+        raise NoStore("busd is of an earlier version, which reads no histories: upgrade it")
     return _present(name, message)
 
 

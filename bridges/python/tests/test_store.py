@@ -8,7 +8,7 @@ import pytest
 
 from modulebus import jetstream
 from modulebus.leader import Candidate
-from modulebus.store import HISTORY, Conflict, Entry, KeyNotFound, Store, StoreFull
+from modulebus.store import HISTORY, Conflict, Entry, KeyNotFound, NoStore, Store, StoreFull
 from modulebus.testing import MemoryBucket
 
 
@@ -140,3 +140,16 @@ async def test_store_that_is_full_takes_deletions_that_make_room() -> None:
     nats.error = {"err_code": 10054, "description": "message size exceeds maximum allowed"}
     with pytest.raises(StoreFull):
         await Store(bucket).put("k", b"")
+
+
+async def test_history_fails_at_a_busd_that_has_none() -> None:
+    opened = SimpleNamespace(headers={"Content-Type": "application/json"}, data=b'{"name": "b"}')
+
+    async def request(*_: Any, **__: Any) -> Any:
+        return opened
+
+    link = SimpleNamespace(
+        client=SimpleNamespace(request=request, stats={"reconnects": 0}), request=request, subjects=SimpleNamespace(store=lambda: "s")
+    )
+    with pytest.raises(NoStore, match="earlier version"):
+        await jetstream.Bucket(link).history("k")  # type: ignore[arg-type]
