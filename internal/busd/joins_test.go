@@ -38,7 +38,9 @@ func TestProcessesThatDoNotJoinAreOverdue(t *testing.T) {
 			silent, seen{timeout: timeout, processes: running("a", "b"), workers: []string{"b"}}, timeout, []string{"a: it did not join for 10m (join_timeout)"},
 		},
 		"one that is to replace another": {
-			silent, seen{timeout: timeout, processes: running("a"), before: running("old"), workers: []string{"old"}}, timeout,
+			silent,
+			seen{timeout: timeout, processes: running("a"), before: running("old"), workers: []string{"old"}},
+			timeout,
 			[]string{"a: it did not join for 10m (join_timeout)"},
 		},
 		"one that does not run":         {silent, seen{timeout: timeout, processes: []supervise.Process{between}}, timeout, nil},
