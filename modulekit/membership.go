@@ -31,7 +31,7 @@ type membership struct {
 	refused   *rosterv1.ConfigError // why the latest configuration was refused; nil if it was not
 	said      string                // what was last logged about busd, so that it is not logged twice
 	problems  []string              // what busd last did not accept, for the same reason
-	stale     bool                  // the entry may have changed while NATS was away
+	stale     bool                  // the entry may have changed while this worker could not hear of it
 }
 
 func newMembership(w *worker) (*membership, error) {
@@ -138,10 +138,11 @@ func (m *membership) run(ctx context.Context, entry *rosterv1.Entry) {
 		case <-m.refusals.news:
 		case <-time.After(pause):
 		}
+		m.stale = m.stale || m.refusals.has(m.sub.Subject) // Nobody tells this worker of a new entry.
 	}
 }
 
-// catchUp applies changes of the entry that were made while NATS was away.
+// catchUp applies changes of the entry that this worker could not hear of.
 func (m *membership) catchUp(ctx context.Context) {
 	entry := &rosterv1.Entry{}
 	if m.ask(ctx, m.server.Entry(m.options.Module), nil, entry) == nil {

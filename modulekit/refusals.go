@@ -66,6 +66,12 @@ func (r *refusals) forget() {
 	clear(r.subjects)
 }
 
+func (r *refusals) has(subject string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.subjects[subject] != ""
+}
+
 func (r *refusals) all() map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -404,6 +404,20 @@ func TestWorkerSaysWhatNATSDoesNotLetItHear(t *testing.T) {
 	}
 }
 
+func TestWorkerThatMayNotHearOfChangesAsksForThem(t *testing.T) {
+	t.Parallel()
+	users := []*server.User{
+		{Username: "busd", Password: "p"},
+		{Username: "gate", Password: "p", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{subjects.For(serverName).Changed("gate")}}}},
+	}
+	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), Users: users, NoAuthUser: "busd"})
+	b := busdOn(t, &natstest.Home{Servers: []*server.Server{s}}, config.Module{Name: "gate", Config: json.RawMessage(`{"errcode":"M_ONE"}`)})
+	run(b, configured(), Options{Module: "gate"}, nats.UserInfo("gate", "p"))
+	b.joined("gate", 1)
+	b.reconfigure("gate", `{"errcode":"M_TWO"}`)
+	waittest.Until(t, "the module has its new configuration", func() bool { return errcode(t, b.create("gate", "@a:x", wire.Binary)) == "M_TWO" })
+}
+
 func TestWorkerServesWebResources(t *testing.T) {
 	t.Parallel()
 	b := startBusd(t, config.Module{Name: "page"})
