@@ -17,7 +17,7 @@ type pool struct {
 	work chan *nats.Msg // where the client library's channel subscriptions put messages
 
 	limit   int32
-	shares  *shares // nil: whoever comes first takes all places
+	shares  *shares // nil: one requester may take all places
 	serve   func(*nats.Msg) Answer
 	reply   func(request, Answer)
 	refuse  func(request)
