@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 HEAD_LIMIT = 1 << 16
 """How many bytes the head of busd's answer may have. Beyond: it is as if busd could not be reached."""
@@ -27,6 +28,7 @@ class Response:
         self.whole = False
         self.reusable = False  # Its connection, when it is whole.
         self.framed = False  # Its end can be seen without the connection's.
+        self.source: Any = None  # What it comes over, and can be paused.
         self._head = bytearray()  # Until it is whole.
         self._left: int | None = None  # Bytes of the body, or of the chunk.
         self._chunks: _Chunks | None = None

@@ -1,10 +1,10 @@
-"""As much of an HTTP/1.1 client as busd's door takes: requests that are bytes already, over connections that are kept."""
+"""As much of an HTTP/1.1 client as busd takes: requests that are bytes already, over connections that are kept."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, gatherResults
@@ -21,7 +21,9 @@ from twisted.protocols.basic import FileSender
 from twisted.python.failure import Failure
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 
-from modulebus_synapse.answer import Answer
+from modulebus_synapse.answer import Answer, Response
+
+R = TypeVar("R", bound=Response)
 
 _IDLE = 60.0  # Seconds; busd keeps connections longer.
 
@@ -68,7 +70,7 @@ class Server:
 
 
 class Connection(Protocol):
-    """Sends one request at a time. It is closed when the answer's Deferred is cancelled."""
+    """Sends one request at a time. It is closed when the response's Deferred is cancelled."""
 
     transport: Any
 
@@ -77,43 +79,44 @@ class Connection(Protocol):
         self.once = False  # It is not used again.
         self.idle_since = 0.0
         self.lost: Deferred[None] = Deferred()
-        self._answer = Answer()
-        self._waiting: Deferred[Answer] | None = None
+        self._response = Response()
+        self._waiting: Deferred[Any] | None = None
 
-    def send(self, request: bytes) -> "Deferred[Answer]":
-        """The answer, or Closed, or Broken."""
-        answer: Deferred[Answer] = Deferred(lambda _: self._abort())
-        self._answer, self._waiting = Answer(), answer
+    def send(self, request: bytes, response: R) -> "Deferred[R]":
+        """The response, when it is whole; or Closed, or Broken. It is fed as it comes, while the request is still sent."""
+        whole: Deferred[R] = Deferred(lambda _: self._abort())
+        self._response, self._waiting = response, whole
+        response.source = self.transport
         self.transport.write(request)
-        return answer
+        return whole
 
-    def send_file(self, head: bytes, file: IO[bytes], tail: bytes) -> "Deferred[Answer]":
-        """As send, with a piece of the file in memory at a time. An answer may come before all of it is read."""
+    def send_file(self, head: bytes, file: IO[bytes], tail: bytes, response: R) -> "Deferred[R]":
+        """As send, with a piece of the file in memory at a time. The response may come before all of it is read."""
         self.once = True
-        answer = self.send(head)
+        whole = self.send(head, response)
         sending: Deferred[Any] = FileSender().beginFileTransfer(file, self.transport)
         sending.addCallbacks(lambda _: self.transport.write(tail), lambda _: None)  # connectionLost hears why.
-        return answer
+        return whole
 
     def dataReceived(self, data: bytes) -> None:
-        waiting, answer = self._waiting, self._answer
+        waiting, response = self._waiting, self._response
         if waiting is None:
             self._abort()  # Nobody has asked.
             return
         try:
-            answer.feed(data)
+            response.feed(data)
         except ValueError as e:
             self._abort()
             waiting.errback(Broken(str(e)))
             return
-        if answer.whole:
+        if response.whole:
             self._rest()
-            waiting.callback(answer)
+            waiting.callback(response)
 
     def _rest(self) -> None:
         """Is there for the next request, if it may be."""
         self._waiting = None
-        if self.once or not self._answer.reusable:
+        if self.once or not self._response.reusable:
             self._abort()
         else:
             self.pool.keep(self)
@@ -128,9 +131,9 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.pool.forget(self)
         waiting, self._waiting = self._waiting, None
-        self._answer.end()
-        if waiting is not None and self._answer.whole:
-            waiting.callback(self._answer)
+        self._response.end()
+        if waiting is not None and self._response.whole:
+            waiting.callback(self._response)
         elif waiting is not None:
             waiting.errback(Closed(reason.getErrorMessage()))
         self.lost.callback(None)
@@ -147,12 +150,12 @@ class Connections:
     def request(self, request: bytes, fresh: bool = False) -> "Deferred[Answer]":
         """Sends it over the connection that was used last, or over a fresh one."""
         if self.idle and not fresh:
-            return self.idle.pop().send(request)
-        return self.server.connect(Connection(self)).addCallback(Connection.send, request)
+            return self.idle.pop().send(request, Answer())
+        return self.server.connect(Connection(self)).addCallback(Connection.send, request, Answer())
 
-    def upload(self, head: bytes, file: IO[bytes], tail: bytes) -> "Deferred[Answer]":
-        """Sends it over a connection of its own: what has its answer early is not to be sent to the end."""
-        return self.server.connect(Connection(self)).addCallback(Connection.send_file, head, file, tail)
+    def upload(self, head: bytes, file: IO[bytes], tail: bytes, response: R) -> "Deferred[R]":
+        """Sends it over a connection of its own: what has its response early is not to be sent to the end."""
+        return self.server.connect(Connection(self)).addCallback(Connection.send_file, head, file, tail, response)
 
     def keep(self, connection: Connection) -> None:
         connection.idle_since = self.reactor.seconds()

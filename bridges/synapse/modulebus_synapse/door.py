@@ -258,7 +258,7 @@ class Door:
             file = open(path, "rb")
             length = len(before) + os.fstat(file.fileno()).st_size + len(after)
             begin = head + b"Content-Length: %d\r\n\r\n" % length + before
-            return self.connections.upload(begin, file, after).addBoth(_closing, file)
+            return self.connections.upload(begin, file, after, Answer()).addBoth(_closing, file)
 
         return send
 

@@ -30,17 +30,38 @@ class Busd(Protocol):
             transport.loseConnection()
 
 
+class Early(Protocol):
+    """A busd that answers when it has a request's head, and takes no more of it."""
+
+    transport: Any
+
+    def __init__(self, says: bytes):
+        self.says = says
+        self.lost: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.pauseProducing()
+        self.transport.write(self.says)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost.callback(None)
+
+
 class Client(Protocol):
+    transport: Any
+
     def __init__(self, says: bytes):
         self.says, self.heard = says, b""
+        self.first: Deferred[None] = Deferred()
         self.done: Deferred[bytes] = Deferred()
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.write(self.says)
+        self.transport.write(self.says)
 
     def dataReceived(self, data: bytes) -> None:
         self.heard += data
+        if not self.first.called:
+            self.first.callback(None)
 
     def connectionLost(self, reason: Any = None) -> None:
         self.done.callback(self.heard)
@@ -53,11 +74,18 @@ class WebTest(TestCase):
         """What busd heard, and what the client did."""
         busd = Busd(response or b"")
         port = REACTOR.listenTCP(0, Factory.forProtocol(lambda: busd), interface="127.0.0.1")
-        url = f"http://127.0.0.1:{port.getHost().port}"
+        number = port.getHost().port
         if response is None:
             await port.stopListening()
         else:
             self.addCleanup(port.stopListening)
+        client = await self.client(number, request)
+        seen = await client.done
+        return busd.heard, seen
+
+    async def client(self, port: int, request: bytes) -> Client:
+        """One that sends this to a page of the busd at the port."""
+        url = f"http://127.0.0.1:{port}"
         root: Any = Resource()  # type: ignore[no-untyped-call]
         root.putChild(b"web", ProxyResource(Door(Config(url=url), REACTOR)))
         front = REACTOR.listenTCP(0, Site(root), interface="127.0.0.1")
@@ -65,8 +93,16 @@ class WebTest(TestCase):
         client = Client(request)
         endpoint = TCP4ClientEndpoint(REACTOR, "127.0.0.1", front.getHost().port)
         await endpoint.connect(Factory.forProtocol(lambda: client))
-        seen = await client.done
-        return busd.heard, seen
+        return client
+
+    async def early(self, says: bytes) -> tuple[Early, Client]:
+        """A busd that says this while the client's request is still on its way to it."""
+        busd = Early(says)
+        port = REACTOR.listenTCP(0, Factory.forProtocol(lambda: busd), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        size = 16 << 20
+        head = b"POST /web HTTP/1.1\r\nHost: example.org\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % size
+        return busd, await self.client(port.getHost().port, head + b"x" * size)
 
     async def test_head_and_body(self) -> None:
         heard, seen = await self.exchange(
@@ -130,4 +166,16 @@ class WebTest(TestCase):
             assert seen.startswith(b"HTTP/1.1 502 "), response
             assert b"M_UNKNOWN" in seen
 
+    async def test_a_response_is_not_kept_until_the_request_is_sent(self) -> None:
+        busd, client = await self.early(b"HTTP/1.1 403 No\r\nContent-Length: 3\r\n\r\nno!")
+        assert (await client.done).startswith(b"HTTP/1.1 403 ")
+        assert client.heard.endswith(b"no!")
+        REACTOR.callLater(0, busd.transport.resumeProducing)  # It looks whether somebody is there.
+        await busd.lost
 
+    async def test_a_client_that_leaves_ends_it(self) -> None:
+        busd, client = await self.early(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        client.first.addCallback(lambda _: client.transport.abortConnection())
+        await client.done
+        busd.transport.resumeProducing()
+        await busd.lost
