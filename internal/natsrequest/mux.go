@@ -42,7 +42,28 @@ type waiter struct {
 	place   int
 	subject string
 	batch   *Batch // how it may have travelled; nil for by itself
-	run     *run   // whose ticket it has; nil where that is used once
+	run     *run   // of the message that it is in; nil where that has a name of its own
+}
+
+// in returns the requests that are waited for and travel in the message of a name.
+func (s *shard) in(name Ticket) (all []Ticket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t, w := range s.waiting {
+		if w.batch != nil && w.name(t)&^(batch.Most-1) == name {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// name is the ticket that the reply subject of a request is made of, which has that ticket itself. Where it travels with others, it is
+// one of the message's, so that NATS knows no more reply subjects than it has to.
+func (w waiter) name(t Ticket) Ticket {
+	if w.run != nil && w.run.count.Load() > 1 {
+		return w.run.name + t%batch.Most
+	}
+	return t
 }
 
 // unasked is the place of a batch without a question: see [Mux.probe].
@@ -184,7 +205,7 @@ func (m *Mux) publish(p parcel) {
 	case p.count == 1:
 		m.publishRequest(p.ticket, p.request)
 	case p.count > 1:
-		m.publishBatch(p.request.Batch, p.ticket, p.frame)
+		m.publishBatch(p.request.Batch, p.name(), p.frame)
 	}
 }
 
@@ -229,26 +250,27 @@ func (m *Mux) take(t Ticket) (w waiter, ok bool) {
 
 // Cancel implements [Requester]. Where there is no wait any more, the module has answered, and the name may be another question's soon.
 func (m *Mux) Cancel(t Ticket, subject string) {
-	if _, waits := m.take(t); !waits {
+	w, waits := m.take(t)
+	if !waits {
 		return
 	}
-	_ = m.nc.Publish(subject, []byte(m.reply(t))) // The deadline covers what is lost.
+	_ = m.nc.Publish(subject, []byte(m.reply(w.name(t)))) // The deadline covers what is lost.
 }
 
-// reply is the reply subject of a request. In a batch, it is the name of the request.
-func (m *Mux) reply(t Ticket) string {
+// reply is the reply subject of a request with a name. In a batch, nobody replies there, but the request is cancelled by it.
+func (m *Mux) reply(name Ticket) string {
 	var space [64]byte
-	return string(batch.AppendName(m.appendReply(space[:0], t), int(t%batch.Most)))
+	return string(batch.AppendName(m.appendReply(space[:0], name), int(name%batch.Most)))
 }
 
 // batchReply is where a batch is answered as a whole.
-func (m *Mux) batchReply(first Ticket) string {
+func (m *Mux) batchReply(name Ticket) string {
 	var space [64]byte
-	return string(m.appendReply(space[:0], first))
+	return string(m.appendReply(space[:0], name))
 }
 
-func (m *Mux) appendReply(dst []byte, t Ticket) []byte {
-	return strconv.AppendUint(append(dst, m.prefix...), uint64(t/batch.Most), 36)
+func (m *Mux) appendReply(dst []byte, name Ticket) []byte {
+	return strconv.AppendUint(append(dst, m.prefix...), uint64(name/batch.Most), 36)
 }
 
 // MaxPayload implements [Requester].

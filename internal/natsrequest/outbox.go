@@ -31,7 +31,7 @@ type outbox struct {
 // parcel is one message, with one request or with several.
 type parcel struct {
 	ticket  Ticket // of the first request; those after it have the numbers that follow
-	run     *run   // that the tickets are of; nil where they are used once
+	run     *run   // that its name is of; nil where that is used once
 	request Request
 	count   int
 	frame   []byte // of those that may travel together; else empty
@@ -104,8 +104,10 @@ func (o *outbox) parcelFor(r Request) *parcel {
 	at := len(o.in)
 	o.in = slices.Grow(o.in, 1)[:at+1]
 	p := &o.in[at]
-	*p = parcel{frame: p.frame[:0]}
-	p.number(b)
+	*p = parcel{frame: p.frame[:0], ticket: newTicket()}
+	if b != nil && b.Route != nil {
+		p.run = b.Route.runs.take()
+	}
 	if b != nil {
 		p.frame = batch.Begin(p.frame, uint64(p.ticket))
 		b.round, b.at = o.round, at
@@ -113,14 +115,12 @@ func (o *outbox) parcelFor(r Request) *parcel {
 	return p
 }
 
-// number gives a parcel its tickets.
-func (p *parcel) number(b *Batch) {
-	if b == nil || b.Route == nil {
-		p.ticket = newTicket()
-		return
+// name is what the reply subject of a parcel with several requests is made of.
+func (p *parcel) name() Ticket {
+	if p.run != nil {
+		return p.run.name
 	}
-	p.run = b.Route.runs.take()
-	p.ticket = p.run.first
+	return p.ticket
 }
 
 // holds reports whether the parcel has room for one more request.

@@ -5,17 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// run is the tickets of the requests of one message, which follow each other.
+// run is the way of one message with several requests: its name, and how many of them are answered. The name is used again; the tickets
+// of the requests never are, so an answer that comes late, or twice, is nobody's.
 type run struct {
-	first    Ticket
+	name     Ticket
 	count    atomic.Int32 // requests
 	answered atomic.Int32
 }
 
-// complete notes an answer, and reports whether every request of the run has one. A worker answers each once, so none comes later.
+// complete notes an answer, and reports whether every request of the run has one.
 func (r *run) complete() bool { return r.answered.Add(1) == r.count.Load() }
 
-// rest is how many runs of a worker are complete before the first of them is used again.
+// rest is how many runs of a worker are complete before the first of them is used again. A worker may still know a question by its name
+// when it has just answered, and would take another question of that name for the same.
 const rest = 1024
 
 // runs are those of which each request was answered, to be used again for the same worker. NATS remembers the reply subject of a message for
@@ -27,12 +29,12 @@ type runs struct {
 	next int    // of idle; those before it are nil
 }
 
-// take returns a run of which no answer is on its way: one that has rested, or a new one.
+// take returns a run that has rested, or a new one.
 func (r *runs) take() *run {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.idle)-r.next <= rest {
-		return &run{first: newTicket()}
+		return &run{name: newTicket()}
 	}
 	taken := r.idle[r.next]
 	r.idle[r.next] = nil

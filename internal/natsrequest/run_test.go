@@ -3,6 +3,8 @@ package natsrequest_test
 import (
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/modulebus/modulebus/internal/batch"
 	"github.com/modulebus/modulebus/internal/natsrequest"
 )
@@ -42,6 +44,84 @@ func TestReplySubjectsOfBatchesAreUsedAgain(t *testing.T) {
 	}
 	if len(seen) > many/2 {
 		t.Errorf("%d batches have %d reply subjects; the last new one is of batch %d", many, len(seen), last)
+	}
+}
+
+// late is what a worker says to a question that it has answered, or that is another's: no question is waiting for it.
+const late = "an answer to a question that is over"
+
+// A kit may answer twice, or two processes may be the same worker: whenever the second answer comes, it is no other question's.
+func TestSecondAnswerIsNoOtherQuestions(t *testing.T) {
+	t.Parallel()
+	s, r := newBatched(t), newReceiver()
+	var before []uint64
+	by := map[string][]uint64{} // the numbers that came with a reply subject
+	for range many {
+		s.ask(r, "a", "b")
+		m, first := s.taken(2)
+		for _, old := range append(by[m.Reply], before[max(0, len(before)-5):]...) {
+			s.answer(batch.Answer{Number: old, Data: []byte(late)}, batch.Answer{Number: old + 1, Data: []byte(late)})
+		}
+		s.answer(batch.Answer{Number: first + 1, Data: []byte("B")}, batch.Answer{Number: first, Data: []byte("A")})
+		s.wants(r, map[int]string{0: "A", 1: "B"})
+		by[m.Reply], before = append(by[m.Reply], first), append(before, first)
+	}
+	if len(by) > many/2 {
+		t.Errorf("%d batches have %d reply subjects: none was used twice", many, len(by))
+	}
+}
+
+// Whatever a worker answers, in whatever order, twice or to questions that are over: a number is one question's.
+func TestNumbersOfQuestionsAreNeverUsedAgain(t *testing.T) {
+	t.Parallel()
+	s := newBatched(t)
+	seen, over := map[uint64]bool{}, []uint64{}
+	rapid.Check(t, func(t *rapid.T) {
+		r := newReceiver()
+		texts := rapid.SliceOfNDistinct(rapid.StringMatching("[a-z]{1,4}"), 2, int(s.Most), rapid.ID).Draw(t, "questions")
+		tickets := s.ask(r, texts...)
+		m, first := s.taken(len(texts))
+		for i := range texts {
+			if number := first + uint64(i); seen[number] {
+				t.Fatalf("question %d of %s has the number of another", i, m.Reply)
+			} else if len(over) > 0 && rapid.Bool().Draw(t, "another is answered again") {
+				s.answer(batch.Answer{Number: rapid.SampledFrom(over).Draw(t, "number"), Data: []byte(late)})
+			}
+		}
+		for i, text := range texts {
+			seen[first+uint64(i)] = true
+			over = append(over, first+uint64(i))
+			if rapid.IntRange(0, 9).Draw(t, "is not answered") == 0 {
+				s.Forget(tickets[i])
+				s.prove()
+				continue
+			}
+			s.answer(batch.Answer{Number: first + uint64(i), Data: []byte(text)})
+			if got := await(s.T, r.replies); got.place != i || string(got.msg.Data) != text {
+				t.Fatalf("question %d was answered %q, at place %d", i, got.msg.Data, got.place)
+			}
+		}
+	})
+}
+
+// A reply subject that was used before says nothing about the batch that had it.
+func TestBatchComesBackWhoseReplySubjectWasUsedBefore(t *testing.T) {
+	t.Parallel()
+	s, r := newBatched(t), newReceiver()
+	seen := map[string]bool{}
+	for reply := s.exchange(r, 2); !seen[reply]; reply = s.exchange(r, 2) {
+		seen[reply] = true
+	}
+	s.ask(r, "a", "b")
+	m, _ := s.taken(2)
+	if !seen[m.Reply] {
+		t.Fatal("the reply subject is a new one")
+	}
+	respond(t, m, "")
+	for range 2 {
+		if got := await(t, r.replies); got.msg != natsrequest.Alone {
+			t.Errorf("got %v at place %d", got.msg, got.place)
+		}
 	}
 }
 

@@ -114,15 +114,15 @@ func (m *Mux) probe(b *Batch) {
 	}
 }
 
-// publishBatch sends a payload with questions whose tickets are those from first on, and which are waited for. Where that is not
-// possible, each finds out by itself.
-func (m *Mux) publishBatch(b *Batch, first Ticket, frame []byte) {
+// publishBatch sends a payload with questions that are waited for, as a message of that name. Where that is not possible, each finds out
+// by itself.
+func (m *Mux) publishBatch(b *Batch, name Ticket, frame []byte) {
 	m.boxes.open(b.Answers)
 	err := m.nc.PublishMsg(&nats.Msg{
-		Subject: b.Subject, Reply: m.batchReply(first), Header: nats.Header{wire.HeaderBatch: {b.Answers}}, Data: frame,
+		Subject: b.Subject, Reply: m.batchReply(name), Header: nats.Header{wire.HeaderBatch: {b.Answers}}, Data: frame,
 	})
 	if err != nil {
-		m.returned(first)
+		m.returned(name)
 	}
 }
 
@@ -160,9 +160,12 @@ func headerOf(a batch.Answer) nats.Header {
 	return nats.Header{wire.HeaderErrorCode: {a.Code}, wire.HeaderError: {a.Text}}
 }
 
-// returned has the questions of a batch sent again, those that have no answer, because nobody has taken it.
-func (m *Mux) returned(first Ticket) {
-	for i := range Ticket(batch.Most) {
-		m.give(first+i, Alone)
+// returned has the questions of a batch sent again, those that have no answer, because nobody has taken it. It looks at all requests
+// under way, so it is slow.
+func (m *Mux) returned(name Ticket) {
+	for i := range m.shards {
+		for _, t := range m.shards[i].in(name) {
+			m.give(t, Alone)
+		}
 	}
 }
