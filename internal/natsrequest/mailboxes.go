@@ -16,6 +16,7 @@ type mailboxes struct {
 
 	mu      sync.Mutex
 	all     map[string]*mailbox // by subject
+	size    int                 // bytes in all of them
 	closed  bool
 	reading sync.WaitGroup
 }
@@ -28,6 +29,7 @@ type mailbox struct {
 	run     func()
 	unread  []*nats.Msg
 	size    int            // bytes of those that are unread
+	reading int            // bytes of those that are being read
 	spare   []*nats.Msg    // the memory of those that were read
 	open    bool           // a goroutine is reading, and will look again
 	answers []batch.Answer // of the last message; the memory is for the next one. Only the goroutine that reads uses it
@@ -59,8 +61,8 @@ func (b *mailboxes) open(subject string) {
 // fromStream is a header that JetStream gives to what it reads from a stream.
 const fromStream = "Nats-Stream"
 
-// put takes in a message. It is dropped where nobody has asked the module, where too much of it is unread, and where JetStream sends it:
-// to whatever subject a module names for the reply, also that of another module.
+// put takes in a message. It is dropped where nobody has asked the module, where there is no room, and where JetStream sends it: to
+// whatever subject a module names for the reply, also that of another module.
 func (b *mailboxes) put(m *nats.Msg) {
 	if len(m.Header[fromStream]) > 0 {
 		return
@@ -68,14 +70,49 @@ func (b *mailboxes) put(m *nats.Msg) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	box := b.all[m.Subject]
-	if box == nil || b.closed || box.size > 0 && box.size+len(m.Data) > maxUnread {
+	if box == nil || b.closed || !b.hasRoom(box, len(m.Data)) {
 		return
 	}
-	box.unread, box.size = append(box.unread, m), box.size+len(m.Data)+aroundAnswers
+	box.unread = append(box.unread, m)
+	box.size += len(m.Data) + aroundAnswers
+	b.size += len(m.Data) + aroundAnswers
 	if !box.open {
 		box.open = true
 		b.reading.Go(box.run)
 	}
+}
+
+// hasRoom reports whether a mailbox may keep so many bytes more. The first message always may. Where all of them together are too many,
+// the fullest mailbox loses what is unread, so that modules which send little lose nothing to those that send much.
+func (b *mailboxes) hasRoom(box *mailbox, more int) bool {
+	kept := box.size + box.reading
+	if kept == 0 || kept+more > maxUnread {
+		return kept == 0
+	}
+	if b.size+more <= maxUnreadTogether {
+		return true
+	}
+	if fullest := b.fullest(); fullest != box {
+		b.empty(fullest)
+	}
+	return b.size+more <= maxUnreadTogether
+}
+
+// fullest is the mailbox with most that is unread.
+func (b *mailboxes) fullest() (fullest *mailbox) {
+	for _, box := range b.all {
+		if fullest == nil || box.size > fullest.size {
+			fullest = box
+		}
+	}
+	return fullest
+}
+
+// empty drops what is unread.
+func (b *mailboxes) empty(box *mailbox) {
+	b.size -= box.size
+	clear(box.unread)
+	box.unread, box.size = box.unread[:0], 0
 }
 
 // readAll reads messages until there are none.
@@ -91,11 +128,13 @@ func (b *mailboxes) readAll(box *mailbox) {
 	}
 }
 
+// take returns what is unread. What was returned before is read.
 func (b *mailboxes) take(box *mailbox) []*nats.Msg {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := box.unread
-	box.unread, box.spare, box.size = box.spare, nil, 0
+	b.size -= box.reading
+	box.unread, box.spare, box.reading, box.size = box.spare, nil, box.size, 0
 	box.open = len(all) > 0
 	return all
 }

@@ -85,6 +85,56 @@ func TestAnswersOfOneModuleThatAreNotReadAreBounded(t *testing.T) {
 	}
 }
 
+// Eight modules flood at the same time, of which nothing is read, and a ninth answers what it is asked.
+func TestAnswersOfAllModulesThatAreNotReadAreBounded(t *testing.T) {
+	t.Parallel()
+	f := &flooded{newBatched(t), &stuck{newReceiver(), make(chan struct{}, 16), make(chan struct{})}, newReceiver(), nil, 0}
+	t.Cleanup(func() { close(f.release) })
+	route := f.Route
+	asks := func(module string, to natsrequest.Receiver) (first uint64) {
+		f.Batch = &natsrequest.Batch{Subject: byName, Answers: subjects.For(server).Answers(module, client), Most: 4, Route: route}
+		f.ask(to, "b", "c")
+		_, first = f.taken(2)
+		return first
+	}
+	flooding := map[string]uint64{}
+	for i := range 8 {
+		first := asks(fmt.Sprint("floods-", i), f.stuck)
+		flooding[f.Answers] = first
+	}
+	f.first = asks("other", f.other)
+	for answers, first := range flooding {
+		f.answerAt(answers, batch.Answer{Number: first})
+	}
+	await(t, f.came) // It holds the others up, too.
+	for answers := range flooding {
+		f.mine = &natsrequest.Batch{Answers: answers}
+		for range 5 {
+			f.flood(50, 64<<10)
+		}
+	}
+	f.answer(batch.Answer{Number: f.first + 1, Data: []byte("C")})
+	f.wants(f.other, map[int]string{1: "C"})
+	const most = 64 << 20
+	if n := f.UnsortedTogether(); n > most+9*(64<<10) || n < most/2 {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
+
+// What is read makes room.
+func TestAnswersThatAreReadAreNotCounted(t *testing.T) {
+	t.Parallel()
+	s, r := newBatched(t), newReceiver()
+	for range 100 {
+		s.ask(r, "a", "b")
+		_, first := s.taken(2)
+		s.answer(batch.Answer{Number: first, Data: make([]byte, 8<<10)}, batch.Answer{Number: first + 1})
+		await(t, r.replies)
+		await(t, r.replies)
+	}
+	waittest.Until(t, "all is read", func() bool { return s.UnsortedTogether() == 0 && s.Unsorted(s.Answers) == 0 })
+}
+
 // A module can have JetStream send what it stores to any subject.
 func TestAnswersFromAStreamTakeNoRoom(t *testing.T) {
 	t.Parallel()

@@ -18,9 +18,13 @@ const (
 	// maxBatch is how large a message of several questions may grow, in bytes. Beyond: the next question begins another.
 	maxBatch = 64 << 10
 
-	// maxUnread is how many bytes of one module's answers to batches may wait to be read. Beyond: they are dropped, and their
-	// questions run into their time.
+	// maxUnread is how many bytes of one module's answers to batches may wait to be read, or are being read. Beyond: they are dropped, and
+	// their questions run into their time.
 	maxUnread = 16 << 20
+
+	// maxUnreadTogether is how many bytes of all modules' answers to batches may wait to be read, or are being read, beside one message of
+	// each. Beyond: those of the module are dropped of which most wait.
+	maxUnreadTogether = 64 << 20
 
 	// maxUnsorted is how many bytes of answers to batches may wait to be sorted by module. Sorting is quicker than receiving, so they
 	// hardly wait. Beyond: the client library drops them, and their questions run into their time.
