@@ -56,7 +56,7 @@ var house = map[string]row{
 
 	"internal/spans": {own: "internal/wire", others: nats + " " + opentelemetry},
 
-	"internal/otlp": {others: opentelemetry + " golang.org/x/net/http/httpguts"},
+	"internal/otlp": {others: opentelemetry + " go.opentelemetry.io/proto/otlp " + protobuf + " golang.org/x/net/http/httpguts"},
 
 	"internal/declared": {own: "subjects " + schemas, others: protobuf},
 	"decision":          {},
