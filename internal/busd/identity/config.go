@@ -1,8 +1,7 @@
 package identity
 
 import (
-	"strings"
-	"text/template"
+	"fmt"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -11,16 +10,16 @@ import (
 // of the account, which busd sends.
 //
 //nolint:lll // It is the text of a file.
-var serverConfig = template.Must(template.New("").Parse(`# Who may connect to modulebus of {{.ServerName}}: for the configuration of each server of your NATS.
+const serverConfig = `# Who may connect to modulebus of %[1]s: for the configuration of each server of your NATS.
 # It stays as it is when modules come and go: busd tells the servers.
-operator: {{.Operator}}
-system_account: {{.System.ID}}
+operator: %[2]s
+system_account: %[3]s
 resolver: {type: full, dir: "modulebus-accounts", allow_delete: false, interval: "2m"}
 resolver_preload: {
-  {{.System.ID}}: {{.System.Token}}
-  {{.Account.ID}}: {{.Account.Token}}
+  %[3]s: %[4]s
+  %[5]s: %[6]s
 }
-`))
+`
 
 // ServerConfig returns what an external NATS needs in its configuration file.
 func (k *Keys) ServerConfig(listed []string) (string, error) {
@@ -40,12 +39,7 @@ func (k *Keys) ServerConfig(listed []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var text strings.Builder
-	err = serverConfig.Execute(&text, struct {
-		ServerName, Operator string
-		System, Account      Account
-	}{k.name, token, system, account})
-	return text.String(), err
+	return fmt.Sprintf(serverConfig, k.name, token, system.ID, system.Token, account.ID, account.Token), nil
 }
 
 // Claims decodes the account's token.
