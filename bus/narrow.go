@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
-	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
 // fetchState returns the request with the room state that modules need.
@@ -39,73 +38,11 @@ func (p *plan) fetchState(ctx context.Context, req proto.Message) (proto.Message
 // shape returns the request as the module gets it: with the state that it needs, the fields that it registered for,
 // and the file.
 func (a *asking) shape(s *step, req proto.Message) proto.Message {
-	d := a.plan.callback
-	if d.State == nil && d.Keyed == nil && d.File == nil {
-		return req
-	}
-	if d.State != nil {
-		req = s.onlyState(req, d.State)
-	}
-	if d.Keyed != nil {
-		req = s.onlyFields(req, d.Key, d.Keyed)
-	}
-	if d.File != nil {
+	req = a.plan.callback.Narrow(req, s.needs)
+	if a.plan.callback.File != nil {
 		req = a.withFile(s, req)
 	}
 	return req
-}
-
-func (s *step) onlyState(req proto.Message, f protoreflect.FieldDescriptor) proto.Message {
-	filter := s.needs.GetState()
-	if filter.GetAll() || !req.ProtoReflect().Has(f) {
-		return req
-	}
-	out := shallow(req, f)
-	list := out.Mutable(f).List()
-	for i, all := 0, req.ProtoReflect().Get(f).List(); i < all.Len(); i++ {
-		if e := all.Get(i).Message().Interface().(*callbacksv1.StateEvent); matches(filter, e) {
-			list.Append(all.Get(i))
-		}
-	}
-	return out.Interface()
-}
-
-// shallow copies a message without one field. The values are shared.
-func shallow(req proto.Message, without protoreflect.FieldDescriptor) protoreflect.Message {
-	out := req.ProtoReflect().New()
-	req.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if f != without {
-			out.Set(f, v)
-		}
-		return true
-	})
-	return out
-}
-
-func matches(filter *rosterv1.StateFilter, e *callbacksv1.StateEvent) bool {
-	return slices.ContainsFunc(filter.GetKeys(), func(k *rosterv1.StateKey) bool {
-		return k.GetType() == e.GetType() && (k.StateKey == nil || k.GetStateKey() == e.GetStateKey())
-	})
-}
-
-// onlyFields leaves out the members of the keyed object that the module did not register for, so that it does not
-// see them.
-func (s *step) onlyFields(req proto.Message, key, keyed protoreflect.FieldDescriptor) proto.Message {
-	k := s.keyOf(req.ProtoReflect().Get(key).String())
-	var all map[string]json.RawMessage
-	if json.Unmarshal(req.ProtoReflect().Get(keyed).Bytes(), &all) != nil {
-		all = nil // An object that cannot be read goes to no module.
-	}
-	only := map[string]json.RawMessage{}
-	for _, name := range k.GetFields() {
-		if value, ok := all[name]; ok {
-			only[name] = value
-		}
-	}
-	raw, _ := json.Marshal(only) // It is made of JSON.
-	out := shallow(req, keyed)
-	out.Set(keyed, protoreflect.ValueOfBytes(raw))
-	return out.Interface()
 }
 
 // withFile returns the request with a subject on which this module alone can read the file.
@@ -120,7 +57,7 @@ func (a *asking) withFile(s *step, req proto.Message) proto.Message {
 	if f.size >= 0 {
 		wrapper.Size = &f.size
 	}
-	out := shallow(req, a.plan.callback.File)
+	out := declared.Shallow(req, a.plan.callback.File)
 	out.Set(a.plan.callback.File, protoreflect.ValueOfMessage(wrapper.ProtoReflect()))
 	return out.Interface()
 }

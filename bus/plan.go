@@ -114,7 +114,7 @@ func (p *plan) narrow(req proto.Message) []step {
 		return p.addressed(m.Get(d.ToModule).String(), m.Get(d.ToWorker).String())
 	case d.Key != nil:
 		key := m.Get(d.Key).String()
-		return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return s.keyOf(key) == nil && !s.named && s.unserved == "" })
+		return slices.DeleteFunc(slices.Clone(p.steps), func(s step) bool { return declared.KeyOf(s.needs, key) == nil && !s.named && s.unserved == "" })
 	}
 	return p.steps
 }
@@ -133,15 +133,6 @@ func (p *plan) addressed(module, worker string) []step {
 	return nil
 }
 
-func (s *step) keyOf(value string) *rosterv1.Key {
-	for _, k := range s.needs.GetKeys() {
-		if k.GetValue() == value {
-			return k
-		}
-	}
-	return nil
-}
-
 // shadowsOf returns the modules in shadow that a request is for. A request that names a module is for none of them.
 func (p *plan) shadowsOf(req proto.Message) []shadow {
 	d := p.callback
@@ -152,7 +143,7 @@ func (p *plan) shadowsOf(req proto.Message) []shadow {
 		return p.shadows
 	}
 	key := req.ProtoReflect().Get(d.Key).String()
-	return slices.DeleteFunc(slices.Clone(p.shadows), func(s shadow) bool { return s.keyOf(key) == nil && !s.named && s.unserved == "" })
+	return slices.DeleteFunc(slices.Clone(p.shadows), func(s shadow) bool { return declared.KeyOf(s.needs, key) == nil && !s.named && s.unserved == "" })
 }
 
 // stands reports whether a module is one of the first so many of the plan.

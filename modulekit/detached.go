@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/internal/declared"
 	"github.com/modulebus/modulebus/internal/kitopts"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/roster/v1"
@@ -50,13 +51,13 @@ func (api *ModuleAPI) constructed() kitopts.Constructed {
 	return c
 }
 
-// ask asks the module as a bus would.
+// ask asks the module as a bus would: with no more of the request than it registered for.
 func (api *ModuleAPI) ask(ctx context.Context, d *subjects.Declaration, req proto.Message) (proto.Message, error) {
 	h := api.handlers[d]
 	if h.call == nil {
 		return nil, nil
 	}
-	data, err := wire.Encode(req, wire.Binary)
+	data, err := wire.Encode(declared.Of(d).Narrow(req, api.needsOf(d, h)), wire.Binary)
 	if err != nil {
 		return nil, err
 	}

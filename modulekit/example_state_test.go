@@ -60,7 +60,7 @@ func ExampleModuleAPI_NeedState() {
 		fmt.Println(err)
 		return
 	}
-	state := []*callbacksv1.StateEvent{{Type: "m.room.create"}}
+	state := []*callbacksv1.StateEvent{{Type: "m.room.create"}, {Type: "m.room.name"}}
 	_, err = hs.ThirdPartyRules.CheckEventAllowed(context.Background(), &callbacksv1.CheckEventAllowedRequest{StateEvents: state})
 	fmt.Println(err)
 	// Output:

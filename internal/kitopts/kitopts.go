@@ -71,8 +71,8 @@ type Constructed struct {
 	// Callbacks are what it registered.
 	Callbacks []*subjects.Declaration
 
-	// Ask asks it as a bus would: the request travels as bytes, a panic becomes an error. The answer is nil when the
-	// module has no opinion, or did not register the callback.
+	// Ask asks it as a bus would: the request has what the module registered for, and travels as bytes; a panic becomes an
+	// error. The answer is nil when the module has no opinion, or did not register the callback.
 	Ask func(ctx context.Context, d *subjects.Declaration, req proto.Message) (proto.Message, error)
 
 	// Web has its web resources, by path.

@@ -4,7 +4,8 @@
 //	hs := modulekittest.Start(t, modulekit.Module[config]{New: newGate}, `{"deny": ["@evil:example.com"]}`)
 //	answer, err := hs.SpamChecker.UserMayCreateRoom(t.Context(), &callbacksv1.UserMayCreateRoomRequest{UserId: "@evil:example.com"})
 //
-// The module's store is in memory. Its log goes to the test's. All methods may be called concurrently.
+// As on a bus, a question has the room state that the module selected with NeedState, and the members of a login that it registered
+// for, whatever else the test passes. The module's store is in memory. Its log goes to the test's. All methods may be called concurrently.
 package modulekittest
 
 import (

@@ -278,6 +278,55 @@ func TestCallbacksAreWhatTheModuleRegistered(t *testing.T) {
 	}
 }
 
+// A module that forgot to select state, or to register for a field, must not pass its test: on a bus, it would get neither.
+func TestModuleGetsOnlyWhatItRegisteredFor(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		state  []modulekit.StateFilter
+		fields []string
+		want   string
+	}{
+		"nothing":            {want: "{}"},
+		"a type and a field": {[]modulekit.StateFilter{{Type: "m.room.name"}}, []string{"password"}, `m.room.name {"password":"a"}`},
+		"all state":          {[]modulekit.StateFilter{modulekit.AllState()}, []string{"absent"}, "m.room.create m.room.name {}"},
+	} {
+		var got []string
+		hs := modulekittest.Start(t, modulekit.Module[struct{}]{New: func(_ struct{}, api *modulekit.ModuleAPI) error {
+			if c.state != nil {
+				api.NeedState(subjects.CheckEventAllowed, c.state...)
+			}
+			api.RegisterThirdPartyRulesCallbacks(modulekit.ThirdPartyRulesCallbacks{
+				CheckEventAllowed: func(_ context.Context, req *callbacksv1.CheckEventAllowedRequest) (*callbacksv1.CheckEventAllowedResponse, error) {
+					for _, e := range req.GetStateEvents() {
+						got = append(got, e.GetType())
+					}
+					return nil, nil
+				},
+			})
+			api.RegisterPasswordAuthProviderCallbacks(modulekit.PasswordAuthProviderCallbacks{
+				AuthCheckers: []modulekit.Keyed[*callbacksv1.AuthCheckersRequest, *callbacksv1.AuthCheckersResponse]{{
+					Key: "m.login.password", Fields: c.fields,
+					Func: func(_ context.Context, req *callbacksv1.AuthCheckersRequest) (*callbacksv1.AuthCheckersResponse, error) {
+						got = append(got, string(req.GetLoginDict()))
+						return nil, nil
+					},
+				}},
+			})
+			return nil
+		}}, "")
+		event := &callbacksv1.CheckEventAllowedRequest{StateEvents: []*callbacksv1.StateEvent{{Type: "m.room.create"}, {Type: "m.room.name"}}}
+		login := &callbacksv1.AuthCheckersRequest{LoginType: "m.login.password", LoginDict: []byte(`{"password":"a","captcha":"b"}`)}
+		_, err := hs.ThirdPartyRules.CheckEventAllowed(t.Context(), event)
+		_, failed := hs.PasswordAuthProvider.AuthCheckers(t.Context(), login)
+		if text := strings.Join(got, " "); text != c.want || err != nil || failed != nil {
+			t.Errorf("%s: got %q, %v, %v; want %q", name, text, err, failed, c.want)
+		}
+		if len(event.GetStateEvents()) != 2 || len(login.GetLoginDict()) < 20 {
+			t.Errorf("%s: the test's own messages were changed", name)
+		}
+	}
+}
+
 // Whatever a module calls, the function of that name in the script answers, with what the module sent.
 func TestEachMethodReachesItsFunctionOfTheScript(t *testing.T) {
 	t.Parallel()
