@@ -5,9 +5,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/matrix-org/dendrite/userapi/api"
+
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
@@ -111,6 +113,11 @@ func (x *exchange) requestInfo() []*callbacksv1.RequestInfo {
 		return nil
 	}
 	return []*callbacksv1.RequestInfo{x.info}
+}
+
+// leaves reports whether the request is a logout, which who has expired may do.
+func (x *exchange) leaves() bool {
+	return x != nil && (strings.HasSuffix(x.path, "/logout") || strings.HasSuffix(x.path, "/logout/all"))
 }
 
 // answerer writes what the client was told, in the place of Dendrite's response.

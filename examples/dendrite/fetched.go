@@ -8,7 +8,6 @@ import (
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/fclient"
 	"github.com/matrix-org/gomatrixserverlib/spec"
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // fetched is the federation that the room server gets: it asks about the events that the room server fetches from other
@@ -51,39 +50,4 @@ func (f fetched) transaction(ctx context.Context) func(gomatrixserverlib.Transac
 		}
 		return t, err
 	}
-}
-
-// fetch asks about an event as another server sent it, and returns it without its content where modules do not want it: other
-// events are built on it, so it cannot be left out.
-func (r *rooms) fetch(ctx context.Context, pdu spec.RawJSON) (spec.RawJSON, error) {
-	if !r.modules.Wants(subjects.ShouldDropFederatedEvent) && !r.modules.Wants(subjects.CheckEventForSpam) {
-		return pdu, nil
-	}
-	var head struct {
-		RoomID string `json:"room_id"`
-	}
-	if err := json.Unmarshal(pdu, &head); err != nil {
-		return nil, err
-	}
-	version, err := r.QueryRoomVersionForRoom(ctx, head.RoomID)
-	if err != nil {
-		return nil, err
-	}
-	known, err := gomatrixserverlib.GetRoomVersion(version)
-	if err != nil {
-		return nil, err
-	}
-	e, err := known.NewEventFromUntrustedJSON(pdu)
-	if err != nil {
-		return pdu, nil //nolint:nilerr // The room server says what is wrong with it.
-	}
-	if _, sender, err := gomatrixserverlib.SplitID('@', string(e.SenderID())); err == nil && r.local(sender) {
-		return pdu, nil
-	}
-	unwanted, err := r.unwantedBy(aside(ctx), e)
-	if err != nil || !unwanted {
-		return pdu, err
-	}
-	e.Redact()
-	return e.JSON(), nil
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strings"
 
 	"github.com/matrix-org/dendrite/clientapi/auth/authtypes"
 	"github.com/matrix-org/dendrite/userapi/api"
 	"github.com/matrix-org/gomatrixserverlib"
 	"github.com/matrix-org/gomatrixserverlib/spec"
+
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/matrix"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
@@ -52,11 +52,6 @@ func (u *users) QueryAccessToken(ctx context.Context, req *api.QueryAccessTokenR
 		return object(ctx, http.StatusForbidden, expired.Body())
 	}
 	return nil
-}
-
-// leaves reports whether the request is a logout, which who has expired may do.
-func (x *exchange) leaves() bool {
-	return x != nil && (strings.HasSuffix(x.path, "/logout") || strings.HasSuffix(x.path, "/logout/all"))
 }
 
 // PerformAccountCreation implements [api.UserInternalAPI].

@@ -277,3 +277,48 @@ func (m *modules) stop() {
 	m.cancel()
 	m.owned.Wait()
 }
+
+// watchJoins ends the processes that do not join in time, until ctx ends.
+func (m *modules) watchJoins(ctx context.Context) {
+	const every = time.Second
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for all := (&joins{}); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if !m.daemon.broker.Conn.IsConnected() {
+			continue // Nobody can join, or be heard.
+		}
+		for _, p := range all.overdue(m.seen(), every) { // Not the time that has passed: busd itself may have been stopped.
+			m.end(p)
+		}
+	}
+}
+
+// seen returns what is known of each module that busd runs.
+func (m *modules) seen() map[string]seen {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string]seen{}
+	for name, g := range m.groups {
+		s := seen{timeout: cmp.Or(g.config.JoinTimeout, config.DefaultJoinTimeout), processes: g.Processes()}
+		s.workers, s.refused = m.daemon.roster.Joined(name)
+		if g.before != nil {
+			s.before = g.before.Processes()
+		}
+		all[name] = s
+	}
+	return all
+}
+
+func (m *modules) end(p overdue) {
+	m.mu.Lock()
+	g := m.groups[p.module]
+	m.mu.Unlock()
+	if g != nil {
+		g.End(p.worker, p.why)
+	}
+}

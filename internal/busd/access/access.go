@@ -26,6 +26,7 @@ import (
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/busd/renewed"
+	"github.com/modulebus/modulebus/internal/proxied"
 	"github.com/modulebus/modulebus/matrix"
 )
 
@@ -193,6 +194,16 @@ func (s *state) scopeOf(token [sha256.Size]byte) (found Scope) {
 		found |= Scope(subtle.ConstantTimeSelect(equal, int(k.scope), int(Public)))
 	}
 	return found
+}
+
+// origin returns the address that tries to sign in: the visitor that a trusted proxy names, or else the address that connects.
+func (s *state) origin(r *http.Request) netip.Addr {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil { // Connections without an IP address share a count.
+		return netip.Addr{}
+	}
+	from, _ = proxied.Origin(from, strings.FieldsFunc(strings.Join(r.Header.Values("X-Forwarded-For"), ","), separates), s.proxies)
+	return from.Addr()
 }
 
 // shown returns the token of a request. People with a browser may give it as the password that the browser asks for

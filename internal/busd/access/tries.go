@@ -4,11 +4,8 @@ import (
 	"hash/maphash"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/modulebus/modulebus/internal/proxied"
 )
 
 const (
@@ -53,16 +50,6 @@ func (t *tries) forgive(addr netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.free[t.place(addr)] = time.Time{}
-}
-
-// origin returns the address that tries to sign in: the visitor that a trusted proxy names, or else the address that connects.
-func (s *state) origin(r *http.Request) netip.Addr {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil { // Connections without an IP address share a count.
-		return netip.Addr{}
-	}
-	from, _ = proxied.Origin(from, strings.FieldsFunc(strings.Join(r.Header.Values("X-Forwarded-For"), ","), separates), s.proxies)
-	return from.Addr()
 }
 
 func separates(c rune) bool { return c == ',' || c == ' ' || c == '\t' }

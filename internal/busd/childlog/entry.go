@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -111,4 +112,15 @@ func (e entry) log(log zerolog.Logger) {
 		ev.RawJSON(f.name, f.value)
 	}
 	ev.Msg(e.message)
+}
+
+// complaint is the message and, if the entry has a field for it, the error.
+func (e entry) complaint() string {
+	for _, f := range e.fields {
+		var text string
+		if f.name == zerolog.ErrorFieldName && json.Unmarshal(f.value, &text) == nil {
+			return strings.TrimPrefix(e.message+": "+text, ": ")
+		}
+	}
+	return e.message
 }

@@ -1,7 +1,6 @@
 package childlog
 
 import (
-	"encoding/json"
 	"strings"
 	"sync"
 
@@ -54,17 +53,6 @@ func (w *Words) hearEntry(e entry) {
 	if !w.final {
 		w.why = shorten(e.complaint())
 	}
-}
-
-// complaint is the message and, if the entry has a field for it, the error.
-func (e entry) complaint() string {
-	for _, f := range e.fields {
-		var text string
-		if f.name == zerolog.ErrorFieldName && json.Unmarshal(f.value, &text) == nil {
-			return strings.TrimPrefix(e.message+": "+text, ": ")
-		}
-	}
-	return e.message
 }
 
 func shorten(s string) string {

@@ -42,14 +42,6 @@ func text(dst *string, checks ...func(string) string) slot {
 	}
 }
 
-// quotes is the advice to quote a text that YAML reads as another type.
-func (v value) quotes() string {
-	if tag := v.tag(); slices.Contains([]string{tagInt, tagFloat, tagBool, tagDate}, tag) && v.node.Style == 0 {
-		return " (put it in quotes)"
-	}
-	return ""
-}
-
 // urls are shown without user name and password.
 func urls(dst *string, check func(string) string) slot {
 	return slot{read: text(dst, check).read, show: func() string { return showURLs(*dst) }}
@@ -138,16 +130,6 @@ func command(dst *[]string) slot {
 	}
 }
 
-func (v value) argument() string {
-	if !slices.Contains([]string{tagText, tagInt, tagFloat, tagBool, tagDate}, v.tag()) {
-		v.fail("must be text, not %s", v.typeName())
-	}
-	if strings.Contains(v.node.Value, "\x00") {
-		v.fail("has a zero byte, which no program can be given")
-	}
-	return v.node.Value
-}
-
 // count is a whole number from 1.
 func count(dst *int) slot {
 	return slot{
@@ -166,22 +148,6 @@ func count(dst *int) slot {
 		},
 		show: func() string { return strconv.Itoa(*dst) },
 	}
-}
-
-func (v value) integer() (int64, bool) {
-	n, ok := integer(v.node.Value)
-	if !ok || v.tag() != tagInt || !n.IsInt64() {
-		return 0, false
-	}
-	return n.Int64(), true
-}
-
-// notInteger describes v, which is not a whole number.
-func (v value) notInteger() string {
-	if tag := v.tag(); tag == tagInt || tag == tagFloat {
-		return quote(v.node.Value)
-	}
-	return v.typeName()
 }
 
 // least is the shortest duration that is usual for waiting for modules or clients.
@@ -228,28 +194,8 @@ func answerable(dst *time.Duration) slot {
 	return slot{read: read, show: of.show}
 }
 
-// unitless says what a number alone means.
-func (v value) unitless() string {
-	if n, ok := v.integer(); ok {
-		return fmt.Sprintf(": a number without a unit is milliseconds (did you mean %ds?)", n)
-	}
-	return ""
-}
-
-func (v value) duration() (time.Duration, error) {
-	if n, ok := v.integer(); ok {
-		return ParseDuration(strconv.FormatInt(n, 10))
-	}
-	return ParseDuration(v.node.Value)
-}
-
 // off is the word that switches something off. In YAML 1.1, it is a boolean.
 const off = "off"
-
-func (v value) off() bool {
-	truth, ok := boolean(v.node.Value)
-	return ok && !truth && v.tag() == tagBool || v.tag() == tagText && v.node.Value == off
-}
 
 // orOff reads what of reads, or the word off, which means none.
 func orOff[T comparable](dst *T, none T, of slot) slot {

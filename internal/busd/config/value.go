@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -261,4 +262,58 @@ func (v value) items() []value {
 		items = append(items, v.child(n, "["+strconv.Itoa(i)+"]"))
 	}
 	return items
+}
+
+// quotes is the advice to quote a text that YAML reads as another type.
+func (v value) quotes() string {
+	if tag := v.tag(); slices.Contains([]string{tagInt, tagFloat, tagBool, tagDate}, tag) && v.node.Style == 0 {
+		return " (put it in quotes)"
+	}
+	return ""
+}
+
+func (v value) argument() string {
+	if !slices.Contains([]string{tagText, tagInt, tagFloat, tagBool, tagDate}, v.tag()) {
+		v.fail("must be text, not %s", v.typeName())
+	}
+	if strings.Contains(v.node.Value, "\x00") {
+		v.fail("has a zero byte, which no program can be given")
+	}
+	return v.node.Value
+}
+
+func (v value) integer() (int64, bool) {
+	n, ok := integer(v.node.Value)
+	if !ok || v.tag() != tagInt || !n.IsInt64() {
+		return 0, false
+	}
+	return n.Int64(), true
+}
+
+// notInteger describes v, which is not a whole number.
+func (v value) notInteger() string {
+	if tag := v.tag(); tag == tagInt || tag == tagFloat {
+		return quote(v.node.Value)
+	}
+	return v.typeName()
+}
+
+// unitless says what a number alone means.
+func (v value) unitless() string {
+	if n, ok := v.integer(); ok {
+		return fmt.Sprintf(": a number without a unit is milliseconds (did you mean %ds?)", n)
+	}
+	return ""
+}
+
+func (v value) duration() (time.Duration, error) {
+	if n, ok := v.integer(); ok {
+		return ParseDuration(strconv.FormatInt(n, 10))
+	}
+	return ParseDuration(v.node.Value)
+}
+
+func (v value) off() bool {
+	truth, ok := boolean(v.node.Value)
+	return ok && !truth && v.tag() == tagBool || v.tag() == tagText && v.node.Value == off
 }

@@ -2,12 +2,10 @@ package identity
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nkeys"
 )
 
 // Trust configures a server to accept only the users of the bus. listed are the modules on the roster; others are
@@ -71,51 +69,5 @@ func (k *Keys) Account(listed []string) (Account, error) {
 	})
 }
 
-// revoke marks the users that were made and are no longer accepted.
-func (k *Keys) revoke(c *jwt.AccountClaims, r record, listed []string) error {
-	may := map[User]bool{Homeserver: true, Admin: true, Busd: true}
-	for _, name := range listed {
-		may[Module(name)] = true
-	}
-	for id, g := range r {
-		end := g.Oldest
-		if !may[User{id}] {
-			end = g.Current + 1
-		}
-		for n := range end {
-			if err := k.revokeGeneration(c, User{id}, n); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // never is later than any clock that signs credentials.
 var never = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func (k *Keys) revokeGeneration(c *jwt.AccountClaims, u User, generation int) error {
-	public, err := k.public(u, generation)
-	if err != nil {
-		return err
-	}
-	c.RevokeAt(public, never)
-	return nil
-}
-
-func (k *Keys) sign(account nkeys.KeyPair, name string, fill func(*jwt.AccountClaims) error) (Account, error) {
-	public, err := account.PublicKey()
-	if err != nil {
-		return Account{}, err
-	}
-	claims := jwt.NewAccountClaims(public)
-	claims.Name = name
-	if err := fill(claims); err != nil {
-		return Account{}, err
-	}
-	token, err := claims.Encode(k.operator)
-	if err != nil {
-		return Account{}, fmt.Errorf("cannot sign account %s: %w", name, err)
-	}
-	return Account{public, token}, nil
-}

@@ -1,19 +1,12 @@
 package identity
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
-
-	"github.com/modulebus/modulebus/subjects"
 )
 
 // maxSubscriptions is how many subscriptions one connection of a module may have. Beyond: NATS closes it. A worker has two
@@ -78,107 +71,5 @@ func Shown(token string) (u User, key string) {
 	return Named(claims.Name), claims.Subject
 }
 
-// Made reports whether a credentials file is one of a user of this bus.
-func (k *Keys) Made(credentials []byte) bool {
-	token, err := jwt.ParseDecoratedJWT(credentials)
-	if err != nil {
-		return false
-	}
-	claims, err := jwt.DecodeUserClaims(token)
-	return err == nil && k.Issued(claims)
-}
-
-// Issued reports whether this bus signed the claims.
-func (k *Keys) Issued(claims *jwt.UserClaims) bool {
-	public, err := k.account.PublicKey()
-	return err == nil && claims.Issuer == public
-}
-
 // String is the user's name as servers show it.
 func (u User) String() string { return u.id }
-
-// Login returns the option with which busd's own connections log in as a user.
-func (k *Keys) Login(u User) (nats.Option, error) {
-	text, err := k.Credentials(u)
-	if err != nil {
-		return nil, err
-	}
-	return nats.UserCredentialBytes(text), nil
-}
-
-// key derives the user's key of a generation.
-func (k *Keys) key(u User, generation int) (nkeys.KeyPair, error) {
-	seed, err := k.signer(u).Seed()
-	if err != nil {
-		return nil, err
-	}
-	_, raw, err := nkeys.DecodeSeed(seed)
-	if err != nil {
-		return nil, err
-	}
-	derived, err := hkdf.Key(sha256.New, raw, nil, fmt.Sprintf("modulebus user %d %s", generation, u.id), 32)
-	if err != nil {
-		return nil, err
-	}
-	return nkeys.FromRawSeed(nkeys.PrefixByteUser, derived)
-}
-
-// public returns the public key by which servers know a generation of a user.
-func (k *Keys) public(u User, generation int) (string, error) {
-	pair, err := k.key(u, generation)
-	if err != nil {
-		return "", err
-	}
-	return pair.PublicKey()
-}
-
-// signer is the key of the user's account.
-func (k *Keys) signer(u User) nkeys.KeyPair {
-	if u == System {
-		return k.system
-	}
-	return k.account
-}
-
-// credentials returns the text of a NATS credentials file for a generation of a user.
-func (k *Keys) credentials(u User, generation int) ([]byte, error) {
-	pair, err := k.key(u, generation)
-	if err != nil {
-		return nil, err
-	}
-	public, err := pair.PublicKey()
-	if err != nil {
-		return nil, err
-	}
-	claims := jwt.NewUserClaims(public)
-	claims.Name = u.id
-	claims.Permissions = k.permissions(u)
-	if _, ok := u.Module(); ok {
-		claims.Subs = maxSubscriptions
-	}
-	token, err := claims.Encode(k.signer(u))
-	if err != nil {
-		return nil, err
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		return nil, err
-	}
-	return jwt.FormatUserConfig(token, seed)
-}
-
-// permissions returns what a user may do; empty for users that may do everything in their account.
-func (k *Keys) permissions(u User) (p jwt.Permissions) {
-	var may subjects.Permissions
-	if name, ok := u.Module(); ok {
-		may = k.server.ModulePermissions(name)
-	} else if u == Homeserver {
-		may = k.server.HomeserverPermissions()
-	} else {
-		return p
-	}
-	p.Pub.Allow.Add(may.Publish...)
-	p.Sub.Allow = may.Subscribe // Add would not accept the queue groups.
-	p.Resp = &jwt.ResponsePermission{MaxMsgs: 1, Expires: answerTime}
-	return p
-}

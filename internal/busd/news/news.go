@@ -166,3 +166,25 @@ func (s *Service) Close() {
 	}
 	clear(s.tellers)
 }
+
+// consumer is the configuration of this busd's consumer.
+func (s *Service) consumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: consumer, Description: s.name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: window,
+		InactiveThreshold: absence,
+	}
+}
+
+func (s *Service) newTeller(m config.Module) *teller {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &teller{
+		service: s, name: m.Name, changed: make(chan struct{}, 1), cancel: cancel,
+		log: s.Log.With().Str("module", m.Name).Logger(),
+	}
+	t.blames = t.log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
+	t.module.Store(&m)
+	t.roster.Store(&rosterv1.Module{})
+	t.owned.Go(func() { t.follow(ctx, s.roster) })
+	t.owned.Go(func() { t.run(ctx) })
+	return t
+}

@@ -56,14 +56,6 @@ const (
 // with that busd.
 const consumer = "busd"
 
-// consumer is the configuration of this busd's consumer.
-func (s *Service) consumer() jetstream.ConsumerConfig {
-	return jetstream.ConsumerConfig{
-		Durable: consumer, Description: s.name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: window,
-		InactiveThreshold: absence,
-	}
-}
-
 // teller delivers one module's news while no other busd does.
 type teller struct {
 	service *Service
@@ -79,20 +71,6 @@ type teller struct {
 	mu      sync.Mutex // guards what follows
 	backlog Backlog
 	said    string
-}
-
-func (s *Service) newTeller(m config.Module) *teller {
-	ctx, cancel := context.WithCancel(context.Background())
-	t := &teller{
-		service: s, name: m.Name, changed: make(chan struct{}, 1), cancel: cancel,
-		log: s.Log.With().Str("module", m.Name).Logger(),
-	}
-	t.blames = t.log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second})
-	t.module.Store(&m)
-	t.roster.Store(&rosterv1.Module{})
-	t.owned.Go(func() { t.follow(ctx, s.roster) })
-	t.owned.Go(func() { t.run(ctx) })
-	return t
 }
 
 func (t *teller) stop() { t.cancel(); t.owned.Wait() }

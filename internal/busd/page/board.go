@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
-	"github.com/modulebus/modulebus/internal/busd/roster"
 )
 
 // lookTime is how often the state of modules is read, for all browsers together.
@@ -100,20 +99,4 @@ func (b *board) update(p *part, name, template string, v any) {
 	}
 	b.version++
 	*p = part{name, shows, html.Bytes(), b.version}
-}
-
-// look reads the present state.
-func (p *Page) look() (*head, []module) {
-	h, modules := &head{Config: p.Config()}, []module{}
-	for _, s := range p.Modules() {
-		m := newModule(s, p.minutes.last(s.Name))
-		if m.State != roster.Unlisted {
-			h.Modules++
-			if m.Tone != "good" {
-				h.Troubled = append(h.Troubled, m.Name)
-			}
-		}
-		modules = append(modules, m)
-	}
-	return h, modules
 }

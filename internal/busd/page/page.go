@@ -19,6 +19,7 @@ import (
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/records"
+	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/webpath"
 )
 
@@ -168,6 +169,22 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, name, ti
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
 	_, _ = body.WriteTo(w) // It fails only when the client is gone.
+}
+
+// look reads the present state.
+func (p *Page) look() (*head, []module) {
+	h, modules := &head{Config: p.Config()}, []module{}
+	for _, s := range p.Modules() {
+		m := newModule(s, p.minutes.last(s.Name))
+		if m.State != roster.Unlisted {
+			h.Modules++
+			if m.Tone != "good" {
+				h.Troubled = append(h.Troubled, m.Name)
+			}
+		}
+		modules = append(modules, m)
+	}
+	return h, modules
 }
 
 // protect sets header fields with which the browser loads only the page's own script and style, shows the page in no

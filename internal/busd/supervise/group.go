@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"sync"
 	"time"
 
@@ -41,6 +42,18 @@ type Options struct {
 	Exited  func(Exit)
 
 	Log zerolog.Logger // default: nothing is logged
+}
+
+func (o *Options) command(ctx context.Context, id string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, o.Command[0], o.Command[1:]...)
+	cmd.Dir = o.Dir
+	cmd.WaitDelay = o.Drain
+	cmd.Env = append([]string{}, o.Env...)
+	if id != "" {
+		cmd.Env = append(cmd.Env, WorkerEnv+"="+id)
+	}
+	cmd.SysProcAttr = attributes()
+	return cmd
 }
 
 // Worker names one process.

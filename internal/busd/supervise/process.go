@@ -39,18 +39,6 @@ func start(ctx context.Context, o *Options, id string, log zerolog.Logger) (*pro
 	return p, nil
 }
 
-func (o *Options) command(ctx context.Context, id string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, o.Command[0], o.Command[1:]...)
-	cmd.Dir = o.Dir
-	cmd.WaitDelay = o.Drain
-	cmd.Env = append([]string{}, o.Env...)
-	if id != "" {
-		cmd.Env = append(cmd.Env, WorkerEnv+"="+id)
-	}
-	cmd.SysProcAttr = attributes()
-	return cmd
-}
-
 func (p *process) open(log zerolog.Logger) error {
 	out, outW, err := os.Pipe()
 	if err != nil {

@@ -29,6 +29,15 @@ func (r Result) Line() string {
 	return line
 }
 
+// Result is the result for one rule.
+type Result struct {
+	Rule     string  `json:"rule"`
+	Sentence string  `json:"sentence"` // what every module does
+	Link     string  `json:"link"`     // the section that explains it
+	Verdict  Verdict `json:"verdict"`
+	Why      string  `json:"why,omitempty"` // what was seen, or why the rule was skipped
+}
+
 // Summary is the report in one line, with the names of the rules that are broken.
 func (r *Report) Summary() string {
 	rules := map[Verdict][]string{}
@@ -86,4 +95,11 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	e := xml.NewEncoder(w)
 	e.Indent("", "  ")
 	return e.Encode(suite)
+}
+
+// Report is the result for a module.
+type Report struct {
+	Command []string `json:"command"`
+	Correct bool     `json:"correct"` // no rule is broken
+	Results []Result `json:"results"`
 }

@@ -33,22 +33,6 @@ const (
 	Skipped Verdict = "skipped" // the rule does not apply to the module, or the module cannot be asked any more
 )
 
-// Result is the result for one rule.
-type Result struct {
-	Rule     string  `json:"rule"`
-	Sentence string  `json:"sentence"` // what every module does
-	Link     string  `json:"link"`     // the section that explains it
-	Verdict  Verdict `json:"verdict"`
-	Why      string  `json:"why,omitempty"` // what was seen, or why the rule was skipped
-}
-
-// Report is the result for a module.
-type Report struct {
-	Command []string `json:"command"`
-	Correct bool     `json:"correct"` // no rule is broken
-	Results []Result `json:"results"`
-}
-
 // page is where the rules are explained.
 const page = "docs/protocol.md#"
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -56,43 +55,7 @@ type client struct {
 	sent  int
 }
 
-// joined is join, once Synapse has heard what a busd that was ready after it wants to be asked. Until then it refuses.
-func (h *synapse) joined(ctx context.Context, name string) (c *client, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for attempt := 0; ; attempt++ {
-		if c, err = h.join(ctx, fmt.Sprintf("%s-%d", name, attempt)); err == nil {
-			return c, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(pause):
-		}
-	}
-}
-
 const pause = 100 * time.Millisecond // between two attempts
-
-// join registers a user, who creates a room.
-func (h *synapse) join(ctx context.Context, name string) (*client, error) {
-	var user struct {
-		Token string `json:"access_token"`
-	}
-	registration := map[string]any{"username": name, "password": "secret", "auth": map[string]any{"type": "m.login.dummy"}}
-	status, err := call(ctx, http.MethodPost, h.url+"/_matrix/client/v3/register", "", registration, &user)
-	if err != nil || user.Token == "" {
-		return nil, h.failed(fmt.Errorf("registration has status %d: %w", status, err))
-	}
-	var room struct {
-		ID string `json:"room_id"`
-	}
-	status, err = call(ctx, http.MethodPost, h.url+"/_matrix/client/v3/createRoom", user.Token, map[string]any{}, &room)
-	if err != nil || room.ID == "" {
-		return nil, h.failed(fmt.Errorf("creating a room has status %d: %w", status, err))
-	}
-	return &client{url: h.url + "/_matrix/client/v3/rooms/" + url.PathEscape(room.ID) + "/send/m.room.message/", token: user.Token}, nil
-}
 
 // send sends a message, and returns the status.
 func (c *client) send(ctx context.Context, text string) (int, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -49,27 +50,6 @@ type synapse struct {
 	url string // for clients
 }
 
-// synapse starts one with these modules, a list in YAML, on the stage's port, and returns when it serves.
-func (s *stage) synapse(ctx context.Context, modules string) (*synapse, error) {
-	home, err := os.MkdirTemp(s.dir, "synapse-")
-	if err != nil {
-		return nil, err
-	}
-	if err := configure(home, s.port, modules); err != nil {
-		return nil, err
-	}
-	config := filepath.Join(home, "homeserver.yaml")
-	if _, err := output(ctx, python(), "-m", "synapse.app.homeserver", "-c", config, "--generate-keys"); err != nil {
-		return nil, err
-	}
-	p, err := s.start(filepath.Base(home), []string{"PYTHONPATH=" + s.dir + ":" + s.bridge}, python(), "-m", "synapse.app.homeserver", "-c", config)
-	if err != nil {
-		return nil, err
-	}
-	h := &synapse{p, fmt.Sprintf("http://127.0.0.1:%d", s.port)}
-	return h, h.ready(ctx)
-}
-
 func configure(home string, port int, modules string) error {
 	return errors.Join(
 		os.WriteFile(filepath.Join(home, "log.yaml"), []byte(logYAML), 0o600),
@@ -94,4 +74,40 @@ func (h *synapse) ready(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// joined is join, once Synapse has heard what a busd that was ready after it wants to be asked. Until then it refuses.
+func (h *synapse) joined(ctx context.Context, name string) (c *client, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		if c, err = h.join(ctx, fmt.Sprintf("%s-%d", name, attempt)); err == nil {
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// join registers a user, who creates a room.
+func (h *synapse) join(ctx context.Context, name string) (*client, error) {
+	var user struct {
+		Token string `json:"access_token"`
+	}
+	registration := map[string]any{"username": name, "password": "secret", "auth": map[string]any{"type": "m.login.dummy"}}
+	status, err := call(ctx, http.MethodPost, h.url+"/_matrix/client/v3/register", "", registration, &user)
+	if err != nil || user.Token == "" {
+		return nil, h.failed(fmt.Errorf("registration has status %d: %w", status, err))
+	}
+	var room struct {
+		ID string `json:"room_id"`
+	}
+	status, err = call(ctx, http.MethodPost, h.url+"/_matrix/client/v3/createRoom", user.Token, map[string]any{}, &room)
+	if err != nil || room.ID == "" {
+		return nil, h.failed(fmt.Errorf("creating a room has status %d: %w", status, err))
+	}
+	return &client{url: h.url + "/_matrix/client/v3/rooms/" + url.PathEscape(room.ID) + "/send/m.room.message/", token: user.Token}, nil
 }

@@ -3,10 +3,8 @@ package tunneltest
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"testing"
 
-	"github.com/modulebus/modulebus/internal/tunnel/flow"
 	"github.com/modulebus/modulebus/internal/tunnel/gateway"
 )
 
@@ -30,22 +28,6 @@ type line struct {
 	deliver func(frame []byte)
 	parted  func()
 	once    sync.Once
-}
-
-// Near implements [flow.Transport].
-func (e end) Near(to flow.Address, take func(frame []byte), parted func()) flow.Line {
-	if !e.Nearby || !e.Gateway.Meet(to.Token, &line{Network: e.Network, deliver: take, parted: parted}) {
-		return nil
-	}
-	var used atomic.Bool
-	return &line{
-		Network: e.Network,
-		deliver: func(frame []byte) {
-			used.Store(true)
-			e.Gateway.Receive(flow.Bulk, to.Token, flow.Address{}, frame)
-		},
-		parted: func() { e.Gateway.Parted(to.Token, used.Load()) },
-	}
 }
 
 // Send implements [flow.Line].

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,6 +121,22 @@ func (e end) Send(by flow.Channel, to flow.Address, token string, frame []byte) 
 	frame = append([]byte(nil), frame...)
 	e.pass(frame, func() { e.deliver(by, to, from, frame) })
 	return nil
+}
+
+// Near implements [flow.Transport].
+func (e end) Near(to flow.Address, take func(frame []byte), parted func()) flow.Line {
+	if !e.Nearby || !e.Gateway.Meet(to.Token, &line{Network: e.Network, deliver: take, parted: parted}) {
+		return nil
+	}
+	var used atomic.Bool
+	return &line{
+		Network: e.Network,
+		deliver: func(frame []byte) {
+			used.Store(true)
+			e.Gateway.Receive(flow.Bulk, to.Token, flow.Address{}, frame)
+		},
+		parted: func() { e.Gateway.Parted(to.Token, used.Load()) },
+	}
 }
 
 func (n *Network) deliver(by flow.Channel, to, from flow.Address, frame []byte) {

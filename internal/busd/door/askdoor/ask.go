@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -197,4 +198,20 @@ func (d *Door) deadline(r *http.Request) (context.Context, context.CancelFunc, *
 	}
 	ctx, end := context.WithTimeout(ctx, timeout)
 	return ctx, func() { stop(); end(); cancel() }, nil
+}
+
+// askUpload asks with the file at hand.
+func (d *Door) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) ([]byte, wire.Mapping, *door.Problem) {
+	u, p := readUpload(r)
+	if p != nil {
+		return nil, wire.JSON, p
+	}
+	file := &spool{source: u.file}
+	defer file.close()
+	out, p := d.answer(bus.WithFile(ctx, file, -1), name, u.request, u.in)
+	if !file.ended() { // A read that is under way must not delay the decision. The connection cannot be used again.
+		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	}
+	return out, u.in, p
 }

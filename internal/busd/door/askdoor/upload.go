@@ -1,7 +1,6 @@
 package askdoor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/internal/busd/door"
 	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/matrix"
@@ -78,22 +76,6 @@ func partType(p *multipart.Part) string {
 
 func badUpload(why string) *door.Problem {
 	return door.NewProblem(http.StatusBadRequest, matrix.BadJSON, "the body cannot be read: "+why)
-}
-
-// askUpload asks with the file at hand.
-func (d *Door) askUpload(ctx context.Context, w http.ResponseWriter, r *http.Request, name string) ([]byte, wire.Mapping, *door.Problem) {
-	u, p := readUpload(r)
-	if p != nil {
-		return nil, wire.JSON, p
-	}
-	file := &spool{source: u.file}
-	defer file.close()
-	out, p := d.answer(bus.WithFile(ctx, file, -1), name, u.request, u.in)
-	if !file.ended() { // A read that is under way must not delay the decision. The connection cannot be used again.
-		w.Header().Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now())
-	}
-	return out, u.in, p
 }
 
 // spool lets a stream be read at any offset: what has been read from it so far is in a temporary file.
