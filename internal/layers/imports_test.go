@@ -352,3 +352,25 @@ func TestNATSServerIsOnlyWhereItRuns(t *testing.T) {
 		}
 	}
 }
+
+// A template finds methods by their names while the program runs. The linker then keeps every exported method of every type: ADR 73.
+func TestNothingRunsTemplates(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	var programs []string // and what they are made of
+	for _, p := range all {
+		if strings.HasPrefix(p.name(), "cmd/") {
+			programs = slices.Concat(programs, []string{p.ImportPath}, p.Deps)
+		}
+	}
+	for _, brings := range []string{"google.golang.org/grpc", "golang.org/x/net/trace", "html/template"} {
+		if slices.Contains(programs, brings) {
+			t.Errorf("%s is in a program", brings)
+		}
+	}
+	for _, p := range all { // Cobra imports it, and runs it for none of our commands.
+		if slices.Contains(p.Imports, "text/template") && slices.Contains(programs, p.ImportPath) {
+			t.Errorf("%s imports text/template, and is in a program", p.name())
+		}
+	}
+}
