@@ -29,3 +29,14 @@ func (m *Mux) Probing() (n int) {
 	}
 	return n - m.Waiting()
 }
+
+// Crowd has the worker have so many requests unanswered that the next ones wait for an answer, and for nothing else.
+func (m *Mux) Crowd(r *Route) {
+	r.away.Store(waitBehind + 2)
+	m.out.mu.Lock()
+	defer m.out.mu.Unlock()
+	m.out.ticks = true
+}
+
+// Away is how many requests the worker has not answered.
+func (r *Route) Away() int { return int(r.away.Load()) }

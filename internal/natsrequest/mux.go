@@ -66,6 +66,14 @@ func (w waiter) name(t Ticket) Ticket {
 	return t
 }
 
+// end ends the wait for a reply.
+func (s *shard) end(t Ticket, w waiter) {
+	delete(s.waiting, t)
+	if w.run != nil {
+		w.batch.Route.away.Add(-1)
+	}
+}
+
 // unasked is the place of a batch without a question: see [Mux.probe].
 const unasked = -1
 
@@ -121,7 +129,7 @@ func (m *Mux) FailAll(reason error) {
 		s := &m.shards[i]
 		s.mu.Lock()
 		for t, w := range s.waiting {
-			delete(s.waiting, t)
+			s.end(t, w)
 			w.to.Receive(w.place, wire.Unsent(reason))
 		}
 		s.mu.Unlock()
@@ -244,7 +252,7 @@ func (m *Mux) take(t Ticket) (w waiter, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, ok = s.waiting[t]
-	delete(s.waiting, t)
+	s.end(t, w)
 	return w, ok
 }
 
@@ -306,7 +314,7 @@ func (m *Mux) giveBatched(t Ticket, msg *nats.Msg, answers string) {
 	if !ok || answers != "" && (w.batch == nil || w.batch.Answers != answers) {
 		return
 	}
-	delete(s.waiting, t)
+	s.end(t, w)
 	if w.run != nil && msg != Alone && w.run.complete() {
 		w.batch.Route.runs.giveBack(w.run)
 	}

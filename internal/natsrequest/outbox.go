@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/modulebus/modulebus/internal/batch"
 )
@@ -23,15 +24,28 @@ type outbox struct {
 	idle   sync.Cond // tells close that open has become false
 	open   bool      // a goroutine is publishing, and will look again
 	closed bool
+	due    bool // in has a request that waits for no answer
+	late   *time.Timer
+	ticks  bool   // late is set
 	round  uint64 // of in; those of batches say by it what is theirs
 	in     []parcel
 	out    []parcel // are being published
 }
 
+const (
+	// waitBehind is behind how many requests that a worker has not answered another one waits for an answer.
+	waitBehind = 32
+
+	// waitMost is how long a question may wait for an answer to others, so that several travel together. Beyond: it travels with those
+	// that wait by then.
+	waitMost = 500 * time.Microsecond
+)
+
 // parcel is one message, with one request or with several.
 type parcel struct {
 	ticket  Ticket // of the first request; those after it have the numbers that follow
 	run     *run   // that its name is of; nil where that is used once
+	route   *Route // to the worker; likewise
 	request Request
 	count   int
 	frame   []byte // of those that may travel together; else empty
@@ -40,6 +54,8 @@ type parcel struct {
 func newOutbox(register func(Ticket, waiter) (bool, error), publish func(parcel)) *outbox {
 	o := &outbox{register: register, publish: publish, round: 1}
 	o.idle.L = &o.mu
+	o.late = time.AfterFunc(time.Hour, o.tick)
+	o.late.Stop()
 	return o
 }
 
@@ -67,10 +83,11 @@ func (o *outbox) flushAll() {
 	}
 }
 
-// release publishes the requests that are held, unless another goroutine is publishing and will publish them.
+// release publishes the requests that are held, and those that wait, unless another goroutine is publishing and will publish them.
 func (o *outbox) release() {
 	o.mu.Lock()
-	begins := !o.open && !o.closed && len(o.in) > 0
+	o.due = len(o.in) > 0
+	begins := !o.open && !o.closed && o.due
 	o.open = o.open || begins
 	o.mu.Unlock()
 	if begins && o.flush() {
@@ -78,9 +95,17 @@ func (o *outbox) release() {
 	}
 }
 
+// tick publishes the requests that have waited for an answer as long as they may.
+func (o *outbox) tick() {
+	o.mu.Lock()
+	o.ticks = false
+	o.mu.Unlock()
+	o.release()
+}
+
 // put queues a request and reports whether there is nothing left to do for it: another goroutine is publishing and will
-// publish it, it is held until release, or the outbox is closed. In the first two cases the data is copied, because the caller
-// may reuse it.
+// publish it, it is held until release, it waits for an answer, or the outbox is closed. But for the last, the data is copied, because
+// the caller may reuse it.
 func (o *outbox) put(r Request, w waiter) (t Ticket, crowd, left bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -89,10 +114,24 @@ func (o *outbox) put(r Request, w waiter) (t Ticket, crowd, left bool, err error
 	if crowd, err = o.register(t, w); err != nil || o.closed {
 		return t, crowd, true, err
 	}
-	p.add(r, o.open || r.Held)
-	left = o.open || r.Held
+	waits := o.waits(p)
+	left = o.open || r.Held || waits
+	p.add(r, left)
+	o.due = o.due || !waits
 	o.open = o.open || !left
 	return t, crowd, left, nil
+}
+
+// waits reports whether a request waits for an answer, and sees to it that it does not wait for long.
+func (o *outbox) waits(in *parcel) bool {
+	if in.run == nil || !in.route.crowded() {
+		return false
+	}
+	if !o.ticks {
+		o.ticks = true
+		o.late.Reset(waitMost)
+	}
+	return true
 }
 
 // parcelFor returns the parcel in which a request travels: one that has begun, or another.
@@ -106,7 +145,7 @@ func (o *outbox) parcelFor(r Request) *parcel {
 	p := &o.in[at]
 	*p = parcel{frame: p.frame[:0], ticket: newTicket()}
 	if b != nil && b.Route != nil {
-		p.run = b.Route.runs.take()
+		p.route, p.run = b.Route, b.Route.runs.take()
 	}
 	if b != nil {
 		p.frame = batch.Begin(p.frame, uint64(p.ticket))
@@ -141,26 +180,33 @@ func (p *parcel) add(r Request, clone bool) {
 	p.count++
 }
 
-// flush publishes what is queued, and reports whether more is queued now. If not, the next sender publishes.
+// flush publishes what is queued, and reports whether there is more to publish now. If not, the next sender publishes.
 func (o *outbox) flush() bool {
 	o.mu.Lock()
 	o.in, o.out = o.out[:0], o.in
+	o.due = false
 	o.round++
 	o.mu.Unlock()
 	for i := range o.out {
-		if r := o.out[i].run; r != nil {
-			r.count.Store(int32(o.out[i].count))
-		}
+		o.out[i].leave()
 		o.publish(o.out[i])
 		o.out[i].reuse(i)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.open = len(o.in) > 0
+	o.open = o.due
 	if !o.open && o.closed {
 		o.idle.Broadcast()
 	}
 	return o.open
+}
+
+// leave counts the requests that are about to be published.
+func (p *parcel) leave() {
+	if p.run != nil {
+		p.run.count.Store(int32(p.count))
+		p.route.away.Add(int32(p.count))
+	}
 }
 
 // reuse keeps the memory of some payloads for later ones.

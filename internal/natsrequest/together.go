@@ -57,6 +57,7 @@ var Alone = &nats.Msg{}
 // value is ready, and its methods may be called concurrently.
 type Route struct {
 	proven atomic.Bool
+	away   atomic.Int32 // requests that may travel together, and were published, and are waited for
 	runs   runs
 
 	mu     sync.Mutex
@@ -79,6 +80,11 @@ func (r *Route) fell() {
 		r.probed = time.Time{}
 	}
 }
+
+// crowded reports whether the worker has so many requests that the next one had better wait for an answer: those that wait meanwhile are one
+// message. The answer is the clock, so a worker that answers soon makes nothing wait long, and one that has little to do makes nothing wait.
+// See ADR 31.
+func (r *Route) crowded() bool { return r.away.Load() > waitBehind }
 
 // due reports whether it is time to try, and notes that it was done.
 func (r *Route) due(now time.Time) bool {
@@ -138,6 +144,7 @@ func (m *Mux) readAnswers(box *mailbox, msg *nats.Msg) {
 		return // Its questions have no answer.
 	}
 	box.answers = all
+	defer m.out.release()  // Some have waited for these answers.
 	defer clear(all)       // They have the message's memory.
 	var replies []nats.Msg // in one piece of memory
 	for i, a := range all {
