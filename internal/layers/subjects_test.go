@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,9 +32,13 @@ func TestSubjectsAreBuiltOnlyInSubjects(t *testing.T) {
 	})
 }
 
-// buildsSubject reports whether a node is a subject that is written out, or a token with something added to it.
+// buildsSubject reports whether a node is a subject that is written out, or a token with something added to it, also before a server
+// is given it.
 func buildsSubject(node ast.Node) bool {
 	switch node := node.(type) {
+	case *ast.CallExpr:
+		f, ok := node.Fun.(*ast.SelectorExpr)
+		return ok && lastName(f.X) == "server" && slices.ContainsFunc(node.Args, isTwoTokens)
 	case *ast.BasicLit:
 		text, err := strconv.Unquote(node.Value)
 		return err == nil && node.Kind == token.STRING && strings.HasPrefix(text, "modulebus.")
@@ -53,15 +58,27 @@ func isSubjectPart(x ast.Expr) bool {
 	return ok && (lastName(f.X) == "subjects" || lastName(f.X) == "server")
 }
 
+// isTwoTokens reports whether x adds something to a dot.
+func isTwoTokens(x ast.Expr) bool {
+	sum, ok := x.(*ast.BinaryExpr)
+	if !ok || sum.Op != token.ADD {
+		return false
+	}
+	dot, ok := sum.Y.(*ast.BasicLit)
+	return ok && dot.Value == `"."` || isTwoTokens(sum.X)
+}
+
 func TestSubjectThatIsBuiltIsFound(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{
-		`"modulebus.example%2Ecom.roster.get"`:         true,
-		`subjects.Token(module) + "." + name`:          true,
-		`"x." + subjects.Token(module)`:                true,
-		`l.server.Roster() + ".more"`:                  true,
+		`"modulebus.example%2Ecom.roster.get"`:      true,
+		`subjects.Token(module) + "." + name`:       true,
+		`"x." + subjects.Token(module)`:             true,
+		`l.server.Roster() + ".more"`:               true,
+		`l.server.Stream(l.module+"."+l.name, "x")`: true,
 		`"modulebus"`:                                  false,
 		`subjects.For(name).Roster()`:                  false,
+		`subjects.Find(category + "." + name)`:         false,
 		`f("X-Modulebus-Timeout: " + d.Subjects())`:    false,
 		`"module " + subjects.UserMayCreateRoom.Name`:  false,
 		`fmt.Sprint(subjects.Token(module), " is it")`: false,
