@@ -55,17 +55,18 @@ func codeOf(t *testing.T, line string) (text string, names []string) {
 			dirs = append(dirs, filepath.Join(dirs[0], path))
 		}
 	}
+	var all []string
 	for _, dir := range dirs {
-		text += goText(t, dir)
+		all = append(all, goText(t, dir)...)
 	}
-	return text, names
+	return strings.Join(all, "\n"), names
 }
 
 // goText returns the text of a file, or of the Go and .proto files of a folder.
-func goText(t *testing.T, path string) (text string) {
+func goText(t *testing.T, path string) (all []string) {
 	t.Helper()
 	if filepath.Ext(path) != "" {
-		return read(t, path)
+		return []string{read(t, path)}
 	}
 	for _, pattern := range []string{"*.go", "*.proto"} {
 		files, err := filepath.Glob(filepath.Join(root, path, pattern))
@@ -73,8 +74,8 @@ func goText(t *testing.T, path string) (text string) {
 			t.Fatal(err)
 		}
 		for _, f := range files {
-			text += read(t, strings.TrimPrefix(filepath.ToSlash(f), root+"/"))
+			all = append(all, read(t, strings.TrimPrefix(filepath.ToSlash(f), root+"/")))
 		}
 	}
-	return text
+	return all
 }
