@@ -35,13 +35,7 @@ Keep the file from others: whoever reads it is that module.
 			if err != nil {
 				return err
 			}
-			text, err := credentials(conf, user, rotate)
-			if err != nil {
-				return err
-			}
-			warnReadable(c, user)
-			_, err = c.OutOrStdout().Write(text)
-			return err
+			return printCredentials(c, conf, user, rotate)
 		},
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return listed(file), cobra.ShellCompDirectiveNoFileComp
@@ -52,6 +46,16 @@ Keep the file from others: whoever reads it is that module.
 	c.Flags().BoolVar(&admin, "admin", false, "for whoever may do everything on the bus")
 	c.Flags().BoolVar(&rotate, "rotate", false, "replace the credentials")
 	return c
+}
+
+func printCredentials(c *cobra.Command, conf *config.Config, user identity.User, rotate bool) error {
+	text, err := credentials(conf, user, rotate)
+	if err != nil {
+		return err
+	}
+	warnReadable(c, user)
+	_, err = c.OutOrStdout().Write(text)
+	return err
 }
 
 // warnReadable says so when others can read the file that the shell writes the credentials to.

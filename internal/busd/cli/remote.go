@@ -135,19 +135,24 @@ func (r *remote) request(ctx context.Context, method, path string, body []byte) 
 		return rsp, nil
 	}
 	defer rsp.Body.Close()
+	return nil, r.refused(rsp)
+}
+
+// refused is the error of a response with another status than 200.
+func (r *remote) refused(rsp *http.Response) error {
 	if to := rsp.Header.Get("Location"); rsp.StatusCode/100 == 3 && to != "" {
-		return nil, fmt.Errorf("what is at %s sends on to %s: say with --url where busd is", r.url, to)
+		return fmt.Errorf("what is at %s sends on to %s: say with --url where busd is", r.url, to)
 	}
 	out, err := readAnswer(rsp)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	no := &refusal{Status: rsp.StatusCode, raw: out}
 	_ = json.Unmarshal(out, no) // A body that is no JSON is shown unchanged.
 	if no.Status == http.StatusUnauthorized && no.Text != "" {
 		no.Text = "busd wants another token: give it with --token-file, or its configuration with --config"
 	}
-	return nil, no
+	return no
 }
 
 func readAnswer(rsp *http.Response) ([]byte, error) {

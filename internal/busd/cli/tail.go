@@ -128,6 +128,29 @@ type event struct {
 	data []byte
 }
 
+// read calls each with the record of an event, and writes to complain how many were lost.
+func (e event) read(complain io.Writer, each func(*decision.Record, []byte) error) error {
+	switch e.name {
+	case "lost":
+		var lost operatordoor.Lost
+		if json.Unmarshal(e.data, &lost) == nil {
+			fmt.Fprintf(complain, "busd: %d records came too fast, and are missing here\n", lost.Lost)
+		}
+		return nil
+	case "error":
+		no := &refusal{}
+		if json.Unmarshal(e.data, no) != nil {
+			return errOtherVersion
+		}
+		return errors.New(no.Text)
+	}
+	var record decision.Record
+	if json.Unmarshal(e.data, &record) != nil {
+		return errOtherVersion
+	}
+	return each(&record, e.data)
+}
+
 // maxEvent is the bytes of one event that is read. Beyond: the command fails.
 const maxEvent = 1 << 20
 
@@ -145,27 +168,7 @@ func (r *remote) records(ctx context.Context, v url.Values, complain io.Writer, 
 	if module := v.Get("module"); module != "" {
 		r.warnOfModule(ctx, complain, module)
 	}
-	err = events(body, func(e event) error {
-		switch e.name {
-		case "lost":
-			var lost operatordoor.Lost
-			if json.Unmarshal(e.data, &lost) == nil {
-				fmt.Fprintf(complain, "busd: %d records came too fast, and are missing here\n", lost.Lost)
-			}
-			return nil
-		case "error":
-			no := &refusal{}
-			if json.Unmarshal(e.data, no) != nil {
-				return errOtherVersion
-			}
-			return errors.New(no.Text)
-		}
-		var record decision.Record
-		if json.Unmarshal(e.data, &record) != nil {
-			return errOtherVersion
-		}
-		return each(&record, e.data)
-	})
+	err = events(body, func(e event) error { return e.read(complain, each) })
 	switch {
 	case ctx.Err() != nil:
 		return nil // The reader of the output has closed it.
