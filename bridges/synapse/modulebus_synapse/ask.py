@@ -54,6 +54,11 @@ class Asker:
             _tell(callback, args, "failed", e.body.get("module"), e.body)
             raise failure() from None
 
+    def unread(self, callback: Callback, args: Args, error: Exception) -> decode.Answer:
+        """The decision in place of one whose answer has other types than are declared, as another version of busd may send."""
+        logger.error("cannot use what busd answers about %s: %s", callback.full_name, type(error).__name__)
+        return self._without(callback, args, self.config.shut(callback))
+
     def _question(self, callback: Callback, message: bytes, path: str | None = None, bounded: bool = True) -> Question:
         name = f"{callback.category}/{callback.name}"
         return Question(name, message, self.config.timeout_of(callback), callback.speculative, path, bounded)
@@ -134,7 +139,10 @@ def _plain(asker: Asker, callback: Callback) -> Callable[..., Awaitable[Any]]:
 
     async def ask(*args: Any) -> Any:
         decision = await asker.ask(callback, args)
-        value = decoder(decision.get("answer"), args)
+        try:
+            value = decoder(decision.get("answer"), args)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:  # Not what a refusal raises.
+            value = decoder(asker.unread(callback, args, e).get("answer"), args)
         if value is None and callback.setting is not None:
             return configured(asker.api, callback.setting)
         return value

@@ -146,8 +146,9 @@ def _fold(callback: Callback) -> Decoder:
             raise raised(refusal, text, Codes.FORBIDDEN)
         content = (answer or {}).get(field.name)
         if content is not None:
+            new = dict(content)  # Raises before anything is changed.
             args[index].clear()
-            args[index].update(content)
+            args[index].update(new)
 
     return decode
 

@@ -74,7 +74,7 @@ class _Late(Exception):
 
 
 class _Unreadable(Exception):
-    """JSON that Python does not read: it is nested too deeply, or has a number of too many digits."""
+    """JSON that Python does not read, as it is nested too deeply or has a number of too many digits; or that is no answer."""
 
 
 class Refused(Exception):
@@ -300,7 +300,10 @@ class Door:
         if answer.status == 504:  # Of a proxy that waits for less time than this side.
             raise self._late(question.seconds)
         try:
-            return self._ok(answer, lambda found: not self.recognised or revision(found))
+            found = self._ok(answer, lambda found: not self.recognised or revision(found))
+            if not isinstance(found.get("answer") or {}, dict):
+                raise _Unreadable("the answer is not an object")
+            return found
         except _Unreadable as e:
             raise self._refused(f"cannot read what busd answers about {question.callback}: {e}") from None
 

@@ -291,6 +291,22 @@ def test_a_question_that_busd_does_not_take_opens_nothing_that_is_shut(setting: 
         run(f(event("@a:here")))
 
 
+@pytest.mark.parametrize("refusal", ["no", {"additional_fields": "x"}])
+def test_an_answer_of_other_types_does_what_the_operator_said(setting: Setting, refusal: Any) -> None:
+    setting.start(wants(EVENT), on_failure={"check_event_for_spam": "refuse"})
+    setting.door.answer = {"answer": {"refusal": refusal}}
+    assert run(setting.api.function("check_event_for_spam")(event("@a:there"))) is Codes.FORBIDDEN
+
+
+def test_an_answer_of_other_types_changes_nothing(setting: Setting) -> None:
+    setting.start(wants("third_party_rules.on_create_room"))
+    setting.door.answer = {"answer": {"request_content": "x"}}
+    content = {"name": "n"}
+    with pytest.raises(SynapseError):
+        run(setting.api.function("on_create_room")(None, content, False))
+    assert content == {"name": "n"}
+
+
 def test_json_too_deep_to_be_written_is_one_questions_failure(setting: Setting) -> None:
     setting.start(wants(CREATE), on_failure={"user_may_create_room": "skip"})
     deep: Any = {}

@@ -875,6 +875,8 @@ class DoorTest(TestCase):
 
         async def go() -> None:
             nonlocal status, body
+            body = b'{"answer":"x"}'
+            await self.assertFailure(self.ask(door), Refused)
             for body in (b'{"answer":' + b'{"x":' * 100_000 + b"1" + b"}" * 100_001, b'{"answer":{"x":' + b"1" * 5000 + b"}}"):
                 status = 200
                 await self.assertFailure(self.ask(door), Refused)
