@@ -8,8 +8,6 @@ import (
 
 // serverConfig is the configuration of each server of a cluster. The resolver's folder is where it keeps later versions
 // of the account, which busd sends.
-//
-//nolint:lll // It is the text of a file.
 const serverConfig = `# Who may connect to modulebus of %[1]s: for the configuration of each server of your NATS.
 # It stays as it is when modules come and go: busd tells the servers.
 operator: %[2]s
