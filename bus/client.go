@@ -34,7 +34,8 @@ var (
 // rosterWait is how long New waits for a roster where its context has no deadline.
 const rosterWait = 5 * time.Second
 
-// Client asks modules. Its fields are the categories of callbacks, with a method for each callback.
+// Client asks modules. Its fields are the categories of callbacks, with a method for each callback. All methods may be called
+// concurrently.
 type Client struct {
 	Categories
 

@@ -36,7 +36,7 @@ type Decision[Reply proto.Message] struct {
 type Failure struct {
 	Module string
 	Kind   rosterv1.FailureKind
-	Policy callbacksv1.OnFailure
+	Policy callbacksv1.OnFailure // what the operator has the failure mean
 
 	// Text is the module's or the client's description of the failure; it may be empty. It is for the operator. Do not show it
 	// to users: a module may write anything there.

@@ -92,8 +92,9 @@ func (c *Client) ServeCalls(handle CallFunc) (stop func(), err error) {
 	return func() { forget(); <-s.drain() }, nil
 }
 
-// CallFunc answers a call of the Module API. An error that is a [*MatrixError] reaches the module as it is, others as
-// "Internal server error".
+// CallFunc answers a call of the Module API. The request has the method's type, and so must the reply. An error that is a
+// [*MatrixError] reaches the module as it is, others as "Internal server error". It is called concurrently; ctx ends when the
+// module no longer waits.
 type CallFunc func(ctx context.Context, m *subjects.Method, req proto.Message) (proto.Message, error)
 
 // calls serves the Module API.

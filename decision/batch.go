@@ -12,7 +12,9 @@ type Batch struct {
 	Lost uint64 `json:"lost,omitempty"`
 }
 
-// Refusals are the records of refused decisions on those callbacks, by their full names, in the order of the batch.
+// Refusals returns the records of refused decisions on callbacks, in the order of the batch. Callbacks have their full names,
+// such as spam_checker.user_may_create_room; without any, none is returned. What Request and Answer hold is shared with the
+// batch.
 func (b *Batch) Refusals(callbacks ...string) (refused []Record) {
 	for _, r := range b.Decisions {
 		if r.Outcome == Refused && slices.Contains(callbacks, r.Callback) {

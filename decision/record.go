@@ -155,7 +155,7 @@ func (r *Record) Silent() bool {
 	return r.Outcome == NoOpinion
 }
 
-// Find returns the module's part, nil when it has none.
+// Find returns the part of the module of that name, which can be changed in place; nil when it has none.
 func (r *Record) Find(module string) *Module {
 	for i := range r.Modules {
 		if r.Modules[i].Module == module {

@@ -35,16 +35,16 @@ type ModuleAPI struct {
 	spans    *spans.Maker
 }
 
-// ServerName is the homeserver's, such as example.com.
+// ServerName returns the homeserver's server name, such as example.com.
 func (api *ModuleAPI) ServerName() string { return api.options.ServerName }
 
-// Name is the module's, as the operator's roster has it.
+// Name returns the name of the module, as the operator's list has it.
 func (api *ModuleAPI) Name() string { return api.options.Module }
 
-// Worker names this process among the module's workers. By default, each start has another name.
+// Worker returns the name of this process among the module's workers. By default, each start has another name.
 func (api *ModuleAPI) Worker() string { return api.options.Worker }
 
-// Log is the module's logger. Do not log secrets: passwords, tokens, addresses.
+// Log returns the module's logger, which is never nil. Do not log secrets: passwords, tokens, addresses.
 func (api *ModuleAPI) Log() *zerolog.Logger { return api.options.Log }
 
 // RegisterWebResource makes the homeserver serve the path, and everything below it, with the handler; if several paths match a

@@ -14,12 +14,14 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// Keyed is a callback that is registered for one value of a key: in Synapse, a login type and its fields.
+// Keyed is a callback that is registered for one value of a key: in Synapse, a login type and its fields. The module is not
+// asked about values that it did not register for. Of several with one key, the first counts.
 type Keyed[Request, Reply proto.Message] struct {
 	// Key is the value that the module is asked about, such as "m.login.password".
 	Key string
 
-	// Fields are the members of the request's keyed object that the module gets, such as "password".
+	// Fields are the members of the request's keyed object that the module gets, such as "password". It sees no others, and one that
+	// the object does not have is left out.
 	Fields []string
 
 	// Func answers. It may be called concurrently.

@@ -10,7 +10,8 @@ import (
 	"github.com/modulebus/modulebus/schemas/moduleapi/v1"
 )
 
-// Method is a method of the Module API, as its rpc in schemas declares it.
+// Method is a method of the Module API, as its rpc in schemas declares it. There is one for each method, so two can be compared
+// with ==. It must not be changed.
 type Method struct {
 	// Name is Synapse's, such as get_userinfo_by_id.
 	Name string
@@ -43,7 +44,8 @@ func FindMethod(name string) (*Method, bool) {
 // [Server.Decisions].
 const ReadDecisions = "decisions.read"
 
-// Scopes returns the scopes that an operator can grant: those that modules do not have by default.
+// Scopes returns the scopes that an operator can grant: those that modules do not have by default. Each is there once; the
+// caller may change the slice.
 func Scopes() []string {
 	scopes := []string{ReadDecisions}
 	seen := map[string]bool{}

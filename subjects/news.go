@@ -19,7 +19,8 @@ func (s Server) NewsOfAll() string { return s.root + "news.>" }
 // NewsStream is the JetStream stream that keeps a module's news. It is named as [Server.StoreBucket] is.
 func (s Server) NewsStream(module string) string { return s.bucket("news", module) }
 
-// NewsOf returns the full name, category.callback, of the callback that a News subject is about.
+// NewsOf returns the full name, category.callback, of the callback that a News subject is about; an error for any other
+// subject. There need not be such a callback.
 func NewsOf(subject string) (string, error) {
 	const tokens = 6
 	all := strings.Split(subject, ".")

@@ -121,7 +121,8 @@ func MayReply(subject, reply string) bool {
 	return len(tokens) > about && strings.HasPrefix(reply, strings.Join(tokens[:about], ".")+".inbox.")
 }
 
-// ModuleOf returns the module of an Entry, Join, Leave, Store or Changed subject.
+// ModuleOf returns the name of the module of an Entry, Join, Leave, Store or Changed subject; an error for any other subject.
+// There need not be such a module.
 func ModuleOf(subject string) (string, error) {
 	tokens := strings.Split(subject, ".")
 	if len(tokens) != 5 || tokens[0] != "modulebus" || tokens[2] != "module" {
@@ -130,7 +131,8 @@ func ModuleOf(subject string) (string, error) {
 	return ParseToken(tokens[3])
 }
 
-// CallbackOf returns the full name, category.callback, of an Ask, Callback or Worker subject.
+// CallbackOf returns the full name, category.callback, of an Ask, Callback or Worker subject; an error for any other subject.
+// There need not be such a callback.
 func CallbackOf(subject string) (string, error) {
 	tokens := strings.SplitN(subject, ".", 6)
 	if len(tokens) < 5 || tokens[0] != "modulebus" || tokens[2] != "ask" && tokens[2] != "cb" {

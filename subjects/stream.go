@@ -27,22 +27,24 @@ func (s Server) MayAnswer(module, answers string) bool {
 	return ok && rest == batched+".1"
 }
 
-// Process is the address of a gateway or a worker that carries HTTP for a module: two subject tokens.
+// Process returns the address of a gateway or a worker that carries HTTP for a module: the tokens of the module and of the
+// name, with a dot between them.
 func Process(module, name string) string { return Token(module) + "." + Token(name) }
 
-// ModuleIn is the token of the module in the name of a process.
+// ModuleIn returns the token of the module in an address that [Process] returned.
 func ModuleIn(process string) string {
 	module, _, _ := strings.Cut(process, ".")
 	return module
 }
 
-// Beside is the address of another gateway or worker, for the same module as process.
+// Beside returns the address of the gateway or worker of that name for the same module as process, which is an address of
+// [Process].
 func Beside(process, name string) string {
 	return ModuleIn(process) + "." + Token(name)
 }
 
-// StreamToken is the token of a gateway's stream: something that nobody can guess, and the module whose stream it is, so that no
-// other module can speak in it.
+// StreamToken returns the token of a gateway's stream for a module. It holds the module, so that no other module can speak in the
+// stream. random must be something that nobody can guess, and a subject token.
 func StreamToken(random, module string) string { return random + "-" + Token(module) }
 
 // GatewayStream is where a gateway gets frames of a stream. The names of gateway and stream are random, so only the worker that

@@ -7,7 +7,8 @@ import (
 
 const hexDigits = "0123456789ABCDEF"
 
-// Token returns the one subject token that stands for s.
+// Token returns the one subject token that stands for s: s itself where it can be one, and otherwise s with % and two
+// hexadecimal digits for each byte that cannot stand in a token; % alone stands for the empty text. [ParseToken] returns s.
 func Token(s string) string {
 	if s == "" {
 		return "%"

@@ -43,7 +43,8 @@ type Script struct {
 	respond  func(ctx context.Context, data []byte) *nats.Msg
 }
 
-// Answer lets a module give the same answer to each request; nil is no opinion.
+// Answer lets a module give the same answer to each request; nil is no opinion. The reply must not be changed until the test
+// has ended.
 func Answer[Request, Reply proto.Message](cb subjects.Callback[Request, Reply], reply Reply) Script {
 	return Func(cb, func(context.Context, Request) (Reply, error) { return reply, nil })
 }
