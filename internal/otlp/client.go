@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -42,10 +43,9 @@ type client struct {
 func newClient(c collector) *client {
 	t := &http.Transport{TLSClientConfig: c.tls, IdleConnTimeout: time.Minute, Protocols: new(http.Protocols)}
 	t.Protocols.SetHTTP2(true)
-	if c.grpc {
-		t.Protocols.SetUnencryptedHTTP2(true)
-	} else {
-		t.Protocols.SetHTTP1(true)
+	t.Protocols.SetHTTP1(!c.grpc)
+	t.Protocols.SetUnencryptedHTTP2(c.grpc)
+	if !c.grpc || strings.HasPrefix(c.url, "https:") { // Proxies know no HTTP/2 without TLS.
 		t.Proxy = http.ProxyFromEnvironment
 	}
 	return &client{c, http.Client{Transport: t, CheckRedirect: stay}}
