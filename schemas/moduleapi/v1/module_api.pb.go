@@ -2662,7 +2662,8 @@ func (x *GetStateEventsInRoomResponse) GetState() []*v1.StateEvent {
 
 type CreateAndSendEventIntoRoomRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// JSON object: type, room_id, sender and content, and state_key or redacts.
+	// JSON object: type, room_id, sender and content, and state_key or redacts. From room version 11 on, redacts is
+	// within content.
 	EventDict     []byte `protobuf:"bytes,1,opt,name=event_dict,json=eventDict,proto3" json:"event_dict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
