@@ -13,7 +13,7 @@ import (
 // FromProtobuf sets m from its binary form. It is an error if bytes that should be JSON are not, wherever in the message
 // they are; errors name the field and never repeat a value, or the key of a map.
 func FromProtobuf(data []byte, m proto.Message) error {
-	if h, ok := m.(holder); !ok || !readUnsigned(data, h) {
+	if !readQuickly(data, m) {
 		if err := proto.Unmarshal(data, m); err != nil {
 			return err
 		}
@@ -26,6 +26,17 @@ func FromProtobuf(data []byte, m proto.Message) error {
 		return mistyped(path, want)
 	}
 	return nil
+}
+
+// readQuickly sets m without reflection, and reports whether it could; else m is as it was.
+func readQuickly(data []byte, m proto.Message) bool {
+	switch m := m.(type) {
+	case holder:
+		return readUnsigned(data, m)
+	case asker:
+		return readEvents(data, m)
+	}
+	return false
 }
 
 // rawFields are the fields in which a message of some type can hold raw JSON. They read bytes that have been unmarshalled, and not

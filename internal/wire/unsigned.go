@@ -31,8 +31,8 @@ const (
 	valueTag = 2<<3 | byte(protowire.BytesType)
 )
 
-// theOnly is the tag of the map, where the message has no other field.
-func theOnly(m holder) (tag byte, ok bool) {
+// theOnly is the tag of a map or a list, where the message has no other field.
+func theOnly(m proto.Message) (tag byte, ok bool) {
 	fields := m.ProtoReflect().Descriptor().Fields()
 	const short = 16 // The number of a field whose tag takes one byte is less.
 	if fields.Len() != 1 || fields.Get(0).Number() >= short {

@@ -1,0 +1,112 @@
+package wire_test
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/callbacks/v1"
+)
+
+// asked draws a question about events.
+func asked(t *rapid.T) *callbacksv1.AddFieldToUnsignedCallbackRequest {
+	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 9, protowire.VarintType), 1)
+	event := rapid.Custom(func(t *rapid.T) *callbacksv1.Event {
+		e := &callbacksv1.Event{
+			EventId: rapid.String().Draw(t, "event"), RoomVersion: rapid.String().Draw(t, "version"), RoomId: rapid.String().Draw(t, "room"),
+			Json: []byte(rapid.SampledFrom([]string{"", "{}", `{"type":"m.room.message"}`}).Draw(t, "json")),
+		}
+		if rapid.IntRange(0, 9).Draw(t, "unknown field") == 0 {
+			e.ProtoReflect().SetUnknown(unknown)
+		}
+		return e
+	})
+	return &callbacksv1.AddFieldToUnsignedCallbackRequest{Events: rapid.SliceOfN(event, 0, 4).Draw(t, "events")}
+}
+
+func TestEventsAreReadAsProtobuf(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		data, err := proto.Marshal(asked(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "changes") {
+			if i := rapid.IntRange(0, len(data)).Draw(t, "at"); i < len(data) {
+				data[i] = rapid.Byte().Draw(t, "byte")
+			}
+		}
+		readsEventsAsProtobuf(t, data)
+	})
+}
+
+// readsEventsAsProtobuf fails where a question is not read as package proto does, but for events that are no JSON.
+func readsEventsAsProtobuf(t interface {
+	Helper()
+	Errorf(format string, args ...any)
+}, data []byte,
+) {
+	t.Helper()
+	before := slices.Clone(data)
+	got, want := &callbacksv1.AddFieldToUnsignedCallbackRequest{}, &callbacksv1.AddFieldToUnsignedCallbackRequest{}
+	err, wantErr := wire.FromProtobuf(data, got), proto.Unmarshal(data, want)
+	if !bytes.Equal(before, data) || err == nil && (wantErr != nil || !proto.Equal(got, want)) {
+		t.Errorf("%x was read as %v, %v; package proto: %v, %v", data, got, err, want, wantErr)
+	}
+}
+
+func FuzzEventsAreReadAsProtobuf(f *testing.F) {
+	one, err := proto.Marshal(&callbacksv1.AddFieldToUnsignedCallbackRequest{Events: []*callbacksv1.Event{
+		{EventId: "$a", RoomVersion: "10", Json: []byte("{}"), RoomId: "!b"}, {},
+	}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(one)
+	f.Add(append(one, one...))
+	f.Fuzz(func(t *testing.T, data []byte) { readsEventsAsProtobuf(t, data) })
+}
+
+// What is read is the reader's: it may go on with the payload's memory.
+func TestEventsDoNotShareMemoryOfTheMessage(t *testing.T) {
+	t.Parallel()
+	data, err := wire.Encode(&callbacksv1.AddFieldToUnsignedCallbackRequest{Events: []*callbacksv1.Event{
+		{EventId: "$a", Json: []byte("{}")}, {EventId: "$b", Json: []byte(`{"c":1}`)},
+	}}, wire.Binary)
+	m := &callbacksv1.AddFieldToUnsignedCallbackRequest{}
+	if err != nil || wire.FromProtobuf(data, m) != nil {
+		t.Fatal(err)
+	}
+	clear(data)
+	_ = append(m.GetEvents()[0].GetJson(), "longer than before"...)
+	for i, want := range []string{"$a {}", `$b {"c":1}`} {
+		if e := m.GetEvents()[i]; e.GetEventId()+" "+string(e.GetJson()) != want {
+			t.Errorf("read as %v, not %s", e, want)
+		}
+	}
+}
+
+// Who keeps one event of a large question keeps no other.
+//
+//nolint:paralleltest // It counts what is allocated.
+func TestEventsOfLargeQuestionsHaveMemoryOfTheirOwn(t *testing.T) {
+	read := func(events int) float64 {
+		m := &callbacksv1.AddFieldToUnsignedCallbackRequest{}
+		for range events {
+			m.Events = append(m.Events, &callbacksv1.Event{EventId: "$a", Json: []byte(`{"type":"m.room.message"}`)})
+		}
+		data, err := wire.Encode(m, wire.Binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(10, func() { _ = wire.FromProtobuf(data, &callbacksv1.AddFieldToUnsignedCallbackRequest{}) })
+	}
+	if few, many := read(100), read(10_000); few > 20 || many < 10_000 {
+		t.Errorf("100 events take %v pieces of memory, 10,000 take %v", few, many)
+	}
+}
