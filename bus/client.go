@@ -28,7 +28,7 @@ var (
 	ErrClosed = errors.New("bus: the client is closed")
 
 	// ErrNoRoster is the error of asks before the first roster. [New] waits for that, so callers of New never see it.
-	ErrNoRoster = errors.New("bus: there is no roster yet")
+	ErrNoRoster = errors.New("bus: there is no roster yet: is busd running, on the same NATS?")
 )
 
 // rosterWait is how long New waits for a roster where its context has no deadline.

@@ -30,7 +30,7 @@ type reader func(context.Context, *decision.Batch) error
 // It may only be called while the module is constructed, and once.
 func (api *ModuleAPI) ReadDecisions(read func(context.Context, *decision.Batch) error) {
 	if api.read != nil || read == nil {
-		api.problem(errors.New("decisions are read by one function"))
+		api.problem(errors.New("ReadDecisions takes one function for all records: call it once, and not with nil"))
 	}
 	api.read = read
 }

@@ -113,10 +113,10 @@ func (o Options) withDefaults() Options {
 // delay questions; if that fails, bodies go over the first.
 func Run[Config any](ctx context.Context, nc *nats.Conn, m Module[Config], o Options) error {
 	if o.ServerName == "" || o.Module == "" {
-		return errors.New("modulekit: Options.ServerName and Options.Module are required")
+		return errors.New("modulekit: Options.ServerName and Options.Module are required: the names that busd.yaml has for the homeserver and the module")
 	}
 	if m.New == nil {
-		return fmt.Errorf("modulekit: module %s has no New", o.Module)
+		return fmt.Errorf("modulekit: module %s has no New: set the function that constructs it", o.Module)
 	}
 	o = o.withDefaults()
 	m.Version = cmp.Or(m.Version, "0.0.0")

@@ -88,9 +88,9 @@ func (api *ModuleAPI) checkState() {
 	for _, d := range slices.SortedFunc(maps.Keys(api.state), func(a, b *subjects.Declaration) int { return cmp.Compare(a.FullName(), b.FullName()) }) {
 		switch {
 		case declared.Of(d).State == nil:
-			api.problem(fmt.Errorf("NeedState: requests of %s have no room state", d.FullName()))
+			api.problem(fmt.Errorf("NeedState: requests of %s have no room state: ask for it with GetRoomState when it is needed", d.FullName()))
 		case api.handlers[d].call == nil:
-			api.problem(fmt.Errorf("NeedState: %s is not registered", d.FullName()))
+			api.problem(fmt.Errorf("NeedState: %s is not registered: register it, or select no state for it", d.FullName()))
 		}
 	}
 }
