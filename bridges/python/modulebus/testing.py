@@ -7,7 +7,8 @@
         answer = await gate.ask("user_may_create_room", user_id="@evil:example.com")
         assert answer.refusal.errcode == "M_FORBIDDEN"
 
-Requests and answers are written and read as on the bus, so what a module gets and says here is what it gets and says there.
+Requests and answers are written and read as on the bus, so what a module gets and says here is what it gets and says there. Of the
+room's state and of a login, it gets what its callback names in `state` and `keys`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,24 @@ from .homeserver import ASGIApplication, Homeserver
 from .link import dumps
 from .module import handlers
 from .store import HISTORY, Conflict, Entry
+
+
+def _narrow(request: dict[str, Any], fields: tuple[table.Field, ...], needs: dict[str, Any]) -> None:
+    """Leaves out of a request, in JSON, what a bus does not send a module that needs no more."""
+    names = {mark: field.name for field in fields for mark in field.marks}
+    state = needs.get("state", {})
+    if names.get("state") in request and not state.get("all"):
+        events = request[names["state"]]
+        request[names["state"]] = [e for e in events if any(_selects(key, e) for key in state.get("keys", ()))]
+    if "keyed" in names:
+        registered = {key["value"]: key["fields"] for key in needs.get("keys", ())}
+        members = registered.get(request.get(names["key"], ""), ())
+        request[names["keyed"]] = {k: v for k, v in (request.get(names["keyed"]) or {}).items() if k in members}
+
+
+def _selects(key: dict[str, Any], event: dict[str, Any]) -> bool:
+    state_key = event.get("state_key", "")
+    return key["type"] == event.get("type", "") and key.get("state_key", state_key) == state_key
 
 
 class MemoryBucket:
@@ -106,7 +125,9 @@ class Bench:
             raise KeyError(f"the module has no callback {callback}: it has {', '.join(sorted(self._handlers)) or 'none'}")
         handler = self._handlers[callback]
         request = handler.request(**fields) if request is None else request
-        asked = handler.read(json.loads(dumps(values.write(handler.callback.request, request))))
+        sent = json.loads(dumps(values.write(handler.callback.request, request)))
+        _narrow(sent, handler.callback.request, handler.needs.join())
+        asked = handler.read(sent)
         reply = handler.write(await handler.function(asked), self.homeserver.worker)
         return values.read(handler.response, handler.callback.reply, json.loads(dumps(reply)))
 

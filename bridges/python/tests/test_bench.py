@@ -86,6 +86,34 @@ async def test_needs_are_what_a_join_says() -> None:
     assert gate.needs("user_may_create_room") == {}
 
 
+async def test_module_gets_only_what_it_named() -> None:
+    got: list[Any] = []
+
+    class Forgetful:
+        def __init__(self, config: Any, homeserver: Any) -> None: ...
+
+        @modulebus.callback
+        async def check_event_allowed(self, request: messages.CheckEventAllowedRequest) -> Any:
+            got.append([e.type for e in request.state_events])
+
+        @modulebus.callback(keys={"m.login.password": ["password", "absent"]})
+        async def auth_checkers(self, request: messages.AuthCheckersRequest) -> Any:
+            got.append(request.login_dict)
+
+    class Careful:
+        def __init__(self, config: Any, homeserver: Any) -> None: ...
+
+        @modulebus.callback(state=[("m.room.name", ""), ("m.room.member", None)])
+        async def check_event_allowed(self, request: messages.CheckEventAllowedRequest) -> Any:
+            got.append([e.state_key for e in request.state_events])
+
+    state = [messages.StateEvent(kind, key) for kind, key in (("m.room.name", ""), ("m.room.name", "x"), ("m.room.member", "@a:x"))]
+    await Bench(Forgetful).ask("check_event_allowed", state_events=state)
+    await Bench(Forgetful).ask("auth_checkers", login_type="m.login.password", login_dict={"password": "a", "captcha": "b"})
+    await Bench(Careful).ask("check_event_allowed", state_events=state)
+    assert got == [[], {"password": "a"}, ["", "@a:x"]]
+
+
 async def test_answer_that_is_followed_up_names_the_worker() -> None:
     answer = await Bench(Gate).ask("auth_checkers", user="a", login_type="m.login.password")
     assert (answer.worker, answer.token, answer.tell_login) == ("worker", "t", True)
