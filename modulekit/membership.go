@@ -36,11 +36,11 @@ type membership struct {
 
 func newMembership(w *worker) (*membership, error) {
 	m := &membership{worker: w, changes: make(chan *nats.Msg, 16)}
-	var err error
-	if m.sub, err = w.nc.ChanSubscribe(w.server.Changed(w.options.Module), m.changes); err != nil {
-		return nil, fmt.Errorf("modulekit: cannot hear of configuration changes: %w", err)
+	if err := m.hearChanges(); err != nil {
+		return nil, err
 	}
 	m.connected = w.nc.StatusChanged(nats.CONNECTED)
+	var err error
 	m.service, err = micro.AddService(w.nc, micro.Config{
 		Name:        subjects.ServiceName(w.options.Module),
 		Version:     w.version,
@@ -133,13 +133,34 @@ func (m *membership) run(ctx context.Context, entry *rosterv1.Entry) {
 				m.change(changed)
 			}
 		case <-m.connected:
-			m.refusals.forget() // The client has subscribed again, and NATS reports refused subscriptions again.
 			m.stale = true
 		case <-m.refusals.news:
 		case <-time.After(pause):
+			m.refusals.tryAgain(ctx, busdTimeout, m.renew)
 		}
 		m.stale = m.stale || m.refusals.has(m.sub.Subject) // Nobody tells this worker of a new entry.
 	}
+}
+
+// hearChanges subscribes changes of the entry; instead of the subscription that it had, if there is one.
+func (m *membership) hearChanges() error {
+	sub, err := m.nc.ChanSubscribe(m.server.Changed(m.options.Module), m.changes)
+	if err != nil {
+		return fmt.Errorf("modulekit: cannot hear of configuration changes: %w", err)
+	}
+	if m.sub != nil {
+		_ = m.sub.Unsubscribe() // It fails only when the connection is closed.
+	}
+	m.sub, m.stale = sub, m.sub != nil
+	return nil
+}
+
+// renew subscribes again what NATS has refused, and reports whether it is a subject of this worker.
+func (m *membership) renew(subject string) bool {
+	if subject == m.sub.Subject {
+		return m.hearChanges() == nil
+	}
+	return m.questions.Renew(subject) || m.web.renew(subject)
 }
 
 // catchUp applies changes of the entry that this worker could not hear of.

@@ -46,6 +46,9 @@ func (s *web) retain(subjects ...string) {
 	}
 }
 
+// renew subscribes a subject of requests again, and reports whether it is one.
+func (s *web) renew(subject string) bool { return s.requests != nil && s.requests.Renew(subject) }
+
 func (s *web) close() {
 	if s.transport != nil {
 		s.transport.Close()

@@ -156,9 +156,9 @@ func (w *worker) swap(i *instance) error {
 func (w *worker) unserved() map[string]string {
 	unserved := map[string]string{}
 	i := w.instance.Load()
-	for subject, why := range w.refusals.all() {
+	for _, subject := range w.refusals.all() {
 		if t, ok := i.targets[subject]; ok {
-			unserved[t.name] = why
+			unserved[t.name] = "NATS does not let this worker subscribe " + subject
 		}
 	}
 	return unserved

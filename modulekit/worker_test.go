@@ -404,13 +404,88 @@ func TestWorkerSaysWhatNATSDoesNotLetItHear(t *testing.T) {
 	}
 }
 
-func TestWorkerThatMayNotHearOfChangesAsksForThem(t *testing.T) {
-	t.Parallel()
+// denying are options of NATS whose user gate may not subscribe some subjects.
+func denying(t *testing.T, subjects ...string) *server.Options {
+	t.Helper()
 	users := []*server.User{
 		{Username: "busd", Password: "p"},
-		{Username: "gate", Password: "p", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{subjects.For(serverName).Changed("gate")}}}},
+		{Username: "gate", Password: "p", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: subjects}}},
 	}
-	s := natstest.Start(t, &server.Options{JetStream: true, StoreDir: t.TempDir(), Users: users, NoAuthUser: "busd"})
+	return &server.Options{JetStream: true, StoreDir: t.TempDir(), Users: users, NoAuthUser: "busd"}
+}
+
+// permits reloads NATS so that its user gate may not subscribe some subjects, and all others.
+func permits(t *testing.T, s *server.Server, o *server.Options, denied ...string) {
+	t.Helper()
+	next := o.Clone()
+	next.Users[1].Permissions = &server.Permissions{Subscribe: &server.SubjectPermission{Deny: denied}}
+	if err := s.ReloadOptions(next); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listens are the subjects of a worker of gate, which has a page.
+func listens(worker string) []string {
+	names := subjects.For(serverName)
+	return []string{
+		names.Callback(subjects.UserMayCreateRoom.Declaration, "gate"), names.WorkerAny("gate", worker), names.Cancel("gate"), names.Changed("gate"),
+		names.Web("gate", "/_synapse/client/gate"),
+	}
+}
+
+func gateWithPage() Module[struct{}] {
+	return Module[struct{}]{New: func(_ struct{}, api *ModuleAPI) error {
+		api.RegisterWebResource("/_synapse/client/gate", http.NotFoundHandler())
+		api.RegisterSpamCheckerCallbacks(SpamCheckerCallbacks{UserMayCreateRoom: refuses("M_NO")})
+		return nil
+	}}
+}
+
+// unserved is how many parts of its registration the only module cannot be asked, as its operator is told.
+func (b *busd) unserved() (n int) {
+	for _, problem := range b.roster.Modules()[0].Problems {
+		n += strings.Count(problem, "cannot be asked")
+	}
+	return n
+}
+
+func TestWorkerIsAskedWhenNATSLetsItHearAtLast(t *testing.T) {
+	t.Parallel()
+	o := denying(t, listens("w")...)
+	s := natstest.Start(t, o)
+	home := &natstest.Home{Servers: []*server.Server{s}}
+	b := busdOn(t, home, config.Module{Name: "gate"})
+	run(b, gateWithPage(), Options{Module: "gate", Worker: "w"}, nats.UserInfo("gate", "p"))
+	waittest.Until(t, "the roster says what is not served", func() bool { return b.unserved() == 2 })
+	permits(t, s, o)
+	for _, subject := range listens("w") {
+		natstest.AwaitInterest(t, home, subject)
+	}
+	waittest.Until(t, "the roster says that all is served", func() bool { return b.unserved() == 0 })
+	if got := errcode(t, b.create("gate", "@a:x", wire.Binary)); got != "M_NO" {
+		t.Errorf("the module answers %q", got)
+	}
+}
+
+func TestWorkerIsAskedAgainWhenNATSGivesBackWhatItTook(t *testing.T) {
+	t.Parallel()
+	o := denying(t)
+	s := natstest.Start(t, o)
+	b := busdOn(t, &natstest.Home{Servers: []*server.Server{s}}, config.Module{Name: "gate"})
+	run(b, gate(refuses("M_NO")), Options{Module: "gate", Worker: "w"}, nats.UserInfo("gate", "p"))
+	b.joined("gate", 1)
+	permits(t, s, o, listens("w")...)
+	waittest.Until(t, "the module is absent", func() bool { return b.unserved() == 1 })
+	permits(t, s, o)
+	waittest.Until(t, "it is not", func() bool { return b.unserved() == 0 })
+	if got := errcode(t, b.create("gate", "@a:x", wire.Binary)); got != "M_NO" {
+		t.Errorf("the module answers %q", got)
+	}
+}
+
+func TestWorkerThatMayNotHearOfChangesAsksForThem(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, denying(t, subjects.For(serverName).Changed("gate")))
 	b := busdOn(t, &natstest.Home{Servers: []*server.Server{s}}, config.Module{Name: "gate", Config: json.RawMessage(`{"errcode":"M_ONE"}`)})
 	run(b, configured(), Options{Module: "gate"}, nats.UserInfo("gate", "p"))
 	b.joined("gate", 1)

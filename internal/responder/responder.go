@@ -79,7 +79,7 @@ type Responder struct {
 
 	mu      sync.Mutex
 	subs    map[string]*nats.Subscription // by subject
-	cancels []*nats.Subscription
+	cancels map[string]*nats.Subscription // likewise
 }
 
 // New returns a responder that listens on nothing yet.
@@ -105,7 +105,7 @@ func Taking(nc *nats.Conn, limit int, take, refuse func(*nats.Msg)) *Responder {
 }
 
 func (r *Responder) over(p *pool) *Responder {
-	r.pool, r.subs = p, map[string]*nats.Subscription{}
+	r.pool, r.subs, r.cancels = p, map[string]*nats.Subscription{}, map[string]*nats.Subscription{}
 	r.stop = sync.OnceValue(r.end)
 	return r
 }
@@ -118,12 +118,43 @@ func (r *Responder) Subscribe(subject, queue string) error {
 	if r.subs[subject] != nil {
 		return nil
 	}
-	sub, err := r.nc.ChanQueueSubscribe(subject, queue, r.pool.work)
+	sub, err := r.listen(subject, queue)
 	if err != nil {
 		return fmt.Errorf("cannot subscribe %s: %w", subject, err)
 	}
 	r.subs[subject] = sub
 	return nil
+}
+
+// listen subscribes a subject of requests.
+func (r *Responder) listen(subject, queue string) (*nats.Subscription, error) {
+	return r.nc.ChanQueueSubscribe(subject, queue, r.pool.work)
+}
+
+// listenForCancels subscribes a subject of cancels. All workers hear them, so there is no queue.
+func (r *Responder) listenForCancels(subject, _ string) (*nats.Subscription, error) {
+	return r.nc.Subscribe(subject, func(m *nats.Msg) { r.inFlight.cancel(string(m.Data)) })
+}
+
+// Renew makes the subscription to a subject anew, and reports whether there was one. NATS forgets what it has refused, and the client library
+// subscribes once.
+func (r *Responder) Renew(subject string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	subs, listen := r.subs, r.listen
+	if r.cancels[subject] != nil {
+		subs, listen = r.cancels, r.listenForCancels
+	}
+	old := subs[subject]
+	if old == nil {
+		return false
+	}
+	_ = old.Drain() // It fails only when the connection is closed, and then so does the next line.
+	sub, err := listen(subject, old.Queue)
+	if err == nil {
+		subs[subject] = sub
+	}
+	return err == nil
 }
 
 // Retain drains all subscriptions but those to the subjects. What NATS has handed over already is still served.
@@ -140,13 +171,13 @@ func (r *Responder) Retain(subjects ...string) {
 
 // Cancels listens on a subject for the names of requests whose replies are no longer wanted. See [Responder.Begin].
 func (r *Responder) Cancels(subject string) error {
-	sub, err := r.nc.Subscribe(subject, func(m *nats.Msg) { r.inFlight.cancel(string(m.Data)) })
+	sub, err := r.listenForCancels(subject, "")
 	if err != nil {
 		return fmt.Errorf("cannot subscribe %s: %w", subject, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cancels = append(r.cancels, sub)
+	r.cancels[subject] = sub
 	return nil
 }
 

@@ -10,7 +10,7 @@ import secrets
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -91,11 +91,22 @@ class Refusals:
 
     def __init__(self) -> None:
         self._subjects: set[str] = set()
+        self._again: set[str] = set()  # those that are being subscribed again
 
-    def hear(self, error: Exception) -> None:
-        """Takes in an error of the connection."""
-        if found := VIOLATION.search(str(error)):
-            self._subjects.add(found[1].lower())  # nats-py has errors in lower case.
+    def hear(self, error: Exception) -> bool:
+        """Takes in an error of the connection. Reports whether it only says once more what was refused before."""
+        found = VIOLATION.search(str(error))
+        if found is None:
+            return False
+        subject = found[1].lower()  # nats-py has errors in lower case.
+        self._subjects.add(subject)
+        return subject in self._again
+
+    def try_again(self, subjects: Iterable[str]) -> None:
+        """Is called before they are subscribed again, and with none when the connection has been flushed. The server answers in order: what
+        it has not refused then is allowed."""
+        self._again = {subject.lower() for subject in subjects}
+        self._subjects -= self._again
 
     def forget(self) -> None:
         """Is called when the connection is lost: the server says anew what it refuses."""

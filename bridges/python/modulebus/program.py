@@ -132,7 +132,8 @@ async def run(builder: Builder, version: str, options: Options, flags: argparse.
         refusals.forget()
 
     async def on_error(error: Exception) -> None:
-        refusals.hear(error)
+        if refusals.hear(error):
+            return
         if not credentials.turned_away(error):
             logger.error("NATS: %s", type(error).__name__)
         elif not turned_away.is_set():  # It is tried again several times a second.

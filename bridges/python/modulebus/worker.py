@@ -207,6 +207,7 @@ class Worker:
             answered = await self._ask_entry()
             if answered and self.entry.get("listed"):
                 await self._follow()
+                await self._try_again()
                 answered = await self._join()
             if self.stopping.is_set():
                 return
@@ -258,6 +259,20 @@ class Worker:
         for subject in self.subscriptions.keys() - wanted.keys() - pages.keys() - {subjects.cancel()}:
             await self.subscriptions.pop(subject).drain()  # type: ignore[no-untyped-call]
         await self.link.client.flush()
+
+    async def _try_again(self) -> None:
+        """Subscribes again what NATS refused: an operator may have allowed it, and NATS says nothing then."""
+        refused = [subject for subject in self.subscriptions if self.link.refusals.why(subject)]
+        if not refused or not self.link.client.is_connected:
+            return
+        try:
+            for subject in refused:
+                await self.subscriptions.pop(subject).drain()  # type: ignore[no-untyped-call]
+            self.link.refusals.try_again(refused)
+            await self._subscribe()
+            self.link.refusals.try_again([])
+        except nats.errors.Error as error:
+            self._say("subscribe", f"cannot subscribe again what NATS refused ({type(error).__name__})")
 
     async def _join(self) -> bool:
         subjects = self.link.subjects

@@ -48,3 +48,14 @@ def test_a_subscription_that_nats_refuses_is_known_until_the_connection_is_lost(
     assert (subject in refusals.why(subject), refusals.why("x")) == (True, "")
     refusals.forget()
     assert refusals.why(subject) == ""
+
+
+def test_refusals_tell_what_is_refused_again_from_what_is_allowed() -> None:
+    refusals = Refusals()
+    refused = [Error(f'nats: permissions violation for subscription to "{subject}"') for subject in ("a", "b")]
+    assert [refusals.hear(error) for error in refused] == [False, False]
+    refusals.try_again(["a", "b"])
+    assert refusals.hear(refused[0])  # It was said before.
+    refusals.try_again([])
+    assert (refusals.why("a") != "", refusals.why("b")) == (True, "")
+    assert not refusals.hear(refused[1])  # It was allowed, and is refused anew.
