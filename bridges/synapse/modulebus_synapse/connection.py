@@ -15,6 +15,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
     wrapClientTLS,
 )
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.protocols.basic import FileSender
@@ -33,7 +34,7 @@ class Closed(Exception):
 
 
 class Broken(Exception):
-    """What came is no answer."""
+    """What came is no answer, or not from a server that is to be believed. Asking again would help nothing."""
 
 
 class Server:
@@ -135,7 +136,8 @@ class Connection(Protocol):
         if waiting is not None and self._response.whole:
             waiting.callback(self._response)
         elif waiting is not None:
-            waiting.errback(Closed(reason.getErrorMessage()))
+            kind = Closed if reason.check(ConnectionClosed) else Broken  # Such as a certificate that is not trusted, or has expired.
+            waiting.errback(kind(reason.getErrorMessage()))
         self.lost.callback(None)
 
 

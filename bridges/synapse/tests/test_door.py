@@ -7,9 +7,15 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from threading import Thread
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from modulebus_synapse import door as door_module
 from modulebus_synapse.config import Config
 from modulebus_synapse.door import Door, Failed, Held, Question, Refused, Unreachable
@@ -18,6 +24,7 @@ from synapse.logging.context import SENTINEL_CONTEXT, ContextRequest, LoggingCon
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -232,6 +239,36 @@ class DoorTest(TestCase):
     def test_nobody_listens(self) -> Any:
         door = self.door("http://127.0.0.1:1")
         return self.assertFailure(self.ask(door), Unreachable).addCallback(lambda e: self.assertTrue(e.outage))
+
+    def test_a_certificate_that_has_expired_is_an_outage_at_once(self) -> Any:
+        """A busd that restarts would be asked again, for as long as there is time left."""
+        now = datetime.now(timezone.utc)
+        key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+        made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(2), now - timedelta(1))
+        made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), True)
+        pem = made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with tempfile.NamedTemporaryFile(delete=False) as f:
+            f.write(pem)
+        self.addCleanup(os.unlink, f.name)
+        came: list[Any] = []
+
+        class Counting(Factory):
+            noisy = False
+
+            def buildProtocol(self, address: Any) -> Wire:
+                came.append(address)
+                return Wire([])
+
+        port = REACTOR.listenSSL(0, Counting(), PrivateCertificate.loadPEM(pem + private).options(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        door = self.door(f"https://127.0.0.1:{port.getHost().port}", ca_file=f.name)
+
+        def check(e: Unreachable) -> None:
+            self.assertTrue(e.outage)
+            self.assertEqual(len(came), 1)
+
+        return self.assertFailure(self.ask(door, again=True), Unreachable).addCallback(check)
 
     def test_what_is_not_json(self) -> Any:
         door, _ = self.busd(lambda _: b"<html>")
