@@ -11,6 +11,9 @@ func (c *Client) SetRoster(r *rosterv1.Roster) { c.setRoster(busopts.Resolved(r)
 // MaxCalls is how many calls of the Module API are served at once.
 const MaxCalls = maxCalls
 
+// OwnCalls is how many calls of each module are served beyond that.
+const OwnCalls = ownCalls
+
 // HoldRosters keeps rosters from being used until release is called.
 func (c *Client) HoldRosters() (release func()) {
 	c.mu.Lock()

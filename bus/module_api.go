@@ -111,7 +111,7 @@ func (s *calls) open() error {
 	ctx, s.cancel = context.WithCancel(context.Background())
 	nc, server := s.client.nc, s.client.server
 	s.responder = responder.New(nc, responder.Options{
-		Limit: maxCalls, Requester: caller, Own: ownCalls, Serve: s.serve, Spell: s.spell, Context: ctx, Log: &s.client.log,
+		Limit: maxCalls, Requester: s.caller, Own: ownCalls, Serve: s.serve, Spell: s.spell, Context: ctx, Log: &s.client.log,
 	})
 	if err := s.responder.Subscribe(server.APIAny(), "homeserver"); err != nil {
 		return err
@@ -122,9 +122,13 @@ func (s *calls) open() error {
 	return nc.Flush()
 }
 
-// caller is the module that makes a call: NATS lets a module use its own name alone.
-func caller(m *nats.Msg) string {
+// caller is the module that makes a call: NATS lets a module use its own name alone. Where NATS has no credentials, anybody can invent names:
+// those that the roster does not have are one caller.
+func (s *calls) caller(m *nats.Msg) string {
 	module, _, _ := subjects.MethodOf(m.Subject) // The subscription has no other subjects.
+	if _, listed := s.client.roster.Load().grants[module]; !listed {
+		return ""
+	}
 	return module
 }
 

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -125,7 +126,8 @@ func TestModuleThatTakesAllPlacesLeavesOthersTheirOwn(t *testing.T) {
 		}
 	}
 	under.Wait()
-	for module, want := range map[string]int{"greedy": http.StatusTooManyRequests, "honest": 0} {
+	asks := func(module string, want int) {
+		t.Helper()
 		m, err := s.nc.RequestWithContext(t.Context(), names.API(subjects.APICheckUserExists.Method, module), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -138,6 +140,18 @@ func TestModuleThatTakesAllPlacesLeavesOthersTheirOwn(t *testing.T) {
 			t.Errorf("%s is answered %d", module, status)
 		}
 	}
+	asks("greedy", http.StatusTooManyRequests)
+	asks("honest", 0)
+	under.Add(bus.OwnCalls)
+	for i := range bus.OwnCalls { // Where NATS asks for no credentials, a name costs nothing.
+		name := fmt.Sprint("invented", i)
+		if err := s.nc.PublishRequest(names.API(subjects.APIGetUserinfoById.Method, name), nats.NewInbox(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	under.Wait()
+	asks("another", http.StatusTooManyRequests)
+	asks("honest", 0)
 }
 
 // counted is what a counter without labels has counted, and -1 where there is none of that name.

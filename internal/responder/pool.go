@@ -129,38 +129,40 @@ func (p *pool) takeAll(b *batch) {
 }
 
 func (p *pool) takeOne(r request) {
-	if !p.admit(r.Msg) {
+	by, ok := p.admit(r.Msg)
+	if !ok {
 		p.refuse(r)
 		return
 	}
-	p.reply(r, p.answer(r.Msg))
+	p.reply(r, p.answer(r.Msg, by))
 }
 
-func (p *pool) answer(m *nats.Msg) Answer {
-	defer p.release(m)
+func (p *pool) answer(m *nats.Msg, by string) Answer {
+	defer p.release(by)
 	return p.serve(m)
 }
 
-// admit takes one of the limit slots, or one of the requester's own, if one is free. What is being refused takes none.
-func (p *pool) admit(m *nats.Msg) bool {
+// admit takes one of the limit slots, or one of the requester's own, if one is free. What is being refused takes none. It returns who the
+// requester is, if that counts.
+func (p *pool) admit(m *nats.Msg) (by string, ok bool) {
 	if p.shares != nil {
 		return p.shares.admit(m, &p.busy, p.limit)
 	}
 	for {
 		busy := p.busy.Load()
 		if busy >= p.limit {
-			return false
+			return "", false
 		}
 		if p.busy.CompareAndSwap(busy, busy+1) {
-			return true
+			return "", true
 		}
 	}
 }
 
-func (p *pool) release(m *nats.Msg) {
+func (p *pool) release(by string) {
 	p.busy.Add(-1)
 	if p.shares != nil {
-		p.shares.release(m)
+		p.shares.release(by)
 	}
 }
 

@@ -43,7 +43,8 @@ type Options struct {
 	// Limit is how many requests are served at once. What is beyond it is answered with a [Busy] trouble.
 	Limit int
 
-	// Requester names who sent a request, for Own. It must not be what a requester can choose.
+	// Requester names who sent a request, for Own. It must not be what a requester can choose: those whose names nobody knows get one name
+	// together, because each name has places.
 	Requester func(*nats.Msg) string
 
 	// Own is how many requests of each requester are served beyond Limit, so that no requester takes the places of others. Default: none.

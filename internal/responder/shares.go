@@ -17,23 +17,23 @@ type shares struct {
 }
 
 // admit takes a place for a request, and counts it in busy, if fewer than limit places are taken or the requester has one of its own left.
-func (s *shares) admit(m *nats.Msg, busy *atomic.Int32, limit int32) bool {
-	of := s.of(m)
+// It returns the requester, who may go by another name when the place is released.
+func (s *shares) admit(m *nats.Msg, busy *atomic.Int32, limit int32) (by string, ok bool) {
+	by = s.of(m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if busy.Load() >= limit && s.taken[of] >= s.each {
-		return false
+	if busy.Load() >= limit && s.taken[by] >= s.each {
+		return by, false
 	}
 	busy.Add(1)
-	s.taken[of]++
-	return true
+	s.taken[by]++
+	return by, true
 }
 
-func (s *shares) release(m *nats.Msg) {
-	of := s.of(m)
+func (s *shares) release(by string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.taken[of]--; s.taken[of] == 0 {
-		delete(s.taken, of)
+	if s.taken[by]--; s.taken[by] == 0 {
+		delete(s.taken, by)
 	}
 }

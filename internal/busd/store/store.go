@@ -73,7 +73,7 @@ func Serve(o Options) (*Service, error) {
 		full: prometheus.NewGauge(prometheus.GaugeOpts{Name: "modulebus_stores_full", Help: "How many modules' stores take nothing but deletions."}),
 	}
 	s.responder = responder.New(o.Conn, responder.Options{
-		Limit: maxOpening, Requester: requester, Own: ownOpening, Serve: s.serve, Spell: spell, Log: o.Log,
+		Limit: maxOpening, Requester: s.requester, Own: ownOpening, Serve: s.serve, Spell: spell, Log: o.Log,
 	})
 	if err := s.responder.Subscribe(s.server.StoreAny(), "busd"); err != nil {
 		s.Close()
@@ -101,9 +101,12 @@ func (s *Service) Describe(out chan<- *prometheus.Desc) { s.full.Describe(out) }
 // Collect implements [prometheus.Collector].
 func (s *Service) Collect(out chan<- prometheus.Metric) { s.full.Collect(out) }
 
-// requester is the module that asks: NATS lets a module use its own name alone.
-func requester(m *nats.Msg) string {
+// requester is the module that asks: NATS lets a module use its own name alone. Those that the roster does not list are one requester.
+func (s *Service) requester(m *nats.Msg) string {
 	module, _ := subjects.ModuleOf(m.Subject) // The subscription has no other subjects.
+	if !s.options.Listed(module) {
+		return ""
+	}
 	return module
 }
 
