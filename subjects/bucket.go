@@ -10,6 +10,15 @@ func (s Server) StoreBucket(module string) string { return s.bucket("store", mod
 // LeaseBucket is the bucket in which a module's workers find out which of them leads. It is named as StoreBucket is.
 func (s Server) LeaseBucket(module string) string { return s.bucket("lease", module) }
 
+// KeepsIn reports whether a stream is that of a module's store or lease.
+func (s Server) KeepsIn(module, stream string) bool {
+	bucket, ok := strings.CutPrefix(stream, "KV_")
+	return ok && (bucket == s.StoreBucket(module) || bucket == s.LeaseBucket(module))
+}
+
+// ValuesIn matches the subjects on which values of a stream are requested.
+func (s Server) ValuesIn(stream string) string { return "$JS.API.DIRECT.GET." + stream + ".>" }
+
 // IsBucket reports whether a bucket is named as that of a module of the server, whichever it is.
 func (s Server) IsBucket(name string) bool {
 	return strings.HasPrefix(name, s.buckets("store")) || strings.HasPrefix(name, s.buckets("lease"))

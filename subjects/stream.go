@@ -20,6 +20,11 @@ func (s Server) Answers(module, client string) string {
 // AnswersAny matches Answers of every module.
 func (s Server) AnswersAny(client string) string { return s.GatewayStreams(client, batched) }
 
+// Nowhere matches subjects on which a module may publish, and which nobody hears.
+func (s Server) Nowhere(module string) string {
+	return s.root + "webg.1." + Token(module) + ".nowhere.>"
+}
+
 // MayAnswer reports whether a subject is one that Answers returns for the module.
 func (s Server) MayAnswer(module, answers string) bool {
 	rest, ok := strings.CutPrefix(answers, s.root+"webg.1."+Token(module)+".")

@@ -68,17 +68,19 @@ type Options struct {
 // Admission decides which users may connect to the NATS of a bus. Its methods may be called concurrently.
 type Admission struct {
 	Options
-	refused zerolog.Logger // for what clients cause; limited to a few lines a second
-	telling sync.Mutex     // held while NATS is told
-	mu      sync.Mutex     // guards what follows
-	listed  []string
-	leaving map[string]time.Time // until when modules that are no longer listed are let in, so that they can still answer
-	warned  map[string]bool      // wrong names that connections showed, and that are logged
-	crowds  map[string]int       // connections of modules, by the public key of their credentials
-	subs    []*nats.Subscription
-	again   chan struct{} // tells run to send NATS the list again
-	cancel  context.CancelFunc
-	owned   sync.WaitGroup
+	refused  zerolog.Logger // for what clients cause; limited to a few lines a second
+	telling  sync.Mutex     // held while NATS is told
+	mu       sync.Mutex     // guards what follows
+	listed   []string
+	leaving  map[string]time.Time     // until when modules that are no longer listed are let in, so that they can still answer
+	warned   map[string]bool          // wrong names that connections showed, and that are logged
+	crowds   map[string]int           // connections of modules, by the public key of their credentials
+	strained map[identity.User]bool   // whose requests are turned down
+	users    map[uint64]identity.User // of connections to the embedded server, by their IDs
+	subs     []*nats.Subscription
+	again    chan struct{} // tells run to send NATS the list again
+	cancel   context.CancelFunc
+	owned    sync.WaitGroup
 }
 
 // Open begins to let modules in. Close must be called.
@@ -87,18 +89,21 @@ func Open(o Options) (*Admission, error) {
 	o.Connections, o.Unread = cmp.Or(o.Connections, maxConnections), cmp.Or(o.Unread, maxUnread)
 	a := &Admission{
 		Options: o, listed: o.Listed, leaving: map[string]time.Time{}, warned: map[string]bool{}, crowds: map[string]int{},
+		users: map[uint64]identity.User{}, strained: map[identity.User]bool{},
 		again: make(chan struct{}, 1), cancel: cancel,
 		refused: o.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}),
 	}
 	if !o.Broker.Guarded() {
 		return a, nil
 	}
+	o.Broker.UserOf = a.userOf
 	if err := errors.Join(enlist(o.Keys, o.Listed), a.listen()); err != nil {
 		a.Close()
 		return nil, err
 	}
 	a.owned.Go(func() { a.run(ctx) })
 	a.owned.Go(func() { a.relieve(ctx) })
+	a.owned.Go(func() { newBacklog(a).watch(ctx) })
 	return a, nil
 }
 
@@ -254,4 +259,26 @@ func (a *Admission) left() bool {
 	before, now := len(a.leaving), time.Now()
 	maps.DeleteFunc(a.leaving, func(_ string, end time.Time) bool { return now.After(end) })
 	return len(a.leaving) < before
+}
+
+// strain notes whether a module's requests are turned down.
+func (a *Admission) strain(module string, is bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if is {
+		a.strained[identity.Module(module)] = true
+	} else {
+		delete(a.strained, identity.Module(module))
+	}
+}
+
+// owner is the module whose store or lease a stream is.
+func (a *Admission) owner(stream string) (module string, ok bool) {
+	server := a.Keys.Server()
+	for _, module := range a.names() {
+		if server.KeepsIn(module, stream) {
+			return module, true
+		}
+	}
+	return "", false
 }

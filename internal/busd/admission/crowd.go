@@ -18,11 +18,22 @@ func (a *Admission) arrived(key string) bool {
 	return a.crowds[key] <= a.Connections
 }
 
+// note remembers whose a connection to the embedded server is. An external NATS may have several servers, which give connections the same IDs.
+func (a *Admission) note(id uint64, user identity.User) {
+	if !a.Broker.Embedded() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.users[id] = user
+}
+
 // disconnected counts a connection that has ended.
 func (a *Admission) disconnected(e event) {
 	_, key := identity.Shown(e.Client.JWT)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	delete(a.users, e.Client.ID)
 	if a.crowds[key]--; a.crowds[key] <= 0 {
 		delete(a.crowds, key)
 	}

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/modulebus/modulebus/internal/busd/broker"
@@ -32,11 +33,39 @@ func (a *Admission) relieve(ctx context.Context) {
 }
 
 func (a *Admission) cutUnread() {
-	for _, c := range excess(a.Broker.Unread(a.Unread), a.Unread) {
+	for _, c := range a.tooMuch() {
 		a.refused.Warn().Stringer("user", c.User).Int("bytes", c.Bytes).
 			Msg("disconnected a client that does not take what it is sent: all connections of this user together have NATS hold too much")
 		a.Broker.Disconnect(c.ID)
 	}
+}
+
+// tooMuch returns the connections to disconnect. A user whose requests are turned down is left an eighth.
+func (a *Admission) tooMuch() []broker.Unread {
+	const less = 8
+	a.mu.Lock()
+	strained := maps.Clone(a.strained)
+	a.mu.Unlock()
+	if len(strained) == 0 {
+		return excess(a.Broker.Unread(a.Unread), a.Unread)
+	}
+	var theirs, others []broker.Unread
+	for _, c := range a.Broker.Unread(a.Unread / less) {
+		if strained[c.User] {
+			theirs = append(theirs, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return append(excess(theirs, a.Unread/less), excess(others, a.Unread)...)
+}
+
+// userOf returns whose a connection is, if NATS has told of it.
+func (a *Admission) userOf(id uint64) (user identity.User, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	user, ok = a.users[id]
+	return user, ok
 }
 
 // excess returns the connections to disconnect, of users for which NATS holds more than most bytes: those that have at least half of

@@ -1,16 +1,19 @@
 package admission_test
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
 	"github.com/modulebus/modulebus/internal/busd/admission"
 	"github.com/modulebus/modulebus/internal/busd/broker"
 	"github.com/modulebus/modulebus/internal/busd/identity"
+	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -95,4 +98,61 @@ func TestLessThanHalfIsLeftOfWhatIsTooMuch(t *testing.T) {
 			t.Errorf("disconnected %v for what is not too much", cut)
 		}
 	})
+}
+
+// TestRequestsForValuesThatAreNotTakenAreTurnedDown has connections that read nothing request a large value of their module's store without an end.
+func TestRequestsForValuesThatAreNotTakenAreTurnedDown(t *testing.T) { //nolint:paralleltest // It fills memory, and looks at it.
+	s := open(t, homes["embedded"])
+	value := s.stores("gate", make([]byte, 1<<20-1024))
+	others := s.stores("other", []byte("small"))
+	told, over := make(chan struct{}), make(chan struct{})
+	end := sync.OnceFunc(func() { close(over) })
+	t.Cleanup(end)
+	inbox := subjects.For("example.com").Inbox("gate", "w")
+	var deafs []*nats.Conn
+	for range 4 {
+		nc := s.connect(s.file("gate"), nats.NoReconnect(), nats.SetCustomDialer(deaf{told: told, over: over}), nats.CustomInboxPrefix(inbox))
+		if _, err := nc.SubscribeSync(inbox + ".x"); err != nil {
+			t.Fatal(err)
+		}
+		must(t, nc.Flush())
+		deafs = append(deafs, nc)
+	}
+	gate := s.connect(s.file("gate"), nats.CustomInboxPrefix(inbox))
+	other := s.connect(s.file("other"), nats.CustomInboxPrefix(subjects.For("example.com").Inbox("other", "w")))
+	close(told)
+	s.eventually("requests are turned down", func() bool {
+		for _, nc := range deafs {
+			for range 20 {
+				_ = nc.PublishRequest(value, inbox+".x", nil) // It fails when the connection was ended.
+			}
+		}
+		_, err := gate.Request(value, nil, waittest.Patience)
+		return errors.Is(err, nats.ErrNoResponders)
+	})
+	s.eventually("the log says whose", func() bool {
+		return s.log.Count("faster than it takes them") > 0
+	})
+	if _, err := other.Request(others, nil, waittest.Patience); err != nil {
+		t.Errorf("another module gets its value: %v", err)
+	}
+	must(t, s.broker.Admit(t.Context(), []string{"gate", "other"})) // It ends mappings.
+	end()
+	s.eventually("requests are answered again", func() bool {
+		_, err := gate.Request(value, nil, waittest.Patience)
+		return err == nil
+	})
+}
+
+// stores makes the bucket of a module's store with a value, and returns where that is requested.
+func (s *stage) stores(module string, value []byte) (subject string) {
+	s.t.Helper()
+	js, err := jetstream.New(s.broker.Conn)
+	must(s.t, err)
+	bucket := subjects.For("example.com").StoreBucket(module)
+	kv, err := js.CreateKeyValue(s.t.Context(), jetstream.KeyValueConfig{Bucket: bucket})
+	must(s.t, err)
+	_, err = kv.Put(s.t.Context(), "k", value)
+	must(s.t, err)
+	return "$JS.API.DIRECT.GET.KV_" + bucket + ".$KV." + bucket + ".k"
 }

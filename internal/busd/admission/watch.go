@@ -57,6 +57,7 @@ func (a *Admission) listen() error {
 // listed.
 func (a *Admission) connected(e event) {
 	user, key := identity.Shown(e.Client.JWT)
+	a.note(e.Client.ID, user)
 	module, isModule := user.Module()
 	if !isModule {
 		return

@@ -22,6 +22,10 @@ import (
 // reconnectWait is the time between attempts while NATS is away. They go on for ever.
 const reconnectWait = 200 * time.Millisecond
 
+// standing is a mapping of a subject that nobody uses. The embedded server looks for mappings at each message of a connection only if there
+// was one when it read that message, with hundreds of others, from the network: with it, those that Divert adds hold at once.
+const standing = "unused"
+
 // Options configure [Open].
 type Options struct {
 	// NATS is the operator's configuration of NATS. Required.
@@ -53,14 +57,18 @@ type Broker struct {
 	// [Broker.Guarded].
 	System *nats.Conn
 
-	keys   *identity.Keys
-	server *server.Server // nil when NATS is external
-	relay  *relay         // nil if modules reach the server's own port
-	lent   bool           // Conn is the caller's
-	lost   chan error
-	ended  chan struct{} // closed by end
-	end    func()
-	owned  sync.WaitGroup
+	// UserOf returns whose a connection to the embedded server is, if that is known. It may be set once, before Unread is called.
+	UserOf func(id uint64) (user identity.User, ok bool)
+
+	keys    *identity.Keys
+	server  *server.Server // nil when NATS is external
+	account string         // of the embedded server, for the modules
+	relay   *relay         // nil if modules reach the server's own port
+	lent    bool           // Conn is the caller's
+	lost    chan error
+	ended   chan struct{} // closed by end
+	end     func()
+	owned   sync.WaitGroup
 }
 
 // Open starts the embedded server, or connects to the external one. Close must be called.
@@ -183,36 +191,83 @@ func (b *Broker) Close() {
 // together; else none. It returns none of an external NATS, which has limits of its own.
 func (b *Broker) Unread(most int) (all []Unread) {
 	held := 0
-	for _, c := range b.pending(false) {
-		held += c.Pending
+	for _, c := range b.connections(server.ConnzOptions{Limit: math.MaxInt}) {
+		if held += c.Pending; c.Pending > 0 {
+			all = append(all, Unread{ID: c.Cid, Bytes: c.Pending})
+		}
 	}
 	if held <= most {
 		return nil
 	}
-	for _, c := range b.pending(true) {
-		if c.Pending > 0 {
-			user, _ := identity.Shown(c.JWT)
-			all = append(all, Unread{c.Cid, user, c.Pending})
-		}
+	for i := range all {
+		all[i].User = b.userOf(all[i].ID)
 	}
 	return all
 }
 
-// pending returns all connections to the embedded server. With users it takes long: the server checks the signature of each one's token.
-func (b *Broker) pending(users bool) server.ConnInfos {
+// userOf returns whose a connection is. To ask the server takes long: it checks the signature of the token.
+func (b *Broker) userOf(id uint64) (user identity.User) {
+	if b.UserOf != nil {
+		if known, ok := b.UserOf(id); ok {
+			return known
+		}
+	}
+	for _, c := range b.connections(server.ConnzOptions{CID: id, Username: true}) {
+		user, _ = identity.Shown(c.JWT)
+	}
+	return user
+}
+
+// connections returns connections to the embedded server.
+func (b *Broker) connections(o server.ConnzOptions) server.ConnInfos {
 	if b.server == nil {
 		return nil
 	}
-	list, err := b.server.Connz(&server.ConnzOptions{Username: users, Limit: math.MaxInt})
-	if err != nil { // It fails for options alone.
+	list, err := b.server.Connz(&o)
+	if err != nil { // The connection that was asked for has ended.
 		return nil
 	}
 	return list.Conns
 }
 
+// Embedded reports whether NATS is inside busd.
+func (b *Broker) Embedded() bool { return b.server != nil }
+
 // Disconnect ends a connection to the embedded server.
 func (b *Broker) Disconnect(id uint64) {
 	_ = b.server.DisconnectClientByID(id) // It fails where the connection is gone.
+}
+
+// Backlogs returns the streams of which the embedded server has read more than most messages that it has not sent yet. It has no limit for them.
+func (b *Broker) Backlogs(most int) (streams []string) {
+	if b.server == nil {
+		return nil
+	}
+	const begins, ends = "] stream '", "' sendQ"
+	for name, queue := range *b.server.Ipqueuesz(&server.IpqueueszOptions{Filter: ends}) {
+		_, stream, ok := strings.Cut(strings.TrimSuffix(name, ends), begins)
+		if ok && queue.Pending+queue.InProgress > most {
+			streams = append(streams, stream)
+		}
+	}
+	return streams
+}
+
+// Divert has the embedded server take what is published at subjects that match from for a message to another subject, at once: also what it
+// has received and not looked at yet. Admit ends that.
+func (b *Broker) Divert(from, to string) error {
+	account, err := b.server.LookupAccount(b.account)
+	if err != nil {
+		return err
+	}
+	return account.AddMapping(from, to)
+}
+
+// Straighten ends what Divert has begun.
+func (b *Broker) Straighten(from string) {
+	if account, err := b.server.LookupAccount(b.account); err == nil {
+		account.RemoveMapping(from)
+	}
 }
 
 // Unread is a connection to the embedded server that does not take what it is sent.

@@ -46,6 +46,10 @@ func (b *Broker) embed(o Options) error {
 	if err := b.start(options, o); err != nil {
 		return err
 	}
+	b.account = account.ID
+	if err := b.Divert(standing, standing); err != nil {
+		return err
+	}
 	if b.URL = clientURL(b.server); options.TLSConfig != nil {
 		if b.relay, err = openRelay(b.server); err != nil {
 			return fmt.Errorf("cannot listen for the modules that busd runs: %w", err)

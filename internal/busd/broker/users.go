@@ -30,7 +30,7 @@ func (b *Broker) Admit(ctx context.Context, listed []string) error {
 		return err
 	}
 	if b.server != nil {
-		return identity.Tell(b.server, account)
+		return errors.Join(identity.Tell(b.server, account), b.Divert(standing, standing))
 	}
 	return identity.Push(ctx, b.System, account)
 }

@@ -181,6 +181,9 @@ func (k *Keys) permissions(u User) (p jwt.Permissions) {
 	return p
 }
 
+// Server has the subjects of the bus.
+func (k *Keys) Server() subjects.Server { return k.server }
+
 // Open reads the keys in a folder, or makes them and the folder if there are none. Whoever reads the folder can
 // impersonate any module, so only this user may (0700).
 func Open(dir, serverName string) (*Keys, error) {
