@@ -141,8 +141,11 @@ func describe(missing []roster.Status) string {
 	var all []string
 	for _, m := range missing {
 		text := fmt.Sprintf("module %s is %s", m.Name, m.State)
-		if m.State == roster.Ready && m.Workers < m.Processes {
+		switch {
+		case m.State == roster.Ready && m.Workers < m.Processes:
 			text = fmt.Sprintf("module %s has %d of %d workers", m.Name, m.Workers, m.Processes)
+		case m.State == roster.Ready:
+			text = fmt.Sprintf("module %s has joined, and does not work", m.Name)
 		}
 		if m.Workers == 0 && !m.Since.IsZero() {
 			text += ", and has not joined, since " + m.Since.Format(time.TimeOnly)

@@ -52,6 +52,15 @@ func TestModuleThatStartsIsNamedWithItsTime(t *testing.T) {
 	}
 }
 
+// Its workers have joined, and NATS does not let them be asked, or they fail all the time.
+func TestModuleThatDoesNotWorkIsNotCalledReady(t *testing.T) {
+	t.Parallel()
+	got := describe([]roster.Status{{Name: "gate", State: roster.Ready, Workers: 1, LastError: "it cannot be asked"}})
+	if got != "module gate has joined, and does not work (it cannot be asked)" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // What busd has an operator try is answered by every module that is well: one that is asked about an event fails without one.
 func TestQuestionToTryNeedsAUserAlone(t *testing.T) {
 	t.Parallel()
