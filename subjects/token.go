@@ -19,8 +19,19 @@ func Token(s string) string {
 	return escape(s)
 }
 
+// escaped returns how many bytes of s are escaped.
+func escaped(s string) (n int) {
+	for i := range len(s) {
+		if !plain(s[i]) {
+			n++
+		}
+	}
+	return n
+}
+
 func escape(s string) string {
 	var b strings.Builder
+	b.Grow(len(s) + 2*escaped(s))
 	for i := range len(s) {
 		if c := s[i]; plain(c) {
 			b.WriteByte(c)

@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -44,8 +45,22 @@ func HeaderOf(fields []Field) http.Header {
 }
 
 // AddFields adds the fields to h, whose names are in canonical form.
-func AddFields(h http.Header, fields []Field) {
-	values := make([]string, len(fields))
+func AddFields(h http.Header, fields []Field) { addFields(h, fields, make([]string, len(fields))) }
+
+// AddFieldsSized is AddFields with a Content-Length, instead of any that there is; a negative one is none.
+func AddFieldsSized(h http.Header, fields []Field, length int64) {
+	n := len(fields)
+	values := make([]string, n+1)
+	addFields(h, fields, values)
+	delete(h, "Content-Length")
+	if length >= 0 {
+		values[n] = strconv.FormatInt(length, 10)
+		h["Content-Length"] = values[n:]
+	}
+}
+
+// addFields adds the fields to h, with values for memory, which has a place for each.
+func addFields(h http.Header, fields []Field, values []string) {
 	for i, f := range fields {
 		values[i] = f.Value
 		if h[f.Name] == nil {

@@ -46,7 +46,7 @@ func (*page) Write(b []byte) (int, error) { return len(b), nil }
 
 // What a small GET costs here, without net/http's servers and NATS.
 func TestSmallGETAllocatesLittle(t *testing.T) { //nolint:paralleltest // others allocate, too
-	most := 30.0
+	most := 26.0
 	if raced {
 		most += 10
 	}

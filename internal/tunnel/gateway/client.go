@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/modulebus/modulebus/internal/tunnel/frame"
@@ -46,11 +45,7 @@ func (c *client) head(rsp *frame.Response) {
 	c.began = true
 	h := c.w.Header()
 	h["Content-Type"] = nil // The module's worker has already sniffed the type, or was told not to.
-	frame.AddFields(h, frame.EndToEnd(rsp.Fields))
-	h.Del("Content-Length")
-	if rsp.ContentLength >= 0 {
-		h["Content-Length"] = []string{strconv.FormatInt(rsp.ContentLength, 10)}
-	}
+	frame.AddFieldsSized(h, frame.EndToEnd(rsp.Fields), rsp.ContentLength)
 	addTrailers(h, frame.EndToEnd(rsp.Trailers))
 	c.w.WriteHeader(rsp.Status)
 }

@@ -32,8 +32,16 @@ func resolve(head *frame.Request, trusted []netip.Prefix) {
 	add("X-Forwarded-Host", host)
 	add("X-Forwarded-Proto", proto)
 	if from, err := netip.ParseAddrPort(head.RemoteAddr); err == nil {
-		add("X-Forwarded-For", from.Addr().Unmap().String())
+		add("X-Forwarded-For", hostOf(from, head.RemoteAddr))
 	}
+}
+
+// hostOf returns an address without its port, which has the text. That of an IPv4 address is the beginning of the text.
+func hostOf(from netip.AddrPort, text string) string {
+	if from.Addr().Is4() {
+		return text[:strings.LastIndexByte(text, ':')]
+	}
+	return from.Addr().Unmap().String()
 }
 
 // schemeOf returns http or https for a proxy's word for the scheme: Traefik says ws and wss for a WebSocket.

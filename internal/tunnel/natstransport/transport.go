@@ -308,19 +308,26 @@ func (t *Transport) Send(by flow.Channel, to flow.Address, token string, frame [
 	if !t.connected(nc) {
 		return errAway
 	}
-	subject, reply := t.subjects(to, tokens[by], token)
 	if token == "" {
-		return nc.Publish(subject, frame)
+		return nc.Publish(t.at(to, tokens[by]), frame)
 	}
-	return nc.PublishRequest(subject, reply, frame)
+	return nc.PublishRequest(t.at(to, tokens[by]), t.own(to, tokens[by], token), frame)
 }
 
-func (t *Transport) subjects(to flow.Address, channel, token string) (subject, reply string) {
+// at returns the subject of the other end of a stream.
+func (t *Transport) at(to flow.Address, channel string) string {
 	if t.process != "" {
-		return t.server.GatewayStream(to.Process, channel, to.Token), t.server.WorkerStream(t.process, channel, token)
+		return t.server.GatewayStream(to.Process, channel, to.Token)
 	}
-	self := subjects.Beside(to.Process, t.name)
-	return t.server.WorkerStream(to.Process, channel, to.Token), t.server.GatewayStream(self, channel, token)
+	return t.server.WorkerStream(to.Process, channel, to.Token)
+}
+
+// own returns the subject of this end of a stream.
+func (t *Transport) own(to flow.Address, channel, token string) string {
+	if t.process != "" {
+		return t.server.WorkerStream(t.process, channel, token)
+	}
+	return t.server.GatewayStream(subjects.Beside(to.Process, t.name), channel, token)
 }
 
 // MaxFrame implements [flow.Transport].

@@ -30,19 +30,20 @@ type writer struct {
 	x        *exchange
 	mu       sync.Mutex // held by the handler's goroutine or by the clock
 	method   string
-	limit    int           // most bytes of the body that are kept
-	header   http.Header   // the handler's; after the head, it matters only for trailers
-	head     []frame.Field // snapshot of header when the status was written, without its Content-Length
-	status   int           // 0 before it is written
-	declared int64         // Content-Length of the handler, or -1
-	written  int64         // body bytes accepted or refused so far
-	buf      []byte        // flow.Room bytes, then what was written and not sent; nil when empty
-	chunk    []byte        // the memory that contains buf; nil if buf has its own
-	began    bool          // the head was sent
-	armed    bool          // the clock is set
-	sniffed  bool          // the type is known, or must not be sniffed
-	err      error         // of the first write that failed
-	conn     *conn         // the hijacked connection
+	limit    int                         // most bytes of the body that are kept
+	header   http.Header                 // the handler's; after the head, it matters only for trailers
+	head     []frame.Field               // snapshot of header when the status was written, without its Content-Length
+	status   int                         // 0 before it is written
+	declared int64                       // Content-Length of the handler, or -1
+	written  int64                       // body bytes accepted or refused so far
+	buf      []byte                      // flow.Room bytes, then what was written and not sent; nil when empty
+	chunk    []byte                      // the memory that contains buf; nil if buf has its own
+	start    *[flow.Room + sniffLen]byte // the memory that buf began with; nil if it had none
+	began    bool                        // the head was sent
+	armed    bool                        // the clock is set
+	sniffed  bool                        // the type is known, or must not be sniffed
+	err      error                       // of the first write that failed
+	conn     *conn                       // the hijacked connection
 	until    flow.Deadline
 }
 
@@ -129,7 +130,7 @@ func write[T string | []byte](w *writer, p T) (n int, err error) {
 func keep[T string | []byte](w *writer, p T) (n int, err error) {
 	if !w.sent() {
 		if w.buf == nil {
-			w.buf = make([]byte, flow.Room, flow.Room+sniffLen)
+			w.first()
 		}
 		w.buf = append(w.buf, p[:min(len(p), cap(w.buf)-len(w.buf))]...)
 		return len(p), nil
@@ -151,7 +152,7 @@ func keep[T string | []byte](w *writer, p T) (n int, err error) {
 func (w *writer) room() int {
 	if !w.began {
 		if w.buf == nil {
-			w.buf = make([]byte, flow.Room, flow.Room+sniffLen)
+			w.first()
 		}
 		if room := flow.Room + w.limit - len(w.buf); room > 0 {
 			return room
@@ -263,12 +264,24 @@ func (w *writer) send(last bool) error {
 	return w.err
 }
 
+// starts holds buffers for small responses.
+var starts = sync.Pool{New: func() any { return new([flow.Room + sniffLen]byte) }}
+
+// first makes the buffer one for a small response. It grows when more is written.
+func (w *writer) first() {
+	w.start = starts.Get().(*[flow.Room + sniffLen]byte)
+	w.buf = w.start[:flow.Room]
+}
+
 // drop releases the buffer: a waiting stream holds none.
 func (w *writer) drop() {
 	if w.chunk != nil {
 		flow.Release(w.chunk)
 	}
-	w.buf, w.chunk = nil, nil
+	if w.start != nil {
+		starts.Put(w.start)
+	}
+	w.buf, w.chunk, w.start = nil, nil, nil
 }
 
 // begin sends the head of a response that is streamed.
@@ -388,14 +401,14 @@ func (w *writer) short() bool {
 // whole sends the response as one frame, if it fits.
 func (w *writer) whole() (done bool, failed *frame.Reset) {
 	w.sniff()
-	rsp := w.response()
+	rsp := w.response() // Not a pointer, so that it needs no memory of its own.
 	if len(rsp.Fields) > frame.MaxFields || len(rsp.Trailers) > frame.MaxFields {
 		return false, frame.NewReset(frame.CodeTooLarge, "gave a header over the limit; the answer was not sent")
 	}
 	if w.short() {
 		return false, frame.NewReset(frame.CodeAborted, "sent less than it had declared")
 	}
-	raw := frame.Compose(rsp)
+	raw := frame.Compose(&rsp)
 	defer frame.Recycle(raw)
 	if len(*raw) > w.x.Transport.MaxFrame() {
 		return false, nil
@@ -406,8 +419,8 @@ func (w *writer) whole() (done bool, failed *frame.Reset) {
 	return true, nil
 }
 
-func (w *writer) response() *frame.Response {
-	rsp := &frame.Response{
+func (w *writer) response() frame.Response {
+	rsp := frame.Response{
 		Status:        w.status,
 		ContentLength: w.declared,
 		Fields:        w.head,
@@ -416,7 +429,7 @@ func (w *writer) response() *frame.Response {
 	if w.sent() && w.buf != nil {
 		rsp.Body = w.buf[flow.Room:]
 	}
-	if rsp.ContentLength < 0 && w.lengthKnown(rsp) {
+	if rsp.ContentLength < 0 && w.lengthKnown(&rsp) {
 		rsp.ContentLength = w.written
 	}
 	return rsp
