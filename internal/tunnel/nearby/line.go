@@ -20,13 +20,13 @@ const (
 	// other. Each side accepts frames at once, so a process that takes longer does not run.
 	patience = 15 * time.Second
 
-	// smallFrame is the size in bytes up to which a frame is moved at once. Beyond: where there are several lines, what
-	// else has arrived is let through first.
+	// smallFrame is the size in bytes up to which a frame is moved at once. Beyond: where there are several lines, they take
+	// turns.
 	smallFrame = 16 << 10
 
-	// pieceMax is how many bytes of a frame are moved at once where there are several lines. Beyond: what else has arrived
-	// is let through before the rest.
-	pieceMax = 128 << 10
+	// pieceMax is how many bytes of a frame are moved at once where there are several lines. Beyond: another line has its
+	// turn before the rest.
+	pieceMax = 64 << 10
 )
 
 // Line carries the bodies of one stream, in order, as frames that follow their lengths. Its methods may be called
@@ -59,22 +59,19 @@ func (l *Line) write(frame []byte) error {
 	}
 	binary.BigEndian.PutUint32(l.head[:], uint32(len(frame)))
 	for head := l.head[:]; len(head)+len(frame) > 0; head = nil {
-		piece := l.piece(frame)
-		if _, err := (&net.Buffers{head, piece}).WriteTo(l.conn); err != nil {
+		n, err := l.writeSome(head, frame)
+		if err != nil {
 			return err
 		}
-		frame = frame[len(piece):]
+		frame = frame[n:]
 	}
 	return nil
 }
 
-// piece returns how much of the rest of a frame to move now. If that is much, and there are several lines, it first
-// lets through what else has arrived.
-func (l *Line) piece(rest []byte) []byte {
-	if len(rest) <= smallFrame || l.among == nil || !l.among.giveWay() {
-		return rest
-	}
-	return rest[:min(pieceMax, len(rest))]
+// inTurns reports whether the rest of a frame is moved in turns with other lines: those would keep all processors busy, and
+// then small requests wait.
+func (l *Line) inTurns(rest []byte) bool {
+	return len(rest) > smallFrame && l.among != nil && l.among.several.Load()
 }
 
 // Receive calls take with each frame that arrives, and with its memory, until the other side has left or the line is
@@ -111,13 +108,21 @@ func (l *Line) Next() ([]byte, error) {
 // fill reads a frame.
 func (l *Line) fill(frame []byte) error {
 	for len(frame) > 0 {
-		piece := l.piece(frame)
-		if _, err := io.ReadFull(l.conn, piece); err != nil {
-			return err
+		n, err := l.readSome(frame)
+		if err != nil {
+			return unexpected(err)
 		}
-		frame = frame[len(piece):]
+		frame = frame[n:]
 	}
 	return nil
+}
+
+// unexpected is the error of a frame that breaks off.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // Leave implements [flow.Line]. Sent frames still arrive at the other side. Frames are received until the other side

@@ -17,7 +17,7 @@ type Lines struct {
 	closed  bool
 	running sync.WaitGroup
 	several atomic.Bool // there are at least two
-	network look
+	turns
 }
 
 // errFull is the error when there are already as many lines as allowed, or when Close was called.
@@ -74,16 +74,6 @@ func (s *Lines) forget(l *Line) {
 	defer s.mu.Unlock()
 	delete(s.all, l)
 	s.several.Store(len(s.all) > 1)
-}
-
-// giveWay lets through what else has arrived, if there are several lines: those keep all processors busy, and then small
-// requests wait. It reports whether there are.
-func (s *Lines) giveWay() bool {
-	if !s.several.Load() {
-		return false
-	}
-	s.network.await()
-	return true
 }
 
 // Close closes all lines, and returns when all calls of serve have returned.
