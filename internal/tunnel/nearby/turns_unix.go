@@ -46,8 +46,8 @@ func (l *Line) writeSome(head, rest []byte) (int, error) {
 // move moves a piece by a system call that does not wait. The turn is over before it waits for the other side.
 func (s *Lines) move(try func(func(uintptr) bool) error, call func(int, []byte) (int, error), piece []byte) (n int, err error) {
 	failed := try(func(fd uintptr) bool {
-		s.turns.take()
-		defer s.turns.give()
+		s.take()
+		defer s.give()
 		n, err = call(int(fd), piece)
 		for errors.Is(err, syscall.EINTR) {
 			n, err = call(int(fd), piece)
