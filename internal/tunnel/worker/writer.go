@@ -193,6 +193,9 @@ func (w *writer) readPart(src io.Reader) (int, error) {
 	return n, err
 }
 
+// worthIt is the size from which on a part of a body is sent as it is, rather than copied behind what waits to be sent.
+const worthIt = 16 << 10
+
 // pass writes buf[flow.Room:], and may write over buf.
 func (w *writer) pass(buf []byte) (n int, err error) {
 	w.mu.Lock()
@@ -200,8 +203,13 @@ func (w *writer) pass(buf []byte) (n int, err error) {
 	if err := w.admit(len(buf) - flow.Room); err != nil {
 		return 0, err
 	}
-	if !w.began || !w.sent() || w.buf != nil {
+	if !w.began || !w.sent() || w.buf != nil && len(buf)-flow.Room < worthIt {
 		return keep(w, buf[flow.Room:])
+	}
+	if w.buf != nil { // What is left of the beginning.
+		if err := w.flush(); err != nil {
+			return 0, err
+		}
 	}
 	n, w.err = w.x.Write(buf, false, w.x.limits(&w.until))
 	return n, w.err
