@@ -56,7 +56,7 @@ var house = map[string]row{
 
 	"internal/spans": {own: "internal/wire", others: nats + " " + opentelemetry},
 
-	"internal/otlp": {others: opentelemetry + " go.opentelemetry.io/proto/otlp " + protobuf + " golang.org/x/net/http/httpguts"},
+	"internal/otlp": {others: opentelemetry + " golang.org/x/net/http/httpguts"},
 
 	"internal/declared": {own: "subjects " + schemas, others: protobuf},
 	"decision":          {},
@@ -349,28 +349,6 @@ func TestNATSServerIsOnlyWhereItRuns(t *testing.T) {
 				t.Errorf("%s depends on %s", p.name(), path.Dir(imported))
 				break
 			}
-		}
-	}
-}
-
-// A template finds methods by their names while the program runs. The linker then keeps every exported method of every type: ADR 73.
-func TestNothingRunsTemplates(t *testing.T) {
-	t.Parallel()
-	all := packages(t)
-	var programs []string // and what they are made of
-	for _, p := range all {
-		if strings.HasPrefix(p.name(), "cmd/") {
-			programs = slices.Concat(programs, []string{p.ImportPath}, p.Deps)
-		}
-	}
-	for _, brings := range []string{"google.golang.org/grpc", "golang.org/x/net/trace", "html/template"} {
-		if slices.Contains(programs, brings) {
-			t.Errorf("%s is in a program", brings)
-		}
-	}
-	for _, p := range all { // Cobra imports it, and runs it for none of our commands.
-		if slices.Contains(p.Imports, "text/template") && slices.Contains(programs, p.ImportPath) {
-			t.Errorf("%s imports text/template, and is in a program", p.name())
 		}
 	}
 }

@@ -5,14 +5,22 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	"go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"golang.org/x/net/http/httpguts"
 )
+
+// openTime is how long a collector may take when it is first turned to. No connection is waited for.
+const openTime = 5 * time.Second
 
 // Open returns a provider that sends spans as the variables OTEL_… say, nil where they ask for none: where there is neither
 // OTEL_TRACES_EXPORTER nor any OTEL_EXPORTER_OTLP_…, or OTEL_TRACES_EXPORTER is none, or OTEL_SDK_DISABLED is true. The service
@@ -24,11 +32,12 @@ func Open(ctx context.Context, service string) (*trace.TracerProvider, error) {
 	if err != nil || !wanted {
 		return nil, err
 	}
-	collector, err := known()
-	if err != nil {
+	if err := readable(); err != nil {
 		return nil, err
 	}
-	exporter, err := otlptrace.New(ctx, newClient(collector)) // It does not connect.
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
+	exporter, err := exporter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,5 +68,40 @@ func wanted(environment []string) (bool, error) {
 		return false, nil
 	default:
 		return false, fmt.Errorf("OTEL_TRACES_EXPORTER: %q is not known: use otlp or none", e)
+	}
+}
+
+// readable says which variable cannot be read, and not what it holds: in a URL may be a password, and in a header is a token.
+// OpenTelemetry would print it to stderr, and go without it.
+func readable() error {
+	for _, of := range []string{"", "TRACES_"} {
+		endpoint, headers := "OTEL_EXPORTER_OTLP_"+of+"ENDPOINT", "OTEL_EXPORTER_OTLP_"+of+"HEADERS"
+		if _, err := url.Parse(strings.TrimSpace(os.Getenv(endpoint))); err != nil {
+			return fmt.Errorf("%s is not a URL: write one such as http://127.0.0.1:4318", endpoint)
+		}
+		for header := range strings.SplitSeq(os.Getenv(headers), ",") {
+			if strings.TrimSpace(header) != "" && !isHeader(header) {
+				return fmt.Errorf("%s is not a list of headers: write name=value, with commas between, and as %%2C a comma in a value", headers)
+			}
+		}
+	}
+	return nil
+}
+
+func isHeader(text string) bool {
+	name, value, ok := strings.Cut(text, "=")
+	_, err := url.PathUnescape(value)
+	return ok && err == nil && httpguts.ValidHeaderFieldName(strings.TrimSpace(name))
+}
+
+func exporter(ctx context.Context) (*otlptrace.Exporter, error) {
+	const variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
+	switch p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv(variable), "http/protobuf"); p {
+	case "http/protobuf":
+		return otlptracehttp.New(ctx)
+	case "grpc":
+		return otlptracegrpc.New(ctx)
+	default:
+		return nil, fmt.Errorf("%s: %q is not known: use http/protobuf or grpc", variable, p)
 	}
 }

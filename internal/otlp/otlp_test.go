@@ -15,13 +15,6 @@ func TestVariableThatCannotBeReadIsNamedAndNotShown(t *testing.T) {
 		{headers, "authorization: Bearer s3cret"},
 		{headers, "tenant=a,authorization=Bearer%s3cret"},
 		{headers, "s3cret token=a"},
-		{headers, "authorization=s3cret%0Aa"},
-		{endpoint, "unix:///s3cret"},
-		{"OTEL_EXPORTER_OTLP_TIMEOUT", "soon"},
-		{"OTEL_EXPORTER_OTLP_COMPRESSION", "lz4"},
-		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/xml"},
-		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"},
-		{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nowhere/client.pem"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv(endpoint, "http://127.0.0.1:4318")

@@ -82,13 +82,14 @@ func newRoot(s Streams) *cobra.Command {
 		Long: `Out-of-process modules for Matrix homeservers, over NATS.
 
 Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url is BUSD_URL.`,
+		Version:           "set", // The template below prints the version.
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		Args:              known,
-		RunE:              introduce,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) },
 	}
-	root.Flags().BoolP("version", "v", false, "version for busd")
+	root.SetVersionTemplate(versionText())
 	root.SetIn(s.In)
 	root.SetOut(shown{s.Out})
 	root.SetErr(shown{s.Err})
@@ -97,16 +98,6 @@ Every flag is also an environment variable: --log-level is BUSD_LOG_LEVEL, --url
 	root.AddCommand(newServe(s), newCheck(), newModules(), newRestart(), newHealth(), newCallbacks(), newPolicy(), newImport(), newVerify(),
 		newVersion(), newCredentials(), newNATSConfig())
 	return root
-}
-
-// introduce prints what busd can do, or its version. Cobra's own flag would do that by a template, which has the linker keep every
-// method that a template could call (ADR 69).
-func introduce(root *cobra.Command, _ []string) error {
-	if version, err := root.Flags().GetBool("version"); err != nil || !version {
-		return root.Help()
-	}
-	_, err := fmt.Fprint(root.OutOrStdout(), versionText())
-	return err
 }
 
 // completion adds cobra's command, which takes any word for a shell, and has it refuse those that it does not know.

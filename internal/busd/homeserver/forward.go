@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
@@ -49,10 +50,7 @@ func New(c config.Homeserver, tracing trace.TracerProvider, log zerolog.Logger) 
 	f := &Forwarder{url: c.URL, conns: &http.Transport{
 		MaxIdleConns: idleConns, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleFor, DialTLSContext: dialer.DialContext,
 	}}
-	f.http = &http.Client{Transport: f.conns, CheckRedirect: stay}
-	if tracing != nil {
-		f.http.Transport = spanned{f.conns, spans.New(tracing, "internal/busd/homeserver")}
-	}
+	f.http = &http.Client{Transport: spanned(tracing, f.conns), CheckRedirect: stay}
 	if c.TokenFile != "" {
 		f.token, err = renewed.Open(log, func() (string, error) { return readToken(c.TokenFile) }, c.TokenFile)
 	}
@@ -61,6 +59,14 @@ func New(c config.Homeserver, tracing trace.TracerProvider, log zerolog.Logger) 
 
 // stay follows no redirect: it would take the token and the request to where the operator did not say.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// spanned returns a transport that makes a span of each request, if there is a provider.
+func spanned(tracing trace.TracerProvider, t http.RoundTripper) http.RoundTripper {
+	if tracing == nil {
+		return t
+	}
+	return otelhttp.NewTransport(t, otelhttp.WithTracerProvider(tracing), otelhttp.WithPropagators(spans.W3C))
+}
 
 func readToken(file string) (string, error) {
 	token, err := os.ReadFile(file)

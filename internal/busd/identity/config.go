@@ -1,23 +1,26 @@
 package identity
 
 import (
-	"fmt"
+	"strings"
+	"text/template"
 
 	"github.com/nats-io/jwt/v2"
 )
 
 // serverConfig is the configuration of each server of a cluster. The resolver's folder is where it keeps later versions
 // of the account, which busd sends.
-const serverConfig = `# Who may connect to modulebus of %[1]s: for the configuration of each server of your NATS.
+//
+//nolint:lll // It is the text of a file.
+var serverConfig = template.Must(template.New("").Parse(`# Who may connect to modulebus of {{.ServerName}}: for the configuration of each server of your NATS.
 # It stays as it is when modules come and go: busd tells the servers.
-operator: %[2]s
-system_account: %[3]s
+operator: {{.Operator}}
+system_account: {{.System.ID}}
 resolver: {type: full, dir: "modulebus-accounts", allow_delete: false, interval: "2m"}
 resolver_preload: {
-  %[3]s: %[4]s
-  %[5]s: %[6]s
+  {{.System.ID}}: {{.System.Token}}
+  {{.Account.ID}}: {{.Account.Token}}
 }
-`
+`))
 
 // ServerConfig returns what an external NATS needs in its configuration file.
 func (k *Keys) ServerConfig(listed []string) (string, error) {
@@ -37,7 +40,12 @@ func (k *Keys) ServerConfig(listed []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf(serverConfig, k.name, token, system.ID, system.Token, account.ID, account.Token), nil
+	var text strings.Builder
+	err = serverConfig.Execute(&text, struct {
+		ServerName, Operator string
+		System, Account      Account
+	}{k.name, token, system, account})
+	return text.String(), err
 }
 
 // Claims decodes the account's token.

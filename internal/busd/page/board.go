@@ -3,7 +3,6 @@ package page
 import (
 	"bytes"
 	"encoding/json"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -39,73 +38,6 @@ type head struct {
 	Config   operatordoor.ConfigStatus
 	Modules  int      // that are listed
 	Troubled []string // modules with which something is wrong, or that do not answer yet
-}
-
-// element is what a part shows: the head, or a module.
-type element interface{ show(d *document) }
-
-// show implements [element].
-func (h *head) show(d *document) {
-	d.put(`<div id="head" class="head">` + "\n")
-	h.state(d)
-	d.put("<p>The configuration that holds was taken over {}.\n", when(h.Config.TakenAt))
-	if c := h.Config.Changed; c != nil {
-		d.changed("Added", c.Added)
-		d.changed("Removed", c.Removed)
-		d.changed("Restarted", c.Restarted)
-		d.changed("Changed", c.Changed)
-		switch {
-		case c.Reordered:
-			d.put("The order is another one. ")
-		case len(c.Added)+len(c.Removed)+len(c.Restarted)+len(c.Changed) == 0:
-			d.put("It changed no module.")
-		}
-	}
-	d.put("</p>\n")
-	h.refused(d)
-	if len(h.Config.RestartFor) > 0 {
-		d.put(`<p class="problem">Restart busd to take over what changed in `)
-		d.names(h.Config.RestartFor)
-		d.put(".</p>\n")
-	}
-	d.put("</div>\n")
-}
-
-// state says how the modules are.
-func (h *head) state(d *document) {
-	switch {
-	case !h.Ready():
-		d.put(`<p class="state bad">Not well: `)
-		for i, name := range h.Troubled[:min(len(h.Troubled), maxNamed)] {
-			if i > 0 {
-				d.put(", ")
-			}
-			d.put(`<a href="#module-{}">{}</a>`, url.PathEscape(name), name)
-		}
-		if more := len(h.Troubled) - maxNamed; more > 0 {
-			d.put(", and {} more", more)
-		}
-		d.put(".</p>\n")
-	case h.Modules == 0:
-		d.put(`<p class="state good">No module is listed.</p>` + "\n")
-	case h.Modules == 1:
-		d.put(`<p class="state good">The module is well.</p>` + "\n")
-	default:
-		d.put(`<p class="state good">All {} modules are well.</p>`+"\n", h.Modules)
-	}
-}
-
-// refused says why a newer file was not taken over, if there is one.
-func (h *head) refused(d *document) {
-	c := &h.Config
-	if c.Error == "" {
-		return
-	}
-	d.put(`<div class="problem" role="alert"><p>busd.yaml was read {} and refused, so that the older one holds`, when(c.RefusedAt))
-	if !c.RetryAt.IsZero() {
-		d.put(" until it can be taken over, which is tried again and again")
-	}
-	d.put(":</p><pre>{}</pre></div>\n", c.Error)
 }
 
 // Ready reports whether no module is troubled.
@@ -149,20 +81,22 @@ func (b *board) look() {
 		b.listed = b.version
 		b.parts = make([]part, len(names))
 	}
-	b.update(&b.parts[0], names[0], h)
+	b.update(&b.parts[0], names[0], "head", h)
 	for i := range modules {
-		b.update(&b.parts[i+1], names[i+1], &modules[i])
+		b.update(&b.parts[i+1], names[i+1], "module", &modules[i])
 	}
 }
 
 // update renders a part again if what it shows has changed.
-func (b *board) update(p *part, name string, v element) {
+func (b *board) update(p *part, name, template string, v any) {
 	shows, err := json.Marshal(v)
 	if err == nil && p.name == name && bytes.Equal(p.shows, shows) {
 		return
 	}
-	var html document
-	v.show(&html)
+	var html bytes.Buffer
+	if err := templates.ExecuteTemplate(&html, template, v); err != nil {
+		b.page.Log.Error().Err(err).Str("part", name).Msg("cannot show a part of the page")
+	}
 	b.version++
 	*p = part{name, shows, html.Bytes(), b.version}
 }

@@ -2,5 +2,5 @@
 // explanation of one decision (ADR 59).
 //
 // It only reads. Pages are rendered on the server and can be read without JavaScript; a script replaces parts of them
-// with newer ones. Everything from modules and requests is escaped by the one function that writes it.
+// with newer ones. Everything from modules and requests goes through html/template.
 package page

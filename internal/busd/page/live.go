@@ -102,27 +102,22 @@ func (v *viewer) addDecisions() {
 	if len(found) == 0 {
 		return
 	}
-	var rows document
-	for i := range found {
-		rows.row(&found[i])
+	rows, err := rowsOf(found)
+	if err != nil {
+		v.page.Log.Error().Err(err).Msg("cannot show decisions")
+		return
 	}
-	v.add("decisions", found[len(found)-1].ID, rows.Bytes())
+	v.add("decisions", found[len(found)-1].ID, rows)
 }
 
-// row adds a decision as a row of the table.
-func (d *document) row(r *decision.Record) {
-	d.put(`<tr class="{}"><td><time datetime="{}" data-exact>{}</time></td><td>{}{}</td><td>{}`,
-		r.Outcome, r.Time, r.Time, r.Callback, records.From(r), records.Verdict(r))
-	for i := range r.Modules {
-		if m := &r.Modules[i]; m.Said == decision.Failure {
-			d.put(`<span class="aside">{} failed: {}`, m.Module, m.Failure)
-			if m.Shadow {
-				d.put(", in shadow")
-			}
-			d.put("</span>")
+func rowsOf(found []decision.Record) ([]byte, error) {
+	var rows bytes.Buffer
+	for i := range found {
+		if err := templates.ExecuteTemplate(&rows, "row", &found[i]); err != nil {
+			return nil, err
 		}
 	}
-	d.put(`</td><td class="number">{}</td><td><a href="{}">{}</a></td></tr>`+"\n", took(r.MS), explainedAt(r.ID), r.ID)
+	return rows.Bytes(), nil
 }
 
 func (v *viewer) add(event, id string, data []byte) {

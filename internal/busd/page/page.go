@@ -1,9 +1,11 @@
 package page
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"embed"
+	"html/template"
 	"net/http"
 	"strconv"
 	"strings"
@@ -136,17 +138,32 @@ func (p *Page) count(ctx context.Context) {
 	}
 }
 
+// frame is what all pages have.
+type frame struct {
+	ServerName, Title, Nonce string
+	Key                      string // what the script shows
+	Signed                   bool   // the browser can sign out
+	Content                  any
+}
+
 //go:embed files
 var files embed.FS
 
+var templates = template.Must(template.New("").Funcs(functions).ParseFS(files, "files/*.html"))
+
 // show answers with a page.
-func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, title string, c content) {
-	f := frame{ServerName: p.ServerName, Title: title, Nonce: rand.Text()}
-	if _, open := c.(*signing); !open {
-		f.Key, f.Signed = p.Guard.Key(), p.Guard.Signed(r)
+func (p *Page) show(w http.ResponseWriter, r *http.Request, status int, name, title string, content any) {
+	f := frame{ServerName: p.ServerName, Title: title, Nonce: rand.Text(), Content: content}
+	if name != "sign-in.html" {
+		f.Key = p.Guard.Key()
 	}
-	var body document
-	f.show(&body, c)
+	f.Signed = p.Guard.Signed(r) && name != "sign-in.html"
+	var body bytes.Buffer
+	if err := templates.ExecuteTemplate(&body, name, f); err != nil {
+		p.Log.Error().Err(err).Str("page", name).Msg("cannot show a page")
+		http.Error(w, "busd cannot show this page; its log says why", http.StatusInternalServerError)
+		return
+	}
 	protect(w.Header(), f.Nonce)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))

@@ -15,25 +15,9 @@ type signing struct {
 	Wanted  string // the ID of the decision to explain after signing in
 }
 
-// show implements [content].
-func (s *signing) show(d *document, _ *frame) {
-	d.put("<h1>Sign in</h1>\n")
-	d.problem(s.Problem)
-	d.put(`<p>This page is for people who may read. Show a token with the scope <code>read</code> or <code>admin</code>: the content of a file that
-<code>http.token_file</code> or <code>http.tokens</code> in busd.yaml names.</p>
-<form class="sign" method="post" action="/_modulebus/sign-in">
-<label for="token">Token</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-`)
-	if s.Wanted != "" {
-		d.put(`<input type="hidden" name="id" value="{}">`+"\n", s.Wanted)
-	}
-	d.put("<button>Sign in</button>\n</form>\n")
-}
-
 // Deny asks a browser that may not read to sign in, and says why it may not.
 func (p *Page) Deny(w http.ResponseWriter, r *http.Request, denial *access.Denial) {
-	s := &signing{Wanted: cmp.Or(r.URL.Query().Get("id"), r.PostForm.Get("id"))} // The body of a request without permission is not read.
+	s := signing{Wanted: cmp.Or(r.URL.Query().Get("id"), r.PostForm.Get("id"))} // The body of a request without permission is not read.
 	if denial.Errcode != "M_MISSING_TOKEN" {
 		s.Problem = denial.Text
 	}
@@ -43,7 +27,7 @@ func (p *Page) Deny(w http.ResponseWriter, r *http.Request, denial *access.Denia
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "60")
 	}
-	p.show(w, r, denial.Status, "Sign in", s)
+	p.show(w, r, denial.Status, "sign-in.html", "Sign in", s)
 }
 
 func (p *Page) signIn(w http.ResponseWriter, r *http.Request) {
