@@ -35,6 +35,9 @@ type mailbox struct {
 	answers []batch.Answer // of the last message; the memory is for the next one. Only the goroutine that reads uses it
 }
 
+// kept is how many bytes are unread, or are being read.
+func (m *mailbox) kept() int { return m.size + m.reading }
+
 func newMailboxes(read func(*mailbox, *nats.Msg), awaited func() map[string]bool) *mailboxes {
 	return &mailboxes{read: read, awaited: awaited, all: map[string]*mailbox{}}
 }
@@ -85,24 +88,25 @@ func (b *mailboxes) put(m *nats.Msg) {
 // hasRoom reports whether a mailbox may keep so many bytes more. The first message always may. Where all of them together are too many,
 // the fullest mailbox loses what is unread, so that modules which send little lose nothing to those that send much.
 func (b *mailboxes) hasRoom(box *mailbox, more int) bool {
-	kept := box.size + box.reading
+	kept := box.kept()
 	if kept == 0 || kept+more > maxUnread {
 		return kept == 0
 	}
 	if b.size+more <= maxUnreadTogether {
 		return true
 	}
-	if fullest := b.fullest(); fullest != box {
+	if fullest := b.fullerThan(box); fullest != box {
 		b.empty(fullest)
 	}
 	return b.size+more <= maxUnreadTogether
 }
 
-// fullest is the mailbox with most that is unread.
-func (b *mailboxes) fullest() (fullest *mailbox) {
-	for _, box := range b.all {
-		if fullest == nil || box.size > fullest.size {
-			fullest = box
+// fullerThan is the mailbox that keeps most, of those in which something is unread; box itself where none of them keeps more.
+func (b *mailboxes) fullerThan(box *mailbox) (fullest *mailbox) {
+	fullest = box
+	for _, other := range b.all {
+		if other.size > 0 && other.kept() > fullest.kept() {
+			fullest = other
 		}
 	}
 	return fullest
