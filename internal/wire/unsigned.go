@@ -31,11 +31,11 @@ const (
 	valueTag = 2<<3 | byte(protowire.BytesType)
 )
 
-// theOnly is the tag of a map or a list, where the message has no other field.
+// theOnly is the tag of a map or a list, where the message has no other field, and holds none that is unknown.
 func theOnly(m proto.Message) (tag byte, ok bool) {
 	fields := m.ProtoReflect().Descriptor().Fields()
 	const short = 16 // The number of a field whose tag takes one byte is less.
-	if fields.Len() != 1 || fields.Get(0).Number() >= short {
+	if fields.Len() != 1 || fields.Get(0).Number() >= short || len(m.ProtoReflect().GetUnknown()) > 0 {
 		return 0, false
 	}
 	return byte(fields.Get(0).Number())<<3 | byte(protowire.BytesType), true
@@ -44,7 +44,7 @@ func theOnly(m proto.Message) (tag byte, ok bool) {
 // appendUnsigned adds m to a buffer, and reports whether it is one that it can write.
 func appendUnsigned(buffer []byte, m holder) (_ []byte, ok bool) {
 	tag, ok := theOnly(m)
-	if !ok || len(m.ProtoReflect().GetUnknown()) > 0 {
+	if !ok {
 		return buffer, false
 	}
 	for event, of := range m.GetUnsigned() {
