@@ -107,8 +107,7 @@ func (a *asking) end() {
 	pool.Put(a)
 }
 
-// ignore takes in what has come and changes nothing any more. Nothing waits for these replies after it: the tickets of requests that have
-// one may be those of other requests soon, which must not be cancelled.
+// ignore takes in what has come and changes nothing any more. Nothing waits for these replies after it.
 func (a *asking) ignore() {
 	for len(a.replies) > 0 {
 		switch r := <-a.replies; r.place {
