@@ -2,7 +2,7 @@
 //
 //	go run -C internal/cmd/bench .                   # all rows, some minutes
 //	go run -C internal/cmd/bench . -run 'ask.*128'   # those that match
-//	go run -C internal/cmd/bench . -profile profiles  # CPU profiles too, one for each side of each row
+//	go run -C internal/cmd/bench . -profile profiles  # profiles too, for each side of each row
 //	go run -C internal/cmd/bench . -quick            # measures nothing well, but shows that all of it works
 //
 // Both sides of a row run in this process, on the same embedded NATS server over TCP, in turns: one round of ours, one
@@ -33,7 +33,7 @@ func main() {
 	o := options{rounds: 15, round: 400 * time.Millisecond}
 	quick := flag.Bool("quick", false, "one short round of each row")
 	flag.TextVar(&o.match, "run", pattern{regexp.MustCompile("")}, "measure the rows whose names match the regular expression")
-	flag.StringVar(&o.profiles, "profile", "", "write CPU profiles of each side of each row into this folder")
+	flag.StringVar(&o.profiles, "profile", "", "write profiles of CPU and allocations, of each side of each row, into this folder")
 	flag.IntVar(&o.rounds, "rounds", o.rounds, "rounds of each side")
 	flag.DurationVar(&o.round, "round", o.round, "how long one round takes")
 	flag.Parse()

@@ -211,7 +211,7 @@ func span(d time.Duration) string {
 
 var unspeakable = regexp.MustCompile(`[^a-z0-9]+`)
 
-// profile runs a side once more, for long enough to see something, and writes its CPU profile.
+// profile runs a side once more, for long enough to see something, and writes its CPU profile, and one of its allocations.
 func (v versus) profile(ctx context.Context, o options, name string, s side) error {
 	file := unspeakable.ReplaceAllString(strings.ToLower(v.what), "-") + "." + name + ".pprof"
 	if err := os.MkdirAll(o.profiles, 0o755); err != nil {
@@ -225,7 +225,23 @@ func (v versus) profile(ctx context.Context, o options, name string, s side) err
 	if err := pprof.StartCPUProfile(f); err != nil {
 		return err
 	}
-	defer pprof.StopCPUProfile()
 	_, err = s.round(ctx, 10*o.round)
-	return err
+	pprof.StopCPUProfile()
+	return errors.Join(err, allocations(ctx, o, s, strings.TrimSuffix(f.Name(), ".pprof")+".allocs.pprof"))
+}
+
+// allocations runs a side for a round, and writes a profile of all that is allocated: see go tool pprof -alloc_objects.
+func allocations(ctx context.Context, o options, s side, file string) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	defer func(before int) { runtime.MemProfileRate = before }(runtime.MemProfileRate)
+	runtime.MemProfileRate = 1
+	if _, err := s.round(ctx, o.round); err != nil {
+		return err
+	}
+	runtime.GC() // A profile has what was allocated until the last one.
+	return pprof.Lookup("allocs").WriteTo(f, 0)
 }
