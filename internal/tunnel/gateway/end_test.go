@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
@@ -177,6 +179,54 @@ func TestClientThatHalfClosesGetsItsAnswer(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// lastRead is a body at whose end net/http's server sees that the client has closed its side, before Read returns.
+type lastRead struct {
+	io.Reader
+	left   context.CancelFunc
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (b *lastRead) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		b.left()
+		<-b.closed
+	}
+	return n, err
+}
+
+func (b *lastRead) Close() error {
+	b.once.Do(func() { close(b.closed) })
+	return nil
+}
+
+func TestClientThatHalfClosesAtTheEndOfItsBodyGetsItsAnswer(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"a small one": 2, "one whose last part waits for credit": 258 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := tunneltest.Connect(t, gateway.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = r.Body.Read(make([]byte, 1))
+				<-r.Context().Done()
+				rest, err := io.ReadAll(r.Body)
+				_, _ = fmt.Fprint(w, 1+len(rest), err)
+			}))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w := httptest.NewRecorder()
+			sent := iotest.DataErrReader(bytes.NewReader(make([]byte, size)))
+			defer func() {
+				if v := recover(); v != nil || w.Body.String() != fmt.Sprint(size, nil) {
+					t.Errorf("answered %q, and panicked: %v", w.Body, v)
+				}
+			}()
+			body := &lastRead{Reader: sent, left: cancel, closed: make(chan struct{})}
+			n.Gateway.ServeHTTP(w, httptest.NewRequest("POST", "/", body).WithContext(ctx))
+		})
 	}
 }
 

@@ -101,7 +101,7 @@ const leaveTime = 30 * time.Second
 // request and closed its side may have left, or may still read: net/http's server cannot tell, and serves it.
 func (q *request) outlive(s *call, err error) bool {
 	left := q.r.ProtoMajor == 1 && errors.Is(err, context.Canceled) && errors.Is(q.r.Context().Err(), context.Canceled)
-	if q.left || !left || !q.upload.finished() {
+	if q.left || !left || !q.upload.allRead() {
 		return false
 	}
 	q.left = true

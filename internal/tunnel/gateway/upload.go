@@ -19,9 +19,10 @@ type upload struct {
 	s       *call
 	ctx     context.Context //nolint:containedctx // the request's, when the upload began
 	touched atomic.Bool     // a part of the body may have been read
+	read    chan struct{}   // closed when nothing more is read of the body
+	whole   bool            // set before read is closed: the body was read to its end
 	ended   chan struct{}   // closed when nothing more is sent
 	err     error           // set before ended is closed
-	whole   bool            // set before ended is closed: the body was read to its end
 }
 
 // startUpload begins to send the body as soon as there is credit. It does not read the body before that, because
@@ -30,11 +31,14 @@ func startUpload(q *request, s *call) *upload {
 	if q.r.ProtoMajor == 1 {
 		_ = http.NewResponseController(q.w).EnableFullDuplex() // A writer that does not support it does not need it.
 	}
-	u := &upload{q: q, s: s, ctx: q.ctx, ended: make(chan struct{})}
+	u := &upload{q: q, s: s, ctx: q.ctx, read: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(u.ended)
 		if s.AwaitCredit(flow.Limits{Ctx: u.ctx}, &u.touched) {
 			u.err = u.send()
+		}
+		if !u.whole {
+			close(u.read)
 		}
 	}()
 	return u
@@ -49,9 +53,13 @@ func (u *upload) send() error {
 	defer flow.Release(buf)
 	for {
 		n, err := body.Read(buf[flow.Room:])
-		u.whole = errors.Is(err, io.EOF)
+		limits := flow.Limits{Ctx: u.ctx}
+		if u.whole = errors.Is(err, io.EOF); u.whole {
+			close(u.read)
+			limits.Ctx = nil // A client that has sent all may close its side; stop ends the wait.
+		}
 		last := u.whole && len(u.q.r.Trailer) == 0
-		if _, lost := u.s.Write(buf[:flow.Room+n], last, flow.Limits{Ctx: u.ctx}); lost != nil {
+		if _, lost := u.s.Write(buf[:flow.Room+n], last, limits); lost != nil {
 			return nil // The stream has the error.
 		}
 		u.s.progress.Store(time.Now().UnixNano())
@@ -73,8 +81,28 @@ func (u *upload) fail(err error) error {
 	return err
 }
 
-// finished reports whether the whole body is sent, or there is none.
-func (u *upload) finished() bool { return u == nil || u.done() && u.whole }
+// finished reports whether the whole body was read, or there is none.
+func (u *upload) finished() bool { return u == nil || flow.IsClosed(u.read) && u.whole }
+
+// allRead is finished for an HTTP/1 client of which net/http's server says that it has left. That looks for it at the end of the
+// body, and so may say it before the upload has seen that end.
+func (u *upload) allRead() bool {
+	if u != nil {
+		u.interrupt()
+		<-u.read
+	}
+	return u.finished()
+}
+
+// interrupt ends a read that waits for the client.
+func (u *upload) interrupt() {
+	if !u.touched.Load() || flow.IsClosed(u.read) {
+		return
+	}
+	if err := http.NewResponseController(u.q.w).SetReadDeadline(time.Unix(1, 0)); err != nil {
+		_ = u.q.r.Body.Close() // It is not net/http's body, whose Close would wait for the read.
+	}
+}
 
 // started reports whether a part of the body may have been read.
 func (u *upload) started() bool { return u != nil && u.touched.Load() }
@@ -95,13 +123,7 @@ func (u *upload) stop() {
 		return
 	}
 	u.s.Fail(errors.New("tunnel: the response is whole"))
-	if !u.touched.Load() {
-		<-u.ended
-		return
-	}
-	if err := http.NewResponseController(u.q.w).SetReadDeadline(time.Unix(1, 0)); err != nil {
-		_ = u.q.r.Body.Close() // It is not net/http's body, whose Close would wait for the read.
-	}
+	u.interrupt()
 	<-u.ended
 }
 
