@@ -22,6 +22,23 @@ func TestAnswerLetsRequestsGoThatWait(t *testing.T) {
 	s.taken(2)
 }
 
+// The module cannot cancel what it does not know yet, nor by another name than it has.
+func TestRequestThatWaitsIsCancelledByItsName(t *testing.T) {
+	t.Parallel()
+	s, r := newBatched(t), newReceiver()
+	heard := s.stage.questions("*.>")
+	s.Crowd(s.Route)
+	var tickets []natsrequest.Ticket
+	for i, text := range []string{"a", "b"} {
+		tickets = append(tickets, s.send(r, i, natsrequest.Request{Subject: subject, Data: []byte(text), Batch: s.Batch}))
+	}
+	s.Cancel(tickets[1], cancels)
+	asked, cancelled := await(t, heard), await(t, heard)
+	if asked.Subject != byName || cancelled.Subject != cancels || string(cancelled.Data) != asked.Reply+"-1" {
+		t.Errorf("the module heard of %s at %q, and then %q at %q", asked.Reply, asked.Subject, cancelled.Data, cancelled.Subject)
+	}
+}
+
 // Each way in which a request ends makes room for those that wait.
 func TestRequestsThatEndAreNotAwayAnyMore(t *testing.T) {
 	t.Parallel()

@@ -256,11 +256,15 @@ func (m *Mux) take(t Ticket) (w waiter, ok bool) {
 	return w, ok
 }
 
-// Cancel implements [Requester]. Where there is no wait any more, the module has answered, and the name may be another question's soon.
+// Cancel implements [Requester]. Where there is no wait any more, the module has answered, and the name may be another question's soon. A
+// question that is not sent yet is sent first: the module learns its name with it, and a cancel that came before it would be lost.
 func (m *Mux) Cancel(t Ticket, subject string) {
 	w, waits := m.take(t)
 	if !waits {
 		return
+	}
+	if w.run != nil && w.run.count.Load() == 0 {
+		m.out.release()
 	}
 	_ = m.nc.Publish(subject, []byte(m.reply(w.name(t)))) // The deadline covers what is lost.
 }
