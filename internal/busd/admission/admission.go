@@ -61,6 +61,9 @@ type Options struct {
 	// Unread is how many bytes the NATS inside busd may hold for the connections of one user. Default: 128 MiB.
 	Unread int
 
+	// Backlog is how many answers of one module's store may wait in the NATS inside busd while its memory has grown by Unread bytes. Default: 64.
+	Backlog int
+
 	// Log is told which connections were refused, and why.
 	Log zerolog.Logger
 }
@@ -86,7 +89,7 @@ type Admission struct {
 // Open begins to let modules in. Close must be called.
 func Open(o Options) (*Admission, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	o.Connections, o.Unread = cmp.Or(o.Connections, maxConnections), cmp.Or(o.Unread, maxUnread)
+	o.Connections, o.Unread, o.Backlog = cmp.Or(o.Connections, maxConnections), cmp.Or(o.Unread, maxUnread), cmp.Or(o.Backlog, maxBacklog)
 	a := &Admission{
 		Options: o, listed: o.Listed, leaving: map[string]time.Time{}, warned: map[string]bool{}, crowds: map[string]int{},
 		users: map[uint64]identity.User{}, strained: map[identity.User]bool{},

@@ -82,7 +82,7 @@ func (b *backlog) look(now time.Time) {
 		return
 	}
 	b.release(now)
-	for _, stream := range b.admission.Broker.Backlogs(maxBacklog) {
+	for _, stream := range b.admission.Broker.Backlogs(b.admission.Backlog) {
 		if module, ok := b.admission.owner(stream); ok {
 			b.hold(stream, module, now)
 		}

@@ -105,25 +105,20 @@ func TestRequestsForValuesThatAreNotTakenAreTurnedDown(t *testing.T) { //nolint:
 	s := open(t, homes["embedded"])
 	value := s.stores("gate", make([]byte, 1<<20-1024))
 	others := s.stores("other", []byte("small"))
-	told, over := make(chan struct{}), make(chan struct{})
+	over := make(chan struct{})
 	end := sync.OnceFunc(func() { close(over) })
 	t.Cleanup(end)
 	inbox := subjects.For("example.com").Inbox("gate", "w")
-	var deafs []*nats.Conn
-	for range 4 {
-		nc := s.connect(s.file("gate"), nats.NoReconnect(), nats.SetCustomDialer(deaf{told: told, over: over}), nats.CustomInboxPrefix(inbox))
-		if _, err := nc.SubscribeSync(inbox + ".x"); err != nil {
-			t.Fatal(err)
-		}
-		must(t, nc.Flush())
-		deafs = append(deafs, nc)
-	}
 	gate := s.connect(s.file("gate"), nats.CustomInboxPrefix(inbox))
 	other := s.connect(s.file("other"), nats.CustomInboxPrefix(subjects.For("example.com").Inbox("other", "w")))
-	close(told)
+	file, flood := s.file("gate"), make([]*nats.Conn, 4)
 	s.eventually("requests are turned down", func() bool {
-		for _, nc := range deafs {
-			for range 20 {
+		for i, nc := range flood {
+			if nc == nil || nc.LastError() != nil { // It was ended, and comes again.
+				nc = s.deaf(file, inbox, over)
+				flood[i] = nc
+			}
+			for range 100 {
 				_ = nc.PublishRequest(value, inbox+".x", nil) // It fails when the connection was ended.
 			}
 		}
@@ -142,6 +137,19 @@ func TestRequestsForValuesThatAreNotTakenAreTurnedDown(t *testing.T) { //nolint:
 		_, err := gate.Request(value, nil, waittest.Patience)
 		return err == nil
 	})
+}
+
+// deaf connects as a module that has subscribed its inbox, and then takes nothing until over is closed.
+func (s *stage) deaf(file, inbox string, over <-chan struct{}) *nats.Conn {
+	s.t.Helper()
+	told := make(chan struct{})
+	nc := s.connect(file, nats.NoReconnect(), nats.Timeout(waittest.Patience), nats.SetCustomDialer(deaf{told: told, over: over}), nats.CustomInboxPrefix(inbox),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	_, err := nc.SubscribeSync(inbox + ".x")
+	must(s.t, err)
+	must(s.t, nc.FlushTimeout(waittest.Patience))
+	close(told)
+	return nc
 }
 
 // stores makes the bucket of a module's store with a value, and returns where that is requested.
