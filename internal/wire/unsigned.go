@@ -89,8 +89,13 @@ func readUnsigned(data []byte, m holder) (ok bool) {
 		return false
 	}
 	n, r := 0, entries{data: bytes.Clone(data), text: string(data)}
-	for whole := r; whole.more(); n++ {
-		whole.part(tag)
+	const least = 4 // The bytes of an entry: two tags and two lengths. Else a module could have memory made for entries of two bytes each.
+	whole := r
+	for ; whole.more(); n++ {
+		whole.odd = len(whole.part(tag).data) < least
+	}
+	if whole.odd {
+		return false
 	}
 	read, memory := make(byEvent, n), make([]callbacksv1.UnsignedFields, n)
 	for i := 0; r.more(); i++ {

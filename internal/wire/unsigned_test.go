@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -102,5 +103,24 @@ func TestFieldsOfEventsDoNotShareMemoryOfTheMessage(t *testing.T) {
 	_ = append(fields["b"], "longer than before"...)
 	if string(fields["b"]) != "1" || string(fields["c"]) != "2" {
 		t.Errorf("read as %q", fields)
+	}
+}
+
+// Entries of which each takes two bytes are no reason for more memory than package proto takes.
+//
+//nolint:paralleltest // It counts what is allocated.
+func TestEmptyEntriesTakeNoMoreMemoryThanTheyDoOtherwise(t *testing.T) {
+	data := bytes.Repeat([]byte{0x0a, 0x00}, 100_000)
+	allocated := func(read func([]byte, proto.Message) error) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if err := read(data, &callbacksv1.AddFieldToUnsignedCallbackResponse{}); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	if got, want := allocated(wire.FromProtobuf), allocated(proto.Unmarshal); got > want*3/2 {
+		t.Errorf("%d bytes are allocated; package proto: %d", got, want)
 	}
 }
