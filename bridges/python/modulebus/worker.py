@@ -266,13 +266,14 @@ class Worker:
         if not refused or not self.link.client.is_connected:
             return
         try:
-            for subject in refused:
-                await self.subscriptions.pop(subject).drain()  # type: ignore[no-untyped-call]
+            for subject in refused:  # Nothing came on them, so there is nothing to wait for.
+                await self.subscriptions.pop(subject).unsubscribe()
             self.link.refusals.try_again(refused)
             await self._subscribe()
-            self.link.refusals.try_again([])
         except nats.errors.Error as error:
             self._say("subscribe", f"cannot subscribe again what NATS refused ({type(error).__name__})")
+        finally:
+            self.link.refusals.try_again([])
 
     async def _join(self) -> bool:
         subjects = self.link.subjects

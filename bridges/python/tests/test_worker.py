@@ -205,3 +205,36 @@ async def test_question_that_is_withdrawn_is_not_answered() -> None:
         await asyncio.sleep(0)
     assert wire.answers.empty()
     asking.cancel()
+
+
+class Away:
+    """A client that knows what it has subscribed. NATS does not answer it."""
+
+    is_connected = True
+
+    def __init__(self) -> None:
+        self.live: list[str] = []
+
+    async def subscribe(self, subject: str, queue: str, cb: Any) -> SimpleNamespace:
+        self.live.append(subject)
+
+        async def unsubscribe() -> None:
+            self.live.remove(subject)
+
+        return SimpleNamespace(unsubscribe=unsubscribe, drain=self.flush)  # What cannot be drained stays, and is subscribed when NATS is back.
+
+    async def flush(self) -> None:
+        raise nats.errors.TimeoutError
+
+
+async def test_what_nats_refused_is_subscribed_once_when_nats_goes_away_meanwhile() -> None:
+    away = Away()
+    worker, _ = worker_on(cast(Wire, away))
+    with pytest.raises(nats.errors.TimeoutError):
+        await worker._subscribe()
+    subjects = sorted(worker.subscriptions)
+    for subject in subjects:
+        worker.link.refusals.hear(nats.errors.Error(f'nats: permissions violation for subscription to "{subject}"'))
+    await worker._try_again()
+    assert (sorted(worker.subscriptions), sorted(away.live)) == (subjects, subjects)
+    assert not worker.link.refusals.hear(nats.errors.Error(f'nats: permissions violation for subscription to "{subjects[0]}"'))
