@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -87,6 +88,9 @@ func TestTunnelledIsDirect(t *testing.T) {
 		"a declared trailer and field": {get("/"), tunneltest.With("A", "0", tunneltest.Trailers("Trailer", "A", "A", "1"))},
 		"undeclared trailers":          {get("/"), tunneltest.Trailers("X", "y", http.TrailerPrefix+"A", "1")},
 		"io.Copy":                      {get("/"), func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, strings.NewReader("<html>")) }},
+		"copies large and small":       {get("/"), copied},
+		"a HEAD of copies":             {tunneltest.Request("HEAD", "/", nil), copied},
+		"copies with a trailer":        {get("/"), tunneltest.With("Trailer", "A", func(w http.ResponseWriter, r *http.Request) { copied(w, r); w.Header().Set("A", "1") })},
 		"what the handler sees":        {get("/a?b=c"), tunneltest.Mirror},
 		"an escaped path":              {get("/rooms/%21a%3Ab%2Fc%23d/%E2%82%AC"), tunneltest.Mirror},
 		"an empty segment":             {get("//a//b"), tunneltest.Mirror},
@@ -142,6 +146,69 @@ func file(size int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		content := bytes.NewReader(bytes.Repeat([]byte("0123456789"), size/10))
 		http.ServeContent(w, r, "a.bin", tunneltest.Epoch, content)
+	}
+}
+
+// copied copies parts of several sizes between what it writes and flushes: each part says where it belongs.
+func copied(w http.ResponseWriter, _ *http.Request) {
+	content := bytes.NewReader(tunneltest.Pattern(900_000))
+	for i, size := range []int64{100, 40_000, 15_000, 17_000, 1, 70_000, 300_000, 16 << 10, 32 << 10, 400_000} {
+		_, _ = io.CopyN(w, content, size)
+		_, _ = io.WriteString(w, strings.Repeat(strconv.Itoa(i), i))
+		if i%3 == 2 {
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+// TestCopyThatIsNotWholeIsCut has handlers whose body is copied from a reader, and is not what they declared, or breaks off.
+func TestCopyThatIsNotWholeIsCut(t *testing.T) {
+	t.Parallel()
+	const size = 700_000
+	content := tunneltest.Pattern(size)
+	whole := func(r io.Reader) io.Reader { return r }
+	broken := func(r io.Reader) io.Reader {
+		return io.MultiReader(io.LimitReader(r, size/2), iotest.ErrReader(io.ErrNoProgress))
+	}
+	for name, tt := range map[string]struct {
+		declared int
+		trailer  string
+		src      func(io.Reader) io.Reader
+		stop     bool
+	}{
+		"less than declared":         {declared: size + 1, src: whole},
+		"more than declared":         {declared: size - 1, src: whole},
+		"a panic":                    {declared: -1, src: whole, stop: true},
+		"a panic before the end":     {declared: size + 1, src: whole, stop: true},
+		"a reader that breaks off":   {declared: size, src: broken},
+		"less, where a trailer was":  {declared: size + 1, trailer: "A", src: whole},
+		"more, where a trailer was":  {declared: size - 1, trailer: "A", src: whole},
+		"a panic instead of trailer": {declared: -1, trailer: "A", src: whole, stop: true},
+	} {
+		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if tt.declared >= 0 {
+				w.Header().Set("Content-Length", strconv.Itoa(tt.declared))
+			}
+			if tt.trailer != "" {
+				w.Header().Set("Trailer", tt.trailer)
+			}
+			_, _ = io.Copy(w, struct{ io.Reader }{tt.src(bytes.NewReader(content))}) // Not [io.WriterTo].
+			if tt.stop {
+				panic(http.ErrAbortHandler)
+			}
+		})
+		for way, tunnelled := range map[string]http.Handler{"over the transport": tunneltest.Tunnelled(t, h), "nearby": tunneltest.Nearby(t, h)} {
+			s := tunneltest.Serve(t, tunnelled)
+			rsp, err := tunneltest.Client(s).Get(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(rsp.Body)
+			_ = rsp.Body.Close()
+			if err == nil || len(got) == 0 || !bytes.HasPrefix(content, got) {
+				t.Errorf("%s, %s: status %d, %d bytes of %d, %v", name, way, rsp.StatusCode, len(got), size, err)
+			}
+		}
 	}
 }
 
