@@ -2,6 +2,8 @@ package nearby_test
 
 import (
 	"io"
+	"net"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -53,5 +55,41 @@ func TestStalledLineHoldsNoTurn(t *testing.T) {
 	stalled.Close()
 	if err := <-sent; err == nil {
 		t.Error("nobody read the frame, and it was sent")
+	}
+}
+
+// TestFrameThatBreaksOffInATurnIsNone has a worker that ends in the middle of a frame whose rest is read in turns.
+//
+//nolint:paralleltest // As above.
+func TestFrameThatBreaksOffInATurnIsNone(t *testing.T) {
+	for _, processors := range []int{1, 2} {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+		g, _, name := hosted(t, "other", "token")
+		reach(t, name, "other")
+		for _, part := range []int{0, 1, 64 << 10, 100_000} {
+			g.mu.Lock()
+			g.streams["token"] = nil
+			g.mu.Unlock()
+			conn, err := net.Dial("unix", filepath.Join(folder(), name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write([]byte("\x05token")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write(append([]byte{0, 2, 0, 0}, make([]byte, part)...)); err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.Close()
+			<-g.parted
+			g.mu.Lock()
+			if n := len(g.frames["token"]); n > 0 {
+				t.Errorf("%d bytes of a frame are %d frames", part, n)
+			}
+			g.mu.Unlock()
+		}
 	}
 }
