@@ -43,7 +43,7 @@ def _narrow(request: dict[str, Any], fields: tuple[table.Field, ...], needs: dic
 
 def _selects(key: dict[str, Any], event: dict[str, Any]) -> bool:
     state_key = event.get("state_key", "")
-    return key["type"] == event.get("type", "") and key.get("state_key", state_key) == state_key
+    return bool(key["type"] == event.get("type", "") and key.get("state_key", state_key) == state_key)
 
 
 class MemoryBucket:
