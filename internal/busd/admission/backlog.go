@@ -6,14 +6,16 @@ import (
 	"runtime/metrics"
 	"slices"
 	"time"
+
+	"github.com/modulebus/modulebus/internal/busd/identity"
 )
 
 const (
 	// backlogLook is how often busd looks at its memory, because answers of JetStream may fill it.
 	backlogLook = 50 * time.Millisecond
 
-	// maxBacklog is how many answers of one module's store may wait in the NATS inside busd while busd's memory has grown by 128 MiB. Beyond: the
-	// module's requests for values are turned down for some time, and the log says so.
+	// maxBacklog is how many answers of one module's store may wait in the NATS inside busd while busd's memory has grown by 128 MiB and the
+	// module leaves 64 MiB unread. Beyond: the module's requests for values are turned down for some time, and the log says so.
 	maxBacklog = 64
 
 	// firstTurnedDown is for how long they are turned down, twice as long each time soon after, and lastTurnedDown in the end.
@@ -83,12 +85,24 @@ func (b *backlog) look(now time.Time) {
 	}
 	b.release(now)
 	for _, stream := range b.admission.Broker.Backlogs(b.admission.Backlog) {
-		if module, ok := b.admission.owner(stream); ok {
+		if module, ok := b.admission.owner(stream); ok && (b.held[stream] != nil || b.untaken(module)) {
 			b.hold(stream, module, now)
 		}
 	}
 	b.settle(live, collections)
 	b.collect()
+}
+
+// untaken reports whether NATS holds so much for a module's connections that they cannot be taking what they request. Those that take it
+// have no more held than they request at once.
+func (b *backlog) untaken(module string) bool {
+	held, most := 0, b.admission.Unread/2
+	for _, c := range b.admission.Broker.Unread(most) {
+		if c.User == identity.Module(module) {
+			held += c.Bytes
+		}
+	}
+	return held > most
 }
 
 // settle takes what a collection has found for what is in use at rest, if nothing waited after it nor after the one before.
@@ -157,9 +171,19 @@ func (b *backlog) release(now time.Time) {
 		case h.on && past >= h.length && !slices.Contains(waiting, stream):
 			h.on = false
 			b.admission.Broker.Straighten(b.admission.Keys.Server().ValuesIn(stream))
-			b.admission.strain(h.module, false)
+			b.admission.strain(h.module, b.holds(h.module))
 		case !h.on && past >= h.length+lastTurnedDown:
 			delete(b.held, stream)
 		}
 	}
+}
+
+// holds reports whether requests for a module's store or lease are turned down.
+func (b *backlog) holds(module string) bool {
+	for _, h := range b.held {
+		if h.on && h.module == module {
+			return true
+		}
+	}
+	return false
 }

@@ -139,6 +139,25 @@ func TestRequestsForValuesThatAreNotTakenAreTurnedDown(t *testing.T) { //nolint:
 	})
 }
 
+// TestModuleThatTakesWhatItRequestsIsNotTurnedDown has a module request a mebibyte at a time, and take it, where it may leave two unread.
+func TestModuleThatTakesWhatItRequestsIsNotTurnedDown(t *testing.T) { //nolint:paralleltest // It fills memory.
+	s := open(t, homes["embedded"])
+	value := s.stores("gate", make([]byte, 32<<10))
+	gate := s.connect(s.file("gate"), nats.CustomInboxPrefix(subjects.For("example.com").Inbox("gate", "w")))
+	var clients sync.WaitGroup
+	for range 32 {
+		clients.Go(func() {
+			for range 1000 {
+				if _, err := gate.Request(value, nil, waittest.Patience); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+}
+
 // deaf connects as a module that has subscribed its inbox, and then takes nothing until over is closed.
 func (s *stage) deaf(file, inbox string, over <-chan struct{}) *nats.Conn {
 	s.t.Helper()
