@@ -63,46 +63,6 @@ func TestRestartReplacesEachWorker(t *testing.T) {
 	run(t, "restart", "nobody", "--url", s.url).wants(t, 1, nil, []string{"busd: module nobody is not run by this busd: its list has gate"})
 }
 
-// A disk that is full, or an editor on a network, may leave the first lines of a file.
-func TestReloadOfAFileWithoutItsModulesKeepsThem(t *testing.T) {
-	t.Parallel()
-	s := start(t, gate("{}"))
-	text, _ := os.ReadFile(s.file)
-	before, _, _ := strings.Cut(string(text), "modules:")
-	rewrite(t, s.file, before)
-	find(t, s.log, "the file looks cut short")
-	run(t, "modules", "--url", s.url).wants(t, 0, []string{"gate"}, []string{"the configuration file is not good", `with "modules: []", they are removed`})
-	rewrite(t, s.file, before+"modules: []\n")
-	find(t, s.log, `"removed":\["gate"\]`)
-}
-
-func TestFileThatListsNoModulesAnyMoreMustSaySo(t *testing.T) {
-	t.Parallel()
-	const name, list = "server_name: example.com\n", "modules:\n  - module: gate\n"
-	for _, tt := range []struct {
-		was  bool // whether the last good content listed modules
-		text string
-		good bool
-	}{
-		{true, name, false},
-		{true, name + "modules:\n", false},
-		{true, name + "modules: ~\n", false},
-		{true, name + "#modules: []\n", false},
-		{true, name + "modules: []\n", true},
-		{true, name + "modules:\n  []\n", true},
-		{true, name + list, true},
-		{false, name, true},
-		{false, name + "modules:\n", true},
-		{false, name + list, true},
-	} {
-		w := &watcher{lists: tt.was}
-		c, err := w.parse("busd.yaml", []byte(tt.text))
-		if (err == nil) != tt.good || (c != nil) != tt.good || w.lists != (tt.was && !tt.good || strings.Contains(tt.text, "gate")) {
-			t.Errorf("%q after modules: %v was read as %v, %v", tt.text, tt.was, c, err)
-		}
-	}
-}
-
 func TestReloadSaysWhatChanged(t *testing.T) {
 	t.Parallel()
 	s := start(t, gate("{}"))

@@ -71,7 +71,7 @@ func serve(ctx context.Context, file string, conf *config.Config, log zerolog.Lo
 	ctx, stop := untilSignal(ctx)
 	defer stop()
 	watching, cancel := context.WithCancel(ctx)
-	reload, watched := watch(watching, file, conf, log)
+	reload, watched := watch(watching, file, log)
 	defer func() { cancel(); <-watched }()
 	tracing, untrace := openTraces(ctx, log)
 	defer untrace()

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,25 +25,6 @@ type watcher struct {
 	taken []byte    // the content that counted last, valid or not
 	seen  []byte    // what it held at the last look
 	since time.Time // when it was first seen to hold that
-	lists bool      // the last good content listed modules
-}
-
-// errCutShort is why a file counts as half written.
-var errCutShort = errors.New("modules: is missing, and the running configuration lists some, so the file looks cut short: " +
-	"with \"modules: []\", they are removed")
-
-// parse reads a file's content. What lists no modules any more, and does not say so, is a mistake: a file that was cut short at the end of
-// a line looks like that, and nothing would be asked about anything.
-func (w *watcher) parse(file string, data []byte) (*config.Config, error) {
-	c, err := config.Parse(file, data)
-	if err != nil {
-		return nil, err
-	}
-	if w.lists && len(c.Modules) == 0 && !c.NoModules {
-		return nil, fmt.Errorf("%s: %w", file, errCutShort)
-	}
-	w.lists = len(c.Modules) > 0
-	return c, nil
 }
 
 // settled reports whether data, the file's present content, has changed and then stayed the same for long enough. If
@@ -61,14 +41,14 @@ func (w *watcher) settled(now time.Time, data []byte) bool {
 	return true
 }
 
-// watch returns a channel that gets a configuration when the file, which held conf, has changed and settled, and at once after SIGHUP.
+// watch returns a channel that gets a configuration when the file has changed and settled, and at once after SIGHUP.
 // The second channel is closed when the watch has ended, with ctx.
-func watch(ctx context.Context, file string, conf *config.Config, log zerolog.Logger) (<-chan busd.Reload, <-chan struct{}) {
+func watch(ctx context.Context, file string, log zerolog.Logger) (<-chan busd.Reload, <-chan struct{}) {
 	out, done := make(chan busd.Reload), make(chan struct{})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	data, _ := read(file)
-	w := &watcher{taken: data, seen: data, lists: len(conf.Modules) > 0}
+	w := &watcher{taken: data, seen: data}
 	go func() {
 		defer close(done)
 		defer signal.Stop(hangup)
@@ -85,10 +65,10 @@ func watch(ctx context.Context, file string, conf *config.Config, log zerolog.Lo
 					continue
 				}
 				w.taken, w.seen = data, data
-				w.offer(ctx, file, data, out)
+				offer(ctx, file, data, out)
 			case now := <-ticker.C:
 				if data, err := read(file); err == nil && w.settled(now, data) {
-					w.offer(ctx, file, data, out)
+					offer(ctx, file, data, out)
 				}
 			}
 		}
@@ -108,8 +88,8 @@ func read(file string) ([]byte, error) {
 }
 
 // offer sends the configuration in data, or what is wrong with it.
-func (w *watcher) offer(ctx context.Context, file string, data []byte, out chan<- busd.Reload) {
-	c, err := w.parse(file, data)
+func offer(ctx context.Context, file string, data []byte, out chan<- busd.Reload) {
+	c, err := config.Parse(file, data)
 	select {
 	case out <- busd.Reload{Config: c, Err: err}:
 	case <-ctx.Done():

@@ -97,9 +97,6 @@ type Config struct {
 	// Modules are the operator's, in the operator's order.
 	Modules []Module
 
-	// NoModules says that the file has an empty list of modules, and not just none.
-	NoModules bool
-
 	// Budget bounds one ask of all modules. Default 5s.
 	Budget time.Duration
 

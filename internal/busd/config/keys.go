@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v4"
-
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -47,7 +45,7 @@ func fileKeys(c *Config) []key {
 			policyServer(c),
 		},
 		{"decisions", "", "", c.Decisions.section()},
-		{"modules", none, "the modules, in the order in which they are asked", modules(c)},
+		{"modules", none, "the modules, in the order in which they are asked", modules(&c.Modules)},
 		{"budget", "`5s`", "how long one ask may take, all modules together", duration(&c.Budget, least)},
 		{"evaluate", "`speculative`", "`sequential` asks modules one after the other, even where they could be [asked at once](#time); " +
 			"for all callbacks, or by callback", evaluate(&c.Sequential)},
@@ -412,12 +410,10 @@ func policyServer(c *Config) slot {
 func (h *Homeserver) check(value, object) { h.URL = strings.TrimRight(h.URL, "/") }
 
 // modules is the operator's list.
-func modules(c *Config) slot {
-	dst := &c.Modules
+func modules(dst *[]Module) slot {
 	return slot{
 		read: func(v value) {
 			first := map[string]value{}
-			c.NoModules = v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0
 			for _, item := range v.items() {
 				m, name := readModule(item)
 				if other, twice := first[m.Name]; twice {
