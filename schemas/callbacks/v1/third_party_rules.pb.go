@@ -24,7 +24,8 @@ const (
 type CheckEventAllowedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Event *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
-	// The room's state before the event.
+	// The room's state before the event. While a room is made, Synapse (1.163.2) gives of it only the creation and the creator's
+	// membership: no power levels, join rules or encryption, though they come before the event.
 	StateEvents   []*StateEvent `protobuf:"bytes,2,rep,name=state_events,json=stateEvents,proto3" json:"state_events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
