@@ -217,16 +217,30 @@ func TestCallbackAndItsDeclarationAreOne(t *testing.T) {
 }
 
 // TestModuleHearsNothingThatItSays holds what a module may say apart from what it may hear. Whoever hears a message may answer
-// it once, wherever its reply subject is: a module that hears its own could say anything anywhere.
+// it once, wherever its reply subject is: a module that hears its own could say anything anywhere. All below a last * counts as heard.
 func TestModuleHearsNothingThatItSays(t *testing.T) {
 	t.Parallel()
 	p := subjects.For("example.com").ModulePermissions("gate")
 	for _, hears := range p.Subscribe {
 		hears, _, _ = strings.Cut(hears, " ")
+		if below, ok := strings.CutSuffix(hears, "*"); ok {
+			hears = below + ">"
+		}
 		for _, says := range p.Publish {
 			if overlap(strings.Split(hears, "."), strings.Split(says, ".")) {
 				t.Errorf("%s and %s have subjects in common", hears, says)
 			}
+		}
+	}
+}
+
+// What a module hears below a * is its own, however deep.
+func TestModuleHearsBelowATokenWhatIsItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, hears := range subjects.For("example.com").ModulePermissions("gate").Subscribe {
+		hears, _, _ = strings.Cut(hears, " ")
+		if strings.HasSuffix(hears, ".*") && !slices.Contains(strings.Split(hears, "."), "gate") {
+			t.Errorf("%s lets the module hear all below it", hears)
 		}
 	}
 }
