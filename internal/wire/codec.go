@@ -47,12 +47,21 @@ func Append(buffer []byte, m proto.Message, in Mapping) ([]byte, error) {
 	if in == JSON {
 		return ToJSON(m)
 	}
-	if h, ok := m.(holder); ok {
-		if written, ok := appendUnsigned(buffer[:0], h); ok {
-			return written, nil
-		}
+	if written, ok := appendQuickly(buffer[:0], m); ok {
+		return written, nil
 	}
 	return proto.MarshalOptions{}.MarshalAppend(buffer[:0], m)
+}
+
+// appendQuickly adds m to a buffer without reflection, and reports whether it could.
+func appendQuickly(buffer []byte, m proto.Message) (_ []byte, ok bool) {
+	switch m := m.(type) {
+	case holder:
+		return appendUnsigned(buffer, m)
+	case asker:
+		return appendEvents(buffer, m)
+	}
+	return buffer, false
 }
 
 // Decode sets m from a payload in the mapping. Both mappings refuse a raw JSON field that holds something else than its

@@ -1,9 +1,7 @@
 package wire
 
 import (
-	"bytes"
 	"reflect"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -29,46 +27,79 @@ const (
 	roomTag    = 4<<3 | byte(protowire.BytesType)
 )
 
+// appendEvents adds m to a buffer, and reports whether it is one that it can write. See [appendUnsigned].
+func appendEvents(buffer []byte, m asker) (_ []byte, ok bool) {
+	tag, ok := theOnly(m)
+	if !ok {
+		return buffer, false
+	}
+	w := writer{data: buffer}
+	for _, e := range m.GetEvents() {
+		if w.odd = w.odd || e == nil || len(e.ProtoReflect().GetUnknown()) > 0; w.odd {
+			return buffer, false
+		}
+		event := w.open(tag)
+		w.optional(idTag, e.EventId)
+		w.optional(versionTag, e.RoomVersion)
+		if len(e.Json) > 0 {
+			w.bytes(jsonTag, e.Json)
+		}
+		w.optional(roomTag, e.RoomId)
+		w.close(event)
+	}
+	return w.data, !w.odd
+}
+
+// optional writes a text, if there is one.
+func (w *writer) optional(tag byte, s string) {
+	if s != "" {
+		w.string(tag, s)
+	}
+}
+
 // readEvents sets m, and reports whether data is as package proto writes a list of events and nothing else; else m is as it was.
 // See [readUnsigned].
-func readEvents(data []byte, m asker) (ok bool) {
+func readEvents(data []byte, m asker) (ok, sound bool) {
 	tag, ok := theOnly(m)
-	if !ok || m.GetEvents() != nil || len(data) == 0 || len(data) > maxShared {
-		return false
+	if !ok || m.GetEvents() != nil || len(data) > maxShared {
+		return false, false
 	}
-	n, r := 0, entries{data: bytes.Clone(data), text: string(data)}
-	for whole := r; whole.more(); n++ {
-		whole.part(tag)
+	n, whole := count(data, tag, 0)
+	if !whole {
+		return false, false
 	}
+	r := newReader(data)
 	read, memory := make([]*callbacksv1.Event, n), make([]callbacksv1.Event, n)
-	for i := 0; r.more(); i++ {
-		of := r.part(tag)
-		of.event(&memory[i])
-		r.odd = r.odd || of.odd
+	for i := range memory {
+		r.event(&memory[i], r.open(tag, len(data)))
 		read[i] = &memory[i]
 	}
 	if r.odd {
-		return false
+		return false, false
 	}
 	reflect.ValueOf(m).Elem().FieldByName("Events").Set(reflect.ValueOf(read))
-	return true
+	return true, !r.unsound
 }
 
-// event reads the fields of an event.
-func (r *entries) event(e *callbacksv1.Event) {
-	e.EventId = r.optional(idTag).text
-	e.RoomVersion = r.optional(versionTag).text
-	e.Json = r.optional(jsonTag).data
-	e.RoomId = r.optional(roomTag).text
-	r.odd = r.odd || len(r.data) > 0 || !utf8.ValidString(e.EventId) || !utf8.ValidString(e.RoomVersion) || !utf8.ValidString(e.RoomId)
-}
-
-// optional takes what follows a tag, if that comes next.
-func (r *entries) optional(tag byte) (part entries) {
-	if r.odd || len(r.data) == 0 || r.data[0] != tag {
-		return entries{}
+// event reads the fields of an event, up to an end.
+func (r *reader) event(e *callbacksv1.Event, end int) {
+	e.EventId = r.optional(idTag, end)
+	e.RoomVersion = r.optional(versionTag, end)
+	if r.next(jsonTag, end) {
+		e.Json = r.bytes(jsonTag, end)
+		r.odd = r.odd || len(e.Json) == 0 // It would not have been written.
+		r.unsound = r.unsound || !r.odd && (e.Json[0] != '{' || !validJSON(e.Json))
 	}
-	part = r.part(tag)
-	r.odd = r.odd || len(part.data) == 0 // It would not have been written.
-	return part
+	e.RoomId = r.optional(roomTag, end)
+	r.close(end)
+}
+
+// optional reads a text, if it comes next.
+func (r *reader) optional(tag byte, within int) string {
+	if !r.next(tag, within) {
+		return ""
+	}
+	s := r.string(tag, within)
+	r.odd = r.odd || s == "" // It would not have been written.
+	return s
 }

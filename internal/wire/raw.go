@@ -13,7 +13,11 @@ import (
 // FromProtobuf sets m from its binary form. It is an error if bytes that should be JSON are not, wherever in the message
 // they are; errors name the field and never repeat a value, or the key of a map.
 func FromProtobuf(data []byte, m proto.Message) error {
-	if !readQuickly(data, m) {
+	ok, sound := readQuickly(data, m)
+	if sound {
+		return nil
+	}
+	if !ok {
 		if err := proto.Unmarshal(data, m); err != nil {
 			return err
 		}
@@ -28,15 +32,16 @@ func FromProtobuf(data []byte, m proto.Message) error {
 	return nil
 }
 
-// readQuickly sets m without reflection, and reports whether it could; else m is as it was.
-func readQuickly(data []byte, m proto.Message) bool {
+// readQuickly sets m without reflection, and reports whether it could; else m is as it was. It reports as well whether it has seen that
+// all that should be JSON is.
+func readQuickly(data []byte, m proto.Message) (ok, sound bool) {
 	switch m := m.(type) {
 	case holder:
 		return readUnsigned(data, m)
 	case asker:
 		return readEvents(data, m)
 	}
-	return false
+	return false, false
 }
 
 // rawFields are the fields in which a message of some type can hold raw JSON. They read bytes that have been unmarshalled, and not

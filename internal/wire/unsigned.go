@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"reflect"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -47,113 +48,159 @@ func appendUnsigned(buffer []byte, m holder) (_ []byte, ok bool) {
 	if !ok {
 		return buffer, false
 	}
+	const each = 64 // Bytes for each event with a short field. With more, the buffer grows.
+	w := writer{data: slices.Grow(buffer, each*len(m.GetUnsigned()))}
 	for event, of := range m.GetUnsigned() {
-		size, plain := sizeOf(of)
-		if !plain || !utf8.ValidString(event) {
+		if w.odd = w.odd || of == nil || len(of.ProtoReflect().GetUnknown()) > 0; w.odd {
 			return buffer, false
 		}
-		buffer = binary.AppendUvarint(append(buffer, tag), uint64(1+protowire.SizeBytes(len(event))+1+protowire.SizeBytes(size)))
-		buffer = protowire.AppendString(append(buffer, keyTag), event)
-		buffer = binary.AppendUvarint(append(buffer, valueTag), uint64(size))
+		entry := w.open(tag)
+		w.string(keyTag, event)
+		fields := w.open(valueTag)
 		for name, value := range of.Fields {
-			buffer = binary.AppendUvarint(append(buffer, keyTag), uint64(sizeOfField(name, value)))
-			buffer = protowire.AppendString(append(buffer, keyTag), name)
-			buffer = protowire.AppendBytes(append(buffer, valueTag), value)
+			field := w.open(keyTag)
+			w.string(keyTag, name)
+			w.bytes(valueTag, value)
+			w.close(field)
 		}
+		w.close(fields)
+		w.close(entry)
 	}
-	return buffer, true
+	return w.data, !w.odd
 }
 
-// sizeOf is how many bytes the fields of an event take, and whether they are all that is said of it.
-func sizeOf(f *callbacksv1.UnsignedFields) (size int, plain bool) {
-	if f == nil || len(f.ProtoReflect().GetUnknown()) > 0 {
-		return 0, false
-	}
-	for name, value := range f.Fields {
-		if !utf8.ValidString(name) {
-			return 0, false
-		}
-		size += 1 + protowire.SizeBytes(sizeOfField(name, value))
-	}
-	return size, true
-}
-
-func sizeOfField(name string, value []byte) int {
-	return 1 + protowire.SizeBytes(len(name)) + 1 + protowire.SizeBytes(len(value))
-}
-
-// readUnsigned sets m, and reports whether data is what [appendUnsigned] writes; else m is as it was.
-func readUnsigned(data []byte, m holder) (ok bool) {
-	tag, ok := theOnly(m)
-	if !ok || m.GetUnsigned() != nil || len(data) == 0 {
-		return false
-	}
-	n, r := 0, entries{data: bytes.Clone(data), text: string(data)}
+// readUnsigned sets m, and reports whether data is what [appendUnsigned] writes; else m is as it was. It reports as well whether it has
+// seen that all values are JSON.
+func readUnsigned(data []byte, m holder) (ok, sound bool) {
 	const least = 4 // The bytes of an entry: two tags and two lengths. Else a module could have memory made for entries of two bytes each.
-	whole := r
-	for ; whole.more(); n++ {
-		whole.odd = len(whole.part(tag).data) < least
+	tag, ok := theOnly(m)
+	n, whole := count(data, tag, least)
+	if !ok || m.GetUnsigned() != nil || !whole {
+		return false, false
 	}
-	if whole.odd {
-		return false
-	}
+	r := newReader(data)
 	read, memory := make(byEvent, n), make([]callbacksv1.UnsignedFields, n)
-	for i := 0; r.more(); i++ {
-		event, fields := r.entry(tag)
-		memory[i].Fields = fields.fields()
-		r.odd = r.odd || fields.odd
+	for i := range memory {
+		entry := r.open(tag, len(data))
+		event := r.string(keyTag, entry)
+		fields := r.open(valueTag, entry)
+		memory[i].Fields = r.fields(fields)
+		r.close(entry)
 		read[event] = &memory[i]
 	}
 	if r.odd {
-		return false
+		return false, false
 	}
 	reflect.ValueOf(m).Elem().FieldByName("Unsigned").Set(reflect.ValueOf(read))
-	return true
+	return true, !r.unsound
 }
 
-// entries reads entries of a map off the front of some bytes, which it has as bytes and as text: what is read shares that memory.
-type entries struct {
-	data []byte
-	text string
-	odd  bool // something is not as it would be written here
-}
-
-func (r *entries) more() bool { return len(r.data) > 0 && !r.odd }
-
-// entry takes the key and the value of an entry.
-func (r *entries) entry(tag byte) (key string, value entries) {
-	whole := r.part(tag)
-	key, value = whole.part(keyTag).text, whole.part(valueTag)
-	r.odd = r.odd || whole.odd || len(whole.data) > 0 || !utf8.ValidString(key)
-	return key, value
-}
-
-func (r *entries) fields() map[string][]byte {
-	if len(r.data) == 0 {
+// fields reads the fields of an event up to an end.
+func (r *reader) fields(end int) map[string][]byte {
+	if r.at == end {
 		return nil
 	}
 	all := map[string][]byte{}
-	for r.more() {
-		name, value := r.entry(keyTag)
-		all[name] = value.data
+	for r.at < end && !r.odd {
+		field := r.open(keyTag, end)
+		name := r.string(keyTag, field)
+		value := r.bytes(valueTag, field)
+		r.unsound = r.unsound || !validJSON(value)
+		r.close(field)
+		all[name] = value
 	}
 	return all
 }
 
-// part takes what follows a tag.
-func (r *entries) part(tag byte) (part entries) {
-	if r.odd || len(r.data) == 0 || r.data[0] != tag {
-		r.odd = true
-		return entries{}
+// reader reads a message that it has as bytes and as text. What is read shares that memory.
+type reader struct {
+	data    []byte
+	text    string
+	at      int
+	odd     bool // something is not as it would be written here
+	unsound bool // a value may be no JSON
+}
+
+func newReader(data []byte) reader { return reader{data: bytes.Clone(data), text: string(data)} }
+
+// count is of how many parts with a tag the data is made, each of that many bytes or more, if it is.
+func count(data []byte, tag byte, least int) (n int, whole bool) {
+	r := reader{data: data}
+	for ; r.at < len(data) && !r.odd; n++ {
+		end := r.open(tag, len(data))
+		r.odd = r.odd || end-r.at < least
+		r.at = end
 	}
-	size, head := binary.Uvarint(r.data[1:])
-	from := 1 + head
-	if head <= 0 || size > uint64(len(r.data)-from) {
+	return n, n > 0 && !r.odd
+}
+
+// open takes a tag and a length, and returns the end of what has that length. It is not behind the end of what this is in.
+func (r *reader) open(tag byte, within int) (end int) {
+	if r.odd || r.at >= within || r.data[r.at] != tag {
 		r.odd = true
-		return entries{}
+		return r.at
 	}
-	to := from + int(size)
-	part = entries{data: r.data[from:to:to], text: r.text[from:to]}
-	r.data, r.text = r.data[to:], r.text[to:]
-	return part
+	size, head := binary.Uvarint(r.data[r.at+1 : within])
+	from := r.at + 1 + head
+	if head <= 0 || size > uint64(within-from) {
+		r.odd = true
+		return r.at
+	}
+	r.at = from
+	return from + int(size)
+}
+
+// close is for what was opened.
+func (r *reader) close(end int) { r.odd = r.odd || r.at != end }
+
+func (r *reader) string(tag byte, within int) string {
+	end := r.open(tag, within)
+	s := r.text[r.at:end]
+	r.at = end
+	r.odd = r.odd || !utf8.ValidString(s)
+	return s
+}
+
+func (r *reader) bytes(tag byte, within int) []byte {
+	end := r.open(tag, within)
+	b := r.data[r.at:end:end]
+	r.at = end
+	return b
+}
+
+// next reports whether a tag comes next.
+func (r *reader) next(tag byte, within int) bool {
+	return !r.odd && r.at < within && r.data[r.at] == tag
+}
+
+// writer writes a message.
+type writer struct {
+	data []byte
+	odd  bool // there is text that cannot be written
+}
+
+// open begins what has a tag and a length, which close must write.
+func (w *writer) open(tag byte) (from int) {
+	w.data = append(w.data, tag, 0)
+	return len(w.data)
+}
+
+// close writes the length of what began there.
+func (w *writer) close(from int) {
+	size := len(w.data) - from
+	const short = 0x80 // What is less takes one byte.
+	if size < short {
+		w.data[from-1] = byte(size)
+		return
+	}
+	w.data = slices.Replace(w.data, from-1, from, binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64), uint64(size))...)
+}
+
+func (w *writer) string(tag byte, s string) {
+	w.odd = w.odd || !utf8.ValidString(s)
+	w.data = protowire.AppendString(append(w.data, tag), s)
+}
+
+func (w *writer) bytes(tag byte, b []byte) {
+	w.data = protowire.AppendBytes(append(w.data, tag), b)
 }
