@@ -204,7 +204,7 @@ func Explain(path, what string, err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		help = "make room on that disk"
 	case errors.Is(err, fs.ErrPermission):
-		help = fmt.Sprintf("let user %d own it, or name another folder", os.Geteuid())
+		help = fmt.Sprintf("let user %d write into it (chmod 700) and own it, or name another folder", os.Geteuid())
 	case errors.Is(err, syscall.ENOTDIR):
 		help = "a file is in its place: name a folder"
 	case errors.Is(err, syscall.EEXIST):
