@@ -201,6 +201,10 @@ def test_place_is_in_a_folder_of_this_user_alone(tmp_path: Path, monkeypatch: py
     assert [name for name in ("", "..", "../G", "a/b", "a.b", "ä", "G\0") if nearby.place(name) is not None] == []
     folder.chmod(0o755)
     assert nearby.place("G") is None
+    folder.chmod(0o700)
+    if os.geteuid() == 0:  # Only root can give it to somebody else.
+        os.chown(folder, 10001, 10001)
+        assert nearby.place("G") is None
     folder.rmdir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o700)

@@ -74,6 +74,11 @@ func TestNetworkReachesNothingThatIsNotPublic(t *testing.T) {
 	if _, err := n.Fetch(t.Context(), name); !errors.Is(err, errPrivate) {
 		t.Errorf("got %v", err)
 	}
+	for _, address := range []string{"[::ffff:127.0.0.1]:8448", "[::ffff:10.0.0.1]:8448", "[::ffff:100.64.0.1]:8448", "100.64.0.1:8448", "198.18.0.1:8448", "[64:ff9b::a00:1]:8448", "no address"} {
+		if public(false)(t.Context(), "tcp", address, nil) == nil {
+			t.Errorf("%s may be connected to", address)
+		}
+	}
 }
 
 func TestNetworkTakesNoRedirectAndNoFlood(t *testing.T) {
@@ -88,6 +93,15 @@ func TestNetworkTakesNoRedirectAndNoFlood(t *testing.T) {
 		"flood": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat(" ", maxKeysBody)+"{}")
 		},
+		"endless flood": func(w http.ResponseWriter, _ *http.Request) {
+			piece := strings.Repeat(" ", maxKeysBody)
+			for range 1024 {
+				if _, err := io.WriteString(w, piece); err != nil {
+					return
+				}
+			}
+			t.Error("a whole flood was read")
+		},
 		"header": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Long", strings.Repeat("x", 2*maxKeysHeader))
 			_ = json.NewEncoder(w).Encode(policyservertest.New(r.Host).Publishes(time.Hour))
@@ -98,6 +112,20 @@ func TestNetworkTakesNoRedirectAndNoFlood(t *testing.T) {
 		if keys, err := n.Fetch(t.Context(), server); err == nil {
 			t.Errorf("%s: got %+v", name, keys)
 		}
+	}
+}
+
+// TestHomeserverLeadsNowhereElse has a homeserver, or what stands before it, redirect the request for another server's keys.
+func TestHomeserverLeadsNowhereElse(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("led to %s", r.URL) }))
+	defer elsewhere.Close()
+	home := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer home.Close()
+	n := newNetwork(own, home.URL)
+	defer n.close()
+	if keys, err := n.ask(t.Context(), remote); err == nil {
+		t.Errorf("got %+v", keys)
 	}
 }
 

@@ -3,6 +3,7 @@ package nearby_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -246,14 +247,32 @@ func TestPlaceIsInAFolderOfThisUserAlone(t *testing.T) {
 	if _, err := nearby.Reach("G", "token"); err == nil || !strings.Contains(err.Error(), "0700") {
 		t.Errorf("got %v", err)
 	}
-	if err := os.RemoveAll(folder()); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(t.TempDir(), folder()); err != nil {
+	elsewhere := folder() + "-moved" // It would be good, if it were no link that led there.
+	if err := errors.Join(os.Rename(folder(), elsewhere), os.Chmod(elsewhere, 0o700), os.Symlink(elsewhere, folder())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := nearby.Reach("G", "token"); err == nil || !strings.Contains(err.Error(), "0700") {
 		t.Errorf("behind a symbolic link: %v", err)
+	}
+}
+
+// TestPlaceIsInNoFolderOfSomebodyElse has one that a local user has made before, with the name that this user's would have.
+func TestPlaceIsInNoFolderOfSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	t.Setenv("TMPDIR", t.TempDir())
+	_, place, _ := hosted(t)
+	place.Close()
+	if err := os.Chown(folder(), 10001, 10001); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := nearby.Open("G", &gateway{}); err == nil {
+		p.Close()
+		t.Error("a gateway waits in a folder of somebody else")
+	}
+	if _, err := nearby.Reach("G", "token"); err == nil || !strings.Contains(err.Error(), "of this user") {
+		t.Errorf("a worker goes into a folder of somebody else: %v", err)
 	}
 }
 
