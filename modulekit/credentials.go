@@ -11,7 +11,7 @@ import (
 )
 
 // checkCredentials returns what is wrong with the credentials file, more clearly than NATS would. A file that other
-// users can read is used, and the log warns of it.
+// users can read, or that is another module's, is used, and the log says so.
 func (s *settings) checkCredentials() error {
 	if s.credentials == "" {
 		return nil
@@ -22,6 +22,10 @@ func (s *settings) checkCredentials() error {
 	}
 	if err := file.Check(time.Now()); err != nil {
 		return fmt.Errorf("--credentials: %w", err)
+	}
+	if of := file.Module(); of != "" && of != s.options.Module {
+		s.options.Log.Error().Str("file", s.credentials).Str("of", of).Msg("these are the credentials of another module, and NATS turns away what " +
+			"does not belong to that: " + file.Remedy)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // TestCredentialsThatAreBadAreExplained has a module with credentials that NATS cannot take.
 func TestCredentialsThatAreBadAreExplained(t *testing.T) {
 	t.Parallel()
-	d := testbed.Serve(t, "modules: [{module: gate}, {module: other}]\n")
+	d := testbed.Serve(t, "modules: [{module: gate}, {module: honest}, {module: other}]\n")
 	elsewhere := testbed.Prepare(t, "modules: [{module: gate}]\n")
 	good, err := os.ReadFile(d.Credentials("gate"))
 	if err != nil {
@@ -44,6 +44,9 @@ func TestCredentialsThatAreBadAreExplained(t *testing.T) {
 			}
 		})
 	}
+	others := testbed.Command(t, testbed.Faulty).With(d.Environment("gate")...).With("MODULEBUS_CREDENTIALS=" + d.Credentials("honest")).Start()
+	others.Stderr.Line(t, "credentials of another module", `"of":"honest"`, "busd credentials gate")
+	others.Kill()
 	readable := filepath.Join(t.TempDir(), "readable.creds")
 	testbed.Write(t, readable, string(good))
 	if err := os.Chmod(readable, 0o644); err != nil {

@@ -40,6 +40,9 @@ func TestCredentialsThatAreBadAreExplainedInPython(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	others := module(t, d.Credentials("other")).Start()
+	others.Stderr.Line(t, "are those of module other", "busd credentials faulty")
+	others.Kill()
 	readable := filepath.Join(t.TempDir(), "readable.creds")
 	testbed.Write(t, readable, string(good))
 	if err := os.Chmod(readable, 0o644); err != nil {

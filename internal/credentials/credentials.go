@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -56,6 +57,26 @@ func (f File) checkTime(token string, now time.Time) error {
 func (f File) Exposed() bool {
 	info, err := os.Stat(f.Path)
 	return err == nil && info.Mode().Perm()&0o077 != 0
+}
+
+// Module is the module that a busd made the credentials for; empty if it is not one's, or the file is none.
+func (f File) Module() (name string) {
+	text, err := os.ReadFile(f.Path)
+	if err != nil {
+		return ""
+	}
+	token, err := nkeys.ParseDecoratedJWT(text)
+	if err != nil {
+		return ""
+	}
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil || len(claims.Pub.Allow) == 0 { // Any operator of a NATS may name a user so: a busd also says on which subjects it may publish.
+		return ""
+	}
+	if name, ok := strings.CutPrefix(claims.Name, "module "); ok {
+		return name
+	}
+	return ""
 }
 
 // TurnedAway reports whether an error says that NATS does not take the credentials that it was shown, or takes them no more.

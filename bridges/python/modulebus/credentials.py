@@ -8,9 +8,12 @@ import os
 import re
 import time
 from datetime import datetime, timezone
+from typing import Any
 
 TOKEN = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
 SEED = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
+
+PREFIX = "module "  # of the names of modules' users
 
 LAST_TIME = 253402300799  # the end of the year 9999, in seconds since 1970
 
@@ -42,6 +45,19 @@ def check(path: str, module: str, now: float | None = None) -> None:
         raise CredentialsError(f"--credentials: {path} counts from {_at(begins)} on, and it is {_at(seconds)}: set the clock, or wait")
 
 
+def module_of(path: str) -> str | None:
+    """Returns the module that a busd made the credentials for. None: they are not a module's, or the file is none."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        token = TOKEN.search(file.read())
+    try:
+        claims = _body(token[1]) if token else {}
+        name = str(claims["name"])
+        by_busd = bool(claims["nats"]["pub"]["allow"])  # Any operator of a NATS may name a user so: a busd also says where it may publish.
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return name[len(PREFIX) :] if by_busd and name.startswith(PREFIX) else None
+
+
 def exposed(path: str) -> bool:
     """Reports whether others than its owner can read the file."""
     return os.stat(path).st_mode & 0o077 != 0
@@ -69,12 +85,16 @@ def explain(path: str | None, module: str) -> str:
 def _claims(token: str) -> dict[str, int] | None:
     """Returns when a token begins and ends to count, 0 for no such time; None for what is no token."""
     try:
-        body = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        claims = _body(token)
         times = {name: claims.get(name) or 0 for name in ("nbf", "exp")}
     except (ValueError, IndexError, AttributeError, RecursionError):
         return None
     return times if all(type(t) is int and 0 <= t <= LAST_TIME for t in times.values()) else None
+
+
+def _body(token: str) -> Any:
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
 
 def _at(seconds: float) -> str:

@@ -83,12 +83,18 @@ def context(flags: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 def admit(flags: argparse.Namespace) -> None:
-    """Raises CredentialsError if the credentials cannot be used, and warns if others can read them."""
+    """Raises CredentialsError if the credentials cannot be used, and warns if others can read them, or if they are another module's."""
     if flags.credentials is None:
         return
     credentials.check(flags.credentials, flags.module)
     if credentials.exposed(flags.credentials):
         logger.warning("others can read the credentials, and be this module then: chmod 600 %s", flags.credentials)
+    of = credentials.module_of(flags.credentials)
+    if of is not None and of != flags.module:
+        logger.error(
+            'the credentials in %s are those of module %s, and NATS turns away what does not belong to that: take what "busd credentials %s" prints',
+            *(flags.credentials, of, flags.module),
+        )
 
 
 async def ending(life: Coroutine[Any, Any, int]) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modulebus.credentials import CredentialsError, check, explain, exposed, turned_away
+from modulebus.credentials import CredentialsError, check, explain, exposed, module_of, turned_away
 
 NOW = 1_800_000_000
 
@@ -51,6 +51,24 @@ def test_credentials_that_count_are_taken(tmp_path: Path) -> None:
     assert exposed(str(file))
     file.chmod(0o600)
     assert not exposed(str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "module"),
+    [
+        (made({"name": "module gate", "nats": {"pub": {"allow": ["x"]}}}), "gate"),
+        (made({"name": "module gate", "nats": {"pub": {}}}), None),
+        (made({"name": "module gate"}), None),
+        (made({"name": "homeserver", "nats": {"pub": {"allow": ["x"]}}}), None),
+        (made({"name": "module gate", "nats": []}), None),
+        (made([]), None),
+        ("", None),
+    ],
+)
+def test_credentials_say_of_which_module_they_are(tmp_path: Path, text: str, module: str | None) -> None:
+    file = tmp_path / "some.creds"
+    file.write_text(text)
+    assert module_of(str(file)) == module
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
