@@ -24,6 +24,27 @@ func decode(d *subjects.Declaration, m *nats.Msg, skips func(part error)) (proto
 	if len(m.Data) == 0 {
 		return nil, nil
 	}
+	if refused := readRefusal(d, m); refused != nil {
+		return refused, nil
+	}
+	return read(d, m, skips)
+}
+
+// readRefusal is read for an answer that is a plain refusal, in a third of its time; nil for any other.
+func readRefusal(d *subjects.Declaration, m *nats.Msg) proto.Message {
+	if !d.CanRefuse() || wire.MappingOf(m) != wire.Binary {
+		return nil
+	}
+	r, ok := wire.ReadRefusal(m.Data)
+	if !ok {
+		return nil
+	}
+	r.Errcode = cmp.Or(r.Errcode, forbidden)
+	return d.Refused(r)
+}
+
+// read decodes a reply that reports no failure.
+func read(d *subjects.Declaration, m *nats.Msg, skips func(part error)) (proto.Message, *wire.Failure) {
 	answer := d.NewReply()
 	skipped, err := wire.DecodeTelling(m.Data, wire.MappingOf(m), answer)
 	switch {

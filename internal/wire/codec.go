@@ -56,6 +56,8 @@ func Append(buffer []byte, m proto.Message, in Mapping) ([]byte, error) {
 // appendQuickly adds m to a buffer without reflection, and reports whether it could.
 func appendQuickly(buffer []byte, m proto.Message) (_ []byte, ok bool) {
 	switch m := m.(type) {
+	case refuser:
+		return appendRefusal(buffer, m)
 	case holder:
 		return appendUnsigned(buffer, m)
 	case asker:
