@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +21,8 @@ import (
 	"github.com/modulebus/modulebus/subjects"
 )
 
-// storeTimeout is how long one use of a store may take, unless its context ends earlier.
+// storeTimeout is how long one use of a store may take, unless its context ends earlier. A store is listed in pages, each of which may take
+// as long.
 const storeTimeout = 10 * time.Second
 
 // bucket is a JetStream key-value bucket that busd makes. It uses no consumers, because a module's permissions do not
@@ -32,7 +34,7 @@ type bucket struct {
 	told    func(at string) string // the subject on which changes of the store are published
 
 	mu       sync.Mutex
-	stream   jetstream.Stream // nil until it is opened
+	name     string // empty until it is opened
 	js       jetstream.JetStream
 	refused  int // size of the last write that it had no room for, until one as large is stored; 0 for none
 	watchers map[int]func(key string)
@@ -46,27 +48,23 @@ func newBucket(nc *nats.Conn, server subjects.Server, module string, lease bool)
 	}
 }
 
-// open returns the stream of the bucket, again if it had been opened.
-func (b *bucket) open(ctx context.Context) (jetstream.Stream, error) {
+// open returns the name of the bucket, which is made if need be.
+func (b *bucket) open(ctx context.Context) (name string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.stream != nil {
-		return b.stream, nil
-	}
-	name, err := b.make(ctx)
-	if err != nil {
-		return nil, err
+	if b.name != "" {
+		return b.name, nil
 	}
 	if b.js, err = jetstream.New(b.nc); err != nil {
-		return nil, err
+		return "", err
 	}
-	if b.stream, err = b.js.Stream(ctx, "KV_"+name); err != nil {
-		return nil, err
+	if b.name, err = b.make(ctx); err != nil {
+		return "", err
 	}
 	for _, changed := range b.watchers {
 		changed("")
 	}
-	return b.stream, nil
+	return b.name, nil
 }
 
 // make asks busd to make the bucket.
@@ -85,17 +83,22 @@ func (b *bucket) make(ctx context.Context) (name string, err error) {
 func (b *bucket) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.stream = nil
+	b.name = ""
 }
 
-// use calls do with the stream. If the bucket is gone, it makes a new one and calls do again.
-func (b *bucket) use(ctx context.Context, do func(context.Context, jetstream.Stream) error) error {
+// use calls do with the bucket's name, for as long as one use may take.
+func (b *bucket) use(ctx context.Context, do func(ctx context.Context, name string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	return b.useLong(ctx, do)
+}
+
+// useLong calls do with the bucket's name. If the bucket is gone, it makes a new one and calls do again.
+func (b *bucket) useLong(ctx context.Context, do func(ctx context.Context, name string) error) error {
 	for again := true; ; again = false {
-		stream, err := b.open(ctx)
+		name, err := b.open(ctx)
 		if err == nil {
-			err = do(ctx, stream)
+			err = do(ctx, name)
 		}
 		if !gone(err) {
 			return err
@@ -114,9 +117,7 @@ func gone(err error) bool {
 }
 
 // prefix is the beginning of the subjects of keys.
-func prefix(s jetstream.Stream) string {
-	return "$KV." + strings.TrimPrefix(s.CachedInfo().Config.Name, "KV_") + "."
-}
+func prefix(bucket string) string { return "$KV." + bucket + "." }
 
 const (
 	operation      = "KV-Operation" // header of a deletion
@@ -136,25 +137,21 @@ func (b *bucket) Get(ctx context.Context, key string) (kitopts.Entry, error) {
 
 // last is Get, and returns deletions too.
 func (b *bucket) last(ctx context.Context, key string) (e kitopts.Entry, err error) {
-	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
-		m, err := s.GetLastMsgForSubject(ctx, prefix(s)+key)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
+	err = b.use(ctx, func(ctx context.Context, name string) error {
+		m, err := b.nc.RequestWithContext(ctx, get(name, key), nil)
+		if err != nil {
+			return err
+		}
+		there, err := isThere(m)
+		if err == nil && !there {
 			return ErrKeyNotFound
 		}
-		if err == nil {
-			e = entryOf(key, m)
+		if there {
+			e = readEntry(prefix(name), m)
 		}
 		return err
 	})
 	return e, err
-}
-
-func entryOf(key string, m *jetstream.RawStreamMsg) kitopts.Entry {
-	e := kitopts.Entry{Key: key, Revision: m.Sequence, Created: m.Time, Deleted: m.Header.Get(operation) != operationPuts}
-	if !e.Deleted {
-		e.Value = m.Data
-	}
-	return e
 }
 
 // Write implements [kitopts.Bucket]. A deleted key counts as one that does not exist.
@@ -177,8 +174,8 @@ func (b *bucket) publish(ctx context.Context, key string, w kitopts.Write) (revi
 	if w.After != nil {
 		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(*w.After))
 	}
-	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
-		m := &nats.Msg{Subject: prefix(s) + key, Data: w.Value}
+	err = b.use(ctx, func(ctx context.Context, name string) error {
+		m := &nats.Msg{Subject: prefix(name) + key, Data: w.Value}
 		if w.Delete {
 			m.Header = b.deletion()
 		}
@@ -232,28 +229,70 @@ func conflict(err error) bool {
 	return errors.As(err, &api) && (api.ErrorCode == wrongLast || api.ErrorCode == wrongLastReplicated)
 }
 
-// Last implements [kitopts.Bucket].
+// Last implements [kitopts.Bucket]. busd reads the values, and leaves out those that are large, which are read after that.
 func (b *bucket) Last(ctx context.Context) (entries []kitopts.Entry, err error) {
-	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
-		entries = nil
-		info, err := s.Info(ctx, jetstream.WithSubjectFilter(prefix(s)+">"))
+	err = b.useLong(ctx, func(ctx context.Context, name string) error {
+		last, leftOut, err := b.pages(ctx)
 		if err != nil {
 			return err
 		}
-		var subjects []string
-		for subject := range info.State.Subjects {
-			subjects = append(subjects, subject)
-		}
-		for some := range slices.Chunk(subjects, together(b.nc.MaxPayload())) {
-			more, err := b.list(ctx, s, some)
+		for some := range slices.Chunk(slices.Collect(maps.Keys(leftOut)), together(b.nc.MaxPayload())) {
+			more, err := b.list(ctx, name, some)
 			if err != nil {
 				return err
 			}
-			entries = append(entries, more...)
+			for _, e := range more {
+				last[e.Key] = e
+			}
 		}
+		entries = slices.Collect(maps.Values(last))
 		return nil
 	})
 	return entries, err
+}
+
+// pages reads all pages of a list. A key may come on several of them: the last time counts.
+func (b *bucket) pages(ctx context.Context) (last map[string]kitopts.Entry, leftOut map[string]bool, err error) {
+	last, leftOut = map[string]kitopts.Entry{}, map[string]bool{}
+	for after := uint64(0); ; {
+		page, err := b.page(ctx, after)
+		if err != nil || len(page) == 0 {
+			return last, leftOut, err
+		}
+		for _, v := range page {
+			delete(last, v.GetKey())
+			delete(leftOut, v.GetKey())
+			if v.GetLeftOut() {
+				leftOut[v.GetKey()] = true
+			} else {
+				last[v.GetKey()] = entryOf(v)
+			}
+		}
+		after = page[len(page)-1].GetRevision()
+	}
+}
+
+func entryOf(v *rosterv1.BucketValue) kitopts.Entry {
+	at, _ := time.Parse(time.RFC3339Nano, v.GetCreated()) // The server wrote it.
+	return kitopts.Entry{Key: v.GetKey(), Value: v.GetValue(), Revision: v.GetRevision(), Created: at, Deleted: v.GetDeleted()}
+}
+
+// page reads the values that come after a revision, as many as come at once; none is the end.
+func (b *bucket) page(ctx context.Context, after uint64) ([]*rosterv1.BucketValue, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	m, _, err := b.ask(ctx, &rosterv1.OpenBucket{Lease: b.lease, List: true, After: after})
+	if err != nil {
+		return nil, err
+	}
+	page := &rosterv1.BucketPage{}
+	if err := wire.DecodeMessage(m, page); err != nil {
+		return nil, err
+	}
+	if !page.GetListed() {
+		return nil, errOlderBusd
+	}
+	return page.GetValues(), nil
 }
 
 // listed is how many values are requested before the first of them is waited for, at most.
@@ -265,14 +304,16 @@ func together(maxPayload int64) int {
 }
 
 // list reads the last entries of some keys, which the server answers with a message for each.
-func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (entries []kitopts.Entry, err error) {
+func (b *bucket) list(ctx context.Context, name string, keys []string) (entries []kitopts.Entry, err error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	inbox, err := b.nc.SubscribeSync(b.nc.NewInbox())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = inbox.Unsubscribe() }() // It fails only when the connection is closed.
 	for _, key := range keys {
-		if err := b.nc.PublishRequest("$JS.API.DIRECT.GET."+s.CachedInfo().Config.Name+"."+key, inbox.Subject, nil); err != nil {
+		if err := b.nc.PublishRequest(get(name, key), inbox.Subject, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -284,14 +325,38 @@ func (b *bucket) list(ctx context.Context, s jetstream.Stream, keys []string) (e
 		if there, err := isThere(m); err != nil {
 			return nil, err
 		} else if there {
-			entries = append(entries, listedEntry(prefix(s), m))
+			entries = append(entries, readEntry(prefix(name), m))
 		}
 	}
 	return entries, nil
 }
 
-// errOlderBusd is the error for an answer that opens the bucket, where a value was asked for.
-var errOlderBusd = errors.New("modulekit: busd is of an earlier version, which reads no histories: upgrade it")
+// get is the subject on which the last value of a key is requested.
+func get(name, key string) string { return "$JS.API.DIRECT.GET.KV_" + name + "." + prefix(name) + key }
+
+// ask has busd read values. Where busd is busy, it is asked again.
+func (b *bucket) ask(ctx context.Context, req *rosterv1.OpenBucket) (m *nats.Msg, there bool, err error) {
+	for wait := askAgain; ; wait *= 2 {
+		if m, err = exchange(ctx, b.nc, b.subject, req); err != nil {
+			return nil, false, err
+		}
+		there, err = isThere(m)
+		if busy := (*wire.Failure)(nil); !errors.As(err, &busy) || busy.Kind != rosterv1.FailureKind_BUSY {
+			return m, there, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// askAgain is how long a worker waits, the first time, before it asks a busd again that is busy.
+const askAgain = 10 * time.Millisecond
+
+// errOlderBusd is the error for an answer that opens the bucket, where values were asked for.
+var errOlderBusd = errors.New("modulekit: busd is of an earlier version, which reads neither lists nor histories: upgrade it")
 
 // isThere reports whether the server, or busd, has answered with a value.
 func isThere(m *nats.Msg) (bool, error) {
@@ -299,9 +364,6 @@ func isThere(m *nats.Msg) (bool, error) {
 	case "":
 		if failed := wire.FailureOf(m); failed != nil {
 			return false, failed
-		}
-		if m.Header.Get(jetstream.SequenceHeader) == "" {
-			return false, errOlderBusd
 		}
 		return true, nil
 	case "404":
@@ -313,26 +375,31 @@ func isThere(m *nats.Msg) (bool, error) {
 	}
 }
 
-func listedEntry(prefix string, m *nats.Msg) kitopts.Entry {
+func readEntry(prefix string, m *nats.Msg) kitopts.Entry {
 	sequence, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64) // The server wrote both.
 	at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
-	key := strings.TrimPrefix(m.Header.Get("Nats-Subject"), prefix)
-	return entryOf(key, &jetstream.RawStreamMsg{Sequence: sequence, Time: at, Header: m.Header, Data: m.Data})
+	e := kitopts.Entry{
+		Key: strings.TrimPrefix(m.Header.Get("Nats-Subject"), prefix), Revision: sequence, Created: at, Deleted: m.Header.Get(operation) != operationPuts,
+	}
+	if !e.Deleted {
+		e.Value = m.Data
+	}
+	return e
 }
 
 // History implements [kitopts.Bucket].
 func (b *bucket) History(ctx context.Context, key string) (entries []kitopts.Entry, err error) {
-	err = b.use(ctx, func(ctx context.Context, s jetstream.Stream) error {
+	err = b.use(ctx, func(ctx context.Context, name string) error {
 		entries = nil
 		for ask := (&rosterv1.OpenBucket{Lease: b.lease, Key: key}); ; {
-			m, err := exchange(ctx, b.nc, b.subject, ask)
-			if err != nil {
+			m, there, err := b.ask(ctx, ask)
+			if !there {
 				return err
 			}
-			if there, err := isThere(m); !there {
-				return err
+			if m.Header.Get(jetstream.SequenceHeader) == "" {
+				return errOlderBusd
 			}
-			e := listedEntry(prefix(s), m)
+			e := readEntry(prefix(name), m)
 			entries, ask.After = append(entries, e), e.Revision
 		}
 	})
@@ -342,8 +409,8 @@ func (b *bucket) History(ctx context.Context, key string) (entries []kitopts.Ent
 // Watch implements [kitopts.Bucket]. What the stream tells is a hint only: it may be lost.
 func (b *bucket) Watch(ctx context.Context, changed func(key string)) error {
 	var sub *nats.Subscription
-	err := b.use(ctx, func(_ context.Context, s jetstream.Stream) (err error) {
-		start := b.told(prefix(s))
+	err := b.use(ctx, func(_ context.Context, name string) (err error) {
+		start := b.told(prefix(name))
 		sub, err = b.nc.Subscribe(start+">", func(m *nats.Msg) { changed(strings.TrimPrefix(m.Subject, start)) })
 		return err
 	})

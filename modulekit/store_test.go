@@ -15,11 +15,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/busd/config"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
 	"github.com/modulebus/modulebus/internal/wire"
+	"github.com/modulebus/modulebus/schemas/roster/v1"
 	"github.com/modulebus/modulebus/subjects"
 )
 
@@ -143,7 +145,12 @@ func TestStoreNeedsJetStream(t *testing.T) {
 // modulesUser is a NATS whose user "m" may do what a module of that name may, and no more.
 func modulesUser(t *testing.T) *natstest.Home {
 	t.Helper()
-	p := subjects.For(serverName).ModulePermissions("m")
+	return homeOf(t, subjects.For(serverName).ModulePermissions("m"))
+}
+
+// homeOf is a NATS where a user m may do so much.
+func homeOf(t *testing.T, p subjects.Permissions) *natstest.Home {
+	t.Helper()
 	users := []*server.User{
 		{Username: "busd", Password: "p"},
 		{Username: "m", Password: "p", Permissions: &server.Permissions{
@@ -169,6 +176,101 @@ func TestStoreListsWhatIsLargerThanNATSSendsAtOnce(t *testing.T) {
 	if all, err := s.Keys(t.Context()); err != nil || len(all) != keys {
 		t.Errorf("of %d keys it lists %d, %v", keys, len(all), err)
 	}
+}
+
+// TestStoreIsListedWholeOnManyPages has keys that were written again after others, that were deleted, and whose values are left out.
+func TestStoreIsListedWholeOnManyPages(t *testing.T) {
+	t.Parallel()
+	const keys, each = 9000, 1000
+	b := startBusd(t, config.Module{Name: "m"})
+	nc := natstest.Connect(t, b.home)
+	s, want, ctx := storeOn(t, nc, "m"), map[string]string{}, t.Context()
+	write := func(key string, value []byte) {
+		if err := nc.Publish("$KV."+subjects.For(serverName).StoreBucket("m")+"."+key, value); err != nil {
+			t.Fatal(err)
+		}
+		want[key] = string(value)
+	}
+	for i := range keys {
+		write(fmt.Sprintf("key-%04d", i), []byte("first"))
+		if i%each == 0 {
+			write("large-"+strconv.Itoa(i), make([]byte, 1<<20-1024))
+		}
+	}
+	for i := 0; i < keys; i += each {
+		write(fmt.Sprintf("key-%04d", i), []byte("second"))
+	}
+	for _, key := range []string{"key-0001", "large-0"} {
+		if err := s.Delete(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+		want[key] = "deleted"
+	}
+	all, err := s.bucket.Last(ctx)
+	if err != nil || len(all) != len(want) {
+		t.Fatalf("of %d keys it lists %d, %v", len(want), len(all), err)
+	}
+	for _, e := range all {
+		text := string(e.Value)
+		if e.Deleted {
+			text = "deleted"
+		}
+		if text != want[e.Key] || e.Revision == 0 || e.Created.IsZero() {
+			t.Errorf("%s is %.20q, revision %d of %v; want %.20q", e.Key, text, e.Revision, e.Created, want[e.Key])
+		}
+	}
+}
+
+// TestListEndsAtABusdThatHasNone has one of an earlier version, which opens the bucket again instead: that is no empty list.
+func TestListEndsAtABusdThatHasNone(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "m"})
+	s := storeOn(t, natstest.Connect(t, b.home), "m")
+	b.store.Close()
+	earlier := natstest.Connect(t, b.home)
+	data, err := proto.Marshal(&rosterv1.Bucket{Name: subjects.For(serverName).StoreBucket("m")})
+	if err == nil {
+		_, err = earlier.Subscribe(subjects.For(serverName).StoreAny(), func(m *nats.Msg) { _ = m.Respond(data) })
+	}
+	if err == nil {
+		err = earlier.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := s.Keys(t.Context()); !errors.Is(err, errOlderBusd) {
+		t.Errorf("the list is %d keys, %v", len(keys), err)
+	}
+}
+
+// TestStoreNeedsNoDescriptionOfItsStream has a worker that JetStream never describes its streams to: a module may fill the queue of those
+// requests, which is everybody's.
+func TestStoreNeedsNoDescriptionOfItsStream(t *testing.T) {
+	t.Parallel()
+	p := subjects.For(serverName).ModulePermissions("m")
+	p.Publish = slices.DeleteFunc(p.Publish, func(subject string) bool { return strings.HasPrefix(subject, "$JS.API.STREAM.INFO.") })
+	b := busdOn(t, homeOf(t, p), config.Module{Name: "m"})
+	nc := natstest.Connect(t, b.home, nats.UserInfo("m", "p"), nats.CustomInboxPrefix(subjects.For(serverName).Inbox("m", "w")))
+	s, ctx := storeOn(t, nc, "m"), t.Context()
+	next, stop := watching(t, s)
+	defer stop()
+	if _, err := s.Create(ctx, "k", []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-next; got != "k=v" {
+		t.Errorf("watched %q", got)
+	}
+	if e, err := s.Get(ctx, "k"); err != nil || string(e.Value) != "v" {
+		t.Errorf("got %v, %v", e, err)
+	}
+	if keys, err := s.Keys(ctx); err != nil || len(keys) != 1 {
+		t.Errorf("listed %v, %v", keys, err)
+	}
+	c := newCandidate("w", LeaderLease, newBucket(nc, subjects.For(serverName), "m", true))
+	if err := c.stand(ctx); err != nil || !c.leads() {
+		t.Errorf("cannot lead: %v", err)
+	}
+	c.resign()
 }
 
 // TestHistoryEndsAtABusdThatHasNone has one of an earlier version, which opens the bucket again instead.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timezone
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-TIMEOUT = 10.0  # seconds for one use
+TIMEOUT = 10.0  # seconds for one use, and for each page of a list
 BUSD_TIMEOUT = 2.0  # seconds for busd to answer
 LISTED = 64  # values that are requested before the first of them is waited for
+ASK_AGAIN = 0.01  # seconds before a busd that is busy is asked again, the first time
 WRONG_LAST = (10071, 10164)  # JetStream's codes for a key that has another revision
 TOO_LARGE = 10054  # JetStream's code for a message that is larger than the bucket takes
 NO_STREAM = 10059  # JetStream's code for a bucket that is not there
+
+OLDER = "busd is of an earlier version, which reads neither lists nor histories: upgrade it"
+BUSY = "busy"  # what busd's failure is called where it has no place for a request
 
 CROWDED = 4096
 """How many hints of changes in a store may wait to be read. Beyond: the whole store is listed instead."""
@@ -65,20 +70,20 @@ class Bucket:
             return self.name
 
     async def _use(self, do: Callable[[str], Awaitable[Result]]) -> Result:
+        """Does something with the bucket, for as long as one use may take."""
+        return await asyncio.wait_for(self._use_long(do), TIMEOUT)
+
+    async def _use_long(self, do: Callable[[str], Awaitable[Result]]) -> Result:
         """Does something with the bucket, once more with one made anew if it is gone."""
-
-        async def both() -> Result:
-            try:
-                return await do(await self.open())
-            except (_Gone, nats.errors.NoRespondersError):
-                self.name = ""
-            try:
-                return await do(await self.open())
-            except (_Gone, nats.errors.NoRespondersError):
-                self.name = ""
-                raise NoStore("JetStream does not answer") from None
-
-        return await asyncio.wait_for(both(), TIMEOUT)
+        try:
+            return await do(await self.open())
+        except (_Gone, nats.errors.NoRespondersError):
+            self.name = ""
+        try:
+            return await do(await self.open())
+        except (_Gone, nats.errors.NoRespondersError):
+            self.name = ""
+            raise NoStore("JetStream does not answer") from None
 
     async def _request(self, subject: str, body: bytes, headers: dict[str, str] | None = None) -> Msg:
         try:
@@ -118,30 +123,46 @@ class Bucket:
         return revision
 
     async def all(self) -> list[Entry]:
-        """Implements store.Bucket."""
+        """Implements store.Bucket. busd reads the values, and leaves out those that are large, which are read after that."""
 
         async def do(name: str) -> list[Entry]:
-            subjects = await self._subjects(name)
-            parts = [subjects[i : i + LISTED] for i in range(0, len(subjects), LISTED)]
-            return [entry for part in parts for entry in await self._list(name, part)]
+            last: dict[str, dict[str, Any]] = {}
+            after = "0"
+            while page := await asyncio.wait_for(self._page(after), TIMEOUT):
+                last.update((value["key"], value) for value in page)
+                after = page[-1]["revision"]
+            entries = [_listed(value) for value in last.values() if not value.get("left_out")]
+            left_out = [key for key, value in last.items() if value.get("left_out")]
+            for i in range(0, len(left_out), LISTED):
+                entries += await asyncio.wait_for(self._list(name, left_out[i : i + LISTED]), TIMEOUT)
+            return entries
 
-        return await self._use(do)
+        return await self._use_long(do)
 
-    async def _subjects(self, name: str) -> list[str]:
-        """Returns the subjects of all keys, of which the server tells a limited number at a time."""
-        found: list[str] = []
-        while True:
-            ask = {"subjects_filter": f"$KV.{name}.>", "offset": len(found)}
-            info = _answer(await self._request(f"$JS.API.STREAM.INFO.KV_{name}", json.dumps(ask).encode()))
-            some = list(info["state"].get("subjects") or {})
-            found += some
-            if not some or len(found) >= int(info.get("total") or 0):
-                return found
+    async def _page(self, after: str) -> list[dict[str, Any]]:
+        """Returns the values that come after a revision, as many as come at once; none is the end."""
+        message = await self._read({"list": True, "after": after})
+        _check(message)
+        page = json.loads(message.data or b"{}")
+        if not page.get("listed"):
+            raise NoStore(OLDER)
+        return page.get("values") or []
 
-    async def _list(self, name: str, subjects: list[str]) -> list[Entry]:
+    async def _list(self, name: str, keys: list[str]) -> list[Entry]:
         """Reads the last entries of some keys."""
-        messages = await asyncio.gather(*(self._request(f"$JS.API.DIRECT.GET.KV_{name}.{subject}", b"") for subject in subjects))
+        messages = await asyncio.gather(*(self._request(f"$JS.API.DIRECT.GET.KV_{name}.$KV.{name}.{key}", b"") for key in keys))
         return [entry for message in messages if (entry := _entry(name, message))]
+
+    async def _read(self, what: dict[str, Any]) -> Msg:
+        """Has busd read values, again where it is busy."""
+        body, headers = json.dumps({"lease": self.lease} | what).encode(), {"Content-Type": "application/json"}
+        wait = ASK_AGAIN
+        while True:
+            message = await self._request(self.link.subjects.store(), body, headers)
+            if (message.headers or {}).get("Nats-Service-Error-Code") != BUSY:
+                return message
+            await asyncio.sleep(wait)
+            wait *= 2
 
     async def history(self, key: str) -> list[Entry]:
         """Implements store.Bucket."""
@@ -149,9 +170,7 @@ class Bucket:
         async def do(name: str) -> list[Entry]:
             entries: list[Entry] = []
             while True:
-                ask = {"lease": self.lease, "key": key, "after": str(entries[-1].revision if entries else 0)}
-                body, headers = json.dumps(ask).encode(), {"Content-Type": "application/json"}
-                entry = _entry(name, await self._request(self.link.subjects.store(), body, headers))
+                entry = _entry(name, await self._read({"key": key, "after": str(entries[-1].revision if entries else 0)}))
                 if entry is None:
                     return entries
                 entries.append(entry)
@@ -195,20 +214,34 @@ def _answer(message: Msg) -> dict[str, Any]:
     raise NoStore(f"JetStream: {error.get('description', '')}")
 
 
-def _entry(name: str, message: Msg) -> Entry | None:
-    """Returns the entry that JetStream answered with; None: there is none."""
+def _check(message: Msg) -> bool:
+    """Reports whether what was asked for is there. It raises an error where that is not known."""
     status = (message.headers or {}).get("Status", "")
     if status == "404":
-        return None
+        return False
     if status == "503":
         raise _Gone
     if failure := (message.headers or {}).get("Nats-Service-Error"):
         raise NoStore(failure)
     if status:
         raise NoStore(f"JetStream: {status} {(message.headers or {}).get('Description', '')}")
+    return True
+
+
+def _entry(name: str, message: Msg) -> Entry | None:
+    """Returns the entry that JetStream answered with; None: there is none."""
+    if not _check(message):
+        return None
     if "Nats-Sequence" not in (message.headers or {}):  # It opened the bucket, where a value was asked for.
-        raise NoStore("busd is of an earlier version, which reads no histories: upgrade it")
+        raise NoStore(OLDER)
     return _present(name, message)
+
+
+def _listed(value: dict[str, Any]) -> Entry:
+    """Returns the entry that stands on a page."""
+    deleted = bool(value.get("deleted"))
+    data = b"" if deleted else base64.b64decode(value.get("value") or "")
+    return Entry(value["key"], data, int(value["revision"]), _time(value["created"]), deleted)
 
 
 def _present(name: str, message: Msg) -> Entry:

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/modulebus/modulebus/internal/responder"
 	"github.com/modulebus/modulebus/internal/wire"
@@ -129,10 +131,22 @@ func (s *Service) serve(m *nats.Msg) responder.Answer {
 	if err := wire.DecodeMessage(m, req); err != nil {
 		return failure(rosterv1.FailureKind_MALFORMED, err.Error())
 	}
-	if req.GetKey() != "" {
+	switch {
+	case req.GetKey() != "":
 		return s.value(ctx, module, req)
+	case req.GetList():
+		page, err := s.page(ctx, module, req)
+		if err != nil {
+			return without(err)
+		}
+		return answer(in, page)
+	default:
+		return answer(in, s.bucket(ctx, module, req.GetLease()))
 	}
-	data, err := wire.Encode(s.bucket(ctx, module, req.GetLease()), in)
+}
+
+func answer(in wire.Mapping, m proto.Message) responder.Answer {
+	data, err := wire.Encode(m, in)
 	if err != nil {
 		return failure(rosterv1.FailureKind_ERROR, err.Error())
 	}
@@ -145,28 +159,41 @@ func (s *Service) bucket(ctx context.Context, module string, lease bool) *roster
 		return &rosterv1.Bucket{Problem: "the roster does not list this module"}
 	}
 	c := s.config(module, lease)
+	bucket := strings.TrimPrefix(c.Name, streamOf(""))
 	if err := s.open(ctx, c); err != nil {
-		s.options.Log.Error().Str("module", module).Str("bucket", c.Bucket).Err(err).Msg("cannot make a bucket for a module")
+		s.options.Log.Error().Str("module", module).Str("bucket", bucket).Err(err).Msg("cannot make a bucket for a module")
 		return &rosterv1.Bucket{Problem: problemOf(err)}
 	}
 	if !lease && !s.options.Durable && s.warned.first(module) {
 		s.options.Log.Warn().Str("module", module).
 			Msg("the module stores something, and it is gone when busd ends: set state_dir to keep it")
 	}
-	return &rosterv1.Bucket{Name: c.Bucket, Durable: s.options.Durable}
+	return &rosterv1.Bucket{Name: bucket, Durable: s.options.Durable}
 }
 
-func (s *Service) config(module string, lease bool) jetstream.KeyValueConfig {
+func (s *Service) config(module string, lease bool) jetstream.StreamConfig {
+	bucket := s.server.StoreBucket(module)
 	if lease {
-		return jetstream.KeyValueConfig{
-			Bucket: s.server.LeaseBucket(module), Description: "leader of modulebus module " + module, TTL: wire.LeaderLease,
-		}
+		bucket = s.server.LeaseBucket(module)
 	}
-	return jetstream.KeyValueConfig{
-		Bucket: s.server.StoreBucket(module), Description: "store of modulebus module " + module, History: wire.StoreHistory,
-		RePublish: &jetstream.RePublish{Source: ">", Destination: s.server.Stored(module, ">"), HeadersOnly: true},
+	c := jetstream.StreamConfig{
+		Name: streamOf(bucket), Subjects: []string{keysOf(bucket)}, Description: "store of modulebus module " + module,
+		MaxMsgsPerSubject: wire.StoreHistory, Discard: jetstream.DiscardNew, Duplicates: idTime,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1, AllowRollup: true, DenyDelete: true, AllowDirect: true,
 	}
+	if lease {
+		c.Description, c.MaxAge, c.MaxMsgsPerSubject = "leader of modulebus module "+module, wire.LeaderLease, 1
+		return c
+	}
+	c.RePublish = &jetstream.RePublish{Source: ">", Destination: s.server.Stored(module, ">"), HeadersOnly: true}
+	return c
 }
+
+// streamOf is the stream of a bucket.
+func streamOf(bucket string) string { return "KV_" + bucket }
+
+// keysOf matches the subjects of a bucket's keys.
+func keysOf(bucket string) string { return "$KV." + bucket + ".>" }
 
 func problemOf(err error) string {
 	if Disabled(err) {
@@ -181,37 +208,24 @@ func Disabled(err error) bool {
 		errors.Is(err, nats.ErrNoResponders)
 }
 
-// open makes the bucket if it does not exist, replicated on three servers of a cluster if there are enough.
-func (s *Service) open(ctx context.Context, c jetstream.KeyValueConfig) error {
+// open makes the bucket if it does not exist, replicated on three servers of a cluster if there are enough. It asks JetStream to describe
+// nothing: modules may fill the queue of those requests. See ADR 81.
+func (s *Service) open(ctx context.Context, c jetstream.StreamConfig) error {
+	if _, err := s.read(ctx, c.Name, directGet{Seq: 1, NextFor: c.Subjects[0]}); err == nil {
+		return nil
+	}
 	js, err := jetstream.New(s.options.Conn)
 	if err != nil {
 		return err
 	}
-	if _, err = js.KeyValue(ctx, c.Bucket); errors.Is(err, jetstream.ErrBucketNotFound) {
-		err = Replicated(func(replicas int) error {
-			c.Replicas = replicas
-			_, err := js.CreateKeyValue(ctx, c)
-			return err
-		})
-	}
-	if err != nil {
+	err = Replicated(func(replicas int) error {
+		c.Replicas = replicas
+		_, err := js.CreateStream(ctx, c)
 		return err
-	}
-	return forgetIDs(ctx, js, c.Bucket)
-}
-
-// forgetIDs has JetStream keep the IDs of a bucket's messages for as short as it can.
-func forgetIDs(ctx context.Context, js jetstream.JetStream, bucket string) error {
-	stream, err := js.Stream(ctx, "KV_"+bucket)
-	if err != nil {
-		return err
-	}
-	c := stream.CachedInfo().Config
-	if c.Duplicates == idTime {
+	})
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return nil
 	}
-	c.Duplicates = idTime
-	_, err = js.UpdateStream(ctx, c)
 	return err
 }
 

@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"maps"
-	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,42 +12,58 @@ import (
 	"github.com/modulebus/modulebus/schemas/roster/v1"
 )
 
+// What JetStream says in the header Status of an answer to a direct get.
+const (
+	statusHeader = "Status"
+	ended        = "204" // after what was read: there may be more
+	noValue      = "404"
+	unserved     = "503" // nobody has such a stream
+)
+
+// directGet is a request for values of a stream: the first whose subject matches, from a sequence on, or a batch of them.
+type directGet struct {
+	Seq      uint64 `json:"seq"`
+	NextFor  string `json:"next_by_subj"`
+	Batch    int    `json:"batch,omitempty"`
+	MaxBytes int    `json:"max_bytes,omitempty"`
+}
+
 // value answers for one value of a key as JetStream does. Modules may not have JetStream look for it themselves: in the same kind of request
 // they could have it read whole stores at once, into memory, without an end.
 func (s *Service) value(ctx context.Context, module string, req *rosterv1.OpenBucket) responder.Answer {
-	bucket := s.server.StoreBucket(module)
-	if req.GetLease() {
-		bucket = s.server.LeaseBucket(module)
-	}
-	js, err := jetstream.New(s.options.Conn)
+	bucket := s.bucketOf(module, req)
+	m, err := s.read(ctx, streamOf(bucket), directGet{Seq: req.GetAfter() + 1, NextFor: "$KV." + bucket + "." + req.GetKey()})
 	if err != nil {
 		return without(err)
 	}
-	stream, err := js.Stream(ctx, "KV_"+bucket)
-	if err != nil {
-		return without(err)
-	}
-	m, err := stream.GetMsg(ctx, req.GetAfter()+1, jetstream.WithGetMsgSubject("$KV."+bucket+"."+req.GetKey()))
-	if err != nil {
-		return without(err)
-	}
-	header := nats.Header{}
-	maps.Copy(header, m.Header)
-	header.Set(jetstream.StreamHeader, "KV_"+bucket)
-	header.Set(jetstream.SubjectHeader, m.Subject)
-	header.Set(jetstream.SequenceHeader, strconv.FormatUint(m.Sequence, 10))
-	header.Set(jetstream.TimeStampHeaer, m.Time.UTC().Format(time.RFC3339Nano))
-	return responder.Answer{Header: header, Data: m.Data}
+	return responder.Answer{Header: m.Header, Data: m.Data}
 }
+
+// bucketOf is the name of the bucket that a request is about.
+func (s *Service) bucketOf(module string, req *rosterv1.OpenBucket) string {
+	if req.GetLease() {
+		return s.server.LeaseBucket(module)
+	}
+	return s.server.StoreBucket(module)
+}
+
+// read has JetStream read one value. The status of the message that it returns says whether there is one.
+func (s *Service) read(ctx context.Context, stream string, get directGet) (*nats.Msg, error) {
+	request, err := json.Marshal(get)
+	if err != nil {
+		return nil, err
+	}
+	return s.options.Conn.RequestWithContext(ctx, directGets+stream, request)
+}
+
+// directGets begins the subjects on which JetStream is asked for values of a stream.
+const directGets = "$JS.API.DIRECT.GET."
 
 // without is the answer where there is no value, with the status that JetStream gives.
 func without(err error) responder.Answer {
 	status := "500"
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		status = "404"
-	case Disabled(err), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
-		status = "503"
+	if Disabled(err) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		status = unserved
 	}
-	return responder.Answer{Header: nats.Header{"Status": {status}, "Description": {err.Error()}}}
+	return responder.Answer{Header: nats.Header{statusHeader: {status}, "Description": {err.Error()}}}
 }

@@ -1240,7 +1240,8 @@ func (x *Interest) GetAtLeastOnce() bool {
 
 // OpenBucket asks busd for a JetStream key-value bucket of a module, which busd makes if it is not there.
 //
-// With a key it asks for one of that key's values, as JetStream answers a get of it, and makes no bucket.
+// With a key it asks for one of that key's values, as JetStream answers a get of it, and makes no bucket. With list it asks for the values of
+// many keys at once: see BucketPage.
 type OpenBucket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bucket of the leader's lease, instead of the module's store.
@@ -1248,7 +1249,9 @@ type OpenBucket struct {
 	// The key of which one value is wanted: its first after a revision.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// That revision. 0: the oldest value that is kept.
-	After         uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	After uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	// The values of all keys after that revision are wanted, as many as fit into a message.
+	List          bool `protobuf:"varint,4,opt,name=list,proto3" json:"list,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1302,6 +1305,13 @@ func (x *OpenBucket) GetAfter() uint64 {
 		return x.After
 	}
 	return 0
+}
+
+func (x *OpenBucket) GetList() bool {
+	if x != nil {
+		return x.List
+	}
+	return false
 }
 
 // Bucket answers OpenBucket.
@@ -1368,6 +1378,148 @@ func (x *Bucket) GetDurable() bool {
 	return false
 }
 
+// BucketPage answers OpenBucket with list: the values that come next, in the order of their revisions. There may be earlier values of a key on
+// earlier pages; of those on one page there is the last. The next page begins after the last revision. A page without values is the end.
+type BucketPage struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Values []*BucketValue         `protobuf:"bytes,11,rep,name=values,proto3" json:"values,omitempty"`
+	// Always, so that no other answer is taken for the end.
+	Listed        bool `protobuf:"varint,12,opt,name=listed,proto3" json:"listed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketPage) Reset() {
+	*x = BucketPage{}
+	mi := &file_roster_v1_roster_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketPage) ProtoMessage() {}
+
+func (x *BucketPage) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketPage.ProtoReflect.Descriptor instead.
+func (*BucketPage) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BucketPage) GetValues() []*BucketValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *BucketPage) GetListed() bool {
+	if x != nil {
+		return x.Listed
+	}
+	return false
+}
+
+// BucketValue is a value of a key, or that the key was deleted.
+type BucketValue struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Key      string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// When it was written, by the server's clock: RFC 3339.
+	Created string `protobuf:"bytes,3,opt,name=created,proto3" json:"created,omitempty"`
+	Deleted bool   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Value   []byte `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
+	// The value is too large to come with others: get the key.
+	LeftOut       bool `protobuf:"varint,6,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketValue) Reset() {
+	*x = BucketValue{}
+	mi := &file_roster_v1_roster_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketValue) ProtoMessage() {}
+
+func (x *BucketValue) ProtoReflect() protoreflect.Message {
+	mi := &file_roster_v1_roster_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketValue.ProtoReflect.Descriptor instead.
+func (*BucketValue) Descriptor() ([]byte, []int) {
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BucketValue) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *BucketValue) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BucketValue) GetCreated() string {
+	if x != nil {
+		return x.Created
+	}
+	return ""
+}
+
+func (x *BucketValue) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *BucketValue) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *BucketValue) GetLeftOut() bool {
+	if x != nil {
+		return x.LeftOut
+	}
+	return false
+}
+
 // ReadFile asks for a piece of a file, at FileWrapper.subject. The reply is the piece, which may be shorter than asked
 // for, and is empty at the end of the file.
 type ReadFile struct {
@@ -1381,7 +1533,7 @@ type ReadFile struct {
 
 func (x *ReadFile) Reset() {
 	*x = ReadFile{}
-	mi := &file_roster_v1_roster_proto_msgTypes[16]
+	mi := &file_roster_v1_roster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1545,7 @@ func (x *ReadFile) String() string {
 func (*ReadFile) ProtoMessage() {}
 
 func (x *ReadFile) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[16]
+	mi := &file_roster_v1_roster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1558,7 @@ func (x *ReadFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFile.ProtoReflect.Descriptor instead.
 func (*ReadFile) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{16}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadFile) GetOffset() int64 {
@@ -1435,7 +1587,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_roster_v1_roster_proto_msgTypes[17]
+	mi := &file_roster_v1_roster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1599,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[17]
+	mi := &file_roster_v1_roster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1612,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{17}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Failure) GetModule() string {
@@ -1502,7 +1654,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_roster_v1_roster_proto_msgTypes[18]
+	mi := &file_roster_v1_roster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1666,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_roster_v1_roster_proto_msgTypes[18]
+	mi := &file_roster_v1_roster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1679,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_roster_v1_roster_proto_rawDescGZIP(), []int{18}
+	return file_roster_v1_roster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Decision) GetAnswer() []byte {
@@ -1673,16 +1825,28 @@ const file_roster_v1_roster_proto_rawDesc = "" +
 	"\bunserved\x18\n" +
 	" \x01(\tR\bunserved\x12M\n" +
 	"\x11on_failure_policy\x18\v \x01(\x0e2!.modulebus.callbacks.v1.OnFailureR\x0fonFailurePolicy\x12\"\n" +
-	"\rat_least_once\x18\f \x01(\bR\vatLeastOnce\"J\n" +
+	"\rat_least_once\x18\f \x01(\bR\vatLeastOnce\"^\n" +
 	"\n" +
 	"OpenBucket\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\bR\x05lease\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05after\x18\x03 \x01(\x04R\x05after\"P\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x12\n" +
+	"\x04list\x18\x04 \x01(\bR\x04list\"P\n" +
 	"\x06Bucket\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x18\n" +
-	"\adurable\x18\x03 \x01(\bR\adurable\":\n" +
+	"\adurable\x18\x03 \x01(\bR\adurable\"^\n" +
+	"\n" +
+	"BucketPage\x128\n" +
+	"\x06values\x18\v \x03(\v2 .modulebus.roster.v1.BucketValueR\x06values\x12\x16\n" +
+	"\x06listed\x18\f \x01(\bR\x06listed\"\xa0\x01\n" +
+	"\vBucketValue\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x18\n" +
+	"\acreated\x18\x03 \x01(\tR\acreated\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x14\n" +
+	"\x05value\x18\x05 \x01(\fR\x05value\x12\x19\n" +
+	"\bleft_out\x18\x06 \x01(\bR\aleftOut\":\n" +
 	"\bReadFile\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"\x98\x01\n" +
@@ -1725,7 +1889,7 @@ func file_roster_v1_roster_proto_rawDescGZIP() []byte {
 }
 
 var file_roster_v1_roster_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_roster_v1_roster_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_roster_v1_roster_proto_goTypes = []any{
 	(FailureKind)(0),    // 0: modulebus.roster.v1.FailureKind
 	(*Entry)(nil),       // 1: modulebus.roster.v1.Entry
@@ -1744,19 +1908,21 @@ var file_roster_v1_roster_proto_goTypes = []any{
 	(*Interest)(nil),    // 14: modulebus.roster.v1.Interest
 	(*OpenBucket)(nil),  // 15: modulebus.roster.v1.OpenBucket
 	(*Bucket)(nil),      // 16: modulebus.roster.v1.Bucket
-	(*ReadFile)(nil),    // 17: modulebus.roster.v1.ReadFile
-	(*Failure)(nil),     // 18: modulebus.roster.v1.Failure
-	(*Decision)(nil),    // 19: modulebus.roster.v1.Decision
-	nil,                 // 20: modulebus.roster.v1.Entry.TimeoutsMsEntry
-	nil,                 // 21: modulebus.roster.v1.Join.NeedsEntry
-	nil,                 // 22: modulebus.roster.v1.Join.UnservedEntry
-	(v1.OnFailure)(0),   // 23: modulebus.callbacks.v1.OnFailure
+	(*BucketPage)(nil),  // 17: modulebus.roster.v1.BucketPage
+	(*BucketValue)(nil), // 18: modulebus.roster.v1.BucketValue
+	(*ReadFile)(nil),    // 19: modulebus.roster.v1.ReadFile
+	(*Failure)(nil),     // 20: modulebus.roster.v1.Failure
+	(*Decision)(nil),    // 21: modulebus.roster.v1.Decision
+	nil,                 // 22: modulebus.roster.v1.Entry.TimeoutsMsEntry
+	nil,                 // 23: modulebus.roster.v1.Join.NeedsEntry
+	nil,                 // 24: modulebus.roster.v1.Join.UnservedEntry
+	(v1.OnFailure)(0),   // 25: modulebus.callbacks.v1.OnFailure
 }
 var file_roster_v1_roster_proto_depIdxs = []int32{
-	20, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
+	22, // 0: modulebus.roster.v1.Entry.timeouts_ms:type_name -> modulebus.roster.v1.Entry.TimeoutsMsEntry
 	7,  // 1: modulebus.roster.v1.Join.config_error:type_name -> modulebus.roster.v1.ConfigError
-	21, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
-	22, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
+	23, // 2: modulebus.roster.v1.Join.needs:type_name -> modulebus.roster.v1.Join.NeedsEntry
+	24, // 3: modulebus.roster.v1.Join.unserved:type_name -> modulebus.roster.v1.Join.UnservedEntry
 	4,  // 4: modulebus.roster.v1.Needs.keys:type_name -> modulebus.roster.v1.Key
 	5,  // 5: modulebus.roster.v1.Needs.state:type_name -> modulebus.roster.v1.StateFilter
 	6,  // 6: modulebus.roster.v1.StateFilter.keys:type_name -> modulebus.roster.v1.StateKey
@@ -1765,19 +1931,20 @@ var file_roster_v1_roster_proto_depIdxs = []int32{
 	11, // 9: modulebus.roster.v1.Roster.shadows:type_name -> modulebus.roster.v1.Shadow
 	13, // 10: modulebus.roster.v1.Shadow.module:type_name -> modulebus.roster.v1.Module
 	14, // 11: modulebus.roster.v1.Module.callbacks:type_name -> modulebus.roster.v1.Interest
-	23, // 12: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
-	23, // 13: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
+	25, // 12: modulebus.roster.v1.Interest.on_failure:type_name -> modulebus.callbacks.v1.OnFailure
+	25, // 13: modulebus.roster.v1.Interest.on_failure_federated:type_name -> modulebus.callbacks.v1.OnFailure
 	3,  // 14: modulebus.roster.v1.Interest.needs:type_name -> modulebus.roster.v1.Needs
-	23, // 15: modulebus.roster.v1.Interest.on_failure_policy:type_name -> modulebus.callbacks.v1.OnFailure
-	0,  // 16: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
-	23, // 17: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
-	18, // 18: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
-	3,  // 19: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	25, // 15: modulebus.roster.v1.Interest.on_failure_policy:type_name -> modulebus.callbacks.v1.OnFailure
+	18, // 16: modulebus.roster.v1.BucketPage.values:type_name -> modulebus.roster.v1.BucketValue
+	0,  // 17: modulebus.roster.v1.Failure.failure:type_name -> modulebus.roster.v1.FailureKind
+	25, // 18: modulebus.roster.v1.Failure.policy:type_name -> modulebus.callbacks.v1.OnFailure
+	20, // 19: modulebus.roster.v1.Decision.failures:type_name -> modulebus.roster.v1.Failure
+	3,  // 20: modulebus.roster.v1.Join.NeedsEntry.value:type_name -> modulebus.roster.v1.Needs
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_roster_v1_roster_proto_init() }
@@ -1786,14 +1953,14 @@ func file_roster_v1_roster_proto_init() {
 		return
 	}
 	file_roster_v1_roster_proto_msgTypes[5].OneofWrappers = []any{}
-	file_roster_v1_roster_proto_msgTypes[18].OneofWrappers = []any{}
+	file_roster_v1_roster_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_roster_v1_roster_proto_rawDesc), len(file_roster_v1_roster_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
