@@ -18,6 +18,7 @@ type batch struct {
 	most      int    // bytes that a message may have
 	questions []wirebatch.Question
 	all       []nats.Msg
+	names     []byte // of the requests; only its memory is used again
 	taken     atomic.Int64
 	standby   atomic.Bool  // a goroutine has been started that has taken none yet
 	holders   atomic.Int32 // goroutines that may take one
@@ -58,7 +59,7 @@ func (b *batch) next() (r request, more bool) {
 
 // spread makes a message of each question, as if it had come by itself.
 func (b *batch) spread(of *nats.Msg) {
-	names := make([]byte, 0, len(b.questions)*(len(of.Reply)+len("-255")))
+	names := b.names[:0]
 	for i, q := range b.questions {
 		names = wirebatch.AppendName(append(names, of.Reply...), i)
 		m := nats.Msg{Subject: of.Subject, Sub: of.Sub, Data: q.Data}
@@ -67,6 +68,7 @@ func (b *batch) spread(of *nats.Msg) {
 		}
 		b.all = append(b.all, m)
 	}
+	b.names = names
 	named, at := string(names), 0 // All names in one piece of memory.
 	for i := range b.all {
 		size := len(of.Reply) + len(wirebatch.NameMark) + digits(i)

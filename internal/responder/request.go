@@ -15,6 +15,9 @@ type Request struct {
 	name     string          // by which it can be cancelled; empty if it cannot
 	inFlight *inFlight
 
+	before, next *Request // in inFlight
+	listed       bool     // likewise
+
 	mu      sync.Mutex
 	ended   bool
 	real    context.Context //nolint:containedctx // As above; nil until somebody asks for more than the deadline.
