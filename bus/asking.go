@@ -23,6 +23,7 @@ type asking struct {
 	steps    []step // those of the plan that this request is for
 	request  proto.Message
 	start    time.Time
+	latest   time.Time // when the clock was last read
 	until    time.Time // end of the budget
 	byCaller bool      // the caller's deadline comes before the operator's
 	attempts []attempt // by step
@@ -74,6 +75,7 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 	a.steps = p.narrow(req)
 	a.walk.Start(p.callback.Options.GetRule(), p.parallel, len(a.steps), req)
 	a.start = time.Now()
+	a.latest = a.start
 	a.until = a.start.Add(r.budget)
 	deadline, ok := ctx.Deadline()
 	if a.byCaller = ok && deadline.Before(a.until); a.byCaller {
@@ -84,6 +86,12 @@ func (a *asking) begin(ctx context.Context, c *Client, r *roster, p *plan, req p
 		t := &a.attempts[i]
 		t.asking, t.step, t.index = a, &a.steps[i], i
 	}
+}
+
+// now reads the clock. Nothing else of an ask does: to read it takes longer than most of what an ask does.
+func (a *asking) now() time.Time {
+	a.latest = a.start.Add(time.Since(a.start))
+	return a.latest
 }
 
 // end returns the asking to the pool. No reply can reach it afterwards. Requests whose answers are no longer wanted
@@ -146,6 +154,7 @@ func (a *asking) await(ctx context.Context) error {
 		case r := <-a.replies:
 			a.hear(r)
 		case <-ctx.Done():
+			a.now()
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err()
 			}
@@ -165,7 +174,7 @@ func (a *asking) hear(r reply) {
 	case tick:
 		a.tickCame()
 		a.hearAll()
-		a.look(time.Now())
+		a.look(a.now())
 	default:
 		a.attempts[r.place/slots].hear(r.place%slots, r.msg)
 	}
@@ -184,7 +193,7 @@ func (a *asking) advance() {
 	now := a.start
 	for i, req, ok := a.walk.Next(); ok; i, req, ok = a.walk.Next() {
 		if i > 0 && !a.plan.parallel {
-			now = time.Now()
+			now = a.now()
 		}
 		a.held = a.plan.parallel && len(a.steps) > 1
 		a.attempts[i].ask(req, now)
@@ -258,7 +267,7 @@ const (
 
 // nudge looks for requests that were sent to workers which may be gone.
 func (a *asking) nudge() {
-	now := time.Now()
+	now := a.now()
 	for i := range a.attempts {
 		a.attempts[i].nudge(now)
 	}
@@ -310,7 +319,7 @@ func (a *asking) report(d *Decision[proto.Message], err error, shadows *shadowin
 	if shadows != nil {
 		defer shadows.over() // Also where the observer panics: Close waits for them.
 	}
-	took, outcome := time.Since(a.start), outcomeOf(d, err)
+	took, outcome := a.latest.Sub(a.start), outcomeOf(d, err)
 	a.plan.metrics.asked(outcome, took)
 	a.decided(d, err, outcome)
 	for i := range a.attempts {

@@ -170,7 +170,7 @@ func (t *attempt) ignore(slot int) {
 
 // hear handles a reply.
 func (t *attempt) hear(slot int, m *nats.Msg) {
-	now := time.Now()
+	now := t.asking.now()
 	if !t.sent[slot].out { // It was abandoned while the reply was on its way.
 		return
 	}
@@ -357,7 +357,7 @@ func (t *attempt) fail(f *wire.Failure) {
 	if o.Policy == callbacksv1.OnFailure_REFUSE {
 		o.Answer = t.asking.plan.callback.Refused(proto.CloneOf(t.step.refusal))
 	}
-	t.tell(o, nil, time.Now())
+	t.tell(o, nil, t.asking.now())
 }
 
 // tell passes the module's outcome to the walk, and keeps it for the trace.
