@@ -220,18 +220,27 @@ func spell(t responder.Trouble) responder.Answer {
 	return responder.Answer{Header: f.Header()}
 }
 
+// heardOf is how long after busd knows that this worker leaves it may still be asked by name: by whoever has not been told yet, and
+// by what is on its way between servers of NATS. A server drops a question to a name that it knows no more, and tells nobody.
+const heardOf = 200 * time.Millisecond
+
 // drain takes no more requests, tells busd so, and waits for the requests under way. A request that NATS has already
 // sent to this worker is under way, too: no other worker gets it.
 func (w *worker) drain(m *membership, cancel context.CancelFunc) error {
 	until := time.Now().Add(w.options.DrainTimeout)
-	w.questions.Retain()
+	w.questions.Retain(w.own())
 	w.web.retain()
-	_ = w.flush(busdTimeout) // Now all requests have arrived.
+	_ = w.flush(busdTimeout) // Now all requests have arrived but those by name.
 	m.leave()
 	w.stopLoops()
 	if i := w.instance.Load(); i != nil {
 		i.api.stopFollowUps()
 	}
+	if w.nc.IsConnected() {
+		within(nil, min(heardOf, time.Until(until)))
+	}
+	w.questions.Retain()
+	_ = w.flush(busdTimeout)
 	ended := w.questions.Stop()
 	w.web.drain(until)
 	if !within(ended, time.Until(until)) {

@@ -3,6 +3,7 @@ package modulekit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -248,6 +249,41 @@ func TestDrainFinishesWhatIsUnderWay(t *testing.T) {
 	}
 	if got := errcode(t, <-answer); got != "M_NO" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Who asks by name hears of a worker's end only after busd has, and NATS's servers drop what is asked on a name that they know no more.
+func TestWorkerThatLeavesAnswersThoseWhoHaveNotHeard(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "gate"})
+	r := run(b, gate(func(context.Context, *create) (*created, error) {
+		return &created{Refusal: Refuse("M_NO", "")}, nil
+	}), Options{Module: "gate", Worker: "w"})
+	b.joined("gate", 1)
+	server := subjects.For(serverName)
+	b.service.Close() // The worker leaves when this test says so.
+	leaves, err := b.nc.SubscribeSync(server.Leave("gate"))
+	if err == nil {
+		err = b.nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	leave, err := leaves.NextMsg(longEnough)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := b.nc.Request(server.Worker(subjects.UserMayCreateRoom.Declaration, "gate", "w"), nil, longEnough)
+	if err != nil {
+		t.Fatal("it was asked by name before busd had answered: ", err)
+	}
+	if got := errcode(t, answer); got != "M_NO" {
+		t.Errorf("got %q", got)
+	}
+	if err := errors.Join(leave.Respond(nil), <-stopped); err != nil {
+		t.Error(err)
 	}
 }
 

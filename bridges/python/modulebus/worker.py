@@ -7,7 +7,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ logger = logging.getLogger("modulebus")
 
 BUSD_TIMEOUT = 2.0  # seconds for busd to answer
 RETRY = 1.0  # seconds between questions that found no busd, or no entry
+HEARD_OF = 0.2  # seconds after busd knows that the worker leaves, in which it may be asked by name: not all have been told, and NATS tells nobody
 LAST = 0.2  # seconds for what NATS need not answer
 JOIN_EVERY = 5.0  # seconds, where the entry does not say
 READ_TIMEOUT = 60.0  # seconds for a reader of decisions, where busd does not say
@@ -399,8 +400,12 @@ class Worker:
         """Takes no more questions, says so, and finishes those under way: also those that NATS gave to this worker before it knew. NATS
         may be gone, or may be silent: neither makes it longer than the time that there is, and a second."""
         self.stop()
-        await within(min(BUSD_TIMEOUT, self._left()), *map(self._release, self.subscriptions.values()))
+        mine = {self.link.subjects.asked_by_name(), self.link.subjects.cancel()}
+        await self._release(self.subscriptions.keys() - mine)
         await within(min(BUSD_TIMEOUT, self._left()), self._leave(), *([self.instance.stop()] if self.instance else []))
+        if self.link.client.is_connected:
+            await asyncio.sleep(min(HEARD_OF, self._left()))
+        await self._release(mine & self.subscriptions.keys())
         if self.questions:
             await asyncio.wait(list(self.questions.values()), timeout=self._left())
         for question in list(self.questions.values()):
@@ -411,8 +416,11 @@ class Worker:
     def _left(self) -> float:
         return max(0.0, self.until - time.monotonic())
 
-    async def _release(self, subscription: Subscription) -> None:
-        """Hears no more. What NATS has handed over is still served; without a connection there is nobody to say what that is."""
+    async def _release(self, subjects: Collection[str]) -> None:
+        await within(min(BUSD_TIMEOUT, self._left()), *(self._hear_no_more(self.subscriptions[subject]) for subject in subjects))
+
+    async def _hear_no_more(self, subscription: Subscription) -> None:
+        """What NATS has handed over is still served; without a connection there is nobody to say what that is."""
         if self.link.client.is_connected:
             await subscription.drain()  # type: ignore[no-untyped-call]
         else:

@@ -238,3 +238,33 @@ async def test_what_nats_refused_is_subscribed_once_when_nats_goes_away_meanwhil
     await worker._try_again()
     assert (sorted(worker.subscriptions), sorted(away.live)) == (subjects, subjects)
     assert not worker.link.refusals.hear(nats.errors.Error(f'nats: permissions violation for subscription to "{subjects[0]}"'))
+
+
+class Heard(Away):
+    """A client that knows what it hears when it tells busd that it leaves."""
+
+    max_payload = 1 << 20
+    left_with: list[str] | None = None
+
+    async def subscribe(self, subject: str, queue: str, cb: Any) -> SimpleNamespace:
+        subscription = await super().subscribe(subject, queue, cb)
+        subscription.drain = subscription.unsubscribe
+        return subscription
+
+    async def flush(self) -> None:
+        pass
+
+    async def request(self, subject: str, payload: bytes, timeout: float, headers: Any) -> Any:
+        assert subject.endswith(".leave")
+        self.left_with = sorted(self.live)
+        return SimpleNamespace(data=b"{}", headers={})
+
+
+async def test_worker_that_leaves_is_asked_by_name_until_busd_knows() -> None:
+    client = Heard()
+    worker, _ = worker_on(cast(Wire, client))
+    await worker._subscribe()
+    await worker._drain()
+    subjects = worker.link.subjects
+    assert client.left_with == sorted([subjects.asked_by_name(), subjects.cancel()])
+    assert client.live == []
