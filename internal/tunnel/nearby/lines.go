@@ -61,7 +61,10 @@ func (s *Lines) start(l *Line, serve func(*Line)) {
 	}
 	s.all[l] = true
 	l.among = s
-	s.several.Store(len(s.all) > 1)
+	if len(s.all) > 1 {
+		s.count()
+		s.several.Store(true)
+	}
 	s.running.Go(func() {
 		defer s.forget(l)
 		serve(l)

@@ -23,6 +23,29 @@ func TestBodiesLeaveAProcessorToWhatElseArrives(t *testing.T) {
 	}
 }
 
+// TestTurnsFollowTheProcessors has a process whose cgroup gets a higher limit, and a lower one.
+//
+//nolint:paralleltest // As above.
+func TestTurnsFollowTheProcessors(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	var lines nearby.Lines
+	defer lines.Close()
+	line := func() {
+		here, _ := connected(t)
+		if _, err := lines.Go(func() (*nearby.Line, error) { return nearby.LineOn(here), nil }, func(l *nearby.Line) { _, _ = l.Next() }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line()
+	for _, processors := range []int{2, 4, 1} {
+		runtime.GOMAXPROCS(processors)
+		line()
+		if got, want := lines.Turns(), max(1, processors-1); got != want {
+			t.Errorf("on %d processors %d pieces are moved at once", processors, got)
+		}
+	}
+}
+
 // TestStalledLineHoldsNoTurn has one line whose other side reads nothing. Where there is one turn, the other needs it.
 //
 //nolint:paralleltest // As above.

@@ -46,8 +46,8 @@ func (l *Line) writeSome(head, rest []byte) (int, error) {
 // move moves a piece by a system call that does not wait. The turn is over before it waits for the other side.
 func (s *Lines) move(try func(func(uintptr) bool) error, call func(int, []byte) (int, error), piece []byte) (n int, err error) {
 	failed := try(func(fd uintptr) bool {
-		s.take()
-		defer s.give()
+		taken := s.take()
+		defer func() { <-taken }()
 		n, err = call(int(fd), piece)
 		for errors.Is(err, syscall.EINTR) {
 			n, err = call(int(fd), piece)
