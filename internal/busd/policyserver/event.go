@@ -37,28 +37,28 @@ type envelope struct {
 
 // open reads the fields of an event that are the same in all room versions.
 func open(body []byte) (envelope, error) {
-	var roomID, kind, stateKey, content, depth, sent, before, auth gjson.Result
+	var f struct{ roomID, kind, stateKey, content, depth, sent, before, auth gjson.Result } // One piece of memory.
 	err := topLevel(body, map[string]*gjson.Result{
-		"room_id": &roomID, "type": &kind, "state_key": &stateKey, "content": &content, "depth": &depth, "origin_server_ts": &sent,
-		"prev_events": &before, "auth_events": &auth,
+		"room_id": &f.roomID, "type": &f.kind, "state_key": &f.stateKey, "content": &f.content, "depth": &f.depth, "origin_server_ts": &f.sent,
+		"prev_events": &f.before, "auth_events": &f.auth,
 	})
 	if err != nil {
 		return envelope{}, err
 	}
-	e := envelope{roomID: roomID.Str, kind: kind.Str, ofRoom: stateKey.Type == gjson.String && stateKey.Str == ""}
+	e := envelope{roomID: f.roomID.Str, kind: f.kind.Str, ofRoom: f.stateKey.Type == gjson.String && f.stateKey.Str == ""}
 	switch {
-	case !natural(depth, sent):
+	case !natural(f.depth, f.sent):
 		return envelope{}, errors.New("depth or origin_server_ts is not there, or no whole number")
-	case !textual(roomID, kind, stateKey) || stateKey.Raw == "null":
+	case !textual(f.roomID, f.kind, f.stateKey) || f.stateKey.Raw == "null":
 		return envelope{}, errors.New("room_id, type or state_key is not text")
-	case !content.IsObject():
+	case !f.content.IsObject():
 		return envelope{}, errors.New("content is not an object")
-	case !before.IsArray() || !auth.IsArray():
+	case !f.before.IsArray() || !f.auth.IsArray():
 		return envelope{}, errors.New("prev_events or auth_events is not there, or no list")
 	case e.kind == "":
 		return envelope{}, errors.New("there is no type")
 	case e.roomID == "" && e.creates():
-		e.version = content.Get("room_version").Str // Empty if it is no string.
+		e.version = f.content.Get("room_version").Str // Empty if it is no string.
 	case !strings.HasPrefix(e.roomID, "!") || len(e.roomID) > 255:
 		return envelope{}, errors.New("room_id is not that of a room")
 	}
@@ -245,7 +245,8 @@ type identity struct {
 
 // signers returns the keys with which the signer claims to have signed, at most [maxKeys] of them.
 func (e *event) signers() []gomatrixserverlib.KeyID {
-	ids := slices.Sorted(maps.Keys(e.signatures))
+	ids := slices.AppendSeq(make([]gomatrixserverlib.KeyID, 0, len(e.signatures)), maps.Keys(e.signatures))
+	slices.Sort(ids)
 	return ids[:min(len(ids), maxKeys)]
 }
 

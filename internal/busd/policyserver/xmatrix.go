@@ -64,6 +64,7 @@ func parameter(text string) (name, value, rest string, err error) {
 // quoted cuts the rest of a quoted string off the beginning of the text, and what follows up to a comma.
 func quoted(text string) (value, rest string, err error) {
 	var b strings.Builder
+	b.Grow(max(0, strings.IndexByte(text, '"')))
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '\\' && i+1 < len(text):
