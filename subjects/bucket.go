@@ -19,6 +19,9 @@ func (s Server) KeepsIn(module, stream string) bool {
 // ValuesIn matches the subjects on which values of a stream are requested.
 func (s Server) ValuesIn(stream string) string { return "$JS.API.DIRECT.GET." + stream + ".>" }
 
+// Description is the subject on which JetStream is asked to describe a stream.
+func Description(stream string) string { return "$JS.API.STREAM.INFO." + stream }
+
 // IsBucket reports whether a bucket is named as that of a module of the server, whichever it is.
 func (s Server) IsBucket(name string) bool {
 	return strings.HasPrefix(name, s.buckets("store")) || strings.HasPrefix(name, s.buckets("lease"))
@@ -53,7 +56,7 @@ var inBucket = strings.NewReplacer("%", "_", "_", "__", "-", "_2D")
 func bucketPermissions(bucket string) (publish []string) {
 	stream := "KV_" + bucket
 	return []string{
-		"$JS.API.STREAM.INFO." + stream,
+		Description(stream),
 		"$JS.API.DIRECT.GET." + stream + ".>",
 		"$KV." + bucket + ".>",
 	}

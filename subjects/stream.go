@@ -20,6 +20,11 @@ func (s Server) Answers(module, client string) string {
 // AnswersAny matches Answers of every module.
 func (s Server) AnswersAny(client string) string { return s.GatewayStreams(client, batched) }
 
+// NowhereElse is one of the subjects that [Server.Nowhere] matches.
+func (s Server) NowhereElse(module string) string {
+	return s.root + "webg.1." + Token(module) + ".nowhere.else"
+}
+
 // Nowhere matches subjects on which a module may publish, and which nobody hears.
 func (s Server) Nowhere(module string) string {
 	return s.root + "webg.1." + Token(module) + ".nowhere.>"

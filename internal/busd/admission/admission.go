@@ -64,6 +64,9 @@ type Options struct {
 	// Backlog is how many answers of one module's store may wait in the NATS inside busd while its memory has grown by Unread bytes. Default: 64.
 	Backlog int
 
+	// Undescribed is for how long requests that describe a module's store are turned down the first time. Default: 30 seconds.
+	Undescribed time.Duration
+
 	// Log is told which connections were refused, and why.
 	Log zerolog.Logger
 }
@@ -90,6 +93,7 @@ type Admission struct {
 func Open(o Options) (*Admission, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	o.Connections, o.Unread, o.Backlog = cmp.Or(o.Connections, maxConnections), cmp.Or(o.Unread, maxUnread), cmp.Or(o.Backlog, maxBacklog)
+	o.Undescribed = cmp.Or(o.Undescribed, undescribed)
 	a := &Admission{
 		Options: o, listed: o.Listed, leaving: map[string]time.Time{}, warned: map[string]bool{}, crowds: map[string]int{},
 		users: map[uint64]identity.User{}, strained: map[identity.User]bool{},
@@ -107,7 +111,22 @@ func Open(o Options) (*Admission, error) {
 	a.owned.Go(func() { a.run(ctx) })
 	a.owned.Go(func() { a.relieve(ctx) })
 	a.owned.Go(func() { newBacklog(a).watch(ctx) })
+	a.owned.Go(func() { (&describing{admission: a, held: map[string]*hold{}}).watch(ctx) })
 	return a, nil
+}
+
+// every calls look at a pace until ctx ends.
+func every(ctx context.Context, pace time.Duration, look func(now time.Time)) {
+	ticker := time.NewTicker(pace)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			look(now)
+		}
+	}
 }
 
 // enlist records all modules at once, before their credentials are made one by one.

@@ -74,7 +74,7 @@ func open(t *testing.T, home func(*testing.T, *identity.Keys) config.NATS, conne
 	s.broker, err = broker.Open(broker.Options{NATS: home(t, keys), Keys: keys, Listed: listed, StoreDir: t.TempDir(), Log: log})
 	must(t, err)
 	t.Cleanup(s.broker.Close)
-	s.Admission, err = admission.Open(admission.Options{Broker: s.broker, Keys: keys, Dir: s.dir, Listed: listed, Replace: s.replace, Connections: append(connections, 0)[0], Unread: 4 << 20, Backlog: 1, Log: log})
+	s.Admission, err = admission.Open(admission.Options{Broker: s.broker, Keys: keys, Dir: s.dir, Listed: listed, Replace: s.replace, Connections: append(connections, 0)[0], Unread: 4 << 20, Backlog: 1, Undescribed: time.Second, Log: log})
 	must(t, err)
 	t.Cleanup(s.Close)
 	return s

@@ -64,16 +64,7 @@ func (b *backlog) watch(ctx context.Context) {
 		return
 	}
 	defer b.end()
-	ticker := time.NewTicker(backlogLook)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			b.look(now)
-		}
-	}
+	every(ctx, backlogLook, b.look)
 }
 
 // look turns requests down, or lets them through again. Memory that has not been collected yet counts, so twice as much is usual.

@@ -20,16 +20,7 @@ const (
 
 // relieve disconnects clients that have NATS hold too much, until ctx ends.
 func (a *Admission) relieve(ctx context.Context) {
-	ticker := time.NewTicker(unreadLook)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			a.cutUnread()
-		}
-	}
+	every(ctx, unreadLook, func(time.Time) { a.cutUnread() })
 }
 
 func (a *Admission) cutUnread() {

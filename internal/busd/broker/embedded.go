@@ -23,6 +23,10 @@ const startTime = 10 * time.Second
 // time. NATS's own default is two minutes.
 const syncInterval = time.Second
 
+// infoQueue is how many requests that describe streams and accounts may wait in the embedded server, those of all clients together. Each may be as
+// large as a message. Beyond: the server drops all of them.
+const infoQueue = 512
+
 // tlsTime is how long a client may take for its part of a TLS handshake, in seconds. Beyond: its connection is closed.
 const tlsTime = 5
 
@@ -87,6 +91,7 @@ func serverOptions(o Options) (*server.Options, error) {
 	options := &server.Options{
 		Host: host, Port: n, NoSigs: true, ServerName: "busd", DisableShortFirstPing: true,
 		MaxPayload: int32(o.NATS.MaxPayload), JetStream: true, StoreDir: o.StoreDir, SyncInterval: syncInterval,
+		JetStreamInfoQueueLimit: infoQueue,
 	}
 	return options, secure(options, o.NATS.TLS, o.Log)
 }

@@ -115,14 +115,14 @@ func (s *Service) confirmed(ctx context.Context, bucket string, from uint64) ([]
 		return nil, err
 	}
 	var answer struct {
-		Error   *jetstream.APIError
+		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Subject string
-			Seq     uint64
-			Hdrs    []byte
-			Data    []byte
-			Time    string
-		}
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Header  []byte `json:"hdrs"`
+			Data    []byte `json:"data"`
+			Time    string `json:"time"`
+		} `json:"message"`
 	}
 	if err := json.Unmarshal(m.Data, &answer); err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (s *Service) confirmed(ctx context.Context, bucket string, from uint64) ([]
 	} else if e != nil {
 		return nil, e
 	}
-	header, err := nats.DecodeHeadersMsg(answer.Message.Hdrs)
+	header, err := nats.DecodeHeadersMsg(answer.Message.Header)
 	if err != nil {
 		header = nats.Header{}
 	}
