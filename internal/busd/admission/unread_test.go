@@ -61,6 +61,9 @@ func TestClientsThatDoNotTakeWhatTheyAreSentAreBoundedTogether(t *testing.T) {
 	})
 	s.eventually("NATS holds nothing for them", func() bool { return len(s.broker.Unread(0)) == 0 })
 	must(t, other.Flush())
+	if n := s.log.Count("Slow Consumer"); n > 0 {
+		t.Errorf("NATS gave up on %d of them itself, after ten seconds: busd did not disconnect them", n)
+	}
 }
 
 func TestClientsThatTakeWhatTheyAreSentStayConnected(t *testing.T) {
