@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync/atomic"
 
@@ -112,12 +111,9 @@ func (g *Guard) Configure(c config.HTTP) error {
 
 func openKey(t config.Token, log zerolog.Logger) (*renewed.Value[key], error) {
 	return renewed.Open(log, func() (key, error) {
-		token, err := os.ReadFile(t.File)
+		token, err := config.ReadToken(t.File, "a long random token")
 		if err != nil {
 			return key{}, fmt.Errorf("%s: %w", t.Key, err)
-		}
-		if token = bytes.TrimSpace(token); len(token) == 0 {
-			return key{}, fmt.Errorf("%s: %s is empty: write a long random token into it", t.Key, t.File)
 		}
 		k, err := parseKey(token)
 		if err != nil {

@@ -132,6 +132,20 @@ func TestTokenFileThatHoldsNoneIsAnError(t *testing.T) {
 	}
 }
 
+func TestFileWithMoreThanOneTokenIsAnError(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"one\ntwo\n": "more than one line", "one\rtwo": "more than one line", "o\x00ne": "no token can have", "\x7f": "no token can have"} {
+		file := write(t, "token", text)
+		_, err := access.NewGuard("example.com", config.HTTP{Tokens: []config.Token{{File: file, Key: "http.tokens[0].token_file"}}}, zerolog.Nop())
+		if err == nil || !strings.HasPrefix(err.Error(), "http.tokens[0].token_file: "+file) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "one\n") {
+			t.Errorf("%q: got %v", text, err)
+		}
+	}
+	if got := denied(guard(t, config.HTTP{TokenFile: write(t, "token", "\r\n one two \n\n")}).Denies(request("GET", "Bearer one two"), access.Ask)); got != "" {
+		t.Errorf("one line with space around it: %s", got)
+	}
+}
+
 func TestConfigureThatFailsChangesNothing(t *testing.T) {
 	t.Parallel()
 	g := guard(t, config.HTTP{TokenFile: write(t, "token", "secret")})

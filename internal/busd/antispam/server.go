@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -111,10 +110,7 @@ func transport(workers int) *http.Transport {
 }
 
 func readToken(file string) (string, error) {
-	token, err := os.ReadFile(file)
-	if token = bytes.TrimSpace(token); err == nil && len(token) == 0 {
-		err = fmt.Errorf("%s is empty: write the server's token into it", file)
-	}
+	token, err := config.ReadToken(file, "the server's token")
 	if err != nil {
 		return "", fmt.Errorf("antispam.token_file: %w", err)
 	}

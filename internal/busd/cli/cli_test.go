@@ -132,6 +132,26 @@ func TestCheckLooksIntoTheKeyOfThePolicyServer(t *testing.T) {
 	run(t, "check", file).wants(t, 2, nil, []string{file + ":3:27: policy_server.key_file: " + key + ": has a key that is not a policy server's"})
 }
 
+func TestCheckLooksIntoFilesOfTokens(t *testing.T) {
+	t.Parallel()
+	file := write(t, "server_name: example.com\nhttp: {token_file: lines, tokens: [{token_file: blank, scopes: [ask]}]}\nhomeserver: {url: 'http://127.0.0.1:1', token_file: zero}\n"+
+		"modules: [{module: m, antispam: {base_url: 'http://127.0.0.1:1', token_file: two, callbacks: [user_may_invite]}}]\n")
+	folder := filepath.Dir(file)
+	for name, text := range map[string]string{"lines": "secret-a\nsecret-b\n", "blank": "\n \n", "zero": "secret\x00", "two": "secret\r\nsecret"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := run(t, "check", "--offline", file)
+	got.wants(t, 2, nil, []string{
+		"http.token_file: " + filepath.Join(folder, "lines") + " has more than one line", "http.tokens[0].token_file: " + filepath.Join(folder, "blank") + " is empty",
+		"homeserver.token_file: " + filepath.Join(folder, "zero") + " has a character", "antispam.token_file: " + filepath.Join(folder, "two") + " has more than one line",
+	})
+	if strings.Contains(got.out+got.errors, "secret") {
+		t.Errorf("it tells a token: %s", got.errors)
+	}
+}
+
 func TestCheckTriesTheNodesOfNATS(t *testing.T) {
 	t.Parallel()
 	file := write(t, "server_name: example.com\nnats: {url: 'nats://127.0.0.1:1'}\n")

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -181,11 +180,11 @@ func (r *remote) authorize(req *http.Request) error {
 	if r.tokenFile == "" {
 		return nil
 	}
-	token, err := os.ReadFile(r.tokenFile)
+	token, err := config.ReadToken(r.tokenFile, "a token of http.token_file or http.tokens")
 	if err != nil {
 		return usagef("--token-file: %w", err)
 	}
-	req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	req.Header.Set("Authorization", "Bearer "+string(token))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,7 +17,8 @@ type use int
 const (
 	plain   use = iota // a file that busd reads
 	secret             // a file that busd reads, and no other user should
-	awaited            // a secret that busd reads as soon as it is there
+	token              // a secret of one line
+	awaited            // a token that busd reads as soon as it is there
 	made               // a secret that busd makes if there is none
 	folder             // a folder that busd writes to, and makes if need be
 	program            // and its arguments
@@ -110,9 +112,25 @@ func lookAtFile(name string, u use) (wrong, odd string) {
 	case info.Mode().IsRegular() && info.Size() == 0:
 		return name + " is empty", ""
 	case u != plain && info.Mode().Perm()&0o004 != 0:
-		return "", name + " can be read by everybody on this machine (chmod o-r " + name + ")"
+		odd = name + " can be read by everybody on this machine (chmod o-r " + name + ")"
 	}
-	return "", ""
+	if info.Mode().IsRegular() && (u == token || u == awaited) { // What a pipe holds can be read once, and not here.
+		wrong = lookAtToken(f, name)
+	}
+	return wrong, odd
+}
+
+// lookAtToken returns why a file holds no token. It reads no more of it than any token has.
+func lookAtToken(f io.Reader, name string) string {
+	const longest = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(f, longest))
+	if err == nil {
+		_, err = tokenIn(text)
+	}
+	if err != nil {
+		return name + " " + reason(err).Error()
+	}
+	return ""
 }
 
 // lookAtFolder returns what is wrong with a folder: it is not one, or it does not exist and cannot be made.

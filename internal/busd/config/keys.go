@@ -92,7 +92,7 @@ func httpKeys(h *HTTP) []key {
 		{"listen", "`127.0.0.1:8010`", "address of the HTTP door", text(&h.Listen, listenAddress(DefaultHTTPListen, 0))},
 		{
 			tokenFile, none, "file with a token for everything. It or `http.tokens` is required unless `http.listen` is loopback",
-			path(&h.TokenFile, secret),
+			path(&h.TokenFile, token),
 		},
 		{
 			"tokens", none, "list of tokens that give [less](#who-may-do-what): `{token_file: dashboard.token, scopes: [read]}`; scopes are " +
@@ -128,7 +128,7 @@ func webKeys(w *Web) []key {
 func homeserverKeys(h *Homeserver) []key {
 	return []key{
 		{"url", none, "where calls of modules go, when the homeserver is not a Go program: `POST <url>/v1/<method>`", urls(&h.URL, httpURL)},
-		{tokenFile, none, "file with the token to show there", path(&h.TokenFile, secret)},
+		{tokenFile, none, "file with the token to show there", path(&h.TokenFile, token)},
 		{"tls", "", "", tlsSection(&h.TLS, "the system's", "authorities that the homeserver's certificate may come from, where `homeserver.url` is `https`", "the certificate that busd shows")},
 	}
 }
@@ -374,7 +374,7 @@ func tokens(dst *[]Token) slot {
 
 func tokenKeys(t *Token) []key {
 	return []key{
-		{tokenFile, "", "", path(&t.File, secret)},
+		{tokenFile, "", "", path(&t.File, token)},
 		{"scopes", "", "", list(&t.Scopes, tokenScope)},
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -69,12 +68,9 @@ func spanned(tracing trace.TracerProvider, t http.RoundTripper) http.RoundTrippe
 }
 
 func readToken(file string) (string, error) {
-	token, err := os.ReadFile(file)
+	token, err := config.ReadToken(file, "the token of the homeserver")
 	if err != nil {
 		return "", fmt.Errorf("homeserver.token_file: %w", err)
-	}
-	if token = bytes.TrimSpace(token); len(token) == 0 {
-		return "", fmt.Errorf("homeserver.token_file: %s is empty: write the token of the homeserver into it", file)
 	}
 	return string(token), nil
 }
