@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -56,13 +57,18 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 }
 
 func open(c config.TLS, key string, log zerolog.Logger, use func(*tls.Config, *x509.CertPool)) (*renewed.Value[*tls.Config], error) {
+	again := false
 	return renewed.Open(log, func() (*tls.Config, error) {
 		t := &tls.Config{MinVersion: tls.VersionTLS12}
 		if c.Cert != "" {
 			pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", key, err)
+				return nil, fmt.Errorf("%s: %w (of %s and %s)", key, err, c.Cert, c.Key)
 			}
+			if odd := config.Outdated(c.Cert, pair.Leaf, time.Now()); odd != "" && again { // Of the first, busd's start tells.
+				log.Warn().Msg(key + ".cert: " + odd)
+			}
+			again = true
 			t.Certificates = []tls.Certificate{pair}
 		}
 		authority, err := pool(c.CA)

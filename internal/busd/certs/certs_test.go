@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -109,6 +110,22 @@ func TestCertificateIsReplacedWhileInUse(t *testing.T) {
 	waittest.Until(t, "the server shows its new certificate", func() bool { return meets(t, d, address) == nil })
 }
 
+// TestCertificateThatHasExpiredIsTold has one replaced with one that is out of date, and another that is not.
+func TestCertificateThatHasExpiredIsTold(t *testing.T) {
+	t.Parallel()
+	a, said := certstest.New(t), &waittest.Log{}
+	cert, key := a.Issue("127.0.0.1")
+	made, err := certs.Server(config.TLS{Cert: cert, Key: key}, "http.tls", zerolog.New(said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.ReplaceUntil(cert, key, "127.0.0.1", time.Now().Add(-time.Minute))
+	waittest.Until(t, "the log says so", func() bool {
+		_, err := made.GetConfigForClient(nil)
+		return err == nil && said.Count("http.tls.cert: "+cert+" has expired at ") == 1
+	})
+}
+
 func TestAuthorityIsReplacedWhileInUse(t *testing.T) {
 	t.Parallel()
 	a := certstest.New(t)
@@ -142,8 +159,9 @@ func TestFileThatIsNoCertificateIsAnError(t *testing.T) {
 		{config.TLS{Cert: key, Key: key}, "http.tls: tls: "},
 		{config.TLS{Cert: cert, Key: key, CA: key}, "http.tls.ca: "},
 	} {
-		if _, err := certs.Server(tt.tls, "http.tls", zerolog.Nop()); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
-			t.Errorf("%+v: got %v, want %q", tt.tls, err, tt.want)
+		_, err := certs.Server(tt.tls, "http.tls", zerolog.Nop())
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || !strings.Contains(err.Error(), tt.tls.Key) {
+			t.Errorf("%+v: got %v, want %q, and the file", tt.tls, err, tt.want)
 		}
 	}
 	if c, err := certs.Server(config.TLS{}, "http.tls", zerolog.Nop()); c != nil || err != nil {

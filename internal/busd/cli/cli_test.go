@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modulebus/modulebus/internal/busd/certs/certstest"
 	"github.com/modulebus/modulebus/internal/busd/door/operatordoor"
 	"github.com/modulebus/modulebus/internal/busd/roster"
 	"github.com/modulebus/modulebus/internal/waittest"
@@ -149,6 +151,32 @@ func TestCheckLooksIntoFilesOfTokens(t *testing.T) {
 	})
 	if strings.Contains(got.out+got.errors, "secret") {
 		t.Errorf("it tells a token: %s", got.errors)
+	}
+}
+
+// TestCheckLooksIntoCertificates has what would be found out only when a client connects, or when busd starts.
+func TestCheckLooksIntoCertificates(t *testing.T) {
+	t.Parallel()
+	a := certstest.New(t)
+	cert, key := a.Issue("localhost")
+	_, another := a.Issue("localhost")
+	old, oldKey := a.Issue("localhost")
+	a.ReplaceUntil(old, oldKey, "localhost", time.Now().Add(-time.Minute))
+	for text, want := range map[string]struct {
+		status int
+		says   string
+	}{
+		fmt.Sprintf("http: {tls: {cert: %q, key: %q, ca: %q}}", cert, key, a.File): {0, ""},
+		fmt.Sprintf("http: {tls: {cert: %q, key: %q}}", cert, another):             {2, "http.tls: " + cert + " is not the certificate of the key in " + another},
+		fmt.Sprintf("http: {tls: {cert: %q, key: %q}}", old, oldKey):               {0, "http.tls: " + old + " has expired at "},
+		fmt.Sprintf("http: {tls: {cert: %q, key: %q, ca: %q}}", cert, key, key):    {2, "http.tls.ca: " + key + " has no certificate in PEM"},
+		fmt.Sprintf("nats: {tls: {cert: %q, key: %q}}", cert, another):             {2, "nats.tls: " + cert + " is not the certificate"},
+		fmt.Sprintf("nats: {tls: {ca: %q}}", a.File):                               {2, "nats.tls: has a ca and no cert"},
+	} {
+		got := run(t, "check", "--offline", write(t, "server_name: example.com\nmodules: []\n"+text+"\n"))
+		if got.status != want.status || !strings.Contains(got.errors, want.says) || want.says == "" && got.errors != "" {
+			t.Errorf("%s: status %d, %q", text, got.status, got.errors)
+		}
 	}
 }
 

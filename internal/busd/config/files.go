@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -9,19 +11,22 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // use is the purpose of a path in the file.
 type use int
 
 const (
-	plain   use = iota // a file that busd reads
-	secret             // a file that busd reads, and no other user should
-	token              // a secret of one line
-	awaited            // a token that busd reads as soon as it is there
-	made               // a secret that busd makes if there is none
-	folder             // a folder that busd writes to, and makes if need be
-	program            // and its arguments
+	plain       use = iota // a file that busd reads
+	secret                 // a file that busd reads, and no other user should
+	token                  // a secret of one line
+	awaited                // a token that busd reads as soon as it is there
+	made                   // a secret that busd makes if there is none
+	authorities            // a PEM file with certificates
+	certified              // two PEM files: a certificate, and its key
+	folder                 // a folder that busd writes to, and makes if need be
+	program                // and its arguments
 )
 
 // named is a path that the file names.
@@ -90,6 +95,8 @@ func (n named) look() (wrong, odd string) {
 		return lookAtFolder(n.words[0]), ""
 	case program:
 		return lookAtProgram(n.words), ""
+	case certified:
+		return lookAtPair(n.words[0], n.words[1], time.Now())
 	}
 	return lookAtFile(n.words[0], n.use)
 }
@@ -114,6 +121,9 @@ func lookAtFile(name string, u use) (wrong, odd string) {
 	case u != plain && info.Mode().Perm()&0o004 != 0:
 		odd = name + " can be read by everybody on this machine (chmod o-r " + name + ")"
 	}
+	if u == authorities {
+		wrong = lookAtAuthorities(f, name)
+	}
 	if info.Mode().IsRegular() && (u == token || u == awaited) { // What a pipe holds can be read once, and not here.
 		wrong = lookAtToken(f, name)
 	}
@@ -131,6 +141,56 @@ func lookAtToken(f io.Reader, name string) string {
 		return name + " " + reason(err).Error()
 	}
 	return ""
+}
+
+// lookAtAuthorities returns why a file has no authority that could be trusted.
+func lookAtAuthorities(f io.Reader, name string) string {
+	text, err := io.ReadAll(io.LimitReader(f, maxPEM))
+	switch {
+	case err != nil:
+		return name + " " + reason(err).Error()
+	case !x509.NewCertPool().AppendCertsFromPEM(text):
+		return name + " has no certificate in PEM"
+	}
+	return ""
+}
+
+// lookAtPair returns what is wrong with a certificate and its key. Of files that cannot be read, others tell.
+func lookAtPair(cert, key string, now time.Time) (wrong, odd string) {
+	chain, noCert := readPEM(cert)
+	private, noKey := readPEM(key)
+	if noCert != nil || noKey != nil {
+		return "", ""
+	}
+	made, err := tls.X509KeyPair(chain, private)
+	if err != nil {
+		return fmt.Sprintf("%s is not the certificate of the key in %s: %v", cert, key, err), ""
+	}
+	return "", Outdated(cert, made.Leaf, now)
+}
+
+// Outdated says that a certificate does not count at a time, and what to do; empty if it does.
+func Outdated(file string, c *x509.Certificate, now time.Time) string {
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	switch {
+	case now.After(c.NotAfter):
+		return fmt.Sprintf("%s has expired at %s, and it is %s: others will not trust it (put a new one in its place, or set the clock)", file, at(c.NotAfter), at(now))
+	case now.Before(c.NotBefore):
+		return fmt.Sprintf("%s counts from %s on, and it is %s: others will not trust it until then (set the clock, or wait)", file, at(c.NotBefore), at(now))
+	}
+	return ""
+}
+
+// maxPEM is the size in bytes up to which a file of certificates or keys is looked at.
+const maxPEM = 4 << 20
+
+func readPEM(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxPEM))
 }
 
 // lookAtFolder returns what is wrong with a folder: it is not one, or it does not exist and cannot be made.

@@ -81,7 +81,7 @@ func natsKeys(n *NATS) []key {
 // tlsSection is the key for TLS of a listener or a client; ca and cert are the meanings of these two keys.
 func tlsSection(t *TLS, initial, ca, cert string) slot {
 	return section([]key{
-		{"ca", initial, "PEM file: " + ca, path(&t.CA, plain)},
+		{"ca", initial, "PEM file: " + ca, path(&t.CA, authorities)},
 		{"cert", none, "PEM file: " + cert, path(&t.Cert, plain)},
 		{"key", none, "PEM file: its key", path(&t.Key, secret)},
 	}, t.check)
@@ -318,6 +318,9 @@ func (n *NATS) check(_ value, found object) {
 		if found.has("replicas") {
 			found["replicas"].fail("is for an external cluster, and nats.url names none (remove it: the embedded server is one)")
 		}
+		if n.TLS.CA != "" && n.TLS.Cert == "" {
+			found["tls"].fail("has a ca and no cert (the embedded server shows its own certificate before it asks for others'; without one it speaks no TLS)")
+		}
 		return
 	}
 	for _, name := range []string{"listen", "store_dir", "max_payload"} {
@@ -331,7 +334,9 @@ func (n *NATS) check(_ value, found object) {
 func (t *TLS) check(v value, found object) {
 	if found.has("cert") != found.has("key") {
 		v.fail("has one of cert and key (they go together)")
+		return
 	}
+	v.names(certified, t.Cert, t.Key)
 }
 
 func (h *HTTP) check(_ value, found object) {

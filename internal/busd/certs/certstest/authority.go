@@ -31,6 +31,7 @@ func New(t *testing.T) *Authority {
 	t.Helper()
 	a := &Authority{t: t, File: filepath.Join(t.TempDir(), "ca.pem"), key: newKey(t)}
 	a.cert = &x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	a.cert.NotBefore, a.cert.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	a.write(a.File, "CERTIFICATE", a.sign(a.cert, a.key))
 	return a
 }
@@ -47,7 +48,14 @@ func (a *Authority) Issue(host string) (cert, key string) {
 // Replace writes another certificate into those files. Each file changes at once.
 func (a *Authority) Replace(cert, key, host string) {
 	a.t.Helper()
+	a.ReplaceUntil(cert, key, host, time.Now().Add(time.Hour))
+}
+
+// ReplaceUntil is Replace, with a certificate that expires at a time.
+func (a *Authority) ReplaceUntil(cert, key, host string, until time.Time) {
+	a.t.Helper()
 	c := &x509.Certificate{
+		NotBefore: until.Add(-2 * time.Hour), NotAfter: until,
 		Subject:     pkix.Name{CommonName: host},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
@@ -67,7 +75,7 @@ func (a *Authority) Replace(cert, key, host string) {
 
 func (a *Authority) sign(c *x509.Certificate, k *ecdsa.PrivateKey) []byte {
 	a.t.Helper()
-	c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	c.SerialNumber = big.NewInt(time.Now().UnixNano())
 	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &k.PublicKey, a.key)
 	if err != nil {
 		a.t.Fatal(err)
