@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -58,6 +59,44 @@ func TestCallWithWhatIsNoJSONIsNotMade(t *testing.T) {
 	}
 	if len(made) > 0 {
 		t.Errorf("%s was made", <-made)
+	}
+}
+
+// TestFailedCallRepeatsNoSecret has implementations of the Module API that fail with the access token that they were called with.
+func TestFailedCallRepeatsNoSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "syt_secret_token"
+	listed, said := entry("a"), &waittest.Log{}
+	listed.Grants = []string{"tokens"}
+	log := zerolog.New(said)
+	s := newStageWith(t, natstest.InProcess(t), bus.Options{Log: &log}, listed)
+	panics := false
+	stop, err := s.ServeCalls(func(_ context.Context, _ *subjects.Method, req proto.Message) (proto.Message, error) {
+		err := fmt.Errorf("nobody has %s", req.(*moduleapiv1.InvalidateAccessTokenRequest).GetAccessToken())
+		if panics {
+			panic(err)
+		}
+		return nil, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	raw, err := proto.Marshal(&moduleapiv1.InvalidateAccessTokenRequest{AccessToken: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, panics = range []bool{false, true} {
+		m, err := s.nc.RequestWithContext(t.Context(), names.API(subjects.APIInvalidateAccessToken.Method, "a"), raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := wire.MatrixErrorOf(m); e == nil || e.Status != http.StatusInternalServerError || strings.Contains(e.Text, secret) {
+			t.Errorf("got %v", e)
+		}
+	}
+	if said.Count(secret) > 0 || said.Count("nobody has [redacted]") != 2 {
+		t.Errorf("the log says %s", said)
 	}
 }
 

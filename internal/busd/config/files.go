@@ -181,7 +181,7 @@ func Outdated(file string, c *x509.Certificate, now time.Time) string {
 	return ""
 }
 
-// maxPEM is the size in bytes up to which a file of certificates or keys is looked at.
+// maxPEM is how many bytes of a file of certificates or keys are looked at. Beyond: what follows is not looked at before it is used.
 const maxPEM = 4 << 20
 
 func readPEM(name string) ([]byte, error) {
