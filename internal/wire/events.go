@@ -50,13 +50,6 @@ func appendEvents(buffer []byte, m asker) (_ []byte, ok bool) {
 	return w.data, !w.odd
 }
 
-// optional writes a text, if there is one.
-func (w *writer) optional(tag byte, s string) {
-	if s != "" {
-		w.string(tag, s)
-	}
-}
-
 // readEvents sets m, and reports whether data is as package proto writes a list of events and nothing else; else m is as it was.
 // See [readUnsigned].
 func readEvents(data []byte, m asker) (ok, sound bool) {
@@ -92,14 +85,4 @@ func (r *reader) event(e *callbacksv1.Event, end int) {
 	}
 	e.RoomId = r.optional(roomTag, end)
 	r.close(end)
-}
-
-// optional reads a text, if it comes next.
-func (r *reader) optional(tag byte, within int) string {
-	if !r.next(tag, within) {
-		return ""
-	}
-	s := r.string(tag, within)
-	r.odd = r.odd || s == "" // It would not have been written.
-	return s
 }

@@ -1,11 +1,8 @@
 package wire
 
 import (
-	"bytes"
-	"encoding/binary"
 	"reflect"
 	"slices"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -110,97 +107,4 @@ func (r *reader) fields(end int) map[string][]byte {
 		all[name] = value
 	}
 	return all
-}
-
-// reader reads a message that it has as bytes and as text. What is read shares that memory.
-type reader struct {
-	data    []byte
-	text    string
-	at      int
-	odd     bool // something is not as it would be written here
-	unsound bool // a value may be no JSON
-}
-
-func newReader(data []byte) reader { return reader{data: bytes.Clone(data), text: string(data)} }
-
-// count is of how many parts with a tag the data is made, each of that many bytes or more, if it is.
-func count(data []byte, tag byte, least int) (n int, whole bool) {
-	r := reader{data: data}
-	for ; r.at < len(data) && !r.odd; n++ {
-		end := r.open(tag, len(data))
-		r.odd = r.odd || end-r.at < least
-		r.at = end
-	}
-	return n, n > 0 && !r.odd
-}
-
-// open takes a tag and a length, and returns the end of what has that length. It is not behind the end of what this is in.
-func (r *reader) open(tag byte, within int) (end int) {
-	if r.odd || r.at >= within || r.data[r.at] != tag {
-		r.odd = true
-		return r.at
-	}
-	size, head := binary.Uvarint(r.data[r.at+1 : within])
-	from := r.at + 1 + head
-	if head <= 0 || size > uint64(within-from) {
-		r.odd = true
-		return r.at
-	}
-	r.at = from
-	return from + int(size)
-}
-
-// close is for what was opened.
-func (r *reader) close(end int) { r.odd = r.odd || r.at != end }
-
-func (r *reader) string(tag byte, within int) string {
-	end := r.open(tag, within)
-	s := r.text[r.at:end]
-	r.at = end
-	r.odd = r.odd || !utf8.ValidString(s)
-	return s
-}
-
-func (r *reader) bytes(tag byte, within int) []byte {
-	end := r.open(tag, within)
-	b := r.data[r.at:end:end]
-	r.at = end
-	return b
-}
-
-// next reports whether a tag comes next.
-func (r *reader) next(tag byte, within int) bool {
-	return !r.odd && r.at < within && r.data[r.at] == tag
-}
-
-// writer writes a message.
-type writer struct {
-	data []byte
-	odd  bool // there is text that cannot be written
-}
-
-// open begins what has a tag and a length, which close must write.
-func (w *writer) open(tag byte) (from int) {
-	w.data = append(w.data, tag, 0)
-	return len(w.data)
-}
-
-// close writes the length of what began there.
-func (w *writer) close(from int) {
-	size := len(w.data) - from
-	const short = 0x80 // What is less takes one byte.
-	if size < short {
-		w.data[from-1] = byte(size)
-		return
-	}
-	w.data = slices.Replace(w.data, from-1, from, binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64), uint64(size))...)
-}
-
-func (w *writer) string(tag byte, s string) {
-	w.odd = w.odd || !utf8.ValidString(s)
-	w.data = protowire.AppendString(append(w.data, tag), s)
-}
-
-func (w *writer) bytes(tag byte, b []byte) {
-	w.data = protowire.AppendBytes(append(w.data, tag), b)
 }
