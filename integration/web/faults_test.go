@@ -115,7 +115,7 @@ func (s *site) status(t *testing.T, method, path string) int {
 
 func TestWebWorkerKilledInTheBody(t *testing.T) {
 	t.Parallel()
-	for path, temp := range map[string]string{"/f/head": os.TempDir(), "/f/stream": os.TempDir(), "/f/stream?": t.TempDir()} {
+	for path, temp := range map[string]string{"/f/head": os.TempDir(), "/f/stream": os.TempDir(), "/f/stream?": t.TempDir(), "/f/stream?declared": os.TempDir()} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, bus.Options{}, "faulty")
@@ -186,7 +186,7 @@ func TestWebClientThatLeaves(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, bus.Options{}, "faulty")
 	f := s.start(t)
-	for _, path := range []string{"/f/wait", "/f/head", "/f/stream"} {
+	for _, path := range []string{"/f/wait", "/f/head", "/f/stream", "/f/stream?declared"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		r, _ := http.NewRequestWithContext(ctx, "GET", s.front.URL+path, nil)
 		left := make(chan time.Time, 1)

@@ -74,7 +74,7 @@ var house = map[string]row{
 	"internal/tunnel/flow":          {own: "internal/tunnel/frame"},
 	"internal/tunnel/gateway":       {own: "matrix internal/proxied internal/tunnel/frame internal/tunnel/flow internal/webpath", tests: "internal/tunnel/"},
 	"internal/tunnel/worker":        {own: "internal/tunnel/frame internal/tunnel/flow", tests: "internal/tunnel/ internal/webpath"},
-	"internal/tunnel/nearby":        {own: "internal/tunnel/flow"},
+	"internal/tunnel/nearby":        {own: "internal/tunnel/frame internal/tunnel/flow", others: "golang.org/x/sys/unix"},
 	"internal/tunnel/natstransport": {own: "internal/tunnel/frame internal/tunnel/flow internal/tunnel/nearby internal/webpath internal/wire subjects " + schemas, others: nats},
 	"internal/tunnel/tunneltest":    {own: "internal/tunnel/ internal/webpath"},
 

@@ -14,6 +14,10 @@ const (
 	// NearMin is the length in bytes from which on a body is worth a line. Below: it goes over the transport.
 	NearMin = 256 << 10
 
+	// SharedMin is the length in bytes from which on a response's body is worth shared memory. Below, and if its length is
+	// not declared: it goes over the line.
+	SharedMin = 2 << 20
+
 	// inlineMax is the bytes of a body that goes in the same frame as its head. Beyond: it is streamed.
 	inlineMax = 32 << 10
 

@@ -13,10 +13,11 @@ import (
 // Stream is the state that each end of a stream has: the parts that have arrived and are not read yet, how much may be
 // sent, and how the stream ended. The methods whose names begin with Receive receive frames, and never block.
 type Stream struct {
-	Transport Transport // these four are set before use
+	Transport Transport // these five are set before use
 	Budget    *Budget
 	Stats     *Stats
 	Token     string // this end's
+	Shares    bool   // parts that are received may lie in shared memory, because nobody holds them after close
 
 	Monitor             // guards what follows
 	Peer        Address // where to send; empty while it is not known
@@ -26,8 +27,10 @@ type Stream struct {
 	Ended       bool    // the peer has sent all
 	Trailers    []frame.Field
 
-	line     Line // nil if bodies go over Transport
-	left     bool // no line is accepted any more
+	line     Line   // nil if bodies go over Transport
+	left     bool   // no line is accepted any more
+	shared   Sharer // of the memory in which parts may lie; nil if there is none
+	room     int64  // the memory's size
 	queue    []Part
 	consumed uint64
 	granted  uint64
@@ -168,8 +171,8 @@ func (s *Stream) Read(l Limits) (p Part, more bool, err error) {
 // Consumed tells that n bytes that were read are no longer needed. When half of the window is used up, the peer gets
 // more credit. A reader that keeps up gets a larger window.
 func (s *Stream) Consumed(n int) {
-	if credit, ok := s.regrant(n); ok {
-		s.Send(Control, &frame.Credit{Offset: credit})
+	if credit, by, ok := s.regrant(n); ok {
+		s.Send(by, &frame.Credit{Offset: credit})
 	}
 }
 
@@ -180,21 +183,25 @@ func (s *Stream) ConsumedLen() uint64 {
 	return s.consumed
 }
 
-func (s *Stream) regrant(n int) (uint64, bool) {
+func (s *Stream) regrant(n int) (credit uint64, by Channel, ok bool) {
 	s.Lock()
 	defer s.Unlock()
 	s.consumed += uint64(n)
 	out := int64(s.granted - s.consumed)
 	if s.Ended || !s.lent || out > s.window/2 {
-		return 0, false
+		return 0, 0, false
+	}
+	most := int64(windowMax)
+	if s.shared != nil {
+		most, by = s.room, Bulk // The worker waits for it, and the line is faster.
 	}
 	if len(s.queue) == 0 {
-		s.window = min(2*s.window, windowMax)
+		s.window = min(2*s.window, most)
 	}
 	s.held = s.Budget.extend(s.held, out, s.window)
 	s.window = s.held
 	s.granted = max(s.granted, s.consumed+uint64(s.held))
-	return s.granted, true
+	return s.granted, by, true
 }
 
 // ReceiveCredit receives how many bytes of the body the peer accepts, counted from its beginning. The number never
@@ -315,7 +322,22 @@ func (s *Stream) Join(l Line) bool {
 		return false
 	}
 	s.line = l
+	if m, ok := l.(Sharer); ok && s.Shares && s.ReceivedLen == 0 {
+		if s.room = m.Share(); s.room > 0 {
+			s.shared = m
+		}
+	}
 	return true
+}
+
+// Free gives up the shared memory, if there is some. The stream must be left, and nobody may read parts of it afterwards.
+func (s *Stream) Free() {
+	s.Lock()
+	defer s.Unlock()
+	if s.shared != nil {
+		s.shared.Free()
+		s.shared = nil
+	}
 }
 
 // Unjoin makes bodies go over the transport again. It reports false if that is not possible, because a body has begun.

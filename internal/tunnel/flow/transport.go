@@ -56,6 +56,26 @@ type Line interface {
 	Close()
 }
 
+// Sharing is a [Transport] that can share memory.
+type Sharing interface {
+	Transport
+
+	// NearSharing is Near, and asks the other end to share memory, in which large parts of bodies that are sent there lie.
+	NearSharing(to Address, take func(frame []byte), parted func()) Line
+}
+
+// Sharer is a [Line] on which large parts of bodies may arrive in memory that both processes have. Byte o of a body lies
+// at o modulo the memory's size, so no more than that may be under way. See docs/adr/0062-large-responses-lie-in-shared-memory.md.
+type Sharer interface {
+	Line
+
+	// Share makes the memory if the other side has asked for it, and returns its size in bytes; 0 if there is none.
+	Share() int64
+
+	// Free tells that nothing in the memory is read any more. It is called once, if Share has returned a size.
+	Free()
+}
+
 // BeatEvery is how often a transport calls the Beat of its gateway or worker.
 const BeatEvery = 500 * time.Millisecond
 

@@ -90,6 +90,15 @@ func decodeResponse(flags byte, b []byte) (Frame, error) {
 	return r, d.end()
 }
 
+// DataHead reads the head of a [Data] frame, and returns what follows it too. It reports false if b is no such frame.
+func DataHead(b []byte) (offset uint64, last bool, bytes []byte, ok bool) {
+	if len(b) < 2 || b[0] != version<<4|typeData || b[1]&^allowed[typeData] != 0 {
+		return 0, false, nil, false
+	}
+	offset, bytes, err := decodePiece(b[2:])
+	return offset, b[1]&flagFin != 0, bytes, err == nil
+}
+
 // decodePiece copies nothing.
 func decodePiece(b []byte) (offset uint64, bytes []byte, err error) {
 	d := &decoder{raw: b}

@@ -34,10 +34,11 @@ type call struct {
 // maxInfos is how many informational responses may wait for the client. Beyond: they are dropped, since they only inform.
 const maxInfos = 16
 
-// newCall makes a stream for the attempt. Frames can reach it from now on.
-func newCall(g *Gateway, to webpath.Resource) (*call, error) {
+// newCall makes a stream for the attempt. Frames can reach it from now on. shares tells that no write to the client holds
+// what it was given after it has returned, also if it failed.
+func newCall(g *Gateway, to webpath.Resource, shares bool) (*call, error) {
 	s := &call{g: g, to: to, Stream: flow.Stream{
-		Transport: g.transport, Budget: &g.budget, Stats: &g.stats, Token: g.transport.Token(to),
+		Transport: g.transport, Budget: &g.budget, Stats: &g.stats, Token: g.transport.Token(to), Shares: shares,
 	}}
 	if _, ok := s.OpenCredit(); !ok {
 		return nil, tooBusy()
@@ -61,6 +62,7 @@ func (s *call) close() {
 	s.Unlock()
 	s.g.workers.drop(group, at.Token)
 	s.Part(flow.Line.Close)
+	s.Free()
 	s.CloseCredit()
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -159,6 +160,25 @@ func (g *Gateway) Receive(by flow.Channel, token string, from flow.Address, raw 
 	default:
 		g.disown(from, f)
 	}
+}
+
+// ReceiveShared receives a [frame.Data] without bytes, and its bytes, which lie in memory that the worker has as well. It
+// does not block.
+func (g *Gateway) ReceiveShared(token string, head, bytes []byte) {
+	g.stats.Received(head)
+	g.stats.BytesIn.Add(int64(len(bytes)))
+	s, ok := g.streams.Find(token)
+	if !ok {
+		return
+	}
+	f, err := frame.Decode(head)
+	d, ok := f.(*frame.Data)
+	if err != nil || !ok || len(d.Bytes) > 0 {
+		s.lose(badReply(fmt.Errorf("%d bytes behind %x", len(bytes), head)))
+		return
+	}
+	d.Bytes = bytes
+	s.receive(flow.Bulk, flow.Address{}, d, nil)
 }
 
 // Meet gives a stream a line that its worker has opened, and reports whether the stream accepts it. It does not block.

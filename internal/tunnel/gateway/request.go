@@ -155,7 +155,7 @@ func (q *request) readBody(limit int) error {
 // ask gets a response; if the first worker gives none, from another one, where that is safe.
 func (q *request) ask() (*call, *frame.Response, error) {
 	for {
-		s, err := newCall(q.g, q.report.To)
+		s, err := newCall(q.g, q.report.To, q.r.ProtoMajor == 1) // A write of HTTP/2 that failed may still be read from.
 		if err != nil {
 			return nil, nil, err
 		}

@@ -5,6 +5,9 @@
 // which has the gateway's name, and sends the stream's token, which only the worker knows, from the request. Each
 // stream has its own [Line], and each token opens one. Without a socket, an answer or room, bodies go over NATS.
 //
+// Parts of a large response lie in memory that both have, and the socket carries only their heads and credit. See
+// docs/adr/0062-large-responses-lie-in-shared-memory.md.
+//
 // Files that modules read are sent in the same way, from a homeserver's client to a worker: the client's name takes the
 // place of the gateway's, and the file's subject that of the token. See docs/adr/0072-files-stay-on-the-machine.md.
 package nearby

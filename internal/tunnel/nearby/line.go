@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/modulebus/modulebus/internal/tunnel/flow"
+	"github.com/modulebus/modulebus/internal/tunnel/frame"
 )
 
 const (
@@ -27,6 +28,15 @@ const (
 	// pieceMax is how many bytes of a frame are moved at once where there are several lines. Beyond: another line has its
 	// turn before the rest.
 	pieceMax = 64 << 10
+
+	// laidMax is how many bytes are laid into memory before the gateway is told. Beyond: it is told several times.
+	laidMax = 128 << 10
+
+	// laid marks the length of a frame whose bytes lie in the memory. How many they are follows, and then the frame.
+	laid = 1 << 31
+
+	// noteRoom is the room for what is sent of such a frame.
+	noteRoom = 4 + 4 + frame.DataHeadSize
 )
 
 // Line carries the bodies of one stream, in order, as frames that follow their lengths. Its methods may be called
@@ -36,6 +46,11 @@ type Line struct {
 	among *Lines     // nil for a line by itself
 	mu    sync.Mutex // held by the writer
 	head  [4]byte
+	asks  bool           // the worker asks to share memory; set before the handshake, and before Meet
+	in    *memory        // in which parts arrive; nil if there is none; set in Meet
+	out   *memory        // in which parts are laid; nil if there is none; guarded by mu
+	note  [noteRoom]byte // guarded by mu
+	heard [noteRoom]byte // of who receives
 }
 
 // Send implements [flow.Line]. If it fails, it closes the line: what follows half a frame would be read as its rest.
@@ -45,16 +60,27 @@ func (l *Line) Send(frame []byte) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.write(frame)
+	err := l.send(frame)
 	if err != nil {
 		l.Close()
 	}
 	return err
 }
 
+// send lays a large part of a body into shared memory if there is some. All else it writes, and so it does where there are
+// several lines: those take turns.
+func (l *Line) send(raw []byte) error {
+	if l.out != nil && len(raw) > smallFrame && !l.inTurns(raw) {
+		if offset, last, bytes, ok := frame.DataHead(raw); ok {
+			return l.lay(offset, last, bytes)
+		}
+	}
+	return l.write(raw)
+}
+
 // write writes a frame's length and the frame. The lock is held.
 func (l *Line) write(frame []byte) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := l.limit(); err != nil {
 		return err
 	}
 	binary.BigEndian.PutUint32(l.head[:], uint32(len(frame)))
@@ -68,6 +94,9 @@ func (l *Line) write(frame []byte) error {
 	return nil
 }
 
+// limit is how long the other side may accept nothing from now on.
+func (l *Line) limit() error { return l.conn.SetWriteDeadline(time.Now().Add(patience)) }
+
 // inTurns reports whether the rest of a frame is moved in turns with other lines: those would keep all processors busy, and
 // then small requests wait.
 func (l *Line) inTurns(rest []byte) bool {
@@ -78,14 +107,23 @@ func (l *Line) inTurns(rest []byte) bool {
 // closed. Then it closes the line. Only one goroutine may call it. take must not block.
 func (l *Line) Receive(take func(frame []byte)) error {
 	defer l.Close()
+	return l.receive(take, nil)
+}
+
+// receive is Receive, and calls takeShared with each part that lies in shared memory, and the head of its frame.
+func (l *Line) receive(take func(frame []byte), takeShared func(head, bytes []byte)) error {
 	for {
-		frame, err := l.Next()
-		if errors.Is(err, io.EOF) {
+		frame, shared, err := l.next()
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		} else if err != nil {
+		case err != nil:
 			return err
+		case shared != nil:
+			takeShared(frame, shared)
+		default:
+			take(frame)
 		}
-		take(frame)
 	}
 }
 
@@ -93,16 +131,25 @@ func (l *Line) Receive(take func(frame []byte)) error {
 // blocks until a frame arrives, the other side has left, or the line is closed. Only one goroutine may call it, and not
 // together with Receive.
 func (l *Line) Next() ([]byte, error) {
+	frame, _, err := l.next()
+	return frame, err
+}
+
+// next returns the next frame, or the head of a frame, and its bytes in shared memory.
+func (l *Line) next() (frame, shared []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(l.conn, head[:]); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	n := binary.BigEndian.Uint32(head[:])
-	if n > MaxFrame {
-		return nil, fmt.Errorf("nearby: frame of %d bytes announced", n)
+	if l.in != nil && n&laid != 0 {
+		return l.noted(int(n &^ laid))
 	}
-	frame := flow.Buffer(int(n))
-	return frame, l.fill(frame)
+	if n > MaxFrame {
+		return nil, nil, fmt.Errorf("nearby: frame of %d bytes announced", n)
+	}
+	frame = flow.Buffer(int(n))
+	return frame, nil, l.fill(frame)
 }
 
 // fill reads a frame.
@@ -159,12 +206,97 @@ func (l *Line) introduce(token string) error {
 	if _, err := l.conn.Write(append([]byte{byte(len(token))}, token...)); err != nil {
 		return err
 	}
-	answer := [1]byte{}
-	if _, err := io.ReadFull(l.conn, answer[:]); err != nil {
+	hear := l.answer
+	if l.asks {
+		hear = l.given
+	}
+	answer, err := hear()
+	if err != nil {
 		return err
 	}
-	if answer[0] != accepted {
-		return fmt.Errorf("nearby: answered %#x", answer[0])
+	if answer != accepted {
+		return fmt.Errorf("nearby: answered %#x", answer)
 	}
 	return l.conn.SetDeadline(time.Time{})
+}
+
+// answer reads the gateway's answer to a worker that does not ask to share memory.
+func (l *Line) answer() (byte, error) {
+	answer := [1]byte{}
+	_, err := io.ReadFull(l.conn, answer[:])
+	return answer[0], err
+}
+
+// Share implements [flow.Sharer].
+func (l *Line) Share() int64 {
+	if !l.asks || !l.among.lend() {
+		return 0
+	}
+	m, err := newMemory()
+	if err != nil {
+		l.among.takeBack()
+		return 0
+	}
+	m.freed = l.among.takeBack
+	m.users.Store(2)
+	l.in = m
+	return int64(len(m.bytes))
+}
+
+// Free implements [flow.Sharer].
+func (l *Line) Free() { l.in.drop() }
+
+// end closes the line for good: nobody receives on it any more.
+func (l *Line) end() {
+	l.Close()
+	l.in.drop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out.drop()
+	l.out = nil
+}
+
+// lay copies a part of a body into the memory, and tells the gateway. The lock is held.
+func (l *Line) lay(offset uint64, last bool, bytes []byte) error {
+	for len(bytes) > 0 {
+		n := copy(l.out.room(offset, min(len(bytes), laidMax)), bytes)
+		bytes = bytes[n:]
+		if err := l.tell(offset, n, last && len(bytes) == 0); err != nil {
+			return err
+		}
+		offset += uint64(n)
+	}
+	return nil
+}
+
+// tell sends a frame whose n bytes lie in the memory.
+func (l *Line) tell(offset uint64, n int, last bool) error {
+	if err := l.limit(); err != nil {
+		return err
+	}
+	note := frame.AppendDataHead(l.note[:8], offset, last)
+	binary.BigEndian.PutUint32(note, laid|uint32(len(note)-8))
+	binary.BigEndian.PutUint32(note[4:], uint32(n))
+	_, err := l.conn.Write(note)
+	return err
+}
+
+// noted reads what is sent of a frame whose bytes lie in the memory, and finds them. The frame is of the given size without them.
+func (l *Line) noted(size int) (head, bytes []byte, err error) {
+	if size > frame.DataHeadSize {
+		return nil, nil, fmt.Errorf("nearby: head of %d bytes announced", size)
+	}
+	note := l.heard[:4+size]
+	if _, err := io.ReadFull(l.conn, note); err != nil {
+		return nil, nil, unexpected(err)
+	}
+	n, head := binary.BigEndian.Uint32(note), note[4:]
+	offset, _, rest, ok := frame.DataHead(head)
+	if !ok || len(rest) > 0 {
+		return nil, nil, fmt.Errorf("nearby: %x has bytes in the memory", head)
+	}
+	if bytes, ok = l.in.at(offset, int(n)); !ok {
+		return nil, nil, fmt.Errorf("nearby: %d bytes at %d do not lie in the memory", n, offset)
+	}
+	return head, bytes, l.in.fix()
 }

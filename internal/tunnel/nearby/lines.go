@@ -17,6 +17,7 @@ type Lines struct {
 	closed  bool
 	running sync.WaitGroup
 	several atomic.Bool // there are at least two
+	shared  int         // memories that lines have made
 	turns
 }
 
@@ -37,7 +38,7 @@ func (s *Lines) Go(open func() (*Line, error), serve func(*Line)) (*Line, error)
 		return nil, err
 	}
 	if s.closed {
-		l.Close()
+		l.end()
 		return nil, errFull
 	}
 	s.start(l, serve)
@@ -72,7 +73,7 @@ func (s *Lines) start(l *Line, serve func(*Line)) {
 }
 
 func (s *Lines) forget(l *Line) {
-	l.Close()
+	l.end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.all, l)
@@ -89,4 +90,22 @@ func (s *Lines) Close() {
 	s.mu.Unlock()
 	s.running.Wait()
 	s.network.close()
+}
+
+// lend reports whether a line may make memory.
+func (s *Lines) lend() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shared >= maxMemories {
+		return false
+	}
+	s.shared++
+	return true
+}
+
+// takeBack is called when memory is given back to the system.
+func (s *Lines) takeBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shared--
 }

@@ -3,6 +3,7 @@ package nearby
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,9 @@ const (
 	handshake = time.Second
 )
 
+// sharingMark behind a token asks the gateway to share memory. A gateway that knows nothing of that has no such token.
+const sharingMark = "!"
+
 // accepted is a gateway's answer to a token that it expects.
 const accepted = '+'
 
@@ -33,6 +37,14 @@ type Host interface {
 
 	// Parted is called when no more frames will arrive on the line of the stream; used tells whether any frame has.
 	Parted(token string, used bool)
+}
+
+// SharingHost is a [Host] whose streams can take parts from memory that both processes have. See [flow.Sharer].
+type SharingHost interface {
+	Host
+
+	// ReceiveShared receives a frame without its bytes, and its bytes, which stay where they are until [Line.Free].
+	ReceiveShared(token string, head, bytes []byte)
 }
 
 // Place is where a gateway waits for workers.
@@ -91,14 +103,26 @@ func (p *Place) take(l *Line) {
 
 func (p *Place) serve(l *Line) {
 	token, err := l.heardToken()
-	if err != nil || !p.meet(token, l) {
+	if err != nil {
+		return
+	}
+	sharing, _ := p.host.(SharingHost)
+	if sharing != nil {
+		token, l.asks = strings.CutSuffix(token, sharingMark)
+	}
+	if !p.meet(token, l) {
 		return
 	}
 	used := false
 	defer func() { p.host.Parted(token, used) }()
-	_ = l.Receive(func(frame []byte) { // Parted is called after any error.
+	defer l.Close()
+	take := func(frame []byte) {
 		used = true
 		p.host.ReceiveNearby(token, frame)
+	}
+	_ = l.receive(take, func(head, bytes []byte) { // Parted is called after any error.
+		used = true
+		sharing.ReceiveShared(token, head, bytes)
 	})
 }
 
@@ -110,13 +134,19 @@ func (p *Place) meet(token string, l *Line) bool {
 	if !p.host.Meet(token, l) {
 		return false
 	}
-	_, _ = l.conn.Write([]byte{accepted}) // If that fails, so does receiving.
+	if l.in != nil {
+		_ = l.give() // If that fails, so does receiving.
+	} else {
+		_, _ = l.conn.Write([]byte{accepted}) // As above.
+	}
 	return true
 }
 
 // Reach opens the line of a gateway's stream. It takes at most a second. An error means that there is no line, for
 // example because the gateway is on another machine, or runs as another user.
-func Reach(gateway, token string) (*Line, error) {
+func Reach(gateway, token string) (*Line, error) { return reach(gateway, token, false) }
+
+func reach(gateway, token string, asks bool) (*Line, error) {
 	at, err := address(gateway)
 	if err != nil {
 		return nil, err
@@ -128,12 +158,23 @@ func Reach(gateway, token string) (*Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Line{conn: conn}
+	l := &Line{conn: conn, asks: asks}
 	if err := l.introduce(token); err != nil {
-		l.Close()
+		l.end()
 		return nil, err
 	}
 	return l, nil
+}
+
+// ReachSharing is Reach, and asks the gateway to share memory with this side. Parts of a body that are sent then lie
+// there. A gateway that knows nothing of that, or cannot, gives an ordinary line. The line must be served by [Lines.Go],
+// which gives the memory back.
+func ReachSharing(gateway, token string) (*Line, error) {
+	l, err := reach(gateway, token+sharingMark, true)
+	if errors.Is(err, io.EOF) || len(token) == maxToken {
+		return Reach(gateway, token)
+	}
+	return l, err
 }
 
 // address returns the address of a gateway's socket, in a folder that only this user can enter.

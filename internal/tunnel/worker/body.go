@@ -103,7 +103,7 @@ func (b *body) open() error {
 	}
 	b.opened = true
 	if n := b.request.ContentLength; n < 0 || n >= flow.NearMin {
-		b.x.near()
+		b.x.near(false)
 	}
 	b.x.accept(credit)
 	return nil

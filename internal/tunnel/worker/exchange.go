@@ -173,16 +173,20 @@ func (x *exchange) answer(raw []byte) error {
 	return x.Transport.Send(flow.Control, x.Peer, "", raw)
 }
 
-// near makes bodies go over a line if the gateway is on this machine. A handler may read and write at the same time;
-// then the second call waits for the first.
-func (x *exchange) near() {
+// near makes bodies go over a line if the gateway is on this machine. The gateway is asked to share memory if a response is
+// worth that. A handler may read and write at the same time; then the second call waits for the first.
+func (x *exchange) near(share bool) {
 	x.joining.Lock()
 	defer x.joining.Unlock()
 	if !x.reach() || x.Near() || x.headSent.Load() {
 		return
 	}
 	take := func(raw []byte) { x.worker.Receive(flow.Bulk, x.Token, x.Peer, raw) }
-	line := x.Transport.Near(x.Peer, take, x.parted)
+	reach := x.Transport.Near
+	if t, ok := x.Transport.(flow.Sharing); ok && share {
+		reach = t.NearSharing
+	}
+	line := reach(x.Peer, take, x.parted)
 	if line != nil && !x.Join(line) {
 		line.Close()
 	}

@@ -303,7 +303,7 @@ func (w *writer) begin() error {
 		return http.ErrHandlerTimeout
 	}
 	if w.large() {
-		w.x.near()
+		w.x.near(w.declared >= flow.SharedMin)
 	}
 	w.x.accepted.Store(true)
 	rsp := &frame.Response{More: true, Status: w.status, ContentLength: w.declared, Fields: w.head}

@@ -46,6 +46,9 @@ var waits = map[string]http.HandlerFunc{
 		_ = http.NewResponseController(w).Flush()
 	},
 	"/f/stream": func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("declared") {
+			w.Header().Set("Content-Length", strconv.Itoa(1<<40))
+		}
 		for r.Context().Err() == nil {
 			_, _ = w.Write(make([]byte, 32<<10))
 		}
