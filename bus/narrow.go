@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/modulebus/modulebus/internal/declared"
+	"github.com/modulebus/modulebus/internal/wire"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 )
 
@@ -68,9 +69,8 @@ func originOf(req proto.Message, serverName string) Origin {
 	if !ok { // Checked first, because what follows allocates.
 		return OriginUnknown
 	}
-	var event map[string]json.RawMessage // encoding/json would read SENDER into a struct's field for sender.
 	var sender string
-	if json.Unmarshal(r.GetEvent().GetJson(), &event) != nil || json.Unmarshal(event["sender"], &sender) != nil {
+	if json.Unmarshal(wire.Member(r.GetEvent().GetJson(), "sender"), &sender) != nil {
 		return OriginUnknown
 	}
 	switch _, server, found := strings.Cut(sender, ":"); {
