@@ -350,5 +350,5 @@ func (a *asking) decided(d *Decision[proto.Message], err error, o Outcome) {
 			return
 		}
 	}
-	a.plan.metrics.nobodys[o].Inc()
+	a.plan.metrics.nobodys[placeOf(o)].Inc()
 }
