@@ -119,7 +119,7 @@ var house = map[string]row{
 	},
 	"internal/busd/pid1":            {},
 	"internal/busd/admission":       {own: "internal/busd/broker internal/busd/identity subjects", others: anything, tests: "internal/busd/config internal/natstest"},
-	"internal/busd/broker":          {own: "internal/busd/certs internal/busd/config internal/busd/identity internal/credentials", others: anything + " " + natsServer, tests: "internal/freeport"},
+	"internal/busd/broker":          {own: "internal/busd/certs internal/busd/config internal/busd/identity internal/credentials subjects", others: anything + " " + natsServer, tests: "internal/freeport"},
 	"internal/busd/certs/certstest": {},
 	"internal/busd/certs":           {own: "internal/busd/config internal/busd/renewed", others: anything},
 	"internal/busd/door": {

@@ -24,8 +24,9 @@ func (b *Broker) Describing() (waiting int) {
 func (b *Broker) HearDescribed(heard func(stream string)) (*nats.Subscription, error) {
 	return b.Conn.Subscribe(server.JSAuditAdvisory, func(m *nats.Msg) {
 		// Its text has all that was answered, some megabytes, and this before it. What a client has put into it has its quotes escaped.
-		_, rest, _ := bytes.Cut(m.Data, []byte(`"subject":"`+subjects.Description("")))
-		if stream, _, ok := bytes.Cut(rest, []byte(`"`)); ok {
+		_, rest, _ := bytes.Cut(m.Data, []byte(`"subject":"`))
+		subject, _, whole := bytes.Cut(rest, []byte(`"`))
+		if stream, ok := bytes.CutPrefix(subject, []byte(subjects.Description(""))); ok && whole {
 			heard(string(stream))
 		}
 	})
