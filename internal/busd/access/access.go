@@ -214,10 +214,10 @@ func (g *Guard) shown(r *http.Request, need Scope) (token string, ok bool) {
 }
 
 // Challenge adds the header that says how to show a token, for a response of status 401 to a request that needs the
-// scope.
-func Challenge(h http.Header, need Scope) {
+// scope. A browser that could not sign in is not asked for a password either: it would send that with each request of a script, too.
+func (g *Guard) Challenge(h http.Header, r *http.Request, need Scope) {
 	h.Add("WWW-Authenticate", "Bearer")
-	if need == Read {
+	if need == Read && g.DeniesSignIn(r) == nil {
 		h.Add("WWW-Authenticate", `Basic realm="busd: any name, and a token for the password"`)
 	}
 }

@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -101,6 +102,51 @@ func TestScriptOfAnotherPageReadsNothing(t *testing.T) {
 		if got := denied(g.DeniesPage(page)); got != "" {
 			t.Errorf("%q, the page's own script: got %q", said, got)
 		}
+	}
+}
+
+// TestNobodySignsInOverPlainHTTPFromAnotherMachine has what browsers send; there they do not say which page a request comes from.
+func TestNobodySignsInOverPlainHTTPFromAnotherMachine(t *testing.T) {
+	t.Parallel()
+	const browser = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+	g, _ := readers(t)
+	for _, c := range []struct {
+		host, agent, header, value string
+		may                        bool
+	}{
+		{"192.0.2.7:8010", browser, "", "", false},
+		{"busd.example.com", browser, "", "", false},
+		{"busd", browser, "X-Forwarded-Proto", "http", false},
+		{"localhost.example.com", browser, "", "", false},
+		{"127.0.0.1:8010", browser, "", "", true},
+		{"[::1]:8010", browser, "", "", true},
+		{"localhost:8010", browser, "", "", true},
+		{"busd.localhost", browser, "", "", true},
+		{"busd.example.com", browser, "X-Forwarded-Proto", "https", true},
+		{"192.0.2.7:8010", browser, "Sec-Fetch-Mode", "navigate", true}, // The browser was told to trust that address.
+		{"192.0.2.7:8010", "curl/8.14.1", "", "", true},
+	} {
+		r := request("POST", "")
+		r.Host = c.host
+		r.Header.Set("User-Agent", c.agent)
+		if c.header != "" {
+			r.Header.Set(c.header, c.value)
+		}
+		w, asked := httptest.NewRecorder(), http.Header{}
+		denial := g.SignIn(w, r, "looks")
+		g.Challenge(asked, r, access.Read)
+		if (denial == nil) != c.may || (len(w.Result().Cookies()) == 1) != c.may || (len(asked.Values("WWW-Authenticate")) == 2) != c.may {
+			t.Errorf("%+v: %+v, %v", c, denial, asked)
+		}
+	}
+	r := request("POST", "")
+	r.Header.Set("User-Agent", browser)
+	r.TLS = &tls.ConnectionState{}
+	if denial := g.SignIn(httptest.NewRecorder(), r, "looks"); denial != nil {
+		t.Errorf("over HTTPS: %+v", denial)
+	}
+	if denial := guard(t, config.HTTP{Listen: "127.0.0.1:1"}).DeniesSignIn(request("GET", "")); denial != nil {
+		t.Errorf("without tokens: %+v", denial)
 	}
 }
 

@@ -5,14 +5,45 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/modulebus/modulebus/matrix"
 )
 
+// inClear is the denial of a browser that would send a token in clear text.
+var inClear = &Denial{
+	Status: http.StatusForbidden, Errcode: matrix.Forbidden,
+	Text: "nobody signs in here over plain HTTP from another machine: the token could be read on its way, and a module's page could read this one. Use " +
+		"HTTPS (http.tls, or a proxy), or have ssh bring the port to your own machine (ssh -L 8010:127.0.0.1:8010) and open http://127.0.0.1:8010/_modulebus/",
+}
+
+// DeniesSignIn returns why a browser cannot sign in at all, whatever its token; nil if it can. It cannot over plain HTTP from another
+// machine. A browser says where it sends a request from (Sec-Fetch-Mode) unless it is there: then a script of a module's page, under
+// the same name and port, could not be told from the person who signed in. Programs are not browsers, and without tokens nobody signs in. See ADR 83.
+func (g *Guard) DeniesSignIn(r *http.Request) *Denial {
+	host := hostname(r.Host)
+	ip, err := netip.ParseAddr(host)
+	here := err == nil && ip.Unmap().IsLoopback() || under(host, "localhost")
+	browser := strings.HasPrefix(r.UserAgent(), "Mozilla/") && r.Header.Get("Sec-Fetch-Mode") == ""
+	if !browser || here || secure(r) || len(g.state.Load().keys) == 0 {
+		return nil
+	}
+	return inClear
+}
+
+// secure reports whether the request came by HTTPS, to busd or to a proxy before it.
+func secure(r *http.Request) bool {
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https"
+}
+
 // SignIn lets a browser read the page from now on, if the token may read. It sets a cookie that no script can read and
 // that the browser does not send for another site's page. An address that has tried too many tokens must wait.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, token string) *Denial {
+	if denial := g.DeniesSignIn(r); denial != nil {
+		return denial
+	}
 	s := g.state.Load()
 	from := s.origin(r)
 	if denial := g.sessions.tries.denies(from); denial != nil {
@@ -46,7 +77,7 @@ func (g *Guard) Signed(r *http.Request) bool {
 func (g *Guard) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
 	http.SetCookie(w, &http.Cookie{ //nolint:gosec // On loopback there is no TLS.
 		Name: g.sessions.cookie, Value: value, Path: PagePath, MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+		Secure: secure(r),
 	})
 }
 

@@ -341,6 +341,25 @@ func TestPageAsksToSignIn(t *testing.T) {
 	}
 }
 
+// TestPageSaysWhereToSignIn has a browser at another machine, over plain HTTP.
+func TestPageSaysWhereToSignIn(t *testing.T) {
+	t.Parallel()
+	b := newBusd(t)
+	for method, answer := range map[string]http.HandlerFunc{
+		"GET": func(w http.ResponseWriter, r *http.Request) { b.page.Deny(w, r, b.guard.DeniesPage(r)) }, "POST": b.handler.ServeHTTP,
+	} {
+		r := httptest.NewRequest(method, "/_modulebus/sign-in", strings.NewReader("token=looks"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("User-Agent", "Mozilla/5.0")
+		w := httptest.NewRecorder()
+		answer(w, r)
+		if w.Code != http.StatusForbidden || len(w.Result().Cookies()) > 0 || strings.Contains(w.Body.String(), "<form") {
+			t.Errorf("%s: %d %s", method, w.Code, w.Body)
+		}
+		says(t, w.Body.String(), "ssh -L 8010:127.0.0.1:8010", `role="alert"`)
+	}
+}
+
 // TestPageReadsNothingOfWhoMayNot has a body that is never over, of a browser that has shown no token.
 func TestPageReadsNothingOfWhoMayNot(t *testing.T) {
 	t.Parallel()

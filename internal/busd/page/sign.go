@@ -12,6 +12,7 @@ import (
 // signing is the content of the form to sign in.
 type signing struct {
 	Problem string // why the last try failed
+	Refused bool   // no token would help
 	Wanted  string // the ID of the decision to explain after signing in
 }
 
@@ -20,6 +21,9 @@ func (p *Page) Deny(w http.ResponseWriter, r *http.Request, denial *access.Denia
 	s := signing{Wanted: cmp.Or(r.URL.Query().Get("id"), r.PostForm.Get("id"))} // The body of a request without permission is not read.
 	if denial.Errcode != "M_MISSING_TOKEN" {
 		s.Problem = denial.Text
+	}
+	if no := p.Guard.DeniesSignIn(r); no != nil {
+		denial, s.Problem, s.Refused = no, no.Text, true
 	}
 	switch denial.Status {
 	case http.StatusUnauthorized:

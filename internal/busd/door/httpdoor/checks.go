@@ -103,7 +103,7 @@ func (d *Door) deny(w http.ResponseWriter, r *http.Request, denial *access.Denia
 		return
 	}
 	if denial.Status == http.StatusUnauthorized {
-		access.Challenge(w.Header(), to.Needs)
+		d.Guard.Challenge(w.Header(), r, to.Needs)
 	}
 	door.NewProblem(denial.Status, denial.Errcode, denial.Text).WriteTo(w)
 }
