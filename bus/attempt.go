@@ -355,7 +355,8 @@ func (t *attempt) fail(f *wire.Failure) {
 	t.failure = f
 	o := combine.Outcome{Failure: f.Kind, Policy: t.asking.policy(t.step)}
 	if o.Policy == callbacksv1.OnFailure_REFUSE {
-		o.Answer = t.asking.plan.callback.Refused(proto.CloneOf(t.step.refusal))
+		c := t.asking.plan.callback
+		o.Answer = c.Refused(refusal(c.Declaration, t.step.module))
 	}
 	t.tell(o, nil, t.asking.now())
 }

@@ -42,7 +42,6 @@ type step struct {
 	onFailure          callbacksv1.OnFailure
 	onFailureFederated callbacksv1.OnFailure
 	onFailurePolicy    callbacksv1.OnFailure
-	refusal            *callbacksv1.Refusal
 	needs              *rosterv1.Needs
 	named              bool   // the module has not said yet which keys it wants
 	unserved           string // why it cannot be asked; empty if it can
@@ -59,15 +58,12 @@ func newStep(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *rosterv1
 	known := c.memory.of(d, m.GetName(), termsOf(i))
 	s := step{
 		module:             m.GetName(),
-		subject:            c.server.Callback(d, m.GetName()),
-		cancel:             c.server.Cancel(m.GetName()),
 		timeout:            wire.FromMilliseconds(i.GetTimeoutMs()),
 		json:               m.GetJson(),
 		pulls:              m.GetPulls(),
 		onFailure:          policy(d, i.GetOnFailure()),
 		onFailureFederated: policy(d, i.GetOnFailureFederated()),
 		onFailurePolicy:    policy(d, cmp.Or(i.GetOnFailurePolicy(), i.GetOnFailureFederated())),
-		refusal:            refusal(d, m.GetName()),
 		needs:              i.GetNeeds(),
 		unserved:           i.GetUnserved(),
 		named:              i.GetNamed(),
@@ -80,6 +76,9 @@ func newStep(c *Client, d *subjects.Declaration, m *rosterv1.Module, i *rosterv1
 	}
 	if s.unserved == "" {
 		s.metrics.made() // Scrapes see a zero from the beginning.
+	}
+	if s.unserved == "" || i.GetAtLeastOnce() { // There may be thousands of others, and they are not asked.
+		s.subject, s.cancel = c.server.Callback(d, m.GetName()), c.server.Cancel(m.GetName())
 	}
 	if i.GetAtLeastOnce() {
 		s.store(c.server.News(d, m.GetName()))
@@ -160,10 +159,10 @@ func policy(d *subjects.Declaration, p callbacksv1.OnFailure) callbacksv1.OnFail
 	return cmp.Or(p, callbacksv1.OnFailure_FAIL)
 }
 
-// refusal is the answer of the policy REFUSE.
+// refusal is the answer of the policy REFUSE. The caller may change it.
 func refusal(d *subjects.Declaration, module string) *callbacksv1.Refusal {
 	if r := d.Options.GetRefusal(); r != nil {
-		return r
+		return proto.CloneOf(r)
 	}
 	return &callbacksv1.Refusal{Errcode: forbidden, Error: fmt.Sprintf("Module %s could not be asked", module)}
 }

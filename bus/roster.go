@@ -21,6 +21,7 @@ type roster struct {
 	budget   time.Duration
 	plans    []*plan // by Declaration.Index; nil if it is known that no module registered the callback
 	routes   routes
+	unknown  int                 // how many modules there are that may want any callback
 	grants   map[string][]string // by module
 	err      error               // why asks with this roster fail; nil if they need not
 }
@@ -39,6 +40,11 @@ func compile(c *Client, source *rosterv1.Roster) *roster {
 		routes:   routesOf(source),
 		plans:    make([]*plan, len(subjects.All())),
 		grants:   map[string][]string{},
+	}
+	for _, m := range source.GetModules() {
+		if m.GetUnknown() {
+			r.unknown++
+		}
 	}
 	c.memory.retain(source)
 	soles := map[*subjects.Category]string{}
@@ -77,6 +83,7 @@ func (r *roster) planOf(c *Client, d *subjects.Declaration) *plan {
 	p := r.plans[d.Index()]
 	if p == nil {
 		p = &plan{callback: declared.Of(d), server: c.server, parallel: parallel(d, r.source), metrics: c.metrics.callback(d)}
+		p.steps = make([]step, 0, r.unknown)
 		r.plans[d.Index()] = p
 	}
 	return p
