@@ -5,7 +5,9 @@
 #
 # A module that busd shall start is copied into an image made from it, with all that it needs; other modules have images of their own.
 
-FROM golang:1.26.8-alpine3.24 AS build
+# Go's standard library is part of busd: build with its newest release (--build-arg GO=…), see SECURITY.md.
+ARG GO=1.26.8
+FROM golang:${GO}-alpine3.24 AS build
 WORKDIR /src
 ENV GOCACHE=/go/build
 COPY go.mod go.sum ./
