@@ -20,6 +20,7 @@ import (
 const (
 	maxPiece    = 128 << 10 // bytes of a file in one reply. Beyond: the piece is shorter than was asked.
 	fileReaders = 64        // pieces read at once; a module that finds them busy asks again
+	ownReaders  = 4         // pieces of a module's files that are read at once when others take all places. Beyond: the module asks again.
 )
 
 // files lets modules read files in pieces. A module asks for each piece when it wants it, so no other flow control
@@ -39,13 +40,16 @@ type files struct {
 
 // openFile is a file that a module may read.
 type openFile struct {
+	module  string // that may read it
 	content io.ReaderAt
 	line    *nearby.Line // to a module on this machine; nil if it reads over NATS
 }
 
 func newFiles(nc *nats.Conn, server subjects.Server, log *zerolog.Logger) (*files, error) {
 	f := &files{nc: nc, server: server, client: rand.Text(), log: log, opened: map[string]*openFile{}}
-	f.reads = responder.New(nc, responder.Options{Limit: fileReaders, Serve: f.serve, Spell: spellRead, Log: log})
+	f.reads = responder.New(nc, responder.Options{
+		Limit: fileReaders, Requester: f.readerOf, Own: ownReaders, Serve: f.serve, Spell: spellRead, Log: log,
+	})
 	if err := f.reads.Subscribe(server.FileAny(f.client), ""); err != nil {
 		f.close()
 		return nil, err
@@ -77,7 +81,7 @@ func (f *files) open(module string, content io.ReaderAt) (subject string, closeF
 	f.begin.Do(func() { f.place, _ = nearby.Open(f.client, nearFiles{f}) }) // If it fails, files are read over NATS.
 	subject = f.server.File(module, f.client, rand.Text())
 	f.mu.Lock()
-	f.opened[subject] = &openFile{content: content}
+	f.opened[subject] = &openFile{module: module, content: content}
 	f.mu.Unlock()
 	return subject, func() { f.shut(subject) }
 }
@@ -99,6 +103,16 @@ func (f *files) contentOf(subject string) io.ReaderAt {
 		return file.content
 	}
 	return nil
+}
+
+// readerOf is the module that asks for a piece: NATS lets a module use its own name alone. Those that ask for what is no file of theirs are one.
+func (f *files) readerOf(m *nats.Msg) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if file := f.opened[m.Subject]; file != nil {
+		return file.module
+	}
+	return ""
 }
 
 // serve answers with a piece, which is empty at the end of the file.

@@ -320,6 +320,38 @@ func TestManyReadersTakeTurns(t *testing.T) {
 	}
 }
 
+// TestModuleThatReadsOnAllPlacesLeavesOthersTheirOwn has a module that reads its file so often at once that it takes all places.
+func TestModuleThatReadsOnAllPlacesLeavesOthersTheirOwn(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, natstest.InProcess(t), entry("a"), entry("b"))
+	const reads, places = 100, 64
+	file := &gate{Reader: strings.NewReader("xy"), open: make(chan struct{}), waiting: make(chan struct{}, reads)}
+	taken := make(chan struct{})
+	s.run("a", "w", scans(func(_ context.Context, _ *modulekit.ModuleAPI, w *callbacksv1.FileWrapper) (*mediaVerdict, error) {
+		var reading sync.WaitGroup
+		for range reads {
+			reading.Go(func() { s.readFile(w.GetSubject(), 0, 1) })
+		}
+		for range places {
+			<-file.waiting
+		}
+		close(taken)
+		reading.Wait()
+		return nil, nil
+	}))
+	s.run("b", "w", scans(func(_ context.Context, _ *modulekit.ModuleAPI, w *callbacksv1.FileWrapper) (*mediaVerdict, error) {
+		defer close(file.open)
+		<-taken
+		if piece, failed := s.readFile(w.GetSubject(), 1, 1); failed != nil || string(piece) != "y" {
+			t.Errorf("the other module reads %q, %v", piece, failed)
+		}
+		return nil, nil
+	}))
+	if _, err := s.scan(t, file, 2); err != nil {
+		t.Error(err)
+	}
+}
+
 // Who reads one piece after the other takes one place, however fast it asks for the next.
 func TestReaderThatGotAPieceIsNotBusyNext(t *testing.T) {
 	t.Parallel()

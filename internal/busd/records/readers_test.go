@@ -131,3 +131,28 @@ func TestModuleThatIsTooSlowIsToldHowManyRecordsItLost(t *testing.T) {
 		t.Errorf("read %d and lost %d of %d", read, lost, asks)
 	}
 }
+
+// TestModuleThatAcceptsNoRecordsHoldsNobodyUp has a module that takes records and says nothing: another one is handed all, at once.
+func TestModuleThatAcceptsNoRecordsHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	r, readers, batches := hand(t)
+	deaf, at := make(chan *nats.Msg, 1), subjects.For("example.com")
+	if _, err := readers.Conn.ChanQueueSubscribe(at.Decisions("silent"), subjects.Group("silent"), deaf); err != nil {
+		t.Fatal(err)
+	}
+	readers.Configure([]string{"gate", "silent"})
+	observe(t, r, 1)
+	take(t, batches)
+	<-deaf
+	const many = 2000
+	for range many {
+		observe(t, r, 1)
+	}
+	for read := 0; read < many; {
+		b := take(t, batches)
+		read += len(b.Decisions) + int(b.Lost)
+	}
+	if len(deaf) > 0 {
+		t.Error("a module that has not accepted a batch is handed another")
+	}
+}
