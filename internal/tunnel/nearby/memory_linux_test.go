@@ -359,3 +359,58 @@ func tail(t *testing.T, l *nearby.Line) (part []byte) {
 	l.Close()
 	return part
 }
+
+// sharers is a gateway that shares memory with each line, as far as it may.
+type sharers struct {
+	lines chan *nearby.Line
+	sizes chan int64
+}
+
+func (s sharers) Meet(_ string, l *nearby.Line) bool {
+	s.sizes <- l.Share()
+	s.lines <- l
+	return true
+}
+
+func (sharers) ReceiveNearby(string, []byte)         {}
+func (sharers) ReceiveShared(string, []byte, []byte) {}
+func (sharers) Parted(string, bool)                  {}
+
+//nolint:paralleltest // It counts what the process has.
+func TestMemoriesAreBounded(t *testing.T) {
+	const most = 16
+	s := sharers{make(chan *nearby.Line, 3*most), make(chan int64, 3*most)}
+	p, err := nearby.Open("Bounded", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var lines nearby.Lines
+	open := func() (size int64) {
+		reach := func() (*nearby.Line, error) { return nearby.ReachSharing("Bounded", "token") }
+		if _, err := lines.Go(reach, func(l *nearby.Line) { _ = l.Receive(func([]byte) {}) }); err != nil {
+			t.Fatal(err)
+		}
+		return <-s.sizes
+	}
+	for i := range most {
+		if open() == 0 {
+			t.Fatalf("there is no memory for line %d", i)
+		}
+	}
+	if size := open(); size != 0 {
+		t.Errorf("one line more shares %d bytes", size)
+	}
+	lines.Close()
+	for range most {
+		(<-s.lines).Free()
+	}
+	lines = nearby.Lines{}
+	waittest.Until(t, "all memory is given back", func() bool { return held(t) == 0 })
+	if open() == 0 {
+		t.Error("there is no memory once the others have left")
+	}
+	lines.Close()
+	(<-s.lines).Free()
+	(<-s.lines).Free()
+}
