@@ -14,12 +14,15 @@ const rightsRoom = 24
 // fixed are the seals of memory whose pages stay: it neither shrinks nor grows.
 const fixed = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
 
+// kept are the seals of memory from which no page can be taken away any more.
+var kept = unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_SEAL
+
 // newMemory makes memory with all its pages, so that neither side ever waits for one in vain.
 func newMemory() (*memory, error) {
-	file, err := unix.MemfdCreate("modulebus", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // Before Linux 6.3.
-		file, err = unix.MemfdCreate("modulebus", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err := canKeep(); err != nil {
+		return nil, err
 	}
+	file, err := create()
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +32,26 @@ func newMemory() (*memory, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+func create() (file int, err error) {
+	file, err = unix.MemfdCreate("modulebus", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // Before Linux 6.3.
+		file, err = unix.MemfdCreate("modulebus", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	return file, err
+}
+
+// canKeep tries on other memory whether the kernel has these seals, as Linux has from 5.1 on. Where it has not, that would
+// show at the first part only, which ends its stream.
+func canKeep() error {
+	file, err := create()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(file)
+	_, err = unix.FcntlInt(uintptr(file), unix.F_ADD_SEALS, kept)
+	return err
 }
 
 func (m *memory) fill() (err error) {
@@ -56,7 +79,7 @@ func (m *memory) fix() error {
 	if m.file < 0 {
 		return nil
 	}
-	if _, err := unix.FcntlInt(uintptr(m.file), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_SEAL); err != nil {
+	if _, err := unix.FcntlInt(uintptr(m.file), unix.F_ADD_SEALS, kept); err != nil {
 		return fmt.Errorf("nearby: seal: %w", err)
 	}
 	if err := allocate(m.file); err != nil {

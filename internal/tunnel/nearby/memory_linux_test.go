@@ -2,12 +2,14 @@ package nearby_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -413,4 +415,160 @@ func TestMemoriesAreBounded(t *testing.T) {
 	lines.Close()
 	(<-s.lines).Free()
 	(<-s.lines).Free()
+}
+
+// meeting is a gateway that does something with each line when it has come.
+type meeting struct {
+	sharers
+	met func(l *nearby.Line)
+}
+
+func (m meeting) Meet(_ string, l *nearby.Line) bool { m.met(l); return true }
+
+// ordinary opens a line, asking for memory, at a gateway that does something else with it than to share memory, and
+// checks that it is an ordinary one.
+func ordinary(t *testing.T, place string, met func(l *nearby.Line)) {
+	t.Helper()
+	p, err := nearby.Open(place, meeting{met: met})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	l, err := nearby.ReachSharing(place, "token")
+	if err != nil {
+		t.Fatal("there is no line:", err)
+	}
+	defer l.Close()
+	if l.HasMemory() {
+		t.Error("there is memory")
+	}
+}
+
+//nolint:paralleltest // It changes what the kernel can, and counts what the process has.
+func TestNoMemoryIsMadeWhereItsPagesCouldNotBeKept(t *testing.T) {
+	nearby.OnAKernelWithoutSeals(t)
+	ordinary(t, "Unsealed", func(l *nearby.Line) {
+		if size := l.Share(); size != 0 {
+			t.Errorf("it shares %d bytes, and would end its stream at the first", size)
+			l.Free()
+		}
+	})
+	waittest.Until(t, "all is given back", func() bool { return held(t) == 0 })
+}
+
+//nolint:paralleltest // It counts what the process has.
+func TestMemoryThatCannotBeSentIsNone(t *testing.T) {
+	ordinary(t, "Unsent", func(l *nearby.Line) {
+		if l.Share() == 0 {
+			t.Error("there is no memory to begin with")
+		}
+		l.CannotGive()
+		l.Free()
+	})
+	waittest.Until(t, "all is given back", func() bool { return held(t) == 0 })
+}
+
+// TestNoMemoryIsMadeWithoutRoom runs itself in a process that may have no file of a mebibyte.
+//
+//nolint:paralleltest // It counts what the process has.
+func TestNoMemoryIsMadeWithoutRoom(t *testing.T) {
+	const inside = "NEARBY_WITHOUT_ROOM"
+	if os.Getenv(inside) == "" {
+		c := exec.Command(os.Args[0], "-test.run=^TestNoMemoryIsMadeWithoutRoom$")
+		c.Env = append(os.Environ(), inside+"=1")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return
+	}
+	const little = 100 << 10
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: little, Max: little}); err != nil {
+		t.Fatal(err)
+	}
+	ordinary(t, "Roomless", func(l *nearby.Line) {
+		if size := l.Share(); size != 0 {
+			t.Errorf("it shares %d bytes", size)
+		}
+	})
+	if n := held(t); n != 0 {
+		t.Errorf("%d memories and files are left", n)
+	}
+}
+
+// TestWorkerTakesNoMemoryThatItCannotUse has gateways that answer with other files than they should.
+//
+//nolint:paralleltest // It counts what the process has.
+func TestWorkerTakesNoMemoryThatItCannotUse(t *testing.T) {
+	const fixed = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	for name, files := range map[string][]int{
+		"none":             {},
+		"no memory":        {devNull(t)},
+		"may shrink":       {memfd(t, 1<<20, unix.F_SEAL_GROW)},
+		"too small":        {memfd(t, 4<<10, fixed)},
+		"too large":        {memfd(t, 2<<20, fixed)},
+		"cannot be mapped": {memfd(t, 1<<20, fixed|unix.F_SEAL_FUTURE_WRITE)},
+		"two":              {memfd(t, 4<<10, fixed), devNull(t)},
+	} {
+		before := held(t)
+		if l := answered(t, files); l.HasMemory() {
+			t.Errorf("%s: it is used", name)
+		}
+		if n := held(t) - before; n != 0 {
+			t.Errorf("%s: %d memories and files are left", name, n)
+		}
+	}
+}
+
+// answered is the line of a worker whose gateway answers with files.
+func answered(t *testing.T, files []int) *nearby.Line {
+	t.Helper()
+	name := rand.Text()
+	hosted(t) // Makes the folder.
+	at, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(folder(), name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = at.Close() })
+	go func() {
+		c, err := at.AcceptUnix()
+		if err != nil {
+			return
+		}
+		_, _, _ = c.WriteMsgUnix([]byte("+"), unix.UnixRights(files...), nil)
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}()
+	l, err := nearby.ReachSharing(name, "token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+// memfd is memory like a gateway's, but for its size and seals.
+func memfd(t *testing.T, size int64, seals int) (file int) {
+	t.Helper()
+	file, err := unix.MemfdCreate("modulebus", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(file) })
+	if err := unix.Ftruncate(file, size); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(uintptr(file), unix.F_ADD_SEALS, seals); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func devNull(t *testing.T) int {
+	t.Helper()
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return int(f.Fd())
 }
