@@ -134,10 +134,8 @@ func (p *Place) meet(token string, l *Line) bool {
 	if !p.host.Meet(token, l) {
 		return false
 	}
-	if l.in != nil {
-		_ = l.give() // If that fails, so does receiving.
-	} else {
-		_, _ = l.conn.Write([]byte{accepted}) // As above.
+	if l.in == nil || l.give() != nil { // Without memory the line is an ordinary one.
+		_, _ = l.conn.Write([]byte{accepted}) // If that fails, so does receiving.
 	}
 	return true
 }
