@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,7 +52,7 @@ func (s *Service) page(ctx context.Context, module string, req *rosterv1.OpenBuc
 func latest(messages []*nats.Msg) (last []*nats.Msg) {
 	seen := map[string]bool{}
 	for _, m := range slices.Backward(messages) {
-		if key := m.Header.Get(jetstream.SubjectHeader); !seen[key] {
+		if key := said(m, jetstream.SubjectHeader); !seen[key] {
 			seen[key] = true
 			last = append(last, m)
 		}
@@ -61,15 +62,24 @@ func latest(messages []*nats.Msg) (last []*nats.Msg) {
 }
 
 func valueOf(bucket string, m *nats.Msg) *rosterv1.BucketValue {
-	revision, _ := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64) // The server wrote it.
+	revision, _ := strconv.ParseUint(said(m, jetstream.SequenceHeader), 10, 64) // The server wrote it.
 	v := &rosterv1.BucketValue{
-		Key: m.Header.Get(jetstream.SubjectHeader)[len("$KV."+bucket+"."):], Revision: revision,
-		Created: m.Header.Get(jetstream.TimeStampHeaer), Deleted: m.Header.Get("KV-Operation") != "",
+		Key: strings.TrimPrefix(said(m, jetstream.SubjectHeader), "$KV."+bucket+"."), Revision: revision,
+		Created: said(m, jetstream.TimeStampHeaer), Deleted: m.Header.Get("KV-Operation") != "",
 	}
 	if !v.GetDeleted() {
 		v.Value = m.Data
 	}
 	return v
+}
+
+// said is what the server says in a header of a value; empty where it is no value. The module may have written it with a header of that name: the
+// server's comes behind that.
+func said(m *nats.Msg, header string) string {
+	if all := m.Header[header]; len(all) > 0 {
+		return all[len(all)-1]
+	}
+	return ""
 }
 
 // batch has JetStream read messages from a sequence on, of most bytes and one more message.
@@ -91,12 +101,12 @@ func (s *Service) batch(ctx context.Context, bucket string, from uint64, most in
 		if err != nil {
 			return nil, err
 		}
-		switch status := m.Header.Get(statusHeader); status {
-		case "":
+		switch status := m.Header.Get(statusHeader); {
+		case said(m, jetstream.SequenceHeader) != "":
 			messages = append(messages, m)
-		case ended, noValue:
+		case status == ended, status == noValue:
 			return messages, nil
-		case unserved:
+		case status == unserved:
 			return nil, nats.ErrNoResponders
 		default:
 			return nil, fmt.Errorf("%s %s", status, m.Header.Get("Description"))

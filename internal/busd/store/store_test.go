@@ -188,3 +188,33 @@ func TestStoreAnswersWhatItCannotReadWithAFailure(t *testing.T) {
 		t.Errorf("got %v", f)
 	}
 }
+
+// TestListTakesWhatTheServerSaysOfAValue has a module that writes values with the headers in which NATS says what they are.
+func TestListTakesWhatTheServerSaysOfAValue(t *testing.T) {
+	t.Parallel()
+	s := serve(t, withJetStream(t), true)
+	subject := "$KV." + s.open("listed", false).GetName() + "."
+	for key, headers := range map[string]nats.Header{
+		"a": {jetstream.SubjectHeader: {"a"}, jetstream.SequenceHeader: {"0"}, jetstream.TimeStampHeaer: {"now"}},
+		"b": {"Status": {"500"}},
+		"c": {},
+	} {
+		if _, err := s.module.RequestMsg(&nats.Msg{Subject: subject + key, Header: headers, Data: []byte(key)}, 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := wire.Encode(&rosterv1.OpenBucket{List: true}, wire.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, page := s.request("listed", data), &rosterv1.BucketPage{}
+	if err := wire.DecodeMessage(m, page); err != nil || len(page.GetValues()) != 3 {
+		t.Fatalf("%v: %v, %v", m.Header, page, err)
+	}
+	for i, v := range page.GetValues() {
+		_, err := time.Parse(time.RFC3339Nano, v.GetCreated())
+		if v.GetKey() != string(v.GetValue()) || v.GetRevision() != uint64(i)+1 || err != nil {
+			t.Errorf("%v, %v", v, err)
+		}
+	}
+}
