@@ -334,7 +334,7 @@ func (b *bucket) list(ctx context.Context, name string, keys []string) (entries 
 // get is the subject on which the last value of a key is requested.
 func get(name, key string) string { return "$JS.API.DIRECT.GET.KV_" + name + "." + prefix(name) + key }
 
-// ask has busd read values. Where busd is busy, it is asked again.
+// ask has busd read values, for as long as ctx lasts. Where busd is busy, it is asked again.
 func (b *bucket) ask(ctx context.Context, req *rosterv1.OpenBucket) (m *nats.Msg, there bool, err error) {
 	for wait := askAgain; ; wait *= 2 {
 		if m, err = exchange(ctx, b.nc, b.subject, req); err != nil {
@@ -461,6 +461,8 @@ func (b *bucket) addWatcher(changed func(key string)) (remove func()) {
 
 // request sends busd a request and waits for the reply.
 func request(ctx context.Context, nc *nats.Conn, subject string, req, reply proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
+	defer cancel()
 	msg, err := exchange(ctx, nc, subject, req)
 	if err != nil {
 		return err
@@ -471,13 +473,11 @@ func request(ctx context.Context, nc *nats.Conn, subject string, req, reply prot
 	return wire.DecodeMessage(msg, reply)
 }
 
-// exchange sends busd a request and returns what it answers.
+// exchange sends busd a request and returns what it answers before ctx ends.
 func exchange(ctx context.Context, nc *nats.Conn, subject string, req proto.Message) (*nats.Msg, error) {
 	data, err := wire.Encode(req, wire.Binary)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, busdTimeout)
-	defer cancel()
 	return nc.RequestWithContext(ctx, subject, data)
 }

@@ -221,6 +221,30 @@ func TestStoreIsListedWholeOnManyPages(t *testing.T) {
 	}
 }
 
+// TestPageMayTakeLongerThanBusdTakesToAnswer has a busd that reads a page for longer than anything else that it is asked.
+func TestPageMayTakeLongerThanBusdTakesToAnswer(t *testing.T) {
+	t.Parallel()
+	b := startBusd(t, config.Module{Name: "m"})
+	s := storeOn(t, natstest.Connect(t, b.home), "m")
+	b.store.Close()
+	slow := natstest.Connect(t, b.home)
+	page, err := proto.Marshal(&rosterv1.BucketPage{Listed: true})
+	if err == nil {
+		_, err = slow.Subscribe(subjects.For(serverName).StoreAny(), func(m *nats.Msg) {
+			time.AfterFunc(busdTimeout+busdTimeout/8, func() { _ = m.Respond(page) })
+		})
+	}
+	if err == nil {
+		err = slow.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keys, err := s.Keys(t.Context()); err != nil || len(keys) > 0 {
+		t.Errorf("the list is %v, %v", keys, err)
+	}
+}
+
 // TestListEndsAtABusdThatHasNone has one of an earlier version, which opens the bucket again instead: that is no empty list.
 func TestListEndsAtABusdThatHasNone(t *testing.T) {
 	t.Parallel()
