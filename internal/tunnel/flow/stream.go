@@ -169,9 +169,15 @@ func (s *Stream) Read(l Limits) (p Part, more bool, err error) {
 }
 
 // Consumed tells that n bytes that were read are no longer needed. When half of the window is used up, the peer gets
-// more credit. A reader that keeps up gets a larger window.
+// more credit. A reader that keeps up gets a larger window. A line that takes no credit ends its stream itself, once all
+// that was sent on it has arrived.
 func (s *Stream) Consumed(n int) {
-	if credit, by, ok := s.regrant(n); ok {
+	credit, by, ok := s.regrant(n)
+	switch {
+	case !ok:
+	case by == Bulk:
+		_ = s.pass(by, frame.Append(nil, &frame.Credit{Offset: credit}))
+	default:
 		s.Send(by, &frame.Credit{Offset: credit})
 	}
 }
@@ -193,7 +199,10 @@ func (s *Stream) regrant(n int) (credit uint64, by Channel, ok bool) {
 	}
 	most := int64(windowMax)
 	if s.shared != nil {
-		most, by = s.room, Bulk // The worker waits for it, and the line is faster.
+		most = s.room
+	}
+	if s.shared != nil && s.line != nil {
+		by = Bulk // The worker waits for it, and the line is faster.
 	}
 	if len(s.queue) == 0 {
 		s.window = min(2*s.window, most)
@@ -396,20 +405,25 @@ func (s *Stream) Send(by Channel, f frame.Frame) { _ = s.Post(by, frame.Append(n
 // Post sends the bytes of a frame. If that is not possible, it returns an error, and the stream has failed. While the
 // peer is not known, nothing is sent.
 func (s *Stream) Post(by Channel, raw []byte) error {
+	err := s.pass(by, raw)
+	if err != nil {
+		s.Fail(errors.Join(ErrLost, err))
+	}
+	return err
+}
+
+// pass sends the bytes of a frame, if the peer is known.
+func (s *Stream) pass(by Channel, raw []byte) (err error) {
 	s.Lock()
 	peer, line := s.Peer, s.line
 	s.Unlock()
 	if peer.Process == "" {
 		return nil
 	}
-	var err error
 	if by == Bulk && line != nil {
 		err = line.Send(raw)
 	} else {
 		err = s.Transport.Send(by, peer, s.Token, raw)
-	}
-	if err != nil {
-		s.Fail(errors.Join(ErrLost, err))
 	}
 	s.Stats.Sent(raw)
 	return err

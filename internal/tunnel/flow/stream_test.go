@@ -20,13 +20,15 @@ type wire struct {
 	limit int
 	to    *flow.Stream
 	wrong frame.Code
+	by    flow.Channel // of the last frame
 }
 
 func (w *wire) MaxFrame() int { return w.limit }
 
 func (*wire) Near(flow.Address, func([]byte), func()) flow.Line { return nil }
 
-func (w *wire) Send(_ flow.Channel, _ flow.Address, _ string, raw []byte) error {
+func (w *wire) Send(by flow.Channel, _ flow.Address, _ string, raw []byte) error {
+	w.by = by
 	raw = bytes.Clone(raw)
 	f, err := frame.Decode(raw)
 	if err != nil {
@@ -189,5 +191,61 @@ func TestTableFindsStreams(t *testing.T) {
 	_, gone := table.Find("a")
 	if v, ok := table.Find("b"); !ok || v != 2 || gone || len(table.All()) != 1 {
 		t.Errorf("got %d, %v", v, table.All())
+	}
+}
+
+// leftLine is a line with shared memory on which the other side reads no more: it has sent all.
+type leftLine struct{ asked int }
+
+func (l *leftLine) Send([]byte) error { l.asked++; return io.ErrClosedPipe }
+func (*leftLine) Leave()              {}
+func (*leftLine) Close()              {}
+func (*leftLine) Share() int64        { return 1 << 20 }
+func (*leftLine) Free()               {}
+
+// TestCreditThatNobodyTakesCutsNoBody has the rest of a body arrive after that: its sender has ended.
+func TestCreditThatNobodyTakesCutsNoBody(t *testing.T) {
+	t.Parallel()
+	_, to, _ := pair(1 << 20)
+	to.Shares = true
+	credit, _ := to.OpenCredit()
+	l := &leftLine{}
+	if !to.Join(l) {
+		t.Fatal("the line is not taken")
+	}
+	half := make([]byte, credit/2+1)
+	rest := make([]byte, int(credit)-len(half))
+	for _, d := range []frame.Data{{Bytes: half}, {Offset: uint64(len(half)), Bytes: rest, Last: true}} {
+		if wrong := to.ReceiveData(&d, nil); wrong != 0 {
+			t.Fatal(wrong)
+		}
+		p, _, err := to.Read(flow.Limits{})
+		if err != nil {
+			t.Fatal("the body is cut:", err)
+		}
+		to.Consumed(len(p.Bytes))
+	}
+	if _, _, err := to.Read(flow.Limits{}); !errors.Is(err, io.EOF) || l.asked != 1 {
+		t.Errorf("%v, and credit was sent %d times", err, l.asked)
+	}
+}
+
+// TestCreditGoesOverTheTransportBehindALineThatWasGivenUp has a line end before anything was on it.
+func TestCreditGoesOverTheTransportBehindALineThatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	from, to, _ := pair(1 << 20)
+	to.Shares = true
+	credit, _ := to.OpenCredit()
+	l := &leftLine{}
+	if !to.Join(l) || !to.Unjoin() {
+		t.Fatal("the line is not taken, or not given up")
+	}
+	if wrong := to.ReceiveData(&frame.Data{Bytes: make([]byte, credit)}, nil); wrong != 0 {
+		t.Fatal(wrong)
+	}
+	p, _, _ := to.Read(flow.Limits{})
+	to.Consumed(len(p.Bytes))
+	if back := to.Transport.(*wire); l.asked != 0 || !from.CanSend(int(credit)+1) || back.by != flow.Control {
+		t.Errorf("credit was sent %d times on the line, and on channel %d", l.asked, back.by)
 	}
 }

@@ -53,7 +53,8 @@ type Line struct {
 	heard [noteRoom]byte // of who receives
 }
 
-// Send implements [flow.Line]. If it fails, it closes the line: what follows half a frame would be read as its rest.
+// Send implements [flow.Line]. If it fails, it closes the line: what follows half a frame would be read as its rest. But
+// where the other side has closed it, all that it sent before is still received.
 func (l *Line) Send(frame []byte) error {
 	if len(frame) > MaxFrame {
 		return fmt.Errorf("nearby: frame of %d bytes", len(frame))
@@ -61,7 +62,7 @@ func (l *Line) Send(frame []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.send(frame)
-	if err != nil {
+	if err != nil && !gone(err) {
 		l.Close()
 	}
 	return err

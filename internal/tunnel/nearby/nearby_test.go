@@ -156,6 +156,24 @@ func TestLineOfTheGatewayReachesTheWorker(t *testing.T) {
 	}
 }
 
+// TestLineThatTheOtherSideHasClosedStillGivesWhatItHas has a side that sends something behind that end before it reads.
+func TestLineThatTheOtherSideHasClosedStillGivesWhatItHas(t *testing.T) {
+	t.Parallel()
+	g, _, name := hosted(t, "token")
+	l := reach(t, name, "token")
+	if err := g.streams["token"].Send([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	g.streams["token"].Close()
+	<-g.parted
+	if err := l.Send([]byte("more")); err == nil {
+		t.Fatal("a frame is sent that nobody reads")
+	}
+	if got, err := l.Next(); string(got) != "hello" {
+		t.Errorf("got %q: %v", got, err)
+	}
+}
+
 // TestLineBeginsWithTheAnswer has a gateway that sends as soon as it has a line.
 func TestLineBeginsWithTheAnswer(t *testing.T) {
 	t.Parallel()

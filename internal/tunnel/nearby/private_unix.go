@@ -23,3 +23,6 @@ func private(dir string) error {
 }
 
 func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// gone reports whether nothing can be sent because the other side has closed the line.
+func gone(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) }
