@@ -25,6 +25,11 @@ const (
 // page returns the values of a bucket that come after a revision. It reads messages in their order, so what a page costs does not depend on
 // how much is stored.
 func (s *Service) page(ctx context.Context, module string, req *rosterv1.OpenBucket) (*rosterv1.BucketPage, error) {
+	done, err := s.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	bucket, most := s.bucketOf(module, req), int(s.options.Conn.MaxPayload())/2 // JSON has a third more.
 	messages, err := s.batch(ctx, bucket, req.GetAfter()+1, most)
 	if err == nil && len(messages) == 0 {

@@ -61,6 +61,7 @@ type Service struct {
 	server    subjects.Server
 	responder *responder.Responder
 	warned    warned
+	reading   chan struct{} // has one for each who reads values
 	full      prometheus.Gauge
 	cancel    context.CancelFunc
 	owned     sync.WaitGroup
@@ -71,7 +72,7 @@ func Serve(o Options) (*Service, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	o.MaxBytes = cmp.Or(o.MaxBytes, maxBytes)
 	s := &Service{
-		options: o, server: subjects.For(o.ServerName), cancel: cancel,
+		options: o, server: subjects.For(o.ServerName), cancel: cancel, reading: make(chan struct{}, readers(o.Conn.MaxPayload())),
 		full: prometheus.NewGauge(prometheus.GaugeOpts{Name: "modulebus_stores_full", Help: "How many modules' stores take nothing but deletions."}),
 	}
 	s.responder = responder.New(o.Conn, responder.Options{

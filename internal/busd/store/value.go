@@ -47,12 +47,34 @@ func (s *Service) bucketOf(module string, req *rosterv1.OpenBucket) string {
 	return s.server.StoreBucket(module)
 }
 
+// maxReading is how many bytes of values may be on their way from NATS to busd at once. Beyond: what reads them waits for others. NATS would end
+// busd's connection where 64 MiB of it wait.
+const maxReading = 32 << 20
+
+// readers is how many pages and values of stores are read at once.
+func readers(maxPayload int64) int { return int(max(1, maxReading/(maxPayload+maxPayload/2))) }
+
+// turn waits until one more may read. done must be called.
+func (s *Service) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case s.reading <- struct{}{}:
+		return func() { <-s.reading }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // read has JetStream read one value. The status of the message that it returns says whether there is one.
 func (s *Service) read(ctx context.Context, stream string, get directGet) (*nats.Msg, error) {
 	request, err := json.Marshal(get)
 	if err != nil {
 		return nil, err
 	}
+	done, err := s.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	return s.options.Conn.RequestWithContext(ctx, directGets+stream, request)
 }
 
