@@ -25,6 +25,15 @@ const (
 	maxDecisions = 10000
 
 	defaultDecisions = 100
+
+	// maxLookups is how many requests for records are answered at once: each may have maxDecisions in memory. Beyond: they wait for lookupTime.
+	maxLookups = 4
+
+	// lookupTime is how long a request for records waits for others. Beyond: answered 503.
+	lookupTime = 10 * time.Second
+
+	// readTime is how long a client may take to read records that it requested. Beyond: the connection is closed.
+	readTime = time.Minute
 )
 
 // DecisionList is the response of GET /_modulebus/v1/decisions.
@@ -87,6 +96,30 @@ func limitOf(q url.Values) (int, *door.Problem) {
 		return 0, door.NewProblem(http.StatusBadRequest, matrix.InvalidParam, "limit is not a number from 1")
 	}
 	return min(n, maxDecisions), nil
+}
+
+// oneOfFew has a handler serve few requests at once. A place is given back when the response is written, because its records are in memory
+// until then.
+func (d *Door) oneOfFew(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		waiting, cancel := context.WithTimeout(r.Context(), lookupTime)
+		defer cancel()
+		select {
+		case d.lookups <- struct{}{}:
+			defer func() { <-d.lookups }()
+			serveUntil(serve, w, r, time.Now().Add(readTime))
+		case <-waiting.Done():
+			door.NewProblem(http.StatusServiceUnavailable, matrix.Unknown, fmt.Sprintf("%d requests for records are under way", maxLookups)).WriteTo(w)
+		}
+	}
+}
+
+// serveUntil serves a client that must have read all but the last few bytes by a time.
+func serveUntil(serve http.HandlerFunc, w http.ResponseWriter, r *http.Request, end time.Time) {
+	c := http.NewResponseController(w)
+	_ = c.SetWriteDeadline(end)                            // It is supported by net/http's own connections.
+	defer func() { _ = c.SetWriteDeadline(time.Time{}) }() // The connection may have other requests.
+	serve(w, r)
 }
 
 func (d *Door) decisions(w http.ResponseWriter, r *http.Request) {

@@ -2,12 +2,16 @@ package operatordoor_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -193,4 +197,79 @@ func TestDecisionStreamEndsWithItsToken(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 	})
+}
+
+// slow is a response that its client does not read before goOn is closed.
+type slow struct {
+	*httptest.ResponseRecorder
+	begun chan<- struct{}
+	goOn  <-chan struct{}
+	until *time.Time // when it must have read
+}
+
+func (s slow) SetWriteDeadline(end time.Time) error {
+	if !end.IsZero() {
+		*s.until = end
+	}
+	return nil
+}
+
+func (s slow) Write(data []byte) (int, error) {
+	s.begun <- struct{}{}
+	<-s.goOn
+	return s.ResponseRecorder.Write(data)
+}
+
+// TestFewRequestsForRecordsAreAnsweredAtOnce has as many clients that do not read as are answered at once. Another one waits, and is told
+// so when its time is over; when they have read, it is answered.
+func TestFewRequestsForRecordsAreAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/v1/decisions", "/v1/decisions/{id}"} {
+		serve := handlerOf(t, path)
+		begun, goOn := make(chan struct{}, operatordoor.MaxLookups), make(chan struct{})
+		var all sync.WaitGroup
+		for range operatordoor.MaxLookups {
+			all.Go(func() {
+				var until time.Time
+				serve(slow{httptest.NewRecorder(), begun, goOn, &until}, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+				if until.IsZero() {
+					t.Error(path, "waits for ever for a client that does not read")
+				}
+			})
+		}
+		for range operatordoor.MaxLookups {
+			<-begun
+		}
+		over, end := context.WithCancel(t.Context())
+		end()
+		for _, c := range []struct {
+			read bool
+			ctx  context.Context
+			busy bool
+		}{{false, over, true}, {true, t.Context(), false}} {
+			if c.read {
+				close(goOn)
+				all.Wait()
+			}
+			rsp := httptest.NewRecorder()
+			serve(rsp, httptest.NewRequest(http.MethodGet, path, http.NoBody).WithContext(c.ctx))
+			if busy := rsp.Code == http.StatusServiceUnavailable && rsp.Header().Get("Retry-After") != ""; busy != c.busy {
+				t.Errorf("%s, when the others have read: %v: %d %s", path, c.read, rsp.Code, rsp.Body)
+			}
+		}
+	}
+}
+
+// handlerOf returns the handler of a path, with records of its own.
+func handlerOf(t *testing.T, path string) http.HandlerFunc {
+	t.Helper()
+	for _, d := range doortest.New(t).Options(config.HTTP{}).Doors {
+		for _, r := range d.Routes() {
+			if r.Path == path {
+				return r.Handler
+			}
+		}
+	}
+	t.Fatalf("there is no %s", path)
+	return nil
 }

@@ -47,10 +47,12 @@ type Options struct {
 type Door struct {
 	door.Stateless
 	Options
+
+	lookups chan struct{} // holds one entry for each request for records that is under way
 }
 
 // New returns the door.
-func New(o Options) *Door { return &Door{Options: o} }
+func New(o Options) *Door { return &Door{Options: o, lookups: make(chan struct{}, maxLookups)} }
 
 // Routes implements [door.Served].
 func (d *Door) Routes() []door.Route {
@@ -58,8 +60,8 @@ func (d *Door) Routes() []door.Route {
 	return []door.Route{
 		{In: webpath.Bus, Path: "/v1/modules", Method: http.MethodGet, Needs: access.Read, Handler: d.modules},
 		{In: webpath.Bus, Path: "/v1/modules/{module}/restart", Method: http.MethodPost, Needs: access.Change, Handler: d.restart},
-		{In: webpath.Bus, Path: "/v1/decisions", Method: http.MethodGet, Needs: access.Read, Handler: d.decisions},
-		{In: webpath.Bus, Path: "/v1/decisions/{id}", Method: http.MethodGet, Needs: access.Read, Handler: d.decision},
+		{In: webpath.Bus, Path: "/v1/decisions", Method: http.MethodGet, Needs: access.Read, Handler: d.oneOfFew(d.decisions)},
+		{In: webpath.Bus, Path: "/v1/decisions/{id}", Method: http.MethodGet, Needs: access.Read, Handler: d.oneOfFew(d.decision)},
 		{In: webpath.Bus, Path: "/v1/decisions/stream", Method: http.MethodGet, Needs: access.Read, Endless: true, Handler: d.decisionStream},
 		{In: webpath.Healthz, Open: "balancers hold no token", Always: true, Handler: d.health},
 		{In: webpath.Readyz, Open: "balancers hold no token; who may read gets details", Always: true, Handler: d.ready},
