@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -158,6 +160,9 @@ func TestCheckLooksIntoFilesOfTokens(t *testing.T) {
 func TestCheckLooksIntoCertificates(t *testing.T) {
 	t.Parallel()
 	a := certstest.New(t)
+	if err := os.Chmod(a.File, 0o644); err != nil { // It is no secret.
+		t.Fatal(err)
+	}
 	cert, key := a.Issue("localhost")
 	_, another := a.Issue("localhost")
 	old, oldKey := a.Issue("localhost")
@@ -176,6 +181,33 @@ func TestCheckLooksIntoCertificates(t *testing.T) {
 		got := run(t, "check", "--offline", write(t, "server_name: example.com\nmodules: []\n"+text+"\n"))
 		if got.status != want.status || !strings.Contains(got.errors, want.says) || want.says == "" && got.errors != "" {
 			t.Errorf("%s: status %d, %q", text, got.status, got.errors)
+		}
+	}
+}
+
+// TestCheckLeavesInAPipeWhatItHolds has certificates where they can be read once, as a shell brings them: <(command).
+func TestCheckLeavesInAPipeWhatItHolds(t *testing.T) {
+	t.Parallel()
+	a := certstest.New(t)
+	cert, key := a.Issue("localhost")
+	for text, file := range map[string]string{
+		"homeserver: {url: 'https://127.0.0.1:1', tls: {ca: %q}}": a.File,
+		"http: {tls: {key: '" + key + "', cert: %q}}":             cert,
+	} {
+		written, err := os.ReadFile(file)
+		pipe, in, noPipe := os.Pipe()
+		if err := errors.Join(err, noPipe); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = pipe.Close() })
+		_, err = in.Write(written)
+		if err := errors.Join(err, in.Close()); err != nil {
+			t.Fatal(err)
+		}
+		text = fmt.Sprintf("server_name: example.com\nmodules: []\n"+text+"\n", fmt.Sprintf("/dev/fd/%d", pipe.Fd()))
+		run(t, "check", "--offline", write(t, text)).wants(t, 0, nil, nil)
+		if left, err := io.ReadAll(pipe); err != nil || !bytes.Equal(left, written) {
+			t.Errorf("%s: %d bytes are left of %d; %v", text, len(left), len(written), err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -118,13 +119,14 @@ func lookAtFile(name string, u use) (wrong, odd string) {
 		return name + " is a folder, not a file", ""
 	case info.Mode().IsRegular() && info.Size() == 0:
 		return name + " is empty", ""
-	case u != plain && info.Mode().Perm()&0o004 != 0:
+	case u != plain && u != authorities && info.Mode().Perm()&0o004 != 0:
 		odd = name + " can be read by everybody on this machine (chmod o-r " + name + ")"
 	}
-	if u == authorities {
+	switch {
+	case !info.Mode().IsRegular(): // What a pipe holds can be read once, and not here.
+	case u == authorities:
 		wrong = lookAtAuthorities(f, name)
-	}
-	if info.Mode().IsRegular() && (u == token || u == awaited) { // What a pipe holds can be read once, and not here.
+	case u == token || u == awaited:
 		wrong = lookAtToken(f, name)
 	}
 	return wrong, odd
@@ -184,12 +186,17 @@ func Outdated(file string, c *x509.Certificate, now time.Time) string {
 // maxPEM is how many bytes of a file of certificates or keys are looked at. Beyond: what follows is not looked at before it is used.
 const maxPEM = 4 << 20
 
+var errPipe = errors.New("what it holds can be read once, and not here")
+
 func readPEM(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, errPipe)
+	}
 	return io.ReadAll(io.LimitReader(f, maxPEM))
 }
 
