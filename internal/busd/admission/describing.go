@@ -90,15 +90,24 @@ func (d *describing) deafen() {
 	}
 }
 
-// most returns the module, and its stream, that JetStream has described most often; empty if it has described none.
+// most returns the module, and its stream, that JetStream has described most often; empty if it has described none, or none more than its share:
+// where many modules start at once, nobody is to blame.
 func (d *describing) most() (module, of string) {
+	const share = 32
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	times := 0
+	all, times := 0, 0
 	for stream, n := range d.told {
-		if owner, ok := d.admission.owner(stream); ok && n > times {
+		all += n
+		if n <= times {
+			continue
+		}
+		if owner, ok := d.admission.owner(stream); ok {
 			module, of, times = owner, stream, n
 		}
+	}
+	if share*times < all {
+		return "", ""
 	}
 	return module, of
 }

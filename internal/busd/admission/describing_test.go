@@ -58,13 +58,29 @@ func TestRequestsThatDescribeAStoreKeepNobodyOut(t *testing.T) { //nolint:parall
 	})
 }
 
+// TestModulesThatOpenTheirStoresAtOnceAreNotToBlame has a hundred that start, and then one of them that does not stop.
+func TestModulesThatOpenTheirStoresAtOnceAreNotToBlame(t *testing.T) {
+	t.Parallel()
+	s := open(t, homes["embedded"])
+	told := map[string]int{}
+	for i := range 100 {
+		told[fmt.Sprintf("KV_store-of-one-%d", i)] = 5
+	}
+	gate := "KV_" + subjects.For("example.com").StoreBucket("gate")
+	for times, want := range map[int]string{6: "", 50: "gate"} {
+		if told[gate] = times; s.Blamed(told) != want {
+			t.Errorf("described %d times: %q is to blame", times, s.Blamed(told))
+		}
+	}
+}
+
 // fill writes so many keys to a bucket.
 func (s *stage) fill(bucket string, keys int) {
 	s.t.Helper()
 	js, err := jetstream.New(s.broker.Conn, jetstream.WithPublishAsyncMaxPending(1000))
 	must(s.t, err)
 	for i := range keys {
-		_, err := js.PublishAsync(fmt.Sprintf("$KV.%s.key-%d", bucket, i), []byte("v"))
+		_, err := js.PublishAsync(fmt.Sprintf("$KV.%s.key-%d", bucket, i), []byte("v"), jetstream.WithStallWait(waittest.Patience))
 		must(s.t, err)
 	}
 	select {
