@@ -176,9 +176,11 @@ func Outdated(file string, c *x509.Certificate, now time.Time) string {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	switch {
 	case now.After(c.NotAfter):
-		return fmt.Sprintf("%s has expired at %s, and it is %s: others will not trust it (put a new one in its place, or set the clock)", file, at(c.NotAfter), at(now))
+		return fmt.Sprintf("%s has expired at %s, and it is %s: others will not trust it (put a new one in its place, or set the clock)",
+			file, at(c.NotAfter), at(now))
 	case now.Before(c.NotBefore):
-		return fmt.Sprintf("%s counts from %s on, and it is %s: others will not trust it until then (set the clock, or wait)", file, at(c.NotBefore), at(now))
+		return fmt.Sprintf("%s counts from %s on, and it is %s: others will not trust it until then (set the clock, or wait)",
+			file, at(c.NotBefore), at(now))
 	}
 	return ""
 }
