@@ -170,15 +170,15 @@ func (s *Stream) Read(l Limits) (p Part, more bool, err error) {
 
 // Consumed tells that n bytes that were read are no longer needed. When half of the window is used up, the peer gets
 // more credit. A reader that keeps up gets a larger window. A line that takes no credit ends its stream itself, once all
-// that was sent on it has arrived.
+// that was sent on it has arrived; or it was given up, and the peer waits for credit elsewhere.
 func (s *Stream) Consumed(n int) {
 	credit, by, ok := s.regrant(n)
-	switch {
-	case !ok:
-	case by == Bulk:
-		_ = s.pass(by, frame.Append(nil, &frame.Credit{Offset: credit}))
-	default:
-		s.Send(by, &frame.Credit{Offset: credit})
+	if !ok {
+		return
+	}
+	news := &frame.Credit{Offset: credit}
+	if by == Control || s.pass(by, frame.Append(nil, news)) != nil {
+		s.Send(Control, news)
 	}
 }
 
