@@ -404,7 +404,7 @@ class Worker:
         await self._release(self.subscriptions.keys() - mine)
         await within(min(BUSD_TIMEOUT, self._left()), self._leave(), *([self.instance.stop()] if self.instance else []))
         if self.link.client.is_connected:
-            await asyncio.sleep(min(HEARD_OF, self._left()))
+            await asyncio.sleep(min(HEARD_OF, self._left() / 2))  # The rest is for what comes meanwhile.
         await self._release(mine & self.subscriptions.keys())
         if self.questions:
             await asyncio.wait(list(self.questions.values()), timeout=self._left())
@@ -420,8 +420,9 @@ class Worker:
         await within(min(BUSD_TIMEOUT, self._left()), *(self._hear_no_more(self.subscriptions[subject]) for subject in subjects))
 
     async def _hear_no_more(self, subscription: Subscription) -> None:
-        """What NATS has handed over is still served; without a connection there is nobody to say what that is."""
-        if self.link.client.is_connected:
+        """What NATS has handed over is still served; without a connection there is nobody to say what that is, and without time there is no use:
+        nats-py takes it for an error of the connection when NATS's answer comes to somebody who waits no more."""
+        if self.link.client.is_connected and self._left() > 0:
             await subscription.drain()  # type: ignore[no-untyped-call]
         else:
             await subscription.unsubscribe()
