@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/internal/waittest"
@@ -40,5 +41,22 @@ func TestPagesThatAreReadAtOnceCostBusdNoConnection(t *testing.T) {
 	asking.Wait()
 	if n := home.Servers[0].NumSlowConsumers(); n > 0 {
 		t.Errorf("NATS ended %d connections that did not take what they were sent", n)
+	}
+}
+
+// TestValueHasWhatTheServerSaysOfIt has a module that writes a value with a header in which NATS says what it is.
+func TestValueHasWhatTheServerSaysOfIt(t *testing.T) {
+	t.Parallel()
+	s := serve(t, withJetStream(t), true)
+	m := &nats.Msg{Subject: "$KV." + s.open("listed", false).GetName() + ".key", Header: nats.Header{"Nats-Sequence": {"0"}}}
+	if _, err := s.module.RequestMsg(m, waittest.Patience); err != nil {
+		t.Fatal(err)
+	}
+	ask, err := wire.Encode(&rosterv1.OpenBucket{Key: "key"}, wire.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.request("listed", ask).Header.Values("Nats-Sequence"); len(got) != 1 || got[0] != "1" {
+		t.Errorf("got %q", got)
 	}
 }

@@ -36,6 +36,11 @@ func (s *Service) value(ctx context.Context, module string, req *rosterv1.OpenBu
 	if err != nil {
 		return without(err)
 	}
+	for _, header := range []string{jetstream.StreamHeader, jetstream.SubjectHeader, jetstream.SequenceHeader, jetstream.TimeStampHeaer} {
+		if says := said(m, header); says != "" {
+			m.Header.Set(header, says)
+		}
+	}
 	return responder.Answer{Header: m.Header, Data: m.Data}
 }
 
