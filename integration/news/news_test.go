@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/modulebus/modulebus/integration/testbed"
 	"github.com/modulebus/modulebus/internal/natstest"
@@ -226,6 +229,34 @@ func disk(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// TestNewsGoesOnWhenTheDiskOfALeaderIsFull has three servers with small disks. Another one leads when the leader's is full.
+func TestNewsGoesOnWhenTheDiskOfALeaderIsFull(t *testing.T) {
+	t.Parallel()
+	r, all, disks := newRun(t), 40*users, []string{disk(t), disk(t), disk(t)}
+	home := natstest.Configured(t, "", disks...)
+	soon := strings.Replace(archive, "deliver:", "timeout: 1s\n    deliver:", 1)
+	d := testbed.Serve(t, "state_dir: '"+t.TempDir()+"'\nnats: {url: '"+home.URL()+"', replicas: 3}\n"+soon)
+	r.at(d.URL)
+	r.worker(d.Environment("archive"))
+	leads := func(s *server.Server) bool {
+		return s.JetStreamIsStreamLeader("$G", "modulebus-news-example_2Ecom-archive")
+	}
+	testbed.Eventually(t, "a server leads", func() bool { return slices.IndexFunc(home.Servers, leads) >= 0 })
+	first := slices.IndexFunc(home.Servers, leads)
+	if err := os.WriteFile(filepath.Join(disks[first], "full"), make([]byte, 32<<20), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	done := r.tell(all)
+	testbed.Eventually(t, "another server leads", func() bool {
+		next := slices.IndexFunc(home.Servers, leads)
+		return next >= 0 && next != first
+	})
+	for !over(done, time.Second) {
+		t.Logf("%d pieces wait", waiting(d))
+	}
+	r.verify(d, all)
 }
 
 func TestNewsThatADiskHasNoRoomForIsRefused(t *testing.T) {

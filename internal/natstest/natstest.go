@@ -67,8 +67,8 @@ func Cluster(tb testing.TB) *Home {
 }
 
 // Configured starts three servers that know each other, with a configuration as operators write it, JetStream, and folders
-// that are gone when the test ends. Users are as the configuration says.
-func Configured(tb testing.TB, text string) *Home {
+// that are gone when the test ends. Users are as the configuration says. The first nodes keep their streams on the disks, if any are given.
+func Configured(tb testing.TB, text string, disks ...string) *Home {
 	tb.Helper()
 	h, routes := &Home{}, routes(tb)
 	for n, route := range routes {
@@ -82,6 +82,9 @@ func Configured(tb testing.TB, text string) *Home {
 			tb.Fatalf("natstest: %v", err)
 		}
 		o.ServerName, o.JetStream, o.StoreDir = fmt.Sprint("node-", n), true, filepath.Join(dir, "jetstream")
+		if n < len(disks) {
+			o.StoreDir = disks[n]
+		}
 		o.Host, o.Port, o.NoLog = "127.0.0.1", server.RANDOM_PORT, true
 		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: route.Port}
 		for _, other := range routes {
