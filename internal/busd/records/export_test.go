@@ -4,7 +4,13 @@ import (
 	"context"
 
 	"github.com/modulebus/modulebus/decision"
+	"github.com/modulebus/modulebus/subjects"
 )
+
+// Explained adds to an error of JetStream what the operator of a server can do about it.
+func Explained(server subjects.Server, err error) error {
+	return (&Journal{server: server}).explained(err)
+}
 
 // Between returns the newest records of a part of the stream, twice as many as are wanted at most.
 func (j *Journal) Between(ctx context.Context, low, high uint64, most int) ([]decision.Record, error) {

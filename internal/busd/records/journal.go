@@ -185,8 +185,11 @@ func (j *Journal) explained(err error) error {
 		return nil
 	case store.Disabled(err):
 		return errors.New("JetStream is not enabled on this NATS: enable it, or take decisions out of busd.yaml")
-	case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrNoStreamResponse):
+	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("stream %s is not there", j.server.DecisionStream())
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		const hint = "or too few servers of its cluster can write: see their logs, and whether their disks are full"
+		return fmt.Errorf("stream %s is not there, %s", j.server.DecisionStream(), hint)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, jetstream.ErrTooManyStalledMsgs):
 		return errors.New("JetStream does not answer")
 	case api != nil && slices.Contains([]jetstream.ErrorCode{noStorage, noResources, noMemory}, api.ErrorCode):

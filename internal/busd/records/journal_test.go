@@ -19,6 +19,7 @@ import (
 	"github.com/modulebus/modulebus/bus"
 	"github.com/modulebus/modulebus/decision"
 	"github.com/modulebus/modulebus/internal/busd/config"
+	"github.com/modulebus/modulebus/internal/busd/records"
 	"github.com/modulebus/modulebus/internal/natstest"
 	"github.com/modulebus/modulebus/schemas/callbacks/v1"
 	"github.com/modulebus/modulebus/subjects"
@@ -271,6 +272,16 @@ func TestRecordsWaitForJetStreamAndThoseTooManyAreCounted(t *testing.T) {
 	eventually(t, "the log says so", func() bool { return k.log.Has("written to JetStream again") })
 	if lost := k.measured("modulebus_decisions_lost_total"); lost != asks-fit {
 		t.Errorf("%v are lost", lost)
+	}
+}
+
+// TestStreamThatNobodyAnswersForMayHaveFullDisks has the error of a cluster of which too few servers can write.
+func TestStreamThatNobodyAnswersForMayHaveFullDisks(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]bool{jetstream.ErrNoStreamResponse: true, jetstream.ErrStreamNotFound: false} {
+		if text := records.Explained(subjects.For("example.com"), err).Error(); strings.Contains(text, "whether their disks are full") != want {
+			t.Errorf("%v: %s", err, text)
+		}
 	}
 }
 
