@@ -69,6 +69,9 @@ func TestWebLargeResponsesLieInSharedMemory(t *testing.T) {
 	}
 	end("the worker is killed")
 	f = s.start(t)
+	testbed.Eventually(t, "the new worker answers, since the roster may still have the one that was killed", func() bool {
+		return s.status(t, "GET", "/f/pid") == http.StatusOK
+	})
 	rsp = begin()
 	s.client.Close()
 	if _, err := io.Copy(io.Discard, rsp.Body); err == nil {
