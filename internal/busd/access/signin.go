@@ -15,8 +15,9 @@ import (
 // inClear is the denial of a browser that would send a token in clear text.
 var inClear = &Denial{
 	Status: http.StatusForbidden, Errcode: matrix.Forbidden,
-	Text: "nobody signs in here over plain HTTP from another machine: the token could be read on its way, and a module's page could read this one. Use " +
-		"HTTPS (http.tls, or a proxy), or have ssh bring the port to your own machine (ssh -L 8010:127.0.0.1:8010) and open http://127.0.0.1:8010/_modulebus/",
+	Text: "nobody signs in here over plain HTTP from another machine: the token could be read on its way, and a module's page " +
+		"could read this one. Use HTTPS (http.tls, or a proxy), or have ssh bring the port to your own machine " +
+		"(ssh -L 8010:127.0.0.1:8010) and open http://127.0.0.1:8010/_modulebus/",
 }
 
 // DeniesSignIn returns why a browser cannot sign in at all, whatever its token; nil if it can. It cannot over plain HTTP from another
