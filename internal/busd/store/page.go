@@ -119,7 +119,7 @@ func (s *Service) batch(ctx context.Context, bucket string, from uint64, most in
 	}
 }
 
-// confirmed returns the next message of whoever leads the stream, if there is one: the replica that was asked before may be behind.
+// confirmed returns the next message, if there is one, from the leader of the stream. The replica that was asked before may be behind.
 func (s *Service) confirmed(ctx context.Context, bucket string, from uint64) ([]*nats.Msg, error) {
 	request, err := json.Marshal(directGet{Seq: from, NextFor: keysOf(bucket)})
 	if err != nil {
