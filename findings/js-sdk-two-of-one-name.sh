@@ -8,14 +8,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 source "$here/lib/synapse.bash"
 # shellcheck source=lib/sdk.bash
 source "$here/lib/sdk.bash"
-more='caches: {sync_response_cache_duration: 0s}'
-synapse 1.163.2 <<'PY'
-class Module:
-    """Does nothing."""
-
-    def __init__(self, config, api):
-        pass
-PY
 sdk
 URL=$url PYTHONPATH=$here/lib "$python" - <<'PY'
 from told import HIGHLIGHTS, NOTIFIES, called, check, reader, writer

@@ -1,5 +1,14 @@
-# Puts what matrix-js-sdk 43.0.0 says of a room's last message, sdk.js URL USER TOKEN ROOM, into $dir. Needs Node 20 or later.
+# Starts Synapse 1.163.2 with a module that does nothing, and puts what matrix-js-sdk 43.0.0 says of a room's last message into $dir:
+# sdk.js URL USER TOKEN ROOM. Needs synapse.bash, and Node 20 or later.
 sdk() {
+	more='caches: {sync_response_cache_duration: 0s}'
+	synapse 1.163.2 <<'PY'
+class Module:
+    """Does nothing."""
+
+    def __init__(self, config, api):
+        pass
+PY
 	cd "$dir"
 	echo '{"type": "module", "dependencies": {"matrix-js-sdk": "43.0.0"}}' >package.json
 	npm install --silent --no-audit --no-fund --ignore-scripts
